@@ -1,0 +1,223 @@
+"""What our stores add to the engine beneath: `python benchmarks/vectors.py [points]`.
+
+Profiles (four 384-d vectors, a 30-entry sparse one, 1.7 KB of state) are written in batches of 100, and five
+sources of 50 are read in one batch, by `EdgeStore` and by raw qdrant_edge calls in turn, in the same run. The
+columnar REST body of the same batch is encoded alone, beside qdrant-client's models encoding the same points.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import orjson
+import qdrant_edge as edge
+from qdrant_client import models
+
+from eddyline.adapters.vectors import (
+    Distance,
+    Filter,
+    Match,
+    Nearest,
+    OrderBy,
+    Point,
+    Query,
+    Range,
+    Sparse,
+    Vector,
+    item_collection,
+    point_id,
+    profile_collection,
+)
+from eddyline.adapters.vectors.edge import EdgeStore
+from eddyline.adapters.vectors.edge_values import to_config
+from eddyline.adapters.vectors.rest_values import to_batch
+
+DENSE = ("taste", "session", "lifetime", "onboarding")
+SIZE = 384
+BATCH = 100
+ROUNDS = 5
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+    random = np.random.default_rng(1)
+    profiles = [_profile(random, i) for i in range(count)]
+    batches = [profiles[start : start + BATCH] for start in range(0, count, BATCH)]
+    with TemporaryDirectory() as directory:
+        _compare_upserts(Path(directory), batches)
+        _compare_queries(Path(directory), random, items=10 * count)
+    _compare_encoding(batches)
+
+
+def _sparse(random: np.random.Generator, size: int) -> Sparse:
+    indices = random.choice(50_000, size, replace=False).astype(np.uint32)
+    return Sparse(indices, random.random(size, dtype=np.float32))
+
+
+def _profile(random: np.random.Generator, i: int) -> Point:
+    dense = random.standard_normal((len(DENSE), SIZE)).astype(np.float32)
+    vectors: dict[str, Vector] = {**dict(zip(DENSE, dense, strict=True)), "history": _sparse(random, 30)}
+    payload = {"person": f"u:{i}", "epoch": 1, "events": i, "last_seen": 1.7e9 + i, "state": "s" * 1700}
+    return Point(point_id(f"u:{i}"), vectors, payload)
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
+
+
+def _in_turn(*contenders: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
+    """The median seconds of each; they alternate, so that a slow moment of the machine hits all alike."""
+    timings = [[_seconds(do) for do in contenders] for _ in range(rounds)]
+    return [median(times) for times in zip(*timings, strict=True)]
+
+
+def _compare_upserts(directory: Path, batches: Sequence[Sequence[Point]]) -> None:
+    spec = profile_collection(SIZE)
+    store = EdgeStore(directory / "ours")
+    store.ensure(spec)
+    (directory / "raw").mkdir()
+    shard = edge.EdgeShard.create(str(directory / "raw"), to_config(spec))
+    for path, kind in (("person", edge.PayloadSchemaType.Keyword), ("epoch", edge.PayloadSchemaType.Integer)):
+        shard.update(edge.UpdateOperation.create_field_index(path, kind))
+    for path in set(spec.indexes) - {"person", "epoch"}:
+        kind = getattr(edge.PayloadSchemaType, spec.indexes[path].capitalize())
+        shard.update(edge.UpdateOperation.create_field_index(path, kind))
+    newest = Filter(must_not=(Range("epoch", gt=1),))
+    raw_newest = edge.Filter(must_not=[edge.FieldCondition("epoch", range=edge.RangeFloat(gt=1))])
+
+    def ours() -> None:
+        for batch in batches:
+            store.upsert(spec.name, batch, condition=newest)
+
+    def raw() -> None:
+        for batch in batches:
+            points = [edge.Point(point.id, _raw_vectors(point), dict(point.payload)) for point in batch]
+            shard.update(edge.UpdateOperation.upsert_points(points, condition=raw_newest))
+
+    ours_seconds, raw_seconds = _in_turn(ours, raw)
+    points = sum(map(len, batches))
+    _say("EdgeStore.upsert", points / ours_seconds, "raw", points / raw_seconds, "points/s")
+    store.close()
+    shard.close()
+
+
+def _raw_vectors(point: Point) -> dict[str, Any]:
+    return {
+        name: edge.SparseVector(vector.indices.tolist(), vector.values.tolist())
+        if isinstance(vector, Sparse)
+        else vector.tolist()
+        for name, vector in point.vectors.items()
+    }
+
+
+def _compare_queries(directory: Path, random: np.random.Generator, items: int) -> None:
+    spec = item_collection(SIZE, Distance.COSINE, {})
+    store = EdgeStore(directory / "items")
+    store.ensure(spec)
+    for start in range(0, items, 500):
+        store.upsert(spec.name, [_item(random, i) for i in range(start, min(items, start + 500))])
+    tastes = random.standard_normal((100, 2, SIZE)).astype(np.float32)
+    recents = [_sparse(random, 50) for _ in range(100)]
+    shard = store._open(spec.name).shard
+    wanted = ("item_id", "meta.category")
+
+    def ours() -> None:
+        for (taste, session), recent in zip(tastes, recents, strict=True):
+            filter = Filter(must=(Match("offer.available", (True,)),))
+            by = (
+                Nearest(taste, "content"),
+                Nearest(session, "content"),
+                Nearest(recent, "affinity"),
+                OrderBy("trend.day"),
+                OrderBy("meta.published_at"),
+            )
+            store.query(spec.name, [Query(each, 50, filter, wanted) for each in by])
+
+    def raw() -> None:
+        for (taste, session), recent in zip(tastes, recents, strict=True):
+            available = edge.FieldCondition("offer.available", match=edge.MatchValue(np.True_))  # type: ignore[arg-type]
+            filter = edge.Filter(must=[available])
+            row = edge.SparseVector(recent.indices.tolist(), recent.values.tolist())
+            by: list[Any] = [
+                edge.Query.Nearest(taste.tolist(), using="content"),
+                edge.Query.Nearest(session.tolist(), using="content"),
+                edge.Query.Nearest(row, using="affinity"),
+                edge.OrderBy("trend.day", edge.Direction.Desc),
+                edge.OrderBy("meta.published_at", edge.Direction.Desc),
+            ]
+            requests = [
+                edge.QueryRequest(limit=50, query=each, filter=filter, with_payload=list(wanted))
+                for each in by
+            ]
+            for answer in shard.query_batch(edge.QueryBatchRequest(requests)):
+                for point in answer:
+                    _ = point.id, point.score, point.payload
+
+    ours_seconds, raw_seconds = _in_turn(ours, raw, rounds=3)
+    _say(f"EdgeStore.query, 5 × 50 of {items:,}", 100 / ours_seconds, "raw", 100 / raw_seconds, "batches/s")
+    store.close()
+
+
+def _item(random: np.random.Generator, i: int) -> Point:
+    vectors: dict[str, Vector] = {
+        "content": random.standard_normal(SIZE).astype(np.float32),
+        "affinity": _sparse(random, 100),
+    }
+    payload = {
+        "item_id": f"i{i}",
+        "meta": {"category": f"c{i % 20}", "published_at": 1.7e9 + i},
+        "offer": {"available": i % 10 > 0},
+        "trend": {"day": float(random.random())},
+    }
+    return Point(point_id(f"i{i}"), vectors, payload)
+
+
+def _compare_encoding(batches: Sequence[Sequence[Point]]) -> None:
+    def ours() -> None:
+        for batch in batches:
+            orjson.dumps({"batch": to_batch(batch)}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def with_models() -> None:
+        for batch in batches[:5]:
+            rows = [
+                models.PointStruct(id=point.id, vector=_model_vectors(point), payload=dict(point.payload))
+                for point in batch
+            ]
+            models.PointsList(points=rows).model_dump_json(exclude_none=True)
+
+    ours_seconds, models_seconds = _in_turn(ours, with_models)
+    points = sum(map(len, batches))
+    slow = sum(map(len, batches[:5]))
+    _say(
+        "REST body, columns",
+        points / ours_seconds,
+        "qdrant-client's models",
+        slow / models_seconds,
+        "points/s",
+    )
+
+
+def _model_vectors(point: Point) -> dict[str, Any]:
+    return {
+        name: models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+        if isinstance(vector, Sparse)
+        else vector.tolist()
+        for name, vector in point.vectors.items()
+    }
+
+
+def _say(what: str, ours: float, floor: str, theirs: float, unit: str) -> None:
+    print(f"{what}: {ours:,.0f} {unit}; {floor}: {theirs:,.0f}; ratio {ours / theirs:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Eddyline: a streaming, event-driven recommender."""
+
+from importlib.metadata import version
+
+__version__ = version("eddyline")

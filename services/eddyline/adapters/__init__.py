@@ -1,0 +1,1 @@
+"""The only doors to the outside: Kafka, the vector store, the encoder, HTTP, telemetry."""

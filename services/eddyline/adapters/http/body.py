@@ -1,0 +1,76 @@
+"""Reading what comes in, and writing what goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from eddyline.errors import InvalidInput, TooLarge
+from eddyline.model.events import Id, explain, load_json
+
+_ID = TypeAdapter(Id)
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """The body as JSON, whatever its content type (sendBeacon says text/plain).
+
+    Raises `TooLarge` past `limit` bytes, without reading further, and `InvalidInput` where it is no JSON.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    if not body.strip():
+        raise InvalidInput("the body is empty; JSON is needed", "body")
+    try:
+        return load_json(body)
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, "body") from None
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"is over the limit of {limit:,} bytes; send less at once", "body")
+
+
+def path_id(raw: str, field: str) -> str:
+    """An id out of a path, which is matched undecoded. Raises `InvalidInput`."""
+    try:
+        return _ID.validate_python(unquote_to_bytes(raw).decode())
+    except UnicodeDecodeError:
+        raise InvalidInput("must be percent-encoded UTF-8", field) from None
+    except ValidationError as error:
+        raise InvalidInput(explain(error)[0], field) from None
+
+
+def item_id_of(raw: str) -> str:
+    """An item id out of a path. Raises `InvalidInput`."""
+    return path_id(raw, "item_id")
+
+
+def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json", headers=headers)
+
+
+def describe_body(*models: type[BaseModel], description: str = "") -> dict[str, Any]:
+    """What OpenAPI shall say of a body that the handler reads itself: one of these models, which `create_app` must be
+    told of."""
+    refs = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+    schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
+    return {
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {"application/json": {"schema": schema}},
+        }
+    }

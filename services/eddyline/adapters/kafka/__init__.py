@@ -1,0 +1,60 @@
+"""Kafka: the only door to it, and the sole owner of `confluent_kafka`."""
+
+from eddyline.adapters.kafka.contract import (
+    DeadLetters,
+    Delivered,
+    Handler,
+    Headers,
+    Message,
+    Outgoing,
+    Producer,
+    Record,
+    TopicPartition,
+)
+from eddyline.adapters.kafka.dead_letters import FileDeadLetters, TopicDeadLetters
+from eddyline.adapters.kafka.embedded import EmbeddedBroker
+from eddyline.adapters.kafka.loop import ConsumeLoop
+from eddyline.adapters.kafka.options import KafkaOptions, LoopOptions
+from eddyline.adapters.kafka.partitioning import murmur2, partition_of
+from eddyline.adapters.kafka.producer import KafkaProducer
+from eddyline.adapters.kafka.retention import RetentionGuard
+from eddyline.adapters.kafka.status import LoopMetrics, LoopStatus, NoMetrics
+from eddyline.adapters.kafka.topics import (
+    CATALOGUE,
+    SOURCES,
+    EnsuredTopic,
+    TopicSpec,
+    ensure_topics,
+    log_identities,
+)
+
+__all__ = [
+    "CATALOGUE",
+    "SOURCES",
+    "ConsumeLoop",
+    "DeadLetters",
+    "Delivered",
+    "EmbeddedBroker",
+    "EnsuredTopic",
+    "FileDeadLetters",
+    "Handler",
+    "Headers",
+    "KafkaOptions",
+    "KafkaProducer",
+    "LoopMetrics",
+    "LoopOptions",
+    "LoopStatus",
+    "Message",
+    "NoMetrics",
+    "Outgoing",
+    "Producer",
+    "Record",
+    "RetentionGuard",
+    "TopicDeadLetters",
+    "TopicPartition",
+    "TopicSpec",
+    "ensure_topics",
+    "log_identities",
+    "murmur2",
+    "partition_of",
+]

@@ -1,0 +1,116 @@
+"""What the services know of Kafka: records in, records out, and what a handler promises the consume loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+Parsed = TypeVar("Parsed")
+Parsed_co = TypeVar("Parsed_co", covariant=True)
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic. `topic` is the logical name (`content`), without the deployment's prefix."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A consumed record. `timestamp` is the broker's, in epoch milliseconds; `log` is the log's identity, which
+    changes when the topic is created anew; `key` and `value` are the bytes as they came (None: a tombstone)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    log: str
+    headers: Headers = ()
+
+    @property
+    def source(self) -> TopicPartition:
+        """The partition it came from."""
+        return TopicPartition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to produce. `topic` is the logical name. `partition` None: by the key's murmur2."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+class Delivered(NamedTuple):
+    """Where the broker put a record."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Generic[Parsed_co]):
+    """A record and what the handler's `parse` made of it."""
+
+    record: Record
+    value: Parsed_co
+
+
+class Handler(Protocol[Parsed]):
+    """A service's half of the consume loop. All calls come from the loop's one thread."""
+
+    def parse(self, record: Record) -> Parsed:
+        """Read one record. Raising `InvalidEvent` makes it a dead letter; anything else stops the service."""
+
+    def handle(self, batch: Sequence[Message[Parsed]]) -> None:
+        """Apply the batch; its effects must be durable when this returns, since its offsets are committed then.
+
+        It may be called again with the same records (after a crash, a rebalance, or `Unavailable`), or with some of
+        them, so it must be idempotent. Raising `Unavailable` makes the loop back off and call again; anything else
+        stops the service.
+        """
+
+    def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
+        """These partitions are ours from now on, each under an epoch higher than every earlier owner's."""
+
+    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """These partitions are no longer ours: forget all state of theirs, write nothing."""
+
+    def tick(self) -> None:
+        """Called about once a second between batches; the same rules as for `handle`."""
+
+
+class Producer(Protocol):
+    """An idempotent producer: every record is acknowledged by all in-sync replicas or its future fails."""
+
+    def send(self, record: Outgoing) -> Future[Delivered]:
+        """Queue a record. Never blocks: raises `Overloaded` when the queue is full.
+
+        The future fails with `Unavailable` when the record could not be delivered within its time-out.
+        """
+
+    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        """Send in order, waiting for room, and return when all are acknowledged. Raises `Unavailable` if any is not."""
+
+    def check(self) -> None:
+        """Raise `Unavailable` unless the cluster answers."""
+
+    def close(self) -> None:
+        """Flush and release."""
+
+
+class DeadLetters(Protocol):
+    """Where records go that can never be applied: kept whole, with why and where from."""
+
+    def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
+        """Durably keep a record. `reason` is a short stable slug (`invalid_event`), `detail` a sentence."""

@@ -1,0 +1,124 @@
+"""What the adapter can be told: where the cluster is, and how a consume loop behaves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from confluent_kafka import KafkaError
+
+LIBRARY_LOG = logging.getLogger("eddyline.kafka.librdkafka")
+"""Where librdkafka's own lines go, so that they never reach stderr past the application's logging."""
+
+# The in-process broker answers an idle fetch only when its wait is over, and holds a second join for the
+# session time-out less a second: short ones keep it quick.
+_IN_PROCESS_CONSUMER = {
+    "fetch.wait.max.ms": "20",
+    "session.timeout.ms": "2000",
+    "heartbeat.interval.ms": "300",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """A cluster, and our corner of it.
+
+    `prefix` goes before every topic and group, so that deployments can share a cluster. `client` holds extra
+    librdkafka settings (`security.protocol`, …), which win over ours. `log_identity` is set for the
+    in-process broker alone, which can't be asked who it is.
+    """
+
+    bootstrap_servers: str
+    prefix: str = ""
+    partitions: int = 4
+    replication_factor: int = 1
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    client: Mapping[str, str] = field(default_factory=dict)
+    log_identity: str | None = None
+
+    @property
+    def in_process(self) -> bool:
+        """Whether this is librdkafka's in-process broker."""
+        return self.log_identity is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """How a consume loop behaves. Times are in seconds.
+
+    A retry waits `backoff_initial`, then twice as long each time up to `backoff_cap`, each drawn between half
+    and the whole. The loop stops when more than `dead_letter_share` of the newest `dead_letter_window`
+    records were dead letters, once it has seen `dead_letter_minimum`.
+    """
+
+    batch_size: int = 500
+    poll_seconds: float = 0.05
+    backoff_initial: float = 0.1
+    backoff_cap: float = 10.0
+    dead_letter_share: float = 0.5
+    dead_letter_minimum: int = 100
+    dead_letter_window: int = 1000
+    tick_seconds: float = 1.0
+    request_seconds: float = 5.0
+    drain_seconds: float = 30.0
+
+
+def client_config(options: KafkaOptions) -> dict[str, Any]:
+    """The settings that producers, consumers and admin clients share, before `options.client`."""
+    return {
+        "bootstrap.servers": options.bootstrap_servers,
+        "logger": LIBRARY_LOG,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.nagle.disable": True,
+        "socket.keepalive.enable": True,
+    }
+
+
+def admin_config(options: KafkaOptions) -> dict[str, Any]:
+    """The settings of an admin client."""
+    return {**client_config(options), **options.client}
+
+
+def producer_config(
+    options: KafkaOptions, delivery_seconds: float, on_error: Callable[[KafkaError], None]
+) -> dict[str, Any]:
+    """The settings of an idempotent producer with Java's partitioner, sending without lingering."""
+    return {
+        **client_config(options),
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "linger.ms": 0,
+        "delivery.timeout.ms": int(delivery_seconds * 1000),
+        "topic.metadata.propagation.max.ms": 5000,
+        "queue.buffering.max.kbytes": 131_072,
+        "error_cb": on_error,
+        **options.client,
+    }
+
+
+def consumer_config(
+    options: KafkaOptions, group: str, assignor: str, on_error: Callable[[KafkaError], None]
+) -> dict[str, Any]:
+    """The settings of a consumer that commits by hand, in `group` (which gets the prefix)."""
+    config: dict[str, Any] = {
+        **client_config(options),
+        "group.id": options.prefix + group,
+        "group.protocol": options.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "topic.metadata.refresh.interval.ms": 10_000,
+        "error_cb": on_error,
+    }
+    if options.group_protocol == "classic":
+        config["partition.assignment.strategy"] = assignor
+        config["session.timeout.ms"] = 10_000
+    else:
+        config["group.remote.assignor"] = "range" if assignor == "range" else "uniform"
+    if options.in_process:
+        config |= _IN_PROCESS_CONSUMER
+    return config | dict(options.client)

@@ -1,0 +1,143 @@
+"""What a loop owns: each partition's epoch and how far it is handled and committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from eddyline.adapters.kafka.consumer import GroupMember, Position
+from eddyline.adapters.kafka.contract import TopicPartition
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition of ours. Until `epoch` is committed (`committed` set) none of its records may be handled.
+
+    `handled` is the next offset to handle, `committed` the one that the broker has confirmed under our epoch.
+    """
+
+    epoch: int | None = None
+    handled: int = 0
+    committed: int | None = None
+    announced: bool = False
+
+    @property
+    def position(self) -> Position:
+        """What its commit must say."""
+        return Position(self.handled, epoch_metadata(self.epoch or 0))
+
+
+def epoch_metadata(epoch: int) -> str:
+    """The metadata of every commit under `epoch`."""
+    return orjson.dumps({"epoch": epoch}).decode()
+
+
+def epoch_in(metadata: str) -> int:
+    """The epoch in a commit's metadata; 0 where there is none (a commit by something else)."""
+    try:
+        found = orjson.loads(metadata)["epoch"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return 0
+    return found if isinstance(found, int) else 0
+
+
+class Ownership:
+    """The partitions that the group has given us."""
+
+    def __init__(self) -> None:
+        self._owned: dict[TopicPartition, Owned] = {}
+
+    def __contains__(self, source: TopicPartition) -> bool:
+        return source in self._owned
+
+    def __getitem__(self, source: TopicPartition) -> Owned:
+        return self._owned[source]
+
+    def __iter__(self) -> Iterator[TopicPartition]:
+        return iter(tuple(self._owned))
+
+    def __len__(self) -> int:
+        return len(self._owned)
+
+    def add(self, partitions: Iterable[TopicPartition]) -> None:
+        """They came to us, without an epoch yet."""
+        for source in partitions:
+            self._owned[source] = Owned()
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """They go; those of them that the handler was told of."""
+        removed = [(source, self._owned.pop(source)) for source in partitions if source in self._owned]
+        return [source for source, owned in removed if owned.announced]
+
+    def unannounced(self) -> list[TopicPartition]:
+        """Those that the handler wasn't told of yet."""
+        return [source for source, owned in self._owned.items() if not owned.announced]
+
+    def announced(self, source: TopicPartition) -> bool:
+        """Whether its records may be handled."""
+        owned = self._owned.get(source)
+        return owned is not None and owned.announced
+
+    def claim(self, claims: Mapping[TopicPartition, Owned]) -> None:
+        """They have their epochs, not committed yet."""
+        self._owned.update(claims)
+
+    def confirmed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The epochs of those of `partitions` that are still ours and whose epoch is committed."""
+        return {
+            source: owned.epoch
+            for source in partitions
+            if (owned := self._owned.get(source)) and owned.epoch is not None and owned.committed is not None
+        }
+
+    def announce(self, partitions: Iterable[TopicPartition]) -> None:
+        """The handler knows them."""
+        for source in partitions:
+            self._owned[source].announced = True
+
+    def handled(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Everything before these offsets is handled."""
+        for source, offset in offsets.items():
+            self._owned[source].handled = offset
+
+    def awaits(self, sent: Mapping[TopicPartition, Position]) -> bool:
+        """Whether the broker hasn't confirmed all of `sent` that is still ours."""
+        return any(
+            owned.committed != position.offset
+            for source, position in sent.items()
+            if (owned := self._owned.get(source)) is not None and owned.epoch == epoch_in(position.metadata)
+        )
+
+    def unsaved(self) -> dict[TopicPartition, Position]:
+        """What must be committed: under an epoch, and not confirmed as it is."""
+        return {
+            source: owned.position
+            for source, owned in self._owned.items()
+            if owned.epoch is not None and owned.committed != owned.handled
+        }
+
+    def confirm(self, positions: Mapping[TopicPartition, Position]) -> None:
+        """The broker has these; what an earlier ownership of ours sent (another epoch) counts for nothing."""
+        for source, position in positions.items():
+            owned = self._owned.get(source)
+            if owned is not None and epoch_in(position.metadata) == owned.epoch:
+                owned.committed = position.offset
+
+
+def claim(
+    member: GroupMember, partitions: Iterable[TopicPartition], now_ms: int, seconds: float
+) -> dict[TopicPartition, Owned]:
+    """A new epoch for each, over every earlier owner's, and where reading starts. Raises `Unavailable`.
+
+    Where nothing usable is committed (a new group; a log that was cut or created anew), reading starts at the
+    earliest record, as the consumer does.
+    """
+    claims = {}
+    for source, position in member.committed(partitions, seconds).items():
+        low, high = member.watermarks(source, seconds)
+        start = position.offset if position is not None and low <= position.offset <= high else low
+        earlier = epoch_in(position.metadata) if position is not None else 0
+        claims[source] = Owned(epoch=max(earlier + 1, now_ms), handled=start)
+    return claims

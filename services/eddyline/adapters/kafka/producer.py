@@ -1,0 +1,192 @@
+"""The idempotent producer: records out, a future for each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as ConfluentProducer
+
+from eddyline.adapters.kafka.contract import Delivered, Outgoing, TopicPartition
+from eddyline.adapters.kafka.options import KafkaOptions, producer_config
+from eddyline.adapters.kafka.partitioning import partition_of
+from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
+from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
+
+_POLL_SECONDS = 0.1
+_ROOM_SECONDS = 0.02
+_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
+_REFUSED_FOR_GOOD = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+_UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
+
+
+class KafkaProducer:
+    """Implements `contract.Producer`: idempotent, all replicas, Java's partitioner, no lingering.
+    Thread-safe.
+
+    With a `guard` (the in-process broker) a record is refused with `Overloaded` before unread ones could be
+    dropped. The caller must `close` it. A fatal error of the library surfaces as `Unavailable` on the next
+    call, which also puts a new producer in place; until then, nothing is sent.
+    """
+
+    def __init__(
+        self, options: KafkaOptions, guard: RetentionGuard | None = None, delivery_seconds: float = 10.0
+    ) -> None:
+        self._options = options
+        self._guard = guard
+        self._delivery_seconds = delivery_seconds
+        self._fatal: KafkaError | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._library = self._open()
+        self._poller = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
+        self._poller.start()
+
+    def send(self, record: Outgoing) -> Future[Delivered]:
+        """Queue a record; never blocks. Raises `Overloaded` when there is no room, `TooLarge` for a giant.
+
+        The future can't be cancelled. It fails with `Unavailable` when the record wasn't acknowledged in
+        time, with `TooLarge` or `Misconfigured` when the broker will never take it.
+        """
+        self._check_alive()
+        source, size = self._reserve(record)
+        partition = _BY_KEY if source is None else source.partition
+        future: Future[Delivered] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            self._library.produce(
+                self._options.prefix + record.topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                partition=partition,
+                on_delivery=partial(self._delivered, future, record.topic, source, size),
+            )
+        except BufferError as error:
+            self._release(source, size)
+            raise Overloaded("the producer's queue is full: the broker is slower than the intake") from error
+        except KafkaException as error:
+            self._release(source, size)
+            raise _translated(error.args[0], record.topic) from error
+        return future
+
+    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        """Send in order, waiting for room, and return when all are acknowledged.
+
+        Raises `Unavailable` when there was no room or no acknowledgement in time, and what `send`'s future
+        may raise; some records may have been written then, so the caller must be ready to send all of them
+        again.
+        """
+        deadline = time.monotonic() + self._delivery_seconds
+        futures = [self._send_within(record, deadline) for record in records]
+        # The library's own time-out fails a future first; the margin is for a poll thread that is starved.
+        limit = time.monotonic() + 2 * self._delivery_seconds
+        try:
+            return [future.result(timeout=max(0.0, limit - time.monotonic())) for future in futures]
+        except TimeoutError as error:
+            raise Unavailable("Kafka acknowledged nothing in time") from error
+
+    def check(self) -> None:
+        """Raise `Unavailable` unless the cluster answers within two seconds."""
+        self._check_alive()
+        try:
+            self._library.list_topics(timeout=2.0)
+        except KafkaException as error:
+            raise Unavailable(f"Kafka doesn't answer: {error.args[0].str()}") from error
+
+    def close(self) -> None:
+        """Wait for what is queued, as long as a delivery may take; what is left fails with `Unavailable`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._poller.join()
+        _discard(self._library, self._delivery_seconds)
+
+    def _send_within(self, record: Outgoing, deadline: float) -> Future[Delivered]:
+        while True:
+            try:
+                return self.send(record)
+            except Overloaded as error:
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"no room to send: {error}") from error
+                time.sleep(_ROOM_SECONDS)
+
+    def _open(self) -> ConfluentProducer:
+        try:
+            return ConfluentProducer(producer_config(self._options, self._delivery_seconds, self._on_error))
+        except KafkaException as error:
+            raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
+
+    def _check_alive(self) -> None:
+        if self._closed:
+            raise Unavailable("the producer is closed")
+        with self._lock:
+            if self._fatal is None:
+                return
+            reason, self._fatal = self._fatal.str(), None
+            broken, self._library = self._library, self._open()
+        _discard(broken, 0.0)
+        raise Unavailable(f"the producer failed and was replaced: {reason}")
+
+    def _reserve(self, record: Outgoing) -> tuple[TopicPartition | None, int]:
+        """The partition to send to, when we must know it, and the room taken there."""
+        if self._guard is None:
+            given = record.partition
+            return (None if given is None else TopicPartition(record.topic, given)), 0
+        partition = record.partition
+        if partition is None:
+            partition = partition_of(record.key, self._options.partitions)
+        source, size = TopicPartition(record.topic, partition), framed_size(record)
+        self._guard.reserve(source, size)
+        return source, size
+
+    def _release(self, source: TopicPartition | None, size: int) -> None:
+        if self._guard is not None and source is not None:
+            self._guard.release(source, size)
+
+    def _delivered(
+        self,
+        future: Future[Delivered],
+        topic: str,
+        source: TopicPartition | None,
+        size: int,
+        error: KafkaError | None,
+        message: Any,
+    ) -> None:
+        if error is not None:
+            self._release(source, size)
+            future.set_exception(_translated(error, topic))
+            return
+        partition, offset = message.partition(), message.offset()
+        if self._guard is not None:
+            self._guard.acknowledged(TopicPartition(topic, partition), offset, size)
+        future.set_result(Delivered(topic, partition, offset))
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error
+
+    def _poll(self) -> None:
+        while not self._closed:
+            self._library.poll(_POLL_SECONDS)
+
+
+def _discard(library: ConfluentProducer, seconds: float) -> None:
+    if library.flush(seconds):
+        library.purge()
+        library.flush(1.0)
+
+
+def _translated(error: KafkaError, topic: str) -> EddylineError:
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return TooLarge(f"the record is larger than {topic} takes")
+    if error.code() in _REFUSED_FOR_GOOD:
+        return Misconfigured(f"topic {topic}: not allowed: {error.str()}; grant this client access")
+    if error.code() in _UNKNOWN_TOPIC:
+        return Unavailable(f"topic {topic} doesn't exist: run `eddyline init`")
+    return Unavailable(f"{topic} didn't take the record: {error.str()}")

@@ -1,0 +1,107 @@
+"""Keeps the in-process broker from dropping what nobody has read yet."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from eddyline.adapters.kafka.contract import Outgoing, TopicPartition
+from eddyline.errors import Overloaded
+
+DROPS_BEYOND = 5 * 1024 * 1024
+"""Bytes a partition of the in-process broker holds before it silently drops its oldest batches."""
+
+SAFE_BYTES = 4_000_000
+"""Below `DROPS_BEYOND` by more than one batch (1 MB): the batch where reading stopped is dropped as a
+whole."""
+
+_BATCH_OVERHEAD = 61
+_RECORD_OVERHEAD = 32
+_HEADER_OVERHEAD = 10
+
+
+def framed_size(record: Outgoing) -> int:
+    """The most bytes that `record` can take in a log: as though it were alone in its batch, uncompressed."""
+    headers = sum(len(name.encode()) + len(value) + _HEADER_OVERHEAD for name, value in record.headers)
+    return _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(record.key) + len(record.value or b"") + headers
+
+
+@dataclass(slots=True)
+class _Held:
+    """What a partition holds that some group hasn't committed, and what is on its way there."""
+
+    unread: list[tuple[int, int]] = field(default_factory=list)  # a heap of (offset, bytes)
+    unread_bytes: int = 0
+    in_flight: int = 0
+
+    def forget_below(self, offset: int) -> None:
+        while self.unread and self.unread[0][0] < offset:
+            self.unread_bytes -= heapq.heappop(self.unread)[1]
+
+
+class RetentionGuard:
+    """Refuses a record that could make the broker drop one that a subscribed group hasn't committed yet.
+
+    The producers reserve room before they send and say how it went; the consume loops subscribe (before the
+    first record is produced) and report their commits. A topic that nobody subscribes to isn't limited.
+    Thread-safe.
+    """
+
+    def __init__(self, limit: int = SAFE_BYTES) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._held: defaultdict[TopicPartition, _Held] = defaultdict(_Held)
+        self._groups: defaultdict[str, set[str]] = defaultdict(set)
+        self._committed: dict[tuple[str, TopicPartition], int] = {}
+
+    def subscribe(self, group: str, topics: Iterable[str]) -> None:
+        """From now on these topics hold what `group` hasn't committed."""
+        with self._lock:
+            for topic in topics:
+                self._groups[topic].add(group)
+
+    def reserve(self, source: TopicPartition, size: int) -> None:
+        """Make room for a record. Raises `Overloaded` when there is none; every reservation must be
+        settled."""
+        with self._lock:
+            held = self._held[source]
+            if source.topic in self._groups and held.unread_bytes + held.in_flight + size > self._limit:
+                readers = " and ".join(sorted(self._groups[source.topic]))
+                raise Overloaded(
+                    f"{source.topic} holds {held.unread_bytes + held.in_flight} bytes in partition "
+                    f"{source.partition} that {readers} must read first"
+                )
+            held.in_flight += size
+
+    def release(self, source: TopicPartition, size: int) -> None:
+        """The record was not written."""
+        with self._lock:
+            self._held[source].in_flight -= size
+
+    def acknowledged(self, source: TopicPartition, offset: int, size: int) -> None:
+        """The record was written at `offset`."""
+        with self._lock:
+            held = self._held[source]
+            held.in_flight -= size
+            if source.topic in self._groups and offset >= self._floor(source):
+                heapq.heappush(held.unread, (offset, size))
+                held.unread_bytes += size
+
+    def committed(self, group: str, source: TopicPartition, offset: int) -> None:
+        """`group` has handled everything before `offset`."""
+        with self._lock:
+            self._committed[group, source] = offset
+            self._held[source].forget_below(self._floor(source))
+
+    def unread_bytes(self, source: TopicPartition) -> int:
+        """Bytes written and not yet committed by every subscribed group, counted conservatively."""
+        with self._lock:
+            return self._held[source].unread_bytes
+
+    def _floor(self, source: TopicPartition) -> int:
+        return min(
+            (self._committed.get((group, source), 0) for group in self._groups[source.topic]), default=0
+        )

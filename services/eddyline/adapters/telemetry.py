@@ -1,0 +1,143 @@
+"""Metrics and logs. Every metric is declared here, once, with its help text."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_LATENCY = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own (so that tests don't share them)."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "eddyline_http_requests_total",
+            "HTTP requests answered",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "eddyline_http_request_seconds",
+            "Time to answer an HTTP request",
+            ("method", "route"),
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self.accepted = Counter(
+            "eddyline_collector_accepted_total", "Records acknowledged by the broker", ("topic",), registry=registry
+        )
+        self.rejected = Counter(
+            "eddyline_collector_rejected_total", "Events refused as invalid", ("field",), registry=registry
+        )
+        self.records = Counter(
+            "eddyline_consumer_records_total", "Records handled and committed", ("topic",), registry=registry
+        )
+        self.dead_letters = Counter(
+            "eddyline_dead_letters_total", "Records set aside as dead letters", ("topic", "reason"), registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "eddyline_consumer_batch_seconds",
+            "Time to handle one batch",
+            ("group",),
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self.retrying = Gauge(
+            "eddyline_consumer_retrying",
+            "1 while something is unavailable and a batch is tried again and again",
+            ("group",),
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "eddyline_consumer_lag_records", "Records not yet handled", ("topic", "partition"), registry=registry
+        )
+        self.embedded = Counter("eddyline_embedder_embedded_total", "Items embedded", registry=registry)
+        self.unchanged = Counter(
+            "eddyline_embedder_unchanged_total", "Items whose text was embedded before", registry=registry
+        )
+        self.truncated = Counter(
+            "eddyline_encoder_truncated_total", "Texts longer than the model reads, cut at its limit", registry=registry
+        )
+        self.folded = Counter("eddyline_profiler_folded_total", "Interactions folded into profiles", registry=registry)
+        self.repeated = Counter(
+            "eddyline_profiler_repeated_total",
+            "Records skipped because they were folded before",
+            ("by",),
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "eddyline_profiler_waiting", "Items that interactions of this process wait for", registry=registry
+        )
+        self.visible_seconds = Histogram(
+            "eddyline_profiler_visible_seconds",
+            "From the broker's time of an interaction to its profile being durable",
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self.recommendations = Counter(
+            "eddyline_reader_recommendations_total",
+            "Recommendation lists served",
+            ("cold_start", "degraded"),
+            registry=registry,
+        )
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+class LoopTelemetry:
+    """What consume loops count, as metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def records(self, group: str, topic: str, count: int) -> None:
+        """So many were handled and committed."""
+        self._metrics.records.labels(topic).inc(count)
+
+    def dead_letter(self, group: str, topic: str, reason: str) -> None:
+        """One was set aside."""
+        self._metrics.dead_letters.labels(topic, reason).inc()
+
+    def batch_seconds(self, group: str, seconds: float) -> None:
+        """A batch was handled."""
+        self._metrics.batch_seconds.labels(group).observe(seconds)
+
+    def lag(self, group: str, topic: str, partition: int, records: int) -> None:
+        """So many are still to be handled."""
+        self._metrics.lag.labels(topic, partition).set(records)
+
+    def retrying(self, group: str, retrying: bool) -> None:
+        """Retrying began or ended."""
+        self._metrics.retrying.labels(group).set(retrying)
+
+
+def configure_logging(level: str, form: Literal["console", "json"]) -> None:
+    """Send every log line to standard error, as text for people or as one JSON object a line."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    final: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if form == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True)

@@ -1,0 +1,79 @@
+"""The vector store: a contract, and three stores that keep it. The sole owner of Qdrant.
+
+The stores are imported when first named, so that a server's client needs no Edge, nor the other way round.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eddyline.adapters.vectors.contract import (
+    CollectionSpec,
+    Condition,
+    Dense,
+    DenseSpec,
+    Distance,
+    Filter,
+    HasId,
+    IndexKind,
+    Match,
+    Missing,
+    Nearest,
+    OrderBy,
+    Payload,
+    Point,
+    Query,
+    Range,
+    Scored,
+    Sparse,
+    Vector,
+    VectorStore,
+)
+from eddyline.adapters.vectors.ids import dimension_of, point_id
+from eddyline.adapters.vectors.schema import ITEMS, PROFILES, item_collection, profile_collection
+
+if TYPE_CHECKING:
+    from eddyline.adapters.vectors.client import MemoryStore
+    from eddyline.adapters.vectors.edge import EdgeStore
+    from eddyline.adapters.vectors.server import ServerStore
+
+__all__ = [
+    "ITEMS",
+    "PROFILES",
+    "CollectionSpec",
+    "Condition",
+    "Dense",
+    "DenseSpec",
+    "Distance",
+    "EdgeStore",
+    "Filter",
+    "HasId",
+    "IndexKind",
+    "Match",
+    "MemoryStore",
+    "Missing",
+    "Nearest",
+    "OrderBy",
+    "Payload",
+    "Point",
+    "Query",
+    "Range",
+    "Scored",
+    "ServerStore",
+    "Sparse",
+    "Vector",
+    "VectorStore",
+    "dimension_of",
+    "item_collection",
+    "point_id",
+    "profile_collection",
+]
+
+_STORES = {"EdgeStore": "edge", "MemoryStore": "client", "ServerStore": "server"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _STORES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_STORES[name]}"), name)

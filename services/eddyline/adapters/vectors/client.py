@@ -1,0 +1,227 @@
+"""A store over qdrant-client's `:memory:`: exact, in one thread, gone at the end. For unit tests alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from qdrant_client import QdrantClient, models
+
+from eddyline.adapters.vectors import rest_values as values
+from eddyline.adapters.vectors.contract import (
+    CollectionSpec,
+    Filter,
+    IndexKind,
+    Nearest,
+    OrderBy,
+    Payload,
+    Point,
+    Query,
+    Scored,
+    Vector,
+)
+from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
+from eddyline.adapters.vectors.values import json_path, searches_nothing
+from eddyline.errors import EddylineError, Misconfigured
+
+_RANGES = {IndexKind.FLOAT, IndexKind.INTEGER}
+
+
+class MemoryStore:
+    """`VectorStore` in the memory of this process: for unit tests that use one thread."""
+
+    def __init__(self) -> None:
+        """An empty store."""
+        self._client = QdrantClient(":memory:")
+        self._stored: dict[str, Stored] = {}
+
+    def ensure(self, spec: CollectionSpec) -> None:
+        """Create the collection, or add what it lacks; raises `Misconfigured` where the two disagree."""
+        if spec.name not in self._stored:
+            self._client.create_collection(
+                spec.name,
+                vectors_config={
+                    name: models.VectorParams(size=each.size, distance=models.Distance(each.distance))
+                    for name, each in spec.dense.items()
+                },
+                sparse_vectors_config={name: models.SparseVectorParams() for name in spec.sparse},
+            )
+            self._stored[spec.name] = Stored.bare(spec)
+        stored = self._stored[spec.name]
+        needed = lacking(spec, stored)
+        self._add(spec.name, needed)
+        self._stored[spec.name] = stored.grown_by(needed)
+
+    def _add(self, collection: str, needed: Lacking) -> None:
+        for name, each in needed.dense.items():
+            dense = models.DenseVectorConfig(size=each.size, distance=models.Distance(each.distance))
+            self._client.create_vector_name(collection, name, models.DenseVectorNameConfig(dense=dense))
+        for name in needed.sparse:
+            sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
+            self._client.create_vector_name(collection, name, sparse)
+
+    def upsert(
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        condition: Filter | None = None,
+    ) -> None:
+        """Write whole points."""
+        self._must_exist(collection)
+        rows = [
+            models.PointStruct(id=point.id, vector=_vectors(point.vectors), payload=dict(point.payload))
+            for point in points
+        ]
+        mode = models.UpdateMode.INSERT_ONLY if insert_only else None
+        if rows:
+            with _told(collection):
+                self._client.upsert(collection, rows, update_filter=_filter(condition), update_mode=mode)
+
+    def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Set named vectors of existing points."""
+        there = self.retrieve(collection, list(vectors), payload=())
+        rows = [
+            models.PointVectors(id=each, vector=_vectors(vectors[each])) for each in there if vectors[each]
+        ]
+        if rows:
+            with _told(collection):
+                self._client.update_vectors(collection, rows)
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        """Set top-level payload keys of existing points."""
+        for each in self.retrieve(collection, list(payloads), payload=()):
+            self._client.set_payload(collection, dict(payloads[each]), points=[each])
+
+    def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
+        """Remove top-level payload keys of existing points."""
+        there = self.retrieve(collection, ids, payload=())
+        if there and keys:
+            self._client.delete_payload(collection, keys=[json_path(key) for key in keys], points=list(there))
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """Delete points."""
+        self._must_exist(collection)
+        if ids:
+            self._client.delete(collection, list(ids))
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> dict[str, Point]:
+        """The points that exist, by id."""
+        self._must_exist(collection)
+        selection = values.to_selection(payload, vectors)
+        records = self._client.retrieve(
+            collection,
+            list(ids),
+            with_payload=selection["with_payload"],
+            with_vectors=selection["with_vector"],
+        )
+        return {str(record.id): values.from_record(record.model_dump()) for record in records}
+
+    def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
+        """Run the queries one after another."""
+        self._must_exist(collection)
+        return [self._find(collection, query) for query in queries]
+
+    def _find(self, collection: str, query: Query) -> list[Scored]:
+        if searches_nothing(query):
+            return []
+        if (
+            isinstance(query.by, OrderBy)
+            and self._stored[collection].indexes.get(query.by.field) not in _RANGES
+        ):
+            raise EddylineError(
+                f"collection `{collection}`: order by `{query.by.field}` needs a float or integer index on it"
+            )
+        selection = values.to_selection(query.payload, query.vectors)
+        found = self._client.query_points(
+            collection,
+            query=_by(query.by),
+            using=query.by.using if isinstance(query.by, Nearest) else None,
+            query_filter=_filter(query.filter),
+            limit=query.limit,
+            with_payload=selection["with_payload"],
+            with_vectors=selection["with_vector"],
+        )
+        return [values.from_scored(point.model_dump(), query.by) for point in found.points]
+
+    def scroll(
+        self,
+        collection: str,
+        *,
+        filter: Filter = Filter(),
+        limit: int = 256,
+        after: str | None = None,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> tuple[list[Point], str | None]:
+        """A page of points in id order, and where the next one starts."""
+        self._must_exist(collection)
+        selection = values.to_selection(payload, vectors)
+        records, following = self._client.scroll(
+            collection,
+            scroll_filter=_filter(filter),
+            limit=limit,
+            offset=after,
+            with_payload=selection["with_payload"],
+            with_vectors=selection["with_vector"],
+        )
+        points = [values.from_record(record.model_dump()) for record in records]
+        return points, None if following is None else str(following)
+
+    def count(self, collection: str, filter: Filter = Filter()) -> int:
+        """How many points match."""
+        self._must_exist(collection)
+        return self._client.count(collection, count_filter=_filter(filter), exact=True).count
+
+    def check(self) -> None:
+        """It always answers."""
+
+    def flush(self) -> None:
+        """There is nothing to flush to."""
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._client.close()
+
+    def _must_exist(self, collection: str) -> None:
+        if collection not in self._stored:
+            raise Misconfigured(f"there is no collection `{collection}`: run `eddyline init`")
+
+
+@contextmanager
+def _told(collection: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise EddylineError(f"collection `{collection}`: {error}") from error
+
+
+def _filter(filter: Filter | None) -> models.Filter | None:
+    body = values.to_filter(filter)
+    return models.Filter.model_validate(body["filter"]) if body else None
+
+
+def _vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
+    return {name: _vector(name, vector) for name, vector in vectors.items()}
+
+
+def _vector(name: str, vector: Vector) -> Any:
+    arrays = values.to_vector(name, vector)
+    if isinstance(arrays, dict):
+        return models.SparseVector(**{part: array.tolist() for part, array in arrays.items()})
+    return arrays.tolist()
+
+
+def _by(by: Nearest | OrderBy) -> Any:
+    if isinstance(by, Nearest):
+        return _vector(by.using, by.vector)
+    return models.OrderByQuery.model_validate(values.to_by(by)["query"])

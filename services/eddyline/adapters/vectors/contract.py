@@ -1,0 +1,210 @@
+"""What a vector store must do, in our own words. Qdrant's are known to the implementations alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
+
+__all__ = [
+    "CollectionSpec",
+    "Condition",
+    "Dense",
+    "DenseSpec",
+    "Distance",
+    "Filter",
+    "HasId",
+    "IndexKind",
+    "Match",
+    "Missing",
+    "Nearest",
+    "OrderBy",
+    "Payload",
+    "Point",
+    "Query",
+    "Range",
+    "Scored",
+    "Sparse",
+    "Vector",
+    "VectorStore",
+]
+
+Dense: TypeAlias = NDArray[np.float32]
+Payload: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A sparse vector: `indices` uint32, distinct; `values` float32 of the same length."""
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+
+
+Vector: TypeAlias = Dense | Sparse
+
+
+class Distance(StrEnum):
+    """How two dense vectors are compared. COSINE vectors are normalised on write; DOT ones are kept as is."""
+
+    COSINE = "Cosine"
+    DOT = "Dot"
+    EUCLID = "Euclid"
+
+
+class IndexKind(StrEnum):
+    """The type of a payload index."""
+
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOL = "bool"
+
+
+@dataclass(frozen=True, slots=True)
+class DenseSpec:
+    """A named dense vector. `indexed` False: no HNSW graph is ever built (looked up, not searched)."""
+
+    size: int
+    distance: Distance
+    indexed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """A collection: its named vectors and its payload indexes (dotted path → kind)."""
+
+    name: str
+    dense: Mapping[str, DenseSpec]
+    sparse: tuple[str, ...] = ()
+    indexes: Mapping[str, IndexKind] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A stored point. `id` is a UUID's canonical string. What was not asked for is absent."""
+
+    id: str
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    payload: Payload = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Best first by similarity of the named vector `using` to `vector`. Points without it are left out."""
+
+    vector: Vector
+    using: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBy:
+    """Order by a range-indexed payload field. Points without it are left out."""
+
+    field: str
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search: at most `limit` points that pass `filter`; `payload` names the (dotted) keys wanted."""
+
+    by: Nearest | OrderBy
+    limit: int
+    filter: Filter = Filter()
+    payload: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A found point. `score` is the similarity, or the field's value for OrderBy."""
+
+    id: str
+    score: float
+    payload: Payload = field(default_factory=dict)
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+
+class VectorStore(Protocol):
+    """The contract. Every call is safe from any thread (but for `:memory:`), durable when it returns, and
+    raises `Unavailable` when the store is down or slow; the caller may retry: all writes are idempotent.
+
+    `payload` arguments: None for all keys, a tuple for those alone (empty: none).
+    """
+
+    def ensure(self, spec: CollectionSpec) -> None:
+        """Create the collection and its indexes, or add what is missing to an existing one.
+
+        Raises `Misconfigured`, with what is there and what is asked for, when a vector's size or distance, or
+        an index's kind, disagrees with what is stored.
+        """
+
+    def upsert(
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        condition: Filter | None = None,
+    ) -> None:
+        """Write whole points (what a point had and the new one lacks is gone).
+
+        `insert_only`: existing points stay as they are. `condition`: an existing point is replaced only where
+        it matches; missing points are inserted all the same. Ids in one batch are distinct.
+        """
+
+    def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Set named vectors (point id → name → vector) of existing points; missing ids are passed over."""
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        """Set top-level payload keys (point id → keys), each replaced whole; missing ids are passed over."""
+
+    def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
+        """Remove top-level payload keys; ids that aren't there are passed over."""
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """Delete points; ids that aren't there are passed over."""
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> dict[str, Point]:
+        """The points that exist, by id."""
+
+    def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
+        """Run the queries as one batch; the answers come in their order."""
+
+    def scroll(
+        self,
+        collection: str,
+        *,
+        filter: Filter = Filter(),
+        limit: int = 256,
+        after: str | None = None,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> tuple[list[Point], str | None]:
+        """A page of points in id order from `after` on, and where the next page starts (None at the end)."""
+
+    def count(self, collection: str, filter: Filter = Filter()) -> int:
+        """How many points match, exactly."""
+
+    def check(self) -> None:
+        """Raise `Unavailable` unless the store answers."""
+
+    def flush(self) -> None:
+        """Make what was written survive a power failure."""
+
+    def close(self) -> None:
+        """Release everything; the store can't be used after."""

@@ -1,0 +1,274 @@
+"""The embedded store: Qdrant Edge, in this process, on disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eddyline.adapters.vectors.contract import CollectionSpec, Filter, Payload, Point, Query, Scored, Vector
+from eddyline.adapters.vectors.flusher import Flusher
+from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
+from eddyline.adapters.vectors.values import json_path, searches_nothing
+from eddyline.errors import EddylineError, Misconfigured, Unavailable
+
+try:
+    import qdrant_edge as edge
+
+    from eddyline.adapters.vectors import edge_values as values
+    from eddyline.adapters.vectors.edge_directory import EdgeDirectory
+except ImportError as error:
+    raise Misconfigured("the embedded store needs qdrant-edge-py: install eddyline[edge]") from error
+
+_FULL_DISK = ("No space left", "StorageFull", "os error 28")
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    """An open shard. Writers hold `lock`, so that a point found to exist still does when it is written."""
+
+    name: str
+    shard: edge.EdgeShard
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class EdgeStore:
+    """`VectorStore` on Qdrant Edge: exact search, no server, one process.
+
+    Writes survive a killed process at once (write-ahead log), a power failure from the next flush on. Calls
+    hold the GIL, so threads take turns. It never optimises: that freezes the process for seconds.
+    """
+
+    def __init__(self, directory: Path, *, flush_every_seconds: float = 3.0) -> None:
+        """Raises `AlreadyRunning` where another process holds `directory`."""
+        self._directory = EdgeDirectory(directory)
+        self._collections: dict[str, _Collection] = {}
+        self._opening = threading.RLock()
+        self._closed = False
+        self._flusher = Flusher(self._flush_shards, flush_every_seconds)
+
+    def ensure(self, spec: CollectionSpec) -> None:
+        """Create the collection, or add what it lacks; raises `Misconfigured` where the two disagree."""
+        with self._opening, _told(spec.name):
+            self._stay_open()
+            if not self._directory.has(spec.name):
+                self._directory.create(spec)
+            collection = self._open(spec.name)
+            dense, sparse = self._directory.vectors(spec.name)
+            stored = Stored(
+                dense={name: (each.size, each.distance) for name, each in dense.items()},
+                sparse=frozenset(sparse),
+                indexes={
+                    path: values.index_kind(index.data_type)
+                    for path, index in collection.shard.info().payload_schema.items()
+                },
+            )
+            needed = lacking(spec, stored)
+            with collection.lock:
+                _add(collection.shard, needed)
+            if needed.dense or needed.sparse:
+                collection.shard.flush()
+                self._directory.record(spec.name, {**dense, **needed.dense}, (*sparse, *needed.sparse))
+
+    def upsert(
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        condition: Filter | None = None,
+    ) -> None:
+        """Write whole points."""
+        if not points:
+            return
+        operation = edge.UpdateOperation.upsert_points(
+            [values.to_point(point) for point in points],
+            condition=values.to_filter(condition) if condition else None,
+            update_mode=edge.UpdateMode.InsertOnly if insert_only else None,
+        )
+        with self._writing(collection) as shard:
+            shard.update(operation)
+
+    def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Set named vectors of existing points."""
+        with self._writing(collection) as shard:
+            there = _existing(shard, vectors)
+            if there:
+                points = [edge.PointVectors(each, values.to_vectors(vectors[each])) for each in there]
+                shard.update(edge.UpdateOperation.update_vectors(points))
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        """Set top-level payload keys of existing points."""
+        with self._writing(collection) as shard:
+            for each in _existing(shard, payloads):
+                shard.update(edge.UpdateOperation.set_payload([each], dict(payloads[each])))
+
+    def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
+        """Remove top-level payload keys of existing points."""
+        with self._writing(collection) as shard:
+            there = _existing(shard, ids)
+            if there and keys:
+                shard.update(
+                    edge.UpdateOperation.delete_payload(list(there), [json_path(key) for key in keys])
+                )
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """Delete points."""
+        with self._writing(collection) as shard:
+            if ids:
+                shard.update(edge.UpdateOperation.delete_points(list(ids)))
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> dict[str, Point]:
+        """The points that exist, by id."""
+        with self._reading(collection) as shard:
+            records = shard.retrieve(list(ids), _selected(payload), list(vectors) or False)
+        points = [values.from_record(record) for record in records]
+        return {point.id: point for point in points}
+
+    def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
+        """Run the queries as one batch."""
+        asked = [query for query in queries if not searches_nothing(query)]
+        with self._reading(collection) as shard:
+            requests = [values.to_query(query) for query in asked]
+            found = iter(shard.query_batch(edge.QueryBatchRequest(requests)) if requests else ())
+        return [
+            [] if searches_nothing(query) else [values.from_scored(point, query.by) for point in next(found)]
+            for query in queries
+        ]
+
+    def scroll(
+        self,
+        collection: str,
+        *,
+        filter: Filter = Filter(),
+        limit: int = 256,
+        after: str | None = None,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> tuple[list[Point], str | None]:
+        """A page of points in id order, and where the next one starts."""
+        request = edge.ScrollRequest(
+            offset=after,
+            limit=limit,
+            filter=values.to_filter(filter),
+            with_payload=_selected(payload),
+            with_vector=list(vectors) or False,
+        )
+        with self._reading(collection) as shard:
+            records, following = shard.scroll(request)
+        points = [values.from_record(record) for record in records]
+        return points, None if following is None else str(following)
+
+    def count(self, collection: str, filter: Filter = Filter()) -> int:
+        """How many points match."""
+        with self._reading(collection) as shard:
+            return shard.count(edge.CountRequest(exact=True, filter=values.to_filter(filter)))
+
+    def check(self) -> None:
+        """Raise `Unavailable` when it is closed or the last flush failed (a full disk, mostly)."""
+        if self._closed:
+            raise Unavailable(f"the vector store in {self._directory.path} is closed")
+        if self._flusher.failure is not None:
+            raise Unavailable(
+                f"the vector store in {self._directory.path} can't flush: {self._flusher.failure}"
+            )
+
+    def flush(self) -> None:
+        """Make what was written survive a power failure."""
+        with self._opening:
+            self._stay_open()
+            self._flush_shards()
+
+    def close(self) -> None:
+        """Flush and release the directory. A second call does nothing."""
+        with self._opening:
+            if self._closed:
+                return
+            self._closed = True
+        self._flusher.close()
+        try:
+            for collection in self._collections.values():
+                with collection.lock:
+                    collection.shard.flush()
+                    collection.shard.close()
+        finally:
+            self._collections.clear()
+            self._directory.close()
+
+    def _flush_shards(self) -> None:
+        for collection in list(self._collections.values()):
+            with _told(collection.name):
+                collection.shard.flush()
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[edge.EdgeShard]:
+        with _told(name):
+            yield self._open(name).shard
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[edge.EdgeShard]:
+        collection = self._open(name)
+        with collection.lock, _told(name):
+            yield collection.shard
+        self._flusher.wrote()
+
+    def _open(self, name: str) -> _Collection:
+        opened = self._collections.get(name)
+        if opened is not None:
+            return opened
+        with self._opening:
+            self._stay_open()
+            if name not in self._collections:
+                if not self._directory.has(name):
+                    raise Misconfigured(
+                        f"there is no collection `{name}` in {self._directory.path}: run `eddyline init`"
+                    )
+                self._collections[name] = _Collection(name, self._directory.load(name))
+            return self._collections[name]
+
+    def _stay_open(self) -> None:
+        if self._closed:
+            raise EddylineError(f"the vector store in {self._directory.path} is closed")
+
+
+def _add(shard: edge.EdgeShard, needed: Lacking) -> None:
+    for name, dense in needed.dense.items():
+        shard.update(
+            edge.UpdateOperation.create_dense_vector(name, dense.size, values.DISTANCES[dense.distance])
+        )
+    for name in needed.sparse:
+        shard.update(edge.UpdateOperation.create_sparse_vector(name))
+    for path, kind in needed.indexes.items():
+        shard.update(edge.UpdateOperation.create_field_index(path, values.INDEXES[kind]))
+
+
+def _existing(shard: edge.EdgeShard, ids: Iterable[str]) -> tuple[str, ...]:
+    """Those that exist: Edge applies a part of what names a missing point, then raises."""
+    records = shard.retrieve(list(ids), with_payload=False, with_vector=False)
+    return tuple(str(record.id) for record in records)
+
+
+def _selected(payload: tuple[str, ...] | None) -> bool | list[str]:
+    return True if payload is None else list(payload) or False
+
+
+@contextmanager
+def _told(collection: str) -> Iterator[None]:
+    """Edge raises bare `Exception`s: make them ours."""
+    try:
+        yield
+    except EddylineError:
+        raise
+    except Exception as error:
+        if any(sign in str(error) for sign in _FULL_DISK):
+            raise Unavailable(f"collection `{collection}`: the disk is full ({error})") from error
+        raise EddylineError(f"collection `{collection}`: {error}") from error

@@ -1,0 +1,156 @@
+"""Our words in Qdrant Edge's, and its answers in ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import qdrant_edge as edge
+
+from eddyline.adapters.vectors.contract import (
+    CollectionSpec,
+    Condition,
+    DenseSpec,
+    Distance,
+    Filter,
+    HasId,
+    IndexKind,
+    Match,
+    Missing,
+    Nearest,
+    OrderBy,
+    Point,
+    Query,
+    Range,
+    Scored,
+    Sparse,
+    Vector,
+)
+from eddyline.adapters.vectors.values import dense_array, of_one_type, sparse_arrays
+
+DISTANCES = {
+    Distance.COSINE: edge.Distance.Cosine,
+    Distance.DOT: edge.Distance.Dot,
+    Distance.EUCLID: edge.Distance.Euclid,
+}
+INDEXES = {
+    IndexKind.KEYWORD: edge.PayloadSchemaType.Keyword,
+    IndexKind.INTEGER: edge.PayloadSchemaType.Integer,
+    IndexKind.FLOAT: edge.PayloadSchemaType.Float,
+    IndexKind.BOOL: edge.PayloadSchemaType.Bool,
+}
+
+
+def to_config(spec: CollectionSpec) -> edge.EdgeConfig:
+    """The shard's configuration."""
+    return edge.EdgeConfig(
+        vectors={name: _dense_params(dense) for name, dense in spec.dense.items()},
+        sparse_vectors={name: edge.EdgeSparseVectorParams() for name in spec.sparse},
+    )
+
+
+def _dense_params(dense: DenseSpec) -> edge.EdgeVectorParams:
+    no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
+    return edge.EdgeVectorParams(
+        size=dense.size, distance=DISTANCES[dense.distance], hnsw_config=None if dense.indexed else no_graph
+    )
+
+
+def index_kind(data_type: edge.PayloadSchemaType) -> IndexKind | str:
+    """Our name of an index's type, or Edge's own where we have none."""
+    return next((kind for kind, theirs in INDEXES.items() if theirs == data_type), str(data_type))
+
+
+def to_vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
+    """Named vectors as Edge takes them (lists are read a third faster than numpy's arrays)."""
+    return {name: _to_vector(name, vector) for name, vector in vectors.items()}
+
+
+def _to_vector(name: str, vector: Vector) -> Any:
+    if isinstance(vector, Sparse):
+        arrays = sparse_arrays(name, vector)
+        return edge.SparseVector(arrays.indices.tolist(), arrays.values.tolist())
+    return dense_array(name, vector).tolist()
+
+
+def from_vectors(vectors: Any) -> dict[str, Vector]:
+    """Edge's named vectors as arrays."""
+    return {name: _from_vector(vector) for name, vector in (vectors or {}).items()}
+
+
+def _from_vector(vector: Any) -> Vector:
+    if isinstance(vector, edge.SparseVector):
+        return Sparse(np.array(vector.indices, dtype=np.uint32), np.array(vector.values, dtype=np.float32))
+    return np.array(vector, dtype=np.float32)
+
+
+def to_point(point: Point) -> edge.Point:
+    """A whole point to be written."""
+    return edge.Point(point.id, to_vectors(point.vectors), dict(point.payload))
+
+
+def from_record(record: edge.Record) -> Point:
+    """A stored point."""
+    return Point(str(record.id), from_vectors(record.vector), record.payload or {})
+
+
+def from_scored(found: edge.ScoredPoint, by: Nearest | OrderBy) -> Scored:
+    """A found point."""
+    score = found.score if isinstance(by, Nearest) else found.order_value
+    return Scored(str(found.id), float(score or 0), found.payload or {}, from_vectors(found.vector))
+
+
+def to_query(query: Query) -> edge.QueryRequest:
+    """One search of a batch."""
+    return edge.QueryRequest(
+        limit=query.limit,
+        query=_to_by(query.by),
+        filter=to_filter(query.filter),
+        with_payload=list(query.payload) or False,
+        with_vector=list(query.vectors) or False,
+    )
+
+
+def _to_by(by: Nearest | OrderBy) -> Any:
+    if isinstance(by, OrderBy):
+        return edge.OrderBy(by.field, edge.Direction.Desc if by.descending else edge.Direction.Asc)
+    return edge.Query.Nearest(_to_vector(by.using, by.vector), using=by.using)
+
+
+def to_filter(filter: Filter) -> edge.Filter | None:
+    """The filter, None where it matches everything."""
+    if not filter.must and not filter.must_not:
+        return None
+    return edge.Filter(
+        must=[_to_condition(condition) for condition in filter.must],
+        must_not=[_to_condition(condition) for condition in filter.must_not],
+    )
+
+
+def _to_condition(condition: Condition) -> Any:
+    match condition:
+        case Match():
+            matches = _to_matches(condition)
+            if not matches:
+                return edge.HasIdCondition(set())
+            return matches[0] if len(matches) == 1 else edge.Filter(should=matches)
+        case Range(field, gt, gte, lt, lte):
+            return edge.FieldCondition(field, range=edge.RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
+        case HasId(ids):
+            return edge.HasIdCondition(set(ids))
+        case Missing(field):
+            return edge.IsEmptyCondition(field)
+
+
+def _to_matches(match: Match) -> list[Any]:
+    # Edge's binding reads Python's True as the integer 1; numpy's it reads as a boolean.
+    return [
+        edge.FieldCondition(
+            match.field,
+            match=edge.MatchValue(cast(bool, np.bool_(values)))
+            if isinstance(values, bool)
+            else edge.MatchAny(values),
+        )
+        for values in of_one_type(match)
+    ]

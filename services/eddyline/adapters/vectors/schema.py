@@ -1,0 +1,56 @@
+"""The two collections: their vectors and their payload indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance, IndexKind
+
+ITEMS = "items"
+PROFILES = "profiles"
+
+ITEM_INDEXES: Mapping[str, IndexKind] = {
+    "item_id": IndexKind.KEYWORD,
+    "meta.category": IndexKind.KEYWORD,
+    "meta.tags": IndexKind.KEYWORD,
+    "meta.language": IndexKind.KEYWORD,
+    "meta.published_at": IndexKind.FLOAT,
+    "meta.expires_at": IndexKind.FLOAT,
+    "offer.available": IndexKind.BOOL,
+    "offer.price": IndexKind.FLOAT,
+    "trend.hour": IndexKind.FLOAT,
+    "trend.day": IndexKind.FLOAT,
+    "trend.week": IndexKind.FLOAT,
+    "trend.quarter": IndexKind.FLOAT,
+}
+
+PROFILE_INDEXES: Mapping[str, IndexKind] = {
+    "person": IndexKind.KEYWORD,
+    "waiting": IndexKind.INTEGER,
+    "epoch": IndexKind.INTEGER,
+    "last_seen": IndexKind.FLOAT,
+    "events": IndexKind.INTEGER,
+    "segment": IndexKind.KEYWORD,
+}
+
+
+def item_collection(size: int, distance: Distance, attributes: Mapping[str, IndexKind]) -> CollectionSpec:
+    """Items: dense `content` of `size` dimensions, sparse `affinity`; `attributes` are indexed."""
+    declared = {f"meta.attributes.{name}": kind for name, kind in attributes.items()}
+    return CollectionSpec(
+        name=ITEMS,
+        dense={"content": DenseSpec(size, distance)},
+        sparse=("affinity",),
+        indexes={**ITEM_INDEXES, **declared},
+    )
+
+
+def profile_collection(size: int) -> CollectionSpec:
+    """Profiles: four dense sums of `size` dimensions, kept exactly, never searched, and sparse `history`."""
+    accumulator = DenseSpec(size, Distance.DOT, indexed=False)
+    return CollectionSpec(
+        name=PROFILES,
+        dense=dict.fromkeys(("taste", "session", "lifetime", "onboarding"), accumulator),
+        sparse=("history",),
+        indexes=PROFILE_INDEXES,
+    )

@@ -1,0 +1,59 @@
+"""Checks and groupings of values that every store needs before it can send them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from eddyline.adapters.vectors.contract import Dense, Match, Nearest, Query, Sparse
+from eddyline.errors import EddylineError
+
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def dense_array(name: str, vector: Any) -> Dense:
+    """The vector as contiguous float32. Raises `EddylineError` where a number isn't finite."""
+    array: Dense = np.ascontiguousarray(vector, dtype=np.float32)
+    if not math.isfinite(float(np.dot(array, array))):
+        raise EddylineError(f"vector `{name}` has a number that is not finite, or overflows: {array[:4]} …")
+    return array
+
+
+def sparse_arrays(name: str, vector: Sparse) -> Sparse:
+    """The vector as contiguous uint32 and float32. Raises `EddylineError` where a value isn't finite."""
+    indices = np.ascontiguousarray(vector.indices, dtype=np.uint32)
+    return Sparse(indices, dense_array(name, vector.values))
+
+
+def searches_nothing(query: Query) -> bool:
+    """Whether the answer is empty whatever is stored: some stores refuse such a query, so it isn't sent."""
+    if query.limit <= 0:
+        return True
+    by = query.by
+    return isinstance(by, Nearest) and isinstance(by.vector, Sparse) and by.vector.indices.size == 0
+
+
+def of_one_type(match: Match) -> Iterator[list[str] | list[int] | bool]:
+    """The condition's values in groups that Qdrant can match at once: strings, integers, and each boolean."""
+    strings = [value for value in match.values if isinstance(value, str)]
+    integers = [value for value in match.values if isinstance(value, int) and not isinstance(value, bool)]
+    if strings:
+        yield strings
+    if integers:
+        yield integers
+    yield from sorted({value for value in match.values if isinstance(value, bool)})
+
+
+def json_path(key: str) -> str:
+    """A top-level payload key as the path that Qdrant wants to delete it by: quoted unless a plain word."""
+    return key if _WORD.fullmatch(key) else f'"{key}"'
+
+
+def in_batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """The items, at most `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,5 @@
+"""The command line: `eddyline up`, one service each, and what helps to run them."""
+
+from eddyline.cli.app import app, main
+
+__all__ = ["app", "main"]

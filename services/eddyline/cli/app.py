@@ -1,0 +1,201 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+
+from eddyline import __version__, settings
+from eddyline.errors import EddylineError, Misconfigured
+from eddyline.settings import Settings
+
+app = typer.Typer(
+    help="Eddyline: a streaming recommender. Every click changes the next answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="Settings file (TOML); ./eddyline.toml where it exists.")
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded mode keeps its data.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.")]
+Url = Annotated[str, typer.Option("--url", help="Where Eddyline listens.")]
+
+
+def main() -> NoReturn:
+    """The entry point: an error of ours is one line, not a stack trace."""
+    try:
+        app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except EddylineError as error:
+        _refuse(str(error), 2 if isinstance(error, Misconfigured) else 1)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: a wrong option
+            _refuse(error.format_message(), error.exit_code)
+        raise
+    sys.exit(0)
+
+
+def _refuse(reason: str, code: int) -> NoReturn:
+    print(f"eddyline: {reason}", file=sys.stderr)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"eddyline {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def up(
+    config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None
+) -> None:
+    """Run everything in this one process, with the in-process broker and vector store.
+
+    A Kafka cluster or a Qdrant server that is set is used instead of the embedded one.
+    """
+    from eddyline.cli.runtime import ROLES
+
+    _serve(_load(config, data_dir, host, port), ROLES)
+
+
+@app.command()
+def serve(
+    roles: Annotated[str, typer.Option("--roles", help="Comma-separated: collector, embedder, profiler, affinity, reader.")],
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Run some of the services in this process, against Kafka and Qdrant."""
+    _serve(_load(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
+
+
+@app.command()
+def collector(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run the collector: HTTP in, Kafka out."""
+    _serve(_load(config, None, host, port), ["collector"])
+
+
+@app.command()
+def embedder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an embedder: content into searchable items."""
+    _serve(_load(config, None, host, port), ["embedder"])
+
+
+@app.command()
+def profiler(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run a profiler: interactions into profiles."""
+    _serve(_load(config, None, host, port), ["profiler"])
+
+
+@app.command()
+def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an affinity service: activity into trends."""
+    _serve(_load(config, None, host, port), ["affinity"])
+
+
+@app.command()
+def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run a reader: recommendations over HTTP."""
+    _serve(_load(config, None, host, port), ["reader"])
+
+
+@app.command()
+def init(config: ConfigFile = None) -> None:
+    """Create topics and collections, and verify what is there."""
+    from eddyline.cli.runtime import initialise
+
+    initialise(_load(config, None, None, None), print)
+
+
+@app.command(name="config")
+def show_config(config: ConfigFile = None) -> None:
+    """Print the settings in force as JSON, secrets masked."""
+    shown = settings.effective(settings.load(config))
+    print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command()
+def schemas(
+    output: Annotated[Path, typer.Option("--output", help="Folder to write to.")] = Path("schemas"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file has drifted.")] = False,
+) -> None:
+    """Write JSON Schema, AsyncAPI and OpenAPI documents from the models."""
+    from eddyline.cli.documents import all_schema_files
+    from eddyline.offline import documents
+
+    files = all_schema_files()
+    if check:
+        drifted = documents.drifted(files, output)
+        if drifted:
+            raise EddylineError(f"{', '.join(drifted)} in {output} differ from the models: run `eddyline schemas`")
+        print(f"{len(files)} files in {output} are as the models say")
+        return
+    changed = documents.write(files, output)
+    print(f"{len(files)} files in {output}, {len(changed)} changed")
+
+
+@app.command(name="import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A .jsonl or .csv file, a folder of such, or a MovieLens folder.")],
+    url: Url = "http://127.0.0.1:8000",
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Remembers how far it got; by default below ./.eddyline/imports.")
+    ] = None,
+    ends_now: Annotated[
+        bool, typer.Option("--ends-now", help="Move all event times alike, so that the newest happens now.")
+    ] = False,
+) -> None:
+    """Send items, people and events to a running Eddyline: items first; stopped, it goes on where it was."""
+    from eddyline.cli.data import run_import
+
+    run_import(path, url, state, ends_now, Console(stderr=True))
+
+
+@app.command()
+def demo(
+    path: Annotated[Path, typer.Argument(help="What to import: the MovieLens sample.")] = Path("examples/movielens"),
+    leave: Annotated[bool, typer.Option("--exit", help="End after the tour.")] = False,
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where to keep the demo's data.")] = Path(".eddyline/demo"),
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 8000,
+) -> None:
+    """Start everything, import a real log, click once, and show what changed."""
+    from eddyline.cli.data import run_demo
+
+    run_demo(path, data_dir, port, leave, Console())
+
+
+def _load(config: Path | None, data_dir: Path | None, host: str | None, port: int | None) -> Settings:
+    loaded = settings.load(config)
+    server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    changes: dict[str, object] = {"server": loaded.server.model_copy(update=server)}
+    if data_dir is not None:
+        changes["data_dir"] = data_dir
+    return loaded.model_copy(update=changes)
+
+
+def _serve(loaded: Settings, roles: list[str] | tuple[str, ...]) -> None:
+    from eddyline.adapters.telemetry import configure_logging
+    from eddyline.cli.runtime import Runtime
+
+    configure_logging(loaded.log_level, loaded.log_format)
+    runtime = Runtime(loaded, roles)
+    for line in runtime.describe():
+        print(line, flush=True)
+    runtime.run()

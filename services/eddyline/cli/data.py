@@ -1,0 +1,146 @@
+"""The commands that bring data in and show it: import and demo."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from eddyline.cli.runtime import LISTENING
+from eddyline.errors import EddylineError, Unavailable
+from eddyline.offline import tour
+from eddyline.offline.importing import Importer, Report, Source, open_source
+from eddyline.offline.importing.importer import MAX_SHOWN
+
+STATES = Path(".eddyline/imports")
+START_SECONDS = 300.0
+
+
+class Bars:
+    """Import progress as bars."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.progress = Progress(
+            TextColumn("{task.description:<7}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def start(self, what: str, total: int, done: int) -> None:
+        """A bar for the stage."""
+        self._tasks[what] = self.progress.add_task(what, total=total, completed=done)
+
+    def advance(self, what: str, count: int) -> None:
+        """Move the bar."""
+        self.progress.advance(self._tasks[what], count)
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        self._console.print(escape(line))
+
+
+def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console: Console) -> None:
+    """Import and report. Raises `EddylineError` when something was refused."""
+    source = open_source(path)
+    mark = hashlib.sha256(f"{url}\0{path.resolve()}".encode()).hexdigest()[:16]
+    with httpx.Client(base_url=url, timeout=60.0) as client:
+        report = import_into(client, source, state or STATES / f"{mark}.json", ends_now, console)
+    if report.rejected:
+        shown = "\n".join(f"  {line}" for line in report.rejected[:MAX_SHOWN])
+        more = len(report.rejected) - MAX_SHOWN
+        raise EddylineError(
+            f"{len(report.rejected)} refused:\n{shown}" + (f"\n  … and {more} more" if more > 0 else "")
+        )
+
+
+def import_into(client: httpx.Client, source: Source, state: Path, ends_now: bool, console: Console) -> Report:
+    """Import with bars, and say what became of it."""
+    bars = Bars(console)
+    with bars.progress:
+        report = Importer(client, source, state, bars).run(ends_now)
+    sent = ", ".join(f"{count:,} {what}" for what, count in report.sent.items() if count) or "nothing"
+    skipped = sum(report.skipped.values())
+    console.print(f"Imported {sent}" + (f"; {skipped:,} were there from an earlier run" if skipped else "") + ".")
+    return report
+
+
+def run_demo(path: Path, data_dir: Path, port: int, leave: bool, console: Console) -> None:
+    """Start everything in a process of its own, import, take the tour, and keep serving."""
+    source = open_source(path)
+    console.print(f"[bold]Eddyline[/]: starting everything in one process, data in {escape(str(data_dir))} …")
+    with _eddyline_up(data_dir, port, console) as (process, url), httpx.Client(base_url=url, timeout=60.0) as client:
+        report = import_into(client, source, data_dir / "import.json", True, console)
+        person, events = tour.choose_person(source)
+        if report.sent.get("events"):
+            tour.await_person(client, person, events)
+        taken = tour.take(client, person)
+        tour.show(taken, console)
+        if leave:
+            return
+        console.print(f"\nStill serving at {url} (the API: {url}/docs). Try:\n")
+        for command in tour.curl_commands(url, taken):
+            console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+        console.print("\nCtrl-C stops it; `make demo` again goes on with the same data.")
+        process.wait()
+
+
+@contextmanager
+def _eddyline_up(data_dir: Path, port: int, console: Console) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`eddyline up` as a child; it is stopped, and waited for, at the end."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log_file = data_dir / "log.txt"
+    command = [sys.executable, "-m", "eddyline", "up", "--data-dir", str(data_dir), "--port", str(port)]
+    with log_file.open("w", encoding="utf-8") as log:
+        # A session of its own, so that Ctrl-C reaches this process alone, which then stops the child in order.
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+    try:
+        yield process, _await_ready(process, log_file, console)
+    except KeyboardInterrupt:
+        console.print("stopping …")
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _await_ready(process: subprocess.Popen[str], log_file: Path, console: Console) -> str:
+    """Its address, once it says it and is ready; what else it says is passed on."""
+    assert process.stdout is not None
+    url = ""
+    with console.status("loading the model, opening the store, joining the consumer groups"):
+        for line in process.stdout:
+            if line.startswith(LISTENING):
+                url = line.removeprefix(LISTENING).split()[0]
+                break
+            console.print(line.rstrip(), markup=False, highlight=False)
+        deadline = time.monotonic() + START_SECONDS
+        while url and time.monotonic() < deadline and process.poll() is None:
+            if _is_ready(url):
+                return url
+            time.sleep(0.05)
+    if process.poll() is None and url:
+        raise Unavailable(f"`eddyline up` isn't ready after {START_SECONDS:g} s; its log is {log_file}")
+    process.wait()
+    last = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    raise EddylineError(f"`eddyline up` ended at once: {last[0].removeprefix('eddyline: ')}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=10.0).status_code == 200
+    except httpx.HTTPError:
+        return False

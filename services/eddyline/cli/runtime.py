@@ -1,0 +1,317 @@
+"""The composition root: builds the real adapters, hands them to the services, runs and stops them in order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from eddyline import collector, reader
+from eddyline.adapters.encoders import SentenceTransformerEncoder, TextEncoder
+from eddyline.adapters.http import Check, HttpServer, create_app
+from eddyline.adapters.kafka import (
+    ConsumeLoop,
+    DeadLetters,
+    EmbeddedBroker,
+    FileDeadLetters,
+    Handler,
+    KafkaOptions,
+    KafkaProducer,
+    LoopOptions,
+    RetentionGuard,
+    TopicDeadLetters,
+    ensure_topics,
+)
+from eddyline.adapters.telemetry import LoopTelemetry, Metrics
+from eddyline.adapters.vectors import (
+    ITEMS,
+    PROFILES,
+    Distance,
+    IndexKind,
+    VectorStore,
+    item_collection,
+    profile_collection,
+)
+from eddyline.affinity import Affinity
+from eddyline.collector import Collector
+from eddyline.embedder import Embedder
+from eddyline.errors import Misconfigured, Unavailable
+from eddyline.profiler import Profiler
+from eddyline.reader import Reader, router
+from eddyline.settings import Settings
+
+log = structlog.get_logger("eddyline")
+
+ROLES = ("collector", "embedder", "profiler", "affinity", "reader")
+LISTENING = "Listening on "
+"""How the line begins that says where."""
+CONSUMERS = ("embedder", "profiler", "affinity")
+"""In the order in which they are drained: each may write what the next one reads."""
+
+class Runtime:
+    """One process with some of the roles. Without a Kafka cluster or a Qdrant server in the settings it brings the
+    in-process broker or Qdrant Edge, which only a process with all roles can.
+
+    Raises `Misconfigured` for settings that can't work, before anything is started.
+    """
+
+    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
+        self._settings, self._roles = settings, tuple(role for role in ROLES if role in roles)
+        self._check_roles(roles)
+        self._stack = ExitStack()
+        self._failure: BaseException | None = None
+        self._stopping = threading.Event()
+        self.metrics = Metrics()
+        try:
+            self._build()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._server.url
+
+    @property
+    def store(self) -> VectorStore:
+        """The vector store it uses."""
+        return self._store
+
+    def describe(self) -> Iterator[str]:
+        """What was found and what runs, a line each."""
+        if not self._settings.qdrant.url:
+            items, people = self._store.count(ITEMS), self._store.count(PROFILES)
+            state = f"holds {items:,} items and {people:,} profiles" if items or people else "is empty"
+            yield f"The data directory {self._settings.data_dir} {state}"
+        if self._broker is not None:
+            yield "The broker is in this process's memory: what is acknowledged is handled before it stops"
+        yield f"{LISTENING}{self.url} ({', '.join(self._roles)}; the API is described at {self.url}/docs)"
+
+    def run(self) -> None:
+        """Run until SIGTERM, SIGINT or a failure; then stop intake, finish what was taken in, commit, leave.
+
+        Raises what made a service stop.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        threads = {name: threading.Thread(target=self._consume, args=(loop,), name=name) for name, loop in self._loops}
+        with self._stack:
+            try:
+                for thread in threads.values():
+                    thread.start()
+                self._server.run()
+            finally:
+                self._stop_loops(threads)
+        if self._failure is not None:
+            raise self._failure
+
+    # -- building -----------------------------------------------------------------------------------------------
+
+    def _check_roles(self, roles: Sequence[str]) -> None:
+        unknown = sorted(set(roles) - set(ROLES))
+        if unknown or not roles:
+            raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose of {', '.join(ROLES)}")
+        if set(roles) == set(ROLES):
+            return
+        for given, name, embedded in (
+            (self._settings.kafka.bootstrap_servers, "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", "in-process broker"),
+            (self._settings.qdrant.url, "EDDYLINE_QDRANT__URL", "embedded vector store"),
+        ):
+            if not given:
+                raise Misconfigured(
+                    f"{', '.join(roles)} alone can't share the {embedded} with other processes: set {name}, or run "
+                    "everything in one process with `eddyline up`"
+                )
+
+    def _build(self) -> None:
+        settings = self._settings
+        self._server_address = (settings.server.host, settings.server.port)
+        self._store = open_store(settings)
+        self._stack.callback(self._store.close)
+        self._open_broker()
+        checks: dict[str, Check] = {"vectors": self._store.check, "broker": self._producer.check}
+        encoder: TextEncoder | None = None
+        if "embedder" in self._roles:
+            encoder = SentenceTransformerEncoder(settings.encoder, self.metrics)
+            create_collections(self._store, settings, encoder.dimension)
+        self._loops: list[tuple[str, ConsumeLoop[Any]]] = []
+        for name in CONSUMERS:
+            if name in self._roles:
+                loop = self._loop(name, self._handler(name, encoder))
+                self._loops.append((name, loop))
+                checks[name] = _loop_check(name, loop)
+        routers = []
+        if "collector" in self._roles:
+            routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
+        if "reader" in self._roles:
+            routers.append(router(Reader(self._store, settings, self.metrics), settings.server.max_body_bytes))
+        bodies = (*collector.BODIES, *reader.BODIES)
+        app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
+        self._server = HttpServer(app, *self._server_address)
+
+    def _open_broker(self) -> None:
+        """The cluster of the settings, or the in-process broker with its guard and a file for dead letters."""
+        self._guard: RetentionGuard | None = None
+        self._broker: EmbeddedBroker | None = None
+        if self._settings.kafka.bootstrap_servers:
+            self._options = kafka_options(self._settings)
+            ensure_topics(self._options)
+        else:
+            self._broker = EmbeddedBroker()
+            self._guard = self._broker.guard
+            self._stack.callback(self._broker.close)
+            self._options = self._broker.options
+        self._producer = KafkaProducer(self._options, guard=self._guard)
+        self._stack.callback(self._producer.close)
+        self._dead_letters: DeadLetters = (
+            TopicDeadLetters(self._producer)
+            if self._broker is None
+            else FileDeadLetters(self._settings.data_dir / "dead-letters")
+        )
+
+    def _handler(self, name: str, encoder: TextEncoder | None) -> Handler[Any]:
+        settings = self._settings
+        if name == "affinity":
+            return Affinity(self._store)
+        if name == "profiler":
+            return Profiler(
+                self._store,
+                self._producer,
+                self._dead_letters,
+                settings.events,
+                settings.profile,
+                self._options.partitions,
+                self.metrics,
+            )
+        assert encoder is not None
+        embedder = Embedder(self._store, encoder, self._producer, self.metrics)
+        embedder.check_space()
+        return embedder
+
+    def _loop(self, name: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
+        kafka = self._settings.kafka
+        options = LoopOptions(batch_size=kafka.batch_size, dead_letter_share=kafka.dead_letter_share)
+        topics: Sequence[str] = handler.topics  # type: ignore[attr-defined]
+        return ConsumeLoop(
+            self._options,
+            options,
+            name,
+            topics,
+            handler,
+            self._dead_letters,
+            guard=self._guard,
+            metrics=LoopTelemetry(self.metrics),
+        )
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def _consume(self, loop: ConsumeLoop[Any]) -> None:
+        try:
+            loop.run()
+        except BaseException as error:
+            self._failure = self._failure or error
+        finally:
+            if not self._stopping.is_set():
+                self._server.stop()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            for _, loop in self._loops:
+                loop.stop()
+            return
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._stopping.set()
+        self._server.stop()
+
+    def _stop_loops(self, threads: dict[str, threading.Thread]) -> None:
+        """The in-process broker's memory ends with this process, so everything in it is handled first."""
+        self._stopping.set()
+        drain = self._broker is not None and self._failure is None
+        for name, loop in self._loops:
+            loop.stop(drain=drain)
+            if threads[name].is_alive():
+                threads[name].join()
+
+
+def open_store(settings: Settings) -> VectorStore:
+    """The Qdrant server of the settings, or Qdrant Edge in the data directory.
+
+    Raises `AlreadyRunning` where another process holds the directory.
+    """
+    if settings.qdrant.url:
+        from eddyline.adapters.vectors import ServerStore
+
+        key = settings.qdrant.api_key
+        return ServerStore(
+            settings.qdrant.url,
+            key.get_secret_value() if key else None,
+            settings.qdrant.timeout_seconds,
+            settings.qdrant.prefix,
+        )
+    try:
+        from eddyline.adapters.vectors import EdgeStore
+    except ImportError:
+        raise Misconfigured(
+            "no Qdrant server is set (EDDYLINE_QDRANT__URL), and the embedded one needs: pip install 'eddyline[edge]'"
+        ) from None
+    return EdgeStore(vectors_directory(settings))
+
+
+def vectors_directory(settings: Settings) -> Path:
+    """Where Qdrant Edge keeps its shards."""
+    return settings.data_dir / "vectors"
+
+
+def kafka_options(settings: Settings) -> KafkaOptions:
+    """The cluster of the settings."""
+    kafka = settings.kafka
+    return KafkaOptions(
+        bootstrap_servers=kafka.bootstrap_servers,
+        prefix=kafka.prefix,
+        partitions=kafka.partitions,
+        replication_factor=kafka.replication_factor,
+        group_protocol=kafka.group_protocol,
+        client=dict(kafka.client),
+    )
+
+
+def create_collections(store: VectorStore, settings: Settings, dimension: int) -> None:
+    """Both collections with all their indexes, or what they lack. Raises `Misconfigured` where they disagree."""
+    attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
+    store.ensure(item_collection(dimension, Distance.COSINE, attributes))
+    store.ensure(profile_collection(dimension))
+
+
+def initialise(settings: Settings, say: Callable[[str], None]) -> None:
+    """`eddyline init`: create topics and collections, verify what is there."""
+    if not settings.kafka.bootstrap_servers or not settings.qdrant.url:
+        raise Misconfigured(
+            "init needs EDDYLINE_KAFKA__BOOTSTRAP_SERVERS and EDDYLINE_QDRANT__URL; `eddyline up` needs no init"
+        )
+    for topic in ensure_topics(kafka_options(settings)):
+        say(f"topic {topic.name}: {'created' if topic.created else 'as it should be'}")
+    metrics = Metrics()
+    encoder = SentenceTransformerEncoder(settings.encoder, metrics)
+    store = open_store(settings)
+    try:
+        create_collections(store, settings, encoder.dimension)
+        for name in (ITEMS, PROFILES):
+            say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
+    finally:
+        store.close()
+
+
+def _loop_check(name: str, loop: ConsumeLoop[Any]) -> Check:
+    def check() -> None:
+        status = loop.status()
+        if not status.ready:
+            raise Unavailable(status.problem or f"{name} hasn't joined its group yet")
+
+    return check

@@ -1,0 +1,295 @@
+"""Collector: takes events, items and people over HTTP and puts them on their topics.
+
+A 202 means that the broker has acknowledged. What it can't take it refuses, saying why; nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import BaseModel, Field
+
+from eddyline.adapters.http import describe_body, item_id_of, path_id, read_json, reply
+from eddyline.adapters.http.problems import problem, retry_after
+from eddyline.adapters.kafka import Outgoing, Producer
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
+from eddyline.model.events import (
+    Availability,
+    Content,
+    Interaction,
+    Model,
+    User,
+    Wire,
+    cloud_event,
+    strength,
+    timely,
+    validate,
+)
+from eddyline.settings import RESERVED_EVENT_TYPES
+from eddyline.settings import Events as EventSettings
+from eddyline.settings import Server as ServerSettings
+
+log = structlog.get_logger("collector")
+
+CONTENT, AVAILABILITY, USERS, INTERACTIONS = "content", "availability", "users", "interactions"
+
+
+class EventBatch(BaseModel):
+    """Several events at once."""
+
+    events: Annotated[list[Interaction], Field(min_length=1)]
+
+
+class ItemBatch(BaseModel):
+    """Several items at once."""
+
+    items: Annotated[list[Content], Field(min_length=1)]
+
+
+class AvailabilityBatch(BaseModel):
+    """Price and stock of several items at once."""
+
+    items: Annotated[list[Availability], Field(min_length=1)]
+
+
+class Rejected(BaseModel):
+    """One that was refused: its place in the batch, the field and the reason."""
+
+    index: int
+    field: str | None = None
+    reason: str
+
+
+class Accepted(BaseModel):
+    """What the broker has acknowledged. `ids`, in the batch's order: event ids or item ids, null where refused."""
+
+    accepted: int
+    rejected: list[Rejected] = []
+    ids: list[str | None] = []
+
+
+BODIES = (Interaction, EventBatch, Content, ItemBatch, Availability, AvailabilityBatch, User)
+"""Models of the bodies that the routes read themselves."""
+
+
+class Collector:
+    """The writing half of the API. `clock` in epoch seconds."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        events: EventSettings,
+        server: ServerSettings,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._producer, self._events, self._server = producer, events, server
+        self._metrics, self._clock = metrics, clock
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["writing"])
+        options: dict[str, Any] = {"status_code": 202, "response_model": Accepted}
+
+        @router.post(
+            "/v1/events",
+            summary="Say what people did",
+            openapi_extra=describe_body(Interaction, EventBatch, description="One event, or several"),
+            **options,
+        )
+        async def post_events(
+            request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
+        ) -> Response:
+            body = await read_json(request, self._server.max_body_bytes)
+            given = self._batch(body, "events")
+            now = self._clock()
+            return await self._take(given, lambda index, one: self._event(one, index, idempotency_key, now))
+
+        @router.post(
+            "/v1/items",
+            summary="Create or replace several items",
+            openapi_extra=describe_body(Content, ItemBatch, description="One item, or several"),
+            **options,
+        )
+        async def post_items(request: Request) -> Response:
+            body = await read_json(request, self._server.max_body_bytes)
+            now = self._clock()
+            return await self._take(self._batch(body, "items"), lambda _, one: self._item(one, now))
+
+        @router.post(
+            "/v1/items/availability",
+            summary="Change price and stock alone",
+            openapi_extra=describe_body(Availability, AvailabilityBatch, description="One item's, or several"),
+            **options,
+        )
+        async def post_availability(request: Request) -> Response:
+            body = await read_json(request, self._server.max_body_bytes)
+            now = self._clock()
+            return await self._take(self._batch(body, "items"), lambda _, one: self._availability(one, now))
+
+        @router.put(
+            "/v1/items/{item_id}",
+            summary="Create or replace an item",
+            openapi_extra=describe_body(Content, description="The item's full state; item_id may be left out"),
+            **options,
+        )
+        async def put_item(request: Request, item_id: str) -> Response:
+            body = await read_json(request, self._server.max_body_bytes)
+            named = _named(body, "item_id", item_id_of(item_id))
+            return await self._take_one(self._item(named, self._clock()))
+
+        @router.delete("/v1/items/{item_id}", summary="Delete an item", **options)
+        async def delete_item(item_id: str) -> Response:
+            name = item_id_of(item_id)
+            return await self._take_one((name, Outgoing(CONTENT, name.encode(), None)))
+
+        @router.put(
+            "/v1/users/{user_id}",
+            summary="Say what a person answered when they joined, and what is known of them",
+            openapi_extra=describe_body(User, description="user_id may be left out"),
+            **options,
+        )
+        async def put_user(request: Request, user_id: str) -> Response:
+            body = await read_json(request, self._server.max_body_bytes)
+            named = _named(body, "user_id", path_id(user_id, "user_id"))
+            return await self._take_one(self._user(named, self._clock()))
+
+        @router.delete("/v1/users/{user_id}", summary="Erase a person", **options)
+        async def delete_user(user_id: str) -> Response:
+            name = path_id(user_id, "user_id")
+            return await self._take_one((name, Outgoing(USERS, name.encode(), None)))
+
+        return router
+
+    # -- one thing said → (its id, its record) -------------------------------------------------------------------
+
+    def _event(self, given: Any, index: int, idempotency_key: str | None, now: float) -> tuple[str, Outgoing]:
+        if isinstance(given, dict) and given.get("type") in RESERVED_EVENT_TYPES:
+            raise InvalidEvent(f"{given['type']!r} is reserved", "type")
+        event = validate(Interaction, given)
+        strength(event, self._events)
+        at = timely(event.timestamp, now)
+        event_id = event.event_id or _event_id(idempotency_key, index)
+        event = event.model_copy(update={"event_id": event_id, "timestamp": at})
+        return event_id, _record(INTERACTIONS, event.person.key, event, event_id)
+
+    def _item(self, given: Any, now: float) -> tuple[str, Outgoing]:
+        item = _stamped(validate(Content, given), now)
+        return item.item_id, _record(CONTENT, item.item_id, item)
+
+    def _availability(self, given: Any, now: float) -> tuple[str, Outgoing]:
+        said = _stamped(validate(Availability, given), now)
+        return said.item_id, _record(AVAILABILITY, said.item_id, said)
+
+    def _user(self, given: Any, now: float) -> tuple[str, Outgoing]:
+        user = _stamped(validate(User, given), now)
+        return user.user_id, _record(USERS, user.user_id, user)
+
+    # -- a whole request ----------------------------------------------------------------------------------------
+
+    def _batch(self, body: Any, name: str) -> list[Any]:
+        """The things said in a body: one object, or {name: [objects]}."""
+        if not isinstance(body, dict):
+            raise InvalidInput(f'must be one object, or {{"{name}": […]}}', "body")
+        if name not in body:
+            return [body]
+        unknown = sorted(body.keys() - {name})
+        if unknown:
+            raise InvalidInput("there is no such field beside a batch", unknown[0])
+        batch = body[name]
+        if not isinstance(batch, list) or not batch:
+            raise InvalidInput("must be a list of at least one", name)
+        if len(batch) > self._server.max_batch:
+            raise TooLarge(f"holds {len(batch):,}, the limit is {self._server.max_batch:,}", name)
+        return batch
+
+    async def _take(self, given: Sequence[Any], read: Callable[[int, Any], tuple[str, Outgoing]]) -> Response:
+        """Refuse what is wrong, take the rest."""
+        ids: list[str | None] = []
+        outgoing: list[Outgoing] = []
+        rejected: list[dict[str, Any]] = []
+        for index, one in enumerate(given):
+            try:
+                name, record = read(index, one)
+            except InvalidEvent as error:
+                ids.append(None)
+                rejected.append({"index": index, "field": error.field, "reason": error.reason})
+                self._metrics.rejected.labels((error.field or "body").split(".")[0][:64]).inc()
+            else:
+                ids.append(name)
+                outgoing.append(record)
+        if not outgoing:
+            first = rejected[0]
+            detail = f"{first['field']}: {first['reason']}" if first["field"] else first["reason"]
+            return problem(422, detail, first["field"], accepted=0, rejected=rejected)
+        return await self._produce(outgoing, ids, rejected)
+
+    async def _take_one(self, one: tuple[str, Outgoing]) -> Response:
+        return await self._produce([one[1]], [one[0]], [])
+
+    async def _produce(
+        self, outgoing: Sequence[Outgoing], ids: list[str | None], rejected: list[dict[str, Any]]
+    ) -> Response:
+        """Wait for every acknowledgement; where some are missing, say which are there."""
+        waiting: list[asyncio.Future[Any]] = []
+        refused: EddylineError | None = None
+        for record in outgoing:
+            try:
+                waiting.append(asyncio.wrap_future(self._producer.send(record)))
+            except (Overloaded, Unavailable) as error:
+                refused = error
+                break
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        self._metrics.accepted.labels(outgoing[0].topic).inc(len(results) - len(failures))
+        unexpected = next((f for f in failures if not isinstance(f, Overloaded | Unavailable)), None)
+        if unexpected is not None:
+            raise unexpected
+        if refused is None and not failures:
+            return reply({"accepted": len(outgoing), "rejected": rejected, "ids": ids}, 202)
+        reason = refused or failures[0]
+        named = [name for name in ids if name is not None]
+        acknowledged = [
+            name for name, result in zip(named, results, strict=False) if not isinstance(result, BaseException)
+        ]
+        wait = reason.retry_after if isinstance(reason, Overloaded) else 1.0
+        log.warning("refused", reason=str(reason), acknowledged=len(acknowledged), of=len(outgoing))
+        return problem(
+            503,
+            f"{reason}; send the rest again",
+            headers=retry_after(wait),
+            accepted=len(acknowledged),
+            acknowledged=acknowledged,
+            rejected=rejected,
+        )
+
+
+def _named(body: Any, field: str, name: str) -> Any:
+    """The body with the id of the path. Raises `InvalidInput` where it names another."""
+    if not isinstance(body, dict):
+        raise InvalidInput("must be a JSON object", "body")
+    if body.get(field, name) != name:
+        raise InvalidInput("differs from the one in the path", field)
+    return {**body, field: name}
+
+
+def _stamped(said: Model, now: float) -> Model:
+    """With the time of arrival where none is given."""
+    return said.model_copy(update={"timestamp": now}) if getattr(said, "timestamp") is None else said  # noqa: B009
+
+
+def _event_id(idempotency_key: str | None, index: int) -> str:
+    if idempotency_key is None:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{idempotency_key}\0{index}"))
+
+
+def _record(topic: str, key: str, said: Wire, event_id: str | None = None) -> Outgoing:
+    return Outgoing(topic, key.encode(), said.to_bytes(), cloud_event(said, event_id or str(uuid.uuid4()), "collector"))

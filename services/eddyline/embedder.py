@@ -1,0 +1,290 @@
+"""Embedder: turns content into searchable items, and newcomers' answers into a first taste.
+
+The only writer of an item's existence, `content` vector, `meta`, `offer` and bookkeeping. It consumes `content`,
+`availability` and `users`, co-partitioned, so that one embedder holds all that is said of an item.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from eddyline.adapters.encoders import TextEncoder
+from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, TopicPartition
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import Dense, Point, VectorStore
+from eddyline.errors import InvalidEvent, Misconfigured
+from eddyline.model.events import (
+    Availability,
+    Content,
+    Erased,
+    Onboarded,
+    Origin,
+    User,
+    Wire,
+    cloud_event,
+    parse,
+)
+from eddyline.model.ids import item_point
+from eddyline.model.text import content_hash, item_text, onboarding_text
+
+ITEMS = "items"
+CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
+BOOKKEEPING = ("item_id", "space", "source", "offer")
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The key of a record without a value: the item or the person is to go."""
+
+    key: str
+
+
+Said: TypeAlias = Content | Availability | User | Tombstone
+
+_MODELS: Mapping[str, type[Wire]] = {CONTENT: Content, AVAILABILITY: Availability, USERS: User}
+_KEYS = {CONTENT: "item_id", AVAILABILITY: "item_id", USERS: "user_id"}
+
+
+class Embedder:
+    """The handler of the topics `content`, `availability` and `users`."""
+
+    topics = (CONTENT, AVAILABILITY, USERS)
+
+    def __init__(
+        self,
+        store: VectorStore,
+        encoder: TextEncoder,
+        producer: Producer,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._encoder, self._producer = store, encoder, producer
+        self._metrics, self._clock = metrics, clock
+
+    def check_space(self) -> None:
+        """Raise `Misconfigured` when the stored items are of another model or template."""
+        page, _ = self._store.scroll(ITEMS, limit=16, payload=("space",))
+        for space in (point.payload["space"] for point in page if "space" in point.payload):
+            if space != self._encoder.space:
+                raise Misconfigured(
+                    f"the stored items are in space {space}, this encoder makes {self._encoder.space}: embed everything "
+                    "anew (`eddyline reembed`), set encoder.model back, or start with a new data directory"
+                )
+
+    # -- the loop's calls ---------------------------------------------------------------------------------------
+
+    def parse(self, record: Record) -> Said:
+        """Raises `InvalidEvent`: not of the topic's model, or under another key than the id it names."""
+        key = _key(record)
+        if record.value is None:
+            return Tombstone(key)
+        said = parse(_MODELS[record.topic], record.value)
+        name = _KEYS[record.topic]
+        if getattr(said, name) != key:
+            raise InvalidEvent(f"is {getattr(said, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
+        assert isinstance(said, Content | Availability | User)
+        return said
+
+    def handle(self, batch: Sequence[Message[Said]]) -> None:
+        """Embed what is new or changed, delete what is gone, pass on what is said of people; durable on return."""
+        self._handle_users([m for m in batch if m.record.topic == USERS])
+        latest: dict[tuple[str, str], Message[Said]] = {}
+        for message in batch:
+            if message.record.topic != USERS:
+                latest[message.record.topic, _key(message.record)] = message
+        self._handle_items({key: m for (topic, key), m in latest.items() if topic == CONTENT})
+        self._handle_offers({key: m for (topic, key), m in latest.items() if topic == AVAILABILITY})
+
+    def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
+        """Nothing is kept between batches."""
+
+    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Nothing is kept between batches."""
+
+    def tick(self) -> None:
+        """Nothing waits."""
+
+    # -- items --------------------------------------------------------------------------------------------------
+
+    def _handle_items(self, latest: Mapping[str, Message[Said]]) -> None:
+        """`latest`: the last record of each item in the batch."""
+        if not latest:
+            return
+        points = {item_id: item_point(item_id) for item_id in latest}
+        stored = self._store.retrieve(ITEMS, list(points.values()), payload=BOOKKEEPING)
+        gone = [item_id for item_id, m in latest.items() if isinstance(m.value, Tombstone)]
+        self._store.delete(ITEMS, [points[item_id] for item_id in gone if points[item_id] in stored])
+        current = {
+            item_id: message
+            for item_id, message in latest.items()
+            if isinstance(message.value, Content) and not _is_older(message.record, stored.get(points[item_id]))
+        }
+        vectors = self._embed(current, points, stored)
+        self._create(current, points, stored, vectors)
+        self._update(current, points, stored, vectors)
+
+    def _embed(
+        self, current: Mapping[str, Message[Said]], points: Mapping[str, str], stored: Mapping[str, Point]
+    ) -> dict[str, Dense]:
+        """Vectors of the items whose text was not embedded before."""
+        texts: dict[str, str] = {}
+        for item_id, message in current.items():
+            text = _text(message.value)
+            known = stored.get(points[item_id])
+            if known is None or known.payload.get("source", {}).get("hash") != content_hash(text, self._encoder.space):
+                texts[item_id] = text
+        rows = self._encoder.encode(list(texts.values()))
+        self._metrics.embedded.inc(len(texts))
+        self._metrics.unchanged.inc(len(current) - len(texts))
+        return dict(zip(texts, rows, strict=True))
+
+    def _create(
+        self,
+        current: Mapping[str, Message[Said]],
+        points: Mapping[str, str],
+        stored: Mapping[str, Point],
+        vectors: Mapping[str, Dense],
+    ) -> None:
+        new = [
+            Point(points[item_id], {"content": vectors[item_id]}, self._payload(message, None))
+            for item_id, message in current.items()
+            if points[item_id] not in stored
+        ]
+        self._store.upsert(ITEMS, new, insert_only=True)
+
+    def _update(
+        self,
+        current: Mapping[str, Message[Said]],
+        points: Mapping[str, str],
+        stored: Mapping[str, Point],
+        vectors: Mapping[str, Dense],
+    ) -> None:
+        """The vector first, then the payload with its hash: a crash between them means embedding once more."""
+        old = [item_id for item_id in current if points[item_id] in stored]
+        self._store.update_vectors(
+            ITEMS, {points[item_id]: {"content": vectors[item_id]} for item_id in old if item_id in vectors}
+        )
+        self._store.set_payload(
+            ITEMS, {points[item_id]: self._payload(current[item_id], stored[points[item_id]]) for item_id in old}
+        )
+
+    def _payload(self, message: Message[Said], known: Point | None) -> dict[str, Any]:
+        content, record = message.value, message.record
+        assert isinstance(content, Content)
+        at = content.timestamp if content.timestamp is not None else record.timestamp / 1000
+        meta = content.model_dump(mode="python", exclude_none=True, exclude={"v", "item_id", "timestamp"})
+        source = {
+            "hash": content_hash(_text(content), self._encoder.space),
+            "log": record.log,
+            "partition": record.partition,
+            "offset": record.offset,
+        }
+        return {
+            "item_id": content.item_id,
+            "space": self._encoder.space,
+            "meta": meta,
+            "offer": _offer(content, at, None if known is None else known.payload.get("offer")),
+            "source": source,
+        }
+
+    # -- price and stock ----------------------------------------------------------------------------------------
+
+    def _handle_offers(self, latest: Mapping[str, Message[Said]]) -> None:
+        """The last writer wins; what comes before its item waits in a point that holds nothing else."""
+        said = {item_id: m for item_id, m in latest.items() if isinstance(m.value, Availability)}
+        if not said:
+            return
+        points = {item_id: item_point(item_id) for item_id in said}
+        stored = self._store.retrieve(ITEMS, list(points.values()), payload=("offer",))
+        existing: dict[str, dict[str, Any]] = {}
+        early: list[Point] = []
+        for item_id, message in said.items():
+            known = stored.get(points[item_id])
+            offer = _renewed(message, known.payload.get("offer") if known else None)
+            if known is not None:
+                existing[points[item_id]] = {"offer": offer}
+            else:
+                early.append(Point(points[item_id], {}, {"item_id": item_id, "offer": offer}))
+        self._store.upsert(ITEMS, early, insert_only=True)
+        self._store.set_payload(ITEMS, existing)
+
+    # -- people -------------------------------------------------------------------------------------------------
+
+    def _handle_users(self, batch: Sequence[Message[Said]]) -> None:
+        if not batch:
+            return
+        texts = [
+            onboarding_text(m.value.interests, m.value.goals, m.value.experience) if isinstance(m.value, User) else ""
+            for m in batch
+        ]
+        answered = [text for text in texts if text]
+        rows = iter(self._encoder.encode(answered))
+        vectors = [next(rows) if text else None for text in texts]
+        self._producer.send_all(
+            [self._person_record(message, vector) for message, vector in zip(batch, vectors, strict=True)]
+        )
+
+    def _person_record(self, message: Message[Said], vector: Dense | None) -> Outgoing:
+        said, record = message.value, message.record
+        if isinstance(said, Tombstone):
+            return _to_person(Erased(user_id=said.key, timestamp=record.timestamp / 1000), record)
+        assert isinstance(said, User)
+        onboarded = Onboarded(
+            user_id=said.user_id,
+            vector=None if vector is None else [float(x) for x in vector],
+            space=None if vector is None else self._encoder.space,
+            segment=said.segment,
+            attributes=said.attributes,
+            origin=Origin(log=record.log, partition=record.partition, offset=record.offset),
+        )
+        return _to_person(onboarded, record)
+
+
+def _to_person(said: Onboarded | Erased, record: Record) -> Outgoing:
+    event_id = f"{record.log}:{record.partition}:{record.offset}"
+    return Outgoing("interactions", said.person.key.encode(), said.to_bytes(), cloud_event(said, event_id, "embedder"))
+
+
+def _key(record: Record) -> str:
+    if not record.key:
+        raise InvalidEvent(f"a record of {record.topic} needs its {_KEYS[record.topic]} as the key")
+    try:
+        return record.key.decode()
+    except UnicodeDecodeError:
+        raise InvalidEvent("the record's key is not valid UTF-8") from None
+
+
+def _text(content: Said) -> str:
+    assert isinstance(content, Content)
+    return item_text(content.title, content.description, content.category, content.tags)
+
+
+def _is_older(record: Record, known: Point | None) -> bool:
+    """Whether the stored state is from a later record of the same log."""
+    source = known.payload.get("source") if known else None
+    if source is None:
+        return False
+    same = source["log"] == record.log and source["partition"] == record.partition
+    return bool(same and record.offset < source["offset"])
+
+
+def _offer(content: Content, at: float, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Price and stock as the item's own state says, unless something later was said of them alone."""
+    if known is not None and known.get("at", 0.0) > at:
+        return dict(known)
+    offer: dict[str, Any] = {"available": content.available, "at": at}
+    return offer if content.price is None else {**offer, "price": content.price}
+
+
+def _renewed(message: Message[Said], known: Mapping[str, Any] | None) -> dict[str, Any]:
+    said, record = message.value, message.record
+    assert isinstance(said, Availability)
+    at = said.timestamp if said.timestamp is not None else record.timestamp / 1000
+    offer = dict(known or {})
+    if offer.get("at", -1.0) > at:
+        return offer
+    given = {"available": said.available, "price": said.price}
+    return {**offer, **{name: value for name, value in given.items() if value is not None}, "at": at}

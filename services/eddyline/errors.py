@@ -1,0 +1,61 @@
+"""Every error that Eddyline raises on purpose, in one tree."""
+
+from __future__ import annotations
+
+
+class EddylineError(Exception):
+    """The root: anything below says what was wrong, where, and how to mend it."""
+
+
+class InvalidInput(EddylineError):
+    """Something given to us can't be accepted: a request, an event, a file, a cursor.
+
+    Over HTTP it becomes a 4xx problem; on a topic the record becomes a dead letter.
+    """
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        """`field` is the dotted path of the offending value, None where there is none."""
+        self.reason = reason
+        self.field = field
+        super().__init__(f"{field}: {reason}" if field else reason)
+
+
+class InvalidEvent(InvalidInput):
+    """A record that can't be read or can never be applied: the only error that the consume loop swallows."""
+
+
+class TooLarge(InvalidInput):
+    """A body or a batch over its limit (HTTP 413)."""
+
+
+class NotFound(EddylineError):
+    """The person, item or page asked for isn't there (HTTP 404)."""
+
+
+class Overloaded(EddylineError):
+    """Intake is refused for the moment; the sender should come again (HTTP 503 with Retry-After)."""
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        """`retry_after` is in seconds."""
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
+class Unavailable(EddylineError):
+    """Kafka or Qdrant is down, slow or restarting: worth retrying, for as long as it lasts."""
+
+
+class Misconfigured(EddylineError):
+    """A setting, a topic or a collection isn't what it must be; nothing starts until it is mended."""
+
+
+class AlreadyRunning(Misconfigured):
+    """Another process holds the data directory."""
+
+
+class Fenced(EddylineError):
+    """A newer owner has written a profile of this partition: this worker must stop and start anew."""
+
+
+class TooManyDeadLetters(EddylineError):
+    """More than the set share of records were dead letters: the input is wrong, so the service stops."""

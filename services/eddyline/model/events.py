@@ -1,0 +1,405 @@
+"""Everything that travels on the topics, as models; and the one place where bytes become one of them.
+
+The wire format is JSON. Every model is versioned by `v` (1, where it is missing); `schemas/` is generated from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from eddyline.errors import InvalidEvent
+from eddyline.model.ids import Person
+from eddyline.settings import Events
+
+MAX_ID_BYTES = 512
+MILLISECONDS_FROM = 1e11
+LATEST_EPOCH = 253_402_300_799.0  # 9999-12-31
+MAX_AHEAD_SECONDS = 86_400.0
+RATING = "rating"
+
+
+def _id(value: str) -> str:
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= MAX_ID_BYTES:
+        raise ValueError(f"must be 1 to {MAX_ID_BYTES} bytes of UTF-8, this is {size}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid UTF-8") from None
+    if "\0" in value:
+        raise ValueError("must not contain a NUL")
+    return value
+
+
+def parse_timestamp(value: Any) -> float:
+    """Epoch seconds from RFC 3339 with an offset, or from an epoch number (seconds; milliseconds from 1e11 on).
+
+    Raises ValueError saying what is wrong.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be RFC 3339 with an offset, or an epoch number")
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is not RFC 3339, e.g. 2026-03-01T12:00:00Z") from None
+        if parsed.tzinfo is None:
+            raise ValueError(f"{value!r} has no offset: add Z or, say, +01:00")
+        return parsed.timestamp()
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError("must be finite")
+    seconds = seconds / 1000 if abs(seconds) >= MILLISECONDS_FROM else seconds
+    if abs(seconds) > LATEST_EPOCH:
+        raise ValueError(f"{value!r} is beyond the year 9999")
+    return seconds
+
+
+def format_timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")
+
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_id)]
+Timestamp = Annotated[
+    float,
+    BeforeValidator(parse_timestamp),
+    PlainSerializer(format_timestamp, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
+            "description": "RFC 3339 with an offset, or epoch seconds (milliseconds from 1e11 on)",
+        }
+    ),
+]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Short = Annotated[str, Field(min_length=1, max_length=256)]
+Scalar: TypeAlias = str | int | Finite | bool
+Attributes = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Scalar | list[Scalar] | None], Field(max_length=64)
+]
+
+
+class Wire(BaseModel):
+    """Common to all: strict types, no unknown fields, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    v: Literal[1] = 1
+    """Schema version."""
+
+    def to_bytes(self) -> bytes:
+        """The record's value: JSON without the fields that aren't set."""
+        return orjson.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+class Content(Wire):
+    """The full state of an item. Topic `content`, key item_id; a tombstone deletes it."""
+
+    item_id: Id
+    title: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Embedded and displayed."""
+    description: Annotated[str, Field(max_length=100_000)] | None = None
+    """Embedded, as far as the model reads."""
+    category: Short | None = None
+    """Embedded, displayed and filterable."""
+    tags: Annotated[list[Short], Field(max_length=100)] = []
+    """Embedded and filterable."""
+    url: Annotated[str, Field(max_length=2048)] | None = None
+    image_url: Annotated[str, Field(max_length=2048)] | None = None
+    language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
+    """BCP 47, e.g. `en`; filterable."""
+    published_at: Timestamp | None = None
+    """Not recommended before; also what `latest` and freshness go by."""
+    expires_at: Timestamp | None = None
+    """Not recommended from then on."""
+    available: bool = True
+    """Not recommended while false."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    attributes: Attributes = {}
+    """Anything else. Filterable where declared in the settings."""
+    timestamp: Timestamp | None = None
+    """When this state was true; the time of arrival where missing."""
+
+    @model_validator(mode="after")
+    def _expires_later(self) -> Content:
+        if self.published_at is not None and self.expires_at is not None and self.expires_at <= self.published_at:
+            raise ValueError("expires_at must be after published_at")
+        return self
+
+
+class Availability(Wire):
+    """Price and stock alone. Topic `availability`, key item_id; the last writer wins."""
+
+    item_id: Id
+    available: bool | None = None
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    timestamp: Timestamp | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Availability:
+        if self.available is None and self.price is None:
+            raise ValueError("give available, price, or both")
+        return self
+
+
+class User(Wire):
+    """Onboarding answers and attributes. Topic `users`, key user_id; a tombstone erases the person."""
+
+    user_id: Id
+    interests: Annotated[list[Short], Field(max_length=100)] = []
+    goals: Annotated[list[Short], Field(max_length=100)] = []
+    experience: Annotated[str, Field(max_length=256)] | None = None
+    segment: Short | None = None
+    attributes: Attributes = {}
+    timestamp: Timestamp | None = None
+
+
+class Interaction(Wire):
+    """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+    """view, click, like, … : one of the settings' `events.weights`."""
+    item_id: Id
+    user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, the event is the user's."""
+    anonymous_id: Id | None = None
+    event_id: Id | None = None
+    """Made by the collector where missing; the same id again changes nothing."""
+    session_id: Id | None = None
+    timestamp: Timestamp | None = None
+    """When it happened; the time of arrival where missing. At most 24 hours ahead."""
+    value: Finite | None = None
+    """A rating, a price."""
+    dwell_ms: Annotated[float, Field(ge=0, le=86_400_000, allow_inf_nan=False)] | None = None
+    request_id: Id | None = None
+    """The response it came from."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], Scalar], Field(max_length=32)] = {}
+    """Surface, device, locale, …"""
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Interaction:
+        if self.user_id is None and self.anonymous_id is None:
+            raise ValueError("user_id or anonymous_id is needed")
+        if self.type == RATING and self.value is None:
+            raise ValueError("a rating needs a value")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """Whose profile it changes."""
+        if self.user_id is not None:
+            return Person("u", self.user_id)
+        assert self.anonymous_id is not None
+        return Person("a", self.anonymous_id)
+
+
+class Origin(Wire):
+    """Where in another log a record of our own came from."""
+
+    log: str
+    partition: int
+    offset: int
+
+
+class Onboarded(Wire):
+    """Internal, topic `interactions`: the embedded answers of a `users` record, for the profiler."""
+
+    type: Literal["onboarded"] = "onboarded"
+    user_id: Id
+    vector: list[Finite] | None = None
+    """Unit length; None where nothing was answered."""
+    space: str | None = None
+    segment: str | None = None
+    attributes: Attributes = {}
+    origin: Origin
+
+    @property
+    def person(self) -> Person:
+        """Whose profile it changes."""
+        return Person("u", self.user_id)
+
+
+class Erased(Wire):
+    """Internal, topic `interactions`: the person is forgotten, and so is what they did until then."""
+
+    type: Literal["erased"] = "erased"
+    user_id: Id
+    timestamp: Timestamp
+
+    @property
+    def person(self) -> Person:
+        """Whose profile it erases."""
+        return Person("u", self.user_id)
+
+
+PersonEvent: TypeAlias = Interaction | Onboarded | Erased
+
+
+class Served(Wire):
+    """One place of a served list."""
+
+    item_id: Id
+    rank: Annotated[int, Field(ge=1)]
+    score: Finite | None = None
+
+
+class Impression(Wire):
+    """What was served to whom, where. Topic `impressions`, key the typed person key."""
+
+    request_id: Id
+    user_id: Id | None = None
+    anonymous_id: Id | None = None
+    surface: Short | None = None
+    strategy: Short | None = None
+    variant: Short | None = None
+    items: Annotated[list[Served], Field(max_length=1000)]
+    timestamp: Timestamp
+
+
+class Activity(Wire):
+    """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person."""
+
+    item_id: Id
+    recents: list[Id] = []
+    """Newest first, without the item itself."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    timestamp: Timestamp
+    source: str
+    """`log:partition:offset` of the interaction."""
+
+
+Model = TypeVar("Model", bound=Wire)
+
+
+def parse(model: type[Model], data: bytes | None) -> Model:
+    """Read one value. Raises `InvalidEvent` with the field and the reason."""
+    return validate(model, load_json(data))
+
+
+def validate(model: type[Model], value: Any) -> Model:
+    """Check one already decoded value. Raises `InvalidEvent` with the field and the reason."""
+    if not isinstance(value, dict):
+        raise InvalidEvent(f"must be a JSON object, not {_kind(value)}")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidEvent(*explain(error)) from None
+
+
+def load_json(data: bytes | None) -> Any:
+    """Decode JSON (NaN, Infinity and invalid UTF-8 are none). Raises `InvalidEvent`."""
+    if data is None:
+        raise InvalidEvent("a tombstone has no meaning here")
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidEvent(f"is not valid JSON: {error}") from None
+
+
+def parse_person_event(data: bytes | None) -> PersonEvent:
+    """Read a record of `interactions`: someone's, or one of our own. Raises `InvalidEvent`."""
+    value = load_json(data)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "onboarded":
+        return validate(Onboarded, value)
+    if kind == "erased":
+        return validate(Erased, value)
+    return validate(Interaction, value)
+
+
+def timely(timestamp: float | None, arrived: float) -> float:
+    """When it happened, in epoch seconds: `arrived` where unknown, or where it is at most 24 h ahead of it.
+
+    Raises `InvalidEvent` when it is more than 24 h ahead, or before 1970.
+    """
+    if timestamp is None:
+        return arrived
+    if timestamp > arrived + MAX_AHEAD_SECONDS:
+        raise InvalidEvent(f"{format_timestamp(timestamp)} is more than 24 hours ahead", "timestamp")
+    if timestamp < 0:
+        raise InvalidEvent(f"{format_timestamp(timestamp)} is before 1970", "timestamp")
+    return min(timestamp, arrived)
+
+
+def check_type(event: Interaction, weights: Mapping[str, float]) -> None:
+    """Raise `InvalidEvent` unless the type is configured."""
+    if event.type not in weights:
+        known = ", ".join(sorted(weights))
+        raise InvalidEvent(
+            f"unknown type {event.type[:64]!r}; known are {known}; add it to events.weights in the settings", "type"
+        )
+
+
+def strength(event: Interaction, settings: Events) -> float:
+    """The signed weight of an event: its type's, times what its rating or its dwell time says.
+
+    A rating weighs (value - neutral) x scale; a view or click with a dwell time d weighs log2(1 + d / dwell_seconds),
+    within a quarter and twice its type's weight. Raises `InvalidEvent` for an unknown type.
+    """
+    check_type(event, settings.weights)
+    weight = settings.weights[event.type]
+    if event.type == RATING and event.value is not None:
+        return weight * (event.value - settings.rating_neutral) * settings.rating_scale
+    if event.dwell_ms is not None and weight > 0 and event.type in ("view", "click"):
+        seconds = event.dwell_ms / 1000
+        return weight * min(2.0, max(0.25, math.log2(1 + seconds / settings.dwell_seconds)))
+    return weight
+
+
+def cloud_event(said: Wire, event_id: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    """CloudEvents 1.0 attributes as record headers (Kafka binding, binary mode). `source`: the service that speaks."""
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_id": event_id,
+        "ce_source": f"/eddyline/{source}",
+        "ce_type": f"io.eddyline.{type(said).__name__.lower()}.v{said.v}",
+        "content-type": "application/json",
+    }
+    return tuple((name, value.encode()) for name, value in attributes.items())
+
+
+def explain(error: ValidationError) -> tuple[str, str | None]:
+    """The first of pydantic's complaints as (reason, dotted field)."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(_parts(first["loc"])) or None
+    kind, given = first["type"], first.get("input")
+    if kind == "missing":
+        return "is needed", field
+    if kind == "extra_forbidden":
+        return "there is no such field", field
+    reason = first["msg"].removeprefix("Value error, ")
+    shown = isinstance(given, str | int | float | bool) and kind not in ("value_error",)
+    return reason + (f" (it is {_clip(given)})" if shown else ""), field
+
+
+def _parts(location: Iterable[int | str]) -> list[str]:
+    # pydantic names the branch of a union it tried ('list[str]', 'float'): no field of the sender's.
+    names = {"str", "int", "float", "bool", "constrained-str", "constrained-float"}
+    return [str(part) for part in location if not (isinstance(part, str) and (part in names or "[" in part))]
+
+
+def _clip(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…'"
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

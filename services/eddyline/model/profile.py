@@ -1,0 +1,378 @@
+"""A person's profile: the state that every interaction is folded into, and its stored form.
+
+The fold is commutative and associative in everything that ranking uses (the accumulators, and the bounded sets of
+newest items), so late events and merges are exact. Folding never changes a profile in place where a copy may be shared:
+take `copy()` first; a copy is cheap, since vectors and entries are never mutated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from eddyline.errors import Misconfigured
+from eddyline.model import decay
+from eddyline.model.decay import Accumulator, Vector
+from eddyline.model.ids import Person, dimension_of, fingerprint
+from eddyline.settings import Profile as ProfileSettings
+
+STATE_VERSION = 1
+DAY, MINUTE, HOUR = 86_400.0, 60.0, 3_600.0
+COUNTED = 128
+"""Most items whose last count is kept per person."""
+VECTORS = ("taste", "session", "lifetime")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeConstants:
+    """tau of each accumulator, in seconds."""
+
+    taste: float
+    session: float
+    lifetime: float
+
+    @classmethod
+    def of(cls, settings: ProfileSettings) -> TimeConstants:
+        """From the half-lives of the settings."""
+        return cls(
+            taste=decay.time_constant(settings.taste_half_life_days * DAY),
+            session=decay.time_constant(settings.session_half_life_minutes * MINUTE),
+            lifetime=decay.time_constant(settings.lifetime_half_life_days * DAY),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """An interaction, ready to fold: `vector` of its item (unit length), signed `weight`, `time` in epoch seconds."""
+
+    item_id: str
+    type: str
+    vector: Vector
+    weight: float
+    time: float
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An interaction that waits for its item: the record's bytes as text, where it was, and since when."""
+
+    item_id: str
+    value: str
+    topic: str
+    partition: int
+    offset: int
+    log: str
+    timestamp: int
+    since: float
+    headers: tuple[tuple[str, str], ...] = ()
+    """Values as Latin-1, which keeps any bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewestItems:
+    """The newest `size` distinct items by (time, item id): a bounded set whose `add` is commutative and idempotent."""
+
+    size: int
+    times: Mapping[str, float] = field(default_factory=dict)
+
+    def add(self, item_id: str, time: float) -> NewestItems:
+        """With the item at the later of its times; the oldest goes when there are more than `size`."""
+        known = self.times.get(item_id)
+        if known is not None and known >= time:
+            return self
+        times = {**self.times, item_id: time}
+        if len(times) > self.size:
+            oldest = min(times.values())
+            del times[min(item for item, at in times.items() if at == oldest)]
+        return NewestItems(self.size, times)
+
+    def newest_first(self) -> list[str]:
+        """The items, newest first."""
+        return sorted(self.times, key=lambda item: (self.times[item], item), reverse=True)
+
+    def to_list(self) -> list[tuple[str, float]]:
+        """Plain form, newest first: (item id, epoch seconds)."""
+        return [(item, self.times[item]) for item in self.newest_first()]
+
+    @classmethod
+    def from_list(cls, size: int, rows: Iterable[tuple[str, float]]) -> NewestItems:
+        """The inverse of `to_list`; the newest `size` where there are more."""
+        newest = sorted(((item, time) for item, time in rows), key=lambda row: (row[1], row[0]), reverse=True)
+        return cls(size, dict(newest[:size]))
+
+
+@dataclass(slots=True)
+class Profile:
+    """Everything known of a person. `space` names the embedding space of all its vectors (None: no vector yet)."""
+
+    person: Person
+    settings: ProfileSettings
+    space: str | None = None
+    taste: Accumulator = Accumulator()
+    session: Accumulator = Accumulator()
+    lifetime: Accumulator = Accumulator()
+    evidence: float = 0.0
+    """Sum of all weights' magnitudes, never decayed."""
+    events: int = 0
+    last_seen: float = 0.0
+    recents: NewestItems = field(init=False)
+    """Newest items of positive events."""
+    viewed: NewestItems = field(init=False)
+    purchased: NewestItems = field(init=False)
+    disliked: NewestItems = field(init=False)
+    liked: NewestItems = field(init=False)
+    """Newest items of positive events that say more than a view or a click; a later one lifts a dislike."""
+    counted: dict[str, float] = field(default_factory=dict)
+    """When this person last counted for an item's popularity (at most once an hour)."""
+    onboarding: Vector | None = None
+    onboarded: tuple[str, int, int] | None = None
+    """(log, partition, offset) of the `users` record that `onboarding` is from."""
+    segment: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    erased_at: float | None = None
+    pending: tuple[Pending, ...] = ()
+    event_ids: tuple[int, ...] = ()
+    """Fingerprints of the newest event ids, oldest first."""
+    watermarks: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """Last offset folded: log identity → partition → offset."""
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        """Start with empty sets."""
+        self.recents = NewestItems(self.settings.recents)
+        self.viewed = NewestItems(self.settings.seen)
+        self.purchased = NewestItems(self.settings.seen)
+        self.disliked = NewestItems(self.settings.seen)
+        self.liked = NewestItems(self.settings.seen)
+
+    def copy(self) -> Profile:
+        """A profile that can be folded into without changing this one."""
+        twin = Profile.__new__(Profile)
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+    # -- deduplication ------------------------------------------------------------------------------------------
+
+    def has_folded(self, log: str, partition: int, offset: int) -> bool:
+        """Whether the record at this place is at or under the watermark."""
+        return offset <= self.watermarks.get(log, {}).get(partition, -1)
+
+    def advance(self, log: str, partition: int, offset: int) -> None:
+        """Move the watermark of a partition. Watermarks of other logs (a topic that was recreated) are dropped."""
+        marks = dict(self.watermarks.get(log, {}))
+        marks[partition] = max(offset, marks.get(partition, -1))
+        self.watermarks = {log: marks}
+
+    def is_repeat(self, event_id: str) -> bool:
+        """Whether an event of this id was folded, or waits, already."""
+        return fingerprint(event_id) in self.event_ids
+
+    def remember(self, event_id: str) -> None:
+        """Keep the id, within the bound."""
+        self.event_ids = (*self.event_ids, fingerprint(event_id))[-self.settings.event_ids :]
+
+    # -- the fold -----------------------------------------------------------------------------------------------
+
+    def fold(self, deed: Deed, taus: TimeConstants) -> None:
+        """Fold one deed in. The caller has checked the space with `accepts`.
+
+        A deed at or before an erasure is dropped. A weight of zero changes only the counts and sets.
+        """
+        if self.erased_at is not None and deed.time <= self.erased_at:
+            return
+        if deed.weight != 0:
+            self.taste = decay.fold(self.taste, deed.vector, deed.weight, deed.time, taus.taste)
+            self.session = decay.fold(self.session, deed.vector, deed.weight, deed.time, taus.session)
+            self.lifetime = decay.fold(self.lifetime, deed.vector, deed.weight, deed.time, taus.lifetime)
+            self.evidence += abs(deed.weight)
+        self.events += 1
+        self.last_seen = max(self.last_seen, deed.time)
+        if deed.type != "impression":
+            self.viewed = self.viewed.add(deed.item_id, deed.time)
+        if deed.type == "purchase":
+            self.purchased = self.purchased.add(deed.item_id, deed.time)
+        if deed.weight > 0:
+            self.recents = self.recents.add(deed.item_id, deed.time)
+            if deed.type not in ("view", "click"):
+                self.liked = self.liked.add(deed.item_id, deed.time)
+        elif deed.type in ("dislike", "hide", "rating") and deed.weight < 0:
+            self.disliked = self.disliked.add(deed.item_id, deed.time)
+
+    def accepts(self, space: str) -> None:
+        """Take on the space of the first vector. Raises `Misconfigured` when this profile lives in another one."""
+        if self.space is None:
+            self.space = space
+        elif self.space != space:
+            raise Misconfigured(
+                f"profile {self.person.key} is in space {self.space}, the items are in {space}: vectors of different "
+                "models are never mixed; embed everything anew (`eddyline reembed`), or start with a new data directory"
+            )
+
+    def onboard(
+        self,
+        vector: Vector | None,
+        origin: tuple[str, int, int],
+        segment: str | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Take the answers of a `users` record; an older record of the same log changes nothing."""
+        if self.onboarded is not None and self.onboarded[:2] == origin[:2] and origin[2] <= self.onboarded[2]:
+            return
+        self.onboarding, self.onboarded = vector, origin
+        self.segment, self.attributes = segment, dict(attributes)
+
+    def erase(self, time: float) -> None:
+        """Forget everything but what keeps it forgotten: the time, the watermarks, the epoch."""
+        bare = Profile(self.person, self.settings, watermarks=self.watermarks, epoch=self.epoch)
+        bare.erased_at = max(time, self.erased_at or 0.0)
+        for name in self.__slots__:
+            setattr(self, name, getattr(bare, name))
+
+    def counts(self, item_id: str, time: float) -> bool:
+        """Whether the person counts for the item's popularity now; if so it is noted. At most once an hour."""
+        last = self.counted.get(item_id)
+        if last is not None and abs(time - last) < HOUR:
+            return False
+        self.counted = self.counted | {item_id: time}
+        if len(self.counted) > COUNTED:
+            latest = max(self.counted.values())
+            fresh = [(item, at) for item, at in self.counted.items() if latest - at < HOUR]
+            self.counted = dict(fresh[-COUNTED // 2 :])
+        return True
+
+    # -- what ranking asks --------------------------------------------------------------------------------------
+
+    def hidden(self, kinds: Iterable[str]) -> set[str]:
+        """Items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""
+        items: set[str] = set()
+        for kind in kinds:
+            if kind == "viewed":
+                items |= self.viewed.times.keys()
+            elif kind == "purchased":
+                items |= self.purchased.times.keys()
+            elif kind == "disliked":
+                liked = self.liked.times
+                items |= {i for i, at in self.disliked.times.items() if liked.get(i, -math.inf) < at}
+        return items
+
+    def history(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """The recents as a unit-length sparse vector with positional weights: (dimensions, values)."""
+        weights: dict[int, float] = {}
+        for position, item_id in enumerate(self.recents.newest_first()):
+            dimension = dimension_of(item_id)
+            weights[dimension] = weights.get(dimension, 0.0) + 0.5 ** (position / self.settings.recents_half_life)
+        length = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
+        indices = np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights))
+        values = np.fromiter((w / length for w in weights.values()), dtype=np.float32, count=len(weights))
+        return indices, values
+
+    # -- the stored form ----------------------------------------------------------------------------------------
+
+    def dense(self) -> dict[str, NDArray[np.float32]]:
+        """The named dense vectors that there are, as stored: the sums themselves, float32."""
+        stored = {
+            name: np.asarray(getattr(self, name).sum, dtype=np.float32)
+            for name in VECTORS
+            if getattr(self, name).sum is not None
+        }
+        if self.onboarding is not None:
+            stored["onboarding"] = np.asarray(self.onboarding, dtype=np.float32)
+        return stored
+
+    def payload(self) -> dict[str, Any]:
+        """A few filterable fields, and one string with the rest."""
+        state = {
+            "v": STATE_VERSION,
+            **{name: [getattr(self, name).weight, getattr(self, name).time] for name in VECTORS},
+            "evidence": self.evidence,
+            "recents": self.recents.to_list(),
+            "viewed": self.viewed.to_list(),
+            "purchased": self.purchased.to_list(),
+            "disliked": self.disliked.to_list(),
+            "liked": self.liked.to_list(),
+            "counted": self.counted,
+            "onboarded": list(self.onboarded) if self.onboarded else None,
+            "pending": [
+                [p.item_id, p.value, p.topic, p.partition, p.offset, p.log, p.timestamp, p.since, p.headers]
+                for p in self.pending
+            ],
+            "event_ids": list(self.event_ids),
+            "watermarks": {log: {str(p): o for p, o in marks.items()} for log, marks in self.watermarks.items()},
+        }
+        payload: dict[str, Any] = {
+            "person": self.person.key,
+            "events": self.events,
+            "last_seen": self.last_seen,
+            "epoch": self.epoch,
+            "state": orjson.dumps(state).decode(),
+        }
+        optional = {
+            "space": self.space,
+            "segment": self.segment,
+            "attributes": dict(self.attributes) or None,
+            "erased_at": self.erased_at,
+            "waiting": self.pending[0].partition if self.pending else None,
+        }
+        return payload | {name: value for name, value in optional.items() if value is not None}
+
+    @classmethod
+    def load(cls, payload: Mapping[str, Any], vectors: Mapping[str, Any], settings: ProfileSettings) -> Profile:
+        """The inverse of `dense` and `payload`."""
+        state = orjson.loads(payload["state"])
+        if state["v"] != STATE_VERSION:
+            raise Misconfigured(
+                f"profile {payload['person']} has state version {state['v']}, this Eddyline reads {STATE_VERSION}"
+            )
+        profile = cls(Person.from_key(payload["person"]), settings)
+        profile.space = payload.get("space")
+        for name in VECTORS:
+            weight, time = state[name]
+            vector = vectors.get(name)
+            total = None if vector is None else np.asarray(vector, dtype=np.float64)
+            setattr(profile, name, Accumulator(total, weight, time))
+        onboarding = vectors.get("onboarding")
+        profile.onboarding = None if onboarding is None else np.asarray(onboarding, dtype=np.float64)
+        profile.onboarded = tuple(state["onboarded"]) if state["onboarded"] else None
+        profile.evidence, profile.events = state["evidence"], payload["events"]
+        profile.last_seen, profile.epoch = payload["last_seen"], payload["epoch"]
+        profile.segment, profile.attributes = payload.get("segment"), payload.get("attributes") or {}
+        profile.erased_at = payload.get("erased_at")
+        profile.recents = NewestItems.from_list(settings.recents, state["recents"])
+        for name in ("viewed", "purchased", "disliked", "liked"):
+            setattr(profile, name, NewestItems.from_list(settings.seen, state[name]))
+        profile.counted = state["counted"]
+        profile.pending = tuple(
+            Pending(*row[:-1], headers=tuple((name, value) for name, value in row[-1])) for row in state["pending"]
+        )
+        profile.event_ids = tuple(state["event_ids"])
+        profile.watermarks = {
+            log: {int(p): offset for p, offset in marks.items()} for log, marks in state["watermarks"].items()
+        }
+        return profile
+
+
+def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
+    """The profile of both event sets together, under `one`'s name; neither is changed."""
+    merged = one.copy()
+    if other.space is not None:
+        merged.accepts(other.space)
+    merged.taste = decay.merge(one.taste, other.taste, taus.taste)
+    merged.session = decay.merge(one.session, other.session, taus.session)
+    merged.lifetime = decay.merge(one.lifetime, other.lifetime, taus.lifetime)
+    merged.evidence = one.evidence + other.evidence
+    merged.events = one.events + other.events
+    merged.last_seen = max(one.last_seen, other.last_seen)
+    for name in ("recents", "viewed", "purchased", "disliked", "liked"):
+        union: NewestItems = getattr(one, name)
+        for item_id, time in getattr(other, name).times.items():
+            union = union.add(item_id, time)
+        setattr(merged, name, union)
+    return merged

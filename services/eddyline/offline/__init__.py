@@ -1,0 +1,1 @@
+"""What runs beside the services: importing, the tour, the generated documents."""

@@ -1,0 +1,147 @@
+"""The tour: a person's list, one click, the list after, what changed, why, and how long it took. Over HTTP alone."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eddyline.errors import EddylineError
+from eddyline.offline.importing import Source
+
+FEWEST, MOST = 30, 120
+"""How many ratings the person of the tour shall have."""
+VISIBLE_WITHIN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """What was seen. `milliseconds`: from the click's POST to the first answer that differs."""
+
+    person: str
+    clicked: dict[str, Any]
+    before: list[dict[str, Any]]
+    after: list[dict[str, Any]]
+    milliseconds: float
+
+    @property
+    def entered(self) -> list[dict[str, Any]]:
+        """What is on the second list and wasn't on the first."""
+        known = {item["item_id"] for item in self.before}
+        return [item for item in self.after if item["item_id"] not in known]
+
+
+def choose_person(source: Source) -> tuple[str, int]:
+    """Someone with a good many events, and how many: the last such person of the log."""
+    counts: Counter[str] = Counter()
+    last: dict[str, int] = {}
+    for position, line in enumerate(source.events()):
+        user = line.value.get("user_id")
+        if user is not None:
+            counts[user] += 1
+            last[user] = position
+    fitting = [user for user, count in counts.items() if FEWEST <= count <= MOST] or list(counts)
+    if not fitting:
+        raise EddylineError("the tour needs events of signed-in people")
+    chosen = max(fitting, key=lambda user: last[user])
+    return chosen, counts[chosen]
+
+
+def await_person(client: httpx.Client, person: str, events: int, within: float = 120.0) -> None:
+    """Until all events of the person are folded. Raises `EddylineError` past `within` seconds."""
+    _await(client, f"/v1/users/{person}", lambda known: bool(known.get("events", 0) >= events), within)
+
+
+def take(client: httpx.Client, person: str) -> Tour:
+    """Ask, click on something that isn't listed, ask until the answer differs."""
+    before = recommend(client, person)
+    clicked = _unlisted(client, person, before)
+    listed = [item["item_id"] for item in before]
+    event = {"type": "click", "user_id": person, "item_id": clicked["item_id"], "event_id": str(uuid.uuid4())}
+    started = time.perf_counter()
+    response = client.post("/v1/events", json=event)
+    response.raise_for_status()
+    while True:
+        after = recommend(client, person)
+        took = time.perf_counter() - started
+        if [item["item_id"] for item in after] != listed:
+            return Tour(person, clicked, before, after, took * 1000)
+        if took > VISIBLE_WITHIN:
+            raise EddylineError(f"the click on {clicked['title']!r} changed nothing within {VISIBLE_WITHIN:g} s")
+
+
+def recommend(client: httpx.Client, person: str, limit: int = 10) -> list[dict[str, Any]]:
+    """The person's list, explained."""
+    response = client.get(f"/v1/users/{person}/recommendations", params={"limit": limit, "explain": True})
+    response.raise_for_status()
+    items: list[dict[str, Any]] = response.json()["items"]
+    return items
+
+
+def _unlisted(client: httpx.Client, person: str, listed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The most popular item of a category that isn't on the list at all."""
+    seen = set(client.get(f"/v1/users/{person}").json()["recents"]) | {item["item_id"] for item in listed}
+    categories = {item["category"] for item in listed}
+    trending = client.get("/v1/trending", params={"limit": 100, "window": "week"}).json()["items"]
+    fresh = [item for item in trending if item["item_id"] not in seen]
+    other = [item for item in fresh if item["category"] not in categories]
+    if not fresh:
+        raise EddylineError("the tour needs items that the person hasn't seen")
+    chosen: dict[str, Any] = (other or fresh)[0]
+    return chosen
+
+
+def show(tour: Tour, console: Console) -> None:
+    """Print the tour for people."""
+    known = {item["item_id"]: item["rank"] for item in tour.before}
+    table = Table(title=f"Top {len(tour.before)} of person {tour.person}", title_justify="left", expand=False)
+    table.add_column("#", justify="right")
+    table.add_column("before")
+    table.add_column("after one click")
+    table.add_column("")
+    for old, new in zip(tour.before, tour.after, strict=False):
+        rank = known.get(new["item_id"])
+        moved = "new" if rank is None else "" if rank == new["rank"] else f"was {rank}"
+        style = "bold green" if rank is None else ""
+        table.add_row(str(new["rank"]), escape(old["title"]), f"[{style}]{escape(new['title'])}[/]" if style else escape(new["title"]), moved)
+    console.print()
+    console.print(table)
+    clicked = tour.clicked
+    console.print(f"The click: [bold]{escape(clicked['title'])}[/] ({escape(str(clicked['category']))}), which was not on the list.")
+    for item in tour.entered:
+        terms = ", ".join(f"{name} {value:.2f}" for name, value in item["scores"].items() if value >= 0.005)
+        console.print(f"  + {escape(item['title'])}: {item['because']} ({terms})")
+    console.print(
+        f"From the click's POST to the changed answer: [bold]{tour.milliseconds:.0f} ms[/] "
+        "(HTTP → Kafka protocol → profiler → Qdrant engine → HTTP)."
+    )
+
+
+def curl_commands(url: str, tour: Tour) -> list[str]:
+    """Three commands to try."""
+    item = tour.entered[0] if tour.entered else tour.after[0]
+    event = f'{{"type": "click", "user_id": "{tour.person}", "item_id": "{item["item_id"]}"}}'
+    return [
+        f"curl -s '{url}/v1/users/{tour.person}/recommendations?limit=5&explain=true'",
+        f"curl -s -X POST '{url}/v1/events' -H 'Content-Type: application/json' -d '{event}'",
+        f"curl -s '{url}/v1/items/{item['item_id']}/similar?limit=5'",
+    ]
+
+
+def _await(client: httpx.Client, path: str, done: Any, within: float) -> None:
+    started = time.monotonic()
+    while True:
+        response = client.get(path)
+        if response.status_code == 200 and done(response.json()):
+            return
+        if time.monotonic() - started > within:
+            raise EddylineError(f"{path} isn't as it should be after {within:g} s: {response.text[:200]}")
+        time.sleep(0.05)

@@ -1,0 +1,412 @@
+"""Profiler: folds every interaction into the profile of the person it belongs to. The only writer of profiles.
+
+A batch is folded into copies of the cached profiles; the activity records are acknowledged first, then the profiles are
+written (one write a person, under the partition's epoch), and only then do the copies replace the cached ones. A failed
+attempt leaves the cache as it was, so that the next one folds the same records again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import structlog
+
+from eddyline.adapters.kafka import (
+    DeadLetters,
+    Message,
+    Outgoing,
+    Producer,
+    Record,
+    TopicPartition,
+    partition_of,
+)
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import Filter, Match, Point, Range, Sparse, VectorStore
+from eddyline.errors import Fenced
+from eddyline.model.decay import Vector
+from eddyline.model.events import (
+    Activity,
+    Erased,
+    Interaction,
+    Onboarded,
+    PersonEvent,
+    cloud_event,
+    parse_person_event,
+    strength,
+    timely,
+)
+from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.profile import Deed, Pending, Profile, TimeConstants
+from eddyline.settings import Events as EventSettings
+from eddyline.settings import Profile as ProfileSettings
+
+ITEMS, PROFILES = "items", "profiles"
+TOPIC = "interactions"
+VECTORS = ("taste", "session", "lifetime", "onboarding")
+UNKNOWN_ITEM = "unknown_item"
+
+log = structlog.get_logger("profiler")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemVector:
+    """An item's content vector (unit length) and the space it lives in; `read_at` by the monotonic clock."""
+
+    vector: Vector
+    space: str
+    read_at: float
+
+
+class Attempt:
+    """One try at a batch: profiles being folded, and the records that must be acknowledged before they are written."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[Person, Profile] = {}
+        self.partitions: dict[Person, int] = {}
+        self.changed: set[Person] = set()
+        self.outgoing: list[Outgoing] = []
+        self.folded = 0
+
+
+class Profiler:
+    """The handler of the topic `interactions`.
+
+    `partitions`: of the topic, for finding records that an app put on the wrong one. `clock`: epoch seconds.
+    """
+
+    topics = (TOPIC,)
+
+    def __init__(
+        self,
+        store: VectorStore,
+        producer: Producer,
+        dead_letters: DeadLetters,
+        events: EventSettings,
+        settings: ProfileSettings,
+        partitions: int,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._producer, self._dead_letters = store, producer, dead_letters
+        self._events, self._settings, self._metrics = events, settings, metrics
+        self._clock, self._monotonic = clock, monotonic
+        self._taus = TimeConstants.of(settings)
+        self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
+        self._epochs: dict[int, int] = {}
+        self._cache: OrderedDict[Person, Profile] = OrderedDict()
+        self._owner: dict[Person, int] = {}
+        self._items: OrderedDict[str, ItemVector] = OrderedDict()
+        self._waiting: defaultdict[str, set[Person]] = defaultdict(set)
+        self._waits_for: dict[Person, frozenset[str]] = {}
+
+    # -- the loop's calls ---------------------------------------------------------------------------------------
+
+    def parse(self, record: Record) -> PersonEvent:
+        """Raises `InvalidEvent`: not JSON, not an interaction, an unknown type, a time far ahead."""
+        event = parse_person_event(record.value)
+        if isinstance(event, Interaction):
+            strength(event, self._events)
+            timely(event.timestamp, record.timestamp / 1000)
+        return event
+
+    def handle(self, batch: Sequence[Message[PersonEvent]]) -> None:
+        """Fold the batch; the profiles are durable when it returns."""
+        attempt = Attempt()
+        here = [message for message in batch if not self._reroute(message, attempt)]
+        self._load({m.value.person: m.record.partition for m in here}, attempt)
+        items = self._find_items({m.value.item_id for m in here if isinstance(m.value, Interaction)})
+        for message in here:
+            self._apply(message, items, attempt)
+        self._commit(attempt)
+        for message in here:
+            self._metrics.visible_seconds.observe(max(0.0, self._clock() - message.record.timestamp / 1000))
+
+    def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
+        """Take over partitions: note their epochs, and find the profiles in which interactions wait."""
+        for partition, epoch in epochs.items():
+            self._epochs[partition.partition] = epoch
+            self._find_waiting(partition.partition)
+
+    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget all that belongs to these partitions."""
+        gone = {partition.partition for partition in partitions}
+        for partition in gone:
+            self._epochs.pop(partition, None)
+        lost = {person for person, partition in self._owner.items() if partition in gone}
+        for person in lost:
+            self._cache.pop(person, None)
+            del self._owner[person]
+            self._note_waiting(Profile(person, self._settings))
+
+    def tick(self) -> None:
+        """Fold the interactions whose items have come; give up on those that waited too long."""
+        if not self._waiting:
+            return
+        found = self._find_items(set(self._waiting))
+        people = {person for item_id in found for person in self._waiting[item_id]} | self._overdue()
+        if not people:
+            return
+        attempt = Attempt()
+        self._load({person: self._owner[person] for person in people}, attempt)
+        for profile in attempt.profiles.values():
+            self._fold_pending(profile, found, attempt)
+        self._commit(attempt)
+
+    # -- one record ---------------------------------------------------------------------------------------------
+
+    def _reroute(self, message: Message[PersonEvent], attempt: Attempt) -> bool:
+        """Send a record that an app put on another partition than its person's to the right one."""
+        record, event = message.record, message.value
+        key = event.person.key
+        if self._partition_of(key) == record.partition:
+            return False
+        if isinstance(event, Interaction) and event.event_id is None:
+            arrived = timely(event.timestamp, record.timestamp / 1000)
+            event = event.model_copy(update={"event_id": _position(record), "timestamp": arrived})
+        attempt.outgoing.append(Outgoing(TOPIC, key.encode(), event.to_bytes(), record.headers))
+        return True
+
+    def _apply(self, message: Message[PersonEvent], items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+        record, event = message.record, message.value
+        profile = attempt.profiles[event.person]
+        if profile.has_folded(record.log, record.partition, record.offset):
+            self._metrics.repeated.labels("offset").inc()
+            return
+        profile.advance(record.log, record.partition, record.offset)
+        attempt.changed.add(event.person)
+        if isinstance(event, Erased):
+            profile.erase(event.timestamp)
+        elif isinstance(event, Onboarded):
+            self._onboard(profile, event)
+        else:
+            self._interact(profile, event, record, items, attempt)
+
+    def _onboard(self, profile: Profile, event: Onboarded) -> None:
+        if event.space is not None:
+            profile.accepts(event.space)
+        origin = (event.origin.log, event.origin.partition, event.origin.offset)
+        vector = None if event.vector is None else np.asarray(event.vector, dtype=np.float64)
+        profile.onboard(vector, origin, event.segment, event.attributes)
+
+    def _interact(
+        self,
+        profile: Profile,
+        event: Interaction,
+        record: Record,
+        items: Mapping[str, ItemVector],
+        attempt: Attempt,
+    ) -> None:
+        event_id = event.event_id or _position(record)
+        if profile.is_repeat(event_id):
+            self._metrics.repeated.labels("event_id").inc()
+            return
+        profile.remember(event_id)
+        if event.item_id in items:
+            self._fold(profile, event, event_id, record, items[event.item_id], attempt)
+        elif profile.erased_at is None or timely(event.timestamp, record.timestamp / 1000) > profile.erased_at:
+            self._wait(profile, event, record)
+
+    def _fold(
+        self,
+        profile: Profile,
+        event: Interaction,
+        event_id: str,
+        record: Record,
+        item: ItemVector,
+        attempt: Attempt,
+    ) -> None:
+        at = timely(event.timestamp, record.timestamp / 1000)
+        if profile.erased_at is not None and at <= profile.erased_at:
+            return
+        profile.accepts(item.space)
+        weight = strength(event, self._events)
+        if weight > 0 and profile.counts(event.item_id, at):
+            attempt.outgoing.append(_activity(profile, event.item_id, weight, at, record))
+        profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, event_id), self._taus)
+        attempt.folded += 1
+
+    # -- interactions that wait for their item ------------------------------------------------------------------
+
+    def _wait(self, profile: Profile, event: Interaction, record: Record) -> None:
+        entry = Pending(
+            event.item_id,
+            (record.value or b"").decode(),
+            record.topic,
+            record.partition,
+            record.offset,
+            record.log,
+            record.timestamp,
+            self._clock(),
+            tuple((name, value.decode("latin-1")) for name, value in record.headers),
+        )
+        profile.pending = (*profile.pending, entry)
+        while len(profile.pending) > self._settings.pending:
+            self._give_up(profile, profile.pending[0], "too many interactions of this person wait for unknown items")
+            profile.pending = profile.pending[1:]
+
+    def _fold_pending(self, profile: Profile, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+        left: list[Pending] = []
+        for entry in profile.pending:
+            if entry.item_id in items:
+                record = _record(profile, entry)
+                event = parse_person_event(record.value)
+                assert isinstance(event, Interaction)
+                event_id = event.event_id or _position(record)
+                self._fold(profile, event, event_id, record, items[entry.item_id], attempt)
+            elif self._clock() - entry.since > self._settings.pending_seconds:
+                self._give_up(profile, entry, f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s")
+            else:
+                left.append(entry)
+        if len(left) < len(profile.pending):
+            attempt.changed.add(profile.person)
+        profile.pending = tuple(left)
+
+    def _give_up(self, profile: Profile, entry: Pending, detail: str) -> None:
+        self._dead_letters.put(_record(profile, entry), UNKNOWN_ITEM, detail)
+        self._metrics.dead_letters.labels(entry.topic, UNKNOWN_ITEM).inc()
+
+    def _overdue(self) -> set[Person]:
+        deadline = self._clock() - self._settings.pending_seconds
+        return {
+            person
+            for person in self._waits_for
+            if person not in self._cache or any(entry.since < deadline for entry in self._cache[person].pending)
+        }
+
+    def _find_waiting(self, partition: int) -> None:
+        after: str | None = None
+        mine = Filter(must=(Match("waiting", (partition,)),))
+        while True:
+            page, after = self._store.scroll(PROFILES, filter=mine, after=after, payload=None, vectors=())
+            for point in page:
+                profile = Profile.load(point.payload, {}, self._settings)
+                self._owner[profile.person] = partition
+                self._note_waiting(profile)
+            if after is None:
+                break
+        self._metrics.waiting.set(len(self._waiting))
+
+    def _note_waiting(self, profile: Profile) -> None:
+        wanted = frozenset(entry.item_id for entry in profile.pending)
+        noted = self._waits_for.get(profile.person, frozenset())
+        for item_id in noted - wanted:
+            self._waiting[item_id].discard(profile.person)
+            if not self._waiting[item_id]:
+                del self._waiting[item_id]
+        for item_id in wanted - noted:
+            self._waiting[item_id].add(profile.person)
+        if wanted:
+            self._waits_for[profile.person] = wanted
+        else:
+            self._waits_for.pop(profile.person, None)
+
+    # -- reading and writing ------------------------------------------------------------------------------------
+
+    def _load(self, people: Mapping[Person, int], attempt: Attempt) -> None:
+        """Copies of the profiles, from the cache or the store, or new ones."""
+        missing = {person_point(person): person for person in people if person not in self._cache}
+        stored = self._store.retrieve(PROFILES, sorted(missing), vectors=VECTORS) if missing else {}
+        for person, partition in people.items():
+            cached = self._cache.get(person)
+            point = None if cached is not None else stored.get(person_point(person))
+            if cached is not None:
+                profile = cached.copy()
+            elif point is not None:
+                profile = Profile.load(point.payload, point.vectors, self._settings)
+            else:
+                profile = Profile(person, self._settings)
+            epoch = self._epochs[partition]
+            if profile.epoch > epoch:
+                raise Fenced(
+                    f"profile {person.key} was written under epoch {profile.epoch}, partition {partition} of "
+                    f"{TOPIC} is held here under {epoch}: another profiler has taken over; start this one again"
+                )
+            profile.epoch = epoch
+            attempt.profiles[person] = profile
+            attempt.partitions[person] = partition
+
+    def _find_items(self, item_ids: set[str]) -> dict[str, ItemVector]:
+        """The vectors of the items that are embedded, through the cache."""
+        now = self._monotonic()
+        found: dict[str, ItemVector] = {}
+        for item_id in item_ids:
+            cached = self._items.get(item_id)
+            if cached is not None and now - cached.read_at < self._settings.item_cache_seconds:
+                self._items.move_to_end(item_id)
+                found[item_id] = cached
+        missing = {item_point(item_id): item_id for item_id in item_ids - found.keys()}
+        if missing:
+            points = self._store.retrieve(ITEMS, sorted(missing), payload=("space",), vectors=("content",))
+            for point_id, point in points.items():
+                vector = point.vectors.get("content")
+                if vector is None or isinstance(vector, Sparse):
+                    continue
+                item = ItemVector(np.asarray(vector, dtype=np.float64), str(point.payload["space"]), now)
+                found[missing[point_id]] = self._items[missing[point_id]] = item
+                self._items.move_to_end(missing[point_id])
+        while len(self._items) > self._settings.cached_items:
+            self._items.popitem(last=False)
+        return found
+
+    def _commit(self, attempt: Attempt) -> None:
+        """Activity acknowledged, then profiles durable, then the cache: in this order."""
+        if attempt.outgoing:
+            self._producer.send_all(attempt.outgoing)
+        by_epoch: defaultdict[int, list[Profile]] = defaultdict(list)
+        for person in attempt.changed:
+            by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
+        for epoch, profiles in by_epoch.items():
+            condition = Filter(must_not=(Range("epoch", gt=epoch),))
+            self._store.upsert(PROFILES, [_point(profile) for profile in profiles], condition=condition)
+        for person, profile in attempt.profiles.items():
+            self._cache[person] = profile
+            self._cache.move_to_end(person)
+            self._owner[person] = attempt.partitions[person]
+            self._note_waiting(profile)
+        self._evict()
+        self._metrics.folded.inc(attempt.folded)
+        self._metrics.waiting.set(len(self._waiting))
+
+    def _evict(self) -> None:
+        while len(self._cache) > self._settings.cached_profiles:
+            person, profile = self._cache.popitem(last=False)
+            if not profile.pending:
+                self._owner.pop(person, None)
+
+
+def _point(profile: Profile) -> Point:
+    vectors: dict[str, np.ndarray | Sparse] = {**profile.dense()}
+    indices, values = profile.history()
+    if len(indices):
+        vectors["history"] = Sparse(indices, values)
+    return Point(person_point(profile.person), vectors, profile.payload())
+
+
+def _activity(profile: Profile, item_id: str, weight: float, at: float, record: Record) -> Outgoing:
+    recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
+    activity = Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=_position(record))
+    return Outgoing("activity", item_id.encode(), activity.to_bytes(), cloud_event(activity, activity.source, "profiler"))
+
+
+def _position(record: Record) -> str:
+    return f"{record.log}:{record.partition}:{record.offset}"
+
+
+def _record(profile: Profile, entry: Pending) -> Record:
+    return Record(
+        topic=entry.topic,
+        partition=entry.partition,
+        offset=entry.offset,
+        key=profile.person.key.encode(),
+        value=entry.value.encode(),
+        timestamp=entry.timestamp,
+        log=entry.log,
+        headers=tuple((name, value.encode("latin-1")) for name, value in entry.headers),
+    )
+

@@ -1,0 +1,6 @@
+"""Reader: answers who should see what next. It never writes to the vector store, and keeps no state but short caches."""
+
+from eddyline.reader.api import BODIES, router
+from eddyline.reader.service import Reader
+
+__all__ = ["BODIES", "Reader", "router"]

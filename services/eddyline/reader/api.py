@@ -1,0 +1,102 @@
+"""The reading routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from eddyline.adapters.http import describe_body, item_id_of, path_id, read_json, reply
+from eddyline.errors import InvalidInput
+from eddyline.model.events import explain
+from eddyline.reader.requests import (
+    Audience,
+    ItemList,
+    Limit,
+    ListQuery,
+    PersonView,
+    RecommendationList,
+    RecommendationQuery,
+    RecommendationRequest,
+    TrendingQuery,
+)
+from eddyline.reader.service import Reader
+
+BODIES = (RecommendationRequest,)
+"""Models of the bodies that the routes read themselves."""
+
+ItemId = Annotated[str, Path(description="Percent-encoded")]
+UserId = Annotated[str, Path(description="Percent-encoded")]
+
+
+def router(reader: Reader, max_body_bytes: int) -> APIRouter:
+    """The routes of a reader."""
+    routes = APIRouter(tags=["reading"])
+    @routes.get(
+        "/v1/users/{user_id}/recommendations",
+        summary="What this person should see next",
+        response_model=RecommendationList,
+    )
+    async def recommendations(user_id: UserId, query: Annotated[RecommendationQuery, Query()]) -> Response:
+        request = _as_request(path_id(user_id, "user_id"), query)
+        return reply(await run_in_threadpool(reader.recommend, request))
+
+    @routes.post(
+        "/v1/recommendations",
+        summary="What anyone should see next, with what they did this very moment",
+        response_model=RecommendationList,
+        openapi_extra=describe_body(RecommendationRequest, description="Nothing of it is stored"),
+    )
+    async def post_recommendations(request: Request) -> Response:
+        given = await read_json(request, max_body_bytes)
+        return reply(await run_in_threadpool(reader.recommend, _read(given)))
+
+    @routes.get(
+        "/v1/items/{item_id}/similar", summary="Items like this one", response_model=ItemList
+    )
+    async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
+        return reply(await run_in_threadpool(reader.similar, item_id_of(item_id), query))
+
+    @routes.get(
+        "/v1/items/{item_id}/audience",
+        summary="People for whom this item may be right",
+        response_model=Audience,
+    )
+    async def audience(item_id: ItemId, limit: Annotated[Limit, Query()] = 10) -> Response:
+        return reply(await run_in_threadpool(reader.audience, item_id_of(item_id), limit))
+
+    @routes.get("/v1/trending", summary="What most people choose now", response_model=ItemList)
+    async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
+        return reply(await run_in_threadpool(reader.trending, query))
+
+    @routes.get("/v1/latest", summary="The newest items", response_model=ItemList)
+    async def latest(query: Annotated[ListQuery, Query()]) -> Response:
+        return reply(await run_in_threadpool(reader.latest, query))
+
+    @routes.get(
+        "/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView
+    )
+    async def person(user_id: UserId) -> Response:
+        return reply(await run_in_threadpool(reader.person, path_id(user_id, "user_id")))
+
+    @routes.get("/v1/items/{item_id}", summary="An item's full state, as PUT takes it")
+    async def item(item_id: ItemId) -> Response:
+        return reply(await run_in_threadpool(reader.item, item_id_of(item_id)))
+
+    return routes
+
+
+def _as_request(user_id: str, query: RecommendationQuery) -> RecommendationRequest:
+    given = query.model_dump(exclude={"category", "tag", "published_after"})
+    return _read({**given, "user_id": user_id, "filter": query.grammar()})
+
+
+def _read(given: Any) -> RecommendationRequest:
+    if not isinstance(given, dict):
+        raise InvalidInput("must be a JSON object", "body")
+    try:
+        return RecommendationRequest.model_validate(given)
+    except ValidationError as error:
+        raise InvalidInput(*explain(error)) from None

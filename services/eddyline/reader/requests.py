@@ -1,0 +1,189 @@
+"""What the reader is asked, and what it answers: the models behind the API."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from eddyline.errors import InvalidInput
+from eddyline.model.events import Finite, Id, Timestamp, parse_timestamp
+
+MAX_LIMIT = 100
+Hidden: TypeAlias = Literal["viewed", "purchased", "disliked"]
+Window: TypeAlias = Literal["hour", "day", "week"]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ListQuery(_Request):
+    """Parameters of every list."""
+
+    limit: Limit = 10
+    """Most items in the answer."""
+    next: Annotated[str, Field(max_length=8192)] | None = None
+    """The `next` of an earlier answer, for the page after it."""
+    category: list[str] = []
+    """Only items of any of these categories; may be repeated."""
+    tag: list[str] = []
+    """Only items with any of these tags; may be repeated."""
+    exclude: list[str] = []
+    """Item ids to leave out; may be repeated."""
+    published_after: str | None = None
+    """Only items published after this time: RFC 3339 with an offset, or an epoch number."""
+
+    @field_validator("published_after")
+    @classmethod
+    def _is_time(cls, value: str | None) -> str | None:
+        if value is not None:
+            _time(value)
+        return value
+
+    def grammar(self) -> dict[str, Any]:
+        """The filter parameters in the JSON grammar."""
+        wanted: dict[str, Any] = {}
+        if self.category:
+            wanted["category"] = self.category
+        if self.tag:
+            wanted["tag"] = self.tag
+        if self.published_after is not None:
+            wanted["published_at"] = {"gt": _time(self.published_after)}
+        return wanted
+
+
+class RecommendationQuery(ListQuery):
+    """Parameters of a person's recommendations."""
+
+    hide: list[Hidden] | None = None
+    """Seen items to leave out; may be repeated. The setting `reader.hide` where missing."""
+    session_id: str | None = None
+    """The running session, for attribution."""
+    surface: str | None = None
+    """Where the list is shown, for attribution."""
+    explain: bool = False
+    """Give each item's terms, and a sentence from them."""
+
+
+class TrendingQuery(ListQuery):
+    """Parameters of the trending list."""
+
+    window: Window = "day"
+    """How far back: hour, day or week."""
+
+
+class Recent(BaseModel):
+    """Something that happened this very moment, sent along; nothing of it is stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    item_id: Id
+    type: Annotated[str, Field(min_length=1, max_length=64)] = "click"
+    timestamp: Timestamp | None = None
+    value: Finite | None = None
+    dwell_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class RecommendationRequest(BaseModel):
+    """A request for recommendations with a body: for anonymous people, and with events of this very moment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    user_id: Id | None = None
+    anonymous_id: Id | None = None
+    session_id: Id | None = None
+    recent: Annotated[list[Recent], Field(max_length=100)] = []
+    """What the person did this very moment; counted for this answer only."""
+    filter: dict[str, Any] = {}
+    """`{field: value | [any of] | {"all": […], "not": …, "gte": …, "lt": …}}`."""
+    exclude: Annotated[list[Id], Field(max_length=500)] = []
+    hide: list[Hidden] | None = None
+    limit: Limit = 10
+    next: Annotated[str, Field(max_length=8192)] | None = None
+    surface: Annotated[str, Field(max_length=256)] | None = None
+    explain: bool = False
+
+
+class Item(BaseModel):
+    """One place of a list."""
+
+    item_id: str
+    rank: int
+    score: float
+    title: str | None = None
+    category: str | None = None
+    url: str | None = None
+    because: str | None = None
+    """With `explain`: a sentence from the largest term."""
+    scores: dict[str, float] | None = None
+    """With `explain`: the terms; they add up to the score."""
+
+
+class ItemList(BaseModel):
+    """A list of items."""
+
+    items: list[Item]
+    next: str | None = None
+    """Ask for the next page with this; it never repeats an item."""
+    degraded: bool = False
+    """True where the vector store didn't answer and a cached list was served instead."""
+
+
+class RecommendationList(ItemList):
+    """Recommendations."""
+
+    request_id: str
+    """Send it along with the events that this list leads to."""
+    variant: str
+    cold_start: bool
+    """True while nothing is known of the person."""
+
+
+class AudienceMember(BaseModel):
+    """A person for whom an item may be right."""
+
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    score: float
+
+
+class Audience(BaseModel):
+    """People whose recent history has the item in it, the heaviest first."""
+
+    people: list[AudienceMember]
+
+
+class PersonView(BaseModel):
+    """What is known of a person, in words and counts."""
+
+    user_id: str
+    events: int
+    evidence: float
+    last_seen: str | None = None
+    recents: list[str] = []
+    onboarded: bool = False
+    segment: str | None = None
+    attributes: dict[str, Any] = {}
+    waiting: int = 0
+    """Interactions that wait for an item that isn't embedded yet."""
+
+
+def _time(value: str) -> float:
+    given: Any = value
+    try:
+        given = float(value)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(given):
+            raise ValueError("must be RFC 3339 with an offset, or an epoch number")
+    return parse_timestamp(given)
+
+
+def need(condition: bool, reason: str, field: str | None = None) -> None:
+    """Raise `InvalidInput` unless the condition holds."""
+    if not condition:
+        raise InvalidInput(reason, field)

@@ -1,0 +1,348 @@
+"""Every setting, with its default, its unit and what it is for.
+
+Read from the environment (`EDDYLINE_KAFKA__BOOTSTRAP_SERVERS`) over a TOML file (`[kafka] bootstrap_servers`) over the
+defaults. A wrong or unknown one is refused by name. `docs/configuration.md` is generated from this file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from eddyline.errors import Misconfigured
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+RESERVED_EVENT_TYPES = frozenset({"onboarded", "erased", "transfer", "identify"})
+"""Types that only our own services write, or that have a meaning of their own."""
+
+
+class AttributeKind(StrEnum):
+    """The type of a declared item attribute, and so of its index."""
+
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOL = "bool"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Server(_Section):
+    """The HTTP side of any process."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes any free one."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins that browsers may call from, e.g. ["https://shop.example"]; none by default."""
+    max_body_bytes: Count = 1_048_576
+    """Largest request body accepted; a longer one is a 413."""
+    max_batch: Count = 1000
+    """Most events or items in one request."""
+
+
+class Kafka(_Section):
+    """The Kafka cluster. The embedded mode brings its own broker and ignores this section."""
+
+    bootstrap_servers: str = ""
+    """host:port of one or more brokers, comma-separated."""
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    """Put before every topic and group name, so that two deployments can share a cluster."""
+    partitions: Count = 4
+    """Partitions of each topic, fixed at `eddyline init`."""
+    replication_factor: Count = 1
+    """Replicas of each topic that `init` creates; 3 in production."""
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    """Rebalance protocol; `consumer` is KIP-848."""
+    client: Mapping[str, str] = {}
+    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}."""
+    batch_size: Count = 500
+    """Most records that a consumer handles at once."""
+    dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A consumer stops when more than this share of its recent records were dead letters."""
+
+
+class Qdrant(_Section):
+    """The Qdrant server. The embedded mode keeps Qdrant Edge in the data directory and ignores this section."""
+
+    url: str = ""
+    """REST address, e.g. http://qdrant:6333."""
+    api_key: SecretStr | None = None
+    """Sent as the `api-key` header."""
+    timeout_seconds: Positive = 5.0
+    """A call that takes longer counts as unavailable."""
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    """Put before both collections' names."""
+
+
+class Encoder(_Section):
+    """The text encoder. Changing the model means embedding every item again."""
+
+    model: str = "packaged"
+    """`packaged` (all-MiniLM-L6-v2, from the package index), or any sentence-transformers model by name or path,
+    e.g. sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 for fifty languages."""
+    device: str = "cpu"
+    """Torch device."""
+    batch_size: Count = 32
+    """Texts encoded at once."""
+
+
+class Events(_Section):
+    """What an event says about a person's taste."""
+
+    weights: Mapping[str, Finite] = {
+        "view": 1.0,
+        "click": 1.0,
+        "like": 3.0,
+        "save": 3.0,
+        "share": 4.0,
+        "cart": 4.0,
+        "purchase": 5.0,
+        "rating": 1.0,
+        "skip": -0.25,
+        "dislike": -3.0,
+        "hide": -3.0,
+        "impression": 0.0,
+    }
+    """Strength of each event type; a type that isn't here is refused. What is given here is merged over the defaults."""
+    rating_neutral: Finite = 2.75
+    """The rating that says nothing: one above attracts, one below pushes away."""
+    rating_scale: Positive = 1.5
+    """Strength of one point of rating above or below the neutral one."""
+    dwell_seconds: Positive = 10.0
+    """A view of this length counts once; a longer one up to twice, a shorter one down to a quarter."""
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _merge(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        for name in value:
+            if name in RESERVED_EVENT_TYPES:
+                raise ValueError(f"{name!r} is reserved and can't be given a weight")
+        return {**cls.model_fields["weights"].default, **value}
+
+
+class Profile(_Section):
+    """How a profile remembers."""
+
+    taste_half_life_days: Positive = 6.931471805599453
+    """Half-life of `taste`: 10 days times ln 2, i.e. e^(-0.1 per day)."""
+    session_half_life_minutes: Positive = 30.0
+    """Half-life of `session`."""
+    lifetime_half_life_days: Positive = 180.0
+    """Half-life of `lifetime`, which still knows a person who comes back after months."""
+    recents: Count = 50
+    """Newest distinct items of positive events kept."""
+    recents_half_life: Positive = 3.0
+    """Positions after which a recent item's weight in `history` halves."""
+    seen: Count = 500
+    """Newest distinct items kept of those seen, bought, and judged, each."""
+    event_ids: Count = 200
+    """Newest event ids kept to recognise a producer's own retries."""
+    pending: Count = 100
+    """Most interactions of one person that wait for an item that isn't embedded yet."""
+    pending_seconds: Positive = 900.0
+    """How long an interaction waits for its item before it becomes a dead letter."""
+    cached_profiles: Count = 20_000
+    """Profiles kept in a profiler's memory (about 8 KB each)."""
+    cached_items: Count = 50_000
+    """Item vectors kept in a profiler's memory (about 2 KB each)."""
+    item_cache_seconds: Positive = 60.0
+    """How long a cached item vector may be used before it is read again."""
+
+
+class Ranking(_Section):
+    """How candidates are scored. Each term is in 0…1 before its weight."""
+
+    taste: NotNegative = 1.0
+    """Weight of the long-term taste (or, while behaviour is thin, of the onboarding answers)."""
+    session: NotNegative = 1.2
+    """Weight of the running session at full evidence."""
+    popularity: NotNegative = 0.25
+    """Weight of what is popular with everyone."""
+    freshness: NotNegative = 0.1
+    """Weight of how new an item is."""
+    taste_evidence: Positive = 3.0
+    """Decayed evidence at which the recent taste gets half of the long-term share; the rest is the lifetime's."""
+    session_evidence: Positive = 1.0
+    """Decayed evidence at which the session gets half of its weight."""
+    known_evidence: Positive = 5.0
+    """Lifetime evidence at which behaviour gets half of the long-term share; the rest is the onboarding's."""
+    freshness_half_life_hours: Positive = 72.0
+    """Age at which an item's freshness is one half."""
+    candidates: Annotated[int, Field(ge=10, le=1000)] = 100
+    """Candidates asked of each source, beyond what paging needs."""
+
+
+class Reader(_Section):
+    """How answers are served."""
+
+    hide: tuple[Literal["viewed", "purchased", "disliked"], ...] = ("viewed", "purchased", "disliked")
+    """Seen items left out unless a request says otherwise."""
+    trending_cache_seconds: NotNegative = 1.0
+    """How long trending and latest lists are reused."""
+    stale_seconds: NotNegative = 300.0
+    """How old a cached list may be when the vector store doesn't answer."""
+
+
+class Settings(BaseSettings):
+    """All settings of all services."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDDYLINE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    data_dir: Path = Path(".eddyline")
+    """Where the embedded mode keeps its data."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+    log_format: Literal["console", "json"] = "console"
+    """`json` for machines: one object a line."""
+    attributes: Mapping[str, AttributeKind] = {}
+    """Own item attributes that can be filtered on, e.g. {brand = "keyword"}: keyword, integer, float or bool."""
+    server: Server = Server()
+    kafka: Kafka = Kafka()
+    qdrant: Qdrant = Qdrant()
+    encoder: Encoder = Encoder()
+    events: Events = Events()
+    profile: Profile = Profile()
+    ranking: Ranking = Ranking()
+    reader: Reader = Reader()
+
+    @field_validator("attributes")
+    @classmethod
+    def _names(cls, value: Mapping[str, AttributeKind]) -> Mapping[str, AttributeKind]:
+        for name in value:
+            if not name.replace("_", "a").isalnum() or not name.isascii():
+                raise ValueError(f"{name!r}: use ASCII letters, digits and _")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes over what is given (the TOML file)."""
+        return (env_settings, init_settings)
+
+
+CONFIG_VARIABLE = "EDDYLINE_CONFIG"
+DEFAULT_FILE = Path("eddyline.toml")
+
+
+def load(file: Path | None = None) -> Settings:
+    """Read the settings: `file`, else $EDDYLINE_CONFIG, else ./eddyline.toml where it exists; the environment over it.
+
+    Raises `Misconfigured` naming every setting that is wrong or unknown.
+    """
+    named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    path = named or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    given = _read(path) if path else {}
+    known = set(_variables())
+    unknown = [
+        name for name in os.environ if name.upper().startswith("EDDYLINE_") and not _is_known(name.upper(), known)
+    ]
+    if unknown:
+        raise Misconfigured(
+            f"unknown environment variable {', '.join(sorted(unknown))}: `eddyline config` lists what there is"
+        )
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        source = f"the environment or {path}" if path else "the environment"
+        lines = [f"  {_dotted(e['loc'])}: {_message(e)}" for e in error.errors(include_url=False)]
+        raise Misconfigured(f"wrong settings in {source}:\n" + "\n".join(lines)) from None
+    except ValueError as error:  # pydantic-settings: a variable that isn't the JSON it should be
+        raise Misconfigured(f"wrong settings in the environment: {error}") from None
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """The settings in force, as plain JSON types, secrets masked."""
+    shown: dict[str, Any] = settings.model_dump(mode="json")
+    shown["kafka"]["client"] = {
+        name: "**********" if _is_secret(name) else value for name, value in shown["kafka"]["client"].items()
+    }
+    return shown
+
+
+def describe() -> Iterator[tuple[str, str, str, str]]:
+    """Every setting: (TOML path, environment variable, default, description)."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for key, inner in section.model_fields.items():
+                yield (
+                    f"{name}.{key}",
+                    f"EDDYLINE_{name}__{key}".upper(),
+                    _shown(inner.default),
+                    " ".join((inner.description or "").split()),
+                )
+        else:
+            yield name, f"EDDYLINE_{name}".upper(), _shown(field.default), " ".join((field.description or "").split())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} = {v}" for k, v in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(str(v) for v in value) + "]"
+    return "" if value is None else str(value)
+
+
+def _variables() -> Iterator[str]:
+    yield CONFIG_VARIABLE
+    for _, variable, _, _ in describe():
+        yield variable
+
+
+def _is_known(name: str, known: set[str]) -> bool:
+    parents = ("EDDYLINE_ATTRIBUTES__", "EDDYLINE_EVENTS__WEIGHTS__", "EDDYLINE_KAFKA__CLIENT__")
+    sections = {f"EDDYLINE_{name}".upper() for name in Settings.model_fields}
+    return name in known or name in sections or name.startswith(parents)
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name for word in ("password", "secret", "key.pem", "token", "jaas"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Misconfigured(f"there is no settings file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such setting"
+    shown = error.get("input")
+    return f"{error['msg']}" + (f" (it is {shown!r})" if isinstance(shown, str | int | float | bool) else "")

@@ -1,0 +1,435 @@
+"""What every service may rely on: the consume loop's promises, on the most real Kafka there is."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
+from tests.support.kafka import KafkaForTest, wait_until
+
+from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, TopicDeadLetters, TopicPartition
+from eddyline.errors import TooManyDeadLetters, Unavailable
+
+
+class Crash(Exception):
+    """A bug in a handler."""
+
+
+def test_records_come_in_the_order_of_their_partition_and_whole(kafka: KafkaForTest) -> None:
+    sent = [
+        Outgoing("interactions", b"u:1", None if n == 3 else f"{n}".encode(), (("ce_id", b"%d" % n),))
+        for n in range(50)
+    ]
+    delivered = kafka.producer().send_all(sent)
+    handler = Noting()
+    with running(a_loop(kafka, handler)):
+        wait_until(lambda: len(handler.handled) == 50, "all are handled")
+    assert [record.offset for record in handler.handled] == [each.offset for each in delivered]
+    assert [(record.key, record.value, record.headers) for record in handler.handled] == [
+        (each.key, each.value, each.headers) for each in sent
+    ]
+    assert {record.log for record in handler.handled} == {kafka.log_identity("interactions")}
+    assert handler.handled[0].topic == "interactions"
+    assert handler.handled[0].timestamp > 1_600_000_000_000
+
+
+def test_what_was_handled_is_not_handled_again_after_a_restart(kafka: KafkaForTest) -> None:
+    producer, first, second = kafka.producer(), Noting(), Noting()
+    producer.send_all(numbered(100))
+    with running(a_loop(kafka, first)):
+        wait_until(lambda: len(first.handled) == 100, "the first hundred")
+    producer.send_all(numbered(50, start=100))
+    with running(a_loop(kafka, second)):
+        wait_until(lambda: len(second.handled) >= 50, "the next fifty")
+    assert sorted(map(int, second.values)) == list(range(100, 150))
+
+
+def test_what_a_crash_left_uncommitted_is_handled_again(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(100))
+
+    def crash(batch: Sequence[Message[str]]) -> None:
+        raise Crash
+
+    crashed = Running(a_loop(kafka, Noting(crash)))
+    assert isinstance(crashed.ended(), Crash)
+    handler = Noting()
+    with running(a_loop(kafka, handler)):
+        wait_until(lambda: len(handler.handled) >= 100, "all are handled")
+    assert sorted(map(int, handler.values)) == list(range(100))
+
+
+def test_an_epoch_is_higher_than_every_earlier_owners_whatever_the_clock_says(kafka: KafkaForTest) -> None:
+    clocks = [2_000_000.0, 1_000_000.0, 3_000_000.0]
+    seen: list[dict[TopicPartition, int]] = []
+    for now in clocks:
+        handler = Noting()
+        with running(a_loop(kafka, handler, clock=lambda now=now: now)):
+            wait_until(lambda handler=handler: len(handler.owned) == 4, "all partitions are owned")
+        seen.append({source: epoch for epochs in handler.epochs for source, epoch in epochs.items()})
+    for source in seen[0]:
+        assert [epochs[source] for epochs in seen] == [2_000_000_000, 2_000_000_001, 3_000_000_000]
+
+
+def test_the_epoch_is_told_before_the_first_record_of_a_partition(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(200))
+    handler = Noting()
+
+    def owned(batch: Sequence[Message[str]]) -> None:
+        assert {message.record.source for message in batch} <= handler.owned
+
+    handler.failing = owned
+    with running(a_loop(kafka, handler)):
+        wait_until(lambda: len(handler.handled) == 200, "all are handled")
+
+
+def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: KafkaForTest) -> None:
+    producer, one, two = kafka.producer(), Noting(), Noting()
+    first, second = a_loop(kafka, one), a_loop(kafka, two)
+    stop = threading.Event()
+    sent: list[int] = []
+
+    def feed() -> None:
+        while not stop.is_set():
+            producer.send_all(numbered(20, start=len(sent)))
+            sent.extend(range(len(sent), len(sent) + 20))
+
+    feeder = threading.Thread(target=feed, daemon=True)
+    with running(first):
+        joined(first)
+        feeder.start()
+        wait_until(lambda: len(one.handled) > 50, "the first has work")
+        with running(second):
+            joined(second, 2)
+            joined(first, 2)
+            assert len(one.gone) == 2
+            wait_until(lambda: len(two.handled) > 50, "the second has work")
+        joined(first)
+        stop.set()
+        feeder.join(10)
+        wait_until(lambda: len(one.handled) + len(two.handled) >= len(sent), "all are handled")
+    both = [int(value) for value in one.values + two.values]
+    assert sorted(both) == sent
+    for handler in (one, two):
+        in_order: dict[TopicPartition, list[int]] = defaultdict(list)
+        for record in handler.handled:
+            in_order[record.source].append(record.offset)
+        assert all(offsets == sorted(offsets) for offsets in in_order.values())
+
+
+def test_co_partitioned_topics_go_to_the_same_member(kafka: KafkaForTest) -> None:
+    topics = ("content", "availability", "users")
+    one, two = Noting(), Noting()
+    first, second = (a_loop(kafka, handler, topics=topics) for handler in (one, two))
+    with running(first):
+        joined(first, 12)
+        with running(second):
+            joined(second, 6)
+            joined(first, 6)
+            for loop in (first, second):
+                by_topic = defaultdict(set)
+                for topic, partition in loop.status().assigned:
+                    by_topic[topic].add(partition)
+                assert by_topic["content"] == by_topic["availability"] == by_topic["users"]
+
+
+def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: KafkaForTest) -> None:
+    producer = real_kafka.producer()
+    producer.send_all(numbered(40))
+    entered, go_on = threading.Event(), threading.Event()
+
+    def stall(batch: Sequence[Message[str]]) -> None:
+        if not go_on.is_set():
+            entered.set()
+            assert go_on.wait(60)
+
+    # It misses max.poll.interval while it handles, so that the group gives its partitions away.
+    stalling = replace(
+        real_kafka.options, client={"max.poll.interval.ms": "2000", "session.timeout.ms": "2000"}
+    )
+    zombie, successor = Noting(stall), Noting()
+    old = a_loop(real_kafka, zombie, options=stalling)
+    with running(old):
+        assert entered.wait(20)
+        new = a_loop(real_kafka, successor)
+        with running(new):
+            joined(new)
+            wait_until(lambda: len(successor.handled) == 40, "the successor has handled all")
+            producer.send_all(numbered(10, start=40))
+            wait_until(lambda: len(successor.handled) == 50, "and goes on")
+            go_on.set()
+            wait_until(lambda: len(zombie.gone) == 4, "the zombie has forgotten its partitions")
+            wait_until(lambda: len(old.status().assigned) == 2, "the zombie has joined again")
+            latest = [epochs for epochs in zombie.epochs[1:]]
+            wait_until(lambda: len(zombie.epochs) > 1, "under a new epoch")
+            latest = zombie.epochs[-1]
+            before = successor.epochs[0]
+            assert all(epoch > before[source] for source, epoch in latest.items())
+    after = Noting()
+    producer.send_all(numbered(5, start=50))
+    with running(a_loop(real_kafka, after)):
+        wait_until(lambda: len(after.handled) >= 5, "the last five")
+    assert sorted(map(int, after.values)) == list(range(50, 55)), "the zombie moved no offset back"
+
+
+def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_on(kafka: KafkaForTest) -> None:
+    producer = kafka.producer()
+    headers = (("ce_id", b"7"), ("ce_id", b"\xff"))
+    producer.send_all(
+        [Outgoing("interactions", b"k", b"1"), Outgoing("interactions", b"k", b"poison", headers)]
+    )
+    (last,) = producer.send_all([Outgoing("interactions", b"k", b"2")])
+    handler, letters = Noting(), Noting()
+    loop = a_loop(kafka, handler, dead_letters=TopicDeadLetters(producer))
+    with running(loop), running(a_loop(kafka, letters, group="undertaker", topics=("interactions.dlq",))):
+        # Its value is poison to `letters` too: it reads the original bytes.
+        letters.parse = lambda record: ""  # type: ignore[method-assign]
+        wait_until(lambda: handler.values == ["1", "2"], "the stream goes on")
+        wait_until(lambda: letters.handled, "the dead letter is there")
+        wait_until(lambda: loop.status().records == 3, "a dead letter counts as handled")
+    (letter,) = letters.handled
+    assert (letter.key, letter.value, letter.headers[:2]) == (b"k", b"poison", headers)
+    assert dict(letter.headers[2:]) == {
+        "eddyline-dlq-reason": b"invalid_event",
+        "eddyline-dlq-detail": b"value: can't be read",
+        "eddyline-dlq-topic": b"interactions",
+        "eddyline-dlq-partition": b"%d" % last.partition,
+        "eddyline-dlq-offset": b"%d" % (last.offset - 1),
+        "eddyline-dlq-timestamp": dict(letter.headers[2:])["eddyline-dlq-timestamp"],
+        "eddyline-dlq-attempt": b"1",
+    }
+    assert loop.status().dead_letters == 1
+
+
+def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all([Outgoing("interactions", b"k", value) for value in (b"1", b"poison", b"2")])
+    buried = Buried()
+
+    class Full:
+        broken = True
+
+        def put(self, *letter: object, **attempt: int) -> None:
+            if self.broken:
+                raise Unavailable("no room for dead letters")
+            buried.put(*letter, **attempt)  # type: ignore[arg-type]
+
+    full, handler = Full(), Noting()
+    loop = a_loop(kafka, handler, dead_letters=full)
+    with running(loop):
+        wait_until(lambda: loop.status().attempts > 1, "it retries")
+        assert handler.values in (["1"], [])
+    assert "no room" in (loop.status().problem or "")
+    full.broken = False
+    again = Noting()
+    with running(a_loop(kafka, again, dead_letters=full)):
+        wait_until(lambda: again.values[-1:] == ["2"], "the stream goes on")
+    assert [letter[0].value for letter in buried.letters] == [b"poison"]
+
+
+def test_too_large_a_share_of_dead_letters_stops_the_service(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(
+        [Outgoing("interactions", b"k", b"poison" if n % 3 else b"fine") for n in range(200)]
+    )
+    settings = LoopOptions(dead_letter_minimum=50)
+    ended = Running(a_loop(kafka, Noting(), settings=settings)).ended()
+    assert isinstance(ended, TooManyDeadLetters)
+    assert "interactions" in str(ended)
+
+
+def test_few_dead_letters_do_not_stop_the_service(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(
+        [Outgoing("interactions", b"k", b"fine" if n % 3 else b"poison") for n in range(200)]
+    )
+    handler = Noting()
+    with running(a_loop(kafka, handler, settings=LoopOptions(dead_letter_minimum=50))):
+        wait_until(lambda: len(handler.handled) == 133, "the others are handled")
+
+
+def test_unavailable_is_retried_with_the_same_batch_and_nothing_is_lost(kafka: KafkaForTest) -> None:
+    producer = kafka.producer()
+    producer.send_all(numbered(300))
+    attempts: list[list[str]] = []
+    mend = threading.Event()
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        attempts.append([message.value for message in batch])
+        if not mend.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    handler = Noting(down)
+    loop = a_loop(kafka, handler, settings=replace(QUICK, batch_size=50))
+    with running(loop):
+        wait_until(lambda: len(attempts) > 3, "it retries")
+        assert attempts[0] == attempts[1] == attempts[2]
+        status = loop.status()
+        assert status.problem == "Qdrant doesn't answer"
+        assert status.since is not None
+        assert not status.ready
+        producer.send_all(numbered(300, start=300))
+        mend.set()
+        wait_until(lambda: len(handler.handled) >= 600, "all are handled")
+        wait_until(lambda: loop.status().ready, "all is well again")
+    assert sorted(map(int, handler.values)) == list(range(600))
+
+
+def test_what_stays_unavailable_is_not_committed(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(30))
+    attempts: list[int] = []
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        attempts.append(len(batch))
+        raise Unavailable("Qdrant doesn't answer")
+
+    with running(a_loop(kafka, Noting(down))):
+        wait_until(lambda: len(attempts) > 2, "it retries")
+    handler = Noting()
+    with running(a_loop(kafka, handler)):
+        wait_until(lambda: len(handler.handled) >= 30, "all are handled")
+    assert sorted(map(int, handler.values)) == list(range(30))
+
+
+def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll(real_kafka: KafkaForTest) -> None:
+    real_kafka.producer().send_all(numbered(30))
+    mend = threading.Event()
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        if not mend.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    handler = Noting(down)
+    impatient = replace(
+        real_kafka.options, client={"max.poll.interval.ms": "2000", "session.timeout.ms": "2000"}
+    )
+    loop = a_loop(real_kafka, handler, options=impatient, settings=replace(QUICK, backoff_initial=3, backoff_cap=3))
+    with running(loop):
+        wait_until(lambda: loop.status().attempts >= 3, "three waits of up to 3 s", 30)
+        assert handler.gone == []
+        mend.set()
+        wait_until(lambda: len(handler.handled) == 30, "all are handled")
+
+
+def test_partitions_revoked_during_a_retry_leave_the_batch(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(100))
+    mend = threading.Event()
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        if not mend.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    one, two = Noting(down), Noting()
+    first, second = a_loop(kafka, one), a_loop(kafka, two)
+    with running(first):
+        wait_until(lambda: first.status().attempts > 0, "it retries")
+        with running(second):
+            joined(second, 2)
+            joined(first, 2)
+            taken = set(second.status().assigned)
+            wait_until(lambda: {record.source for record in two.handled} <= taken and two.handled, "the second works")
+            mend.set()
+            wait_until(lambda: len(one.handled) + len(two.handled) >= 100, "all are handled")
+            assert not taken & {record.source for record in one.handled}
+    assert sorted(map(int, one.values + two.values)) == list(range(100))
+
+
+def test_ticks_come_about_as_often_as_asked_and_follow_the_same_rules(kafka: KafkaForTest) -> None:
+    class Ticking(Noting):
+        def tick(self) -> None:
+            super().tick()
+            if self.ticks == 2:
+                raise Unavailable("not just now")
+
+    handler = Ticking()
+    loop = a_loop(kafka, handler)
+    with running(loop):
+        wait_until(lambda: handler.ticks > 5, "it ticks on")
+
+
+def test_stop_finishes_the_batch_and_leaves_the_group(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(40))
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(batch: Sequence[Message[str]]) -> None:
+        entered.set()
+        assert go_on.wait(20)
+
+    handler = Noting(slow)
+    loop = a_loop(kafka, handler)
+    it = Running(loop)
+    assert entered.wait(20)
+    loop.stop()
+    go_on.set()
+    assert it.ended() is None
+    assert handler.handled
+    assert set(handler.gone) == {TopicPartition("interactions", n) for n in range(4)}
+    assert not loop.status().running
+    successor = Noting()
+    next_loop = a_loop(kafka, successor)
+    with running(next_loop):
+        wait_until(lambda: len(next_loop.status().assigned) == 4, "no wait for a session to end", 5)
+        wait_until(lambda: len(handler.handled) + len(successor.handled) >= 40, "the rest")
+    assert sorted(map(int, handler.values + successor.values)) == list(range(40))
+
+
+def test_draining_handles_all_that_is_there_before_it_stops(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(2000))
+    handler = Noting()
+    loop = a_loop(kafka, handler, settings=replace(QUICK, batch_size=50))
+    loop.stop(drain=True, deadline_seconds=30)
+    assert Running(loop).ended() is None
+    assert sorted(map(int, handler.values)) == list(range(2000))
+
+
+def test_draining_gives_up_at_its_deadline(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(10))
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        raise Unavailable("Qdrant doesn't answer")
+
+    loop = a_loop(kafka, Noting(down))
+    it = Running(loop)
+    wait_until(lambda: loop.status().attempts > 0, "it retries")
+    loop.stop(drain=True, deadline_seconds=0.3)
+    assert it.ended(10) is None
+
+
+def test_lag_counts_what_waits(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(100))
+    hold = threading.Event()
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        if not hold.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    handler = Noting(down)
+    loop = a_loop(kafka, handler)
+    with running(loop):
+        wait_until(lambda: loop.status().attempts > 0, "it retries")
+        hold.set()
+        wait_until(lambda: len(handler.handled) == 100, "all are handled")
+        wait_until(lambda: len(loop.lag()) == 4 and sum(loop.lag().values()) == 0, "no lag")
+
+
+def test_a_kafka_that_is_down_is_waited_for(kafka: KafkaForTest) -> None:
+    loop = a_loop(kafka, Noting(), options=replace(kafka.options, bootstrap_servers="127.0.0.1:1"))
+    with running(loop):
+        wait_until(lambda: loop.status().problem, "it says that Kafka is down")
+        assert not loop.status().ready
+        assert loop.status().running
+
+
+def test_a_topic_that_is_missing_is_waited_for(real_kafka: KafkaForTest) -> None:
+    from eddyline.adapters.kafka import ensure_topics
+
+    elsewhere = replace(
+        real_kafka.options,
+        prefix=real_kafka.options.prefix + "late.",
+        client={"topic.metadata.refresh.interval.ms": "200"},
+    )
+    loop = a_loop(real_kafka, Noting(), options=elsewhere)
+    with running(loop):
+        wait_until(lambda: "interactions" in (loop.status().problem or ""), "it says what is missing")
+        ensure_topics(elsewhere, ["interactions"])
+        joined(loop)
+        wait_until(lambda: loop.status().ready, "it is ready")

@@ -1,0 +1,122 @@
+"""Events: what is accepted, and how a refusal reads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from eddyline.errors import InvalidEvent
+from eddyline.model import events
+from eddyline.model.events import Content, Interaction, User, parse, strength, timely
+from eddyline.settings import Events
+
+NOW = 1_790_000_000.0
+GOOD = '{"type":"click","item_id":"i","user_id":"u"%s}'
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ('"2026-03-01T12:00:00Z"', 1772366400.0),
+        ('"2026-03-01T13:00:00+01:00"', 1772366400.0),
+        ("1772366400", 1772366400.0),
+        ("1772366400.5", 1772366400.5),
+        ("1772366400500", 1772366400.5),
+        ('"1950-01-01T00:00:00Z"', -631152000.0),
+    ],
+)
+def test_a_timestamp_is_rfc_3339_or_an_epoch_number(text: str, seconds: float) -> None:
+    event = parse(Interaction, (GOOD % f',"timestamp":{text}').encode())
+    assert event.timestamp == seconds
+    assert parse(Interaction, event.to_bytes()) == event
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "reason"),
+    [
+        (b"{", None, "not valid JSON"),
+        (b"\xff\xfe", None, "not valid JSON"),
+        (b"[1]", None, "must be a JSON object, not a list"),
+        (b"null", None, "must be a JSON object, not null"),
+        (b'{"type":"click","user_id":"u"}', "item_id", "is needed"),
+        (b'{"type":"click","item_id":"i"}', None, "user_id or anonymous_id is needed"),
+        ((GOOD % ',"value":NaN').encode(), None, "not valid JSON"),
+        ((GOOD % ',"value":"5"').encode(), "value", "number"),
+        ((GOOD % ',"colour":"red"').encode(), "colour", "no such field"),
+        ((GOOD % ',"dwell_ms":-1').encode(), "dwell_ms", "greater than or equal to 0"),
+        ((GOOD % ',"timestamp":"2026-03-01T12:00:00"').encode(), "timestamp", "has no offset"),
+        ((GOOD % ',"timestamp":"yesterday"').encode(), "timestamp", "not RFC 3339"),
+        ((GOOD % ',"timestamp":1e300').encode(), "timestamp", "beyond the year 9999"),
+        ((GOOD % ',"v":2').encode(), "v", "1"),
+        (b'{"type":"rating","item_id":"i","user_id":"u"}', None, "a rating needs a value"),
+        (('{"type":"click","item_id":"%s","user_id":"u"}' % ("x" * 10_000)).encode(), "item_id", "512"),
+        (('{"type":"click","item_id":"%s","user_id":"u"}' % ("é" * 300)).encode(), "item_id", "512 bytes"),
+        (b'{"type":"click","item_id":"","user_id":"u"}', "item_id", "at least 1"),
+        (b'{"type":"click","item_id":"a\\u0000b","user_id":"u"}', "item_id", "NUL"),
+    ],
+)
+def test_a_refusal_names_the_field_and_the_reason(data: bytes, field: str | None, reason: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        parse(Interaction, data)
+    assert refused.value.field == field
+    assert reason in refused.value.reason
+
+
+def test_a_field_inside_a_list_is_named_by_its_place() -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        parse(Content, b'{"item_id":"i","title":"t","tags":["a",3]}')
+    assert refused.value.field == "tags.1"
+
+
+def test_an_item_that_expires_before_it_is_published_is_refused() -> None:
+    with pytest.raises(InvalidEvent, match="expires_at must be after"):
+        parse(Content, b'{"item_id":"i","title":"t","published_at":20,"expires_at":10}')
+
+
+def test_a_little_ahead_is_clamped_and_far_ahead_is_refused() -> None:
+    assert timely(NOW + 3600, NOW) == NOW
+    assert timely(NOW - 5, NOW) == NOW - 5
+    assert timely(None, NOW) == NOW
+    with pytest.raises(InvalidEvent, match="24 hours ahead"):
+        timely(NOW + 90_000, NOW)
+    with pytest.raises(InvalidEvent, match="before 1970"):
+        timely(-1.0, NOW)
+
+
+def interaction(**fields: object) -> Interaction:
+    return Interaction.model_validate({"item_id": "i", "user_id": "u", **fields})
+
+
+def test_ratings_weigh_by_their_distance_from_the_neutral_one() -> None:
+    settings = Events(rating_neutral=3.0, rating_scale=2.0)
+    assert strength(interaction(type="rating", value=5.0), settings) == 4.0
+    assert strength(interaction(type="rating", value=3.0), settings) == 0.0
+    assert strength(interaction(type="rating", value=1.0), settings) == -4.0
+
+
+def test_dwell_raises_or_lowers_a_view_within_bounds() -> None:
+    settings = Events(dwell_seconds=10.0)
+    weights = [strength(interaction(type="view", dwell_ms=ms), settings) for ms in (0.0, 10_000.0, 1e6)]
+    assert weights == [0.25, 1.0, 2.0]
+    assert strength(interaction(type="view"), settings) == 1.0
+    assert strength(interaction(type="purchase", dwell_ms=1e6), settings) == 5.0
+
+
+def test_an_unknown_type_is_refused_and_a_configured_one_is_not() -> None:
+    with pytest.raises(InvalidEvent, match=r"unknown type 'nod'.*events\.weights"):
+        strength(interaction(type="nod"), Events())
+    assert strength(interaction(type="nod"), Events(weights={"nod": 0.5})) == 0.5
+    assert strength(interaction(type="like"), Events(weights={"nod": 0.5})) == 3.0
+
+
+def test_timestamps_survive_a_round_trip_to_the_microsecond() -> None:
+    for seconds in (0.0, 1772366400.123456, 4_102_444_800.999999, -631152000.0):
+        assert math.isclose(
+            events.parse_timestamp(events.format_timestamp(seconds)), seconds, rel_tol=0, abs_tol=1e-6
+        )
+
+
+def test_what_is_written_is_what_was_read() -> None:
+    user = User(user_id="ü", interests=["space"], attributes={"age": 30, "langs": ["en", "de"], "vip": True})
+    assert parse(User, user.to_bytes()) == user

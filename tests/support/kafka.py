@@ -1,0 +1,366 @@
+"""A Kafka for every test that wants one: the most real that this machine can give, and a word on which it is.
+
+In this order: `KAFKA_BOOTSTRAP`, an `apache/kafka` container, Apache's own jars with Java (fetched once by Maven into
+`.cache/`), librdkafka's in-process broker.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from eddyline.adapters.kafka import (
+    EmbeddedBroker,
+    KafkaOptions,
+    KafkaProducer,
+    RetentionGuard,
+    ensure_topics,
+    log_identities,
+)
+
+KAFKA_VERSION = "4.1.0"
+CACHE = Path(__file__).parents[2] / ".cache" / f"kafka-{KAFKA_VERSION}"
+_LIBRARIES = CACHE / "lib"
+START_SECONDS = 60.0
+
+Kind = Literal["KAFKA_BOOTSTRAP", "container", "jars", "in-process"]
+
+
+@dataclass
+class Cluster:
+    """A running Kafka, and how to end it."""
+
+    kind: Kind
+    bootstrap_servers: str
+    close: Callable[[], None]
+    fell_back: tuple[str, ...] = ()
+
+
+@dataclass
+class KafkaForTest:
+    """A corner of a Kafka that no other test sees. `guard` must go to the producers and loops (in-process only)."""
+
+    kind: Kind
+    options: KafkaOptions
+    guard: RetentionGuard | None = None
+    producers: list[KafkaProducer] = field(default_factory=list)
+
+    def log_identity(self, topic: str) -> str:
+        """The identity of a topic's log, by its logical name."""
+        return log_identities(self.options, [topic])[topic]
+
+    def producer(self) -> KafkaProducer:
+        """A producer that is closed after the test."""
+        self.producers.append(KafkaProducer(self.options, self.guard))
+        return self.producers[-1]
+
+
+class _Unfit(Exception):
+    """This kind of Kafka can't be had here."""
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    """Return as soon as `condition` holds; fail the test when it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kind of Kafka that seems possible here, the better ones that aren't, and why."""
+
+    kind: Kind
+    start: Callable[[], Cluster]
+    fell_back: tuple[str, ...]
+
+
+def choose(skipped: tuple[str, ...] = ()) -> Choice:
+    """The most real Kafka that seems possible, without starting it, leaving out as many kinds as `skipped` has."""
+    fell_back = list(skipped)
+    kinds: list[tuple[Kind, Callable[[], None], Callable[[], Cluster]]] = [
+        ("KAFKA_BOOTSTRAP", _given_is_set, _given),
+        ("container", _docker_answers, _container),
+        ("jars", _java_is_there, _jars),
+    ]
+    for kind, check, start in kinds[len(skipped) :]:
+        try:
+            check()
+        except _Unfit as reason:
+            fell_back.append(str(reason))
+        else:
+            return Choice(kind, start, tuple(fell_back))
+    return Choice("in-process", _in_process, tuple(fell_back))
+
+
+def start_cluster() -> Cluster:
+    """The most real Kafka that can be had."""
+    choice = choose()
+    while True:
+        try:
+            return replace(choice.start(), fell_back=choice.fell_back)
+        except _Unfit as reason:
+            choice = choose((*choice.fell_back, str(reason)))
+
+
+def _given_is_set() -> None:
+    if not os.environ.get("KAFKA_BOOTSTRAP"):
+        raise _Unfit("KAFKA_BOOTSTRAP isn't set")
+
+
+def _docker_answers() -> None:
+    try:
+        import docker
+        import testcontainers  # noqa: F401
+    except ImportError as error:
+        raise _Unfit(f"no Docker client ({error})") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # docker forgets its socket when nobody answers
+        answers = _pinged(docker)
+        gc.collect()
+    if not answers:
+        raise _Unfit("no Docker engine answers")
+
+
+def _pinged(docker: Any) -> bool:
+    try:
+        docker.from_env(timeout=5).close()
+    except Exception:
+        return False
+    return True
+
+
+def _java_is_there() -> None:
+    if shutil.which("java") is None:
+        raise _Unfit("no Java")
+    if not _LIBRARIES.is_dir() and shutil.which("mvn") is None:
+        raise _Unfit("no Maven to fetch Kafka's jars")
+
+
+def _given() -> Cluster:
+    servers = os.environ["KAFKA_BOOTSTRAP"]
+    _wait_for(servers, lambda: True)
+    return Cluster("KAFKA_BOOTSTRAP", servers, lambda: None)
+
+
+def _container() -> Cluster:
+    from testcontainers.core.container import DockerContainer
+
+    port = _free_port()
+    container = DockerContainer(f"apache/kafka:{KAFKA_VERSION}").with_bind_ports(9092, port)
+    for name, value in {
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+    }.items():
+        container = container.with_env(name, value)
+    try:
+        container.start()
+    except Exception as error:
+        raise _Unfit(f"Docker can't start apache/kafka:{KAFKA_VERSION} ({type(error).__name__})") from error
+    servers = f"127.0.0.1:{port}"
+    _wait_for(servers, lambda: True)
+    return Cluster("container", servers, container.stop)
+
+
+def _jars() -> Cluster:
+    libraries = _fetched_jars()
+    directory = Path(tempfile.mkdtemp(prefix="eddyline-kafka-"))
+    port, controller = _free_port(), _free_port()
+    properties = directory / "server.properties"
+    properties.write_text(
+        f"""process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+log.dirs={directory / "data"}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=false
+"""
+    )
+    log = (directory / "server.log").open("wb")
+    command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{libraries}/*"]
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    subprocess.run(
+        [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties)],
+        check=True,
+        stdout=log,
+        stderr=log,
+        timeout=START_SECONDS,
+    )
+    server = subprocess.Popen([*command, "kafka.Kafka", str(properties)], stdout=log, stderr=log)
+    log.close()
+
+    def close() -> None:
+        server.kill()
+        server.wait(timeout=10)
+        shutil.rmtree(directory, ignore_errors=True)
+
+    servers = f"127.0.0.1:{port}"
+    try:
+        _wait_for(servers, lambda: server.poll() is None)
+    except AssertionError as error:
+        text = (directory / "server.log").read_text(errors="replace")[-2000:]
+        close()
+        raise AssertionError(f"Apache Kafka didn't start:\n{text}") from error
+    return Cluster("jars", servers, close)
+
+
+def _fetched_jars() -> Path:
+    """Apache Kafka's jars, fetched on the first use."""
+    if _LIBRARIES.is_dir():
+        return _LIBRARIES
+    CACHE.mkdir(parents=True, exist_ok=True)
+    pom = CACHE / "pom.xml"
+    pom.write_text(
+        f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>eddyline</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
+<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
+</dependencies></project>
+"""
+    )
+    fetched = Path(tempfile.mkdtemp(dir=CACHE, prefix="fetching-"))
+    done = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode != 0:
+        shutil.rmtree(fetched, ignore_errors=True)
+        raise _Unfit(f"Maven can't fetch Kafka's jars ({done.stdout[-200:].strip()})")
+    try:
+        fetched.rename(_LIBRARIES)
+    except OSError:  # another run was quicker
+        shutil.rmtree(fetched, ignore_errors=True)
+    return _LIBRARIES
+
+
+def _in_process() -> Cluster:
+    return Cluster("in-process", "", lambda: None)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_for(servers: str, alive: Callable[[], bool]) -> None:
+    """Wait until the broker answers."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            admin.list_topics(timeout=1)
+        except KafkaException:
+            assert alive(), "the broker ended"
+            assert time.monotonic() < deadline, f"no Kafka at {servers} within {START_SECONDS} s"
+        else:
+            return
+
+
+_CHOICE = pytest.StashKey[Choice]()
+_CLUSTER = pytest.StashKey[Cluster]()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which Kafka the tests will run on, and why it isn't a better one."""
+    choice = choose()
+    config.stash[_CHOICE] = choice
+    return _line(choice.kind, choice.fell_back)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say it again when the chosen one couldn't be started."""
+    cluster = config.stash.get(_CLUSTER, None)
+    choice = config.stash.get(_CHOICE, None)
+    if cluster is not None and choice is not None and cluster.kind != choice.kind:
+        terminalreporter.write_line(_line(cluster.kind, cluster.fell_back))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the broker."""
+    if _CLUSTER in config.stash:
+        config.stash[_CLUSTER].close()
+
+
+def _line(kind: Kind, fell_back: tuple[str, ...]) -> str:
+    return f"kafka: {kind}" + (f" ({'; '.join(fell_back)})" if fell_back else "")
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster(pytestconfig: pytest.Config) -> Cluster:
+    """The Kafka of this run."""
+    pytestconfig.stash[_CLUSTER] = start_cluster()
+    return pytestconfig.stash[_CLUSTER]
+
+
+@pytest.fixture
+def kafka(kafka_cluster: Cluster) -> Iterator[KafkaForTest]:
+    """Every topic of §2 under a prefix of the test's own; in-process, a broker of its own."""
+    if kafka_cluster.kind == "in-process":
+        broker = EmbeddedBroker()
+        corner = KafkaForTest("in-process", broker.options, broker.guard)
+        ensure_topics(corner.options)
+        yield corner
+        _close_producers(corner)
+        broker.close()
+        return
+    options = KafkaOptions(kafka_cluster.bootstrap_servers, prefix=f"test-{uuid.uuid4().hex[:8]}.")
+    ensured = ensure_topics(options)
+    corner = KafkaForTest(kafka_cluster.kind, options)
+    yield corner
+    _close_producers(corner)
+    AdminClient({"bootstrap.servers": options.bootstrap_servers}).delete_topics([each.topic for each in ensured])
+
+
+@pytest.fixture
+def real_kafka(kafka: KafkaForTest) -> KafkaForTest:
+    """As `kafka`, for what the in-process broker can't do."""
+    if kafka.kind == "in-process":
+        pytest.skip("librdkafka's in-process broker keeps no topic configuration and fences no member")
+    return kafka
+
+
+def _close_producers(corner: KafkaForTest) -> None:
+    for producer in corner.producers:
+        producer.close()

@@ -1,0 +1,222 @@
+"""The embedded store's own promises: its files, its lock, its flushes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from tests.vectors.worlds import SPEC, dense, ids, numbers, payload_of, point, sparse
+
+from eddyline.adapters.vectors import (
+    CollectionSpec,
+    DenseSpec,
+    Distance,
+    OrderBy,
+    Query,
+    Vector,
+    VectorStore,
+    dimension_of,
+    item_collection,
+    point_id,
+    profile_collection,
+)
+from eddyline.adapters.vectors.edge import EdgeStore
+from eddyline.adapters.vectors.flusher import Flusher
+from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured, Unavailable
+
+
+def _wait_for(condition: Callable[[], object], limit_seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + limit_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.005)
+
+
+def _run(source: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", dedent(source), str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_data_is_there_after_reopening(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path / "data")
+    store.ensure(SPEC)
+    store.ensure(CollectionSpec(SPEC.name, {"image": DenseSpec(3, Distance.COSINE)}, ("history",)))
+    vectors: dict[str, Vector] = {
+        "taste": dense(0.1, 0.2, 0.3, 0.4),
+        "image": dense(0, 1, 0),
+        "history": sparse({5: 1.0}),
+    }
+    store.upsert(SPEC.name, [point("a", vectors, epoch=3)])
+    store.close()
+
+    again = EdgeStore(tmp_path / "data")
+    kept = again.retrieve(SPEC.name, ids("a"), vectors=("taste", "image", "history"))[point_id("a")]
+    assert kept.payload == {"epoch": 3}
+    assert kept.vectors.keys() == vectors.keys()
+    assert dense(*numbers(kept.vectors["taste"])).tobytes() == dense(0.1, 0.2, 0.3, 0.4).tobytes()
+    again.ensure(SPEC)
+    assert [each.id for each in again.query(SPEC.name, [Query(OrderBy("epoch"), 1)])[0]] == ids("a")
+    again.close()
+
+
+def test_a_mismatch_is_seen_after_reopening(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(profile_collection(4))
+    store.close()
+    again = EdgeStore(tmp_path)
+    with pytest.raises(Misconfigured, match=r"taste.*4 dimensions.*8 dimensions.*reembed"):
+        again.ensure(profile_collection(8))
+    again.close()
+
+
+def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
+    killed = _run(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from eddyline.adapters.vectors.edge import EdgeStore
+        from tests.vectors.worlds import SPEC, dense, point, point_id
+
+        store = EdgeStore(Path(sys.argv[1]), flush_every_seconds=3600)
+        store.ensure(SPEC)
+        store.upsert(SPEC.name, [point(f"n{i}", {"taste": dense(i, 1, 2, 3)}, epoch=i) for i in range(300)])
+        store.set_payload(SPEC.name, {point_id("n7"): {"epoch": 1000}, point_id("missing"): {"epoch": 1}})
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        tmp_path,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    store = EdgeStore(tmp_path)
+    assert store.count(SPEC.name) == 300
+    assert payload_of(store, "n7") == {"epoch": 1000}
+    store.ensure(SPEC)
+    assert store.query(SPEC.name, [Query(OrderBy("epoch"), 1)])[0][0].score == 1000
+    store.close()
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    second = _run(
+        """
+        import sys
+        from pathlib import Path
+        from eddyline.adapters.vectors.edge import EdgeStore
+        from eddyline.errors import AlreadyRunning
+
+        try:
+            EdgeStore(Path(sys.argv[1]))
+        except AlreadyRunning as refusal:
+            print(refusal)
+        """,
+        tmp_path,
+    )
+    assert str(tmp_path) in second.stdout, second.stderr
+    assert "in use by another process" in second.stdout
+    store.close()
+
+
+def test_a_second_store_of_the_same_process_is_refused_until_the_first_closes(tmp_path: Path) -> None:
+    first = EdgeStore(tmp_path)
+    with pytest.raises(AlreadyRunning):
+        EdgeStore(tmp_path)
+    first.close()
+    EdgeStore(tmp_path).close()
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(Misconfigured, match=r"file.*can't be used"):
+        EdgeStore(tmp_path / "file")
+
+
+def test_a_creation_that_was_cut_short_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "things.new" / "shard").mkdir(parents=True)
+    (tmp_path / "things.new" / "shard" / "rubbish").write_text("half a shard")
+    store = EdgeStore(tmp_path)
+    store.ensure(SPEC)
+    assert store.count(SPEC.name) == 0
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden"])
+def test_a_collection_cannot_leave_the_directory(edge_store: VectorStore, name: str) -> None:
+    with pytest.raises(EddylineError, match="name a collection"):
+        edge_store.ensure(CollectionSpec(name, {}))
+
+
+def test_closing_twice_is_harmless_and_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(SPEC)
+    store.close()
+    store.close()
+    with pytest.raises(Unavailable, match="closed"):
+        store.check()
+    with pytest.raises(EddylineError, match="closed"):
+        store.count(SPEC.name)
+
+
+def test_both_collections_of_eddyline_can_be_made(edge_store: VectorStore) -> None:
+    items = item_collection(384, Distance.COSINE, {})
+    edge_store.ensure(items)
+    edge_store.ensure(profile_collection(384))
+    edge_store.update_vectors(items.name, {point_id("x"): {"affinity": sparse({dimension_of("x"): 1.0})}})
+    assert edge_store.count(items.name) == 0
+
+
+# Flushing
+
+
+def test_writes_are_flushed_in_the_background() -> None:
+    flushes: list[float] = []
+    flusher = Flusher(lambda: flushes.append(time.monotonic()), every=0.02)
+    flusher.wrote()
+    _wait_for(lambda: len(flushes) == 1)
+    flusher.wrote()
+    _wait_for(lambda: len(flushes) == 2)
+    flusher.close()
+    assert flushes[1] - flushes[0] >= 0.02
+
+
+def test_nothing_is_flushed_without_a_write() -> None:
+    flushes: list[None] = []
+    flusher = Flusher(lambda: flushes.append(None), every=0.0)
+    flusher.close()
+    assert flushes == []
+
+
+def test_a_failed_flush_is_tried_again_and_known_meanwhile() -> None:
+    outcomes = [OSError("No space left on device"), None]
+    seen: list[Exception | None] = []
+
+    def flush() -> None:
+        seen.append(flusher.failure)
+        outcome = outcomes.pop(0)
+        if outcome:
+            raise outcome
+
+    flusher = Flusher(flush, every=0.01)
+    flusher.wrote()
+    _wait_for(lambda: not outcomes)
+    _wait_for(lambda: flusher.failure is None)
+    flusher.close()
+    assert isinstance(seen[1], OSError)
+
+
+def test_a_store_that_cannot_flush_is_not_healthy(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store._flusher.failure = OSError("No space left on device")
+    with pytest.raises(Unavailable, match="No space left"):
+        store.check()
+    store.close()

@@ -1,0 +1,41 @@
+"""Ids, dimensions and collections: what is stored for ever must not change by accident."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eddyline.adapters.vectors import (
+    Distance,
+    IndexKind,
+    dimension_of,
+    item_collection,
+    point_id,
+    profile_collection,
+)
+
+
+def test_ids_are_the_same_for_ever() -> None:
+    assert point_id("u:42") == "b74b8e6c-417f-5019-9fa2-548e4d25a62f"
+    assert dimension_of("movie-1") == 1867293385
+
+
+@given(st.text(min_size=1))
+def test_any_name_has_an_id_and_a_dimension(name: str) -> None:
+    assert str(UUID(point_id(name))) == point_id(name)
+    assert 0 <= dimension_of(name) < 2**32
+
+
+def test_declared_attributes_are_indexed() -> None:
+    spec = item_collection(384, Distance.COSINE, {"brand": IndexKind.KEYWORD, "stars": IndexKind.FLOAT})
+    assert spec.indexes["meta.attributes.brand"] == IndexKind.KEYWORD
+    assert spec.indexes["meta.attributes.stars"] == IndexKind.FLOAT
+    assert spec.indexes["offer.available"] == IndexKind.BOOL
+
+
+def test_profiles_keep_their_sums_as_they_are() -> None:
+    spec = profile_collection(384)
+    assert {each.distance for each in spec.dense.values()} == {Distance.DOT}
+    assert not any(each.indexed for each in spec.dense.values())

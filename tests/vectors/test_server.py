@@ -1,0 +1,210 @@
+"""The server's store: how it asks, and what it makes of refusals."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import orjson
+import pytest
+from tests.support.qdrant_rest import QdrantRest, Seen
+from tests.vectors.worlds import SPEC, dense, ids, payload_of, point, sparse
+
+from eddyline.adapters.vectors import (
+    CollectionSpec,
+    DenseSpec,
+    Distance,
+    Filter,
+    Nearest,
+    Query,
+    Range,
+    VectorStore,
+    point_id,
+    profile_collection,
+)
+from eddyline.adapters.vectors.server import ServerStore
+from eddyline.errors import EddylineError, Misconfigured, Unavailable
+
+CALLS: list[Callable[[VectorStore], object]] = [
+    lambda store: store.ensure(SPEC),
+    lambda store: store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)})]),
+    lambda store: store.update_vectors(SPEC.name, {point_id("a"): {"taste": dense(1, 2, 3, 4)}}),
+    lambda store: store.set_payload(SPEC.name, {point_id("a"): {"x": 1}}),
+    lambda store: store.delete_payload(SPEC.name, ids("a"), ["x"]),
+    lambda store: store.delete(SPEC.name, ids("a")),
+    lambda store: store.retrieve(SPEC.name, ids("a")),
+    lambda store: store.query(SPEC.name, [Query(Nearest(sparse({1: 1.0}), "affinity"), 1)]),
+    lambda store: store.scroll(SPEC.name),
+    lambda store: store.count(SPEC.name),
+    lambda store: store.check(),
+]
+
+
+def _writes(requests: list[Seen]) -> list[Seen]:
+    reads = ("/points", "/points/query/batch", "/points/scroll", "/points/count")
+    return [
+        each
+        for each in requests
+        if "/points" in each.path and not (each.method == "POST" and each.path.endswith(reads))
+    ]
+
+
+def test_every_request_refuses_compression(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
+    for call in CALLS:
+        call(rest_store)
+    assert len(qdrant_rest.seen) >= len(CALLS)
+    assert {each.headers["accept-encoding"] for each in qdrant_rest.seen} == {"identity"}
+
+
+def test_every_write_waits_until_it_is_durable(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
+    for call in CALLS:
+        call(rest_store)
+    writes = _writes(qdrant_rest.seen)
+    assert len(writes) >= 5
+    assert {each.parameters.get("wait") for each in writes} == {"true"}
+
+
+def test_upserts_are_columnar_and_at_most_200_points(
+    rest_store: VectorStore, qdrant_rest: QdrantRest
+) -> None:
+    rest_store.ensure(SPEC)
+    qdrant_rest.seen.clear()
+    rest_store.upsert(SPEC.name, [point(f"n{i}", {"taste": dense(1, 2, 3, i)}, n=i) for i in range(450)])
+    bodies = [orjson.loads(each.body) for each in qdrant_rest.seen]
+    assert [len(body["batch"]["ids"]) for body in bodies] == [200, 200, 50]
+    assert [len(body["batch"]["vectors"]["taste"]) for body in bodies] == [200, 200, 50]
+
+
+def test_conditions_travel_with_every_part_of_a_batch(
+    rest_store: VectorStore, qdrant_rest: QdrantRest
+) -> None:
+    rest_store.ensure(SPEC)
+    qdrant_rest.seen.clear()
+    batch = [point("a", {"taste": dense(1, 2, 3, 4)}), point("b")]
+    rest_store.upsert(SPEC.name, batch, condition=Filter(must_not=(Range("epoch", gt=5),)))
+    rest_store.upsert(SPEC.name, batch, insert_only=True)
+    bodies = [orjson.loads(each.body) for each in qdrant_rest.seen]
+    assert [("update_filter" in body, body.get("update_mode")) for body in bodies] == [
+        (True, None),
+        (True, None),
+        (False, "insert_only"),
+        (False, "insert_only"),
+    ]
+
+
+def test_profiles_are_never_indexed(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
+    rest_store.ensure(profile_collection(384))
+    created = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PUT")
+    assert {params["hnsw_config"]["m"] for params in created["vectors"].values()} == {0}
+    assert created["optimizers_config"] == {"indexing_threshold": 0}
+
+
+def test_a_searched_vector_leaves_the_collection_indexed(
+    rest_store: VectorStore, qdrant_rest: QdrantRest
+) -> None:
+    rest_store.ensure(SPEC)
+    created = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PUT")
+    assert "optimizers_config" not in created
+    assert "hnsw_config" not in created["vectors"]["content"]
+    assert created["vectors"]["taste"]["hnsw_config"] == {"m": 0}
+
+
+def test_a_vector_added_without_an_index_gets_none(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
+    rest_store.ensure(SPEC)
+    rest_store.ensure(CollectionSpec(SPEC.name, {"mood": DenseSpec(2, Distance.DOT, indexed=False)}))
+    patch = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PATCH")
+    assert patch == {"vectors": {"mood": {"hnsw_config": {"m": 0}}}}
+
+
+def test_two_prefixes_share_a_server(qdrant_rest: QdrantRest) -> None:
+    stores = [ServerStore(qdrant_rest.url, prefix=prefix) for prefix in ("one-", "two-")]
+    for n, store in enumerate(stores):
+        store.ensure(SPEC)
+        store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, n=n)])
+    assert [payload_of(store, "a") for store in stores] == [{"n": 0}, {"n": 1}]
+    for store in stores:
+        store.close()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_is_down_is_unavailable(call: Callable[[VectorStore], object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    store = ServerStore(f"http://127.0.0.1:{port}", "secret-key", 2.0)
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}") as error:
+        call(store)
+    assert "secret-key" not in str(error.value)
+    store.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_does_not_answer_is_unavailable(call: Callable[[VectorStore], object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = ServerStore(f"http://127.0.0.1:{silent.getsockname()[1]}", None, 0.05)
+        with pytest.raises(Unavailable, match="in time"):
+            call(store)
+        store.close()
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_in_trouble_is_unavailable(
+    rest_store: VectorStore, qdrant_rest: QdrantRest, call: Callable[[VectorStore], object], status: int
+) -> None:
+    rest_store.ensure(SPEC)
+    qdrant_rest.fail_with = status
+    with pytest.raises(Unavailable, match=f"{status}.*asked to fail"):
+        call(rest_store)
+    qdrant_rest.fail_with = None
+
+
+def test_another_refusal_is_a_bug_and_says_what_qdrant_said(rest_store: VectorStore) -> None:
+    rest_store.ensure(SPEC)
+    for name, vector in (("taste", dense(1, 2)), ("unknown", dense(1, 2, 3, 4))):
+        with pytest.raises(EddylineError, match=f"400.*{name}") as error:
+            rest_store.upsert(SPEC.name, [point("a", {name: vector})])
+        assert not isinstance(error.value, Unavailable | Misconfigured)
+
+
+def test_an_update_refused_for_another_reason_is_not_repeated(
+    rest_store: VectorStore, qdrant_rest: QdrantRest
+) -> None:
+    rest_store.ensure(SPEC)
+    rest_store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)})])
+    qdrant_rest.seen.clear()
+    with pytest.raises(EddylineError, match="400"):
+        rest_store.update_vectors(SPEC.name, {point_id("a"): {"taste": dense(1, 2)}})
+    assert len(_writes(qdrant_rest.seen)) == 1
+
+
+def test_the_key_is_sent_and_a_wrong_one_is_a_matter_of_settings(qdrant_rest: QdrantRest) -> None:
+    qdrant_rest.api_key = "right"
+    right = ServerStore(qdrant_rest.url, "right", prefix="key-")
+    right.ensure(SPEC)
+    assert right.count(SPEC.name) == 0
+    for key in ("wrong-key", None):
+        store = ServerStore(qdrant_rest.url, key, prefix="key-")
+        with pytest.raises(Misconfigured, match="API key") as error:
+            store.count(SPEC.name)
+        assert "wrong-key" not in str(error.value)
+        store.close()
+    right.close()
+
+
+@pytest.mark.parametrize("url", ["localhost:6333", "ftp://host", "http://", "", "/path"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="URL"):
+        ServerStore(url)
+
+
+def test_a_password_in_the_url_is_not_repeated() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    store = ServerStore(f"http://user:hidden@127.0.0.1:{port}")
+    with pytest.raises(Unavailable) as error:
+        store.check()
+    assert "hidden" not in str(error.value)
+    store.close()
