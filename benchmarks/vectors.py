@@ -155,8 +155,7 @@ def _compare_queries(directory: Path, random: np.random.Generator, items: int) -
                 edge.OrderBy("meta.published_at", edge.Direction.Desc),
             ]
             requests = [
-                edge.QueryRequest(limit=50, query=each, filter=filter, with_payload=list(wanted))
-                for each in by
+                edge.QueryRequest(limit=50, query=each, filter=filter, with_payload=list(wanted)) for each in by
             ]
             for answer in shard.query_batch(edge.QueryBatchRequest(requests)):
                 for point in answer:

@@ -1,8 +1,8 @@
 """Affinity: folds `activity` into what items owe to people: their trends.
 
-The only writer of an item's `trend` payload. Each window is the logarithm of a forward-decayed count (`model.decay`), so an
-idle item needs no rewrite and the store can order by it. The watermark lies in the same payload object, so a batch that is
-handled twice counts once.
+The only writer of an item's `trend` payload. Each window is the logarithm of a forward-decayed count (`model.decay`),
+so an idle item needs no rewrite and the store can order by it. The watermark lies in the same payload object, so a
+batch that is handled twice counts once.
 """
 
 from __future__ import annotations
@@ -64,8 +64,7 @@ def _is_folded(trend: Mapping[str, Any], record: Record) -> bool:
 def _counted(trend: Mapping[str, Any], message: Message[Activity]) -> dict[str, Any]:
     activity, record = message.value, message.record
     windows = {
-        window: count_in(trend.get(window), 1.0, activity.timestamp, trend_tau(window))
-        for window in TREND_HALF_LIVES
+        window: count_in(trend.get(window), 1.0, activity.timestamp, trend_tau(window)) for window in TREND_HALF_LIVES
     }
     return {**windows, "count": trend.get("count", 0) + 1, "log": _log(record), "offset": record.offset}
 

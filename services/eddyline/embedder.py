@@ -70,8 +70,8 @@ class Embedder:
         for space in (point.payload["space"] for point in page if "space" in point.payload):
             if space != self._encoder.space:
                 raise Misconfigured(
-                    f"the stored items are in space {space}, this encoder makes {self._encoder.space}: embed everything "
-                    "anew (`eddyline reembed`), set encoder.model back, or start with a new data directory"
+                    f"the stored items are in space {space}, this encoder makes {self._encoder.space}: embed "
+                    "everything anew (`eddyline reembed`), set encoder.model back, or start with a new data directory"
                 )
 
     # -- the loop's calls ---------------------------------------------------------------------------------------

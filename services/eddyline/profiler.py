@@ -47,6 +47,7 @@ from eddyline.settings import Profile as ProfileSettings
 
 ITEMS, PROFILES = "items", "profiles"
 TOPIC = "interactions"
+GROUP = "profiler"
 VECTORS = ("taste", "session", "lifetime", "onboarding")
 UNKNOWN_ITEM = "unknown_item"
 
@@ -260,7 +261,9 @@ class Profiler:
                 event_id = event.event_id or _position(record)
                 self._fold(profile, event, event_id, record, items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
-                self._give_up(profile, entry, f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s")
+                self._give_up(
+                    profile, entry, f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s"
+                )
             else:
                 left.append(entry)
         if len(left) < len(profile.pending):
@@ -269,7 +272,7 @@ class Profiler:
 
     def _give_up(self, profile: Profile, entry: Pending, detail: str) -> None:
         self._dead_letters.put(_record(profile, entry), UNKNOWN_ITEM, detail)
-        self._metrics.dead_letters.labels(entry.topic, UNKNOWN_ITEM).inc()
+        self._metrics.dead_letters.labels(GROUP, entry.topic, UNKNOWN_ITEM).inc()
 
     def _overdue(self) -> set[Person]:
         deadline = self._clock() - self._settings.pending_seconds
@@ -391,7 +394,9 @@ def _point(profile: Profile) -> Point:
 def _activity(profile: Profile, item_id: str, weight: float, at: float, record: Record) -> Outgoing:
     recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
     activity = Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=_position(record))
-    return Outgoing("activity", item_id.encode(), activity.to_bytes(), cloud_event(activity, activity.source, "profiler"))
+    return Outgoing(
+        "activity", item_id.encode(), activity.to_bytes(), cloud_event(activity, activity.source, "profiler")
+    )
 
 
 def _position(record: Record) -> str:
@@ -409,4 +414,3 @@ def _record(profile: Profile, entry: Pending) -> Record:
         log=entry.log,
         headers=tuple((name, value.encode("latin-1")) for name, value in entry.headers),
     )
-

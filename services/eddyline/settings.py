@@ -118,7 +118,7 @@ class Events(_Section):
         "hide": -3.0,
         "impression": 0.0,
     }
-    """Strength of each event type; a type that isn't here is refused. What is given here is merged over the defaults."""
+    """Strength of each event type; a type that isn't here is refused. What is given is merged over the defaults."""
     rating_neutral: Finite = 2.75
     """The rating that says nothing: one above attracts, one below pushes away."""
     rating_scale: Positive = 1.5
@@ -177,9 +177,9 @@ class Ranking(_Section):
     """Weight of what is popular with everyone."""
     freshness: NotNegative = 0.1
     """Weight of how new an item is."""
-    taste_evidence: Positive = 3.0
+    taste_evidence: Positive = 4.0
     """Decayed evidence at which the recent taste gets half of the long-term share; the rest is the lifetime's."""
-    session_evidence: Positive = 1.0
+    session_evidence: Positive = 1.5
     """Decayed evidence at which the session gets half of its weight."""
     known_evidence: Positive = 5.0
     """Lifetime evidence at which behaviour gets half of the long-term share; the rest is the onboarding's."""
@@ -239,11 +239,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment goes over what is given (the TOML file)."""
         return (env_settings, init_settings)

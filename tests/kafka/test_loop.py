@@ -14,6 +14,9 @@ from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, TopicDeadLet
 from eddyline.errors import TooManyDeadLetters, Unavailable
 
 
+IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
+
+
 class Crash(Exception):
     """A bug in a handler."""
 
@@ -102,13 +105,15 @@ def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: Kaf
         feeder.start()
         wait_until(lambda: len(one.handled) > 50, "the first has work")
         with running(second):
-            joined(second, 2)
-            joined(first, 2)
-            assert len(one.gone) == 2
-            wait_until(lambda: len(two.handled) > 50, "the second has work")
+            try:
+                joined(second, 2)
+                joined(first, 2)
+                assert len(one.gone) == 2
+                wait_until(lambda: len(two.handled) > 50, "the second has work")
+            finally:
+                stop.set()
+                feeder.join(10)
         joined(first)
-        stop.set()
-        feeder.join(10)
         wait_until(lambda: len(one.handled) + len(two.handled) >= len(sent), "all are handled")
     both = [int(value) for value in one.values + two.values]
     assert sorted(both) == sent
@@ -146,9 +151,7 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
             assert go_on.wait(60)
 
     # It misses max.poll.interval while it handles, so that the group gives its partitions away.
-    stalling = replace(
-        real_kafka.options, client={"max.poll.interval.ms": "2000", "session.timeout.ms": "2000"}
-    )
+    stalling = replace(real_kafka.options, client=IMPATIENT)
     zombie, successor = Noting(stall), Noting()
     old = a_loop(real_kafka, zombie, options=stalling)
     with running(old):
@@ -162,7 +165,6 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
             go_on.set()
             wait_until(lambda: len(zombie.gone) == 4, "the zombie has forgotten its partitions")
             wait_until(lambda: len(old.status().assigned) == 2, "the zombie has joined again")
-            latest = [epochs for epochs in zombie.epochs[1:]]
             wait_until(lambda: len(zombie.epochs) > 1, "under a new epoch")
             latest = zombie.epochs[-1]
             before = successor.epochs[0]
@@ -299,9 +301,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll(real_kafka: Kafk
             raise Unavailable("Qdrant doesn't answer")
 
     handler = Noting(down)
-    impatient = replace(
-        real_kafka.options, client={"max.poll.interval.ms": "2000", "session.timeout.ms": "2000"}
-    )
+    impatient = replace(real_kafka.options, client=IMPATIENT)
     loop = a_loop(real_kafka, handler, options=impatient, settings=replace(QUICK, backoff_initial=3, backoff_cap=3))
     with running(loop):
         wait_until(lambda: loop.status().attempts >= 3, "three waits of up to 3 s", 30)

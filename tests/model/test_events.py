@@ -112,9 +112,7 @@ def test_an_unknown_type_is_refused_and_a_configured_one_is_not() -> None:
 
 def test_timestamps_survive_a_round_trip_to_the_microsecond() -> None:
     for seconds in (0.0, 1772366400.123456, 4_102_444_800.999999, -631152000.0):
-        assert math.isclose(
-            events.parse_timestamp(events.format_timestamp(seconds)), seconds, rel_tol=0, abs_tol=1e-6
-        )
+        assert math.isclose(events.parse_timestamp(events.format_timestamp(seconds)), seconds, rel_tol=0, abs_tol=1e-6)
 
 
 def test_what_is_written_is_what_was_read() -> None:

@@ -28,7 +28,10 @@ ATTRIBUTES = {"brand": AttributeKind.KEYWORD, "pages": AttributeKind.INTEGER, "h
             Filter(must=(Range("meta.published_at", gt=1772366400.0),)),
         ),
         ({"brand": "acme"}, Filter(must=(Match("meta.attributes.brand", ("acme",)),))),
-        ({"hd": True, "pages": [1, 2]}, Filter(must=(Match("meta.attributes.hd", (True,)), Match("meta.attributes.pages", (1, 2))))),
+        (
+            {"hd": True, "pages": [1, 2]},
+            Filter(must=(Match("meta.attributes.hd", (True,)), Match("meta.attributes.pages", (1, 2)))),
+        ),
     ],
 )
 def test_the_grammar(given: dict[str, Any], expected: Filter) -> None:

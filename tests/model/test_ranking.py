@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -26,11 +28,11 @@ def candidate(item: str, popularity: int = 0, published_at: float | None = None,
     return Candidate(item, similarity, payload)
 
 
-def options(limit: int = 10, **more: object) -> RankOptions:
-    return RankOptions(now=NOW, settings=RANKING, limit=limit, **more)  # type: ignore[arg-type]
+def options(limit: int = 10, **more: Any) -> RankOptions:
+    return RankOptions(now=NOW, settings=RANKING, limit=limit, **more)
 
 
-def ids(candidates: list[Candidate], person: Sources = EVERYONE, **more: object) -> list[str]:
+def ids(candidates: list[Candidate], person: Sources = EVERYONE, **more: Any) -> list[str]:
     return [place.candidate.item_id for place in rank(candidates, person, options(**more))]
 
 
@@ -76,7 +78,11 @@ def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
 
 def test_an_item_that_a_source_did_not_list_gets_nothing_from_it() -> None:
     person = Sources({"taste": np.ones(2)}, {"taste": 1.0, "popularity": 0.0, "freshness": 0.0})
-    ranked = rank([candidate("listed", taste=0.5), candidate("best", taste=0.9), candidate("not")], person, options(floors={"taste": 0.4}))
+    ranked = rank(
+        [candidate("listed", taste=0.5), candidate("best", taste=0.9), candidate("not")],
+        person,
+        options(floors={"taste": 0.4}),
+    )
     scores = {place.candidate.item_id: place.score for place in ranked}
     assert scores == {"best": 1.0, "listed": pytest.approx(0.2), "not": 0.0}
 

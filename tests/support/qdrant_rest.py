@@ -99,9 +99,7 @@ class QdrantRest:
             ("POST", f"{one}/points/scroll", self._scroll),
             ("POST", f"{one}/points/count", self._count),
         ]
-        return Starlette(
-            routes=[Route(path, self._answering(do), methods=[method]) for method, path, do in routes]
-        )
+        return Starlette(routes=[Route(path, self._answering(do), methods=[method]) for method, path, do in routes])
 
     def _answering(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -158,9 +156,7 @@ class QdrantRest:
         name = request.path_params["collection"]
         if self._client.collection_exists(name):
             raise _RefusalError(409, f"Wrong input: Collection `{name}` already exists!")
-        self._client.create_collection(
-            name, vectors_config=asked.vectors, sparse_vectors_config=asked.sparse_vectors
-        )
+        self._client.create_collection(name, vectors_config=asked.vectors, sparse_vectors_config=asked.sparse_vectors)
         self._indexes[name] = {}
         return True
 
@@ -233,9 +229,7 @@ class QdrantRest:
         for search in asked.searches:
             self._needs_range_index(name, search.query)
             if search.limit is not None and search.limit < 1:
-                raise _RefusalError(
-                    422, "Validation error in JSON body: [searches[0].limit: must be at least 1]"
-                )
+                raise _RefusalError(422, "Validation error in JSON body: [searches[0].limit: must be at least 1]")
         return [_dump(answer) for answer in self._client.query_batch_points(name, asked.searches)]
 
     def _needs_range_index(self, collection: str, query: Any) -> None:

@@ -120,9 +120,7 @@ def test_points_of_one_batch_may_have_different_vectors(store: VectorStore) -> N
 
 
 def test_upsert_removes_what_the_new_point_lacks(store: VectorStore) -> None:
-    store.upsert(
-        SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4), "affinity": sparse({1: 1.0})}, x=1, y=2)]
-    )
+    store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4), "affinity": sparse({1: 1.0})}, x=1, y=2)])
     store.upsert(SPEC.name, [point("a", {"taste": dense(4, 3, 2, 1)}, y=3)])
     kept = _only(store, "a", "taste", "affinity", "content")
     assert kept.payload == {"y": 3}
@@ -184,9 +182,7 @@ def test_update_vectors_changes_those_named_and_nothing_else(store: VectorStore)
 
 
 def test_set_payload_replaces_a_top_level_key_whole(store: VectorStore) -> None:
-    store.upsert(
-        SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, meta={"title": "old", "gone": 1}, kept=1)]
-    )
+    store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, meta={"title": "old", "gone": 1}, kept=1)])
     store.set_payload(SPEC.name, {point_id("a"): {"meta": {"title": "new"}, "added": [1, 2]}})
     assert payload_of(store, "a") == {"meta": {"title": "new"}, "kept": 1, "added": [1, 2]}
     assert "taste" in _only(store, "a", "taste").vectors
@@ -347,6 +343,12 @@ NAMES = ["news", "sport", "empty", "bare", "many"]
         (Filter(must=(Range("offer.price", lte=2.5),)), {"news", "sport"}),
         (Filter(must=(Range("offer.price", gt=1, lt=2.5),)), set()),
         (Filter(must_not=(Range("offer.price", gt=1),)), set(NAMES) - {"sport"}),
+        (Filter(must=(Range("offer.price", gte=1, gt=1),)), {"sport"}),
+        (Filter(must=(Range("offer.price", gte=2, gt=1),)), {"sport"}),
+        (Filter(must=(Range("offer.price", lt=9, lte=1),)), {"news"}),
+        (Filter(must=(Range("offer.price", lt=2.5, lte=9),)), {"news"}),
+        (Filter(must=(Range("offer.price", gt=float("-inf"), lte=float("inf")),)), {"news", "sport"}),
+        (Filter(must=(Range("offer.price"),)), {"news", "sport"}),
         (Filter(must=(Range("prices", gt=9),)), {"many"}),
         (Filter(must=(Missing("meta.category"),)), {"empty", "bare"}),
         (Filter(must=(Missing("meta.tags"),)), {"empty", "bare"}),
@@ -363,6 +365,11 @@ NAMES = ["news", "sport", "empty", "bare", "many"]
 def test_filters(store: VectorStore, filter: Filter, expected: set[str]) -> None:
     store.upsert(SPEC.name, POPULATION)
     assert matching(store, filter, NAMES) == expected
+
+
+def test_a_bound_that_is_not_finite_is_refused(store: VectorStore) -> None:
+    with pytest.raises(EddylineError, match=r"offer\.price"):
+        store.count(SPEC.name, Filter(must=(Range("offer.price", gt=float("nan")),)))
 
 
 # Searching

@@ -81,6 +81,18 @@ def test_a_mismatch_is_seen_after_reopening(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_vector_added_later_is_remembered(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(SPEC)
+    store.ensure(CollectionSpec(SPEC.name, {"image": DenseSpec(3, Distance.COSINE)}, ("history",)))
+    store.close()
+    again = EdgeStore(tmp_path)
+    for added in ({"image": DenseSpec(5, Distance.COSINE)}, {"history": DenseSpec(3, Distance.COSINE)}):
+        with pytest.raises(Misconfigured, match="stored is"):
+            again.ensure(CollectionSpec(SPEC.name, added))
+    again.close()
+
+
 def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
     killed = _run(
         """
@@ -187,6 +199,23 @@ def test_writes_are_flushed_in_the_background() -> None:
     _wait_for(lambda: len(flushes) == 2)
     flusher.close()
     assert flushes[1] - flushes[0] >= 0.02
+
+
+def test_the_store_flushes_soon_after_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    flush = EdgeStore._flush_shards
+
+    def noted(store: EdgeStore) -> None:
+        flush(store)
+        flushed.append(store.count(SPEC.name))
+
+    monkeypatch.setattr(EdgeStore, "_flush_shards", noted)
+    store = EdgeStore(tmp_path, flush_every_seconds=0.01)
+    store.ensure(SPEC)
+    store.upsert(SPEC.name, [point("a")])
+    _wait_for(lambda: flushed)
+    store.close()
+    assert flushed[0] == 1
 
 
 def test_nothing_is_flushed_without_a_write() -> None:

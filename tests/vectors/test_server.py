@@ -64,9 +64,7 @@ def test_every_write_waits_until_it_is_durable(rest_store: VectorStore, qdrant_r
     assert {each.parameters.get("wait") for each in writes} == {"true"}
 
 
-def test_upserts_are_columnar_and_at_most_200_points(
-    rest_store: VectorStore, qdrant_rest: QdrantRest
-) -> None:
+def test_upserts_are_columnar_and_at_most_200_points(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
     rest_store.ensure(SPEC)
     qdrant_rest.seen.clear()
     rest_store.upsert(SPEC.name, [point(f"n{i}", {"taste": dense(1, 2, 3, i)}, n=i) for i in range(450)])
@@ -75,9 +73,7 @@ def test_upserts_are_columnar_and_at_most_200_points(
     assert [len(body["batch"]["vectors"]["taste"]) for body in bodies] == [200, 200, 50]
 
 
-def test_conditions_travel_with_every_part_of_a_batch(
-    rest_store: VectorStore, qdrant_rest: QdrantRest
-) -> None:
+def test_conditions_travel_with_every_part_of_a_batch(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
     rest_store.ensure(SPEC)
     qdrant_rest.seen.clear()
     batch = [point("a", {"taste": dense(1, 2, 3, 4)}), point("b")]
@@ -99,9 +95,7 @@ def test_profiles_are_never_indexed(rest_store: VectorStore, qdrant_rest: Qdrant
     assert created["optimizers_config"] == {"indexing_threshold": 0}
 
 
-def test_a_searched_vector_leaves_the_collection_indexed(
-    rest_store: VectorStore, qdrant_rest: QdrantRest
-) -> None:
+def test_a_searched_vector_leaves_the_collection_indexed(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
     rest_store.ensure(SPEC)
     created = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PUT")
     assert "optimizers_config" not in created
@@ -169,9 +163,7 @@ def test_another_refusal_is_a_bug_and_says_what_qdrant_said(rest_store: VectorSt
         assert not isinstance(error.value, Unavailable | Misconfigured)
 
 
-def test_an_update_refused_for_another_reason_is_not_repeated(
-    rest_store: VectorStore, qdrant_rest: QdrantRest
-) -> None:
+def test_an_update_refused_for_another_reason_is_not_repeated(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
     rest_store.ensure(SPEC)
     rest_store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)})])
     qdrant_rest.seen.clear()

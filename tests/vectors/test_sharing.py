@@ -28,9 +28,7 @@ def test_threads_write_and_read_their_own_points(store: VectorStore) -> None:
             kept = store.retrieve(SPEC.name, ids(*names), vectors=("taste",))
             assert [each.payload["epoch"] for each in kept.values()] == [turn] * 20
             assert all(numbers(each.vectors["taste"])[:2] == [thread, turn] for each in kept.values())
-            store.query(
-                SPEC.name, [Query(Nearest(dense(1, 0, 0, 0), "taste"), 5), Query(OrderBy("epoch"), 5)]
-            )
+            store.query(SPEC.name, [Query(Nearest(dense(1, 0, 0, 0), "taste"), 5), Query(OrderBy("epoch"), 5)])
 
     with ThreadPoolExecutor(THREADS) as pool:
         for done in [pool.submit(work, thread) for thread in range(THREADS)]:

@@ -40,9 +40,7 @@ def dense(*numbers: float) -> Dense:
 
 
 def sparse(entries: dict[int, float]) -> Sparse:
-    return Sparse(
-        np.array(list(entries), dtype=np.uint32), np.array(list(entries.values()), dtype=np.float32)
-    )
+    return Sparse(np.array(list(entries), dtype=np.uint32), np.array(list(entries.values()), dtype=np.float32))
 
 
 def entries(vector: Vector) -> dict[int, float]:

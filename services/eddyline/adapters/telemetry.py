@@ -39,10 +39,13 @@ class Metrics:
             "eddyline_collector_rejected_total", "Events refused as invalid", ("field",), registry=registry
         )
         self.records = Counter(
-            "eddyline_consumer_records_total", "Records handled and committed", ("topic",), registry=registry
+            "eddyline_consumer_records_total", "Records handled and committed", ("group", "topic"), registry=registry
         )
         self.dead_letters = Counter(
-            "eddyline_dead_letters_total", "Records set aside as dead letters", ("topic", "reason"), registry=registry
+            "eddyline_dead_letters_total",
+            "Records set aside as dead letters",
+            ("group", "topic", "reason"),
+            registry=registry,
         )
         self.batch_seconds = Histogram(
             "eddyline_consumer_batch_seconds",
@@ -58,7 +61,10 @@ class Metrics:
             registry=registry,
         )
         self.lag = Gauge(
-            "eddyline_consumer_lag_records", "Records not yet handled", ("topic", "partition"), registry=registry
+            "eddyline_consumer_lag_records",
+            "Records not yet handled",
+            ("group", "topic", "partition"),
+            registry=registry,
         )
         self.embedded = Counter("eddyline_embedder_embedded_total", "Items embedded", registry=registry)
         self.unchanged = Counter(
@@ -103,11 +109,11 @@ class LoopTelemetry:
 
     def records(self, group: str, topic: str, count: int) -> None:
         """So many were handled and committed."""
-        self._metrics.records.labels(topic).inc(count)
+        self._metrics.records.labels(group, topic).inc(count)
 
     def dead_letter(self, group: str, topic: str, reason: str) -> None:
         """One was set aside."""
-        self._metrics.dead_letters.labels(topic, reason).inc()
+        self._metrics.dead_letters.labels(group, topic, reason).inc()
 
     def batch_seconds(self, group: str, seconds: float) -> None:
         """A batch was handled."""
@@ -115,7 +121,7 @@ class LoopTelemetry:
 
     def lag(self, group: str, topic: str, partition: int, records: int) -> None:
         """So many are still to be handled."""
-        self._metrics.lag.labels(topic, partition).set(records)
+        self._metrics.lag.labels(group, topic, partition).set(records)
 
     def retrying(self, group: str, retrying: bool) -> None:
         """Retrying began or ended."""
@@ -140,4 +146,6 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
+    )

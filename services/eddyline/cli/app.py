@@ -63,9 +63,7 @@ def _root(
 
 
 @app.command()
-def up(
-    config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None
-) -> None:
+def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
     """Run everything in this one process, with the in-process broker and vector store.
 
     A Kafka cluster or a Qdrant server that is set is used instead of the embedded one.
@@ -77,7 +75,9 @@ def up(
 
 @app.command()
 def serve(
-    roles: Annotated[str, typer.Option("--roles", help="Comma-separated: collector, embedder, profiler, affinity, reader.")],
+    roles: Annotated[
+        str, typer.Option("--roles", help="Comma-separated: collector, embedder, profiler, affinity, reader.")
+    ],
     config: ConfigFile = None,
     host: Host = None,
     port: Port = None,
@@ -172,7 +172,9 @@ def import_(
 def demo(
     path: Annotated[Path, typer.Argument(help="What to import: the MovieLens sample.")] = Path("examples/movielens"),
     leave: Annotated[bool, typer.Option("--exit", help="End after the tour.")] = False,
-    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where to keep the demo's data.")] = Path(".eddyline/demo"),
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where to keep the demo's data.")] = Path(
+        ".eddyline/demo"
+    ),
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 8000,
 ) -> None:
     """Start everything, import a real log, click once, and show what changed."""

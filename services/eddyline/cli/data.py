@@ -69,12 +69,13 @@ def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console
 
 def import_into(client: httpx.Client, source: Source, state: Path, ends_now: bool, console: Console) -> Report:
     """Import with bars, and say what became of it."""
-    bars = Bars(console)
+    bars, started = Bars(console), time.monotonic()
     with bars.progress:
         report = Importer(client, source, state, bars).run(ends_now)
     sent = ", ".join(f"{count:,} {what}" for what, count in report.sent.items() if count) or "nothing"
     skipped = sum(report.skipped.values())
-    console.print(f"Imported {sent}" + (f"; {skipped:,} were there from an earlier run" if skipped else "") + ".")
+    earlier = f"; {skipped:,} were there from an earlier run" if skipped else ""
+    console.print(f"Imported {sent} in {time.monotonic() - started:.0f} s{earlier}.")
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,7 @@ LISTENING = "Listening on "
 CONSUMERS = ("embedder", "profiler", "affinity")
 """In the order in which they are drained: each may write what the next one reads."""
 
+
 class Runtime:
     """One process with some of the roles. Without a Kafka cluster or a Qdrant server in the settings it brings the
     in-process broker or Qdrant Edge, which only a process with all roles can.
@@ -101,6 +103,8 @@ class Runtime:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        gc.collect()
+        gc.freeze()  # the model's objects live as long as the process: the collector need not walk them again
         threads = {name: threading.Thread(target=self._consume, args=(loop,), name=name) for name, loop in self._loops}
         with self._stack:
             try:
@@ -296,7 +300,7 @@ def initialise(settings: Settings, say: Callable[[str], None]) -> None:
             "init needs EDDYLINE_KAFKA__BOOTSTRAP_SERVERS and EDDYLINE_QDRANT__URL; `eddyline up` needs no init"
         )
     for topic in ensure_topics(kafka_options(settings)):
-        say(f"topic {topic.name}: {'created' if topic.created else 'as it should be'}")
+        say(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
     metrics = Metrics()
     encoder = SentenceTransformerEncoder(settings.encoder, metrics)
     store = open_store(settings)

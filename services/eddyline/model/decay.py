@@ -3,7 +3,9 @@ r"""Exponentially decayed accumulators: the algebra under every profile vector a
 A *decayed accumulator* is a triple (S, W, t): a weighted sum of vectors, the sum of the weights' magnitudes, and the
 time both are valid for. Folding in a vector x of weight w at time $t_e$, with time constant $\tau$:
 
-$$t' = \max(t, t_e),\quad S' = S e^{-(t'-t)/\tau} + w x e^{-(t'-t_e)/\tau},\quad W' = W e^{-(t'-t)/\tau} + |w| e^{-(t'-t_e)/\tau}$$
+$$t' = \max(t, t_e)$$
+$$S' = S e^{-(t'-t)/\tau} + w x e^{-(t'-t_e)/\tau}$$
+$$W' = W e^{-(t'-t)/\tau} + |w| e^{-(t'-t_e)/\tau}$$
 
 Merging two accumulators is the same formula. Both are commutative and associative, so late events and the merging
 of two profiles are exact. S / W is the weighted mean with weights $|w| e^{-age/\tau}$, whatever the reference time.

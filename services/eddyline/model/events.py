@@ -277,7 +277,7 @@ class Activity(Wire):
     """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person."""
 
     item_id: Id
-    recents: list[Id] = []
+    recents: list[str] = []
     """Newest first, without the item itself."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     timestamp: Timestamp

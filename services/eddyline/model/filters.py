@@ -116,7 +116,8 @@ def _field(name: str, attributes: Mapping[str, AttributeKind]) -> tuple[str, str
         return f"meta.attributes.{name}", _ATTRIBUTE_KINDS[attributes[name]]
     known = ", ".join(sorted({*BUILT_IN, *attributes}))
     raise InvalidInput(
-        f'can\'t be filtered on; known are {known}; declare an own attribute in the settings: [attributes] {name[:64]} = "keyword"',
+        f"can't be filtered on; known are {known}; declare an own attribute in the settings: "
+        f'[attributes] {name[:64]} = "keyword"',
         f"filter.{name[:64]}",
     )
 

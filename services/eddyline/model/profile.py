@@ -27,6 +27,7 @@ DAY, MINUTE, HOUR = 86_400.0, 60.0, 3_600.0
 COUNTED = 128
 """Most items whose last count is kept per person."""
 VECTORS = ("taste", "session", "lifetime")
+NOTHING = Accumulator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,9 @@ class Profile:
     person: Person
     settings: ProfileSettings
     space: str | None = None
-    taste: Accumulator = Accumulator()
-    session: Accumulator = Accumulator()
-    lifetime: Accumulator = Accumulator()
+    taste: Accumulator = NOTHING
+    session: Accumulator = NOTHING
+    lifetime: Accumulator = NOTHING
     evidence: float = 0.0
     """Sum of all weights' magnitudes, never decayed."""
     events: int = 0
@@ -350,7 +351,7 @@ class Profile:
             setattr(profile, name, NewestItems.from_list(settings.seen, state[name]))
         profile.counted = state["counted"]
         profile.pending = tuple(
-            Pending(*row[:-1], headers=tuple((name, value) for name, value in row[-1])) for row in state["pending"]
+            Pending(*row, tuple((name, value) for name, value in headers)) for *row, headers in state["pending"]
         )
         profile.event_ids = tuple(state["event_ids"])
         profile.watermarks = {

@@ -1,13 +1,13 @@
 """Ranking: candidates of several sources, blended into one list. Pure; the same code serves and evaluates.
 
-Each source's scores are brought to 0…1 by its own list (the best is 1, the last asked for is 0; whoever isn't on the list
-gets 0), multiplied by the source's weight, and added. The weights adapt to what is known of the person:
+Each source's scores are brought to 0…1 by its own list (the best is 1, the last asked for is 0; whoever isn't on the
+list gets 0), multiplied by the source's weight, and added. The weights adapt to what is known of the person:
 
 - the session's share grows with its decayed evidence W: W / (W + session_evidence);
-- the long-term share is behaviour's by known = E / (E + known_evidence), E being all evidence ever; the rest goes to the
-  onboarding answers, where there are any;
-- behaviour's part is the recent taste's by W / (W + taste_evidence), the rest the lifetime's, so that a person who comes
-  back after months is still known, and what they do now counts at once.
+- the long-term share is behaviour's by known = E / (E + known_evidence), E being all evidence ever; the rest goes to
+  the onboarding answers, where there are any;
+- behaviour's part is the recent taste's by W / (W + taste_evidence), the rest the lifetime's, so that a person who
+  comes back after months is still known, and what they do now counts at once.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _span(name: str, candidates: Sequence[Candidate], floors: Mapping[str, float
     listed = [c.similarity[name] for c in candidates if name in c.similarity]
     if not listed:
         return 0.0, 1.0
-    return min(floors.get(name, math.inf), min(listed)), max(listed)
+    return min([floors.get(name, math.inf), *listed]), max(listed)
 
 
 def _within(value: float, floor: float, best: float) -> float:

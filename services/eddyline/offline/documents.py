@@ -123,9 +123,7 @@ def _asyncapi() -> dict[str, Any]:
                     "title": MODELS[name].__name__,
                     "summary": (MODELS[name].__doc__ or "").strip().split("\n", maxsplit=1)[0],
                     "payload": {"$ref": f"#/components/schemas/{MODELS[name].__name__}"},
-                    "bindings": {
-                        "kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"}
-                    },
+                    "bindings": {"kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"}},
                 }
                 for topic, (_, key, names) in CHANNELS.items()
                 for name in names

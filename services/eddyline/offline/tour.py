@@ -111,11 +111,18 @@ def show(tour: Tour, console: Console) -> None:
         rank = known.get(new["item_id"])
         moved = "new" if rank is None else "" if rank == new["rank"] else f"was {rank}"
         style = "bold green" if rank is None else ""
-        table.add_row(str(new["rank"]), escape(old["title"]), f"[{style}]{escape(new['title'])}[/]" if style else escape(new["title"]), moved)
+        table.add_row(
+            str(new["rank"]),
+            escape(old["title"]),
+            f"[{style}]{escape(new['title'])}[/]" if style else escape(new["title"]),
+            moved,
+        )
     console.print()
     console.print(table)
     clicked = tour.clicked
-    console.print(f"The click: [bold]{escape(clicked['title'])}[/] ({escape(str(clicked['category']))}), which was not on the list.")
+    console.print(
+        f"The click: [bold]{escape(clicked['title'])}[/] ({escape(str(clicked['category']))}), which was not on the list."
+    )
     for item in tour.entered:
         terms = ", ".join(f"{name} {value:.2f}" for name, value in item["scores"].items() if value >= 0.005)
         console.print(f"  + {escape(item['title'])}: {item['because']} ({terms})")

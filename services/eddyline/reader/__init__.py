@@ -1,4 +1,4 @@
-"""Reader: answers who should see what next. It never writes to the vector store, and keeps no state but short caches."""
+"""Reader: answers who should see what next. It never writes to the store, and keeps no state but short caches."""
 
 from eddyline.reader.api import BODIES, router
 from eddyline.reader.service import Reader

@@ -34,6 +34,7 @@ UserId = Annotated[str, Path(description="Percent-encoded")]
 def router(reader: Reader, max_body_bytes: int) -> APIRouter:
     """The routes of a reader."""
     routes = APIRouter(tags=["reading"])
+
     @routes.get(
         "/v1/users/{user_id}/recommendations",
         summary="What this person should see next",
@@ -53,9 +54,7 @@ def router(reader: Reader, max_body_bytes: int) -> APIRouter:
         given = await read_json(request, max_body_bytes)
         return reply(await run_in_threadpool(reader.recommend, _read(given)))
 
-    @routes.get(
-        "/v1/items/{item_id}/similar", summary="Items like this one", response_model=ItemList
-    )
+    @routes.get("/v1/items/{item_id}/similar", summary="Items like this one", response_model=ItemList)
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.similar, item_id_of(item_id), query))
 
@@ -75,9 +74,7 @@ def router(reader: Reader, max_body_bytes: int) -> APIRouter:
     async def latest(query: Annotated[ListQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.latest, query))
 
-    @routes.get(
-        "/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView
-    )
+    @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView)
     async def person(user_id: UserId) -> Response:
         return reply(await run_in_threadpool(reader.person, path_id(user_id, "user_id")))
 

@@ -1,8 +1,8 @@
 """Cursors: where a list goes on, in a string that means nothing to anyone else and needs no memory here.
 
-A cursor names what was served by a 32-bit fingerprint each, so that a page never repeats an item, however the ranking has
-changed in between (in return, one item in some ten million lists may be passed over for looking like a served one). It
-also names the request it belongs to, so that it can't be used with another.
+A cursor names what was served by a 32-bit fingerprint each, so that a page never repeats an item, however the ranking
+has changed in between (in return, an item may be passed over for looking like a served one: one in some ten million).
+It also names the request it belongs to, so that it can't be used with another.
 """
 
 from __future__ import annotations

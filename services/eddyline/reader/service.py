@@ -92,7 +92,9 @@ class Reader:
             "items": [
                 _shown(place, position.depth + index, request.explain) for index, place in enumerate(ranked, start=1)
             ],
-            "next": position.after(place.candidate.item_id for place in ranked) if len(ranked) == request.limit else None,
+            "next": position.after(place.candidate.item_id for place in ranked)
+            if len(ranked) == request.limit
+            else None,
         }
 
     def _mark(self, request: RecommendationRequest, person: Person | None) -> bytes:
@@ -240,7 +242,9 @@ class Reader:
             folded.accepts(str(point.payload["space"]))
             weight = strength(event, self._settings.events)
             at = now if event.timestamp is None else event.timestamp
-            deed = Deed(event.item_id, event.type, np.asarray(vector, dtype=np.float64), weight, at, event.event_id or "")
+            deed = Deed(
+                event.item_id, event.type, np.asarray(vector, dtype=np.float64), weight, at, event.event_id or ""
+            )
             folded.fold(deed, self._taus)
         return folded
 
@@ -359,5 +363,3 @@ def _line(item_id: str, position: int, score: float, payload: Mapping[str, Any])
 def _shown(place: Ranked, position: int, explain: bool) -> dict[str, Any]:
     line = _line(place.candidate.item_id, position, place.score, place.candidate.payload)
     return line | {"because": place.because, "scores": dict(place.terms)} if explain else line
-
-

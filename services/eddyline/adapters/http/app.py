@@ -171,7 +171,7 @@ def _serve_docs(app: FastAPI) -> None:
 
 def _describe(app: FastAPI, bodies: Iterable[type[BaseModel]]) -> None:
     """Make the OpenAPI document speak of the bodies that routes read themselves, and of problems."""
-    models = sorted({problems.Problem, *bodies}, key=lambda model: model.__name__)
+    models: list[type[BaseModel]] = [problems.Problem, *bodies]
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -19,13 +19,18 @@ from eddyline.errors import Misconfigured, Unavailable
 
 _REFUSED = {
     KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.ILLEGAL_GENERATION,
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.FENCED_MEMBER_EPOCH,
     KafkaError._ASSIGNMENT_LOST,
     KafkaError._FENCED,
 }
-_REBALANCING = {KafkaError.REBALANCE_IN_PROGRESS, KafkaError.STALE_MEMBER_EPOCH}
+# A wrong generation under a member id that the group knows: it has moved on, and we are about to hear. (A zombie's
+# member id is unknown.)
+_REBALANCING = {
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.STALE_MEMBER_EPOCH,
+}
 _NOT_OURS_TO_RETRY = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -24,6 +24,7 @@ from eddyline.errors import InvalidEvent, Unavailable
 
 _LOG = structlog.get_logger("eddyline.kafka.loop")
 _WAIT_SECONDS = 0.01
+_REBALANCES = 3  # times `request_seconds` that a rebalance may refuse our commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._failure: Exception | None = None  # from a callback, raised once polling returns
         self._commit_error: Exception | None = None
         self._joined = self._paused = self._unpaused = False
+        self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._next_tick = 0.0
         self._lag: dict[TopicPartition, int] = {}
         self._stop: _Stop | None = None
@@ -121,17 +123,20 @@ class ConsumeLoop(Generic[Parsed]):
         try:
             self._round()
         except CommitRefused as refused:
-            _LOG.warning("rejoining", group=self._group, reason=str(refused))
-            self._forget(tuple(self._owned))
-            self._leave()
-            self._member = self._join()
-        except Rebalancing:
-            self._wait(self._settings.poll_seconds)
+            self._rejoin(str(refused))
+        except Rebalancing as error:
+            now = self._monotonic()
+            self._rebalancing = self._rebalancing or now
+            if now - self._rebalancing > _REBALANCES * self._settings.request_seconds:
+                self._rejoin(str(error))
+            else:
+                self._wait(self._settings.poll_seconds)
         except Unavailable as error:
             doublings = min(self._health.failed(str(error)) - 1, 30)
             delay = min(self._settings.backoff_cap, self._settings.backoff_initial * 2**doublings)
             self._wait(delay * (1 + self._jitter()) / 2)
         else:
+            self._rebalancing = None
             self._health.succeeded()
             self._resume()
 
@@ -292,6 +297,14 @@ class ConsumeLoop(Generic[Parsed]):
     def _join(self) -> GroupMember:
         self._joined = self._paused = self._unpaused = False
         return GroupMember(self._options, self._group, self._topics, self, self._logs)
+
+    def _rejoin(self, reason: str) -> None:
+        """What we own is somebody else's: forget it, and start over as a new member."""
+        _LOG.warning("rejoining", group=self._group, reason=reason)
+        self._rebalancing = None
+        self._forget(tuple(self._owned))
+        self._leave()
+        self._member = self._join()
 
     def _leave(self) -> None:
         self._joined = False

@@ -83,9 +83,7 @@ class MemoryStore:
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Set named vectors of existing points."""
         there = self.retrieve(collection, list(vectors), payload=())
-        rows = [
-            models.PointVectors(id=each, vector=_vectors(vectors[each])) for each in there if vectors[each]
-        ]
+        rows = [models.PointVectors(id=each, vector=_vectors(vectors[each])) for each in there if vectors[each]]
         if rows:
             with _told(collection):
                 self._client.update_vectors(collection, rows)
@@ -134,10 +132,7 @@ class MemoryStore:
     def _find(self, collection: str, query: Query) -> list[Scored]:
         if searches_nothing(query):
             return []
-        if (
-            isinstance(query.by, OrderBy)
-            and self._stored[collection].indexes.get(query.by.field) not in _RANGES
-        ):
+        if isinstance(query.by, OrderBy) and self._stored[collection].indexes.get(query.by.field) not in _RANGES:
             raise EddylineError(
                 f"collection `{collection}`: order by `{query.by.field}` needs a float or integer index on it"
             )

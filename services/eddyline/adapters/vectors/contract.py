@@ -117,7 +117,7 @@ class Query:
 
     by: Nearest | OrderBy
     limit: int
-    filter: Filter = Filter()
+    filter: Filter = field(default_factory=Filter)
     payload: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ()
 

@@ -110,9 +110,7 @@ class EdgeStore:
         with self._writing(collection) as shard:
             there = _existing(shard, ids)
             if there and keys:
-                shard.update(
-                    edge.UpdateOperation.delete_payload(list(there), [json_path(key) for key in keys])
-                )
+                shard.update(edge.UpdateOperation.delete_payload(list(there), [json_path(key) for key in keys]))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points."""
@@ -178,9 +176,7 @@ class EdgeStore:
         if self._closed:
             raise Unavailable(f"the vector store in {self._directory.path} is closed")
         if self._flusher.failure is not None:
-            raise Unavailable(
-                f"the vector store in {self._directory.path} can't flush: {self._flusher.failure}"
-            )
+            raise Unavailable(f"the vector store in {self._directory.path} can't flush: {self._flusher.failure}")
 
     def flush(self) -> None:
         """Make what was written survive a power failure."""
@@ -242,9 +238,7 @@ class EdgeStore:
 
 def _add(shard: edge.EdgeShard, needed: Lacking) -> None:
     for name, dense in needed.dense.items():
-        shard.update(
-            edge.UpdateOperation.create_dense_vector(name, dense.size, values.DISTANCES[dense.distance])
-        )
+        shard.update(edge.UpdateOperation.create_dense_vector(name, dense.size, values.DISTANCES[dense.distance]))
     for name in needed.sparse:
         shard.update(edge.UpdateOperation.create_sparse_vector(name))
     for path, kind in needed.indexes.items():

@@ -60,12 +60,8 @@ class EdgeDirectory:
             return edge.EdgeShard.load(str(self._folder(collection) / "shard"))
         except Exception as error:
             if "WouldBlock" in str(error):
-                raise AlreadyRunning(
-                    f"collection `{collection}` in {self.path} is open in another process"
-                ) from error
-            raise EddylineError(
-                f"collection `{collection}` in {self.path} can't be opened: {error}"
-            ) from error
+                raise AlreadyRunning(f"collection `{collection}` in {self.path} is open in another process") from error
+            raise EddylineError(f"collection `{collection}` in {self.path} can't be opened: {error}") from error
 
     def vectors(self, collection: str) -> tuple[dict[str, DenseSpec], tuple[str, ...]]:
         """The dense and sparse vectors that the collection has."""
@@ -86,9 +82,7 @@ class EdgeDirectory:
 
     def _folder(self, collection: str) -> Path:
         if not _NAME.fullmatch(collection):
-            raise EddylineError(
-                f"`{collection}` can't name a collection: letters, digits, `_`, `-` and `.` only"
-            )
+            raise EddylineError(f"`{collection}` can't name a collection: letters, digits, `_`, `-` and `.` only")
         return self.path / collection
 
 

@@ -27,7 +27,7 @@ from eddyline.adapters.vectors.contract import (
     Sparse,
     Vector,
 )
-from eddyline.adapters.vectors.values import dense_array, of_one_type, sparse_arrays
+from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, sparse_arrays
 
 DISTANCES = {
     Distance.COSINE: edge.Distance.Cosine,
@@ -135,8 +135,8 @@ def _to_condition(condition: Condition) -> Any:
             if not matches:
                 return edge.HasIdCondition(set())
             return matches[0] if len(matches) == 1 else edge.Filter(should=matches)
-        case Range(field, gt, gte, lt, lte):
-            return edge.FieldCondition(field, range=edge.RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
+        case Range(field):
+            return edge.FieldCondition(field, range=edge.RangeFloat(**bounds(condition)))
         case HasId(ids):
             return edge.HasIdCondition(set(ids))
         case Missing(field):
@@ -148,9 +148,7 @@ def _to_matches(match: Match) -> list[Any]:
     return [
         edge.FieldCondition(
             match.field,
-            match=edge.MatchValue(cast(bool, np.bool_(values)))
-            if isinstance(values, bool)
-            else edge.MatchAny(values),
+            match=edge.MatchValue(cast(bool, np.bool_(values))) if isinstance(values, bool) else edge.MatchAny(values),
         )
         for values in of_one_type(match)
     ]

@@ -56,9 +56,7 @@ class Rest:
         try:
             return orjson.loads(response.content)["result"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise EddylineError(
-                f"{self.url}{path} doesn't answer as Qdrant: {response.text[:200]!r}"
-            ) from error
+            raise EddylineError(f"{self.url}{path} doesn't answer as Qdrant: {response.text[:200]!r}") from error
 
     def ready(self) -> None:
         """Raise `Unavailable` unless the server says that it is ready."""
@@ -68,9 +66,7 @@ class Rest:
         """Close the connections."""
         self._client.close()
 
-    def _send(
-        self, method: str, path: str, content: bytes | None, parameters: dict[str, str]
-    ) -> httpx.Response:
+    def _send(self, method: str, path: str, content: bytes | None, parameters: dict[str, str]) -> httpx.Response:
         where = f"Qdrant at {self.url} ({method} {path})"
         try:
             response = self._client.request(method, path, content=content, params=parameters)

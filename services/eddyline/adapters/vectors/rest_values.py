@@ -27,7 +27,7 @@ from eddyline.adapters.vectors.contract import (
     Vector,
 )
 from eddyline.adapters.vectors.stored import Stored
-from eddyline.adapters.vectors.values import dense_array, of_one_type, sparse_arrays
+from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, sparse_arrays
 
 Json = dict[str, Any]
 
@@ -54,13 +54,9 @@ def from_collection(info: Json) -> Stored:
     """What Qdrant says of a collection."""
     params = info["config"]["params"]
     return Stored(
-        dense={
-            name: (each["size"], _known(Distance, each["distance"])) for name, each in _named(params).items()
-        },
+        dense={name: (each["size"], _known(Distance, each["distance"])) for name, each in _named(params).items()},
         sparse=frozenset(params.get("sparse_vectors") or {}),
-        indexes={
-            path: _known(IndexKind, index["data_type"]) for path, index in info["payload_schema"].items()
-        },
+        indexes={path: _known(IndexKind, index["data_type"]) for path, index in info["payload_schema"].items()},
     )
 
 
@@ -109,9 +105,7 @@ def from_vectors(vectors: Any) -> dict[str, Vector]:
 
 def _from_vector(vector: Any) -> Vector:
     if isinstance(vector, dict):
-        return Sparse(
-            np.array(vector["indices"], dtype=np.uint32), np.array(vector["values"], dtype=np.float32)
-        )
+        return Sparse(np.array(vector["indices"], dtype=np.uint32), np.array(vector["values"], dtype=np.float32))
     return np.array(vector, dtype=np.float32)
 
 
@@ -171,12 +165,8 @@ def _to_condition(condition: Condition) -> Json:
             if not matches:
                 return {"has_id": []}
             return matches[0] if len(matches) == 1 else {"should": matches}
-        case Range(field, gt, gte, lt, lte):
-            bounds = {"gt": gt, "gte": gte, "lt": lt, "lte": lte}
-            return {
-                "key": field,
-                "range": {name: bound for name, bound in bounds.items() if bound is not None},
-            }
+        case Range(field):
+            return {"key": field, "range": bounds(condition)}
         case HasId(ids):
             return {"has_id": list(ids)}
         case Missing(field):

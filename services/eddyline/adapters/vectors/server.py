@@ -27,9 +27,7 @@ class ServerStore:
     `prefix` comes before each collection's name, so that two deployments can share a cluster.
     """
 
-    def __init__(
-        self, url: str, api_key: str | None = None, timeout_seconds: float = 5.0, prefix: str = ""
-    ) -> None:
+    def __init__(self, url: str, api_key: str | None = None, timeout_seconds: float = 5.0, prefix: str = "") -> None:
         """Raises `Misconfigured` for a URL that isn't http(s); it doesn't connect yet."""
         self._rest = Rest(url, api_key, timeout_seconds)
         self._prefix = prefix
@@ -57,11 +55,7 @@ class ServerStore:
         for alike in _by_vectors(points):
             for batch in in_batches(alike, _WRITE_BATCH):
                 # Columns need at least one: points without any vector go row by row.
-                body = (
-                    {"batch": values.to_batch(batch)}
-                    if batch[0].vectors
-                    else {"points": values.to_rows(batch)}
-                )
+                body = {"batch": values.to_batch(batch)} if batch[0].vectors else {"points": values.to_rows(batch)}
                 self._write("PUT", collection, "points", body={**body, **terms})
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
@@ -164,9 +158,7 @@ class ServerStore:
         """Close the connections."""
         self._rest.close()
 
-    def _write_existing(
-        self, collection: str, ids: Sequence[str], write: Callable[[Sequence[str]], None]
-    ) -> None:
+    def _write_existing(self, collection: str, ids: Sequence[str], write: Callable[[Sequence[str]], None]) -> None:
         """Write to those of `ids` that exist.
 
         Qdrant applies a part of a request that names a missing point, and refuses it: so look which are
@@ -227,9 +219,7 @@ class ServerStore:
 
     def _add(self, collection: str, needed: Lacking) -> None:
         for name, dense in needed.dense.items():
-            self._add_vector(
-                collection, name, {"dense": {"size": dense.size, "distance": str(dense.distance)}}
-            )
+            self._add_vector(collection, name, {"dense": {"size": dense.size, "distance": str(dense.distance)}})
             if not dense.indexed:
                 self._call("PATCH", collection, body={"vectors": {name: {"hnsw_config": {"m": 0}}}})
         for name in needed.sparse:

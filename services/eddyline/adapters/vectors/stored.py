@@ -82,6 +82,4 @@ def _dense(size: int, distance: str) -> str:
 
 
 def _mismatch(collection: str, what: str, there: str, asked: str) -> Misconfigured:
-    return Misconfigured(
-        f"collection `{collection}`, {what}: stored is {there}; asked for is {asked}. {WAY_OUT}"
-    )
+    return Misconfigured(f"collection `{collection}`, {what}: stored is {there}; asked for is {asked}. {WAY_OUT}")

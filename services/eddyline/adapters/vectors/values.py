@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.adapters.vectors.contract import Dense, Match, Nearest, Query, Sparse
+from eddyline.adapters.vectors.contract import Dense, Match, Nearest, Query, Range, Sparse
 from eddyline.errors import EddylineError
 
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
@@ -46,6 +46,26 @@ def of_one_type(match: Match) -> Iterator[list[str] | list[int] | bool]:
     if integers:
         yield integers
     yield from sorted({value for value in match.values if isinstance(value, bool)})
+
+
+def bounds(range: Range) -> dict[str, float]:
+    """The range as one lower and one upper bound: of `gt` and `gte` together Qdrant's indexes heed one alone.
+
+    An infinite bound that excludes nothing is left out; any other that isn't finite raises `EddylineError`.
+    """
+    lower = ("gt", range.gt) if _stricter(range.gt, range.gte, 1) else ("gte", range.gte)
+    upper = ("lt", range.lt) if _stricter(range.lt, range.lte, -1) else ("lte", range.lte)
+    open_ends = {("gt", -math.inf), ("gte", -math.inf), ("lt", math.inf), ("lte", math.inf)}
+    kept = {name: bound for name, bound in (lower, upper) if bound is not None and (name, bound) not in open_ends}
+    if not all(map(math.isfinite, kept.values())):
+        raise EddylineError(f"range on `{range.field}`: a bound isn't a finite number: {kept}")
+    return kept
+
+
+def _stricter(exclusive: float | None, inclusive: float | None, sign: int) -> bool:
+    if exclusive is None or inclusive is None:
+        return exclusive is not None
+    return sign * exclusive >= sign * inclusive
 
 
 def json_path(key: str) -> str:

@@ -136,8 +136,8 @@ class Importer:
                 )
             except httpx.HTTPError as error:
                 raise Unavailable(
-                    f"{self._client.base_url} can't be reached ({error or type(error).__name__}); the same command goes "
-                    "on where this one stopped"
+                    f"{self._client.base_url} can't be reached ({error or type(error).__name__}); "
+                    "the same command goes on where this one stopped"
                 ) from None
             if response.status_code != 503:
                 return response

@@ -1,0 +1,170 @@
+"""librdkafka's in-process broker: what it does, and that nobody loses an unread record to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
+from eddyline.adapters.kafka import (
+    EmbeddedBroker,
+    KafkaProducer,
+    Outgoing,
+    RetentionGuard,
+    TopicPartition,
+    log_identities,
+)
+from eddyline.adapters.kafka import embedded as module
+from eddyline.adapters.kafka.retention import DROPS_BEYOND, SAFE_BYTES
+from eddyline.errors import Misconfigured, Overloaded
+
+from tests.kafka.loops import Buried, Noting, a_loop, joined, running
+from tests.support.kafka import KafkaForTest, wait_until
+
+INTERACTIONS = TopicPartition("interactions", 0)
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    it = EmbeddedBroker(prefix="x.")
+    yield it
+    it.close()
+
+
+def watermarks(broker: EmbeddedBroker, topic: str, partition: int = 0) -> tuple[int, int]:
+    consumer = Consumer({"bootstrap.servers": broker.options.bootstrap_servers, "group.id": "watching"})
+    found: tuple[int, int] = consumer.get_watermark_offsets(
+        KafkaPartition(broker.options.prefix + topic, partition), timeout=10
+    )
+    consumer.close()
+    return found
+
+
+def test_the_broker_drops_the_oldest_beyond_five_mebibytes(broker: EmbeddedBroker) -> None:
+    """If this fails, librdkafka has another limit: `DROPS_BEYOND` and `SAFE_BYTES` must follow it."""
+    producer = KafkaProducer(broker.options)
+    value = b"x" * 10_000
+
+    def fill(size: int) -> None:
+        for _ in range(size // len(value)):
+            producer.send_all([Outgoing("interactions", b"", value, partition=0)])
+
+    fill(DROPS_BEYOND - 100_000)
+    assert watermarks(broker, "interactions")[0] == 0
+    fill(200_000)
+    assert watermarks(broker, "interactions")[0] > 0
+    producer.close()
+
+
+@pytest.mark.parametrize("size", [0, 100, 10_000, 900_000])
+def test_nothing_unread_is_dropped_when_it_is_filled_through_the_guard(broker: EmbeddedBroker, size: int) -> None:
+    broker.guard.subscribe("readers", ["interactions"])
+    producer = KafkaProducer(broker.options, broker.guard, delivery_seconds=0.5)
+    headers = (("h", b""),)
+    record = Outgoing("interactions", b"k", b"x" * size, headers, partition=0)
+    futures = []
+    with pytest.raises(Overloaded) as caught:
+        for n in range(100_000):
+            futures.append(producer.send(record))
+            if n % 3 == 0:  # some batches of one record, some of more
+                futures[-1].result(timeout=10)
+    for future in futures:
+        future.result(timeout=10)
+    assert "readers" in str(caught.value)
+    assert watermarks(broker, "interactions") == (0, len(futures))
+    assert size == 0 or len(futures) * size > SAFE_BYTES - 1_000_000 - len(futures) * 120, "it is not too cautious"
+    producer.close()
+
+
+def test_reading_makes_room_and_everything_arrives(broker: EmbeddedBroker) -> None:
+    kafka = KafkaForTest("in-process", broker.options, broker.guard)
+    handler = Noting()
+    loop = a_loop(kafka, handler)  # subscribed from here on
+    producer = KafkaProducer(broker.options, broker.guard)
+    count = 3 * DROPS_BEYOND // 20_000
+    sent = [Outgoing("interactions", b"k", b"%06d" % n + b"x" * 20_000, partition=0) for n in range(count)]
+    with pytest.raises(Overloaded):
+        for record in sent:
+            producer.send(record)
+    with running(loop):
+        producer.send_all(sent)
+        wait_until(lambda: [r.value for r in handler.handled[-count:]] == [r.value for r in sent], "all arrive")
+        wait_until(lambda: broker.guard.unread_bytes(INTERACTIONS) == 0, "nothing is unread")
+    assert [record.offset for record in handler.handled] == list(range(len(handler.handled)))
+    producer.close()
+
+
+def test_the_slowest_group_counts() -> None:
+    guard = RetentionGuard(limit=100)
+    guard.subscribe("quick", ["interactions"])
+    guard.subscribe("slow", ["interactions"])
+    for offset in range(4):
+        guard.reserve(INTERACTIONS, 25)
+        guard.acknowledged(INTERACTIONS, offset, 25)
+    guard.committed("quick", INTERACTIONS, 4)
+    with pytest.raises(Overloaded, match="slow"):
+        guard.reserve(INTERACTIONS, 1)
+    guard.committed("slow", INTERACTIONS, 2)
+    guard.reserve(INTERACTIONS, 50)
+    with pytest.raises(Overloaded):
+        guard.reserve(INTERACTIONS, 1)
+    guard.release(INTERACTIONS, 50)
+    guard.reserve(INTERACTIONS, 50)
+
+
+def test_a_commit_may_come_before_the_acknowledgement_and_those_in_any_order() -> None:
+    guard = RetentionGuard(limit=100)
+    guard.subscribe("readers", ["interactions"])
+    for _ in range(3):
+        guard.reserve(INTERACTIONS, 30)
+    guard.acknowledged(INTERACTIONS, 2, 30)
+    guard.committed("readers", INTERACTIONS, 2)
+    guard.acknowledged(INTERACTIONS, 1, 30)
+    guard.acknowledged(INTERACTIONS, 0, 30)
+    assert guard.unread_bytes(INTERACTIONS) == 30
+    guard.committed("readers", INTERACTIONS, 3)
+    assert guard.unread_bytes(INTERACTIONS) == 0
+
+
+def test_a_topic_that_nobody_reads_is_not_limited(broker: EmbeddedBroker) -> None:
+    producer = KafkaProducer(broker.options, broker.guard)
+    for n in range(8):
+        producer.send_all([Outgoing("impressions", b"k", b"x" * 900_000)])
+        assert n < 6 or watermarks(broker, "impressions", 1)[0] >= 0
+    producer.close()
+
+
+def test_each_broker_has_an_identity_of_its_own(broker: EmbeddedBroker) -> None:
+    other = EmbeddedBroker()
+    assert broker.log_identity != other.log_identity
+    identities = log_identities(broker.options, ["users", "content"])
+    assert all(broker.log_identity in identity for identity in identities.values())
+    assert identities["users"] != identities["content"]
+    other.close()
+
+
+def test_it_makes_as_many_partitions_as_asked() -> None:
+    broker = EmbeddedBroker(partitions=7)
+    kafka = KafkaForTest("in-process", broker.options, broker.guard)
+    loop = a_loop(kafka, Noting())
+    with running(loop):
+        joined(loop, 7)
+    broker.close()
+
+
+def test_without_the_mock_api_it_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise AttributeError("rd_kafka_mock_topic_create")
+
+    monkeypatch.setattr(module, "_TunedCluster", missing)
+    broker = EmbeddedBroker()
+    kafka = KafkaForTest("in-process", broker.options, broker.guard)
+    producer, handler = KafkaProducer(broker.options, broker.guard), Noting()
+    with running(a_loop(kafka, handler, dead_letters=Buried())):
+        producer.send_all([Outgoing("interactions", b"k", b"1")])
+        wait_until(lambda: handler.values == ["1"], "it arrives")
+    producer.close()
+    broker.close()
+    with pytest.raises(Misconfigured, match="4 partitions"):
+        EmbeddedBroker(partitions=7)

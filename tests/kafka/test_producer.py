@@ -1,0 +1,102 @@
+"""What the producer promises: acknowledged, or an error that says so; never blocked, never silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from eddyline.adapters.kafka import KafkaProducer, Outgoing
+from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
+
+from tests.kafka.loops import Noting, a_loop, numbered, running
+from tests.support.kafka import KafkaForTest, wait_until
+
+
+def test_records_of_a_key_stay_in_order_and_get_their_place(kafka: KafkaForTest) -> None:
+    delivered = kafka.producer().send_all([Outgoing("users", b"ann", b"%d" % n) for n in range(500)])
+    assert [each.offset for each in delivered] == list(range(500))
+    assert len({each.partition for each in delivered}) == 1
+    assert {each.topic for each in delivered} == {"users"}
+
+
+def test_a_record_can_be_sent_to_a_partition_of_ones_choice(kafka: KafkaForTest) -> None:
+    future = kafka.producer().send(Outgoing("users", b"ann", b"", partition=3))
+    assert future.result(timeout=10).partition == 3
+
+
+def test_a_full_queue_is_overloaded_at_once(kafka: KafkaForTest) -> None:
+    nowhere = replace(
+        kafka.options, bootstrap_servers="127.0.0.1:1", client={"queue.buffering.max.messages": "10"}
+    )
+    producer = KafkaProducer(nowhere, delivery_seconds=0.3)
+    futures = [producer.send(record) for record in numbered(10)]
+    with pytest.raises(Overloaded) as caught:
+        producer.send(*numbered(1))
+    assert caught.value.retry_after > 0
+    for future in futures:
+        assert isinstance(future.exception(timeout=10), Unavailable)
+    with pytest.raises(Unavailable):
+        producer.check()
+    producer.close()
+
+
+def test_send_all_waits_for_room_and_says_when_it_cannot_deliver(kafka: KafkaForTest) -> None:
+    tight = replace(kafka.options, client={"queue.buffering.max.messages": "10"})
+    producer = KafkaProducer(tight, kafka.guard)
+    assert len(producer.send_all(numbered(200))) == 200
+    producer.close()
+    nowhere = KafkaProducer(replace(tight, bootstrap_servers="127.0.0.1:1"), delivery_seconds=0.3)
+    with pytest.raises(Unavailable):
+        nowhere.send_all(numbered(20))
+    nowhere.close()
+
+
+def test_a_record_that_no_broker_takes_is_too_large(kafka: KafkaForTest) -> None:
+    with pytest.raises(TooLarge):
+        kafka.producer().send(Outgoing("users", b"ann", b"x" * 1_500_000))
+
+
+def test_a_topic_that_does_not_exist_fails_in_time(real_kafka: KafkaForTest) -> None:
+    producer = KafkaProducer(replace(real_kafka.options, prefix=real_kafka.options.prefix + "no."))
+    with pytest.raises(Unavailable, match="eddyline init"):
+        producer.send(Outgoing("users", b"ann", b"")).result(timeout=20)
+    producer.close()
+
+
+def test_closing_sends_what_is_queued_and_then_refuses(kafka: KafkaForTest) -> None:
+    producer = KafkaProducer(kafka.options, kafka.guard)
+    futures = [producer.send(record) for record in numbered(300)]
+    producer.close()
+    assert all(future.result(timeout=0).offset >= 0 for future in futures)
+    with pytest.raises(Unavailable, match="closed"):
+        producer.send(*numbered(1))
+
+
+def test_closing_fails_what_cannot_be_sent(kafka: KafkaForTest) -> None:
+    producer = KafkaProducer(replace(kafka.options, bootstrap_servers="127.0.0.1:1"), delivery_seconds=0.5)
+    future = producer.send(*numbered(1))
+    producer.close()
+    assert isinstance(future.exception(timeout=0), Unavailable)
+
+
+def test_check_passes_on_a_cluster_that_answers(kafka: KafkaForTest) -> None:
+    kafka.producer().check()
+
+
+def test_settings_that_the_library_refuses_are_named(kafka: KafkaForTest) -> None:
+    with pytest.raises(Misconfigured, match=r"no\.such\.setting"):
+        KafkaProducer(replace(kafka.options, client={"no.such.setting": "1"}))
+
+
+def test_a_fatal_error_surfaces_on_the_next_call_and_the_one_after_works(kafka: KafkaForTest) -> None:
+    from confluent_kafka import KafkaError
+
+    producer = kafka.producer()
+    producer.send_all(numbered(10))
+    producer._on_error(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost the thread", fatal=True))
+    with pytest.raises(Unavailable, match="lost the thread"):
+        producer.send(*numbered(1))
+    handler = Noting()
+    with running(a_loop(kafka, handler)):
+        producer.send_all(numbered(10, start=10))
+        wait_until(lambda: len(handler.handled) == 20, "both tens")
