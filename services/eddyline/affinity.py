@@ -11,13 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eddyline.adapters.kafka import Message, Record, TopicPartition
-from eddyline.adapters.vectors import VectorStore
+from eddyline.adapters.vectors import ITEMS, VectorStore
 from eddyline.model.decay import count_in
 from eddyline.model.events import Activity, parse
 from eddyline.model.ids import item_point
 from eddyline.model.ranking import TREND_HALF_LIVES, trend_tau
-
-ITEMS = "items"
 
 
 class Affinity:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from eddyline.adapters.encoders import TextEncoder
 from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Dense, Point, VectorStore
+from eddyline.adapters.vectors import ITEMS, Dense, Point, VectorStore
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.events import (
     Availability,
@@ -30,7 +30,6 @@ from eddyline.model.events import (
 from eddyline.model.ids import item_point
 from eddyline.model.text import content_hash, item_text, onboarding_text
 
-ITEMS = "items"
 CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
 BOOKKEEPING = ("item_id", "space", "source", "offer")
 

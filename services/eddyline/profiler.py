@@ -26,7 +26,7 @@ from eddyline.adapters.kafka import (
     partition_of,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Filter, Match, Point, Range, Sparse, VectorStore
+from eddyline.adapters.vectors import ITEMS, PROFILES, Filter, Match, Point, Range, Sparse, VectorStore
 from eddyline.errors import Fenced
 from eddyline.model.decay import Vector
 from eddyline.model.events import (
@@ -45,7 +45,6 @@ from eddyline.model.profile import Deed, Pending, Profile, TimeConstants
 from eddyline.settings import Events as EventSettings
 from eddyline.settings import Profile as ProfileSettings
 
-ITEMS, PROFILES = "items", "profiles"
 TOPIC = "interactions"
 GROUP = "profiler"
 VECTORS = ("taste", "session", "lifetime", "onboarding")

@@ -7,6 +7,7 @@ from base64 import b64decode
 from pathlib import Path
 
 import orjson
+
 from eddyline.adapters.kafka import FileDeadLetters, Record
 
 

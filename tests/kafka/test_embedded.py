@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
+from tests.kafka.loops import Buried, Noting, a_loop, joined, running
+from tests.support.kafka import KafkaForTest, wait_until
+
 from eddyline.adapters.kafka import (
     EmbeddedBroker,
     KafkaProducer,
@@ -18,9 +21,6 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.kafka import embedded as module
 from eddyline.adapters.kafka.retention import DROPS_BEYOND, SAFE_BYTES
 from eddyline.errors import Misconfigured, Overloaded
-
-from tests.kafka.loops import Buried, Noting, a_loop, joined, running
-from tests.support.kafka import KafkaForTest, wait_until
 
 INTERACTIONS = TopicPartition("interactions", 0)
 

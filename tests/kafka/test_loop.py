@@ -13,7 +13,6 @@ from tests.support.kafka import KafkaForTest, wait_until
 from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, TopicDeadLetters, TopicPartition
 from eddyline.errors import TooManyDeadLetters, Unavailable
 
-
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
 
 
@@ -179,9 +178,7 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
 def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_on(kafka: KafkaForTest) -> None:
     producer = kafka.producer()
     headers = (("ce_id", b"7"), ("ce_id", b"\xff"))
-    producer.send_all(
-        [Outgoing("interactions", b"k", b"1"), Outgoing("interactions", b"k", b"poison", headers)]
-    )
+    producer.send_all([Outgoing("interactions", b"k", b"1"), Outgoing("interactions", b"k", b"poison", headers)])
     (last,) = producer.send_all([Outgoing("interactions", b"k", b"2")])
     handler, letters = Noting(), Noting()
     loop = a_loop(kafka, handler, dead_letters=TopicDeadLetters(producer))
@@ -231,9 +228,7 @@ def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(kafka
 
 
 def test_too_large_a_share_of_dead_letters_stops_the_service(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(
-        [Outgoing("interactions", b"k", b"poison" if n % 3 else b"fine") for n in range(200)]
-    )
+    kafka.producer().send_all([Outgoing("interactions", b"k", b"poison" if n % 3 else b"fine") for n in range(200)])
     settings = LoopOptions(dead_letter_minimum=50)
     ended = Running(a_loop(kafka, Noting(), settings=settings)).ended()
     assert isinstance(ended, TooManyDeadLetters)
@@ -241,9 +236,7 @@ def test_too_large_a_share_of_dead_letters_stops_the_service(kafka: KafkaForTest
 
 
 def test_few_dead_letters_do_not_stop_the_service(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(
-        [Outgoing("interactions", b"k", b"fine" if n % 3 else b"poison") for n in range(200)]
-    )
+    kafka.producer().send_all([Outgoing("interactions", b"k", b"fine" if n % 3 else b"poison") for n in range(200)])
     handler = Noting()
     with running(a_loop(kafka, handler, settings=LoopOptions(dead_letter_minimum=50))):
         wait_until(lambda: len(handler.handled) == 133, "the others are handled")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from eddyline.adapters.kafka import Outgoing, murmur2, partition_of
-
 from tests.support.kafka import KafkaForTest
+
+from eddyline.adapters.kafka import Outgoing, murmur2, partition_of
 
 
 @pytest.mark.parametrize(

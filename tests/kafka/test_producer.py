@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from eddyline.adapters.kafka import KafkaProducer, Outgoing
-from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
-
 from tests.kafka.loops import Noting, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
+
+from eddyline.adapters.kafka import KafkaProducer, Outgoing
+from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 
 
 def test_records_of_a_key_stay_in_order_and_get_their_place(kafka: KafkaForTest) -> None:
@@ -25,9 +25,7 @@ def test_a_record_can_be_sent_to_a_partition_of_ones_choice(kafka: KafkaForTest)
 
 
 def test_a_full_queue_is_overloaded_at_once(kafka: KafkaForTest) -> None:
-    nowhere = replace(
-        kafka.options, bootstrap_servers="127.0.0.1:1", client={"queue.buffering.max.messages": "10"}
-    )
+    nowhere = replace(kafka.options, bootstrap_servers="127.0.0.1:1", client={"queue.buffering.max.messages": "10"})
     producer = KafkaProducer(nowhere, delivery_seconds=0.3)
     futures = [producer.send(record) for record in numbered(10)]
     with pytest.raises(Overloaded) as caught:

@@ -13,10 +13,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     ResourceType,
 )
+from tests.support.kafka import KafkaForTest, wait_until
+
 from eddyline.adapters.kafka import CATALOGUE, ensure_topics, log_identities
 from eddyline.errors import Misconfigured, Unavailable
-
-from tests.support.kafka import KafkaForTest, wait_until
 
 
 def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:

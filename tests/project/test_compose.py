@@ -104,9 +104,7 @@ def test_ports_are_open_to_this_host_only(services: dict[str, Any]) -> None:
 
 
 def test_state_is_kept_in_named_volumes(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    assert services["kafka"]["volumes"] == [
-        f"kafka-data:{services['kafka']['environment']['KAFKA_LOG_DIRS']}"
-    ]
+    assert services["kafka"]["volumes"] == [f"kafka-data:{services['kafka']['environment']['KAFKA_LOG_DIRS']}"]
     assert services["qdrant"]["volumes"] == ["qdrant-data:/qdrant/storage"]
     assert set(compose["volumes"]) == {"kafka-data", "qdrant-data"}
 

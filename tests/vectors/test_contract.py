@@ -32,9 +32,9 @@ from eddyline.adapters.vectors import (
     Range,
     Vector,
     VectorStore,
-    point_id,
 )
 from eddyline.errors import EddylineError, Misconfigured
+from eddyline.model.ids import item_point
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def store(vector_store: VectorStore) -> VectorStore:
 
 
 def _only(store: VectorStore, name: str, *vectors: str) -> Point:
-    return store.retrieve(SPEC.name, ids(name), vectors=vectors)[point_id(name)]
+    return store.retrieve(SPEC.name, ids(name), vectors=vectors)[item_point(name)]
 
 
 # Whole points
@@ -63,7 +63,7 @@ def test_many_random_vectors_come_back_to_the_last_bit(store: VectorStore) -> No
     kept = store.retrieve(SPEC.name, ids(*(f"n{i}" for i in range(450))), payload=(), vectors=("taste",))
     assert len(kept) == 450
     for i, taste in enumerate(tastes):
-        assert np.asarray(kept[point_id(f"n{i}")].vectors["taste"]).tobytes() == taste.tobytes()
+        assert np.asarray(kept[item_point(f"n{i}")].vectors["taste"]).tobytes() == taste.tobytes()
 
 
 def test_cosine_vectors_are_normalised(store: VectorStore) -> None:
@@ -92,7 +92,7 @@ def test_payloads_come_back_with_their_types(store: VectorStore) -> None:
         "nested": {"deep": [{"er": 1}, "two"]},
         "state": "x" * 1700,
     }
-    store.upsert(SPEC.name, [Point(point_id("a"), {}, payload)])
+    store.upsert(SPEC.name, [Point(item_point("a"), {}, payload)])
     kept = payload_of(store, "a")
     assert kept == payload
     assert type(kept["whole"]) is int
@@ -173,7 +173,7 @@ def test_a_condition_lets_missing_points_and_those_without_the_field_in(store: V
 def test_update_vectors_changes_those_named_and_nothing_else(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4), "content": dense(1, 0, 0, 0)}, x=1)])
     changes: dict[str, Vector] = {"taste": dense(9, 9, 9, 9), "affinity": sparse({3: 0.5})}
-    store.update_vectors(SPEC.name, {point_id("a"): changes})
+    store.update_vectors(SPEC.name, {item_point("a"): changes})
     kept = _only(store, "a", "taste", "content", "affinity")
     assert numbers(kept.vectors["taste"]) == [9, 9, 9, 9]
     assert numbers(kept.vectors["content"]) == [1, 0, 0, 0]
@@ -183,7 +183,7 @@ def test_update_vectors_changes_those_named_and_nothing_else(store: VectorStore)
 
 def test_set_payload_replaces_a_top_level_key_whole(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, meta={"title": "old", "gone": 1}, kept=1)])
-    store.set_payload(SPEC.name, {point_id("a"): {"meta": {"title": "new"}, "added": [1, 2]}})
+    store.set_payload(SPEC.name, {item_point("a"): {"meta": {"title": "new"}, "added": [1, 2]}})
     assert payload_of(store, "a") == {"meta": {"title": "new"}, "kept": 1, "added": [1, 2]}
     assert "taste" in _only(store, "a", "taste").vectors
 
@@ -191,9 +191,9 @@ def test_set_payload_replaces_a_top_level_key_whole(store: VectorStore) -> None:
 def test_set_payload_gives_each_point_its_own(store: VectorStore) -> None:
     names = [f"n{i}" for i in range(230)]
     store.upsert(SPEC.name, [point(name, n=-1) for name in names])
-    store.set_payload(SPEC.name, {point_id(name): {"n": i} for i, name in enumerate(names)})
+    store.set_payload(SPEC.name, {item_point(name): {"n": i} for i, name in enumerate(names)})
     kept = store.retrieve(SPEC.name, ids(*names))
-    assert [kept[point_id(name)].payload["n"] for name in names] == list(range(230))
+    assert [kept[item_point(name)].payload["n"] for name in names] == list(range(230))
 
 
 def test_delete_payload_removes_keys(store: VectorStore) -> None:
@@ -204,7 +204,7 @@ def test_delete_payload_removes_keys(store: VectorStore) -> None:
 
 
 def test_delete_payload_takes_keys_as_they_are_spelt(store: VectorStore) -> None:
-    store.upsert(SPEC.name, [Point(point_id("a"), {}, {"a.b": 1, "two words": 2, "klíč": 3, "a": {"b": 4}})])
+    store.upsert(SPEC.name, [Point(item_point("a"), {}, {"a.b": 1, "two words": 2, "klíč": 3, "a": {"b": 4}})])
     store.delete_payload(SPEC.name, ids("a"), ["a.b", "two words", "klíč"])
     assert payload_of(store, "a") == {"a": {"b": 4}}
 
@@ -231,8 +231,8 @@ def test_missing_ids_are_passed_over_and_the_rest_is_applied(store: VectorStore)
 
 
 def test_updates_of_missing_points_alone_do_nothing(store: VectorStore) -> None:
-    store.update_vectors(SPEC.name, {point_id("a"): {"taste": dense(1, 2, 3, 4)}})
-    store.set_payload(SPEC.name, {point_id("a"): {"x": 1}})
+    store.update_vectors(SPEC.name, {item_point("a"): {"taste": dense(1, 2, 3, 4)}})
+    store.set_payload(SPEC.name, {item_point("a"): {"x": 1}})
     store.delete_payload(SPEC.name, ids("a"), ["x"])
     store.delete(SPEC.name, ids("a"))
     assert store.count(SPEC.name) == 0
@@ -242,7 +242,7 @@ def test_empty_batches_do_nothing(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, x=1)])
     store.upsert(SPEC.name, [])
     store.update_vectors(SPEC.name, {})
-    store.update_vectors(SPEC.name, {point_id("a"): {}})
+    store.update_vectors(SPEC.name, {item_point("a"): {}})
     store.set_payload(SPEC.name, {})
     store.delete_payload(SPEC.name, [], ["x"])
     store.delete_payload(SPEC.name, ids("a"), [])
@@ -268,12 +268,12 @@ def test_a_vector_of_another_size_is_refused(store: VectorStore) -> None:
 
 def test_only_what_was_asked_for_comes_back(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, x=1, meta={"title": "t", "url": "u"})])
-    bare = store.retrieve(SPEC.name, ids("a"), payload=())[point_id("a")]
+    bare = store.retrieve(SPEC.name, ids("a"), payload=())[item_point("a")]
     assert bare.payload == {}
     assert bare.vectors == {}
     some = store.retrieve(SPEC.name, ids("a"), payload=("meta.title", "absent"), vectors=("content",))
-    assert some[point_id("a")].payload == {"meta": {"title": "t"}}
-    assert some[point_id("a")].vectors == {}
+    assert some[item_point("a")].payload == {"meta": {"title": "t"}}
+    assert some[item_point("a")].vectors == {}
 
 
 def test_ids_that_are_not_there_are_left_out(store: VectorStore) -> None:
@@ -376,7 +376,7 @@ def test_a_bound_that_is_not_finite_is_refused(store: VectorStore) -> None:
 
 
 def _names(store: VectorStore, query: Query, among: list[str]) -> list[str]:
-    name_of = {point_id(name): name for name in among}
+    name_of = {item_point(name): name for name in among}
     return [name_of[found.id] for found in store.query(SPEC.name, [query])[0]]
 
 
@@ -450,7 +450,7 @@ def test_queries_are_filtered_and_bring_what_was_asked_for(store: VectorStore) -
         found = store.query(SPEC.name, [Query(by, 10, wanted, ("meta.title", "epoch"), ("taste",))])[0]
         assert {each.id for each in found} == set(ids("b", "c"))
         if best:
-            assert found[0].id == point_id(best)
+            assert found[0].id == item_point(best)
         assert {each.payload["meta"]["title"] for each in found} == {"B", "C"}
         assert all(each.payload.keys() == {"meta", "epoch"} for each in found)
         assert all(each.vectors.keys() == {"taste"} for each in found)
@@ -517,7 +517,7 @@ def test_ensure_adds_vectors_to_existing_data(store: VectorStore) -> None:
     store.ensure(grown)
     store.ensure(grown)
     added: dict[str, Vector] = {"image": dense(0, 2, 0), "mood": dense(1, 5), "history": sparse({8: 1.0})}
-    store.update_vectors(SPEC.name, {point_id("a"): added})
+    store.update_vectors(SPEC.name, {item_point("a"): added})
     kept = _only(store, "a", "taste", *added)
     assert numbers(kept.vectors["taste"]) == [1, 2, 3, 4]
     assert numbers(kept.vectors["image"]) == [0, 1, 0]
@@ -570,8 +570,8 @@ def test_a_collection_that_was_never_made_is_named(vector_store: VectorStore) ->
         lambda: vector_store.upsert("nowhere", [point("a", {"taste": dense(1, 2, 3, 4)})]),
         lambda: vector_store.retrieve("nowhere", ids("a")),
         lambda: vector_store.query("nowhere", [Query(OrderBy("epoch"), 1)]),
-        lambda: vector_store.set_payload("nowhere", {point_id("a"): {"x": 1}}),
-        lambda: vector_store.update_vectors("nowhere", {point_id("a"): {"taste": dense(1, 2, 3, 4)}}),
+        lambda: vector_store.set_payload("nowhere", {item_point("a"): {"x": 1}}),
+        lambda: vector_store.update_vectors("nowhere", {item_point("a"): {"taste": dense(1, 2, 3, 4)}}),
         lambda: vector_store.delete("nowhere", ids("a")),
         lambda: vector_store.scroll("nowhere"),
         lambda: vector_store.count("nowhere"),

@@ -21,14 +21,13 @@ from eddyline.adapters.vectors import (
     Query,
     Vector,
     VectorStore,
-    dimension_of,
     item_collection,
-    point_id,
     profile_collection,
 )
 from eddyline.adapters.vectors.edge import EdgeStore
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured, Unavailable
+from eddyline.model.ids import dimension_of, item_point
 
 
 def _wait_for(condition: Callable[[], object], limit_seconds: float = 10.0) -> None:
@@ -62,7 +61,7 @@ def test_data_is_there_after_reopening(tmp_path: Path) -> None:
     store.close()
 
     again = EdgeStore(tmp_path / "data")
-    kept = again.retrieve(SPEC.name, ids("a"), vectors=("taste", "image", "history"))[point_id("a")]
+    kept = again.retrieve(SPEC.name, ids("a"), vectors=("taste", "image", "history"))[item_point("a")]
     assert kept.payload == {"epoch": 3}
     assert kept.vectors.keys() == vectors.keys()
     assert dense(*numbers(kept.vectors["taste"])).tobytes() == dense(0.1, 0.2, 0.3, 0.4).tobytes()
@@ -104,7 +103,7 @@ def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
         store = EdgeStore(Path(sys.argv[1]), flush_every_seconds=3600)
         store.ensure(SPEC)
         store.upsert(SPEC.name, [point(f"n{i}", {"taste": dense(i, 1, 2, 3)}, epoch=i) for i in range(300)])
-        store.set_payload(SPEC.name, {point_id("n7"): {"epoch": 1000}, point_id("missing"): {"epoch": 1}})
+        store.set_payload(SPEC.name, {item_point("n7"): {"epoch": 1000}, item_point("missing"): {"epoch": 1}})
         os.kill(os.getpid(), signal.SIGKILL)
         """,
         tmp_path,
@@ -183,7 +182,7 @@ def test_both_collections_of_eddyline_can_be_made(edge_store: VectorStore) -> No
     items = item_collection(384, Distance.COSINE, {})
     edge_store.ensure(items)
     edge_store.ensure(profile_collection(384))
-    edge_store.update_vectors(items.name, {point_id("x"): {"affinity": sparse({dimension_of("x"): 1.0})}})
+    edge_store.update_vectors(items.name, {item_point("x"): {"affinity": sparse({dimension_of("x"): 1.0})}})
     assert edge_store.count(items.name) == 0
 
 

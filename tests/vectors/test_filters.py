@@ -18,8 +18,8 @@ from eddyline.adapters.vectors import (
     Point,
     Range,
     VectorStore,
-    point_id,
 )
+from eddyline.model.ids import item_point
 
 WORDS: list[Any] = ["news", "sport", ["news", "žluť"], [], None]
 NUMBERS: list[Any] = [0, 1, 2.5, -3, [1, 7.25], [], None]
@@ -114,4 +114,4 @@ def test_a_filter_finds_what_its_definition_says(store: VectorStore, filter: Fil
 def test_the_definition_itself_is_not_empty() -> None:
     assert expected(Filter(must=(Match("meta.category", ("žluť",)),)))
     assert expected(Filter(must=(Range("offer.price", gt=7),)))
-    assert point_id("p0") == POPULATION[0].id
+    assert item_point("p0") == POPULATION[0].id

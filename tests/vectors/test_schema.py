@@ -10,21 +10,20 @@ from hypothesis import strategies as st
 from eddyline.adapters.vectors import (
     Distance,
     IndexKind,
-    dimension_of,
     item_collection,
-    point_id,
     profile_collection,
 )
+from eddyline.model.ids import dimension_of, item_point
 
 
 def test_ids_are_the_same_for_ever() -> None:
-    assert point_id("u:42") == "b74b8e6c-417f-5019-9fa2-548e4d25a62f"
+    assert item_point("u:42") == "50bee697-499b-532c-8e7b-fe3ae2cf3468"
     assert dimension_of("movie-1") == 1867293385
 
 
 @given(st.text(min_size=1))
 def test_any_name_has_an_id_and_a_dimension(name: str) -> None:
-    assert str(UUID(point_id(name))) == point_id(name)
+    assert str(UUID(item_point(name))) == item_point(name)
     assert 0 <= dimension_of(name) < 2**32
 
 

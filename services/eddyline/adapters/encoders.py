@@ -56,7 +56,7 @@ class SentenceTransformerEncoder:
             raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
         self._space = f"{checksum[:16]}-t{TEMPLATE_VERSION}"
-        self._dimension: int = self._model.get_embedding_dimension()
+        self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
 

@@ -351,7 +351,8 @@ class Profile:
             setattr(profile, name, NewestItems.from_list(settings.seen, state[name]))
         profile.counted = state["counted"]
         profile.pending = tuple(
-            Pending(*row, tuple((name, value) for name, value in headers)) for *row, headers in state["pending"]
+            Pending(*row[:-1], tuple((name, value) for name, value in row[-1]))  # type: ignore[call-arg]
+            for row in state["pending"]
         )
         profile.event_ids = tuple(state["event_ids"])
         profile.watermarks = {

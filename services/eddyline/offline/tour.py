@@ -121,7 +121,7 @@ def show(tour: Tour, console: Console) -> None:
     console.print(table)
     clicked = tour.clicked
     console.print(
-        f"The click: [bold]{escape(clicked['title'])}[/] ({escape(str(clicked['category']))}), which was not on the list."
+        f"The click: [bold]{escape(clicked['title'])}[/] ({escape(str(clicked['category']))}), not listed before."
     )
     for item in tour.entered:
         terms = ", ".join(f"{name} {value:.2f}" for name, value in item["scores"].items() if value >= 0.005)

@@ -13,7 +13,18 @@ import numpy as np
 import structlog
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Filter, HasId, Nearest, OrderBy, Query, Scored, Sparse, VectorStore
+from eddyline.adapters.vectors import (
+    ITEMS,
+    PROFILES,
+    Filter,
+    HasId,
+    Nearest,
+    OrderBy,
+    Query,
+    Scored,
+    Sparse,
+    VectorStore,
+)
 from eddyline.errors import InvalidEvent, InvalidInput, NotFound, Unavailable
 from eddyline.model.decay import count_at
 from eddyline.model.events import Content, Interaction, format_timestamp, strength, timely
@@ -36,7 +47,6 @@ from eddyline.settings import Settings
 
 log = structlog.get_logger("reader")
 
-ITEMS, PROFILES = "items", "profiles"
 PROFILE_VECTORS = ("taste", "session", "lifetime", "onboarding")
 DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "meta.published_at", f"trend.{POPULARITY}")
 VARIANT = "eddyline"

@@ -141,9 +141,7 @@ class GroupMember:
         except KafkaException as error:
             raise _classified(error.args[0]) from error
 
-    def committed(
-        self, partitions: Iterable[TopicPartition], seconds: float
-    ) -> dict[TopicPartition, Position | None]:
+    def committed(self, partitions: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, Position | None]:
         """What the group has committed; None where nothing. Raises `Unavailable`."""
         wanted = [KafkaPartition(self._prefix + source.topic, source.partition) for source in partitions]
         try:
@@ -161,9 +159,7 @@ class GroupMember:
         try:
             found = self._consumer.get_watermark_offsets(partition, timeout=seconds)
         except KafkaException as error:
-            raise Unavailable(
-                f"Kafka doesn't tell {source.topic}'s offsets: {error.args[0].str()}"
-            ) from error
+            raise Unavailable(f"Kafka doesn't tell {source.topic}'s offsets: {error.args[0].str()}") from error
         if found is None:
             raise Unavailable(f"Kafka doesn't tell {source.topic}'s offsets in time")
         return Watermarks(*found)

@@ -56,9 +56,7 @@ class _PlainCluster:
 
     def __init__(self, partitions: int) -> None:
         if partitions != _OWN_PARTITIONS:
-            raise Misconfigured(
-                f"the in-process broker makes {_OWN_PARTITIONS} partitions here, not {partitions}"
-            )
+            raise Misconfigured(f"the in-process broker makes {_OWN_PARTITIONS} partitions here, not {partitions}")
         self._host: Producer | None = Producer(
             {
                 "bootstrap.servers": "in-process",
@@ -87,9 +85,7 @@ class _TunedCluster:
         new_host = _function(library, "rd_kafka_new", pointer, number, pointer, pointer, size)
         new_cluster = _function(library, "rd_kafka_mock_cluster_new", pointer, pointer, number)
         bootstraps = _function(library, "rd_kafka_mock_cluster_bootstraps", text, pointer)
-        join_delay = _function(
-            library, "rd_kafka_mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32
-        )
+        join_delay = _function(library, "rd_kafka_mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32)
         create_topic = _function(library, "rd_kafka_mock_topic_create", number, pointer, text, number, number)
 
         reason = ctypes.create_string_buffer(512)

@@ -203,10 +203,7 @@ class ConsumeLoop(Generic[Parsed]):
         }
         for source, records in self._lag.items():
             self._metrics.lag(self._group, source.topic, source.partition, records)
-        if (
-            self._health.troubled
-            and (present := self._member.present(self._settings.poll_seconds * 10)) is not None
-        ):
+        if self._health.troubled and (present := self._member.present(self._settings.poll_seconds * 10)) is not None:
             self._health.reachable(present)
         self._next_tick = self._monotonic() + self._settings.tick_seconds
 
@@ -251,9 +248,7 @@ class ConsumeLoop(Generic[Parsed]):
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """`Listener`: the commit goes out ahead of our answer to the group, on the same connection."""
-        unsaved = {
-            source: position for source, position in self._owned.unsaved().items() if source in partitions
-        }
+        unsaved = {source: position for source, position in self._owned.unsaved().items() if source in partitions}
         if unsaved:
             with suppress(Exception):  # whoever comes next handles them again
                 self._member.commit(unsaved)
@@ -322,20 +317,15 @@ class ConsumeLoop(Generic[Parsed]):
             return False
         if self._stops_now():
             if self._stop.deadline is not None:
-                _LOG.warning(
-                    "stopped before everything was handled", group=self._group, lag=sum(self._lag.values())
-                )
+                _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
             return True
         return self._drained()
 
     def _drained(self) -> bool:
-        idle = (
-            self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
-        )
+        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
         try:
             return idle and all(
-                self._member.watermarks(source, self._settings.request_seconds).high
-                <= self._owned[source].handled
+                self._member.watermarks(source, self._settings.request_seconds).high <= self._owned[source].handled
                 for source in self._owned
             )
         except Unavailable:

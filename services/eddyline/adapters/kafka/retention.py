@@ -102,6 +102,4 @@ class RetentionGuard:
             return self._held[source].unread_bytes
 
     def _floor(self, source: TopicPartition) -> int:
-        return min(
-            (self._committed.get((group, source), 0) for group in self._groups[source.topic]), default=0
-        )
+        return min((self._committed.get((group, source), 0) for group in self._groups[source.topic]), default=0)

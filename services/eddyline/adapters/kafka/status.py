@@ -98,9 +98,7 @@ class Health:
     def count(self, records: int = 0, dead_letters: int = 0) -> None:
         """So many more were handled, or buried."""
         now = self.status
-        self.status = replace(
-            now, records=now.records + records, dead_letters=now.dead_letters + dead_letters
-        )
+        self.status = replace(now, records=now.records + records, dead_letters=now.dead_letters + dead_letters)
 
     def failed(self, reason: str) -> int:
         """An attempt failed; how many have in a row."""
@@ -146,9 +144,7 @@ class Health:
 
     def _tell(self) -> None:
         absent = (
-            f"no such topic yet: {', '.join(sorted(self._missing))}; run `eddyline init`"
-            if self._missing
-            else None
+            f"no such topic yet: {', '.join(sorted(self._missing))}; run `eddyline init`" if self._missing else None
         )
         problem = self._retry or self._outage or absent
         since = self.status.since or self._clock() if problem else None

@@ -98,8 +98,7 @@ def log_identities(options: KafkaOptions, topics: Iterable[str]) -> dict[str, st
     collection = TopicCollection([options.prefix + name for name in names])
     described = admin.describe_topics(collection, request_timeout=_REQUEST_SECONDS)
     return {
-        name: f"{cluster}/{_result(described[options.prefix + name], options.prefix + name).topic_id}"
-        for name in names
+        name: f"{cluster}/{_result(described[options.prefix + name], options.prefix + name).topic_id}" for name in names
     }
 
 

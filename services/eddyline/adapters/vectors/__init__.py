@@ -30,7 +30,6 @@ from eddyline.adapters.vectors.contract import (
     Vector,
     VectorStore,
 )
-from eddyline.adapters.vectors.ids import dimension_of, point_id
 from eddyline.adapters.vectors.schema import ITEMS, PROFILES, item_collection, profile_collection
 
 if TYPE_CHECKING:
@@ -64,9 +63,7 @@ __all__ = [
     "Sparse",
     "Vector",
     "VectorStore",
-    "dimension_of",
     "item_collection",
-    "point_id",
     "profile_collection",
 ]
 
