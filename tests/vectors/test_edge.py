@@ -98,7 +98,7 @@ def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         from eddyline.adapters.vectors.edge import EdgeStore
-        from tests.vectors.worlds import SPEC, dense, point, point_id
+        from tests.vectors.worlds import SPEC, dense, point, item_point
 
         store = EdgeStore(Path(sys.argv[1]), flush_every_seconds=3600)
         store.ensure(SPEC)

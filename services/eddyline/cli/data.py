@@ -84,10 +84,9 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool, console: Consol
     source = open_source(path)
     console.print(f"[bold]Eddyline[/]: starting everything in one process, data in {escape(str(data_dir))} …")
     with _eddyline_up(data_dir, port, console) as (process, url), httpx.Client(base_url=url, timeout=60.0) as client:
-        report = import_into(client, source, data_dir / "import.json", True, console)
+        import_into(client, source, data_dir / "import.json", True, console)
         person, events = tour.choose_person(source)
-        if report.sent.get("events"):
-            tour.await_person(client, person, events)
+        tour.await_quiet(client, person, events)
         taken = tour.take(client, person)
         tour.show(taken, console)
         if leave:

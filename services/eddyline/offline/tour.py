@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from eddyline.errors import EddylineError
+from eddyline.model.events import parse_timestamp
 from eddyline.offline.importing import Source
 
 FEWEST, MOST = 30, 120
 """How many ratings the person of the tour shall have."""
+AWAY_SECONDS = 6 * 3600.0
+QUIET_SECONDS = 0.5
 VISIBLE_WITHIN = 10.0
 
 
@@ -40,24 +44,47 @@ class Tour:
 
 
 def choose_person(source: Source) -> tuple[str, int]:
-    """Someone with a good many events, and how many: the last such person of the log."""
+    """Someone with a good many events who hasn't been here for some hours, and how many events: the last such one."""
     counts: Counter[str] = Counter()
-    last: dict[str, int] = {}
-    for position, line in enumerate(source.events()):
+    last: dict[str, float] = {}
+    for line in source.events():
         user = line.value.get("user_id")
         if user is not None:
             counts[user] += 1
-            last[user] = position
-    fitting = [user for user, count in counts.items() if FEWEST <= count <= MOST] or list(counts)
-    if not fitting:
+            last[user] = max(last.get(user, 0.0), parse_timestamp(line.value.get("timestamp", 0)))
+    if not counts:
         raise EddylineError("the tour needs events of signed-in people")
-    chosen = max(fitting, key=lambda user: last[user])
+    end = max(last.values())
+    regular = [user for user, count in counts.items() if FEWEST <= count <= MOST]
+    away = [user for user in regular if last[user] <= end - AWAY_SECONDS]
+    chosen = max(away or regular or list(counts), key=lambda user: (last[user], user))
     return chosen, counts[chosen]
 
 
-def await_person(client: httpx.Client, person: str, events: int, within: float = 120.0) -> None:
-    """Until all events of the person are folded. Raises `EddylineError` past `within` seconds."""
-    _await(client, f"/v1/users/{person}", lambda known: bool(known.get("events", 0) >= events), within)
+def await_quiet(client: httpx.Client, person: str, events: int, within: float = 300.0) -> None:
+    """Until the person's events are folded and no consumer has anything left to do.
+
+    Raises `EddylineError` past `within` seconds.
+    """
+    deadline, before = time.monotonic() + within, -1.0
+    while time.monotonic() < deadline:
+        known = client.get(f"/v1/users/{person}")
+        handled, lag = _consumed(client.get("/metrics").text)
+        if known.status_code == 200 and known.json()["events"] >= events and lag == 0 and handled == before:
+            return
+        before = handled
+        time.sleep(QUIET_SECONDS)
+    raise EddylineError(f"the imported events of person {person} aren't all handled after {within:g} s")
+
+
+def _consumed(metrics: str) -> tuple[float, float]:
+    """Records handled so far, and records left, over all consumers."""
+    totals = {"eddyline_consumer_records_total": 0.0, "eddyline_consumer_lag_records": 0.0}
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name in totals:
+                totals[sample.name] += sample.value
+    return totals["eddyline_consumer_records_total"], totals["eddyline_consumer_lag_records"]
 
 
 def take(client: httpx.Client, person: str) -> Tour:
@@ -141,14 +168,3 @@ def curl_commands(url: str, tour: Tour) -> list[str]:
         f"curl -s -X POST '{url}/v1/events' -H 'Content-Type: application/json' -d '{event}'",
         f"curl -s '{url}/v1/items/{item['item_id']}/similar?limit=5'",
     ]
-
-
-def _await(client: httpx.Client, path: str, done: Any, within: float) -> None:
-    started = time.monotonic()
-    while True:
-        response = client.get(path)
-        if response.status_code == 200 and done(response.json()):
-            return
-        if time.monotonic() - started > within:
-            raise EddylineError(f"{path} isn't as it should be after {within:g} s: {response.text[:200]}")
-        time.sleep(0.05)
