@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,7 +28,7 @@ from eddyline.errors import EddylineError
 Check: TypeAlias = Callable[[], None]
 """Raises an `EddylineError` that says why the named thing isn't ready."""
 
-ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,8 @@ def _states(checks: Mapping[str, Check]) -> dict[str, str]:
 
 
 def _serve_docs(app: FastAPI) -> None:
-    from swagger_ui_bundle import swagger_ui_path
-
-    directory = Path(str(swagger_ui_path))
+    """Swagger UI, from the files that fastapi-offline ships."""
+    directory = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=directory), name="assets")
 
     @app.get("/docs", include_in_schema=False)
