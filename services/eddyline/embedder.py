@@ -228,8 +228,10 @@ class Embedder:
 
     def _person_record(self, message: Message[Said], vector: Dense | None) -> Outgoing:
         said, record = message.value, message.record
+        origin = Origin(log=record.log, partition=record.partition, offset=record.offset)
         if isinstance(said, Tombstone):
-            return _to_person(Erased(user_id=said.key, timestamp=record.timestamp / 1000), record)
+            erased = Erased(user_id=said.key, timestamp=record.timestamp / 1000, origin=origin)
+            return _to_person(erased, record)
         assert isinstance(said, User)
         onboarded = Onboarded(
             user_id=said.user_id,
@@ -237,7 +239,7 @@ class Embedder:
             space=None if vector is None else self._encoder.space,
             segment=said.segment,
             attributes=said.attributes,
-            origin=Origin(log=record.log, partition=record.partition, offset=record.offset),
+            origin=origin,
         )
         return _to_person(onboarded, record)
 

@@ -27,7 +27,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Filter, Match, Point, Range, Sparse, VectorStore
-from eddyline.errors import Fenced
+from eddyline.errors import Fenced, InvalidEvent
 from eddyline.model.decay import Vector
 from eddyline.model.events import (
     Activity,
@@ -48,7 +48,7 @@ from eddyline.settings import Profile as ProfileSettings
 TOPIC = "interactions"
 GROUP = "profiler"
 VECTORS = ("taste", "session", "lifetime", "onboarding")
-UNKNOWN_ITEM = "unknown_item"
+UNKNOWN_ITEM, INVALID = "unknown_item", "invalid_event"
 
 log = structlog.get_logger("profiler")
 
@@ -69,8 +69,15 @@ class Attempt:
         self.profiles: dict[Person, Profile] = {}
         self.partitions: dict[Person, int] = {}
         self.changed: set[Person] = set()
-        self.outgoing: list[Outgoing] = []
+        self.outgoing: dict[str, Outgoing] = {}
+        """By the place of the interaction each is due to."""
+        self.letters: dict[str, tuple[Record, str, str]] = {}
+        """Dead letters, likewise: the record, the reason, the detail."""
         self.folded = 0
+
+    def give_up(self, record: Record, reason: str, detail: str) -> None:
+        """It becomes a dead letter."""
+        self.letters[_position(record)] = (record, reason, detail)
 
 
 class Profiler:
@@ -104,6 +111,8 @@ class Profiler:
         self._items: OrderedDict[str, ItemVector] = OrderedDict()
         self._waiting: defaultdict[str, set[Person]] = defaultdict(set)
         self._waits_for: dict[Person, frozenset[str]] = {}
+        self._sent: set[str] = set()
+        """What a failed attempt has sent or buried already: the next one need not again."""
 
     # -- the loop's calls ---------------------------------------------------------------------------------------
 
@@ -124,8 +133,9 @@ class Profiler:
         for message in here:
             self._apply(message, items, attempt)
         self._commit(attempt)
+        now = self._clock()
         for message in here:
-            self._metrics.visible_seconds.observe(max(0.0, self._clock() - message.record.timestamp / 1000))
+            self._metrics.visible_seconds.observe(max(0.0, now - message.record.timestamp / 1000))
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """Take over partitions: note their epochs, and find the profiles in which interactions wait."""
@@ -143,6 +153,7 @@ class Profiler:
             self._cache.pop(person, None)
             del self._owner[person]
             self._note_waiting(Profile(person, self._settings))
+        self._metrics.waiting.set(len(self._waiting))
 
     def tick(self) -> None:
         """Fold the interactions whose items have come; give up on those that waited too long."""
@@ -166,10 +177,10 @@ class Profiler:
         key = event.person.key
         if self._partition_of(key) == record.partition:
             return False
-        if isinstance(event, Interaction) and event.event_id is None:
+        if isinstance(event, Interaction):
             arrived = timely(event.timestamp, record.timestamp / 1000)
-            event = event.model_copy(update={"event_id": _position(record), "timestamp": arrived})
-        attempt.outgoing.append(Outgoing(TOPIC, key.encode(), event.to_bytes(), record.headers))
+            event = event.model_copy(update={"event_id": _event_id(event, record), "timestamp": arrived})
+        attempt.outgoing[_position(record)] = Outgoing(TOPIC, key.encode(), event.to_bytes(), record.headers)
         return True
 
     def _apply(self, message: Message[PersonEvent], items: Mapping[str, ItemVector], attempt: Attempt) -> None:
@@ -181,7 +192,7 @@ class Profiler:
         profile.advance(record.log, record.partition, record.offset)
         attempt.changed.add(event.person)
         if isinstance(event, Erased):
-            profile.erase(event.timestamp)
+            profile.erase(event.timestamp, _origin(event))
         elif isinstance(event, Onboarded):
             self._onboard(profile, event)
         else:
@@ -190,9 +201,8 @@ class Profiler:
     def _onboard(self, profile: Profile, event: Onboarded) -> None:
         if event.space is not None:
             profile.accepts(event.space)
-        origin = (event.origin.log, event.origin.partition, event.origin.offset)
         vector = None if event.vector is None else np.asarray(event.vector, dtype=np.float64)
-        profile.onboard(vector, origin, event.segment, event.attributes)
+        profile.onboard(vector, _origin(event), event.segment, event.attributes)
 
     def _interact(
         self,
@@ -202,21 +212,20 @@ class Profiler:
         items: Mapping[str, ItemVector],
         attempt: Attempt,
     ) -> None:
-        event_id = event.event_id or _position(record)
+        event_id = _event_id(event, record)
         if profile.is_repeat(event_id):
             self._metrics.repeated.labels("event_id").inc()
             return
         profile.remember(event_id)
         if event.item_id in items:
-            self._fold(profile, event, event_id, record, items[event.item_id], attempt)
+            self._fold(profile, event, record, items[event.item_id], attempt)
         elif profile.erased_at is None or timely(event.timestamp, record.timestamp / 1000) > profile.erased_at:
-            self._wait(profile, event, record)
+            self._wait(profile, event, record, attempt)
 
     def _fold(
         self,
         profile: Profile,
         event: Interaction,
-        event_id: str,
         record: Record,
         item: ItemVector,
         attempt: Attempt,
@@ -227,13 +236,14 @@ class Profiler:
         profile.accepts(item.space)
         weight = strength(event, self._events)
         if weight > 0 and profile.counts(event.item_id, at):
-            attempt.outgoing.append(_activity(profile, event.item_id, weight, at, record))
-        profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, event_id), self._taus)
+            attempt.outgoing[_position(record)] = _activity(profile, event.item_id, weight, at, record)
+        deed = Deed(event.item_id, event.type, item.vector, weight, at, _event_id(event, record))
+        profile.fold(deed, self._taus)
         attempt.folded += 1
 
     # -- interactions that wait for their item ------------------------------------------------------------------
 
-    def _wait(self, profile: Profile, event: Interaction, record: Record) -> None:
+    def _wait(self, profile: Profile, event: Interaction, record: Record, attempt: Attempt) -> None:
         entry = Pending(
             event.item_id,
             (record.value or b"").decode(),
@@ -244,34 +254,37 @@ class Profiler:
             record.timestamp,
             self._clock(),
             tuple((name, value.decode("latin-1")) for name, value in record.headers),
+            None if record.key is None else record.key.decode("latin-1"),
         )
         profile.pending = (*profile.pending, entry)
         while len(profile.pending) > self._settings.pending:
-            self._give_up(profile, profile.pending[0], "too many interactions of this person wait for unknown items")
+            oldest = _record(profile.pending[0])
+            attempt.give_up(oldest, UNKNOWN_ITEM, "too many interactions of this person wait for unknown items")
             profile.pending = profile.pending[1:]
 
     def _fold_pending(self, profile: Profile, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
         left: list[Pending] = []
         for entry in profile.pending:
+            record = _record(entry)
             if entry.item_id in items:
-                record = _record(profile, entry)
-                event = parse_person_event(record.value)
-                assert isinstance(event, Interaction)
-                event_id = event.event_id or _position(record)
-                self._fold(profile, event, event_id, record, items[entry.item_id], attempt)
+                self._fold_late(profile, record, items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
-                self._give_up(
-                    profile, entry, f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s"
-                )
+                late = f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s"
+                attempt.give_up(record, UNKNOWN_ITEM, late)
             else:
                 left.append(entry)
         if len(left) < len(profile.pending):
             attempt.changed.add(profile.person)
         profile.pending = tuple(left)
 
-    def _give_up(self, profile: Profile, entry: Pending, detail: str) -> None:
-        self._dead_letters.put(_record(profile, entry), UNKNOWN_ITEM, detail)
-        self._metrics.dead_letters.labels(GROUP, entry.topic, UNKNOWN_ITEM).inc()
+    def _fold_late(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
+        try:
+            event = self.parse(record)
+        except InvalidEvent as error:  # it was valid when it came: its type is no longer in the settings
+            attempt.give_up(record, INVALID, str(error))
+            return
+        assert isinstance(event, Interaction)
+        self._fold(profile, event, record, item, attempt)
 
     def _overdue(self) -> set[Person]:
         deadline = self._clock() - self._settings.pending_seconds
@@ -347,7 +360,8 @@ class Profiler:
             points = self._store.retrieve(ITEMS, sorted(missing), payload=("space",), vectors=("content",))
             for point_id, point in points.items():
                 vector = point.vectors.get("content")
-                if vector is None or isinstance(vector, Sparse):
+                # An item that is just being made has its vector a moment before its space.
+                if vector is None or isinstance(vector, Sparse) or "space" not in point.payload:
                     continue
                 item = ItemVector(np.asarray(vector, dtype=np.float64), str(point.payload["space"]), now)
                 found[missing[point_id]] = self._items[missing[point_id]] = item
@@ -357,9 +371,8 @@ class Profiler:
         return found
 
     def _commit(self, attempt: Attempt) -> None:
-        """Activity acknowledged, then profiles durable, then the cache: in this order."""
-        if attempt.outgoing:
-            self._producer.send_all(attempt.outgoing)
+        """Activity acknowledged, dead letters buried, then profiles durable, then the cache: in this order."""
+        self._send(attempt)
         by_epoch: defaultdict[int, list[Profile]] = defaultdict(list)
         for person in attempt.changed:
             by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
@@ -371,9 +384,22 @@ class Profiler:
             self._cache.move_to_end(person)
             self._owner[person] = attempt.partitions[person]
             self._note_waiting(profile)
+        self._sent.clear()
         self._evict()
         self._metrics.folded.inc(attempt.folded)
         self._metrics.waiting.set(len(self._waiting))
+
+    def _send(self, attempt: Attempt) -> None:
+        """What must be out before the profiles are written, once: attempts may be many while the store is down."""
+        outgoing = {place: record for place, record in attempt.outgoing.items() if place not in self._sent}
+        if outgoing:
+            self._producer.send_all(list(outgoing.values()))
+            self._sent |= outgoing.keys()
+        for place, (record, reason, detail) in attempt.letters.items():
+            if place not in self._sent:
+                self._dead_letters.put(record, reason, detail)
+                self._metrics.dead_letters.labels(GROUP, record.topic, reason).inc()
+                self._sent.add(place)
 
     def _evict(self) -> None:
         while len(self._cache) > self._settings.cached_profiles:
@@ -402,12 +428,20 @@ def _position(record: Record) -> str:
     return f"{record.log}:{record.partition}:{record.offset}"
 
 
-def _record(profile: Profile, entry: Pending) -> Record:
+def _event_id(event: Interaction, record: Record) -> str:
+    return event.event_id or _position(record)
+
+
+def _origin(event: Onboarded | Erased) -> tuple[str, int, int]:
+    return event.origin.log, event.origin.partition, event.origin.offset
+
+
+def _record(entry: Pending) -> Record:
     return Record(
         topic=entry.topic,
         partition=entry.partition,
         offset=entry.offset,
-        key=profile.person.key.encode(),
+        key=None if entry.key is None else entry.key.encode("latin-1"),
         value=entry.value.encode(),
         timestamp=entry.timestamp,
         log=entry.log,

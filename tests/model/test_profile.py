@@ -131,7 +131,7 @@ def test_an_erased_person_stays_forgotten_when_late_events_come() -> None:
     profile = profile_of([deed(1, time=NOW)])
     profile.advance("log", 1, 9)
     profile.epoch = 7
-    profile.erase(NOW + 10)
+    profile.erase(NOW + 10, ("users-log", 0, 1))
     profile.fold(deed(2, time=NOW + 10), TAUS)
     assert profile.events == 0
     assert profile.dense() == {}

@@ -29,9 +29,11 @@ from eddyline.settings import Events
 
 MAX_ID_BYTES = 512
 MILLISECONDS_FROM = 1e11
-LATEST_EPOCH = 253_402_300_799.0  # 9999-12-31
+EARLIEST_EPOCH, LATEST_EPOCH = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which RFC 3339 can write
 MAX_AHEAD_SECONDS = 86_400.0
 RATING = "rating"
+MAX_STRENGTH = 100.0
+"""Most that one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
 
 
 def _id(value: str) -> str:
@@ -61,13 +63,14 @@ def parse_timestamp(value: Any) -> float:
             raise ValueError(f"{value[:40]!r} is not RFC 3339, e.g. 2026-03-01T12:00:00Z") from None
         if parsed.tzinfo is None:
             raise ValueError(f"{value!r} has no offset: add Z or, say, +01:00")
-        return parsed.timestamp()
-    seconds = float(value)
+        seconds = parsed.timestamp()
+    else:
+        seconds = float(value)
+        seconds = seconds / 1000 if abs(seconds) >= MILLISECONDS_FROM else seconds
     if not math.isfinite(seconds):
         raise ValueError("must be finite")
-    seconds = seconds / 1000 if abs(seconds) >= MILLISECONDS_FROM else seconds
-    if abs(seconds) > LATEST_EPOCH:
-        raise ValueError(f"{value!r} is beyond the year 9999")
+    if not EARLIEST_EPOCH <= seconds <= LATEST_EPOCH:
+        raise ValueError(f"{value!r} is " + ("before the year 1" if seconds < 0 else "beyond the year 9999"))
     return seconds
 
 
@@ -242,6 +245,8 @@ class Erased(Wire):
     type: Literal["erased"] = "erased"
     user_id: Id
     timestamp: Timestamp
+    origin: Origin
+    """The tombstone in `users`: told twice, it must not erase what came after it."""
 
     @property
     def person(self) -> Person:
@@ -350,13 +355,16 @@ def check_type(event: Interaction, weights: Mapping[str, float]) -> None:
 def strength(event: Interaction, settings: Events) -> float:
     """The signed weight of an event: its type's, times what its rating or its dwell time says.
 
-    A rating weighs (value - neutral) x scale; a view or click with a dwell time d weighs log2(1 + d / dwell_seconds),
-    within a quarter and twice its type's weight. Raises `InvalidEvent` for an unknown type.
+    A rating weighs (value - neutral) x scale, at most `MAX_STRENGTH` either way; a view or click with a dwell time d
+    weighs log2(1 + d / dwell_seconds), within a quarter and twice its type's weight.
+
+    Raises `InvalidEvent` for an unknown type.
     """
     check_type(event, settings.weights)
     weight = settings.weights[event.type]
     if event.type == RATING and event.value is not None:
-        return weight * (event.value - settings.rating_neutral) * settings.rating_scale
+        given = weight * (event.value - settings.rating_neutral) * settings.rating_scale
+        return min(MAX_STRENGTH, max(-MAX_STRENGTH, given))
     if event.dwell_ms is not None and weight > 0 and event.type in ("view", "click"):
         seconds = event.dwell_ms / 1000
         return weight * min(2.0, max(0.25, math.log2(1 + seconds / settings.dwell_seconds)))

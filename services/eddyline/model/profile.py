@@ -73,7 +73,8 @@ class Pending:
     timestamp: int
     since: float
     headers: tuple[tuple[str, str], ...] = ()
-    """Values as Latin-1, which keeps any bytes."""
+    """Values as Latin-1, which keeps any bytes; so does `key`."""
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Profile:
     """When this person last counted for an item's popularity (at most once an hour)."""
     onboarding: Vector | None = None
     onboarded: tuple[str, int, int] | None = None
-    """(log, partition, offset) of the `users` record that `onboarding` is from."""
+    """(log, partition, offset) of the `users` record last applied: answers or an erasure."""
     segment: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     erased_at: float | None = None
@@ -225,24 +226,34 @@ class Profile:
         attributes: Mapping[str, Any],
     ) -> None:
         """Take the answers of a `users` record; an older record of the same log changes nothing."""
-        if self.onboarded is not None and self.onboarded[:2] == origin[:2] and origin[2] <= self.onboarded[2]:
+        if self._has_applied(origin):
             return
         self.onboarding, self.onboarded = vector, origin
         self.segment, self.attributes = segment, dict(attributes)
 
-    def erase(self, time: float) -> None:
-        """Forget everything but what keeps it forgotten: the time, the watermarks, the epoch."""
-        bare = Profile(self.person, self.settings, watermarks=self.watermarks, epoch=self.epoch)
+    def erase(self, time: float, origin: tuple[str, int, int]) -> None:
+        """Forget everything but what keeps it forgotten: the time, the tombstone's place, the watermarks, the epoch.
+
+        A tombstone that is told again, as after a crash of the embedder, changes nothing: what came since stays.
+        """
+        if self._has_applied(origin):
+            return
+        bare = Profile(self.person, self.settings, watermarks=self.watermarks, epoch=self.epoch, onboarded=origin)
         bare.erased_at = max(time, self.erased_at or 0.0)
         for name in self.__slots__:
             setattr(self, name, getattr(bare, name))
+
+    def _has_applied(self, origin: tuple[str, int, int]) -> bool:
+        """Whether this record of `users`, or a later one of the same log, was applied."""
+        last = self.onboarded
+        return last is not None and last[:2] == origin[:2] and origin[2] <= last[2]
 
     def counts(self, item_id: str, time: float) -> bool:
         """Whether the person counts for the item's popularity now; if so it is noted. At most once an hour."""
         last = self.counted.get(item_id)
         if last is not None and abs(time - last) < HOUR:
             return False
-        self.counted = self.counted | {item_id: time}
+        self.counted = self.counted | {item_id: max(time, last or time)}
         if len(self.counted) > COUNTED:
             latest = max(self.counted.values())
             fresh = [(item, at) for item, at in self.counted.items() if latest - at < HOUR]
@@ -302,7 +313,7 @@ class Profile:
             "counted": self.counted,
             "onboarded": list(self.onboarded) if self.onboarded else None,
             "pending": [
-                [p.item_id, p.value, p.topic, p.partition, p.offset, p.log, p.timestamp, p.since, p.headers]
+                [p.item_id, p.value, p.topic, p.partition, p.offset, p.log, p.timestamp, p.since, p.headers, p.key]
                 for p in self.pending
             ],
             "event_ids": list(self.event_ids),
@@ -351,7 +362,7 @@ class Profile:
             setattr(profile, name, NewestItems.from_list(settings.seen, state[name]))
         profile.counted = state["counted"]
         profile.pending = tuple(
-            Pending(*row[:-1], tuple((name, value) for name, value in row[-1]))  # type: ignore[call-arg]
+            Pending(*row[:8], headers=tuple((name, value) for name, value in row[8]), key=row[9])
             for row in state["pending"]
         )
         profile.event_ids = tuple(state["event_ids"])

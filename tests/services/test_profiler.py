@@ -1,0 +1,554 @@
+"""The profiler: every interaction once, in the right profile, whatever happens in between."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from tests.services.profiling import SPACE, Profiling, click, erased, onboarded
+from tests.support.fakes import NOW, near, record, redelivered, text_vector
+
+from eddyline.adapters.kafka import Record, TopicPartition, partition_of
+from eddyline.adapters.vectors import ITEMS, PROFILES
+from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
+from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.profile import MINUTE
+from eddyline.settings import Events
+from eddyline.settings import Profile as ProfileSettings
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def it() -> Profiling:
+    profiling = Profiling()
+    profiling.add_items("a", "b", "c")
+    return profiling
+
+
+# -- folding -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_someone_does_moves_their_taste_towards_it(it: Profiling) -> None:
+    it.feed(click(0, "a", type="purchase"))
+    profile = it.stored()
+    near(profile.taste.sum, 5.0 * text_vector("a"))
+    assert profile.recents.newest_first() == ["a"]
+    assert profile.hidden(["purchased"]) == {"a"}
+    assert (profile.events, profile.last_seen, profile.space) == (1, NOW, SPACE)
+
+
+def test_taste_decays_by_the_articles_formula(it: Profiling) -> None:
+    it.feed(click(0, "a", at=NOW - 10 * 86_400, arrived=NOW), click(1, "b", type="like"))
+    expected = math.exp(-1) * text_vector("a") + 3.0 * text_vector("b")
+    near(it.stored().taste.sum, expected)
+    assert it.stored().taste.weight == pytest.approx(math.exp(-1) + 3.0)
+
+
+def test_a_batch_is_one_write_a_person(it: Profiling) -> None:
+    it.feed(*(click(n, "abc"[n % 3], user=("ada", "bob")[n % 2], event_id=f"e{n}") for n in range(20)))
+    assert [line for line in it.journal if line.startswith("upsert")] == ["upsert profiles 2"]
+    assert it.stored("u:ada").events == it.stored("u:bob").events == 10
+
+
+def test_anonymous_and_signed_in_people_of_the_same_id_are_two(it: Profiling) -> None:
+    it.feed(
+        click(0, "a"),
+        record("interactions", "a:ada", {"type": "click", "item_id": "b", "anonymous_id": "ada"}, 1),
+    )
+    assert it.stored("u:ada").recents.newest_first() == ["a"]
+    assert it.stored("a:ada").recents.newest_first() == ["b"]
+
+
+def test_profiles_folded_in_batches_equal_those_folded_one_by_one(it: Profiling) -> None:
+    clicks = [click(n, "abc"[n % 3], at=NOW - 60 * n, arrived=NOW) for n in range(9)]
+    it.feed(*clicks)
+    other = Profiling()
+    other.add_items("a", "b", "c")
+    for one in clicks:
+        other.feed(one)
+    assert other.point().payload == it.point().payload
+    near(other.point().vectors["taste"], it.point().vectors["taste"], 1e-5)
+
+
+# -- nothing twice -----------------------------------------------------------------------------------------------------
+
+
+def test_a_replayed_batch_changes_nothing(it: Profiling) -> None:
+    batch = [click(n, "abc"[n % 3]) for n in range(6)]
+    it.feed(*batch)
+    before = it.store.dump()
+    it.journal.clear()
+    it.feed(*batch)
+    it.restart()
+    it.feed(*batch)
+    assert it.store.dump() == before
+    assert it.journal == []
+
+
+def test_the_new_part_of_a_replayed_batch_is_folded(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "b"))
+    it.restart()
+    it.feed(click(0, "a"), click(1, "b"), click(2, "c"))
+    assert it.stored().events == 3
+
+
+def test_the_same_event_id_twice_changes_nothing(it: Profiling) -> None:
+    it.feed(click(0, "a", event_id="e1"))
+    taste = it.point().vectors["taste"]
+    it.feed(click(1, "a", event_id="e1"))
+    it.restart()
+    it.feed(click(2, "a", event_id="e1"))
+    assert it.stored().events == 1
+    np.testing.assert_array_equal(it.point().vectors["taste"], taste)
+    assert it.metric("eddyline_profiler_repeated_total", by="event_id") == 1
+
+
+def test_events_without_an_id_are_told_apart_by_their_place(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "a"))
+    assert it.stored().events == 2
+
+
+def test_a_recreated_log_starts_anew(it: Profiling) -> None:
+    it.feed(click(0, "a", event_id="e0"), click(1, "b", event_id="e1"))
+    it.feed(click(0, "c", event_id="e2", log="log-2"))
+    assert it.stored().events == 3
+    assert it.stored().watermarks == {"log-2": {0: 0}}
+
+
+def test_event_ids_are_remembered_up_to_the_bound() -> None:
+    it = Profiling(ProfileSettings(event_ids=5))
+    it.add_items("a")
+    it.feed(*(click(n, "a", event_id=f"e{n}") for n in range(20)))
+    assert len(it.stored().event_ids) == 5
+    it.feed(click(20, "a", event_id="e19"))
+    assert it.stored().events == 20
+
+
+# -- crashes and outages -----------------------------------------------------------------------------------------------
+
+
+def test_activity_is_acknowledged_before_profiles_are_written(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "b"))
+    assert it.journal == ["send activity", "send activity", "upsert profiles 1"]
+
+
+def test_a_failed_write_leaves_nothing_behind_and_the_next_attempt_folds_everything(it: Profiling) -> None:
+    it.feed(click(0, "a"))
+    batch = [click(1, "b"), click(2, "c", user="bob")]
+    it.store.down = {"upsert"}
+    with pytest.raises(Unavailable):
+        it.feed(*batch)
+    it.store.down = set()
+    it.feed(*batch)
+    assert it.stored("u:ada").recents.times.keys() == {"a", "b"}
+    assert it.stored("u:ada").events == 2
+    assert it.stored("u:bob").events == 1
+
+
+def test_a_refused_activity_means_that_no_profile_is_written(it: Profiling) -> None:
+    it.producer.delivery = Unavailable("no broker")
+    with pytest.raises(Unavailable):
+        it.feed(click(0, "a"))
+    assert not it.knows("u:ada")
+    it.producer.delivery = None
+    it.feed(click(0, "a"))
+    assert it.stored().events == 1
+    assert len(it.producer.to("activity")) == 1
+
+
+def test_attempts_while_the_store_is_down_send_the_activity_once(it: Profiling) -> None:
+    it.feed(click(0, "a"))  # everything needed is cached from here on: an attempt fails in its last step
+    it.producer.sent.clear()
+    it.store.down = {"upsert"}
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            it.feed(click(1, "a", at=NOW + HOUR))
+    it.store.down = set()
+    it.feed(click(1, "a", at=NOW + HOUR))
+    assert len(it.producer.to("activity")) == 1
+    assert it.stored().events == 2
+    assert it.profiler._sent == set(), "what is done with is not remembered for ever"
+
+
+def test_a_crash_between_activity_and_profile_folds_once(it: Profiling) -> None:
+    it.store.down = {"upsert"}
+    with pytest.raises(Unavailable):
+        it.feed(click(0, "a"))
+    it.store.down = set()
+    it.restart()
+    it.feed(click(0, "a"))
+    assert it.stored().events == 1
+    # Twice on the topic, under one source id: the affinity service tells them apart.
+    assert [one["source"] for one in it.producer.values("activity")] == ["log-1:0:0"] * 2
+
+
+# -- activity ----------------------------------------------------------------------------------------------------------
+
+
+def test_activity_names_the_item_and_what_came_before_it(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "b", at=NOW + 1), click(2, "c", at=NOW + 2))
+    sent = it.producer.to("activity")
+    assert [one.key for one in sent] == [b"a", b"b", b"c"]
+    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["b", "a"]]
+    assert dict(sent[2].headers)["ce_id"] == b"log-1:0:2"
+
+
+@pytest.mark.parametrize("kind", ["dislike", "skip", "impression"])
+def test_only_positive_events_are_activity(it: Profiling, kind: str) -> None:
+    it.feed(click(0, "a", type=kind))
+    assert it.producer.to("activity") == []
+    assert it.stored().recents.newest_first() == []
+
+
+def test_a_person_counts_once_an_hour_for_an_item(it: Profiling) -> None:
+    times = [0, 60, HOUR - 1, HOUR, HOUR + 60, 2 * HOUR]
+    it.feed(*(click(n, "a", at=NOW + at) for n, at in enumerate(times)))
+    assert [one["source"] for one in it.producer.values("activity")] == ["log-1:0:0", "log-1:0:3", "log-1:0:5"]
+    assert it.stored().events == 6
+
+
+def test_a_late_event_does_not_make_a_person_count_again_for_the_present_hour(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "a", at=NOW - 3 * HOUR, arrived=NOW), click(2, "a", at=NOW + 60))
+    assert [one["source"] for one in it.producer.values("activity")] == ["log-1:0:0", "log-1:0:1"]
+
+
+# -- interactions that wait for their item -----------------------------------------------------------------------------
+
+
+def test_an_interaction_waits_for_its_item_and_equals_one_folded_in_time(it: Profiling) -> None:
+    events = [click(0, "late", type="like"), click(1, "a", at=NOW + 5), click(2, "late", at=NOW + 9, event_id="x")]
+    it.feed(*events)
+    assert it.stored().recents.newest_first() == ["a"]
+    assert len(it.stored().pending) == 2
+    it.profiler.tick()
+    assert len(it.stored().pending) == 2
+    it.clock.forward(300)
+    it.add_items("late")
+    it.profiler.tick()
+
+    in_time = Profiling()
+    in_time.add_items("a", "late")
+    in_time.feed(*events)
+    late, expected = it.stored(), in_time.stored()
+    assert late.pending == ()
+    for name in ("taste", "session", "lifetime"):
+        one, other = getattr(late, name), getattr(expected, name)
+        near(one.sum, other.sum)
+        assert one.weight == pytest.approx(other.weight, abs=1e-6)
+        assert one.time == other.time
+    assert late.recents == expected.recents
+    assert late.events == expected.events
+    assert late.evidence == pytest.approx(expected.evidence)
+    assert it.point().payload.get("waiting") is None
+
+
+def test_what_waits_survives_a_restart(it: Profiling) -> None:
+    it.feed(click(0, "late"), click(1, "never", user="bob"))
+    it.restart()
+    assert it.metric("eddyline_profiler_waiting") == 2
+    it.add_items("late")
+    it.profiler.tick()
+    assert it.stored("u:ada").recents.newest_first() == ["late"]
+    assert len(it.stored("u:bob").pending) == 1
+    assert it.metric("eddyline_profiler_waiting") == 1
+
+
+def test_a_waiting_interaction_is_folded_once_however_often_it_is_replayed(it: Profiling) -> None:
+    it.feed(click(0, "late"))
+    it.restart()
+    it.feed(click(0, "late"), click(1, "late", event_id="log-1:0:0"))
+    it.add_items("late")
+    it.profiler.tick()
+    it.profiler.tick()
+    it.feed(click(0, "late"))
+    assert it.stored().events == 1
+
+
+def test_a_failed_tick_is_made_up_for_by_the_next(it: Profiling) -> None:
+    it.feed(click(0, "late"))
+    it.add_items("late")
+    it.store.down = {"upsert"}
+    with pytest.raises(Unavailable):
+        it.profiler.tick()
+    it.store.down = set()
+    it.profiler.tick()
+    assert it.stored().events == 1
+    assert len(it.producer.to("activity")) == 1
+
+
+def test_an_item_that_does_not_come_makes_a_dead_letter_of_the_record_as_it_was(it: Profiling) -> None:
+    odd = Record(
+        "interactions",
+        0,
+        7,
+        b"ada",  # an app's own idea of a key
+        b'{ "type":"click",  "item_id":"never","user_id":"ada"}',
+        round(NOW * 1000),
+        "log-1",
+        (("ce_id", b"\xff\x00x"), ("ce_id", b"twice")),
+    )
+    it.feed(odd)
+    it.clock.forward(it.settings.pending_seconds - 1)
+    it.profiler.tick()
+    assert it.dead_letters.letters == []
+    it.restart()
+    it.clock.forward(2)
+    it.profiler.tick()
+    it.profiler.tick()
+    [(letter, reason, detail)] = it.dead_letters.letters
+    assert letter == odd
+    assert reason == "unknown_item"
+    assert "never" in detail
+    assert "900 s" in detail
+    assert it.stored().pending == ()
+
+
+def test_too_many_waiting_interactions_make_dead_letters_of_the_oldest() -> None:
+    it = Profiling(ProfileSettings(pending=3))
+    it.feed(*(click(n, f"new{n}") for n in range(5)))
+    assert [letter.offset for letter, _, _ in it.dead_letters.letters] == [0, 1]
+    assert "too many" in it.dead_letters.letters[0][2]
+    assert [entry.offset for entry in it.stored().pending] == [2, 3, 4]
+    assert it.metric("eddyline_dead_letters_total", group="profiler", topic="interactions", reason="unknown_item") == 2
+
+
+def test_attempts_while_the_store_is_down_bury_a_dead_letter_once() -> None:
+    it = Profiling(ProfileSettings(pending=1))
+    it.feed(click(0, "x"))
+    it.store.down = {"upsert"}
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            it.feed(click(1, "y"))
+    it.store.down = set()
+    it.feed(click(1, "y"))
+    assert [letter.offset for letter, _, _ in it.dead_letters.letters] == [0]
+
+
+def test_a_type_that_left_the_settings_while_its_event_waited_makes_a_dead_letter(it: Profiling) -> None:
+    it.events = Events(weights={"wave": 2.0})
+    it.restart(epoch=2)
+    it.feed(click(0, "late", type="wave"), click(1, "late"))
+    it.restart(epoch=3, events=Events())
+    it.add_items("late")
+    it.profiler.tick()
+    [(letter, reason, detail)] = it.dead_letters.letters
+    assert (letter.offset, reason) == (0, "invalid_event")
+    assert "wave" in detail
+    assert it.stored().events == 1
+
+
+def test_an_item_whose_point_is_half_made_is_waited_for(it: Profiling) -> None:
+    # The embedder writes the vector of an item whose price came first before it writes the space.
+    it.add_items("half")
+    it.store.delete_payload(ITEMS, [item_point("half")], ["space"])
+    it.feed(click(0, "half"))
+    assert len(it.stored().pending) == 1
+    it.add_items("half")
+    it.profiler.tick()
+    assert it.stored().events == 1
+
+
+# -- where records belong ----------------------------------------------------------------------------------------------
+
+
+def test_a_record_on_the_wrong_partition_goes_to_its_persons_and_counts_once() -> None:
+    it = Profiling(partitions=4)
+    it.add_items("a")
+    right = partition_of(b"u:ada", 4)
+    stray = click(5, "a", partition=(right + 1) % 4, key="ada", headers=(("trace", b"1"),), timestamp=None)
+    it.feed(stray)
+    it.restart()
+    it.feed(stray)  # it wasn't committed before the crash
+    first, again = it.producer.to("interactions")
+    assert first == again
+    assert first.key == b"u:ada"
+    assert first.headers == (("trace", b"1"),)
+    assert not it.knows("u:ada")
+    for offset, sent in enumerate((first, again)):
+        it.feed(redelivered(sent, offset, partition=right, at=NOW + 60))
+    assert it.stored().events == 1
+    assert it.stored().last_seen == NOW, "it happened when it arrived first"
+
+
+def test_people_of_several_partitions_are_written_under_their_own_epochs() -> None:
+    it = Profiling(partitions=4)
+    it.add_items("a")
+    for n in range(4):
+        it.profiler.assigned({TopicPartition("interactions", n): 10 + n})
+    people = [f"p{n}" for n in range(12)]
+    homes = {user: partition_of(f"u:{user}".encode(), 4) for user in people}
+    it.feed(*(click(n, "a", user=user, partition=homes[user]) for n, user in enumerate(people)))
+    assert {user: it.point(f"u:{user}").payload["epoch"] for user in people} == {u: 10 + p for u, p in homes.items()}
+    assert len(set(homes.values())) > 1
+
+
+# -- ownership ---------------------------------------------------------------------------------------------------------
+
+
+def test_revoked_partitions_are_forgotten(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "late", user="bob"))
+    it.profiler.revoked([TopicPartition("interactions", 0)])
+    it.add_items("late")
+    it.journal.clear()
+    it.profiler.tick()
+    assert it.journal == []
+    # Somebody else goes on; when the partition comes back, what they wrote is read again.
+    successor = it.new_profiler(epoch=5)
+    successor.handle([])
+    it.profiler, mine = successor, it.profiler
+    it.feed(click(2, "b"))
+    it.profiler = mine
+    mine.assigned({TopicPartition("interactions", 0): 6})
+    it.feed(click(3, "c"))
+    assert it.stored().recents.times.keys() == {"a", "b", "c"}
+
+
+def test_a_profile_written_by_a_newer_owner_stops_this_one(it: Profiling) -> None:
+    it.feed(click(0, "a"))
+    it.restart(epoch=9)
+    it.feed(click(1, "b"))
+    it.restart(epoch=3)
+    with pytest.raises(Fenced, match=r"u:ada.*epoch 9.*under 3"):
+        it.feed(click(2, "c"))
+
+
+def test_a_worker_that_lost_its_partition_cannot_overwrite_its_successor(it: Profiling) -> None:
+    it.feed(click(0, "a"))
+    zombie = it.profiler
+    it.restart(epoch=2)
+    it.feed(click(1, "b"), click(2, "c"))
+    after = it.store.dump()
+    it.profiler = zombie  # it has the profile in its cache, and knows of nothing
+    it.feed(click(1, "b"))
+    assert it.store.dump() == after
+
+
+# -- onboarding and erasure --------------------------------------------------------------------------------------------
+
+
+def test_answers_are_kept_apart_from_behaviour(it: Profiling) -> None:
+    it.feed(onboarded(0, segment="new", attributes={"age": 30}), click(1, "a"))
+    profile = it.stored()
+    near(profile.onboarding, text_vector("space opera"))
+    near(profile.taste.sum, text_vector("a"))
+    assert (profile.segment, profile.attributes) == ("new", {"age": 30})
+    assert it.point().payload["segment"] == "new"
+
+
+def test_older_answers_never_replace_newer_ones(it: Profiling) -> None:
+    it.feed(onboarded(0, source=4, segment="newer"))
+    it.feed(onboarded(1, source=3, segment="older"))
+    assert it.stored().segment == "newer"
+    it.feed(onboarded(2, source=5, vector=None, space=None))
+    assert it.stored().onboarding is None
+
+
+def test_an_erased_person_is_forgotten_and_late_events_stay_out(it: Profiling) -> None:
+    it.feed(onboarded(0, segment="new"), click(1, "a"), click(2, "late"))
+    it.feed(erased(3, at=NOW + 10, source=1))
+    it.feed(click(4, "b", at=NOW + 10), click(5, "late", at=NOW + 9, arrived=NOW + 20))
+    profile = it.stored()
+    assert (profile.events, profile.pending, profile.segment, profile.onboarding) == (0, (), None, None)
+    assert it.point().vectors == {}
+    assert "ada" not in str({**it.point().payload, "person": ""})
+    it.add_items("late")
+    it.profiler.tick()
+    assert it.stored().events == 0
+    it.feed(click(6, "c", at=NOW + 11))
+    assert it.stored().recents.newest_first() == ["c"]
+
+
+def test_an_erasure_told_twice_does_not_take_what_came_after_the_first(it: Profiling) -> None:
+    answers, erasure = onboarded(1, source=0, segment="old"), erased(2, at=NOW + 10, source=1)
+    it.feed(click(0, "a"), answers, erasure, click(3, "b", at=NOW + 20))
+    # The embedder crashed before its commit, and says both again.
+    it.feed(onboarded(4, source=0, segment="old"), erased(5, at=NOW + 10, source=1))
+    profile = it.stored()
+    assert profile.recents.newest_first() == ["b"]
+    assert (profile.segment, profile.onboarding) == (None, None)
+    it.feed(onboarded(6, source=2, segment="back"))
+    assert it.stored().segment == "back"
+
+
+# -- refusals and bounds -----------------------------------------------------------------------------------------------
+
+
+def test_vectors_of_two_spaces_are_never_mixed(it: Profiling) -> None:
+    it.feed(click(0, "a"))
+    it.add_items("alien", space="other-t1")
+    with pytest.raises(Misconfigured, match="reembed"):
+        it.feed(click(1, "alien"))
+    with pytest.raises(Misconfigured, match="reembed"):
+        it.feed(onboarded(1, space="other-t1"))
+    assert it.stored().events == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (b"\xff", None),
+        (b"[]", None),
+        (None, None),
+        ({"type": "click", "item_id": "a"}, None),
+        ({"type": "wave", "item_id": "a", "user_id": "ada"}, "type"),
+        ({"type": ["click"], "item_id": "a", "user_id": "ada"}, "type"),
+        ({"type": "click", "item_id": "", "user_id": "ada"}, "item_id"),
+        ({"type": "click", "item_id": "a", "user_id": "ada", "timestamp": NOW + 90_000}, "timestamp"),
+        ({"type": "click", "item_id": "a", "user_id": "ada", "timestamp": -9.9e10}, "timestamp"),
+        ({"type": "click", "item_id": "a", "user_id": "ada", "timestamp": -5}, "timestamp"),
+        ({"type": "erased", "user_id": "ada"}, "timestamp"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_field(it: Profiling, value: object, field: str | None) -> None:
+    with pytest.raises(InvalidEvent) as refusal:
+        it.profiler.parse(record("interactions", "u:ada", value))
+    assert refusal.value.field == field
+
+
+def test_an_absurd_rating_neither_drowns_nor_breaks_a_profile(it: Profiling) -> None:
+    it.feed(click(0, "a", type="rating", value=1e308), click(1, "b", type="rating", value=-1e308))
+    assert np.isfinite(np.asarray(it.point().vectors["taste"])).all()
+    assert it.stored().taste.weight == pytest.approx(200)
+
+
+def test_the_caches_are_bounded_and_nothing_is_lost_by_it() -> None:
+    it = Profiling(ProfileSettings(cached_profiles=3, cached_items=2))
+    it.add_items("a", "b", "c", "d")
+    offset = 0
+    for _ in range(3):
+        for n in range(10):
+            it.feed(click(offset, "abcd"[n % 4], user=f"p{n}"))
+            it.feed(click(offset + 1, f"late{n}", user=f"p{n}"))
+            offset += 2
+    assert len(it.profiler._cache) == 3
+    assert len(it.profiler._items) == 2
+    assert all(it.stored(f"u:p{n}").events == 3 for n in range(10))
+    it.add_items(*(f"late{n}" for n in range(10)))
+    it.profiler.tick()
+    assert all(it.stored(f"u:p{n}").events == 6 for n in range(10))
+    assert set(it.profiler._owner) == set(it.profiler._cache)
+
+
+def test_a_changed_item_is_read_again_after_a_while(it: Profiling) -> None:
+    it.feed(click(0, "a"))
+    it.store.update_vectors(ITEMS, {item_point("a"): {"content": text_vector("z").astype(np.float32)}})
+    it.clock.forward(it.settings.item_cache_seconds + 1)
+    it.feed(click(1, "a", user="bob"))
+    near(it.stored("u:bob").taste.sum, text_vector("z"), 1e-5)
+
+
+def test_a_session_fades_within_the_hour_and_the_lifetime_does_not(it: Profiling) -> None:
+    it.feed(click(0, "a", at=NOW - 60 * MINUTE, arrived=NOW), click(1, "b"))
+    profile = it.stored()
+    assert profile.session.weight == pytest.approx(1.25)
+    assert profile.lifetime.weight == pytest.approx(2.0, abs=1e-3)
+
+
+def test_profiles_can_be_found_by_what_they_are_indexed_for(it: Profiling) -> None:
+    it.feed(click(0, "late"))
+    page, _ = it.store.scroll(PROFILES)
+    [point] = page
+    assert point.id == person_point(Person("u", "ada"))
+    assert (point.payload["person"], point.payload["waiting"]) == ("u:ada", 0)
