@@ -2,7 +2,7 @@
 
 The only writer of an item's `trend` payload. Each window is the logarithm of a forward-decayed count (`model.decay`),
 so an idle item needs no rewrite and the store can order by it. The watermark lies in the same payload object, so a
-batch that is handled twice counts once.
+batch that is handled twice counts once, and so do the newest sources, since a profiler that crashed tells them again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.vectors import ITEMS, VectorStore
 from eddyline.model.decay import count_in
 from eddyline.model.events import Activity, parse
-from eddyline.model.ids import item_point
+from eddyline.model.ids import fingerprint, item_point
 from eddyline.model.ranking import TREND_HALF_LIVES, trend_tau
+
+SOURCES = 64
+"""Newest interactions remembered per item, to recognise those that a profiler tells twice around a crash."""
 
 
 class Affinity:
@@ -40,7 +43,7 @@ class Affinity:
             if point not in stored:
                 continue
             trend = trends.get(point) or dict(stored[point].payload.get("trend") or {})
-            if not _is_folded(trend, message.record):
+            if not _is_folded(trend, message):
                 trends[point] = _counted(trend, message)
         if trends:
             self._store.set_payload(ITEMS, {point: {"trend": trend} for point, trend in trends.items()})
@@ -55,8 +58,11 @@ class Affinity:
         """Nothing waits."""
 
 
-def _is_folded(trend: Mapping[str, Any], record: Record) -> bool:
-    return trend.get("log") == _log(record) and record.offset <= trend.get("offset", -1)
+def _is_folded(trend: Mapping[str, Any], message: Message[Activity]) -> bool:
+    record = message.record
+    if trend.get("log") == _log(record) and record.offset <= trend.get("offset", -1):
+        return True
+    return fingerprint(message.value.source) in trend.get("sources", ())
 
 
 def _counted(trend: Mapping[str, Any], message: Message[Activity]) -> dict[str, Any]:
@@ -64,7 +70,9 @@ def _counted(trend: Mapping[str, Any], message: Message[Activity]) -> dict[str, 
     windows = {
         window: count_in(trend.get(window), 1.0, activity.timestamp, trend_tau(window)) for window in TREND_HALF_LIVES
     }
-    return {**windows, "count": trend.get("count", 0) + 1, "log": _log(record), "offset": record.offset}
+    sources = [*trend.get("sources", ()), fingerprint(activity.source)][-SOURCES:]
+    count = trend.get("count", 0) + 1
+    return {**windows, "count": count, "log": _log(record), "offset": record.offset, "sources": sources}
 
 
 def _log(record: Record) -> str:

@@ -6,6 +6,7 @@ The only writer of an item's existence, `content` vector, `meta`, `offer` and bo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 from eddyline.adapters.encoders import TextEncoder
 from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, Dense, Point, VectorStore
+from eddyline.adapters.vectors import ITEMS, Dense, Filter, Missing, Point, VectorStore
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.events import (
     Availability,
@@ -24,6 +25,7 @@ from eddyline.model.events import (
     Origin,
     User,
     Wire,
+    check_id,
     cloud_event,
     parse,
 )
@@ -31,7 +33,7 @@ from eddyline.model.ids import item_point
 from eddyline.model.text import content_hash, item_text, onboarding_text
 
 CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
-BOOKKEEPING = ("item_id", "space", "source", "offer")
+BOOKKEEPING = ("item_id", "space", "source", "offer", "listed_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ class Embedder:
 
     def check_space(self) -> None:
         """Raise `Misconfigured` when the stored items are of another model or template."""
-        page, _ = self._store.scroll(ITEMS, limit=16, payload=("space",))
-        for space in (point.payload["space"] for point in page if "space" in point.payload):
+        embedded = Filter(must_not=(Missing("space"),))
+        page, _ = self._store.scroll(ITEMS, filter=embedded, limit=16, payload=("space",))
+        for space in (point.payload["space"] for point in page):
             if space != self._encoder.space:
                 raise Misconfigured(
                     f"the stored items are in space {space}, this encoder makes {self._encoder.space}: embed "
@@ -78,10 +81,10 @@ class Embedder:
     def parse(self, record: Record) -> Said:
         """Raises `InvalidEvent`: not of the topic's model, or under another key than the id it names."""
         key = _key(record)
-        if record.value is None:
-            return Tombstone(key)
-        said = parse(_MODELS[record.topic], record.value)
         name = _KEYS[record.topic]
+        if record.value is None:
+            return Tombstone(check_id(key, name))
+        said = parse(_MODELS[record.topic], record.value)
         if getattr(said, name) != key:
             raise InvalidEvent(f"is {getattr(said, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
         assert isinstance(said, Content | Availability | User)
@@ -89,13 +92,10 @@ class Embedder:
 
     def handle(self, batch: Sequence[Message[Said]]) -> None:
         """Embed what is new or changed, delete what is gone, pass on what is said of people; durable on return."""
-        self._handle_users([m for m in batch if m.record.topic == USERS])
-        latest: dict[tuple[str, str], Message[Said]] = {}
-        for message in batch:
-            if message.record.topic != USERS:
-                latest[message.record.topic, _key(message.record)] = message
-        self._handle_items({key: m for (topic, key), m in latest.items() if topic == CONTENT})
-        self._handle_offers({key: m for (topic, key), m in latest.items() if topic == AVAILABILITY})
+        said = {topic: [m for m in batch if m.record.topic == topic] for topic in self.topics}
+        self._handle_users(said[USERS])
+        self._handle_items({_key(message.record): message for message in said[CONTENT]})
+        self._handle_offers(said[AVAILABILITY])
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """Nothing is kept between batches."""
@@ -114,13 +114,10 @@ class Embedder:
             return
         points = {item_id: item_point(item_id) for item_id in latest}
         stored = self._store.retrieve(ITEMS, list(points.values()), payload=BOOKKEEPING)
-        gone = [item_id for item_id, m in latest.items() if isinstance(m.value, Tombstone)]
-        self._store.delete(ITEMS, [points[item_id] for item_id in gone if points[item_id] in stored])
-        current = {
-            item_id: message
-            for item_id, message in latest.items()
-            if isinstance(message.value, Content) and not _is_older(message.record, stored.get(points[item_id]))
-        }
+        news = {key: m for key, m in latest.items() if not _is_older(m.record, stored.get(points[key]))}
+        gone = [points[item_id] for item_id, message in news.items() if isinstance(message.value, Tombstone)]
+        self._store.delete(ITEMS, [point for point in gone if point in stored])
+        current = {item_id: message for item_id, message in news.items() if isinstance(message.value, Content)}
         vectors = self._embed(current, points, stored)
         self._create(current, points, stored, vectors)
         self._update(current, points, stored, vectors)
@@ -185,29 +182,33 @@ class Embedder:
             "item_id": content.item_id,
             "space": self._encoder.space,
             "meta": meta,
+            "listed_at": _listed_at(content, at, known),
             "offer": _offer(content, at, None if known is None else known.payload.get("offer")),
             "source": source,
         }
 
     # -- price and stock ----------------------------------------------------------------------------------------
 
-    def _handle_offers(self, latest: Mapping[str, Message[Said]]) -> None:
-        """The last writer wins; what comes before its item waits in a point that holds nothing else."""
-        said = {item_id: m for item_id, m in latest.items() if isinstance(m.value, Availability)}
-        if not said:
+    def _handle_offers(self, batch: Sequence[Message[Said]]) -> None:
+        """Price and stock each by their last word; what comes before its item waits in a point with nothing else."""
+        points = {m.value.item_id: item_point(m.value.item_id) for m in batch if isinstance(m.value, Availability)}
+        if not points:
             return
-        points = {item_id: item_point(item_id) for item_id in said}
         stored = self._store.retrieve(ITEMS, list(points.values()), payload=("offer",))
-        existing: dict[str, dict[str, Any]] = {}
-        early: list[Point] = []
-        for item_id, message in said.items():
-            known = stored.get(points[item_id])
-            offer = _renewed(message, known.payload.get("offer") if known else None)
-            if known is not None:
-                existing[points[item_id]] = {"offer": offer}
-            else:
-                early.append(Point(points[item_id], {}, {"item_id": item_id, "offer": offer}))
+        offers: dict[str, Mapping[str, Any]] = {
+            item_id: stored[point].payload.get("offer") or {} for item_id, point in points.items() if point in stored
+        }
+        for message in batch:
+            if isinstance(message.value, Availability):
+                item_id = message.value.item_id
+                offers[item_id] = _renewed(message.value, message.record, offers.get(item_id, {}))
+        early = [
+            Point(point, {}, {"item_id": item_id, "offer": offers[item_id]})
+            for item_id, point in points.items()
+            if point not in stored
+        ]
         self._store.upsert(ITEMS, early, insert_only=True)
+        existing = {point: {"offer": offers[item_id]} for item_id, point in points.items() if point in stored}
         self._store.set_payload(ITEMS, existing)
 
     # -- people -------------------------------------------------------------------------------------------------
@@ -272,20 +273,24 @@ def _is_older(record: Record, known: Point | None) -> bool:
     return bool(same and record.offset < source["offset"])
 
 
+def _listed_at(content: Content, at: float, known: Point | None) -> float:
+    """When it became new: its publication, else its first arrival. Freshness and `latest` go by it."""
+    if content.published_at is not None:
+        return content.published_at
+    return at if known is None else float(known.payload.get("listed_at", at))
+
+
 def _offer(content: Content, at: float, known: Mapping[str, Any] | None) -> dict[str, Any]:
     """Price and stock as the item's own state says, unless something later was said of them alone."""
-    if known is not None and known.get("at", 0.0) > at:
+    if known is not None and known.get("at", -math.inf) > at:
         return dict(known)
     offer: dict[str, Any] = {"available": content.available, "at": at}
     return offer if content.price is None else {**offer, "price": content.price}
 
 
-def _renewed(message: Message[Said], known: Mapping[str, Any] | None) -> dict[str, Any]:
-    said, record = message.value, message.record
-    assert isinstance(said, Availability)
+def _renewed(said: Availability, record: Record, known: Mapping[str, Any]) -> Mapping[str, Any]:
     at = said.timestamp if said.timestamp is not None else record.timestamp / 1000
-    offer = dict(known or {})
-    if offer.get("at", -1.0) > at:
-        return offer
+    if known.get("at", -math.inf) > at:
+        return known
     given = {"available": said.available, "price": said.price}
-    return {**offer, **{name: value for name, value in given.items() if value is not None}, "at": at}
+    return {**known, **{name: value for name, value in given.items() if value is not None}, "at": at}

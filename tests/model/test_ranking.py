@@ -21,8 +21,8 @@ RANKING = Ranking()
 EVERYONE = Sources({}, {"popularity": 1.0, "freshness": 1.0})
 
 
-def candidate(item: str, popularity: int = 0, published_at: float | None = None, **similarity: float) -> Candidate:
-    payload: dict[str, object] = {"meta": {} if published_at is None else {"published_at": published_at}}
+def candidate(item: str, popularity: int = 0, listed_at: float | None = None, **similarity: float) -> Candidate:
+    payload: dict[str, object] = {} if listed_at is None else {"listed_at": listed_at}
     if popularity:
         payload["trend"] = {"quarter": count_in(None, float(popularity), NOW, trend_tau("quarter"))}
     return Candidate(item, similarity, payload)
@@ -52,7 +52,7 @@ def test_it_works_at_any_size(count: int) -> None:
 def test_a_stranger_gets_what_is_popular_and_new() -> None:
     person = sources(None, NOW, TAUS, RANKING)
     assert person.is_cold
-    assert ids([candidate("old"), candidate("hit", popularity=9), candidate("new", published_at=NOW)], person) == [
+    assert ids([candidate("old"), candidate("hit", popularity=9), candidate("new", listed_at=NOW)], person) == [
         "hit",
         "new",
         "old",

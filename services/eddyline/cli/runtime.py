@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -238,8 +239,11 @@ class Runtime:
         """The in-process broker's memory ends with this process, so everything in it is handled first."""
         self._stopping.set()
         drain = self._broker is not None and self._failure is None
+        left = sum(sum(loop.lag().values()) for _, loop in self._loops)
+        if drain and left:
+            log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
         for name, loop in self._loops:
-            loop.stop(drain=drain)
+            loop.stop(drain=drain, deadline_seconds=math.inf)
             if threads[name].is_alive():
                 threads[name].join()
 

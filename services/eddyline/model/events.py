@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -80,6 +81,7 @@ def format_timestamp(seconds: float) -> str:
 
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_id)]
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 Timestamp = Annotated[
     float,
     BeforeValidator(parse_timestamp),
@@ -129,7 +131,7 @@ class Content(Wire):
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
     """BCP 47, e.g. `en`; filterable."""
     published_at: Timestamp | None = None
-    """Not recommended before; also what `latest` and freshness go by."""
+    """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
     expires_at: Timestamp | None = None
     """Not recommended from then on."""
     available: bool = True
@@ -306,6 +308,14 @@ def validate(model: type[Model], value: Any) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise InvalidEvent(*explain(error)) from None
+
+
+def check_id(value: str, field: str) -> str:
+    """An id that comes outside of a JSON value, as in a key or a path. Raises `InvalidEvent`."""
+    try:
+        return _ID.validate_python(value)
+    except ValidationError as error:
+        raise InvalidEvent(explain(error)[0], field) from None
 
 
 def load_json(data: bytes | None) -> Any:

@@ -8,7 +8,7 @@ take `copy()` first; a copy is cheap, since vectors and entries are never mutate
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -361,15 +361,18 @@ class Profile:
         for name in ("viewed", "purchased", "disliked", "liked"):
             setattr(profile, name, NewestItems.from_list(settings.seen, state[name]))
         profile.counted = state["counted"]
-        profile.pending = tuple(
-            Pending(*row[:8], headers=tuple((name, value) for name, value in row[8]), key=row[9])
-            for row in state["pending"]
-        )
+        profile.pending = tuple(_pending(row) for row in state["pending"])
         profile.event_ids = tuple(state["event_ids"])
         profile.watermarks = {
             log: {int(p): offset for p, offset in marks.items()} for log, marks in state["watermarks"].items()
         }
         return profile
+
+
+def _pending(row: Sequence[Any]) -> Pending:
+    item_id, value, topic, partition, offset, log, timestamp, since, headers, key = row
+    names_and_values = tuple((name, value) for name, value in headers)
+    return Pending(item_id, value, topic, partition, offset, log, timestamp, since, names_and_values, key)
 
 
 def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:

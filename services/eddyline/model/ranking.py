@@ -50,9 +50,9 @@ class Candidate:
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def published_at(self) -> float | None:
-        """Epoch seconds, where known."""
-        value: float | None = self.payload.get("meta", {}).get("published_at")
+    def listed_at(self) -> float | None:
+        """Its publication, or else its first arrival, in epoch seconds; None where unknown."""
+        value: float | None = self.payload.get("listed_at")
         return value
 
     def popularity(self, now: float) -> float:
@@ -163,17 +163,17 @@ def _score(
     popularity = math.log1p(candidate.popularity(options.now))
     terms["popularity"] = person.weights["popularity"] * (popularity / top if top > 0 else 0.0)
     terms["freshness"] = person.weights["freshness"] * freshness(
-        candidate.published_at, options.now, options.settings.freshness_half_life_hours * HOUR
+        candidate.listed_at, options.now, options.settings.freshness_half_life_hours * HOUR
     )
     rounded = {name: round(value, 6) for name, value in terms.items()}
     return Ranked(candidate, round(sum(rounded.values()), 6), rounded)
 
 
-def freshness(published_at: float | None, now: float, half_life: float) -> float:
-    """2^(-age / half_life): 1 when published this moment, 0 when unknown. Times in seconds."""
-    if published_at is None:
+def freshness(listed_at: float | None, now: float, half_life: float) -> float:
+    """2^(-age / half_life): 1 when listed this moment, 0 when unknown. Times in seconds."""
+    if listed_at is None:
         return 0.0
-    return float(2.0 ** (-max(0.0, now - published_at) / half_life))
+    return float(2.0 ** (-max(0.0, now - listed_at) / half_life))
 
 
 def _span(name: str, candidates: Sequence[Candidate], floors: Mapping[str, float]) -> tuple[float, float]:

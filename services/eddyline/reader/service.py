@@ -48,7 +48,7 @@ from eddyline.settings import Settings
 log = structlog.get_logger("reader")
 
 PROFILE_VECTORS = ("taste", "session", "lifetime", "onboarding")
-DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "meta.published_at", f"trend.{POPULARITY}")
+DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "listed_at", f"trend.{POPULARITY}")
 VARIANT = "eddyline"
 DEGRADED = "degraded"
 
@@ -166,7 +166,7 @@ class Reader:
     def _for_everyone(self, condition: Filter, wanted: Filter, depth: int, now: float) -> list[Scored]:
         """Popular and new items. They don't depend on the person, so they are found once for all who ask alike; where
         hidden items leave too few, they are looked for again without those."""
-        orders = {"popular": OrderBy(f"trend.{POPULARITY}"), "new": OrderBy("meta.published_at")}
+        orders = {"popular": OrderBy(f"trend.{POPULARITY}"), "new": OrderBy("listed_at")}
         found: list[Scored] = []
         hidden = {point_id for one in condition.must_not if isinstance(one, HasId) for point_id in one.ids}
         for name, order in orders.items():
@@ -324,7 +324,7 @@ class Reader:
 
     def latest(self, query: ListQuery) -> dict[str, Any]:
         """The newest items."""
-        return self._list(OrderBy("meta.published_at"), query, ("latest",))
+        return self._list(OrderBy("listed_at"), query, ("latest",))
 
     def _list(
         self,

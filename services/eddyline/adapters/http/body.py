@@ -7,12 +7,10 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from eddyline.errors import InvalidInput, TooLarge
-from eddyline.model.events import Id, explain, load_json
-
-_ID = TypeAdapter(Id)
+from eddyline.model.events import check_id, load_json
 
 
 async def read_json(request: Request, limit: int) -> Any:
@@ -45,11 +43,9 @@ def _too_large(limit: int) -> TooLarge:
 def path_id(raw: str, field: str) -> str:
     """An id out of a path, which is matched undecoded. Raises `InvalidInput`."""
     try:
-        return _ID.validate_python(unquote_to_bytes(raw).decode())
+        return check_id(unquote_to_bytes(raw.encode("latin-1")).decode(), field)
     except UnicodeDecodeError:
         raise InvalidInput("must be percent-encoded UTF-8", field) from None
-    except ValidationError as error:
-        raise InvalidInput(explain(error)[0], field) from None
 
 
 def item_id_of(raw: str) -> str:

@@ -16,6 +16,7 @@ ITEM_INDEXES: Mapping[str, IndexKind] = {
     "meta.language": IndexKind.KEYWORD,
     "meta.published_at": IndexKind.FLOAT,
     "meta.expires_at": IndexKind.FLOAT,
+    "listed_at": IndexKind.FLOAT,
     "offer.available": IndexKind.BOOL,
     "offer.price": IndexKind.FLOAT,
     "trend.hour": IndexKind.FLOAT,
