@@ -1,0 +1,58 @@
+"""The tables that are made from the code: `python -m tests.docs.generated` writes them into docs/ anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.docs.pages import ROOT
+
+from eddyline.adapters.telemetry import Metrics
+from eddyline.offline.documents import settings_table
+
+
+def metrics_table() -> str:
+    """Every metric with its type, its labels and its help text."""
+    metrics = Metrics()
+    rows = ["| metric | type | labels | |", "| --- | --- | --- | --- |"]
+    for declared in vars(metrics).values():
+        if not hasattr(declared, "describe") or declared is metrics.registry:
+            continue
+        (family,) = [one for one in declared.describe() if not one.name.endswith("_created")]
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in declared._labelnames)
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows)
+
+
+TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
+    "settings": (ROOT / "docs" / "configuration.md", settings_table),
+    "metrics": (ROOT / "docs" / "operations.md", metrics_table),
+}
+"""Name of the markers → page and what belongs between them."""
+
+
+def current(name: str) -> str:
+    """What stands between the markers now."""
+    found = _between(name).search(TABLES[name][0].read_text(encoding="utf-8"))
+    return found["table"].strip() if found else ""
+
+
+def write() -> None:
+    """Put every table in its place."""
+    for name, (page, table) in TABLES.items():
+        text = page.read_text(encoding="utf-8")
+        found = _between(name).search(text)
+        if found is not None:
+            new = f"{found['start']}\n{table()}\n{found['end']}"
+            page.write_text(text[: found.start()] + new + text[found.end() :], encoding="utf-8")
+
+
+def _between(name: str) -> re.Pattern[str]:
+    start = rf"(?P<start><!-- {name}: made by `python -m tests\.docs\.generated` -->)"
+    return re.compile(rf"{start}\n(?P<table>.*?)\n?(?P<end><!-- end -->)", re.DOTALL)
+
+
+if __name__ == "__main__":
+    write()
