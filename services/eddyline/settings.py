@@ -178,7 +178,7 @@ class Ranking(_Section):
     freshness: NotNegative = 0.1
     """Weight of how new an item is."""
     taste_evidence: Positive = 4.0
-    """Decayed evidence at which the recent taste gets half of the long-term share; the rest is the lifetime's."""
+    """Decayed evidence at which the recent taste of someone known for long gets half of the long-term share."""
     session_evidence: Positive = 1.5
     """Decayed evidence at which the session gets half of its weight."""
     known_evidence: Positive = 5.0
@@ -195,7 +195,7 @@ class Reader(_Section):
     hide: tuple[Literal["viewed", "purchased", "disliked"], ...] = ("viewed", "purchased", "disliked")
     """Seen items left out unless a request says otherwise."""
     trending_cache_seconds: NotNegative = 1.0
-    """How long trending and latest lists are reused."""
+    """How long a list that is the same for everyone (popular, trending, latest) is reused."""
     stale_seconds: NotNegative = 300.0
     """How old a cached list may be when the vector store doesn't answer."""
 

@@ -40,7 +40,7 @@ def test_a_timestamp_is_rfc_3339_or_an_epoch_number(text: str, seconds: float) -
         (b"[1]", None, "must be a JSON object, not a list"),
         (b"null", None, "must be a JSON object, not null"),
         (b'{"type":"click","user_id":"u"}', "item_id", "is needed"),
-        (b'{"type":"click","item_id":"i"}', None, "user_id or anonymous_id is needed"),
+        (b'{"type":"click","item_id":"i"}', "user_id", "is needed, or anonymous_id"),
         ((GOOD % ',"value":NaN').encode(), None, "not valid JSON"),
         ((GOOD % ',"value":"5"').encode(), "value", "number"),
         ((GOOD % ',"colour":"red"').encode(), "colour", "no such field"),
@@ -49,7 +49,7 @@ def test_a_timestamp_is_rfc_3339_or_an_epoch_number(text: str, seconds: float) -
         ((GOOD % ',"timestamp":"yesterday"').encode(), "timestamp", "not RFC 3339"),
         ((GOOD % ',"timestamp":1e300').encode(), "timestamp", "beyond the year 9999"),
         ((GOOD % ',"v":2').encode(), "v", "1"),
-        (b'{"type":"rating","item_id":"i","user_id":"u"}', None, "a rating needs a value"),
+        (b'{"type":"rating","item_id":"i","user_id":"u"}', "value", "is needed with a rating"),
         (('{"type":"click","item_id":"%s","user_id":"u"}' % ("x" * 10_000)).encode(), "item_id", "512"),
         (('{"type":"click","item_id":"%s","user_id":"u"}' % ("é" * 300)).encode(), "item_id", "512 bytes"),
         (b'{"type":"click","item_id":"","user_id":"u"}', "item_id", "at least 1"),
@@ -70,7 +70,7 @@ def test_a_field_inside_a_list_is_named_by_its_place() -> None:
 
 
 def test_an_item_that_expires_before_it_is_published_is_refused() -> None:
-    with pytest.raises(InvalidEvent, match="expires_at must be after"):
+    with pytest.raises(InvalidEvent, match="expires_at: must be after"):
         parse(Content, b'{"item_id":"i","title":"t","published_at":20,"expires_at":10}')
 
 

@@ -102,6 +102,12 @@ def test_someone_back_after_ninety_days_is_still_known() -> None:
     assert person.queries["lifetime"][0] > 0.9
 
 
+def test_to_someone_new_the_recent_taste_is_all_there_is() -> None:
+    person = sources(person_with(([1.0, 0.0], 1.0, NOW)), NOW, TAUS, RANKING)
+    assert person.weights["taste"] > 0.99 * RANKING.taste
+    assert person.weights.get("lifetime", 0.0) < 0.01
+
+
 def test_answers_count_until_behaviour_speaks() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
     profile.onboard(np.array([0.0, 1.0]), ("log", 0, 0), None, {})

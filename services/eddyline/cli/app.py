@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -36,21 +37,25 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        _leave(130)
     except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        _leave(leave.exit_code)
     except EddylineError as error:
-        _refuse(str(error), 2 if isinstance(error, Misconfigured) else 1)
+        _leave(2 if isinstance(error, Misconfigured) else 1, str(error))
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: a wrong option
-            _refuse(error.format_message(), error.exit_code)
+            _leave(error.exit_code, error.format_message())
         raise
-    sys.exit(0)
+    _leave(0)
 
 
-def _refuse(reason: str, code: int) -> NoReturn:
-    print(f"eddyline: {reason}", file=sys.stderr)
-    sys.exit(code)
+def _leave(code: int, reason: str | None = None) -> NoReturn:
+    """End the process. Everything of ours is closed by now; the libraries' own teardown only prints noise."""
+    if reason is not None:
+        print(f"eddyline: {reason}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @app.callback(invoke_without_command=True)

@@ -53,6 +53,8 @@ log = structlog.get_logger("eddyline")
 ROLES = ("collector", "embedder", "profiler", "affinity", "reader")
 LISTENING = "Listening on "
 """How the line begins that says where."""
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""A point that isn't there."""
 CONSUMERS = ("embedder", "profiler", "affinity")
 """In the order in which they are drained: each may write what the next one reads."""
 
@@ -67,6 +69,8 @@ class Runtime:
     def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
         self._settings, self._roles = settings, tuple(role for role in ROLES if role in roles)
         self._check_roles(roles)
+        self._guard: RetentionGuard | None = None
+        self._broker: EmbeddedBroker | None = None
         self._stack = ExitStack()
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
@@ -119,6 +123,11 @@ class Runtime:
 
     # -- building -----------------------------------------------------------------------------------------------
 
+    @property
+    def _has_broker(self) -> bool:
+        """A process that only reads needs none."""
+        return self._roles != ("reader",)
+
     def _check_roles(self, roles: Sequence[str]) -> None:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown or not roles:
@@ -129,7 +138,7 @@ class Runtime:
             (self._settings.kafka.bootstrap_servers, "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", "in-process broker"),
             (self._settings.qdrant.url, "EDDYLINE_QDRANT__URL", "embedded vector store"),
         ):
-            if not given:
+            if not given and not (name.startswith("EDDYLINE_KAFKA") and not self._has_broker):
                 raise Misconfigured(
                     f"{', '.join(roles)} alone can't share the {embedded} with other processes: set {name}, or run "
                     "everything in one process with `eddyline up`"
@@ -140,8 +149,11 @@ class Runtime:
         self._server_address = (settings.server.host, settings.server.port)
         self._store = open_store(settings)
         self._stack.callback(self._store.close)
-        self._open_broker()
-        checks: dict[str, Check] = {"vectors": self._store.check, "broker": self._producer.check}
+        if self._has_broker:
+            self._open_broker()
+        checks: dict[str, Check] = {"vectors": lambda: check_collections(self._store)}
+        if self._has_broker:
+            checks["broker"] = self._producer.check
         encoder: TextEncoder | None = None
         if "embedder" in self._roles:
             encoder = SentenceTransformerEncoder(settings.encoder, self.metrics)
@@ -163,8 +175,6 @@ class Runtime:
 
     def _open_broker(self) -> None:
         """The cluster of the settings, or the in-process broker with its guard and a file for dead letters."""
-        self._guard: RetentionGuard | None = None
-        self._broker: EmbeddedBroker | None = None
         if self._settings.kafka.bootstrap_servers:
             self._options = kafka_options(self._settings)
             ensure_topics(self._options)
@@ -275,6 +285,13 @@ def open_store(settings: Settings) -> VectorStore:
 def vectors_directory(settings: Settings) -> Path:
     """Where Qdrant Edge keeps its shards."""
     return settings.data_dir / "vectors"
+
+
+def check_collections(store: VectorStore) -> None:
+    """Raise unless the store answers and holds both collections."""
+    store.check()
+    for name in (ITEMS, PROFILES):
+        store.retrieve(name, [NOBODY], payload=())
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:

@@ -37,6 +37,14 @@ MAX_STRENGTH = 100.0
 """Most that one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
 
 
+class FieldError(ValueError):
+    """A complaint of a whole model about one of its fields."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field
+        super().__init__(reason)
+
+
 def _id(value: str) -> str:
     size = len(value.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= MAX_ID_BYTES:
@@ -145,7 +153,7 @@ class Content(Wire):
     @model_validator(mode="after")
     def _expires_later(self) -> Content:
         if self.published_at is not None and self.expires_at is not None and self.expires_at <= self.published_at:
-            raise ValueError("expires_at must be after published_at")
+            raise FieldError("expires_at", "must be after published_at")
         return self
 
 
@@ -160,7 +168,7 @@ class Availability(Wire):
     @model_validator(mode="after")
     def _says_something(self) -> Availability:
         if self.available is None and self.price is None:
-            raise ValueError("give available, price, or both")
+            raise FieldError("available", "is needed, or price, or both")
         return self
 
 
@@ -201,9 +209,9 @@ class Interaction(Wire):
     @model_validator(mode="after")
     def _has_person(self) -> Interaction:
         if self.user_id is None and self.anonymous_id is None:
-            raise ValueError("user_id or anonymous_id is needed")
+            raise FieldError("user_id", "is needed, or anonymous_id")
         if self.type == RATING and self.value is None:
-            raise ValueError("a rating needs a value")
+            raise FieldError("value", "is needed with a rating")
         return self
 
     @property
@@ -395,9 +403,12 @@ def cloud_event(said: Wire, event_id: str, source: str) -> tuple[tuple[str, byte
 
 def explain(error: ValidationError) -> tuple[str, str | None]:
     """The first of pydantic's complaints as (reason, dotted field)."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(_parts(first["loc"])) or None
-    kind, given = first["type"], first.get("input")
+    first = error.errors(include_url=False)[0]
+    path, kind, given = _parts(first["loc"]), first["type"], first.get("input")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):
+        path.append(cause.field)
+    field = ".".join(path) or None
     if kind == "missing":
         return "is needed", field
     if kind == "extra_forbidden":

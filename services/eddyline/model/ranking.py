@@ -6,8 +6,9 @@ list gets 0), multiplied by the source's weight, and added. The weights adapt to
 - the session's share grows with its decayed evidence W: W / (W + session_evidence);
 - the long-term share is behaviour's by known = E / (E + known_evidence), E being all evidence ever; the rest goes to
   the onboarding answers, where there are any;
-- behaviour's part is the recent taste's by W / (W + taste_evidence), the rest the lifetime's, so that a person who
-  comes back after months is still known, and what they do now counts at once.
+- behaviour's part is the recent taste's by W / (W + min(taste_evidence, O)), O being the lifetime's evidence that the
+  taste has forgotten; the rest is the lifetime's. So a person who comes back after months is still known, what they do
+  now counts at once, and to someone new the two are the same.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ def sources(profile: Profile | None, now: float, taus: TimeConstants, settings: 
         return Sources({}, weights)
     queries: dict[str, Vector] = {}
     known = profile.evidence / (profile.evidence + settings.known_evidence)
-    recent = _share(profile.taste.weight_at(now, taus.taste), settings.taste_evidence)
+    lately = profile.taste.weight_at(now, taus.taste)
+    forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
+    recent = _share(lately, min(settings.taste_evidence, forgotten))
     behaviour = {
         "taste": (profile.taste.direction(), recent),
         "lifetime": (profile.lifetime.direction(), 1.0 - recent),
@@ -190,4 +193,4 @@ def _within(value: float, floor: float, best: float) -> float:
 
 
 def _share(weight: float, half: float) -> float:
-    return weight / (weight + half)
+    return weight / (weight + half) if weight > 0 else 0.0

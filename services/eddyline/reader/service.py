@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,13 @@ from eddyline.adapters.vectors import (
     Nearest,
     OrderBy,
     Query,
+    Range,
     Scored,
     Sparse,
     VectorStore,
 )
 from eddyline.errors import InvalidEvent, InvalidInput, NotFound, Unavailable
-from eddyline.model.decay import count_at
+from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content, Interaction, format_timestamp, strength, timely
 from eddyline.model.filters import parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point, person_point
@@ -41,6 +42,7 @@ from eddyline.model.ranking import (
     sources,
     trend_tau,
 )
+from eddyline.reader.listing import DISPLAY, Listing, line
 from eddyline.reader.paging import Page, mark, page
 from eddyline.reader.requests import ListQuery, Recent, RecommendationRequest, TrendingQuery
 from eddyline.settings import Settings
@@ -48,9 +50,11 @@ from eddyline.settings import Settings
 log = structlog.get_logger("reader")
 
 PROFILE_VECTORS = ("taste", "session", "lifetime", "onboarding")
-DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "listed_at", f"trend.{POPULARITY}")
 VARIANT = "eddyline"
 DEGRADED = "degraded"
+POPULAR, NEW = "popular", "new"
+FEWEST_TRENDING = 0.05
+"""Decayed count under which an item isn't trending: one event some four half-lives ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class Reader:
     def _for_everyone(self, condition: Filter, wanted: Filter, depth: int, now: float) -> list[Scored]:
         """Popular and new items. They don't depend on the person, so they are found once for all who ask alike; where
         hidden items leave too few, they are looked for again without those."""
-        orders = {"popular": OrderBy(f"trend.{POPULARITY}"), "new": OrderBy("listed_at")}
+        orders = {POPULAR: OrderBy(f"trend.{POPULARITY}"), NEW: OrderBy("listed_at")}
         found: list[Scored] = []
         hidden = {point_id for one in condition.must_not if isinstance(one, HasId) for point_id in one.ids}
         for name, order in orders.items():
@@ -178,10 +182,9 @@ class Reader:
         return found
 
     def _shared(self, key: tuple[Any, ...], query: Query) -> list[Scored]:
-        """A list that is the same for everyone, reused for `reader.trending_cache_seconds`."""
+        """A list that is the same for everyone, reused for `reader.trending_cache_seconds`. Raises `Unavailable`."""
         at = self._monotonic()
-        with self._lock:
-            cached = self._cache.get(key)
+        cached = self._kept(key)
         if cached is not None and at - cached.at < self._settings.reader.trending_cache_seconds:
             return cached.found
         found = self._store.query(ITEMS, [query])[0]
@@ -189,6 +192,13 @@ class Reader:
             self._cache[key] = _Cached(at, found)
             self._drop_stale(at)
         return found
+
+    def _kept(self, key: tuple[Any, ...]) -> _Cached | None:
+        """The list under this key, unless it is staler than may be served."""
+        with self._lock:
+            cached = self._cache.get(key)
+        fresh = cached is not None and self._monotonic() - cached.at <= self._settings.reader.stale_seconds
+        return cached if fresh else None
 
     def _drop_stale(self, at: float) -> None:
         stale = [k for k, c in self._cache.items() if at - c.at > self._settings.reader.stale_seconds]
@@ -200,7 +210,7 @@ class Reader:
     def _fallback(self, request: RecommendationRequest, wanted: Filter, position: Page, now: float) -> list[Ranked]:
         """What was popular, from the cache, under the same filter. Raises `Unavailable` when there is none."""
         with self._lock:
-            lists = [(k, c) for k, c in self._cache.items() if k[0] == "popular" and k[1] == wanted]
+            lists = [(k, c) for k, c in self._cache.items() if k[:2] == (POPULAR, wanted)]
         fresh = [c for _, c in lists if self._monotonic() - c.at <= self._settings.reader.stale_seconds]
         if not fresh:
             raise Unavailable("the vector store doesn't answer, and no list is cached; try again")
@@ -297,8 +307,9 @@ class Reader:
         point = self._store.retrieve(ITEMS, [point_id], payload=("item_id",), vectors=("content",)).get(point_id)
         if point is None or "content" not in point.vectors:
             raise NotFound(f"there is no item {item_id!r} (a new one is there a moment after it was accepted)")
-        nearest = Nearest(point.vectors["content"], "content")
-        return self._list(nearest, query, ("similar", item_id), {item_id})
+        listing = self._listing(("similar", item_id), query, frozenset({item_id}))
+        nearest = Query(Nearest(point.vectors["content"], "content"), listing.depth, listing.condition, DISPLAY)
+        return listing.answer(self._store.query(ITEMS, [nearest])[0])
 
     def audience(self, item_id: str, limit: int) -> dict[str, Any]:
         """The people in whose recent history the item weighs most. Raises `NotFound`."""
@@ -314,43 +325,35 @@ class Reader:
 
     def trending(self, query: TrendingQuery) -> dict[str, Any]:
         """What most people choose, within a window."""
-        tau, now = trend_tau(query.window), self._clock()
-        return self._list(
-            OrderBy(f"trend.{query.window}"),
-            query,
-            ("trending", query.window),
-            score=lambda logarithm: count_at(logarithm, now, tau),
-        )
+        tau, now, field = trend_tau(query.window), self._clock(), f"trend.{query.window}"
+        current = Filter(must=(Range(field, gte=count_in(None, FEWEST_TRENDING, now, tau)),))
+        listing = self._listing(("trending", query.window), query)
+        return self._ordered(listing, OrderBy(field), current, lambda logarithm: count_at(logarithm, now, tau))
 
     def latest(self, query: ListQuery) -> dict[str, Any]:
         """The newest items."""
-        return self._list(OrderBy("listed_at"), query, ("latest",))
+        return self._ordered(self._listing(("latest",), query), OrderBy("listed_at"))
 
-    def _list(
-        self,
-        by: Nearest | OrderBy,
-        query: ListQuery,
-        kind: tuple[str, ...],
-        exclude: set[str] | None = None,
-        score: Callable[[float], float] = float,
-    ) -> dict[str, Any]:
-        """One source's own order, filtered and paged."""
+    def _listing(self, kind: tuple[str, ...], query: ListQuery, exclude: frozenset[str] = frozenset()) -> Listing:
         wanted = parse_filter(query.grammar(), self._settings.attributes)
         position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
-        condition = servable(self._clock()) & wanted & _without({*query.exclude, *(exclude or ())})
-        depth = query.limit + position.depth
-        found = self._store.query(ITEMS, [Query(by, depth, condition, DISPLAY)])[0]
-        left = [point for point in found if not position.has_served(str(point.payload["item_id"]))][: query.limit]
-        items = [
-            _line(str(point.payload["item_id"]), position.depth + index, score(point.score), point.payload)
-            for index, point in enumerate(left, start=1)
-        ]
-        more = position.after(item["item_id"] for item in items) if len(items) == query.limit else None
-        return {"items": items, "next": more, "degraded": False}
+        excluded = exclude.union(query.exclude)
+        condition = servable(self._clock()) & wanted & _without(excluded)
+        return Listing((*kind, wanted, excluded), condition, position, query.limit)
 
-    def check(self) -> None:
-        """Raise unless the vector store answers and the collections are there."""
-        self._store.check()
+    def _ordered(
+        self, listing: Listing, by: OrderBy, also: Filter = Filter(), score: Callable[[float], float] = float
+    ) -> dict[str, Any]:
+        """A list that is the same for everyone: shared for a moment, and kept for when the store doesn't answer."""
+        key = (*listing.key, listing.depth)
+        try:
+            found = self._shared(key, Query(by, listing.depth, listing.condition & also, DISPLAY))
+        except Unavailable:
+            kept = self._kept(key)
+            if kept is None:
+                raise
+            return listing.answer(kept.found, score, degraded=True)
+        return listing.answer(found, score)
 
 
 def _person(request: RecommendationRequest) -> Person | None:
@@ -359,17 +362,11 @@ def _person(request: RecommendationRequest) -> Person | None:
     return None if request.anonymous_id is None else Person("a", request.anonymous_id)
 
 
-def _without(item_ids: set[str]) -> Filter:
+def _without(item_ids: Collection[str]) -> Filter:
     ids = tuple(item_point(item_id) for item_id in sorted(item_ids))
     return Filter(must_not=(HasId(ids),)) if ids else Filter()
 
 
-def _line(item_id: str, position: int, score: float, payload: Mapping[str, Any]) -> dict[str, Any]:
-    meta = payload.get("meta", {})
-    line: dict[str, Any] = {"item_id": item_id, "rank": position, "score": round(score, 6)}
-    return line | {name: meta.get(name) for name in ("title", "category", "url")}
-
-
 def _shown(place: Ranked, position: int, explain: bool) -> dict[str, Any]:
-    line = _line(place.candidate.item_id, position, place.score, place.candidate.payload)
-    return line | {"because": place.because, "scores": dict(place.terms)} if explain else line
+    shown = line(place.candidate.item_id, position, place.score, place.candidate.payload)
+    return shown | {"because": place.because, "scores": dict(place.terms)} if explain else shown

@@ -1,0 +1,49 @@
+"""Lists that are one source's own order, and how a place on any list is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eddyline.adapters.vectors import Filter, Scored
+from eddyline.model.ranking import POPULARITY
+from eddyline.reader.paging import Page
+
+DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "listed_at", f"trend.{POPULARITY}")
+"""What is read of a candidate: what ranking needs, and what is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One source's own order, filtered and paged. `key`: what makes it another list for the cache."""
+
+    key: tuple[Any, ...]
+    condition: Filter
+    position: Page
+    limit: int
+
+    @property
+    def depth(self) -> int:
+        """How many to look for, so that this page is full."""
+        return self.limit + self.position.depth
+
+    def answer(
+        self, found: Sequence[Scored], score: Callable[[float], float] = float, degraded: bool = False
+    ) -> dict[str, Any]:
+        """This page of what was found."""
+        named = [(str(point.payload["item_id"]), point) for point in found]
+        left = [(name, point) for name, point in named if not self.position.has_served(name)][: self.limit]
+        items = [
+            line(name, self.position.depth + index, score(point.score), point.payload)
+            for index, (name, point) in enumerate(left, start=1)
+        ]
+        more = self.position.after(name for name, _ in left) if len(items) == self.limit else None
+        return {"items": items, "next": more, "degraded": degraded}
+
+
+def line(item_id: str, position: int, score: float, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A place on a list, as it is answered."""
+    meta = payload.get("meta", {})
+    shown: dict[str, Any] = {"item_id": item_id, "rank": position, "score": round(score, 6)}
+    return shown | {name: meta.get(name) for name in ("title", "category", "url")}
