@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
+import orjson
 import structlog
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
@@ -79,6 +81,9 @@ BODIES = (Interaction, EventBatch, Content, ItemBatch, Availability, Availabilit
 """Models of the bodies that the routes read themselves."""
 
 
+_FIELDS = frozenset(name for model in BODIES for name in model.model_fields)
+
+
 class Collector:
     """The writing half of the API. `clock` in epoch seconds."""
 
@@ -109,8 +114,8 @@ class Collector:
         ) -> Response:
             body = await read_json(request, self._server.max_body_bytes)
             given = self._batch(body, "events")
-            now = self._clock()
-            return await self._take(given, lambda index, one: self._event(one, index, idempotency_key, now))
+            ids, now = _EventIds(idempotency_key), self._clock()
+            return await self._take(given, lambda one: self._event(one, ids, now))
 
         @router.post(
             "/v1/items",
@@ -121,7 +126,7 @@ class Collector:
         async def post_items(request: Request) -> Response:
             body = await read_json(request, self._server.max_body_bytes)
             now = self._clock()
-            return await self._take(self._batch(body, "items"), lambda _, one: self._item(one, now))
+            return await self._take(self._batch(body, "items"), lambda one: self._item(one, now))
 
         @router.post(
             "/v1/items/availability",
@@ -132,7 +137,7 @@ class Collector:
         async def post_availability(request: Request) -> Response:
             body = await read_json(request, self._server.max_body_bytes)
             now = self._clock()
-            return await self._take(self._batch(body, "items"), lambda _, one: self._availability(one, now))
+            return await self._take(self._batch(body, "items"), lambda one: self._availability(one, now))
 
         @router.put(
             "/v1/items/{item_id}",
@@ -170,13 +175,13 @@ class Collector:
 
     # -- one thing said → (its id, its record) -------------------------------------------------------------------
 
-    def _event(self, given: Any, index: int, idempotency_key: str | None, now: float) -> tuple[str, Outgoing]:
-        if isinstance(given, dict) and given.get("type") in RESERVED_EVENT_TYPES:
-            raise InvalidEvent(f"{given['type']!r} is reserved", "type")
+    def _event(self, given: Any, ids: _EventIds, now: float) -> tuple[str, Outgoing]:
         event = validate(Interaction, given)
+        if event.type in RESERVED_EVENT_TYPES:
+            raise InvalidEvent(f"{event.type!r} is reserved", "type")
         strength(event, self._events)
         at = timely(event.timestamp, now)
-        event_id = event.event_id or _event_id(idempotency_key, index)
+        event_id = event.event_id or ids.make(given)
         event = event.model_copy(update={"event_id": event_id, "timestamp": at})
         return event_id, _record(INTERACTIONS, event.person.key, event, event_id)
 
@@ -210,55 +215,53 @@ class Collector:
             raise TooLarge(f"holds {len(batch):,}, the limit is {self._server.max_batch:,}", name)
         return batch
 
-    async def _take(self, given: Sequence[Any], read: Callable[[int, Any], tuple[str, Outgoing]]) -> Response:
+    async def _take(self, given: Sequence[Any], read: Callable[[Any], tuple[str, Outgoing]]) -> Response:
         """Refuse what is wrong, take the rest."""
         ids: list[str | None] = []
-        outgoing: list[Outgoing] = []
+        outgoing: dict[int, Outgoing] = {}
         rejected: list[dict[str, Any]] = []
         for index, one in enumerate(given):
             try:
-                name, record = read(index, one)
+                name, outgoing[index] = read(one)
+                ids.append(name)
             except InvalidEvent as error:
                 ids.append(None)
-                rejected.append({"index": index, "field": error.field, "reason": error.reason})
-                self._metrics.rejected.labels((error.field or "body").split(".")[0][:64]).inc()
-            else:
-                ids.append(name)
-                outgoing.append(record)
-        if not outgoing:
-            first = rejected[0]
-            detail = f"{first['field']}: {first['reason']}" if first["field"] else first["reason"]
-            return problem(422, detail, first["field"], accepted=0, rejected=rejected)
+                rejected.append(self._rejection(index, error))
         return await self._produce(outgoing, ids, rejected)
 
     async def _take_one(self, one: tuple[str, Outgoing]) -> Response:
-        return await self._produce([one[1]], [one[0]], [])
+        return await self._produce({0: one[1]}, [one[0]], [])
 
     async def _produce(
-        self, outgoing: Sequence[Outgoing], ids: list[str | None], rejected: list[dict[str, Any]]
+        self, outgoing: Mapping[int, Outgoing], ids: list[str | None], rejected: list[dict[str, Any]]
     ) -> Response:
-        """Wait for every acknowledgement; where some are missing, say which are there."""
-        waiting: list[asyncio.Future[Any]] = []
+        """Wait for every acknowledgement; where some are missing, say which are there. `outgoing` and `ids` by the
+        place in the batch."""
+        waiting: dict[int, asyncio.Future[Any]] = {}
         refused: EddylineError | None = None
-        for record in outgoing:
+        for index, record in outgoing.items():
             try:
-                waiting.append(asyncio.wrap_future(self._producer.send(record)))
+                waiting[index] = asyncio.wrap_future(self._producer.send(record))
+            except TooLarge as error:
+                if len(ids) == 1:
+                    raise
+                ids[index] = None
+                rejected.append(self._rejection(index, error))
             except (Overloaded, Unavailable) as error:
                 refused = error
                 break
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        self._metrics.accepted.labels(outgoing[0].topic).inc(len(results) - len(failures))
+        if not waiting and refused is None:
+            return _all_rejected(rejected)
+        results = dict(zip(waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True))
+        failures = [result for result in results.values() if isinstance(result, BaseException)]
+        self._metrics.accepted.labels(next(iter(outgoing.values())).topic).inc(len(results) - len(failures))
         unexpected = next((f for f in failures if not isinstance(f, Overloaded | Unavailable)), None)
         if unexpected is not None:
             raise unexpected
         if refused is None and not failures:
-            return reply({"accepted": len(outgoing), "rejected": rejected, "ids": ids}, 202)
+            return reply({"accepted": len(results), "rejected": rejected, "ids": ids}, 202)
         reason = refused or failures[0]
-        named = [name for name in ids if name is not None]
-        acknowledged = [
-            name for name, result in zip(named, results, strict=False) if not isinstance(result, BaseException)
-        ]
+        acknowledged = [ids[index] for index, result in results.items() if not isinstance(result, BaseException)]
         wait = reason.retry_after if isinstance(reason, Overloaded) else 1.0
         log.warning("refused", reason=str(reason), acknowledged=len(acknowledged), of=len(outgoing))
         return problem(
@@ -269,6 +272,39 @@ class Collector:
             acknowledged=acknowledged,
             rejected=rejected,
         )
+
+    def _rejection(self, index: int, error: InvalidInput) -> dict[str, Any]:
+        self._metrics.rejected.labels(_label(error.field)).inc()
+        return {"index": index, "field": error.field, "reason": error.reason}
+
+
+def _all_rejected(rejected: Sequence[Mapping[str, Any]]) -> Response:
+    first = rejected[0]
+    detail = f"{first['field']}: {first['reason']}" if first["field"] else first["reason"]
+    return problem(422, detail, first["field"], accepted=0, rejected=rejected)
+
+
+class _EventIds:
+    """Ids for the events of one request that came without: random, or out of its Idempotency-Key and what the event
+    says (and the how-manieth it is to say so), so that sending all of it again, or the rest, makes the same ids."""
+
+    def __init__(self, idempotency_key: str | None) -> None:
+        self._key = idempotency_key
+        self._alike: Counter[bytes] = Counter()
+
+    def make(self, given: Any) -> str:
+        """The id of an event as it was given."""
+        if self._key is None:
+            return str(uuid.uuid4())
+        said = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+        self._alike[said] += 1
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._alike[said]}\0{said.decode()}"))
+
+
+def _label(field: str | None) -> str:
+    """A field's name for a metric: only our own names, since anyone can send any."""
+    name = (field or "body").split(".")[0]
+    return name if name in _FIELDS or name == "body" else "unknown"
 
 
 def _named(body: Any, field: str, name: str) -> Any:
@@ -283,12 +319,6 @@ def _named(body: Any, field: str, name: str) -> Any:
 def _stamped(said: Model, now: float) -> Model:
     """With the time of arrival where none is given."""
     return said.model_copy(update={"timestamp": now}) if getattr(said, "timestamp") is None else said  # noqa: B009
-
-
-def _event_id(idempotency_key: str | None, index: int) -> str:
-    if idempotency_key is None:
-        return str(uuid.uuid4())
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{idempotency_key}\0{index}"))
 
 
 def _record(topic: str, key: str, said: Wire, event_id: str | None = None) -> Outgoing:

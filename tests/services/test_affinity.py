@@ -70,6 +70,8 @@ def test_what_is_remembered_of_an_item_is_bounded(store: FakeStore, affinity: Af
     feed(affinity, *(came(n) for n in range(500)))
     assert trend(store)["count"] == 500
     assert len(trend(store)["sources"]) <= 64
+    feed(affinity, *(came(n) for n in range(500)))
+    assert trend(store)["count"] == 500, "the watermark remembers what the ring doesn't"
 
 
 def test_a_recreated_log_starts_anew(store: FakeStore, affinity: Affinity) -> None:

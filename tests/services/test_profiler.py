@@ -491,7 +491,7 @@ def test_vectors_of_two_spaces_are_never_mixed(it: Profiling) -> None:
         (b"\xff", None),
         (b"[]", None),
         (None, None),
-        ({"type": "click", "item_id": "a"}, None),
+        ({"type": "click", "item_id": "a"}, "user_id"),
         ({"type": "wave", "item_id": "a", "user_id": "ada"}, "type"),
         ({"type": ["click"], "item_id": "a", "user_id": "ada"}, "type"),
         ({"type": "click", "item_id": "", "user_id": "ada"}, "item_id"),

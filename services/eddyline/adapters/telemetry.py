@@ -8,6 +8,9 @@ from typing import Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from structlog.dev import plain_traceback
+from structlog.processors import JSONRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -129,16 +132,19 @@ class LoopTelemetry:
 
 
 def configure_logging(level: str, form: Literal["console", "json"]) -> None:
-    """Send every log line to standard error, as text for people or as one JSON object a line."""
+    """Send every log line to standard error, as text for people or as one JSON object a line.
+
+    Tracebacks come without the values of variables: those hold what people did, and keys.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *final],

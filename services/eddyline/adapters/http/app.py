@@ -28,6 +28,7 @@ from eddyline.errors import EddylineError
 Check: TypeAlias = Callable[[], None]
 """Raises an `EddylineError` that says why the named thing isn't ready."""
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
@@ -74,6 +75,7 @@ def create_app(
             allow_origins=origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
+            expose_headers=["Retry-After"],
             max_age=600,
         )
     app.add_middleware(Measure, metrics=metrics)
@@ -117,8 +119,9 @@ class Measure:
             await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(scope["method"], route, status).inc()
-            self._metrics.request_seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(method, route, status).inc()
+            self._metrics.request_seconds.labels(method, route).observe(time.perf_counter() - started)
 
 
 def _operations(checks: Mapping[str, Check], metrics: Metrics) -> APIRouter:

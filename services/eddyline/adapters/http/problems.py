@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline.errors import InvalidInput, NotFound, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import explain
@@ -62,14 +63,14 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error into a problem; nothing shows a stack trace."""
+    """Turn every error into a problem; nothing shows a stack trace. Goes before all other middleware."""
     app.add_exception_handler(InvalidInput, _invalid)
     app.add_exception_handler(NotFound, _not_found)
     app.add_exception_handler(Overloaded, _overloaded)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _request_validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _internal)
+    app.add_middleware(CatchAll)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -112,9 +113,28 @@ async def _http(request: Request, error: Exception) -> Response:
     return problem(error.status_code, detail, headers=error.headers)
 
 
-async def _internal(request: Request, error: Exception) -> Response:
-    log.error("request failed", path=request.url.path, exc_info=error)
-    return problem(500, "something went wrong here; it has been logged")
+class CatchAll:
+    """Answers an error that nobody expected, and logs it once; the connection stays usable."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            log.error("request failed", path=scope["path"], exc_info=error)
+            await problem(500, "something went wrong here; it has been logged")(scope, receive, send)
 
 
 def retry_after(seconds: float) -> dict[str, str]:

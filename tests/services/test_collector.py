@@ -1,0 +1,445 @@
+"""The collector over HTTP: what is taken is acknowledged, what isn't says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+import pytest
+from structlog.testing import capture_logs
+from tests.services.serving import problem, served
+from tests.support.fakes import NOW, Clock, FakeProducer
+
+from eddyline.adapters.telemetry import Metrics
+from eddyline.collector import Collector
+from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
+from eddyline.model.events import format_timestamp
+from eddyline.settings import Events, Server
+
+CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
+ODD_IDS = [
+    "https://a/b?c",
+    "..",
+    ".",
+    "a/similar",
+    "ünïcödé 🎬",
+    "%",
+    "%2F",
+    "a b+c",
+    "availability",
+    "#x",
+    "a//b",
+    "x" * 512,
+]
+
+
+class Place:
+    """A running collector, what it wrote, and a client."""
+
+    def __init__(self, client: httpx.Client, producer: FakeProducer, metrics: Metrics, clock: Clock) -> None:
+        self.client, self.producer, self.metrics, self.clock = client, producer, metrics, clock
+
+    def post(self, body: Any, path: str = "/v1/events", **headers: str) -> httpx.Response:
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post(path, content=content, headers=names)
+
+    def events(self) -> list[Any]:
+        return self.producer.values("interactions")
+
+
+@pytest.fixture(scope="module")
+def _running() -> Iterator[tuple[httpx.Client, FakeProducer, Metrics, Clock]]:
+    producer, metrics, clock = FakeProducer(), Metrics(), Clock()
+    collector = Collector(producer, Events(), Server(max_batch=100), metrics, clock)
+    with served(collector.router(), metrics=metrics) as client:
+        yield client, producer, metrics, clock
+
+
+@pytest.fixture
+def it(_running: tuple[httpx.Client, FakeProducer, Metrics, Clock]) -> Iterator[Place]:
+    place = Place(*_running)
+    yield place
+    place.producer.sent.clear()
+    place.producer.refuse = place.producer.delivery = place.producer.room = None
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_is_acknowledged_and_lies_under_its_persons_key(it: Place) -> None:
+    answer = it.post({**CLICK, "timestamp": "2026-09-01T12:00:00+02:00", "context": {"surface": "home", "slot": 3}})
+    assert answer.status_code == 202
+    [event_id] = answer.json()["ids"]
+    assert answer.json() == {"accepted": 1, "rejected": [], "ids": [event_id]}
+    [sent] = it.producer.sent
+    assert (sent.topic, sent.key) == ("interactions", b"u:ada")
+    assert it.events() == [
+        {
+            "v": 1,
+            **CLICK,
+            "event_id": event_id,
+            "timestamp": "2026-09-01T10:00:00Z",
+            "context": {"surface": "home", "slot": 3},
+        }
+    ]
+
+
+def test_cloudevents_attributes_travel_as_headers(it: Place) -> None:
+    it.post({**CLICK, "event_id": "e1"})
+    assert dict(it.producer.sent[0].headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": b"e1",
+        "ce_source": b"/eddyline/collector",
+        "ce_type": b"io.eddyline.interaction.v1",
+        "content-type": b"application/json",
+    }
+
+
+def test_an_event_without_a_time_gets_that_of_its_arrival_and_one_slightly_ahead_too(it: Place) -> None:
+    it.post({"events": [CLICK, {**CLICK, "timestamp": NOW + 3600}, {**CLICK, "timestamp": (NOW - 60) * 1000}]})
+    assert [event["timestamp"] for event in it.events()] == [
+        format_timestamp(NOW),
+        format_timestamp(NOW),
+        format_timestamp(NOW - 60),
+    ]
+
+
+def test_a_signed_in_person_goes_before_the_anonymous_one(it: Place) -> None:
+    anonymous = {"type": "view", "item_id": "i1", "anonymous_id": "x7"}
+    it.post({"events": [anonymous, {**anonymous, "user_id": "ada"}]})
+    assert [sent.key for sent in it.producer.sent] == [b"a:x7", b"u:ada"]
+
+
+def test_events_are_taken_whatever_their_content_type(it: Place) -> None:
+    for kind in ("text/plain;charset=UTF-8", "application/json", "application/octet-stream"):
+        assert it.post(CLICK, content_type=kind).status_code == 202
+    assert len(it.producer.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        (b"", "body", "empty"),
+        (b"{", "body", "not valid JSON"),
+        (b'{"type":"click","item_id":"\xff","user_id":"ada"}', "body", "not valid JSON"),
+        (b'{"type":"click","item_id":"\\ud800","user_id":"ada"}', "body", "not valid JSON"),
+        (b'{"type":"click","item_id":"i1","user_id":"ada","value":NaN}', "body", "not valid JSON"),
+        (b'{"type":"click","item_id":"i1","user_id":"ada","value":1e999}', None, ""),
+        (b"[" * 100_000, "body", "not valid JSON"),
+        ([CLICK], "body", "events"),
+        ("click", "body", ""),
+        ({}, "type", "is needed"),
+        ({"events": []}, "events", "at least one"),
+        ({"events": CLICK}, "events", "list"),
+        ({"events": [CLICK], "extra": 1}, "extra", "no such field"),
+        ({"events": [7]}, None, "JSON object"),
+        ({"type": "click", "user_id": "ada"}, "item_id", "is needed"),
+        ({"type": "click", "item_id": "i1"}, "user_id", "anonymous_id"),
+        ({**CLICK, "type": "wave"}, "type", "unknown type 'wave'; known are cart, click"),
+        ({**CLICK, "type": "w" * 65}, "type", "64"),
+        ({**CLICK, "type": ["click"]}, "type", "string"),
+        ({**CLICK, "type": {}}, "type", "string"),
+        ({**CLICK, "type": "onboarded"}, "type", "reserved"),
+        ({**CLICK, "type": "erased"}, "type", "reserved"),
+        ({**CLICK, "type": "transfer"}, "type", "reserved"),
+        ({**CLICK, "item_id": "x" * 10_000}, "item_id", "512"),
+        ({**CLICK, "item_id": "é" * 257}, "item_id", "512 bytes"),
+        ({**CLICK, "item_id": ""}, "item_id", "1"),
+        ({**CLICK, "item_id": 7}, "item_id", "string"),
+        ({**CLICK, "item_id": "a\0b"}, "item_id", "NUL"),
+        ({**CLICK, "timestamp": "2099-01-01T00:00:00Z"}, "timestamp", "24 hours ahead"),
+        ({**CLICK, "timestamp": "2026-09-01T12:00:00"}, "timestamp", "no offset"),
+        ({**CLICK, "timestamp": "yesterday"}, "timestamp", "RFC 3339"),
+        ({**CLICK, "timestamp": True}, "timestamp", "RFC 3339"),
+        ({**CLICK, "timestamp": -1}, "timestamp", "before 1970"),
+        ({**CLICK, "timestamp": -9.9e10}, "timestamp", "before the year 1"),
+        ({**CLICK, "timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp", "before the year 1"),
+        ({**CLICK, "timestamp": "9999-12-31T23:59:59-14:00"}, "timestamp", "beyond the year 9999"),
+        ({**CLICK, "timestamp": 10**400}, None, ""),
+        ({**CLICK, "dwell_ms": -1}, "dwell_ms", "0"),
+        ({**CLICK, "dwell_ms": "long"}, "dwell_ms", "number"),
+        ({**CLICK, "type": "rating"}, "value", "is needed with a rating"),
+        ({**CLICK, "value": "5"}, "value", "number"),
+        ({**CLICK, "colour": "red"}, "colour", "no such field"),
+        ({**CLICK, "context": {"a": [1]}}, "context.a", ""),
+        ({**CLICK, "v": 2}, "v", "1"),
+    ],
+    ids=lambda value: str(value)[:60] if not isinstance(value, bytes) else value[:60].decode("latin-1"),
+)
+def test_bad_input_is_refused_with_the_field_and_the_reason(
+    it: Place, body: Any, field: str | None, reason: str
+) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()  # orjson writes less than can be sent
+    refusal = problem(it.post(content))
+    assert refusal.get("field") == field or field is None
+    assert reason in refusal["detail"]
+    assert it.producer.sent == []
+    assert it.post(CLICK).status_code == 202, "the service goes on"
+
+
+def test_a_body_over_the_limit_is_refused_whether_or_not_it_says_its_size(it: Place) -> None:
+    huge = b'{"x":"' + b"y" * 5_000_000 + b'"}'
+    said = problem(it.post(huge), 413)
+    assert (said["field"], "1,048,576 bytes" in said["detail"]) == ("body", True)
+    chunks = (huge[n : n + 65_536] for n in range(0, len(huge), 65_536))
+    said = problem(it.client.post("/v1/events", content=chunks), 413)
+    assert said["field"] == "body"
+    assert it.post(CLICK).status_code == 202
+
+
+def test_too_many_events_at_once_are_refused(it: Place) -> None:
+    assert it.post({"events": [CLICK] * 100}).json()["accepted"] == 100
+    said = problem(it.post({"events": [CLICK] * 101}), 413)
+    assert (said["field"], "101, the limit is 100" in said["detail"]) == ("events", True)
+
+
+def test_what_is_wrong_in_a_batch_is_named_and_the_rest_is_taken(it: Place) -> None:
+    answer = it.post(
+        {"events": [{**CLICK, "event_id": "e0"}, {**CLICK, "type": "wave"}, {**CLICK, "event_id": "e2"}, 7]}
+    )
+    assert answer.status_code == 202
+    said = answer.json()
+    assert (said["accepted"], said["ids"]) == (2, ["e0", None, "e2", None])
+    first, second = said["rejected"]
+    assert (first["index"], first["field"]) == (1, "type")
+    assert "unknown type" in first["reason"]
+    assert (second["index"], second["field"]) == (3, None)
+    assert [event["event_id"] for event in it.events()] == ["e0", "e2"]
+
+
+def test_a_batch_of_nothing_but_refusals_is_itself_refused(it: Place) -> None:
+    said = problem(it.post({"events": [{**CLICK, "type": "wave"}, {**CLICK, "value": "x"}]}), 422)
+    assert said["accepted"] == 0
+    assert [(one["index"], one["field"]) for one in said["rejected"]] == [(0, "type"), (1, "value")]
+    assert it.producer.sent == []
+
+
+def test_a_resend_under_the_same_idempotency_key_has_the_same_ids(it: Place) -> None:
+    batch = {"events": [CLICK, CLICK, {**CLICK, "item_id": "i2"}, {**CLICK, "event_id": "own"}]}
+    first, again, other = (it.post(batch, idempotency_key=key).json()["ids"] for key in ("k1", "k1", "k2"))
+    assert first == again
+    assert len(set(first)) == 4
+    assert first[3] == other[3] == "own"
+    assert set(first) & set(other) == {"own"}
+    # As the answer to a 503 asks: only what wasn't acknowledged.
+    rest = it.post({"events": batch["events"][2:]}, idempotency_key="k1").json()["ids"]
+    assert rest == first[2:]
+
+
+def test_without_an_idempotency_key_every_event_is_its_own(it: Place) -> None:
+    assert it.post(CLICK).json()["ids"] != it.post(CLICK).json()["ids"]
+
+
+def test_an_overlong_idempotency_key_is_refused(it: Place) -> None:
+    assert problem(it.post(CLICK, idempotency_key="k" * 513))["field"] == "idempotency-key"
+
+
+# -- when the broker can't ---------------------------------------------------------------------------------------------
+
+
+def test_an_overloaded_broker_means_come_again_and_names_what_was_acknowledged(it: Place) -> None:
+    it.producer.refuse, it.producer.room = Overloaded("the queue is full", retry_after=2.3), 1
+    answer = it.post({"events": [{**CLICK, "event_id": f"e{n}"} for n in range(3)] + [{"type": "x"}]})
+    said = answer.json()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (said["accepted"], said["acknowledged"]) == (1, ["e0"])
+    assert [one["index"] for one in said["rejected"]] == [3]
+    assert "the queue is full" in said["detail"]
+    assert [event["event_id"] for event in it.events()] == ["e0"]
+
+
+def test_acknowledged_events_are_named_rightly_behind_a_refused_one(it: Place) -> None:
+    it.producer.refuse, it.producer.room = Overloaded("full"), 1
+    answer = it.post({"events": [{"type": "x"}, {**CLICK, "event_id": "e1"}, {**CLICK, "event_id": "e2"}]})
+    assert answer.json()["acknowledged"] == ["e1"]
+
+
+def test_a_broker_that_does_not_answer_is_no_acceptance(it: Place) -> None:
+    it.producer.delivery = Unavailable("no broker")
+    for answer in (it.post(CLICK), it.client.put("/v1/items/a", json={"title": "t"}), it.client.delete("/v1/users/u")):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["acknowledged"] == []
+
+
+def test_a_record_larger_than_the_broker_takes_is_refused_and_the_rest_is_taken(it: Place) -> None:
+    it.producer.refuse, it.producer.room = TooLarge("the record is larger than interactions takes"), 1
+    assert it.post({"events": [CLICK, CLICK]}).json()["rejected"] == [
+        {"index": 1, "field": None, "reason": "the record is larger than interactions takes"}
+    ]
+    it.producer.room = 0
+    problem(it.post(CLICK), 413)
+    problem(it.post({"events": [CLICK, CLICK]}), 422)
+
+
+def test_a_fault_of_ours_shows_nothing_of_its_inside(it: Place) -> None:
+    it.producer.delivery = Misconfigured("topic interactions: not allowed")
+    with capture_logs() as logged:
+        answer = it.post(CLICK)
+    assert [(line["event"], line["path"]) for line in logged] == [("request failed", "/v1/events")]
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "not allowed" not in answer.text
+    it.producer.delivery = None
+    assert it.post(CLICK).status_code == 202, "on the same connection"
+
+
+# -- items, availability, people ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("item_id", ODD_IDS)
+def test_any_id_can_be_put_and_deleted_percent_encoded(it: Place, item_id: str) -> None:
+    path = "/v1/items/" + _encoded(item_id)
+    assert it.client.put(path, json={"title": "t"}).json()["ids"] == [item_id]
+    assert it.client.put(path, json={"title": "t", "item_id": item_id}).status_code == 202
+    assert it.client.delete(path).json()["ids"] == [item_id]
+    assert it.client.put("/v1/users/" + _encoded(item_id), json={}).json()["ids"] == [item_id]
+    keys = [(sent.topic, sent.key, sent.value is None) for sent in it.producer.sent]
+    raw = item_id.encode()
+    assert keys == [("content", raw, False), ("content", raw, False), ("content", raw, True), ("users", raw, False)]
+
+
+def _encoded(name: str) -> str:
+    # Clients take `..` and `.` out of a path, encoded or not, so these are sent with their dots encoded.
+    return quote(name, safe="").replace(".", "%2E")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/v1/items/%FF", "percent-encoded UTF-8"),
+        ("/v1/items/" + "x" * 10_000, "512"),
+        ("/v1/items/a%00b", "NUL"),
+        ("/v1/items/" + quote("é" * 257), "512 bytes"),
+    ],
+)
+def test_an_id_that_cannot_be_is_refused(it: Place, path: str, reason: str) -> None:
+    said = problem(it.client.put(path, json={"title": "t"}))
+    assert (said["field"], reason in said["detail"]) == ("item_id", True)
+
+
+def test_an_items_full_state_goes_to_its_topic_with_the_time_of_arrival(it: Place) -> None:
+    state = {"title": "Solaris", "tags": ["space"], "price": 3.5, "attributes": {"year": 1972, "cast": ["a", "b"]}}
+    assert it.client.put("/v1/items/solaris", json=state).status_code == 202
+    [said] = it.producer.values("content")
+    assert said == {"v": 1, "item_id": "solaris", "available": True, **state, "timestamp": format_timestamp(NOW)}
+    assert dict(it.producer.sent[0].headers)["ce_type"] == b"io.eddyline.content.v1"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"title": ""}, "title"),
+        ({}, "title"),
+        ({"title": "t", "item_id": "other"}, "item_id"),
+        ([], "body"),
+        ({"title": "t", "price": -1}, "price"),
+        ({"title": "t", "published_at": "2026"}, "published_at"),
+        ({"title": "t", "published_at": -9.9e10}, "published_at"),
+        ({"title": "t", "published_at": NOW, "expires_at": NOW}, "expires_at"),
+        ({"title": "t", "tags": "space"}, "tags"),
+        ({"title": "t", "attributes": {"a": {"b": 1}}}, "attributes.a"),
+    ],
+)
+def test_a_wrong_item_is_refused_with_the_field(it: Place, body: Any, field: str | None) -> None:
+    assert problem(it.client.put("/v1/items/a", json=body), 422).get("field") == field
+    assert it.producer.sent == []
+
+
+def test_items_and_availability_are_taken_in_bulk(it: Place) -> None:
+    answer = it.post({"items": [{"item_id": "a", "title": "A"}, {"title": "B"}]}, "/v1/items").json()
+    assert (answer["ids"], answer["rejected"][0]["field"]) == (["a", None], "item_id")
+    answer = it.post({"items": [{"item_id": "a", "price": 2}, {"item_id": "b"}]}, "/v1/items/availability").json()
+    assert (answer["ids"], answer["rejected"][0]["index"]) == (["a", None], 1)
+    assert it.post({"item_id": "c", "available": False}, "/v1/items/availability").json()["accepted"] == 1
+    assert [(sent.topic, sent.key) for sent in it.producer.sent] == [
+        ("content", b"a"),
+        ("availability", b"a"),
+        ("availability", b"c"),
+    ]
+
+
+def test_people_are_put_and_erased(it: Place) -> None:
+    assert it.client.put("/v1/users/ada", json={"interests": ["space"], "segment": "new"}).status_code == 202
+    assert it.client.delete("/v1/users/ada").json() == {"accepted": 1, "rejected": [], "ids": ["ada"]}
+    put, erased = it.producer.sent
+    assert (put.topic, put.key, erased.value) == ("users", b"ada", None)
+    assert it.producer.values("users")[0]["interests"] == ["space"]
+    assert problem(it.client.put("/v1/users/ada", json={"interests": "space"}))["field"] == "interests"
+
+
+# -- the application around it -----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_a_problem_too(it: Place) -> None:
+    assert "/docs" in problem(it.client.get("/v1/nothing"), 404)["detail"]
+    assert "PATCH" in problem(it.client.patch("/v1/items/a", json={}), 405)["detail"]
+    assert it.client.patch("/v1/items/a", json={}).headers["allow"]
+
+
+def test_metrics_count_what_was_taken_and_refused_without_growing_with_the_input(it: Place) -> None:
+    it.post({"events": [CLICK, {**CLICK, "type": "wave"}]})
+    for n in range(50):
+        it.post({**CLICK, f"made-up-{n}": 1})
+        it.client.get(f"/made/up/{n}")
+    answer = it.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    text = answer.text
+    assert 'eddyline_collector_accepted_total{topic="interactions"}' in text
+    assert 'eddyline_collector_rejected_total{field="type"}' in text
+    assert 'route="/v1/events"' in text
+    assert "made" not in text
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    described = {line.split()[2] for line in text.splitlines() if line.startswith("# HELP")}
+    assert all(len(line.split("# HELP ")[0]) for line in lines)
+    assert "eddyline_collector_rejected_total" in described
+
+
+def test_health_and_readiness_name_what_is_not_ready() -> None:
+    def down() -> None:
+        raise Unavailable("no broker answers at kafka:9092")
+
+    with served(checks={"vectors": lambda: None, "broker": down}) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"] == {"vectors": "ok", "broker": "no broker answers at kafka:9092"}
+    with served(checks={"vectors": lambda: None}) as client:
+        assert client.get("/readyz").status_code == 200
+
+
+def test_browsers_may_call_from_the_origins_of_the_settings_alone(it: Place) -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in it.client.options("/v1/events", headers=asked).headers
+    assert "access-control-allow-origin" not in it.post(CLICK, origin="https://shop.example").headers
+    collector = Collector(FakeProducer(), Events(), Server(), Metrics())
+    with served(collector.router(), cors_origins=["https://shop.example"]) as client:
+        preflight = client.options("/v1/events", headers=asked)
+        taken = client.post("/v1/events", json=CLICK, headers={"Origin": "https://shop.example"})
+        refused = client.post("/v1/events", content=b"{", headers={"Origin": "https://shop.example"})
+        stranger = client.options("/v1/events", headers={**asked, "Origin": "https://evil.example"})
+    for answer in (preflight, taken, refused):
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    assert (preflight.status_code, taken.status_code, refused.status_code) == (200, 202, 422)
+    assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_the_documentation_needs_nothing_from_outside(it: Place) -> None:
+    page = it.client.get("/docs")
+    assert page.status_code == 200
+    addresses = [part.split('"')[0] for part in page.text.replace("'", '"').split('"')]
+    assets = [name for name in addresses if name.endswith((".js", ".css", ".png"))]
+    assert len(assets) >= 2
+    for name in assets:
+        assert name.startswith("/")
+        assert it.client.get(name).status_code == 200
+    assert "//cdn" not in page.text
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    problem(it.client.get("/docs/assets/../../app.py"), 404)
+    problem(it.client.get("/docs/assets/%2e%2e/%2e%2e/app.py"), 404)
