@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
+import pytest
+from confluent_kafka import KafkaError
 from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, TopicDeadLetters, TopicPartition
-from eddyline.errors import TooManyDeadLetters, Unavailable
+from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, Record, TopicDeadLetters, TopicPartition
+from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position, Rebalancing
+from eddyline.errors import Misconfigured, TooManyDeadLetters, Unavailable
 
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
+
+
+def owns_all(handler: Noting) -> bool:
+    return len(handler.owned) == 4
 
 
 class Crash(Exception):
@@ -68,8 +77,10 @@ def test_an_epoch_is_higher_than_every_earlier_owners_whatever_the_clock_says(ka
     seen: list[dict[TopicPartition, int]] = []
     for now in clocks:
         handler = Noting()
-        with running(a_loop(kafka, handler, clock=lambda now=now: now)):
-            wait_until(lambda handler=handler: len(handler.owned) == 4, "all partitions are owned")
+        loop = a_loop(kafka, handler, clock=partial(float, now))
+        with running(loop):
+            joined(loop)
+            wait_until(partial(owns_all, handler), "all partitions are owned")
         seen.append({source: epoch for epochs in handler.epochs for source, epoch in epochs.items()})
     for source in seen[0]:
         assert [epochs[source] for epochs in seen] == [2_000_000_000, 2_000_000_001, 3_000_000_000]
@@ -94,7 +105,7 @@ def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: Kaf
     sent: list[int] = []
 
     def feed() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.005):  # a pace that a slow rebalance doesn't turn into a flood
             producer.send_all(numbered(20, start=len(sent)))
             sent.extend(range(len(sent), len(sent) + 20))
 
@@ -123,10 +134,15 @@ def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: Kaf
         assert all(offsets == sorted(offsets) for offsets in in_order.values())
 
 
-def test_co_partitioned_topics_go_to_the_same_member(kafka: KafkaForTest) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_co_partitioned_topics_go_to_the_same_member(
+    kafka: KafkaForTest, protocol: Literal["classic", "consumer"]
+) -> None:
+    if protocol == "consumer" and kafka.kind == "in-process":
+        pytest.skip("the in-process broker has no range assignor of its own")
+    options = replace(kafka.options, group_protocol=protocol)
     topics = ("content", "availability", "users")
-    one, two = Noting(), Noting()
-    first, second = (a_loop(kafka, handler, topics=topics) for handler in (one, two))
+    first, second = (a_loop(kafka, Noting(), topics=topics, options=options) for _ in range(2))
     with running(first):
         joined(first, 12)
         with running(second):
@@ -137,6 +153,25 @@ def test_co_partitioned_topics_go_to_the_same_member(kafka: KafkaForTest) -> Non
                 for topic, partition in loop.status().assigned:
                     by_topic[topic].add(partition)
                 assert by_topic["content"] == by_topic["availability"] == by_topic["users"]
+
+
+def test_the_consumer_protocol_loses_and_repeats_nothing_either(real_kafka: KafkaForTest) -> None:
+    options = replace(real_kafka.options, group_protocol="consumer")
+    producer, one, two = real_kafka.producer(), Noting(), Noting()
+    first, second = (a_loop(real_kafka, handler, options=options) for handler in (one, two))
+    producer.send_all(numbered(100))
+    with running(first):
+        wait_until(lambda: len(one.handled) == 100, "the first hundred")
+        with running(second):
+            joined(second, 2)
+            joined(first, 2)
+            producer.send_all(numbered(100, start=100))
+            wait_until(lambda: len(one.handled) + len(two.handled) >= 200, "the second hundred")
+        joined(first)
+        producer.send_all(numbered(100, start=200))
+        wait_until(lambda: len(one.handled) + len(two.handled) >= 300, "the third hundred")
+    assert sorted(map(int, one.values + two.values)) == list(range(300))
+    assert two.handled
 
 
 def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: KafkaForTest) -> None:
@@ -175,6 +210,87 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
     assert sorted(map(int, after.values)) == list(range(50, 55)), "the zombie moved no offset back"
 
 
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        (KafkaError.UNKNOWN_MEMBER_ID, CommitRefused),
+        (KafkaError.FENCED_INSTANCE_ID, CommitRefused),
+        (KafkaError.FENCED_MEMBER_EPOCH, CommitRefused),
+        (KafkaError._ASSIGNMENT_LOST, CommitRefused),
+        (KafkaError.REBALANCE_IN_PROGRESS, Rebalancing),
+        (KafkaError.ILLEGAL_GENERATION, Rebalancing),
+        (KafkaError.STALE_MEMBER_EPOCH, Rebalancing),
+        (KafkaError._TRANSPORT, Unavailable),
+        (KafkaError.COORDINATOR_NOT_AVAILABLE, Unavailable),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, Misconfigured),
+    ],
+)
+def test_what_a_failed_commit_means(code: int, meaning: type[Exception]) -> None:
+    told: list[Exception] = []
+
+    class Told:
+        on_commit_failed = told.append
+
+    member = GroupMember.__new__(GroupMember)
+    member._silent, member._listener = False, Told()  # type: ignore[assignment]
+    member._on_commit(KafkaError(code), [])
+    assert [type(error) for error in told] == [meaning]
+
+
+@pytest.mark.parametrize(
+    ("error", "settings"),
+    [(CommitRefused("unknown member"), QUICK), (Rebalancing("for too long"), replace(QUICK, rebalance_seconds=0.2))],
+    ids=["refused", "a rebalance that doesn't end"],
+)
+def test_a_refused_commit_makes_it_forget_everything_and_start_over(
+    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch, error: Exception, settings: LoopOptions
+) -> None:
+    kafka.producer().send_all(numbered(40))
+    handler = Noting()
+    commit = GroupMember.commit
+
+    def refuse(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+        if handler.handled and not handler.gone:
+            raise error
+        commit(self, positions)
+
+    monkeypatch.setattr(GroupMember, "commit", refuse)
+    with running(a_loop(kafka, handler, settings=settings)):
+        wait_until(lambda: len(handler.gone) == 4, "it forgets")
+        refused = len(handler.handled)
+        wait_until(lambda: len(handler.handled) >= refused + 40, "and handles again what wasn't committed")
+    assert sorted({int(value) for value in handler.values}) == list(range(40))
+    before, after = handler.epochs[0], handler.epochs[-1]
+    assert all(after[source] > before[source] for source in after)
+
+
+def test_nothing_is_fetched_while_it_retries(kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = kafka.producer()
+    producer.send_all(numbered(10))
+    mend, polled, poll = threading.Event(), [0], GroupMember.poll
+
+    def counting(self: GroupMember, most: int, seconds: float) -> list[Record]:
+        records = poll(self, most, seconds)
+        polled[0] += len(records)
+        return records
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        if not mend.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    monkeypatch.setattr(GroupMember, "poll", counting)
+    handler = Noting(down)
+    loop = a_loop(kafka, handler)
+    with running(loop):
+        wait_until(lambda: loop.status().attempts > 1, "it retries")
+        producer.send_all(numbered(2000, start=10))
+        attempts = loop.status().attempts
+        wait_until(lambda: loop.status().attempts > attempts + 5, "it goes on retrying")
+        assert polled[0] < 100
+        mend.set()
+        wait_until(lambda: len(handler.handled) == 2010, "all are handled")
+
+
 def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_on(kafka: KafkaForTest) -> None:
     producer = kafka.producer()
     headers = (("ce_id", b"7"), ("ce_id", b"\xff"))
@@ -209,10 +325,10 @@ def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(kafka
     class Full:
         broken = True
 
-        def put(self, *letter: object, **attempt: int) -> None:
+        def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
             if self.broken:
                 raise Unavailable("no room for dead letters")
-            buried.put(*letter, **attempt)  # type: ignore[arg-type]
+            buried.put(record, reason, detail, attempt)
 
     full, handler = Full(), Noting()
     loop = a_loop(kafka, handler, dead_letters=full)
@@ -324,6 +440,29 @@ def test_partitions_revoked_during_a_retry_leave_the_batch(kafka: KafkaForTest) 
             wait_until(lambda: len(one.handled) + len(two.handled) >= 100, "all are handled")
             assert not taken & {record.source for record in one.handled}
     assert sorted(map(int, one.values + two.values)) == list(range(100))
+
+
+def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back(kafka: KafkaForTest) -> None:
+    producer = kafka.producer()
+    producer.send_all(numbered(100))
+    mend = threading.Event()
+
+    def down(batch: Sequence[Message[str]]) -> None:
+        if not mend.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    one, two = Noting(down), Noting(down)
+    first, second = a_loop(kafka, one), a_loop(kafka, two)
+    with running(first):
+        wait_until(lambda: first.status().attempts > 0, "it retries")
+        with running(second):
+            joined(second, 2)
+            joined(first, 2)
+        mend.set()
+        joined(first)
+        producer.send_all(numbered(100, start=100))
+        wait_until(lambda: len(one.handled) >= 200, "all are handled")
+    assert sorted(map(int, one.values)) == list(range(200))
 
 
 def test_ticks_come_about_as_often_as_asked_and_follow_the_same_rules(kafka: KafkaForTest) -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 from tests.support.kafka import KafkaForTest
 
-from eddyline.adapters.kafka import Outgoing, murmur2, partition_of
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, murmur2, partition_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,16 @@ from eddyline.adapters.kafka import Outgoing, murmur2, partition_of
 )
 def test_murmur2_agrees_with_javas(key: bytes, signed: int) -> None:
     assert murmur2(key) == signed & 0xFFFFFFFF
+
+
+def test_it_agrees_with_librdkafka_for_a_number_of_partitions_that_is_no_power_of_two() -> None:
+    broker = EmbeddedBroker(partitions=7)
+    producer = KafkaProducer(broker.options)  # no guard: librdkafka itself chooses
+    keys = [b"u:%d" % n for n in range(200)]
+    delivered = producer.send_all([Outgoing("interactions", key, b"") for key in keys])
+    assert [each.partition for each in delivered] == [partition_of(key, 7) for key in keys]
+    producer.close()
+    broker.close()
 
 
 def test_a_key_goes_where_the_producer_puts_it(kafka: KafkaForTest) -> None:

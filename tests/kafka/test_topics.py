@@ -67,6 +67,12 @@ def test_another_cleanup_policy_refuses_to_start(real_kafka: KafkaForTest) -> No
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(timeout=10)
+
+    def altered() -> bool:
+        (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        return bool(future.result(timeout=10)["cleanup.policy"].value == "delete")
+
+    wait_until(altered, "the broker has the new policy")
     with pytest.raises(Misconfigured, match=f"{topic}: cleanup.policy is delete, must be compact"):
         ensure_topics(real_kafka.options)
 

@@ -1,7 +1,7 @@
 """A Kafka for every test that wants one: the most real that this machine can give, and a word on which it is.
 
-In this order: `KAFKA_BOOTSTRAP`, an `apache/kafka` container, Apache's own jars with Java (fetched once by Maven into
-`.cache/`), librdkafka's in-process broker.
+In this order: `KAFKA_BOOTSTRAP` (an address, or `in-process`), an `apache/kafka` container, Apache's own jars
+with Java (fetched once by Maven into `.cache/`), librdkafka's in-process broker.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Cluster:
 
 @dataclass
 class KafkaForTest:
-    """A corner of a Kafka that no other test sees. `guard` must go to the producers and loops (in-process only)."""
+    """A corner of a Kafka that no other test sees. `guard` must go to the producers and loops (in-process
+    only)."""
 
     kind: Kind
     options: KafkaOptions
@@ -93,7 +94,8 @@ class Choice:
 
 
 def choose(skipped: tuple[str, ...] = ()) -> Choice:
-    """The most real Kafka that seems possible, without starting it, leaving out as many kinds as `skipped` has."""
+    """The most real Kafka that seems possible, without starting it, leaving out as many kinds as `skipped`
+    has."""
     fell_back = list(skipped)
     kinds: list[tuple[Kind, Callable[[], None], Callable[[], Cluster]]] = [
         ("KAFKA_BOOTSTRAP", _given_is_set, _given),
@@ -127,7 +129,7 @@ def _given_is_set() -> None:
 
 def _docker_answers() -> None:
     try:
-        import docker
+        import docker  # type: ignore[import-untyped]
         import testcontainers  # noqa: F401
     except ImportError as error:
         raise _Unfit(f"no Docker client ({error})") from error
@@ -156,6 +158,8 @@ def _java_is_there() -> None:
 
 def _given() -> Cluster:
     servers = os.environ["KAFKA_BOOTSTRAP"]
+    if servers == "in-process":
+        return _in_process()
     _wait_for(servers, lambda: True)
     return Cluster("KAFKA_BOOTSTRAP", servers, lambda: None)
 
@@ -178,6 +182,8 @@ def _container() -> Cluster:
         "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
         "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
         "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+        "KAFKA_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS": "500",
+        "KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS": "500",
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
     }.items():
@@ -210,6 +216,8 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 """
     )

@@ -24,8 +24,8 @@ _REFUSED = {
     KafkaError._ASSIGNMENT_LOST,
     KafkaError._FENCED,
 }
-# A wrong generation under a member id that the group knows: it has moved on, and we are about to hear. (A zombie's
-# member id is unknown.)
+# A wrong generation under a member id that the group knows: it has moved on, and we are about to hear. (A
+# zombie's member id is unknown.)
 _REBALANCING = {
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError.ILLEGAL_GENERATION,

@@ -24,7 +24,6 @@ from eddyline.errors import InvalidEvent, Unavailable
 
 _LOG = structlog.get_logger("eddyline.kafka.loop")
 _WAIT_SECONDS = 0.01
-_REBALANCES = 3  # times `request_seconds` that a rebalance may refuse our commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._batch: Batch[Parsed] = Batch(loop_options)
         self._failure: Exception | None = None  # from a callback, raised once polling returns
         self._commit_error: Exception | None = None
-        self._joined = self._paused = self._unpaused = False
+        self._joined = self._paused = self._changed = False
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._next_tick = 0.0
         self._lag: dict[TopicPartition, int] = {}
@@ -127,7 +126,7 @@ class ConsumeLoop(Generic[Parsed]):
         except Rebalancing as error:
             now = self._monotonic()
             self._rebalancing = self._rebalancing or now
-            if now - self._rebalancing > _REBALANCES * self._settings.request_seconds:
+            if now - self._rebalancing > self._settings.rebalance_seconds:
                 self._rejoin(str(error))
             else:
                 self._wait(self._settings.poll_seconds)
@@ -148,12 +147,11 @@ class ConsumeLoop(Generic[Parsed]):
             if self._batch.messages:
                 self._handler.handle(tuple(self._batch.messages))
             self._metrics.batch_seconds(self._group, self._monotonic() - started)
-            counts = self._batch.counts()
+            for topic, count in self._batch.counts().items():
+                self._metrics.records(self._group, topic, count)
+                self._health.count(records=count)
             self._owned.handled(self._batch.take())
             self._save()
-            for topic, count in counts.items():
-                self._metrics.records(self._group, topic, count)
-            self._health.count(records=sum(counts.values()))
         self._tick()
 
     def _claim(self) -> None:
@@ -212,6 +210,10 @@ class ConsumeLoop(Generic[Parsed]):
     def _poll(self, most: int, seconds: float) -> None:
         records = self._member.poll(max(1, most), seconds)
         self._raise_failure()
+        if self._changed:
+            # A partition comes as it was when it last went: running while all are paused, or paused for ever.
+            (self._member.pause if self._paused else self._member.resume)()
+            self._changed = False
         if records:
             self._health.reachable()
         self._batch.add(record for record in records if record.source in self._owned)
@@ -220,16 +222,15 @@ class ConsumeLoop(Generic[Parsed]):
         """Poll with everything paused; what comes out nevertheless is kept."""
         deadline = self._monotonic() + seconds
         while (left := deadline - self._monotonic()) > 0 and not self._stops_now():
-            if self._unpaused or not self._paused:
+            if not self._paused:
                 self._member.pause()
-                self._paused, self._unpaused = True, False
+                self._paused = True
             self._poll(self._settings.batch_size, min(left, self._settings.poll_seconds))
 
     def _resume(self) -> None:
         if self._paused:
             self._member.resume()
             self._paused = False
-        self._unpaused = False
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -241,7 +242,7 @@ class ConsumeLoop(Generic[Parsed]):
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """`Listener`: they came; `_claim` does the rest."""
         self._joined = True
-        self._unpaused = True
+        self._changed = True
         self._owned.add(partitions)
         self._health.owns(True, self._owned)
         self._health.reachable({source.topic for source in partitions})
@@ -255,7 +256,8 @@ class ConsumeLoop(Generic[Parsed]):
         self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """`Listener`: too late to commit."""
+        """`Listener`: too late to commit, and the group counts us no more."""
+        self._joined = False
         self._forget(partitions)
 
     def on_committed(self, positions: Mapping[TopicPartition, Position]) -> None:
@@ -290,7 +292,7 @@ class ConsumeLoop(Generic[Parsed]):
             self._failure = error
 
     def _join(self) -> GroupMember:
-        self._joined = self._paused = self._unpaused = False
+        self._joined = self._paused = self._changed = False
         return GroupMember(self._options, self._group, self._topics, self, self._logs)
 
     def _rejoin(self, reason: str) -> None:

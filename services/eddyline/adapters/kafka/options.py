@@ -12,11 +12,12 @@ from confluent_kafka import KafkaError
 LIBRARY_LOG = logging.getLogger("eddyline.kafka.librdkafka")
 """Where librdkafka's own lines go, so that they never reach stderr past the application's logging."""
 
-# The in-process broker answers an idle fetch only when its wait is over, and holds a second join for the
-# session time-out less a second: short ones keep it quick.
+# The in-process broker answers an idle fetch only when its wait is over. It may hold a group's first join for
+# 3 s, so sessions must last longer; it holds later ones for the session time-out less a second, so not much
+# longer.
 _IN_PROCESS_CONSUMER = {
     "fetch.wait.max.ms": "20",
-    "session.timeout.ms": "2000",
+    "session.timeout.ms": "4000",
     "heartbeat.interval.ms": "300",
 }
 
@@ -50,7 +51,8 @@ class LoopOptions:
 
     A retry waits `backoff_initial`, then twice as long each time up to `backoff_cap`, each drawn between half
     and the whole. The loop stops when more than `dead_letter_share` of the newest `dead_letter_window`
-    records were dead letters, once it has seen `dead_letter_minimum`.
+    records were dead letters, once it has seen `dead_letter_minimum`. A rebalance that refuses commits
+    for longer than `rebalance_seconds` makes it join anew.
     """
 
     batch_size: int = 500
@@ -62,6 +64,7 @@ class LoopOptions:
     dead_letter_window: int = 1000
     tick_seconds: float = 1.0
     request_seconds: float = 5.0
+    rebalance_seconds: float = 30.0
     drain_seconds: float = 30.0
 
 
@@ -117,6 +120,7 @@ def consumer_config(
     if options.group_protocol == "classic":
         config["partition.assignment.strategy"] = assignor
         config["session.timeout.ms"] = 10_000
+        config["heartbeat.interval.ms"] = 1000  # how soon a member hears of a rebalance
     else:
         config["group.remote.assignor"] = "range" if assignor == "range" else "uniform"
     if options.in_process:

@@ -37,7 +37,7 @@ class LoopMetrics(Protocol):
     """Where a loop counts. Called from the loop's thread; must not raise."""
 
     def records(self, group: str, topic: str, count: int) -> None:
-        """So many records of a topic were handled and committed, dead letters included."""
+        """So many records of a topic were handled, dead letters included."""
 
     def dead_letter(self, group: str, topic: str, reason: str) -> None:
         """A record became a dead letter."""
@@ -46,7 +46,7 @@ class LoopMetrics(Protocol):
         """A batch was handled in so many seconds, its commit not counted."""
 
     def lag(self, group: str, topic: str, partition: int, records: int) -> None:
-        """So many records of an owned partition aren't committed yet."""
+        """So many records of an owned partition aren't handled yet."""
 
     def retrying(self, group: str, retrying: bool) -> None:
         """The loop began (or ceased) to retry."""
