@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 # Before any test imports a library that reads them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-pytest_plugins = [
-    f"tests.support.{name}"
-    for name in ("kafka", "vectors")
-    if (Path(__file__).parent / "support" / f"{name}.py").exists()
-]
+pytest_plugins = ["tests.support.kafka", "tests.support.vectors"]

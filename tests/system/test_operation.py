@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -151,7 +152,7 @@ def test_a_malformed_record_on_the_topic_becomes_a_dead_letter_and_the_stream_go
         letters = consumer.consume(1, timeout=20)
         consumer.close()
     assert [letter.value() for letter in letters] == [poison]
-    headers = dict(letters[0].headers() or [])
+    headers: dict[str, Any] = dict(cast(Any, letters[0].headers()))
     assert letters[0].key() == b"u:eve"
     assert headers["trace"] == b"\x00\xfe"
     assert headers["eddyline-dlq-reason"] == b"invalid_event"

@@ -186,7 +186,7 @@ def _check(topic: str, what: str, found: str, wanted: str) -> None:
     if what == "partitions":
         mend = (
             "set Eddyline's number of partitions to what the topic has, or: drain the services, stop them, "
-            "alter the topic (keys move, so state must be rebuilt), start again"
+            "alter the topic and its .dlq, start again"
         )
     else:
         mend = (
