@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -98,9 +99,9 @@ class FakeDeadLetters:
 
 
 class TinyEncoder:
-    """Eight dimensions: a text is the sum of its words' hashed directions, at unit length. Notes what it was asked."""
+    """A text is the sum of its words' hashed directions (numbers count little), at unit length. Notes its texts."""
 
-    dimension = 8
+    dimension = 16
 
     def __init__(self, space: str = "tiny-t1") -> None:
         self.space = space
@@ -112,7 +113,7 @@ class TinyEncoder:
 
 
 def text_vector(text: str) -> NDArray[np.float64]:
-    total = np.sum([_word_vector(word) for word in text.lower().split() or [""]], axis=0)
+    total = np.sum([_word_vector(word) for word in re.findall(r"\w+", text.lower()) or [""]], axis=0)
     return np.asarray(total / np.linalg.norm(total), dtype=np.float64)
 
 
@@ -123,7 +124,8 @@ def near(actual: Any, expected: Any, relative: float = 1e-6, absolute: float = 1
 
 def _word_vector(word: str) -> NDArray[np.float64]:
     seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
-    return np.random.default_rng(seed).normal(size=TinyEncoder.dimension)
+    weight = 0.2 if word.isdigit() else 1.0
+    return weight * np.random.default_rng(seed).normal(size=TinyEncoder.dimension)
 
 
 class FakeStore(MemoryStore):

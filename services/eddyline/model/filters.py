@@ -15,6 +15,7 @@ from eddyline.model.events import parse_timestamp
 from eddyline.settings import AttributeKind
 
 MAX_VALUES = 500
+MAX_INTEGER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ def _value(where: str, kind: str, value: Any) -> str | int | bool:
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise InvalidInput(f"must be a {kind}, it is {str(value)[:60]!r}", where)
     assert isinstance(value, str | int | bool)
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise InvalidInput("is beyond a 64-bit integer", where)
     return value
 
 

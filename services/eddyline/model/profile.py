@@ -260,7 +260,13 @@ class Profile:
             self.counted = dict(fresh[-COUNTED // 2 :])
         return True
 
-    # -- what ranking asks --------------------------------------------------------------------------------------
+    # -- what readers ask --------------------------------------------------------------------------------------
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is left, or yet known, of an erased person."""
+        told = self.onboarding is not None or self.segment is not None or self.attributes
+        return self.erased_at is not None and not (self.events or self.pending or told)
 
     def hidden(self, kinds: Iterable[str]) -> set[str]:
         """Items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""

@@ -146,8 +146,12 @@ def rank(candidates: Iterable[Candidate], person: Sources, options: RankOptions)
     """
     left = [c for c in candidates if c.item_id not in options.exclude and not options.excluded(c.item_id)]
     spans = {name: _span(name, left, options.floors) for name in person.queries}
-    top = math.log1p(max((c.popularity(options.now) for c in left), default=0.0))
-    ranked = [_score(candidate, person, options, spans, top) for candidate in left]
+    popularity = [math.log1p(candidate.popularity(options.now)) for candidate in left]
+    top = max(popularity, default=0.0) or 1.0
+    ranked = [
+        _score(candidate, person, options, spans, popular / top)
+        for candidate, popular in zip(left, popularity, strict=True)
+    ]
     ranked.sort(key=lambda place: (-place.score, place.candidate.item_id))
     return ranked[: options.limit]
 
@@ -157,14 +161,13 @@ def _score(
     person: Sources,
     options: RankOptions,
     spans: Mapping[str, tuple[float, float]],
-    top: float,
+    popularity: float,
 ) -> Ranked:
     terms: dict[str, float] = {}
     for name, (floor, best) in spans.items():
         similarity = candidate.similarity.get(name)
         terms[name] = 0.0 if similarity is None else person.weights[name] * _within(similarity, floor, best)
-    popularity = math.log1p(candidate.popularity(options.now))
-    terms["popularity"] = person.weights["popularity"] * (popularity / top if top > 0 else 0.0)
+    terms["popularity"] = person.weights["popularity"] * popularity
     terms["freshness"] = person.weights["freshness"] * freshness(
         candidate.listed_at, options.now, options.settings.freshness_half_life_hours * HOUR
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from eddyline.adapters.vectors import Filter, Scored
 from eddyline.model.ranking import POPULARITY
 from eddyline.reader.paging import Page
 
-DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "listed_at", f"trend.{POPULARITY}")
+DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "meta.expires_at", "listed_at", f"trend.{POPULARITY}")
 """What is read of a candidate: what ranking needs, and what is shown."""
 
 
@@ -21,25 +22,29 @@ class Listing:
     key: tuple[Any, ...]
     condition: Filter
     position: Page
-    limit: int
 
     @property
     def depth(self) -> int:
         """How many to look for, so that this page is full."""
-        return self.limit + self.position.depth
+        return self.position.limit + self.position.depth
 
     def answer(
         self, found: Sequence[Scored], score: Callable[[float], float] = float, degraded: bool = False
     ) -> dict[str, Any]:
         """This page of what was found."""
         named = [(str(point.payload["item_id"]), point) for point in found]
-        left = [(name, point) for name, point in named if not self.position.has_served(name)][: self.limit]
+        left = [(name, point) for name, point in named if not self.position.has_served(name)]
+        left = left[: self.position.limit]
         items = [
             line(name, self.position.depth + index, score(point.score), point.payload)
             for index, (name, point) in enumerate(left, start=1)
         ]
-        more = self.position.after(name for name, _ in left) if len(items) == self.limit else None
-        return {"items": items, "next": more, "degraded": degraded}
+        return {"items": items, "next": self.position.after(name for name, _ in left), "degraded": degraded}
+
+
+def unexpired(found: Sequence[Scored], now: float) -> list[Scored]:
+    """Without what has expired since it was found."""
+    return [point for point in found if point.payload.get("meta", {}).get("expires_at", math.inf) > now]
 
 
 def line(item_id: str, position: int, score: float, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,10 @@ _HEAD = 9
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where a request stands: what was served before, as fingerprints, and the request's own mark."""
+    """Where a request stands: what was served before, as fingerprints, the request's own mark, and its limit."""
 
     mark: bytes
+    limit: int
     served: frozenset[int] = frozenset()
 
     @property
@@ -41,9 +42,11 @@ class Page:
         return bool(self.served) and dimension_of(item_id) in self.served
 
     def after(self, items: Iterable[str]) -> str | None:
-        """The cursor for the page after these items; None where the list ends here, for depth or for want of items."""
-        served = self.served | {dimension_of(item_id) for item_id in items}
-        if len(served) == len(self.served) or len(served) >= MAX_DEPTH:
+        """The cursor for the page after these items; None where the list ends here: the page isn't full, or another
+        one as long would go too deep."""
+        shown = [dimension_of(item_id) for item_id in items]
+        served = self.served.union(shown)
+        if len(shown) < self.limit or len(served) + self.limit > MAX_DEPTH:
             return None
         numbers = np.fromiter(sorted(served), dtype=">u4", count=len(served))
         raw = bytes([_VERSION]) + self.mark + numbers.tobytes()
@@ -58,7 +61,7 @@ def mark(*parts: object) -> bytes:
 def page(cursor: str | None, request: bytes, limit: int) -> Page:
     """Read a cursor (None: the first page). Raises `InvalidInput` when it isn't one of ours, or of another request."""
     if cursor is None:
-        return Page(request)
+        return Page(request, limit)
     try:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
     except (binascii.Error, UnicodeEncodeError, ValueError):
@@ -70,4 +73,4 @@ def page(cursor: str | None, request: bytes, limit: int) -> Page:
     served = frozenset(int(number) for number in np.frombuffer(raw[_HEAD:], dtype=">u4"))
     if len(served) + limit > MAX_DEPTH:
         raise InvalidInput(f"lists end after {MAX_DEPTH} items", "next")
-    return Page(request, served)
+    return Page(request, limit, served)

@@ -59,13 +59,18 @@ class RecommendationQuery(ListQuery):
     """Parameters of a person's recommendations."""
 
     hide: list[Hidden] | None = None
-    """Seen items to leave out; may be repeated. The setting `reader.hide` where missing."""
+    """Seen items to leave out; may be repeated. Empty (`hide=`): none; where missing: the setting `reader.hide`."""
     session_id: str | None = None
     """The running session, for attribution."""
     surface: str | None = None
     """Where the list is shown, for attribution."""
     explain: bool = False
     """Give each item's terms, and a sentence from them."""
+
+    @field_validator("hide", mode="before")
+    @classmethod
+    def _may_be_empty(cls, value: Any) -> Any:
+        return [] if value == [""] else value
 
 
 class TrendingQuery(ListQuery):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from pydantic import ValidationError
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
@@ -28,7 +29,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.errors import InvalidEvent, InvalidInput, NotFound, Unavailable
 from eddyline.model.decay import count_at, count_in
-from eddyline.model.events import Content, Interaction, format_timestamp, strength, timely
+from eddyline.model.events import Content, Interaction, explain, format_timestamp, strength, timely
 from eddyline.model.filters import parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point, person_point
 from eddyline.model.profile import Deed, Profile, TimeConstants
@@ -42,7 +43,7 @@ from eddyline.model.ranking import (
     sources,
     trend_tau,
 )
-from eddyline.reader.listing import DISPLAY, Listing, line
+from eddyline.reader.listing import DISPLAY, Listing, line, unexpired
 from eddyline.reader.paging import Page, mark, page
 from eddyline.reader.requests import ListQuery, Recent, RecommendationRequest, TrendingQuery
 from eddyline.settings import Settings
@@ -53,6 +54,8 @@ PROFILE_VECTORS = ("taste", "session", "lifetime", "onboarding")
 VARIANT = "eddyline"
 DEGRADED = "degraded"
 POPULAR, NEW = "popular", "new"
+CACHED_LISTS = 200
+"""Most lists kept, of a few hundred items each."""
 FEWEST_TRENDING = 0.05
 """Decayed count under which an item isn't trending: one event some four half-lives ago."""
 
@@ -106,9 +109,7 @@ class Reader:
             "items": [
                 _shown(place, position.depth + index, request.explain) for index, place in enumerate(ranked, start=1)
             ],
-            "next": position.after(place.candidate.item_id for place in ranked)
-            if len(ranked) == request.limit
-            else None,
+            "next": position.after(place.candidate.item_id for place in ranked),
         }
 
     def _mark(self, request: RecommendationRequest, person: Person | None) -> bytes:
@@ -204,7 +205,7 @@ class Reader:
         stale = [k for k, c in self._cache.items() if at - c.at > self._settings.reader.stale_seconds]
         for key in stale:
             del self._cache[key]
-        while len(self._cache) > 1000:
+        while len(self._cache) > CACHED_LISTS:
             del self._cache[next(iter(self._cache))]
 
     def _fallback(self, request: RecommendationRequest, wanted: Filter, position: Page, now: float) -> list[Ranked]:
@@ -223,7 +224,8 @@ class Reader:
             excluded=position.has_served,
         )
         everyone = Sources({}, sources(None, now, self._taus, self._settings.ranking).weights)
-        candidates = [Candidate(str(point.payload["item_id"]), {}, point.payload) for point in longest.found]
+        left = unexpired(longest.found, now)
+        candidates = [Candidate(str(point.payload["item_id"]), {}, point.payload) for point in left]
         return rank(candidates, everyone, options)
 
     # -- profiles -----------------------------------------------------------------------------------------------
@@ -245,8 +247,9 @@ class Reader:
                 events.append(event.model_copy(update={"timestamp": timely(event.timestamp, now)}))
             except InvalidEvent as error:
                 raise InvalidInput(error.reason, f"recent.{index}.{error.field}") from None
-            except ValueError:
-                raise InvalidInput("a rating needs a value", f"recent.{index}.value") from None
+            except ValidationError as error:
+                reason, field = explain(error)
+                raise InvalidInput(reason, f"recent.{index}.{field}") from None
         return events
 
     def _with_recent(self, profile: Profile | None, recent: Sequence[Interaction], now: float) -> Profile:
@@ -254,10 +257,10 @@ class Reader:
         folded = profile.copy() if profile else Profile(Person("a", "inline"), self._settings.profile)
         ids = {item_point(event.item_id): event.item_id for event in recent}
         points = self._store.retrieve(ITEMS, list(ids), payload=("space",), vectors=("content",))
-        vectors = {ids[point_id]: point for point_id, point in points.items() if "content" in point.vectors}
+        vectors = {ids[point_id]: point for point_id, point in points.items() if "space" in point.payload}
         for event in recent:
             point = vectors.get(event.item_id)
-            if point is None or isinstance(vector := point.vectors["content"], Sparse):
+            if point is None or isinstance(vector := point.vectors.get("content"), Sparse | None):
                 continue
             folded.accepts(str(point.payload["space"]))
             weight = strength(event, self._settings.events)
@@ -271,7 +274,7 @@ class Reader:
     def person(self, user_id: str) -> dict[str, Any]:
         """What is known of a user. Raises `NotFound`."""
         profile = self._profile(Person("u", user_id))
-        if profile is None or (profile.erased_at is not None and profile.events == 0):
+        if profile is None or profile.is_blank:
             raise NotFound(f"nothing is known of user {user_id!r}")
         return {
             "user_id": user_id,
@@ -339,7 +342,7 @@ class Reader:
         position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
         excluded = exclude.union(query.exclude)
         condition = servable(self._clock()) & wanted & _without(excluded)
-        return Listing((*kind, wanted, excluded), condition, position, query.limit)
+        return Listing((*kind, wanted, excluded), condition, position)
 
     def _ordered(
         self, listing: Listing, by: OrderBy, also: Filter = Filter(), score: Callable[[float], float] = float
@@ -352,7 +355,7 @@ class Reader:
             kept = self._kept(key)
             if kept is None:
                 raise
-            return listing.answer(kept.found, score, degraded=True)
+            return listing.answer(unexpired(kept.found, self._clock()), score, degraded=True)
         return listing.answer(found, score)
 
 
