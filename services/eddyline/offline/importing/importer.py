@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import httpx
@@ -58,6 +59,13 @@ class Report:
     rejected: list[str] = field(default_factory=list)
 
 
+class Refusal(NamedTuple):
+    """One line that the collector doesn't take."""
+
+    where: str
+    reason: str
+
+
 class Importer:
     """Sends a source to a collector. `state`: a file that remembers how far it got, None for no memory."""
 
@@ -87,10 +95,13 @@ class Importer:
         report = Report()
         for what, lines in (("items", self._source.items), ("users", self._source.users)):
             self._stage(what, lines, report)
-        if report.sent.get("items"):
+        if self._has_events_left():
             self._await_items()
         self._stage("events", self._source.events, report)
         return report
+
+    def _has_events_left(self) -> bool:
+        return next(islice(self._source.events(), int(self._state.get("events", 0)), None), None) is not None
 
     def _stage(self, what: str, lines: Callable[[], Iterator[Line]], report: Report) -> None:
         total = sum(1 for _ in lines())
@@ -104,50 +115,65 @@ class Importer:
         while batch := list(islice(rest, BATCHES[what])):
             refused = self._send(what, batch)
             report.sent[what] += len(batch) - len(refused)
-            report.rejected += refused
+            report.rejected += [f"{one.where}: {one.reason}" for one in refused]
+            self._state.setdefault("refused", []).extend(one.where for one in refused)
             done += len(batch)
             self._progress.advance(what, len(batch))
             self._save_state(what, done)
 
-    def _send(self, what: str, batch: list[Line]) -> list[str]:
-        """Send a batch until it is taken; what is refused comes back as lines for people."""
+    def _send(self, what: str, batch: list[Line]) -> list[Refusal]:
+        """Send a batch until it is taken; what of it is refused comes back. Any other answer stops the import."""
         if what == "users":
             user = batch[0].value
             response = self._call("PUT", f"/v1/users/{quote(str(user['user_id']), safe='')}", user)
         else:
-            values = [self._shifted(line) if what == "events" else line.value for line in batch]
+            values = [self._event(line) if what == "events" else line.value for line in batch]
             response = self._call("POST", PATHS[what], {what: values})
         if response.status_code == 413 and len(batch) > 1:
             middle = len(batch) // 2
             return self._send(what, batch[:middle]) + self._send(what, batch[middle:])
-        answer = response.json()
+        answer = _decoded(response)
         if response.status_code == 202 or (response.status_code == 422 and "rejected" in answer):
             return [
-                f"{batch[one['index']].where}: {one['field'] or 'body'}: {one['reason']}" for one in answer["rejected"]
+                Refusal(batch[one["index"]].where, f"{one['field'] or 'body'}: {one['reason']}")
+                for one in answer["rejected"]
             ]
-        return [f"{batch[0].where}: {answer.get('detail', response.text[:200])}"]
+        said = str(answer.get("detail", response.text[:200]))
+        if response.status_code in (413, 422) and len(batch) == 1:
+            return [Refusal(batch[0].where, said)]
+        raise Unavailable(
+            f"{response.request.url} answered {response.status_code} ({said}), at {batch[0].where}; "
+            "the same command goes on where this one stopped"
+        )
 
     def _call(self, method: str, path: str, body: Json) -> httpx.Response:
         """One request, repeated while the collector is busy."""
+        content = orjson.dumps(body)
         while True:
-            try:
-                response = self._client.request(
-                    method, path, content=orjson.dumps(body), headers={"Content-Type": "application/json"}
-                )
-            except httpx.HTTPError as error:
-                raise Unavailable(
-                    f"{self._client.base_url} can't be reached ({error or type(error).__name__}); "
-                    "the same command goes on where this one stopped"
-                ) from None
+            response = self._request(method, path, content)
             if response.status_code != 503:
                 return response
-            self._sleep(float(response.headers.get("Retry-After", "1")))
+            self._sleep(_retry_after(response))
 
-    def _shifted(self, line: Line) -> Json:
-        if not self._shift or "timestamp" not in line.value:
-            return line.value
-        at = parse_timestamp(line.value["timestamp"]) + self._shift
-        return {**line.value, "timestamp": format_timestamp(at)}
+    def _request(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
+        try:
+            return self._client.request(method, path, content=content, headers={"Content-Type": "application/json"})
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"{self._client.base_url} can't be reached ({error or type(error).__name__}); "
+                "the same command goes on where this one stopped"
+            ) from None
+
+    def _event(self, line: Line) -> Json:
+        """As it is sent: with an id of its own, so that sending it again counts once, and its time moved."""
+        value = line.value
+        if value.get("event_id") is None:
+            place = hashlib.blake2b(f"{self._source.fingerprint}\0{line.where}".encode(), digest_size=16)
+            value = {**value, "event_id": f"import:{place.hexdigest()}"}
+        if self._shift and "timestamp" in value:
+            at = parse_timestamp(value["timestamp"]) + self._shift
+            value = {**value, "timestamp": format_timestamp(at)}
+        return value
 
     def _decide_shift(self) -> float:
         if "shift" not in self._state:
@@ -158,12 +184,13 @@ class Importer:
 
     def _await_items(self, deadline_seconds: float = 600.0) -> None:
         """Until a sample of the items can be read; without a reader at this address, not at all."""
-        items = [line.value["item_id"] for line in self._source.items()]
+        refused = set(self._state.get("refused", ()))
+        items = [line.value.get("item_id") for line in self._source.items() if line.where not in refused]
         sample = items[-SAMPLE:] + items[:: max(1, len(items) // SAMPLE)]
         started, announced = time.monotonic(), False
         for item_id in dict.fromkeys(sample):
             while True:
-                response = self._client.get(f"/v1/items/{quote(str(item_id), safe='')}")
+                response = self._request("GET", f"/v1/items/{quote(str(item_id), safe='')}")
                 if response.status_code == 200:
                     break
                 if response.status_code == 405 or "there is nothing at" in response.text:
@@ -201,3 +228,20 @@ class Importer:
         new = self._state_file.with_suffix(".new")
         new.write_bytes(orjson.dumps({**self._state, "source": self._source.fingerprint}))
         new.replace(self._state_file)
+
+
+def _decoded(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object answered; empty where it is none, as from a proxy."""
+    try:
+        answer = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds; a proxy may say a date, or nothing."""
+    try:
+        return max(0.1, float(response.headers.get("Retry-After", "1")))
+    except ValueError:
+        return 1.0

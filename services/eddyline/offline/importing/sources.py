@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -129,10 +130,7 @@ def _cell(where: str, name: str, text: str) -> Any:
             raise InvalidInput(f"{where}: {text!r} is neither true nor false", name)
         return BOOLEANS[name][text.lower()]
     if name in NUMBERS or (name in ("timestamp", "published_at", "expires_at") and _is_number(text)):
-        try:
-            return float(text)
-        except ValueError:
-            raise InvalidInput(f"{where}: {text!r} is not a number", name) from None
+        return _number(where, name, text)
     return text
 
 
@@ -142,6 +140,20 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _number(where: str, name: str, text: str) -> float:
+    number = float(text) if _is_number(text) else math.nan
+    if not math.isfinite(number):
+        raise InvalidInput(f"{where}: {text!r} is not a number", name)
+    return number
+
+
+def _whole(where: str, name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"{where}: {text!r} is not a whole number", name) from None
 
 
 def _rows(file: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -204,20 +216,28 @@ def _user_tags(file: Path) -> dict[str, list[str]]:
 def _ratings(file: Path) -> Iterator[Line]:
     """In the order of their times."""
     rows = [
-        (int(row["timestamp"]), row["userId"], row["movieId"], row["rating"], number)
+        _rated(file, number, row["userId"], row["movieId"], row["rating"], row["timestamp"])
         for number, row in _rows(file, ("userId", "movieId", "rating", "timestamp"))
     ]
     for timestamp, user, movie, rating, number in sorted(rows):
         yield Line(f"{file.name}:{number}", _rating(user, movie, rating, timestamp))
 
 
-def _rating(user: str, movie: str, rating: str, timestamp: int) -> Json:
+def _rated(
+    file: Path, number: int, user: str, movie: str, rating: str, timestamp: str
+) -> tuple[int, str, str, float, int]:
+    """A rating, ready to be sorted by its time."""
+    where = f"{file.name}:{number}"
+    return _whole(where, "timestamp", timestamp), user, movie, _number(where, "rating", rating), number
+
+
+def _rating(user: str, movie: str, rating: float, timestamp: int) -> Json:
     return {
         "type": "rating",
         "event_id": f"movielens:{user}:{movie}:{timestamp}",
         "user_id": user,
         "item_id": movie,
-        "value": float(rating),
+        "value": rating,
         "timestamp": timestamp,
     }
 
@@ -246,22 +266,33 @@ _GENRES_100K = [
 
 
 def _movies_100k(folder: Path) -> Iterator[Line]:
-    with (folder / "u.item").open(encoding="latin-1") as lines:
-        for number, line in enumerate(lines, start=1):
-            movie, title, *rest = line.rstrip("\n").split("|")
-            flags = rest[-len(_GENRES_100K) :]
-            genres = [genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1"]
-            yield Line(f"u.item:{number}", _movie(movie, title, [g for g in genres if g != "unknown"], []))
+    for number, line in _plain_lines(folder / "u.item", "latin-1"):
+        movie, *rest = line.split("|")
+        flags = rest[-len(_GENRES_100K) :]
+        if len(rest) <= len(flags):
+            raise InvalidInput(f"u.item:{number} is not a film: an id, a title, … and 19 genres between bars", "path")
+        genres = [genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1"]
+        yield Line(f"u.item:{number}", _movie(movie, rest[0], [g for g in genres if g != "unknown"], []))
 
 
 def _ratings_100k(file: Path) -> Iterator[Line]:
     rows = []
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            user, movie, rating, timestamp = line.split()
-            rows.append((int(timestamp), user, movie, rating, number))
-    for timestamp_, user, movie, rating, number in sorted(rows):
-        yield Line(f"{file.name}:{number}", _rating(user, movie, rating, timestamp_))
+    for number, line in _plain_lines(file, "utf-8"):
+        cells = line.split("\t")
+        if len(cells) != 4:
+            raise InvalidInput(f"{file.name}:{number} is not a rating: user, item, rating, time between tabs", "path")
+        rows.append(_rated(file, number, *cells))
+    for timestamp, user, movie, value, number in sorted(rows):
+        yield Line(f"{file.name}:{number}", _rating(user, movie, value, timestamp))
+
+
+def _plain_lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines that hold something, numbered from 1."""
+    try:
+        with file.open(encoding=encoding) as lines:
+            yield from ((number, line.rstrip("\n")) for number, line in enumerate(lines, start=1) if line.strip())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file.name} is not {encoding}: {error}", "path") from None
 
 
 def latest_time(source: Source) -> float | None:
