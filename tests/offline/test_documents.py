@@ -1,0 +1,96 @@
+"""The generated documents are what the models say, and the models' own JSON passes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+
+from eddyline.cli.documents import all_schema_files
+from eddyline.offline import documents
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+
+GOOD: dict[str, dict[str, Any]] = {
+    "content": {"item_id": "i", "title": "t", "published_at": "2026-03-01T12:00:00Z", "attributes": {"n": 1}},
+    "availability": {"item_id": "i", "price": 3.5},
+    "user": {"user_id": "u", "interests": ["space"]},
+    "interaction": {"type": "click", "item_id": "i", "anonymous_id": "a", "timestamp": 1772366400},
+    "impression": {"request_id": "r", "items": [{"item_id": "i", "rank": 1}], "timestamp": 1772366400},
+    "activity": {"item_id": "i", "weight": 1.0, "timestamp": 1772366400, "source": "log:0:1"},
+    "onboarded": {"user_id": "u", "origin": {"log": "l", "partition": 0, "offset": 1}},
+    "erased": {"user_id": "u", "timestamp": 1772366400, "origin": {"log": "l", "partition": 0, "offset": 1}},
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = orjson.loads((SCHEMAS / f"{name}.schema.json").read_bytes())
+    return loaded
+
+
+def test_what_is_in_schemas_is_what_the_models_say() -> None:
+    drifted = documents.drifted(all_schema_files(), SCHEMAS)
+    assert not drifted, f"{drifted} have drifted: run `make schemas`"
+
+
+def test_a_changed_file_is_noticed_and_written_anew(tmp_path: Path) -> None:
+    files = all_schema_files()
+    assert sorted(documents.write(files, tmp_path)) == sorted(files)
+    (tmp_path / "user.schema.json").write_text("{}")
+    assert documents.drifted(files, tmp_path) == ["user.schema.json"]
+    assert documents.write(files, tmp_path) == ["user.schema.json"]
+    assert documents.drifted(files, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", sorted(documents.MODELS))
+def test_a_schema_takes_what_its_model_takes_and_writes(name: str) -> None:
+    validator = Draft202012Validator(schema(name))
+    Draft202012Validator.check_schema(validator.schema)
+    assert list(validator.iter_errors(GOOD[name])) == []
+    written = orjson.loads(documents.MODELS[name].model_validate(GOOD[name]).to_bytes())
+    assert list(validator.iter_errors(written)) == []
+
+
+@pytest.mark.parametrize("name", sorted(documents.MODELS))
+def test_a_schema_refuses_an_unknown_field_and_a_missing_one(name: str) -> None:
+    validator = Draft202012Validator(schema(name))
+    assert list(validator.iter_errors({**GOOD[name], "colour": "red"}))
+    for field in schema(name)["required"]:
+        assert list(validator.iter_errors({k: v for k, v in GOOD[name].items() if k != field}))
+
+
+@pytest.mark.parametrize("name", ["asyncapi.json", "openapi.json"])
+def test_every_reference_leads_somewhere(name: str) -> None:
+    text = (SCHEMAS / name).read_text()
+    document = orjson.loads(text)
+    references = set(re.findall(r'"\$ref": "#/([^"]+)"', text))
+    assert references
+    for reference in references:
+        found = document
+        for part in reference.split("/"):
+            found = found[part.replace("~1", "/").replace("~0", "~")]
+        assert found
+
+
+def test_openapi_is_3_1_and_describes_every_route() -> None:
+    document = orjson.loads((SCHEMAS / "openapi.json").read_bytes())
+    assert document["openapi"].startswith("3.1")
+    operations = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    assert ("post", "/v1/events") in operations
+    assert ("get", "/v1/users/{user_id}/recommendations") in operations
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], (method, path)
+            assert "422" not in operation["responses"], (method, path)
+            if method in ("post", "put"):
+                assert operation["requestBody"]["content"]["application/json"]["schema"], (method, path)
+
+
+def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
+    document = orjson.loads((SCHEMAS / "asyncapi.json").read_bytes())
+    assert document["asyncapi"] == "3.0.0"
+    assert {"content", "availability", "users", "interactions"} <= set(document["channels"])

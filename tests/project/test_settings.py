@@ -1,0 +1,118 @@
+"""Settings: every wrong one is refused by name, and nothing secret is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eddyline import settings
+from eddyline.errors import Misconfigured
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings from outside, no file in the way."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("EDDYLINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> Path:
+    path = Path("given.toml")
+    path.write_text(text)
+    return path
+
+
+def test_without_any_the_defaults_hold() -> None:
+    assert settings.load() == settings.Settings()
+
+
+def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write('[ranking]\ntaste = 0.5\nsession = 0.6\n[attributes]\nbrand = "keyword"\n')
+    monkeypatch.setenv("EDDYLINE_RANKING__TASTE", "0.75")
+    loaded = settings.load(path)
+    assert (loaded.ranking.taste, loaded.ranking.session, loaded.ranking.popularity) == (0.75, 0.6, 0.25)
+    assert loaded.attributes == {"brand": "keyword"}
+
+
+def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("eddyline.toml").write_text("[server]\nport = 1\n")
+    assert settings.load().server.port == 1
+    Path("other.toml").write_text("[server]\nport = 2\n")
+    monkeypatch.setenv("EDDYLINE_CONFIG", "other.toml")
+    assert settings.load().server.port == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[server]\nport = 70000\n", "server.port: "),
+        ("[server]\ncolour = 1\n", "server.colour: there is no such setting"),
+        ("[sevrer]\nport = 1\n", "sevrer: there is no such setting"),
+        ("[ranking]\ntaste = -1\n", "ranking.taste: "),
+        ("[ranking]\ntaste = nan\n", "ranking.taste: "),
+        ('[attributes]\nbrand = "colour"\n', "attributes.brand: "),
+        ('[attributes]\n"a b" = "keyword"\n', "'a b': use ASCII letters"),
+        ("[events.weights]\nerased = 1\n", "'erased' is reserved"),
+        ('[kafka]\ngroup_protocol = "fast"\n', "kafka.group_protocol: "),
+        ("log_level = 3\n", "log_level: "),
+        ("[server\n", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(text: str, reason: str) -> None:
+    with pytest.raises(Misconfigured) as refused:
+        settings.load(write(text))
+    assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("EDDYLINE_SERVER__PORT", "many", "server.port: "),
+        ("EDDYLINE_SEVRER__PORT", "1", "unknown environment variable EDDYLINE_SEVRER__PORT"),
+        ("EDDYLINE_EVENTS__WEIGHTS", "{", "wrong settings in the environment"),
+        ("EDDYLINE_CONFIG", "nowhere.toml", "there is no settings file nowhere.toml"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_name(
+    name: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured) as refused:
+        settings.load()
+    assert reason in str(refused.value)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(Misconfigured) as refused:
+        settings.load(write("[server]\nport = -1\nmax_batch = 0\n"))
+    assert "server.port" in str(refused.value)
+    assert "server.max_batch" in str(refused.value)
+
+
+def test_given_event_weights_are_merged_over_the_defaults() -> None:
+    weights = settings.load(write("[events.weights]\nnod = 0.5\nlike = 9\n")).events.weights
+    assert (weights["nod"], weights["like"], weights["click"]) == (0.5, 9.0, 1.0)
+
+
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDYLINE_QDRANT__API_KEY", "hunter1")
+    path = write(
+        '[kafka.client]\n"sasl.password" = "hunter2"\n"ssl.key.password" = "hunter3"\n"sasl.mechanism" = "PLAIN"\n'
+    )
+    loaded = settings.load(path)
+    shown = str(settings.effective(loaded))
+    assert "hunter" not in shown
+    assert "PLAIN" in shown
+    assert "hunter" not in repr(loaded.qdrant)
+    assert loaded.qdrant.api_key is not None
+    assert loaded.qdrant.api_key.get_secret_value() == "hunter1"
+
+
+def test_every_setting_is_described() -> None:
+    for path, variable, _, description in settings.describe():
+        assert description, path
+        assert variable == "EDDYLINE_" + path.replace(".", "__").upper()
