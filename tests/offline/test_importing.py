@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
+from eddyline.model.events import parse_timestamp
 from eddyline.offline.importing import Importer, Silent, Source, open_source
 
 NOW = 1_790_000_000.0
@@ -250,11 +252,9 @@ def test_events_are_moved_alike_so_that_the_newest_happens_now_also_after_a_stop
     server.fail_after = None
     later = Importer(server.client(), open_source(path), state, Silent(), sleep=lambda _: None, clock=lambda: NOW + 999)
     later.run(ends_now=True)
-    from eddyline.model.events import parse_timestamp
-
     times = [parse_timestamp(server.events[f"e{n}"]["timestamp"]) for n in range(600)]
     assert times[-1] == pytest.approx(NOW)
-    assert [round(later - earlier, 3) for earlier, later in zip(times, times[1:], strict=False)] == [1.0] * 599
+    assert [round(later - earlier, 3) for earlier, later in pairwise(times)] == [1.0] * 599
 
 
 def test_without_a_reader_at_the_address_events_are_sent_at_once(server: Server, tmp_path: Path) -> None:
