@@ -23,6 +23,10 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+BUILT_IN_FILTERS = frozenset(
+    {"category", "tag", "tags", "language", "published_at", "expires_at", "price"},
+)
+"""What every item can be filtered by; an own attribute of the same name could never be."""
 RESERVED_EVENT_TYPES = frozenset({"onboarded", "erased", "transfer", "identify"})
 """Types that only our own services write, or that have a meaning of their own."""
 
@@ -234,6 +238,8 @@ class Settings(BaseSettings):
         for name in value:
             if not name.replace("_", "a").isalnum() or not name.isascii():
                 raise ValueError(f"{name!r}: use ASCII letters, digits and _")
+            if name in BUILT_IN_FILTERS:
+                raise ValueError(f"{name!r} is what every item can be filtered by already; use another name")
         return value
 
     @classmethod
@@ -325,7 +331,8 @@ def _is_known(name: str, known: set[str]) -> bool:
 
 
 def _is_secret(name: str) -> bool:
-    return any(word in name for word in ("password", "secret", "key.pem", "token", "jaas"))
+    words = ("password", "secret", "key.pem", "token", "jaas", "oauthbearer.config", "api_key")
+    return any(word in name.lower() for word in words)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -333,6 +340,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Misconfigured(f"there is no settings file {path}") from None
+    except OSError as error:
+        raise Misconfigured(f"the settings file {path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} is not valid TOML: {error}") from None
 
@@ -344,5 +353,5 @@ def _dotted(location: tuple[int | str, ...]) -> str:
 def _message(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such setting"
-    shown = error.get("input")
+    shown = None if _is_secret(_dotted(error["loc"])) else error.get("input")
     return f"{error['msg']}" + (f" (it is {shown!r})" if isinstance(shown, str | int | float | bool) else "")

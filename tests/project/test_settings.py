@@ -8,6 +8,7 @@ import pytest
 
 from eddyline import settings
 from eddyline.errors import Misconfigured
+from eddyline.model.filters import BUILT_IN
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +117,67 @@ def test_every_setting_is_described() -> None:
     for path, variable, _, description in settings.describe():
         assert description, path
         assert variable == "EDDYLINE_" + path.replace(".", "__").upper()
+
+
+def test_a_wrong_secret_is_refused_without_being_shown() -> None:
+    path = write('[qdrant]\napi_key = 481516\n[kafka.client]\n"sasl.password" = 2342\n')
+    with pytest.raises(Misconfigured) as refused:
+        settings.load(path)
+    assert "qdrant.api_key" in str(refused.value)
+    assert "kafka.client.sasl.password" in str(refused.value)
+    assert "481516" not in str(refused.value)
+    assert "2342" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config", "SASL.PASSWORD"],
+)
+def test_whatever_is_secret_among_kafkas_own_settings_is_masked(name: str) -> None:
+    shown = settings.effective(settings.load(write(f'[kafka.client]\n"{name}" = "hunter2"\n')))
+    assert shown["kafka"]["client"] == {name: "**********"}
+
+
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="can't be read"):
+        settings.load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"data_dir = '\xff'")
+    with pytest.raises(Misconfigured, match="not valid TOML"):
+        settings.load(tmp_path / "latin.toml")
+
+
+def test_one_weight_of_the_environment_goes_over_those_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("[events.weights]\nclick = 2\nnod = 1\n")
+    monkeypatch.setenv("EDDYLINE_EVENTS__WEIGHTS__CLICK", "7")
+    weights = settings.load(path).events.weights
+    assert (weights["click"], weights["nod"], weights["like"]) == (7.0, 1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        ("EDDYLINE_SERVER__CORS_ORIGINS", "https://shop.example", "server"),
+        ("EDDYLINE_KAFKA__PREFIX", "no spaces", "kafka.prefix"),
+        ("EDDYLINE_EVENTS__WEIGHTS__CLICK", "nan", "events.weights.click"),
+        ("EDDYLINE_EVENTS__WEIGHTS__ERASED", "1", "'erased' is reserved"),
+        ("EDDYLINE_ATTRIBUTES__BRAND", "colour", "attributes.brand"),
+        ("eddyline_reader__hied", "[]", "eddyline_reader__hied"),
+        ("EDDYLINE_READER__HIDE", '["bought"]', "reader.hide"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_named(
+    name: str, value: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured) as refused:
+        settings.load()
+    assert where in str(refused.value)
+
+
+def test_an_attribute_cannot_take_the_name_of_what_every_item_has() -> None:
+    with pytest.raises(Misconfigured, match=r"attributes: .*'price'"):
+        settings.load(write('[attributes]\nprice = "keyword"\n'))
+
+
+def test_every_built_in_filter_is_a_name_that_attributes_cannot_take() -> None:
+    assert set(BUILT_IN) == settings.BUILT_IN_FILTERS

@@ -21,6 +21,9 @@ PACKAGED = "packaged"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of model.safetensors of all-MiniLM-L6-v2."""
 
+FRAME_TOKENS = 2
+"""Tokens that a model puts around a text."""
+
 log = structlog.get_logger("encoder")
 
 
@@ -52,7 +55,7 @@ class SentenceTransformerEncoder:
         _quiet()
         try:
             self._model: Any = SentenceTransformer(str(directory or settings.model), device=settings.device)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a foreign library makes of a damaged or missing model
             raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
         self._space = f"{checksum[:16]}-t{TEMPLATE_VERSION}"
@@ -84,7 +87,7 @@ class SentenceTransformerEncoder:
     def _count_truncated(self, texts: Sequence[str]) -> None:
         limit = self._model.max_seq_length
         # No token is shorter than a byte, so a text of fewer bytes than tokens allowed can't be too long.
-        long = [text for text in texts if limit and len(text.encode()) > limit]
+        long = [text for text in texts if limit and len(text.encode()) > limit - FRAME_TOKENS]
         if not long:
             return
         tokens = self._model.tokenizer(long, truncation=False, verbose=False)["input_ids"]
@@ -112,10 +115,13 @@ def _packaged() -> Path:
 
 def _weights_checksum(model: Any) -> str:
     """SHA-256 over the names and bytes of all parameters, in the order of their names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: numpy knows no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

