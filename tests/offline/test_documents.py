@@ -11,6 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from eddyline.cli.documents import all_schema_files
+from eddyline.errors import InvalidEvent
+from eddyline.model.events import validate
 from eddyline.offline import documents
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -94,3 +96,41 @@ def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
     document = orjson.loads((SCHEMAS / "asyncapi.json").read_bytes())
     assert document["asyncapi"] == "3.0.0"
     assert {"content", "availability", "users", "interactions"} <= set(document["channels"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("interaction", {"type": "click", "item_id": "i"}),
+        ("interaction", {"type": "click", "item_id": "i", "user_id": None}),
+        ("interaction", {"type": "rating", "item_id": "i", "user_id": "u"}),
+        ("interaction", {"type": "click", "item_id": "i" * 513, "user_id": "u"}),
+        ("interaction", {"type": "click", "item_id": "", "user_id": "u"}),
+        ("interaction", {"type": "click", "item_id": "i", "user_id": "u", "dwell_ms": -1}),
+        ("interaction", {"type": "click", "item_id": "i", "user_id": "u", "timestamp": True}),
+        ("availability", {"item_id": "i"}),
+        ("availability", {"item_id": "i", "price": -1}),
+        ("content", {"item_id": "i", "title": ""}),
+        ("content", {"item_id": "i", "title": "t", "attributes": {"a": {"b": 1}}}),
+        ("content", {"item_id": "i", "title": "t", "v": 2}),
+        ("activity", {"item_id": "i", "weight": 0, "timestamp": 1, "source": "l:0:1"}),
+    ],
+)
+def test_a_schema_refuses_what_its_model_refuses(name: str, value: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEvent):
+        validate(documents.MODELS[name], value)
+    assert list(Draft202012Validator(schema(name)).iter_errors(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("interaction", {"type": "rating", "item_id": "i", "user_id": "u", "value": 0}),
+        ("interaction", {"type": "view", "item_id": "i", "user_id": None, "anonymous_id": "a", "value": None}),
+        ("availability", {"item_id": "i", "available": False}),
+        ("content", {"item_id": "i", "title": "t", "attributes": {"a": [1, "b", True], "c": None}}),
+    ],
+)
+def test_a_schema_takes_what_its_model_takes(name: str, value: dict[str, Any]) -> None:
+    validate(documents.MODELS[name], value)
+    assert not list(Draft202012Validator(schema(name)).iter_errors(value))

@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     PlainSerializer,
     TypeAdapter,
     ValidationError,
@@ -109,6 +110,11 @@ Attributes = Annotated[
 ]
 
 
+def _needs(field: str) -> dict[str, JsonValue]:
+    """In JSON Schema: the field is there, and not null."""
+    return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
+
+
 class Wire(BaseModel):
     """Common to all: strict types, no unknown fields, immutable."""
 
@@ -160,6 +166,8 @@ class Content(Wire):
 class Availability(Wire):
     """Price and stock alone. Topic `availability`, key item_id; the last writer wins."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_needs("available"), _needs("price")]})
+
     item_id: Id
     available: bool | None = None
     price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -186,6 +194,14 @@ class User(Wire):
 
 class Interaction(Wire):
     """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [_needs("user_id"), _needs("anonymous_id")],
+            "if": {"properties": {"type": {"const": RATING}}},
+            "then": _needs("value"),
+        }
+    )
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
     """view, click, like, … : one of the settings' `events.weights`."""

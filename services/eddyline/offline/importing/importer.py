@@ -116,7 +116,8 @@ class Importer:
             refused = self._send(what, batch)
             report.sent[what] += len(batch) - len(refused)
             report.rejected += [f"{one.where}: {one.reason}" for one in refused]
-            self._state.setdefault("refused", []).extend(one.where for one in refused)
+            if what == "items":
+                self._state.setdefault("refused", []).extend(one.where for one in refused)
             done += len(batch)
             self._progress.advance(what, len(batch))
             self._save_state(what, done)
