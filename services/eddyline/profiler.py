@@ -12,6 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import structlog
@@ -49,6 +50,9 @@ TOPIC = "interactions"
 GROUP = "profiler"
 VECTORS = ("taste", "session", "lifetime", "onboarding")
 UNKNOWN_ITEM, INVALID = "unknown_item", "invalid_event"
+
+LOOKUPS = 1000
+"""Most waiting items that are looked up in one tick."""
 
 log = structlog.get_logger("profiler")
 
@@ -159,7 +163,10 @@ class Profiler:
         """Fold the interactions whose items have come; give up on those that waited too long."""
         if not self._waiting:
             return
-        found = self._find_items(set(self._waiting))
+        due = list(islice(self._waiting, LOOKUPS))
+        for item_id in due:  # to the end of the line, so that each has its turn
+            self._waiting[item_id] = self._waiting.pop(item_id)
+        found = self._find_items(set(due))
         people = {person for item_id in found for person in self._waiting[item_id]} | self._overdue()
         if not people:
             return

@@ -244,6 +244,18 @@ def test_an_interaction_waits_for_its_item_and_equals_one_folded_in_time(it: Pro
     assert it.point().payload.get("waiting") is None
 
 
+def test_of_very_many_waiting_items_each_is_looked_up_in_its_turn(
+    it: Profiling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eddyline.profiler.LOOKUPS", 2)
+    it.feed(*(click(n, f"late{n}") for n in range(5)))
+    it.add_items("late4")
+    for _ in range(3):
+        it.profiler.tick()
+    assert it.stored().recents.newest_first() == ["late4"]
+    assert len(it.stored().pending) == 4
+
+
 def test_what_waits_survives_a_restart(it: Profiling) -> None:
     it.feed(click(0, "late"), click(1, "never", user="bob"))
     it.restart()
