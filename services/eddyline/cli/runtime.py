@@ -86,11 +86,6 @@ class Runtime:
         """Where it listens."""
         return self._server.url
 
-    @property
-    def store(self) -> VectorStore:
-        """The vector store it uses."""
-        return self._store
-
     def describe(self) -> Iterator[str]:
         """What was found and what runs, a line each."""
         if not self._settings.qdrant.url:
@@ -134,19 +129,20 @@ class Runtime:
             raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose of {', '.join(ROLES)}")
         if set(roles) == set(ROLES):
             return
-        for given, name, embedded in (
-            (self._settings.kafka.bootstrap_servers, "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", "in-process broker"),
-            (self._settings.qdrant.url, "EDDYLINE_QDRANT__URL", "embedded vector store"),
-        ):
-            if not given and not (name.startswith("EDDYLINE_KAFKA") and not self._has_broker):
-                raise Misconfigured(
-                    f"{', '.join(roles)} alone can't share the {embedded} with other processes: set {name}, or run "
-                    "everything in one process with `eddyline up`"
-                )
+        needs = []
+        if self._has_broker and not self._settings.kafka.bootstrap_servers:
+            needs.append(("in-process broker", "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS"))
+        if not self._settings.qdrant.url:
+            needs.append(("embedded vector store", "EDDYLINE_QDRANT__URL"))
+        if needs:
+            embedded, variable = needs[0]
+            raise Misconfigured(
+                f"{', '.join(roles)} alone can't share the {embedded} with other processes: set {variable}, or run "
+                "everything in one process with `eddyline up`"
+            )
 
     def _build(self) -> None:
         settings = self._settings
-        self._server_address = (settings.server.host, settings.server.port)
         self._store = open_store(settings)
         self._stack.callback(self._store.close)
         if self._has_broker:
@@ -171,7 +167,7 @@ class Runtime:
             routers.append(router(Reader(self._store, settings, self.metrics), settings.server.max_body_bytes))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
-        self._server = HttpServer(app, *self._server_address)
+        self._server = HttpServer(app, settings.server.host, settings.server.port)
 
     def _open_broker(self) -> None:
         """The cluster of the settings, or the in-process broker with its guard and a file for dead letters."""
