@@ -84,7 +84,7 @@ class Importer:
         self._shift = 0.0
 
     def run(self, ends_now: bool = False) -> Report:
-        """Items, then people, then (once the items are searchable) events.
+        """Items, then people, then, once the items are searchable, events.
 
         `ends_now` moves all event times by the same amount, so that the newest happens now (an import that goes on
         after a stop keeps the amount). Raises `InvalidInput` for a file that can't be read, `Unavailable` when the
@@ -95,7 +95,7 @@ class Importer:
         report = Report()
         for what, lines in (("items", self._source.items), ("users", self._source.users)):
             self._stage(what, lines, report)
-        if self._has_events_left():
+        if report.sent["items"] or self._has_events_left():
             self._await_items()
         self._stage("events", self._source.events, report)
         return report
