@@ -34,7 +34,11 @@ def likes(place: Eddyline, user: str, items: list[str], **when: float) -> None:
 def test_the_same_request_twice_gives_the_same_list(place: Eddyline) -> None:
     user = someone()
     likes(place, user, place.similar(TOY_STORY, 5), days=1)
-    assert _ids(place.recommend(user, limit=50)) == _ids(place.recommend(user, limit=50))
+
+    def twice_the_same() -> bool:
+        return _ids(place.recommend(user, limit=50)) == _ids(place.recommend(user, limit=50))
+
+    wait_until(twice_the_same, "the same list twice, once the likes have reached the trends", 10)
 
 
 def test_a_click_changes_the_next_list_within_a_second(place: Eddyline) -> None:
