@@ -246,8 +246,9 @@ class Embedder:
 
 
 def _to_person(said: Onboarded | Erased, record: Record) -> Outgoing:
-    event_id = f"{record.log}:{record.partition}:{record.offset}"
-    return Outgoing("interactions", said.person.key.encode(), said.to_bytes(), cloud_event(said, event_id, "embedder"))
+    return Outgoing(
+        "interactions", said.person.key.encode(), said.to_bytes(), cloud_event(said, record.place, "embedder")
+    )
 
 
 def _key(record: Record) -> str:

@@ -42,13 +42,12 @@ from eddyline.model.events import (
     timely,
 )
 from eddyline.model.ids import Person, item_point, person_point
-from eddyline.model.profile import Deed, Pending, Profile, TimeConstants
+from eddyline.model.profile import STORED_VECTORS, Deed, Pending, Profile, TimeConstants
 from eddyline.settings import Events as EventSettings
 from eddyline.settings import Profile as ProfileSettings
 
 TOPIC = "interactions"
 GROUP = "profiler"
-VECTORS = ("taste", "session", "lifetime", "onboarding")
 UNKNOWN_ITEM, INVALID = "unknown_item", "invalid_event"
 
 LOOKUPS = 1000
@@ -81,7 +80,7 @@ class Attempt:
 
     def give_up(self, record: Record, reason: str, detail: str) -> None:
         """It becomes a dead letter."""
-        self.letters[_position(record)] = (record, reason, detail)
+        self.letters[record.place] = (record, reason, detail)
 
 
 class Profiler:
@@ -187,7 +186,7 @@ class Profiler:
         if isinstance(event, Interaction):
             arrived = timely(event.timestamp, record.timestamp / 1000)
             event = event.model_copy(update={"event_id": _event_id(event, record), "timestamp": arrived})
-        attempt.outgoing[_position(record)] = Outgoing(TOPIC, key.encode(), event.to_bytes(), record.headers)
+        attempt.outgoing[record.place] = Outgoing(TOPIC, key.encode(), event.to_bytes(), record.headers)
         return True
 
     def _apply(self, message: Message[PersonEvent], items: Mapping[str, ItemVector], attempt: Attempt) -> None:
@@ -243,7 +242,7 @@ class Profiler:
         profile.accepts(item.space)
         weight = strength(event, self._events)
         if weight > 0 and profile.counts(event.item_id, at):
-            attempt.outgoing[_position(record)] = _activity(profile, event.item_id, weight, at, record)
+            attempt.outgoing[record.place] = _activity(profile, event.item_id, weight, at, record)
         deed = Deed(event.item_id, event.type, item.vector, weight, at, _event_id(event, record))
         profile.fold(deed, self._taus)
         attempt.folded += 1
@@ -333,7 +332,7 @@ class Profiler:
     def _load(self, people: Mapping[Person, int], attempt: Attempt) -> None:
         """Copies of the profiles, from the cache or the store, or new ones."""
         missing = {person_point(person): person for person in people if person not in self._cache}
-        stored = self._store.retrieve(PROFILES, sorted(missing), vectors=VECTORS) if missing else {}
+        stored = self._store.retrieve(PROFILES, sorted(missing), vectors=STORED_VECTORS) if missing else {}
         for person, partition in people.items():
             cached = self._cache.get(person)
             point = None if cached is not None else stored.get(person_point(person))
@@ -425,18 +424,14 @@ def _point(profile: Profile) -> Point:
 
 def _activity(profile: Profile, item_id: str, weight: float, at: float, record: Record) -> Outgoing:
     recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
-    activity = Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=_position(record))
+    activity = Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
     return Outgoing(
         "activity", item_id.encode(), activity.to_bytes(), cloud_event(activity, activity.source, "profiler")
     )
 
 
-def _position(record: Record) -> str:
-    return f"{record.log}:{record.partition}:{record.offset}"
-
-
 def _event_id(event: Interaction, record: Record) -> str:
-    return event.event_id or _position(record)
+    return event.event_id or record.place
 
 
 def _origin(event: Onboarded | Erased) -> tuple[str, int, int]:

@@ -165,7 +165,7 @@ class Profile(_Section):
     cached_profiles: Count = 20_000
     """Profiles kept in a profiler's memory (about 8 KB each)."""
     cached_items: Count = 50_000
-    """Item vectors kept in a profiler's memory (about 2 KB each)."""
+    """Item vectors kept in a profiler's memory (about 3 KB each)."""
     item_cache_seconds: Positive = 60.0
     """How long a cached item vector may be used before it is read again."""
 

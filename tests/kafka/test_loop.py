@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -27,6 +27,16 @@ def owns_all(handler: Noting) -> bool:
 
 class Crash(Exception):
     """A bug in a handler."""
+
+
+def unavailable_until(mend: threading.Event) -> Callable[[Sequence[Message[str]]], None]:
+    """What a handler does while its store is down."""
+
+    def down(_batch: Sequence[Message[str]]) -> None:
+        if not mend.is_set():
+            raise Unavailable("Qdrant doesn't answer")
+
+    return down
 
 
 def test_records_come_in_the_order_of_their_partition_and_whole(kafka: KafkaForTest) -> None:
@@ -274,10 +284,7 @@ def test_nothing_is_fetched_while_it_retries(kafka: KafkaForTest, monkeypatch: p
         polled[0] += len(records)
         return records
 
-    def down(batch: Sequence[Message[str]]) -> None:
-        if not mend.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
+    down = unavailable_until(mend)
     monkeypatch.setattr(GroupMember, "poll", counting)
     handler = Noting(down)
     loop = a_loop(kafka, handler)
@@ -405,10 +412,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll(real_kafka: Kafk
     real_kafka.producer().send_all(numbered(30))
     mend = threading.Event()
 
-    def down(batch: Sequence[Message[str]]) -> None:
-        if not mend.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
+    down = unavailable_until(mend)
     handler = Noting(down)
     impatient = replace(real_kafka.options, client=IMPATIENT)
     loop = a_loop(real_kafka, handler, options=impatient, settings=replace(QUICK, backoff_initial=3, backoff_cap=3))
@@ -423,10 +427,7 @@ def test_partitions_revoked_during_a_retry_leave_the_batch(kafka: KafkaForTest) 
     kafka.producer().send_all(numbered(100))
     mend = threading.Event()
 
-    def down(batch: Sequence[Message[str]]) -> None:
-        if not mend.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
+    down = unavailable_until(mend)
     one, two = Noting(down), Noting()
     first, second = a_loop(kafka, one), a_loop(kafka, two)
     with running(first):
@@ -447,10 +448,7 @@ def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back(kaf
     producer.send_all(numbered(100))
     mend = threading.Event()
 
-    def down(batch: Sequence[Message[str]]) -> None:
-        if not mend.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
+    down = unavailable_until(mend)
     one, two = Noting(down), Noting(down)
     first, second = a_loop(kafka, one), a_loop(kafka, two)
     with running(first):

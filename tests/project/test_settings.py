@@ -76,6 +76,13 @@ def test_a_wrong_setting_is_refused_by_name(text: str, reason: str) -> None:
         ("EDDYLINE_SEVRER__PORT", "1", "unknown environment variable EDDYLINE_SEVRER__PORT"),
         ("EDDYLINE_EVENTS__WEIGHTS", "{", "wrong settings in the environment"),
         ("EDDYLINE_CONFIG", "nowhere.toml", "there is no settings file nowhere.toml"),
+        ("EDDYLINE_SERVER__CORS_ORIGINS", "https://shop.example", "server"),
+        ("EDDYLINE_KAFKA__PREFIX", "no spaces", "kafka.prefix"),
+        ("EDDYLINE_EVENTS__WEIGHTS__CLICK", "nan", "events.weights.click"),
+        ("EDDYLINE_EVENTS__WEIGHTS__ERASED", "1", "'erased' is reserved"),
+        ("EDDYLINE_ATTRIBUTES__BRAND", "colour", "attributes.brand"),
+        ("eddyline_reader__hied", "[]", "eddyline_reader__hied"),
+        ("EDDYLINE_READER__HIDE", '["bought"]', "reader.hide"),
     ],
 )
 def test_a_wrong_variable_is_refused_by_name(
@@ -151,27 +158,6 @@ def test_one_weight_of_the_environment_goes_over_those_of_the_file(monkeypatch: 
     monkeypatch.setenv("EDDYLINE_EVENTS__WEIGHTS__CLICK", "7")
     weights = settings.load(path).events.weights
     assert (weights["click"], weights["nod"], weights["like"]) == (7.0, 1.0, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "where"),
-    [
-        ("EDDYLINE_SERVER__CORS_ORIGINS", "https://shop.example", "server"),
-        ("EDDYLINE_KAFKA__PREFIX", "no spaces", "kafka.prefix"),
-        ("EDDYLINE_EVENTS__WEIGHTS__CLICK", "nan", "events.weights.click"),
-        ("EDDYLINE_EVENTS__WEIGHTS__ERASED", "1", "'erased' is reserved"),
-        ("EDDYLINE_ATTRIBUTES__BRAND", "colour", "attributes.brand"),
-        ("eddyline_reader__hied", "[]", "eddyline_reader__hied"),
-        ("EDDYLINE_READER__HIDE", '["bought"]', "reader.hide"),
-    ],
-)
-def test_what_is_wrong_in_the_environment_is_named(
-    name: str, value: str, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(Misconfigured) as refused:
-        settings.load()
-    assert where in str(refused.value)
 
 
 def test_an_attribute_cannot_take_the_name_of_what_every_item_has() -> None:

@@ -12,8 +12,8 @@ from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.model.ids import Person, item_point, person_point
-from eddyline.model.profile import Profile
-from eddyline.profiler import VECTORS, Profiler
+from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.profiler import Profiler
 from eddyline.settings import Events
 from eddyline.settings import Profile as ProfileSettings
 
@@ -79,7 +79,7 @@ class Profiling:
 
     def point(self, key: str = "u:ada") -> Point:
         point_id = person_point(Person.from_key(key))
-        return self.store.retrieve(PROFILES, [point_id], vectors=(*VECTORS, "history"))[point_id]
+        return self.store.retrieve(PROFILES, [point_id], vectors=(*STORED_VECTORS, "history"))[point_id]
 
     def knows(self, key: str) -> bool:
         return person_point(Person.from_key(key)) in self.store.retrieve(PROFILES, [person_point(Person.from_key(key))])

@@ -27,6 +27,9 @@ DAY, MINUTE, HOUR = 86_400.0, 60.0, 3_600.0
 COUNTED = 128
 """Most items whose last count is kept per person."""
 VECTORS = ("taste", "session", "lifetime")
+"""The accumulators."""
+STORED_VECTORS = (*VECTORS, "onboarding")
+"""The dense vectors of a profile point."""
 NOTHING = Accumulator()
 
 

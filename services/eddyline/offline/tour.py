@@ -137,11 +137,10 @@ def show(tour: Tour, console: Console) -> None:
     for old, new in zip(tour.before, tour.after, strict=False):
         rank = known.get(new["item_id"])
         moved = "new" if rank is None else "" if rank == new["rank"] else f"was {rank}"
-        style = "bold green" if rank is None else ""
         table.add_row(
             str(new["rank"]),
             escape(old["title"]),
-            f"[{style}]{escape(new['title'])}[/]" if style else escape(new["title"]),
+            f"[bold green]{escape(new['title'])}[/]" if rank is None else escape(new["title"]),
             moved,
         )
     console.print()

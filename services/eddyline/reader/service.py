@@ -32,7 +32,7 @@ from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content, Interaction, explain, format_timestamp, strength, timely
 from eddyline.model.filters import parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point, person_point
-from eddyline.model.profile import Deed, Profile, TimeConstants
+from eddyline.model.profile import STORED_VECTORS, Deed, Profile, TimeConstants
 from eddyline.model.ranking import (
     POPULARITY,
     Candidate,
@@ -50,7 +50,6 @@ from eddyline.settings import Settings
 
 log = structlog.get_logger("reader")
 
-PROFILE_VECTORS = ("taste", "session", "lifetime", "onboarding")
 VARIANT = "eddyline"
 DEGRADED = "degraded"
 POPULAR, NEW = "popular", "new"
@@ -234,7 +233,7 @@ class Reader:
         if person is None:
             return None
         point_id = person_point(person)
-        point = self._store.retrieve(PROFILES, [point_id], vectors=PROFILE_VECTORS).get(point_id)
+        point = self._store.retrieve(PROFILES, [point_id], vectors=STORED_VECTORS).get(point_id)
         return None if point is None else Profile.load(point.payload, point.vectors, self._settings.profile)
 
     def _check_recent(self, recent: Sequence[Recent], now: float) -> list[Interaction]:
@@ -301,7 +300,7 @@ class Reader:
         point_id = item_point(item_id)
         point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer")).get(point_id)
         if point is None or "meta" not in point.payload:
-            raise NotFound(f"there is no item {item_id!r} (a new one is there a moment after it was accepted)")
+            raise _no_such_item(item_id)
         return point.payload
 
     def similar(self, item_id: str, query: ListQuery) -> dict[str, Any]:
@@ -309,7 +308,7 @@ class Reader:
         point_id = item_point(item_id)
         point = self._store.retrieve(ITEMS, [point_id], payload=("item_id",), vectors=("content",)).get(point_id)
         if point is None or "content" not in point.vectors:
-            raise NotFound(f"there is no item {item_id!r} (a new one is there a moment after it was accepted)")
+            raise _no_such_item(item_id)
         listing = self._listing(("similar", item_id), query, frozenset({item_id}))
         nearest = Query(Nearest(point.vectors["content"], "content"), listing.depth, listing.condition, DISPLAY)
         return listing.answer(self._store.query(ITEMS, [nearest])[0])
@@ -363,6 +362,10 @@ def _person(request: RecommendationRequest) -> Person | None:
     if request.user_id is not None:
         return Person("u", request.user_id)
     return None if request.anonymous_id is None else Person("a", request.anonymous_id)
+
+
+def _no_such_item(item_id: str) -> NotFound:
+    return NotFound(f"there is no item {item_id!r} (a new one is there a moment after it was accepted)")
 
 
 def _without(item_ids: Collection[str]) -> Filter:

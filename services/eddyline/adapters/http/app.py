@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,12 +31,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What the OpenAPI document says of the whole."""
-
-    title: str = "Eddyline"
-    summary: str = "A streaming recommender: every click changes the next answer."
+TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
 def create_app(
@@ -46,7 +40,6 @@ def create_app(
     metrics: Metrics,
     bodies: Iterable[type[BaseModel]] = (),
     cors_origins: Iterable[str] = (),
-    description: Description = Description(),
 ) -> FastAPI:
     """An ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
 
@@ -54,8 +47,8 @@ def create_app(
     read themselves.
     """
     app = FastAPI(
-        title=description.title,
-        summary=description.summary,
+        title=TITLE,
+        summary=SUMMARY,
         version=__version__,
         docs_url=None,
         redoc_url=None,

@@ -34,6 +34,11 @@ class Record:
     headers: Headers = ()
 
     @property
+    def place(self) -> str:
+        """`log:partition:offset`: names it among all records of all time, its log's topic being known."""
+        return f"{self.log}:{self.partition}:{self.offset}"
+
+    @property
     def source(self) -> TopicPartition:
         """The partition it came from."""
         return TopicPartition(self.topic, self.partition)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance, IndexKind
+from eddyline.model.profile import STORED_VECTORS
+from eddyline.model.ranking import TREND_HALF_LIVES
 
 ITEMS = "items"
 PROFILES = "profiles"
@@ -16,13 +18,10 @@ ITEM_INDEXES: Mapping[str, IndexKind] = {
     "meta.language": IndexKind.KEYWORD,
     "meta.published_at": IndexKind.FLOAT,
     "meta.expires_at": IndexKind.FLOAT,
+    **{f"trend.{window}": IndexKind.FLOAT for window in TREND_HALF_LIVES},
     "listed_at": IndexKind.FLOAT,
     "offer.available": IndexKind.BOOL,
     "offer.price": IndexKind.FLOAT,
-    "trend.hour": IndexKind.FLOAT,
-    "trend.day": IndexKind.FLOAT,
-    "trend.week": IndexKind.FLOAT,
-    "trend.quarter": IndexKind.FLOAT,
 }
 
 PROFILE_INDEXES: Mapping[str, IndexKind] = {
@@ -51,7 +50,7 @@ def profile_collection(size: int) -> CollectionSpec:
     accumulator = DenseSpec(size, Distance.DOT, indexed=False)
     return CollectionSpec(
         name=PROFILES,
-        dense=dict.fromkeys(("taste", "session", "lifetime", "onboarding"), accumulator),
+        dense=dict.fromkeys(STORED_VECTORS, accumulator),
         sparse=("history",),
         indexes=PROFILE_INDEXES,
     )
