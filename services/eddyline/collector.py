@@ -25,6 +25,7 @@ from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloade
 from eddyline.model.events import (
     Availability,
     Content,
+    Identify,
     Interaction,
     Model,
     User,
@@ -41,12 +42,13 @@ from eddyline.settings import Server as ServerSettings
 log = structlog.get_logger("collector")
 
 CONTENT, AVAILABILITY, USERS, INTERACTIONS = "content", "availability", "users", "interactions"
+IDENTIFY = "identify"
 
 
 class EventBatch(BaseModel):
     """Several events at once."""
 
-    events: Annotated[list[Interaction], Field(min_length=1)]
+    events: Annotated[list[Interaction | Identify], Field(min_length=1)]
 
 
 class ItemBatch(BaseModel):
@@ -77,7 +79,7 @@ class Accepted(BaseModel):
     ids: list[str | None] = []
 
 
-BODIES = (Interaction, EventBatch, Content, ItemBatch, Availability, AvailabilityBatch, User)
+BODIES = (Interaction, Identify, EventBatch, Content, ItemBatch, Availability, AvailabilityBatch, User)
 """Models of the bodies that the routes read themselves."""
 
 
@@ -106,7 +108,7 @@ class Collector:
         @router.post(
             "/v1/events",
             summary="Say what people did",
-            openapi_extra=describe_body(Interaction, EventBatch, description="One event, or several"),
+            openapi_extra=describe_body(Interaction, Identify, EventBatch, description="One event, or several"),
             **options,
         )
         async def post_events(
@@ -176,10 +178,14 @@ class Collector:
     # -- one thing said → (its id, its record) -------------------------------------------------------------------
 
     def _event(self, given: Any, ids: _EventIds, now: float) -> tuple[str, Outgoing]:
-        event = validate(Interaction, given)
-        if event.type in RESERVED_EVENT_TYPES:
-            raise InvalidEvent(f"{event.type!r} is reserved", "type")
-        strength(event, self._events)
+        event: Interaction | Identify
+        if isinstance(given, dict) and given.get("type") == IDENTIFY:
+            event = validate(Identify, given)
+        else:
+            event = validate(Interaction, given)
+            if event.type in RESERVED_EVENT_TYPES:
+                raise InvalidEvent(f"{event.type!r} is reserved", "type")
+            strength(event, self._events)
         at = timely(event.timestamp, now)
         event_id = event.event_id or ids.make(given)
         event = event.model_copy(update={"event_id": event_id, "timestamp": at})

@@ -162,6 +162,9 @@ class Profile(_Section):
     """Most interactions of one person that wait for an item that isn't embedded yet."""
     pending_seconds: Positive = 900.0
     """How long an interaction waits for its item before it becomes a dead letter."""
+    stub_days: Positive = 90.0
+    """How long what is left of an erased or identified profile, which keeps late events from going astray, is kept after
+    its last use. Not less than the retention of `interactions`."""
     cached_profiles: Count = 20_000
     """Profiles kept in a profiler's memory (about 8 KB each)."""
     cached_items: Count = 50_000

@@ -77,9 +77,9 @@ def test_the_stored_form_is_the_profile(all_deeds: list[Deed]) -> None:
     profile.remember("e1")
     profile.pending = (Pending("x", "{}", "interactions", 2, 18, "log", 1, NOW, (("h", "\xff"),)),)
     profile.onboard(unit(9), ("users-log", 0, 3), "premium", {"age": 30})
-    loaded = Profile.load(profile.payload(), profile.dense(), SMALL)
+    loaded = Profile.load(ADA, profile.payload(2), profile.dense(), SMALL)
     same(loaded, profile)
-    assert loaded.payload() == profile.payload()
+    assert loaded.payload(2) == profile.payload(2)
     assert loaded.pending == profile.pending
     assert loaded.has_folded("log", 2, 17)
     assert not loaded.has_folded("log", 2, 18)
@@ -89,14 +89,14 @@ def test_the_stored_form_is_the_profile(all_deeds: list[Deed]) -> None:
 
 def test_a_copy_can_be_folded_into_without_changing_the_original() -> None:
     original = profile_of([deed(1)])
-    stored = original.payload()
+    stored = original.payload(2)
     copy = original.copy()
     copy.fold(deed(2), TAUS)
     copy.advance("log", 0, 5)
     copy.remember("e")
     copy.counts("i2", NOW)
-    assert original.payload() == stored
-    assert copy.payload() != stored
+    assert original.payload(2) == stored
+    assert copy.payload(2) != stored
 
 
 def test_sets_keep_only_the_newest_items() -> None:

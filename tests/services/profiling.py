@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tests.support.fakes import NOW, Clock, FakeDeadLetters, FakeProducer, FakeStore, feed, record, text_vector
+from tests.support.fakes import LOG, NOW, Clock, FakeDeadLetters, FakeProducer, FakeStore, feed, record, text_vector
 
-from eddyline.adapters.kafka import Record, TopicPartition
+from eddyline.adapters.kafka import Outgoing, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.model.ids import Person, item_point, person_point
@@ -33,6 +33,8 @@ class Profiling:
         self.clock = Clock()
         self.settings, self.events, self.partitions = settings, events, partitions
         self.metrics = Metrics()
+        self.passed_on: dict[int, int] = {}
+        """Offsets given to what was passed on, by partition: above those of the tests."""
         self.profiler = self.new_profiler()
 
     def new_profiler(self, epoch: int = 1, events: Events | None = None) -> Profiler:
@@ -75,11 +77,28 @@ class Profiling:
     def stored(self, key: str = "u:ada") -> Profile:
         """The profile as a reader would load it."""
         point = self.point(key)
-        return Profile.load(point.payload, point.vectors, self.settings)
+        return Profile.load(Person.from_key(key), point.payload, point.vectors, self.settings)
 
     def point(self, key: str = "u:ada") -> Point:
         point_id = person_point(Person.from_key(key))
         return self.store.retrieve(PROFILES, [point_id], vectors=(*STORED_VECTORS, "history"))[point_id]
+
+    def deliver(self, seen: int = 0) -> None:
+        """Hand what was sent on to `interactions`, from the `seen`th record on, to the profiler, until it is quiet."""
+        while True:
+            passed = self.producer.to("interactions")[seen:]
+            if not passed:
+                return
+            seen += len(passed)
+            for one in passed:
+                self._arrive(one)
+
+    def _arrive(self, one: Outgoing) -> None:
+        partition = partition_of(one.key, self.partitions)
+        offset = self.passed_on[partition] = self.passed_on.get(partition, 10_000) + 1
+        self.feed(
+            Record("interactions", partition, offset, one.key, one.value, int(self.clock() * 1000), LOG, one.headers)
+        )
 
     def knows(self, key: str) -> bool:
         return person_point(Person.from_key(key)) in self.store.retrieve(PROFILES, [person_point(Person.from_key(key))])

@@ -376,7 +376,7 @@ def test_a_record_on_the_wrong_partition_goes_to_its_persons_and_counts_once() -
     first, again = it.producer.to("interactions")
     assert first == again
     assert first.key == b"u:ada"
-    assert first.headers == (("trace", b"1"),)
+    assert first.headers == (("trace", b"1"), ("eddyline-origin", b"log-1:1:5"))
     assert not it.knows("u:ada")
     for offset, sent in enumerate((first, again)):
         it.feed(redelivered(sent, offset, partition=right, at=NOW + 60))

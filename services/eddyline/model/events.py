@@ -105,6 +105,7 @@ Timestamp = Annotated[
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Short = Annotated[str, Field(min_length=1, max_length=256)]
 Scalar: TypeAlias = str | int | Finite | bool
+ContextValue: TypeAlias = Annotated[str, Field(max_length=1024)] | int | Finite | bool
 Attributes = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=64)], Scalar | list[Scalar] | None], Field(max_length=64)
 ]
@@ -219,7 +220,7 @@ class Interaction(Wire):
     dwell_ms: Annotated[float, Field(ge=0, le=86_400_000, allow_inf_nan=False)] | None = None
     request_id: Id | None = None
     """The response it came from."""
-    context: Annotated[dict[Annotated[str, Field(max_length=64)], Scalar], Field(max_length=32)] = {}
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
     """Surface, device, locale, …"""
 
     @model_validator(mode="after")
@@ -270,6 +271,8 @@ class Erased(Wire):
 
     type: Literal["erased"] = "erased"
     user_id: Id
+    anonymous_id: Id | None = None
+    """With it: the erasure of this anonymous id, as far as it is known to be the user's."""
     timestamp: Timestamp
     origin: Origin
     """The tombstone in `users`: told twice, it must not erase what came after it."""
@@ -277,10 +280,62 @@ class Erased(Wire):
     @property
     def person(self) -> Person:
         """Whose profile it erases."""
+        return Person("u", self.user_id) if self.anonymous_id is None else Person("a", self.anonymous_id)
+
+
+class Identify(Wire):
+    """Someone anonymous turned out to be this user. Topic `interactions`, key `a:<anonymous_id>`.
+
+    What they did anonymously becomes the user's, once; so does what they do under the anonymous id from then on.
+    """
+
+    type: Literal["identify"] = "identify"
+    anonymous_id: Id
+    user_id: Id
+    event_id: Id | None = None
+    """Made by the collector where missing; the same id again changes nothing."""
+    session_id: Id | None = None
+    timestamp: Timestamp | None = None
+    """When it happened; the time of arrival where missing. At most 24 hours ahead."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+
+    @property
+    def person(self) -> Person:
+        """Whose profile is handed over."""
+        return Person("a", self.anonymous_id)
+
+    @property
+    def user(self) -> Person:
+        """Whose it becomes."""
         return Person("u", self.user_id)
 
 
-PersonEvent: TypeAlias = Interaction | Onboarded | Erased
+class Transfer(Wire):
+    """Internal, topic `interactions`, key `u:<user_id>`: the profile of an anonymous id, as it was when identified."""
+
+    type: Literal["transfer"] = "transfer"
+    user_id: Id
+    anonymous_id: Id
+    timestamp: Timestamp
+    """When they were identified."""
+    payload: dict[str, JsonValue]
+    """The profile's payload, as it is stored."""
+    vectors: dict[str, str] = {}
+    """Its sums: little-endian float64 in base64, so that nothing is rounded on the way."""
+
+    @property
+    def person(self) -> Person:
+        """Whose profile takes it in."""
+        return Person("u", self.user_id)
+
+
+PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer
+_INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer]] = {
+    "onboarded": Onboarded,
+    "erased": Erased,
+    "identify": Identify,
+    "transfer": Transfer,
+}
 
 
 class Served(Wire):
@@ -356,11 +411,8 @@ def parse_person_event(data: bytes | None) -> PersonEvent:
     """Read a record of `interactions`: someone's, or one of our own. Raises `InvalidEvent`."""
     value = load_json(data)
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind == "onboarded":
-        return validate(Onboarded, value)
-    if kind == "erased":
-        return validate(Erased, value)
-    return validate(Interaction, value)
+    model = _INTERNAL.get(kind) if isinstance(kind, str) else None
+    return validate(Interaction, value) if model is None else validate(model, value)
 
 
 def timely(timestamp: float | None, arrived: float) -> float:

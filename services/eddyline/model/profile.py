@@ -8,9 +8,10 @@ take `copy()` first; a copy is cheap, since vectors and entries are never mutate
 from __future__ import annotations
 
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -20,6 +21,7 @@ from eddyline.errors import Misconfigured
 from eddyline.model import decay
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.ids import Person, dimension_of, fingerprint
+from eddyline.model.passage import Passage, Verdict
 from eddyline.settings import Profile as ProfileSettings
 
 STATE_VERSION = 1
@@ -31,6 +33,12 @@ VECTORS = ("taste", "session", "lifetime")
 STORED_VECTORS = (*VECTORS, "onboarding")
 """The dense vectors of a profile point."""
 NOTHING = Accumulator()
+SETS = ("recents", "viewed", "purchased", "disliked", "liked")
+"""The bounded sets of newest items."""
+TWINS = 1000
+"""Most anonymous ids remembered as a user's."""
+Offsets: TypeAlias = Mapping[str, Mapping[int, int]]
+"""Log identity → partition → offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +153,19 @@ class Profile:
     pending: tuple[Pending, ...] = ()
     event_ids: tuple[int, ...] = ()
     """Fingerprints of the newest event ids, oldest first."""
-    watermarks: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    """Last offset folded: log identity → partition → offset."""
+    watermarks: Offsets = field(default_factory=dict)
+    """Last offset folded."""
+    origins: Offsets = field(default_factory=dict)
+    """Highest origin applied of the records that were passed on to this person."""
+    first: Offsets = field(default_factory=dict)
+    """Lowest offset that this state owes anything to: while all of it is in the log, the state can be recomputed."""
     epoch: int = 0
+    forward: Person | None = None
+    """Of an anonymous id that was identified: the user whom everything goes to."""
+    twins: tuple[str, ...] = ()
+    """Of a user: the anonymous ids that were identified as theirs, the newest last."""
+    stub_since: float | None = None
+    """When this was last of use, in epoch seconds, for a profile that is only kept to forward or to stay forgotten."""
 
     def __post_init__(self) -> None:
         """Start with empty sets."""
@@ -172,9 +190,16 @@ class Profile:
 
     def advance(self, log: str, partition: int, offset: int) -> None:
         """Move the watermark of a partition. Watermarks of other logs (a topic that was recreated) are dropped."""
-        marks = dict(self.watermarks.get(log, {}))
-        marks[partition] = max(offset, marks.get(partition, -1))
-        self.watermarks = {log: marks}
+        self.watermarks = _raised(self.watermarks, log, partition, offset)
+        if partition not in self.first.get(log, {}):
+            self.first = _lowest(self.first, {log: {partition: offset}})
+
+    def receive(self, passage: Passage) -> Verdict:
+        """Whether to take a record that was passed on; if so, its origin counts as applied."""
+        verdict = passage.verdict(self.origins.get(passage.log, {}).get(passage.partition, -1))
+        if verdict is Verdict.NEXT:
+            self.origins = _raised(self.origins, passage.log, passage.partition, passage.offset)
+        return verdict
 
     def is_repeat(self, event_id: str) -> bool:
         """Whether an event of this id was folded, or waits, already."""
@@ -183,6 +208,11 @@ class Profile:
     def remember(self, event_id: str) -> None:
         """Keep the id, within the bound."""
         self.event_ids = (*self.event_ids, fingerprint(event_id))[-self.settings.event_ids :]
+
+    def forget(self, event_id: str) -> None:
+        """The event was given up: sent again, it counts."""
+        mark = fingerprint(event_id)
+        self.event_ids = tuple(known for known in self.event_ids if known != mark)
 
     # -- the fold -----------------------------------------------------------------------------------------------
 
@@ -234,17 +264,60 @@ class Profile:
         self.onboarding, self.onboarded = vector, origin
         self.segment, self.attributes = segment, dict(attributes)
 
-    def erase(self, time: float, origin: tuple[str, int, int]) -> None:
-        """Forget everything but what keeps it forgotten: the time, the tombstone's place, the watermarks, the epoch.
+    def erase(self, time: float, origin: tuple[str, int, int]) -> bool:
+        """Forget everything but what keeps it forgotten; False where this tombstone was applied before.
 
-        A tombstone that is told again, as after a crash of the embedder, changes nothing: what came since stays.
+        What stays: the time, the tombstone's place, the watermarks and origins, the epoch. A tombstone that is told
+        again, as after a crash of the embedder, changes nothing: what came since stays.
         """
         if self._has_applied(origin):
-            return
-        bare = Profile(self.person, self.settings, watermarks=self.watermarks, epoch=self.epoch, onboarded=origin)
-        bare.erased_at = max(time, self.erased_at or 0.0)
+            return False
+        erased_at = max(time, self.erased_at or 0.0)
+        self._become_stub(time)
+        self.onboarded, self.erased_at = origin, erased_at
+        return True
+
+    def freeze(self, user: Person, time: float) -> None:
+        """Keep nothing but what forwards to `user`: everything here has been handed over."""
+        event_ids, erased_at, onboarded = self.event_ids, self.erased_at, self.onboarded
+        self._become_stub(time)
+        self.event_ids, self.erased_at, self.onboarded = event_ids, erased_at, onboarded
+        self.forward = user
+
+    def _become_stub(self, time: float) -> None:
+        bare = Profile(self.person, self.settings, watermarks=self.watermarks, origins=self.origins, epoch=self.epoch)
+        bare.stub_since = time
         for name in self.__slots__:
             setattr(self, name, getattr(bare, name))
+
+    def absorb(self, other: Profile, taus: TimeConstants) -> None:
+        """Take in all that another profile holds: exactly as if its events had been folded here, since folds commute.
+
+        The other's answers, attributes and watermarks stay its own.
+        """
+        if other.space is not None:
+            self.accepts(other.space)
+        for name in VECTORS:
+            merged = decay.merge(getattr(self, name), getattr(other, name), getattr(taus, name))
+            setattr(self, name, merged)
+        self.evidence += other.evidence
+        self.events += other.events
+        self.last_seen = max(self.last_seen, other.last_seen)
+        for name in SETS:
+            union: NewestItems = getattr(self, name)
+            for item_id, at in getattr(other, name).times.items():
+                union = union.add(item_id, at)
+            setattr(self, name, union)
+        for item_id, at in other.counted.items():
+            self.counted = self.counted | {item_id: max(at, self.counted.get(item_id, at))}
+        self.pending = (*self.pending, *other.pending)
+        self.event_ids = (*other.event_ids, *self.event_ids)[-self.settings.event_ids :]
+        self.first = _lowest(self.first, other.first)
+
+    def add_twin(self, anonymous_id: str) -> None:
+        """Note that an anonymous id is this user's."""
+        others = (twin for twin in self.twins if twin != anonymous_id)
+        self.twins = (*others, anonymous_id)[-TWINS:]
 
     def _has_applied(self, origin: tuple[str, int, int]) -> bool:
         """Whether this record of `users`, or a later one of the same log, was applied."""
@@ -269,7 +342,12 @@ class Profile:
     def is_blank(self) -> bool:
         """Whether nothing is left, or yet known, of an erased person."""
         told = self.onboarding is not None or self.segment is not None or self.attributes
-        return self.erased_at is not None and not (self.events or self.pending or told)
+        return self.erased_at is not None and not (self.events or self.pending or told or self.twins)
+
+    @property
+    def is_stub(self) -> bool:
+        """Whether it is only kept to forward, or to stay forgotten; a sweep removes such in the end."""
+        return self.forward is not None or self.is_blank
 
     def hidden(self, kinds: Iterable[str]) -> set[str]:
         """Items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""
@@ -308,8 +386,11 @@ class Profile:
             stored["onboarding"] = np.asarray(self.onboarding, dtype=np.float32)
         return stored
 
-    def payload(self) -> dict[str, Any]:
-        """A few filterable fields, and one string with the rest."""
+    def payload(self, partition: int) -> dict[str, Any]:
+        """A few filterable fields, and one string with the rest. `partition`: where the person's records are.
+
+        An erased person's stub doesn't say whose it is: only the point's id, a hash, does.
+        """
         state = {
             "v": STATE_VERSION,
             **{name: [getattr(self, name).weight, getattr(self, name).time] for name in VECTORS},
@@ -326,33 +407,39 @@ class Profile:
                 for p in self.pending
             ],
             "event_ids": list(self.event_ids),
-            "watermarks": {log: {str(p): o for p, o in marks.items()} for log, marks in self.watermarks.items()},
+            "twins": self.twins,
+            **{name: _plain(getattr(self, name)) for name in ("watermarks", "origins", "first")},
         }
         payload: dict[str, Any] = {
-            "person": self.person.key,
             "events": self.events,
             "last_seen": self.last_seen,
             "epoch": self.epoch,
             "state": orjson.dumps(state).decode(),
         }
         optional = {
+            "person": None if self.is_blank else self.person.key,
             "space": self.space,
             "segment": self.segment,
             "attributes": dict(self.attributes) or None,
             "erased_at": self.erased_at,
-            "waiting": self.pending[0].partition if self.pending else None,
+            "waiting": partition if self.pending else None,
+            "forward": None if self.forward is None else self.forward.key,
+            "stub_since": self.stub_since if self.is_stub else None,
         }
         return payload | {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
-    def load(cls, payload: Mapping[str, Any], vectors: Mapping[str, Any], settings: ProfileSettings) -> Profile:
+    def load(
+        cls, person: Person, payload: Mapping[str, Any], vectors: Mapping[str, Any], settings: ProfileSettings
+    ) -> Profile:
         """The inverse of `dense` and `payload`."""
         state = orjson.loads(payload["state"])
         if state["v"] != STATE_VERSION:
             raise Misconfigured(
-                f"profile {payload['person']} has state version {state['v']}, this Eddyline reads {STATE_VERSION}"
+                f"profile {person.key} has state version {state['v']}, this Eddyline reads {STATE_VERSION}: rebuild "
+                "the profiles (`eddyline replay`), or start with a new data directory"
             )
-        profile = cls(Person.from_key(payload["person"]), settings)
+        profile = cls(person, settings)
         profile.space = payload.get("space")
         for name in VECTORS:
             weight, time = state[name]
@@ -372,10 +459,38 @@ class Profile:
         profile.counted = state["counted"]
         profile.pending = tuple(_pending(row) for row in state["pending"])
         profile.event_ids = tuple(state["event_ids"])
-        profile.watermarks = {
-            log: {int(p): offset for p, offset in marks.items()} for log, marks in state["watermarks"].items()
-        }
+        profile.twins = tuple(state["twins"])
+        for name in ("watermarks", "origins", "first"):
+            setattr(profile, name, _offsets(state[name]))
+        profile.forward = Person.from_key(payload["forward"]) if "forward" in payload else None
+        profile.stub_since = payload.get("stub_since")
         return profile
+
+    # -- the form in which it travels ---------------------------------------------------------------------------
+
+    def packed(self, partition: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """(payload, vectors) for a `Transfer`: the sums as float64, so that nothing is rounded on the way."""
+        sums = {name: getattr(self, name).sum for name in VECTORS}
+        vectors = {name: _base64(total) for name, total in sums.items() if total is not None}
+        return self.payload(partition), vectors
+
+    @classmethod
+    def unpack(
+        cls, person: Person, payload: Mapping[str, Any], vectors: Mapping[str, str], settings: ProfileSettings
+    ) -> Profile:
+        """The inverse of `packed`. Raises ValueError, KeyError or TypeError for what isn't one."""
+        return cls.load(person, payload, {name: _floats(text) for name, text in vectors.items()}, settings)
+
+    def shrink(self) -> bool:
+        """Drop the older half of the largest sets, for a profile too large to travel; False when nothing is left."""
+        largest = max(len(getattr(self, name).times) for name in SETS)
+        if largest == 0:
+            return False
+        for name in SETS:
+            items: NewestItems = getattr(self, name)
+            kept = items.to_list()[: largest // 2]
+            setattr(self, name, NewestItems(items.size, dict(kept)))
+        return True
 
 
 def _pending(row: Sequence[Any]) -> Pending:
@@ -387,17 +502,38 @@ def _pending(row: Sequence[Any]) -> Pending:
 def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
     """The profile of both event sets together, under `one`'s name; neither is changed."""
     merged = one.copy()
-    if other.space is not None:
-        merged.accepts(other.space)
-    merged.taste = decay.merge(one.taste, other.taste, taus.taste)
-    merged.session = decay.merge(one.session, other.session, taus.session)
-    merged.lifetime = decay.merge(one.lifetime, other.lifetime, taus.lifetime)
-    merged.evidence = one.evidence + other.evidence
-    merged.events = one.events + other.events
-    merged.last_seen = max(one.last_seen, other.last_seen)
-    for name in ("recents", "viewed", "purchased", "disliked", "liked"):
-        union: NewestItems = getattr(one, name)
-        for item_id, time in getattr(other, name).times.items():
-            union = union.add(item_id, time)
-        setattr(merged, name, union)
+    merged.absorb(other, taus)
     return merged
+
+
+def _raised(marks: Offsets, log: str, partition: int, offset: int) -> Offsets:
+    """With the partition's offset at least this; other logs, which are gone, are dropped."""
+    known = marks.get(log, {})
+    return {log: {**known, partition: max(offset, known.get(partition, -1))}}
+
+
+def _lowest(one: Offsets, other: Offsets) -> Offsets:
+    """The lower offset of each partition. Of logs that are gone one is enough: it says that not all can be had."""
+    lowest = {log: dict(marks) for log, marks in one.items()}
+    for log, marks in other.items():
+        known = lowest.setdefault(log, {})
+        for partition, offset in marks.items():
+            known[partition] = min(offset, known.get(partition, offset))
+    logs = list(lowest)
+    return {log: lowest[log] for log in (*logs[:1], *logs[1:][-1:])}
+
+
+def _plain(marks: Offsets) -> dict[str, dict[str, int]]:
+    return {log: {str(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
+
+
+def _offsets(marks: Mapping[str, Mapping[str, int]]) -> Offsets:
+    return {log: {int(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
+
+
+def _base64(vector: Vector) -> str:
+    return b64encode(np.asarray(vector, dtype="<f8").tobytes()).decode()
+
+
+def _floats(text: str) -> Vector:
+    return np.frombuffer(b64decode(text, validate=True), dtype="<f8")

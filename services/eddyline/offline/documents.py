@@ -15,9 +15,11 @@ from eddyline.model.events import (
     Availability,
     Content,
     Erased,
+    Identify,
     Impression,
     Interaction,
     Onboarded,
+    Transfer,
     User,
     Wire,
 )
@@ -29,6 +31,8 @@ MODELS: Mapping[str, type[Wire]] = {
     "interaction": Interaction,
     "onboarded": Onboarded,
     "erased": Erased,
+    "identify": Identify,
+    "transfer": Transfer,
     "impression": Impression,
     "activity": Activity,
 }
@@ -40,7 +44,7 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "interactions": (
         "What people did; and, written by Eddyline's own services, what else changes a profile",
         "u:<user_id> or a:<anonymous_id>",
-        ("interaction", "onboarded", "erased"),
+        ("interaction", "identify", "onboarded", "erased", "transfer"),
     ),
     "impressions": ("What was served", "u:<user_id> or a:<anonymous_id>", ("impression",)),
     "activity": ("Internal: this item came, after these recent ones", "item_id", ("activity",)),

@@ -230,11 +230,15 @@ class Reader:
     # -- profiles -----------------------------------------------------------------------------------------------
 
     def _profile(self, person: Person | None) -> Profile | None:
+        """Of an anonymous person who was identified: the user's."""
         if person is None:
             return None
         point_id = person_point(person)
         point = self._store.retrieve(PROFILES, [point_id], vectors=STORED_VECTORS).get(point_id)
-        return None if point is None else Profile.load(point.payload, point.vectors, self._settings.profile)
+        if point is None:
+            return None
+        profile = Profile.load(person, point.payload, point.vectors, self._settings.profile)
+        return profile if profile.forward is None else self._profile(profile.forward)
 
     def _check_recent(self, recent: Sequence[Recent], now: float) -> list[Interaction]:
         """As interactions, their types and times checked. Raises `InvalidInput` naming the field."""

@@ -1,0 +1,369 @@
+"""Who someone is: an anonymous visitor who signs in, and someone who wants to be forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.services.profiling import Profiling, click, erased, onboarded
+from tests.support.fakes import NOW, Clock, near, record
+
+from eddyline.adapters.kafka import Record, partition_of
+from eddyline.errors import InvalidEvent, Unavailable
+from eddyline.model.profile import Profile
+from eddyline.settings import Profile as ProfileSettings
+
+PARTITIONS = 4
+ANONYMOUS, USER = "cookie", "ada"
+HERE = partition_of(f"a:{ANONYMOUS}".encode(), PARTITIONS)
+THERE = partition_of(f"u:{USER}".encode(), PARTITIONS)
+
+
+@pytest.fixture
+def it() -> Profiling:
+    it = Profiling(partitions=PARTITIONS)
+    it.add_items("a", "b", "c", "d")
+    return it
+
+
+def anonymous(offset: int, item: str, *, visitor: str = ANONYMOUS, **more: Any) -> Record:
+    key = f"a:{visitor}"
+    more = {"user": None, "partition": partition_of(key.encode(), PARTITIONS)} | more
+    return click(offset, item, key=key, anonymous_id=visitor, **more)
+
+
+def signed_in(offset: int, item: str, *, user: str = USER, **more: Any) -> Record:
+    return click(offset, item, user=user, partition=partition_of(f"u:{user}".encode(), PARTITIONS), **more)
+
+
+def identify(offset: int, *, visitor: str = ANONYMOUS, user: str = USER, at: float = NOW, **more: Any) -> Record:
+    key = f"a:{visitor}"
+    value = {"type": "identify", "anonymous_id": visitor, "user_id": user, "timestamp": at, **more}
+    return record("interactions", key, value, offset, partition=partition_of(key.encode(), PARTITIONS), at=at)
+
+
+def erasure(offset: int, *, user: str = USER, at: float, source: int = 0) -> Record:
+    told = erased(offset, user=user, at=at, source=source)
+    partition = partition_of(f"u:{user}".encode(), PARTITIONS)
+    return Record(told.topic, partition, offset, told.key, told.value, told.timestamp, told.log)
+
+
+def same(one: Profile, other: Profile) -> None:
+    """As far as ranking can tell."""
+    for name in ("taste", "session", "lifetime"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        near(mine.sum, theirs.sum, 1e-5)
+        near(mine.weight, theirs.weight)
+    for name in ("recents", "viewed", "purchased", "disliked", "liked"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert (one.events, one.evidence, one.last_seen) == (other.events, other.evidence, other.last_seen)
+
+
+def expected(*records: Record) -> Profile:
+    """The profile of someone who did all this signed in."""
+    it = Profiling(partitions=PARTITIONS)
+    it.add_items("a", "b", "c", "d")
+    it.feed(*records)
+    return it.stored()
+
+
+# -- from anonymous to known -------------------------------------------------------------------------------------------
+
+
+def test_what_was_done_anonymously_becomes_the_users_exactly(it: Profiling) -> None:
+    it.feed(anonymous(0, "a", at=NOW - 500), anonymous(1, "b", type="purchase", at=NOW - 50))
+    it.feed(signed_in(0, "c", at=NOW - 300))
+    it.feed(identify(2))
+    it.deliver()
+    all_of_it = expected(
+        signed_in(0, "a", at=NOW - 500),
+        signed_in(1, "c", at=NOW - 300),
+        signed_in(2, "b", type="purchase", at=NOW - 50),
+    )
+    same(it.stored(), all_of_it)
+
+
+def test_the_anonymous_profile_keeps_nothing_but_where_to_forward(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1))
+    point = it.point(f"a:{ANONYMOUS}")
+    stub = it.stored(f"a:{ANONYMOUS}")
+    assert point.vectors == {}
+    assert (stub.forward and stub.forward.key, stub.events, stub.recents.times) == ("u:ada", 0, {})
+
+
+@pytest.mark.parametrize("again", ["the same event", "another event"])
+def test_an_identification_that_comes_twice_counts_once(it: Profiling, again: str) -> None:
+    it.feed(anonymous(0, "a"), identify(1, event_id="login"))
+    it.feed(identify(2, event_id="login" if again == "the same event" else "login-2"))
+    it.deliver()
+    assert it.stored().events == 1
+
+
+def test_what_is_done_under_the_anonymous_id_later_follows(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1), anonymous(2, "b", at=NOW + 60, event_id="late"))
+    it.feed(anonymous(3, "c", at=NOW + 120, timestamp=None))
+    it.clock.forward(1000)
+    it.deliver()
+    same(it.stored(), expected(signed_in(0, "a"), signed_in(1, "b", at=NOW + 60), signed_in(2, "c", at=NOW + 120)))
+
+
+def test_an_event_that_was_counted_before_the_identification_does_not_follow_again(it: Profiling) -> None:
+    it.feed(anonymous(0, "a", event_id="e"), identify(1), anonymous(2, "a", event_id="e"))
+    it.deliver()
+    assert it.stored().events == 1
+
+
+@pytest.mark.parametrize("crash", ["before the stub is written", "after the stub is written"])
+def test_a_crash_of_the_anonymous_side_hands_over_once(it: Profiling, crash: str) -> None:
+    it.feed(anonymous(0, "a"))
+    batch = [anonymous(1, "b"), identify(2), anonymous(3, "c")]
+    if crash == "before the stub is written":
+        it.store.down = {"upsert"}
+        with pytest.raises(Unavailable):
+            it.feed(*batch)
+        it.store.down = set()
+    else:
+        it.feed(*batch)
+    it.restart()
+    it.feed(*batch)
+    it.deliver()
+    same(it.stored(), expected(signed_in(0, "a"), signed_in(1, "b"), signed_in(2, "c")))
+
+
+def test_a_crash_of_the_users_side_takes_it_in_once(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1), anonymous(2, "b"))
+    it.deliver()
+    before = it.store.dump()
+    it.restart()
+    it.passed_on.clear()  # read again from the start
+    it.deliver()
+    assert it.store.dump().keys() == before.keys()
+    assert it.stored().events == 2
+
+
+def test_very_many_events_that_are_passed_on_twice_count_once() -> None:
+    """More than the event ids remembered: the origin's order tells them apart, not their ids."""
+    it = Profiling(ProfileSettings(event_ids=2), partitions=PARTITIONS)
+    it.add_items("a")
+    many = [identify(0), *(anonymous(n, "a", at=NOW + n, event_id=f"e{n}") for n in range(1, 30))]
+    it.store.down = {"upsert"}
+    with pytest.raises(Unavailable):
+        it.feed(*many)
+    it.store.down = set()
+    it.restart()
+    it.feed(*many)
+    it.deliver()
+    assert len(it.producer.to("interactions")) == 60
+    assert it.stored().events == 29
+
+
+def test_what_comes_through_a_gap_waits_for_its_forerunner(it: Profiling) -> None:
+    """The producer lost the first of two and delivered the second; then it sends both again."""
+    batch = [anonymous(0, "a"), identify(1), anonymous(2, "b")]
+    it.feed(*batch)
+    transfer, forwarded = it.producer.to("interactions")
+    it.producer.sent[:] = [forwarded]
+    it.deliver()
+    assert not it.knows("u:ada") or it.stored().events == 0
+    it.producer.sent[:] = [transfer, forwarded]
+    it.deliver()
+    assert it.stored().events == 2
+
+
+def test_a_second_user_gets_only_what_came_since(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1), anonymous(2, "b"))
+    it.feed(identify(3, user="bob"), anonymous(4, "c"))
+    it.deliver()
+    assert it.stored("u:ada").recents.times.keys() == {"a", "b"}
+    assert it.stored("u:bob").recents.times.keys() == {"c"}
+
+
+def test_several_anonymous_ids_become_one_user(it: Profiling) -> None:
+    visitors = [f"cookie-{n}" for n in range(12)]
+    for n, visitor in enumerate(visitors):
+        it.feed(anonymous(2 * n, "a", visitor=visitor, at=NOW + n), identify(2 * n + 1, visitor=visitor))
+    it.deliver()
+    assert it.stored().events == 12
+    assert it.stored().twins == tuple(visitors)
+
+
+def test_someone_who_only_signed_in_has_their_events_followed(it: Profiling) -> None:
+    it.feed(identify(0), anonymous(1, "a"))
+    it.deliver()
+    assert it.stored().events == 1
+
+
+def test_what_waits_for_its_item_is_handed_over_waiting(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), anonymous(1, "late", type="like"), identify(2))
+    it.deliver()
+    assert len(it.stored().pending) == 1
+    it.restart()  # found again by the user's owner
+    it.add_items("late")
+    it.profiler.tick()
+    same(it.stored(), _with_late())
+    assert it.dead_letters.letters == []
+
+
+def _with_late() -> Profile:
+    it = Profiling(partitions=PARTITIONS)
+    it.add_items("a", "late")
+    it.feed(signed_in(0, "a"), signed_in(1, "late", type="like"))
+    return it.stored()
+
+
+def test_a_giant_profile_is_handed_over_without_its_oldest_seen_items() -> None:
+    it = Profiling(ProfileSettings(seen=2000), partitions=PARTITIONS)
+    names = [f"{n:04}-" + "x" * 480 for n in range(1500)]
+    it.add_items(*names)
+    it.feed(*(anonymous(n, name, at=NOW + n, type="purchase") for n, name in enumerate(names)))
+    it.feed(identify(1500, at=NOW + 1500))
+    (transfer,) = it.producer.to("interactions")
+    assert transfer.value is not None
+    assert len(transfer.value) < 1_000_000
+    it.deliver()
+    profile = it.stored()
+    assert profile.events == 1500
+    assert names[-1] in profile.purchased.times
+    assert names[0] not in profile.purchased.times
+
+
+def test_a_transfer_that_is_none_is_refused(it: Profiling) -> None:
+    value = {"type": "transfer", "user_id": "ada", "anonymous_id": "x", "timestamp": NOW, "payload": {"state": "{}"}}
+    with pytest.raises(InvalidEvent, match="payload"):
+        it.profiler.parse(record("interactions", "u:ada", value))
+
+
+def test_a_passage_that_is_none_is_refused(it: Profiling) -> None:
+    stray = signed_in(0, "a", headers=(("eddyline-origin", b"nonsense"),))
+    with pytest.raises(InvalidEvent, match="eddyline-origin"):
+        it.profiler.parse(stray)
+
+
+def test_stubs_are_swept_when_they_have_been_of_no_use_for_long() -> None:
+    it = Profiling(ProfileSettings(stub_days=90), partitions=PARTITIONS)
+    it.add_items("a")
+    it.feed(anonymous(0, "a"), identify(1))
+    it.feed(erasure(0, user="bob", at=NOW))
+    it.deliver()
+    _after(it, days=60)
+    it.feed(anonymous(2, "a", at=it.clock()))  # still in use
+    _after(it, days=60)
+    assert it.knows(f"a:{ANONYMOUS}")
+    assert not it.knows("u:bob")
+    _after(it, days=60)
+    assert not it.knows(f"a:{ANONYMOUS}")
+    assert it.knows("u:ada")
+
+
+def _after(it: Profiling, days: float) -> None:
+    assert isinstance(it.clock, Clock)
+    it.clock.forward(days * 86_400)
+    it.profiler.tick()
+
+
+# -- erasure -----------------------------------------------------------------------------------------------------------
+
+
+def everything(it: Profiling) -> str:
+    return repr(it.store.dump())
+
+
+def test_an_erased_user_leaves_no_trace_nor_do_their_anonymous_ids(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1), anonymous(2, "b"))
+    it.feed(signed_in(0, "c"))
+    it.deliver()
+    sent = len(it.producer.to("interactions"))
+    it.feed(erasure(20_000, at=NOW + 100))
+    it.deliver(sent)
+    left = everything(it)
+    assert USER not in left
+    assert ANONYMOUS not in left
+    assert it.stored("u:ada").is_blank
+    assert it.stored(f"a:{ANONYMOUS}").is_blank
+
+
+def test_late_events_do_not_bring_an_erased_user_back_under_either_id(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1))
+    it.deliver()
+    sent = len(it.producer.to("interactions"))
+    it.feed(erasure(20_000, at=NOW + 100))
+    it.deliver(sent)
+    it.feed(anonymous(30_000, "b", at=NOW + 50, arrived=NOW + 200))
+    it.feed(signed_in(30_000, "b", at=NOW + 99, arrived=NOW + 200))
+    it.feed(identify(30_001, at=NOW + 90))
+    assert it.stored("u:ada").is_blank
+    assert it.stored(f"a:{ANONYMOUS}").is_blank
+
+
+def test_after_the_erasure_the_anonymous_id_is_a_strangers(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1))
+    it.deliver()
+    sent = len(it.producer.to("interactions"))
+    it.feed(erasure(20_000, at=NOW + 100))
+    it.deliver(sent)
+    it.feed(anonymous(30_000, "b", at=NOW + 200))
+    assert it.stored(f"a:{ANONYMOUS}").recents.times.keys() == {"b"}
+    assert it.stored("u:ada").is_blank
+
+
+def test_someone_identified_before_the_erasure_whose_transfer_comes_after_it_is_erased_too(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1))
+    it.feed(erasure(0, at=NOW + 100))
+    it.deliver()
+    assert it.stored("u:ada").is_blank
+    assert it.stored(f"a:{ANONYMOUS}").is_blank
+
+
+def test_an_anonymous_id_that_is_someone_elses_by_now_is_left_to_them(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1), identify(2, user="bob"))
+    it.deliver()
+    sent = len(it.producer.to("interactions"))
+    it.feed(erasure(20_000, at=NOW + 100))
+    it.deliver(sent)
+    stub = it.stored(f"a:{ANONYMOUS}")
+    assert stub.forward is not None
+    assert stub.forward.key == "u:bob"
+
+
+def test_an_erasure_that_crashes_halfway_is_finished_by_the_next_owner(it: Profiling) -> None:
+    it.feed(anonymous(0, "a"), identify(1))
+    it.deliver()
+    sent = len(it.producer.to("interactions"))
+    it.store.down = {"upsert"}
+    with pytest.raises(Unavailable):
+        it.feed(erasure(20_000, at=NOW + 100))
+    it.store.down = set()
+    it.restart()
+    it.feed(erasure(20_000, at=NOW + 100))
+    it.deliver(sent)
+    assert it.stored(f"a:{ANONYMOUS}").is_blank
+    assert it.stored("u:ada").is_blank
+
+
+def test_answers_given_anew_after_an_erasure_are_kept(it: Profiling) -> None:
+    it.feed(erasure(0, at=NOW, source=1))
+    answers = onboarded(1, source=2)
+    it.feed(Record(answers.topic, THERE, 1, answers.key, answers.value, answers.timestamp, answers.log))
+    assert it.stored("u:ada").onboarding is not None
+    assert it.point("u:ada").payload["person"] == "u:ada"
+
+
+# -- dead letters ------------------------------------------------------------------------------------------------------
+
+
+def test_an_interaction_that_was_given_up_counts_when_it_is_sent_again(it: Profiling) -> None:
+    it.feed(signed_in(0, "late", event_id="e"))
+    it.clock.forward(1000)
+    it.profiler.tick()
+    ((letter, _, _),) = it.dead_letters.letters
+    it.add_items("late")
+    again = Record(letter.topic, letter.partition, 1, letter.key, letter.value, letter.timestamp, letter.log)
+    it.feed(again)
+    assert it.stored().events == 1
+
+
+def test_waiting_interactions_are_bounded_in_bytes_too(it: Profiling) -> None:
+    words = {f"k{n}": "x" * 1000 for n in range(30)}
+    it.feed(*(signed_in(n, f"late-{n}", context=words) for n in range(20)))
+    assert 0 < len(it.stored().pending) < 20
+    assert len(it.dead_letters.letters) == 20 - len(it.stored().pending)
