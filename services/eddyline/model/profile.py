@@ -11,7 +11,7 @@ import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import orjson
@@ -21,6 +21,8 @@ from eddyline.errors import Misconfigured
 from eddyline.model import decay
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.ids import Person, dimension_of, fingerprint
+from eddyline.model.newest import NewestItems
+from eddyline.model.offsets import Offsets, from_plain, lowest_of, raised, to_plain
 from eddyline.model.passage import Passage, Verdict
 from eddyline.settings import Profile as ProfileSettings
 
@@ -37,8 +39,6 @@ SETS = ("recents", "viewed", "purchased", "disliked", "liked")
 """The bounded sets of newest items."""
 TWINS = 1000
 """Most anonymous ids remembered as a user's."""
-Offsets: TypeAlias = Mapping[str, Mapping[int, int]]
-"""Log identity → partition → offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,39 +86,6 @@ class Pending:
     headers: tuple[tuple[str, str], ...] = ()
     """Values as Latin-1, which keeps any bytes; so does `key`."""
     key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewestItems:
-    """The newest `size` distinct items by (time, item id): a bounded set whose `add` is commutative and idempotent."""
-
-    size: int
-    times: Mapping[str, float] = field(default_factory=dict)
-
-    def add(self, item_id: str, time: float) -> NewestItems:
-        """With the item at the later of its times; the oldest goes when there are more than `size`."""
-        known = self.times.get(item_id)
-        if known is not None and known >= time:
-            return self
-        times = {**self.times, item_id: time}
-        if len(times) > self.size:
-            oldest = min(times.values())
-            del times[min(item for item, at in times.items() if at == oldest)]
-        return NewestItems(self.size, times)
-
-    def newest_first(self) -> list[str]:
-        """The items, newest first."""
-        return sorted(self.times, key=lambda item: (self.times[item], item), reverse=True)
-
-    def to_list(self) -> list[tuple[str, float]]:
-        """Plain form, newest first: (item id, epoch seconds)."""
-        return [(item, self.times[item]) for item in self.newest_first()]
-
-    @classmethod
-    def from_list(cls, size: int, rows: Iterable[tuple[str, float]]) -> NewestItems:
-        """The inverse of `to_list`; the newest `size` where there are more."""
-        newest = sorted(((item, time) for item, time in rows), key=lambda row: (row[1], row[0]), reverse=True)
-        return cls(size, dict(newest[:size]))
 
 
 @dataclass(slots=True)
@@ -190,15 +157,15 @@ class Profile:
 
     def advance(self, log: str, partition: int, offset: int) -> None:
         """Move the watermark of a partition. Watermarks of other logs (a topic that was recreated) are dropped."""
-        self.watermarks = _raised(self.watermarks, log, partition, offset)
+        self.watermarks = raised(self.watermarks, log, partition, offset)
         if partition not in self.first.get(log, {}):
-            self.first = _lowest(self.first, {log: {partition: offset}})
+            self.first = lowest_of(self.first, {log: {partition: offset}})
 
     def receive(self, passage: Passage) -> Verdict:
         """Whether to take a record that was passed on; if so, its origin counts as applied."""
         verdict = passage.verdict(self.origins.get(passage.log, {}).get(passage.partition, -1))
         if verdict is Verdict.NEXT:
-            self.origins = _raised(self.origins, passage.log, passage.partition, passage.offset)
+            self.origins = raised(self.origins, passage.log, passage.partition, passage.offset)
         return verdict
 
     def is_repeat(self, event_id: str) -> bool:
@@ -312,7 +279,7 @@ class Profile:
             self.counted = self.counted | {item_id: max(at, self.counted.get(item_id, at))}
         self.pending = (*self.pending, *other.pending)
         self.event_ids = (*other.event_ids, *self.event_ids)[-self.settings.event_ids :]
-        self.first = _lowest(self.first, other.first)
+        self.first = lowest_of(self.first, other.first)
 
     def add_twin(self, anonymous_id: str) -> None:
         """Note that an anonymous id is this user's."""
@@ -408,7 +375,7 @@ class Profile:
             ],
             "event_ids": list(self.event_ids),
             "twins": self.twins,
-            **{name: _plain(getattr(self, name)) for name in ("watermarks", "origins", "first")},
+            **{name: to_plain(getattr(self, name)) for name in ("watermarks", "origins", "first")},
         }
         payload: dict[str, Any] = {
             "events": self.events,
@@ -461,7 +428,7 @@ class Profile:
         profile.event_ids = tuple(state["event_ids"])
         profile.twins = tuple(state["twins"])
         for name in ("watermarks", "origins", "first"):
-            setattr(profile, name, _offsets(state[name]))
+            setattr(profile, name, from_plain(state[name]))
         profile.forward = Person.from_key(payload["forward"]) if "forward" in payload else None
         profile.stub_since = payload.get("stub_since")
         return profile
@@ -504,31 +471,6 @@ def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
     merged = one.copy()
     merged.absorb(other, taus)
     return merged
-
-
-def _raised(marks: Offsets, log: str, partition: int, offset: int) -> Offsets:
-    """With the partition's offset at least this; other logs, which are gone, are dropped."""
-    known = marks.get(log, {})
-    return {log: {**known, partition: max(offset, known.get(partition, -1))}}
-
-
-def _lowest(one: Offsets, other: Offsets) -> Offsets:
-    """The lower offset of each partition. Of logs that are gone one is enough: it says that not all can be had."""
-    lowest = {log: dict(marks) for log, marks in one.items()}
-    for log, marks in other.items():
-        known = lowest.setdefault(log, {})
-        for partition, offset in marks.items():
-            known[partition] = min(offset, known.get(partition, offset))
-    logs = list(lowest)
-    return {log: lowest[log] for log in (*logs[:1], *logs[1:][-1:])}
-
-
-def _plain(marks: Offsets) -> dict[str, dict[str, int]]:
-    return {log: {str(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
-
-
-def _offsets(marks: Mapping[str, Mapping[str, int]]) -> Offsets:
-    return {log: {int(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
 
 
 def _base64(vector: Vector) -> str:
