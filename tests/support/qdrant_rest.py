@@ -83,6 +83,8 @@ class QdrantRest:
         routes: list[tuple[str, str, Endpoint]] = [
             ("GET", "/readyz", self._ready),
             ("GET", "/collections", self._list),
+            ("GET", "/aliases", self._list_aliases),
+            ("POST", "/collections/aliases", self._change_aliases),
             ("GET", one, self._info),
             ("PUT", one, self._create),
             ("PATCH", one, self._update),
@@ -135,16 +137,33 @@ class QdrantRest:
             raise _RefusalError(401, "Must provide an API key or an Authorization bearer token")
 
     def _existing(self, request: Request) -> str:
+        """The collection that the path names, itself or by an alias."""
         name: str = request.path_params["collection"]
         if not self._client.collection_exists(name):
             raise _RefusalError(404, f"Not found: Collection `{name}` doesn't exist!")
-        return name
+        return self._aliases().get(name, name)
+
+    def _aliases(self) -> dict[str, str]:
+        return {each.alias_name: each.collection_name for each in self._client.get_aliases().aliases}
 
     async def _ready(self, request: Request) -> Response:
         return PlainTextResponse("all shards are ready")
 
     async def _list(self, request: Request) -> Any:
         return _dump(self._client.get_collections())
+
+    async def _list_aliases(self, request: Request) -> Any:
+        return _dump(self._client.get_aliases())
+
+    async def _change_aliases(self, request: Request) -> bool:
+        asked = models.ChangeAliasesOperation.model_validate_json(await request.body())
+        # As Qdrant: one after another, so that what precedes a refused one stays.
+        for action in asked.actions:
+            to = action.create_alias.collection_name if isinstance(action, models.CreateAliasOperation) else None
+            if to is not None and to not in self._indexes:
+                raise _RefusalError(404, f"Not found: Collection `{to}` doesn't exist!")
+            self._client.update_collection_aliases([action])
+        return True
 
     async def _info(self, request: Request) -> Any:
         name = self._existing(request)
@@ -154,6 +173,8 @@ class QdrantRest:
     async def _create(self, request: Request) -> bool:
         asked = models.CreateCollection.model_validate_json(await request.body())
         name = request.path_params["collection"]
+        if name in self._aliases():
+            raise _RefusalError(400, f"Wrong input: Can't create collection with name {name}. Alias has that name")
         if self._client.collection_exists(name):
             raise _RefusalError(409, f"Wrong input: Collection `{name}` already exists!")
         self._client.create_collection(name, vectors_config=asked.vectors, sparse_vectors_config=asked.sparse_vectors)
@@ -165,7 +186,10 @@ class QdrantRest:
         return self._client.update_collection(self._existing(request), vectors_config=asked.vectors)
 
     async def _drop(self, request: Request) -> bool:
-        return self._client.delete_collection(self._existing(request))
+        # As Qdrant: an alias is no collection here, one that isn't there is no error, and its aliases go with it.
+        name: str = request.path_params["collection"]
+        self._indexes.pop(name, None)
+        return self._client.delete_collection(name)
 
     async def _index(self, request: Request) -> Any:
         asked = models.CreateFieldIndex.model_validate_json(await request.body())

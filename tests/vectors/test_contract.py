@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.vectors.worlds import (
@@ -214,6 +216,17 @@ def test_delete_removes_points(store: VectorStore) -> None:
     store.delete(SPEC.name, ids("a", "b", "missing"))
     assert store.retrieve(SPEC.name, ids("a", "b", "c")).keys() == set(ids("c"))
     assert store.count(SPEC.name) == 1
+
+
+def test_delete_matching_removes_what_matches_and_nothing_else(store: VectorStore) -> None:
+    store.upsert(SPEC.name, [point(f"n{i}", epoch=i) for i in range(700)])
+    store.upsert(SPEC.name, [point("bare")])
+    store.delete_matching(SPEC.name, Filter(must=(Range("epoch", lt=650),)))
+    assert store.count(SPEC.name) == 51
+    store.delete_matching(SPEC.name, Filter(must_not=(Missing("epoch"),)))
+    assert store.scroll(SPEC.name)[0] == [point("bare")]
+    store.delete_matching(SPEC.name, Filter())
+    assert store.count(SPEC.name) == 0
 
 
 def test_missing_ids_are_passed_over_and_the_rest_is_applied(store: VectorStore) -> None:
@@ -573,11 +586,96 @@ def test_a_collection_that_was_never_made_is_named(vector_store: VectorStore) ->
         lambda: vector_store.set_payload("nowhere", {item_point("a"): {"x": 1}}),
         lambda: vector_store.update_vectors("nowhere", {item_point("a"): {"taste": dense(1, 2, 3, 4)}}),
         lambda: vector_store.delete("nowhere", ids("a")),
+        lambda: vector_store.delete_matching("nowhere", Filter()),
         lambda: vector_store.scroll("nowhere"),
         lambda: vector_store.count("nowhere"),
     ):
         with pytest.raises(Misconfigured, match=r"nowhere.*eddyline init"):
             call()
+
+
+# Several collections, and aliases
+
+OTHER = replace(SPEC, name="things-2")
+
+
+def test_collections_are_listed_and_dropped(vector_store: VectorStore) -> None:
+    assert vector_store.collections() == []
+    vector_store.ensure(OTHER)
+    vector_store.ensure(SPEC)
+    vector_store.upsert(SPEC.name, [point("a")])
+    assert vector_store.collections() == ["things", "things-2"]
+    vector_store.drop("things")
+    vector_store.drop("things")
+    assert vector_store.collections() == ["things-2"]
+    with pytest.raises(Misconfigured, match="things"):
+        vector_store.count("things")
+    vector_store.ensure(SPEC)
+    assert vector_store.count("things") == 0
+
+
+def test_a_collection_is_read_and_written_by_its_alias(store: VectorStore) -> None:
+    store.set_aliases({"live": SPEC.name})
+    assert store.aliases() == {"live": SPEC.name}
+    assert store.collections() == [SPEC.name]
+    vectors: dict[str, Vector] = {"content": dense(1, 0, 0, 0), "affinity": sparse({1: 1.0})}
+    store.upsert("live", [point("a", vectors, epoch=1, x=1), point("b", epoch=2), point("c"), point("d")])
+    store.set_payload("live", {item_point("b"): {"epoch": 5}})
+    store.update_vectors("live", {item_point("b"): {"taste": dense(1, 2, 3, 4)}})
+    store.delete_payload("live", ids("a"), ["x"])
+    store.delete("live", ids("c"))
+    store.delete_matching("live", Filter(must=(Missing("epoch"),)))
+    for name in ("live", SPEC.name):
+        kept = store.retrieve(name, ids("a", "b", "c", "d"), vectors=("taste",))
+        assert {each: dict(point.payload) for each, point in kept.items()} == {
+            item_point("a"): {"epoch": 1},
+            item_point("b"): {"epoch": 5},
+        }
+        assert numbers(kept[item_point("b")].vectors["taste"]) == [1, 2, 3, 4]
+        assert store.count(name) == len(store.scroll(name)[0]) == 2
+        found = store.query(name, [Query(OrderBy("epoch"), 5), Query(Nearest(sparse({1: 1.0}), "affinity"), 5)])
+        assert [[each.id for each in answer] for answer in found] == [ids("b", "a"), ids("a")]
+
+
+def test_ensure_by_an_alias_adds_to_the_collection(store: VectorStore) -> None:
+    store.set_aliases({"live": SPEC.name})
+    indexes = {**SPEC.indexes, "stars": IndexKind.FLOAT}
+    store.ensure(CollectionSpec("live", SPEC.dense, ("history",), indexes))
+    assert store.collections() == [SPEC.name]
+    store.upsert(SPEC.name, [point("a", {"history": sparse({1: 1.0})}, stars=3)])
+    assert [each.score for each in store.query(SPEC.name, [Query(OrderBy("stars"), 1)])[0]] == [3]
+
+
+def test_aliases_change_all_at_once(store: VectorStore) -> None:
+    store.ensure(OTHER)
+    store.upsert(OTHER.name, [point("new")])
+    store.set_aliases({"live": SPEC.name, "sealed": SPEC.name, "kept": SPEC.name})
+    store.set_aliases({"live": OTHER.name, "sealed": None, "never was": None})
+    assert store.aliases() == {"live": OTHER.name, "kept": SPEC.name}
+    assert (store.count("live"), store.count("kept")) == (1, 0)
+    with pytest.raises(Misconfigured, match="sealed"):
+        store.count("sealed")
+
+
+def test_a_change_of_aliases_that_cannot_be_leaves_all_as_they_were(store: VectorStore) -> None:
+    store.ensure(OTHER)
+    store.set_aliases({"live": SPEC.name})
+    with pytest.raises(Misconfigured, match="nowhere"):
+        store.set_aliases({"live": OTHER.name, "next": "nowhere"})
+    with pytest.raises(EddylineError, match="things-2"):
+        store.set_aliases({"live": OTHER.name, "things-2": SPEC.name})
+    with pytest.raises(Misconfigured, match="live"):
+        store.set_aliases({"chained": "live"})
+    assert store.aliases() == {"live": SPEC.name}
+
+
+def test_a_dropped_collection_takes_its_aliases_along(store: VectorStore) -> None:
+    store.ensure(OTHER)
+    store.set_aliases({"live": SPEC.name, "other": OTHER.name})
+    store.drop("live")
+    assert store.collections() == [SPEC.name, OTHER.name]
+    store.drop(SPEC.name)
+    assert store.aliases() == {"other": OTHER.name}
 
 
 def test_a_healthy_store_passes_its_check(store: VectorStore) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -72,11 +74,11 @@ def test_data_is_there_after_reopening(tmp_path: Path) -> None:
 
 def test_a_mismatch_is_seen_after_reopening(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
-    store.ensure(profile_collection(4))
+    store.ensure(replace(profile_collection(4), name="profiles-1"))
     store.close()
     again = EdgeStore(tmp_path)
     with pytest.raises(Misconfigured, match=r"taste.*4 dimensions.*8 dimensions.*reembed"):
-        again.ensure(profile_collection(8))
+        again.ensure(replace(profile_collection(8), name="profiles-1"))
     again.close()
 
 
@@ -153,12 +155,76 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_a_creation_that_was_cut_short_is_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / "things.new" / "shard").mkdir(parents=True)
-    (tmp_path / "things.new" / "shard" / "rubbish").write_text("half a shard")
+    (tmp_path / ".things.new" / "shard").mkdir(parents=True)
+    (tmp_path / ".things.new" / "shard" / "rubbish").write_text("half a shard")
     store = EdgeStore(tmp_path)
     store.ensure(SPEC)
     assert store.count(SPEC.name) == 0
     store.close()
+
+
+def test_aliases_are_there_after_reopening(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(SPEC)
+    store.upsert(SPEC.name, [point("a", n=1)])
+    store.set_aliases({"live": SPEC.name})
+    store.close()
+    again = EdgeStore(tmp_path)
+    assert again.aliases() == {"live": SPEC.name}
+    assert again.count("live") == 1
+    again.close()
+
+
+def test_a_change_of_aliases_that_was_cut_short_never_was(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(SPEC)
+    store.set_aliases({"live": SPEC.name})
+    store.close()
+    (tmp_path / "aliases.json.new").write_text('{"live": "thi')
+    again = EdgeStore(tmp_path)
+    assert again.aliases() == {"live": SPEC.name}
+    again.set_aliases({"live": None})
+    assert again.aliases() == {}
+    again.close()
+
+
+def test_a_deletion_that_was_cut_short_is_finished_at_the_next_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(SPEC)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        store.drop(SPEC.name)
+    assert store.collections() == []
+    store.close()
+    assert list(tmp_path.rglob("vectors.json"))
+    again = EdgeStore(tmp_path)
+    assert again.collections() == []
+    assert not list(tmp_path.rglob("vectors.json"))
+    again.ensure(SPEC)
+    assert again.count(SPEC.name) == 0
+    again.close()
+
+
+def test_a_writer_of_a_dropped_collection_hears_of_it(edge_store: VectorStore) -> None:
+    edge_store.ensure(SPEC)
+    edge_store.upsert(SPEC.name, [point("a")])
+    edge_store.drop(SPEC.name)
+    with pytest.raises(Misconfigured, match="eddyline init"):
+        edge_store.upsert(SPEC.name, [point("a")])
+    edge_store.flush()
+
+
+def test_collections_of_a_version_without_generations_become_the_first(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.ensure(item_collection(4, Distance.COSINE, {}))
+    store.upsert("items", [point("a", {"content": dense(1, 0, 0, 0)}, n=1)])
+    store.close()
+    again = EdgeStore(tmp_path)
+    assert again.collections() == ["items-1"]
+    assert again.count("items-1") == 1
+    again.close()
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden"])

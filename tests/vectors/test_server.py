@@ -32,10 +32,15 @@ CALLS: list[Callable[[VectorStore], object]] = [
     lambda store: store.set_payload(SPEC.name, {item_point("a"): {"x": 1}}),
     lambda store: store.delete_payload(SPEC.name, ids("a"), ["x"]),
     lambda store: store.delete(SPEC.name, ids("a")),
+    lambda store: store.delete_matching(SPEC.name, Filter()),
     lambda store: store.retrieve(SPEC.name, ids("a")),
     lambda store: store.query(SPEC.name, [Query(Nearest(sparse({1: 1.0}), "affinity"), 1)]),
     lambda store: store.scroll(SPEC.name),
     lambda store: store.count(SPEC.name),
+    lambda store: store.set_aliases({"live": SPEC.name}),
+    lambda store: store.aliases(),
+    lambda store: store.collections(),
+    lambda store: store.drop("elsewhere"),
     lambda store: store.check(),
 ]
 
@@ -116,8 +121,23 @@ def test_two_prefixes_share_a_server(qdrant_rest: QdrantRest) -> None:
         store.ensure(SPEC)
         store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, n=n)])
     assert [payload_of(store, "a") for store in stores] == [{"n": 0}, {"n": 1}]
+    stores[0].set_aliases({"live": SPEC.name})
+    stores[1].set_aliases({"live": SPEC.name, "more": SPEC.name})
+    stores[1].drop(SPEC.name)
+    assert [store.aliases() for store in stores] == [{"live": SPEC.name}, {}]
+    assert [store.collections() for store in stores] == [[SPEC.name], []]
     for store in stores:
         store.close()
+
+
+def test_aliases_change_in_one_request(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
+    rest_store.ensure(SPEC)
+    rest_store.set_aliases({"old": SPEC.name})
+    qdrant_rest.seen.clear()
+    rest_store.set_aliases({"live": SPEC.name, "old": None})
+    changes = [orjson.loads(each.body)["actions"] for each in qdrant_rest.seen if each.method == "POST"]
+    assert [[*action] for actions in changes for action in actions] == [["create_alias"], ["delete_alias"]]
+    assert len(changes) == 1
 
 
 # Refusals

@@ -37,6 +37,7 @@ from eddyline.adapters.vectors import (
     Distance,
     IndexKind,
     VectorStore,
+    generations,
     item_collection,
     profile_collection,
 )
@@ -304,10 +305,13 @@ def kafka_options(settings: Settings) -> KafkaOptions:
 
 
 def create_collections(store: VectorStore, settings: Settings, dimension: int) -> None:
-    """Both collections with all their indexes, or what they lack. Raises `Misconfigured` where they disagree."""
+    """The live collections with all their indexes, or what they lack; the first ones where none are live.
+
+    Raises `Misconfigured` where they disagree.
+    """
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
-    store.ensure(item_collection(dimension, Distance.COSINE, attributes))
-    store.ensure(profile_collection(dimension))
+    items = item_collection(dimension, Distance.COSINE, attributes)
+    generations.establish(store, (items, profile_collection(dimension)))
 
 
 def initialise(settings: Settings, say: Callable[[str], None]) -> None:

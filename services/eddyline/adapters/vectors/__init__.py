@@ -30,6 +30,7 @@ from eddyline.adapters.vectors.contract import (
     Vector,
     VectorStore,
 )
+from eddyline.adapters.vectors.generations import Collections
 from eddyline.adapters.vectors.schema import ITEMS, PROFILES, item_collection, profile_collection
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "ITEMS",
     "PROFILES",
     "CollectionSpec",
+    "Collections",
     "Condition",
     "Dense",
     "DenseSpec",

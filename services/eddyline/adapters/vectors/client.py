@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from qdrant_client import QdrantClient, models
 
 from eddyline.adapters.vectors import rest_values as values
+from eddyline.adapters.vectors.aliases import with_changes, without_collection
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
     Filter,
@@ -35,9 +37,11 @@ class MemoryStore:
         """An empty store."""
         self._client = QdrantClient(":memory:")
         self._stored: dict[str, Stored] = {}
+        self._aliases: dict[str, str] = {}
 
     def ensure(self, spec: CollectionSpec) -> None:
         """Create the collection, or add what it lacks; raises `Misconfigured` where the two disagree."""
+        spec = replace(spec, name=self._aliases.get(spec.name, spec.name))
         if spec.name not in self._stored:
             self._client.create_collection(
                 spec.name,
@@ -61,6 +65,24 @@ class MemoryStore:
             sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
             self._client.create_vector_name(collection, name, sparse)
 
+    def collections(self) -> list[str]:
+        """The names of the collections."""
+        return sorted(self._stored)
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection, its points and its aliases."""
+        if self._stored.pop(collection, None) is not None:
+            self._aliases = without_collection(self._aliases, collection)
+            self._client.delete_collection(collection)
+
+    def aliases(self) -> dict[str, str]:
+        """The aliases: name → collection."""
+        return dict(self._aliases)
+
+    def set_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Point these aliases at these collections, or remove them, all at once."""
+        self._aliases = with_changes(self._aliases, changes, self._stored)
+
     def upsert(
         self,
         collection: str,
@@ -70,7 +92,7 @@ class MemoryStore:
         condition: Filter | None = None,
     ) -> None:
         """Write whole points."""
-        self._must_exist(collection)
+        collection = self._existing(collection)
         rows = [
             models.PointStruct(id=point.id, vector=_vectors(point.vectors), payload=dict(point.payload))
             for point in points
@@ -82,6 +104,7 @@ class MemoryStore:
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Set named vectors of existing points."""
+        collection = self._existing(collection)
         there = self.retrieve(collection, list(vectors), payload=())
         rows = [models.PointVectors(id=each, vector=_vectors(vectors[each])) for each in there if vectors[each]]
         if rows:
@@ -90,20 +113,27 @@ class MemoryStore:
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Set top-level payload keys of existing points."""
+        collection = self._existing(collection)
         for each in self.retrieve(collection, list(payloads), payload=()):
             self._client.set_payload(collection, dict(payloads[each]), points=[each])
 
     def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
         """Remove top-level payload keys of existing points."""
+        collection = self._existing(collection)
         there = self.retrieve(collection, ids, payload=())
         if there and keys:
             self._client.delete_payload(collection, keys=[json_path(key) for key in keys], points=list(there))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points."""
-        self._must_exist(collection)
+        collection = self._existing(collection)
         if ids:
             self._client.delete(collection, list(ids))
+
+    def delete_matching(self, collection: str, filter: Filter) -> None:
+        """Delete all points that match."""
+        matching = models.FilterSelector(filter=_filter(filter) or models.Filter())
+        self._client.delete(self._existing(collection), matching)
 
     def retrieve(
         self,
@@ -114,7 +144,7 @@ class MemoryStore:
         vectors: tuple[str, ...] = (),
     ) -> dict[str, Point]:
         """The points that exist, by id."""
-        self._must_exist(collection)
+        collection = self._existing(collection)
         selection = values.to_selection(payload, vectors)
         records = self._client.retrieve(
             collection,
@@ -126,7 +156,7 @@ class MemoryStore:
 
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
         """Run the queries one after another."""
-        self._must_exist(collection)
+        collection = self._existing(collection)
         return [self._find(collection, query) for query in queries]
 
     def _find(self, collection: str, query: Query) -> list[Scored]:
@@ -159,7 +189,7 @@ class MemoryStore:
         vectors: tuple[str, ...] = (),
     ) -> tuple[list[Point], str | None]:
         """A page of points in id order, and where the next one starts."""
-        self._must_exist(collection)
+        collection = self._existing(collection)
         selection = values.to_selection(payload, vectors)
         records, following = self._client.scroll(
             collection,
@@ -174,7 +204,7 @@ class MemoryStore:
 
     def count(self, collection: str, filter: Filter = Filter()) -> int:
         """How many points match."""
-        self._must_exist(collection)
+        collection = self._existing(collection)
         return self._client.count(collection, count_filter=_filter(filter), exact=True).count
 
     def check(self) -> None:
@@ -187,9 +217,12 @@ class MemoryStore:
         """Forget everything."""
         self._client.close()
 
-    def _must_exist(self, collection: str) -> None:
+    def _existing(self, name: str) -> str:
+        """The collection of that name, or of that alias."""
+        collection = self._aliases.get(name, name)
         if collection not in self._stored:
             raise Misconfigured(f"there is no collection `{collection}`: run `eddyline init`")
+        return collection
 
 
 @contextmanager

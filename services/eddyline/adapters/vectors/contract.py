@@ -136,14 +136,31 @@ class VectorStore(Protocol):
     """The contract. Every call is safe from any thread (but for `:memory:`), durable when it returns, and
     raises `Unavailable` when the store is down or slow; the caller may retry: all writes are idempotent.
 
-    `payload` arguments: None for all keys, a tuple for those alone (empty: none).
+    `payload` arguments: None for all keys, a tuple for those alone (empty: none). `collection` arguments may be an
+    alias, but for `drop`'s.
     """
 
     def ensure(self, spec: CollectionSpec) -> None:
-        """Create the collection and its indexes, or add what is missing to an existing one.
+        """Create the collection and its indexes, or add what is missing to an existing one (or that of an alias).
 
         Raises `Misconfigured`, with what is there and what is asked for, when a vector's size or distance, or
         an index's kind, disagrees with what is stored.
+        """
+
+    def collections(self) -> list[str]:
+        """The names of the collections, aliases not among them, sorted."""
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection, its points and its aliases. One that isn't there is passed over."""
+
+    def aliases(self) -> dict[str, str]:
+        """The aliases: name → collection. Cheap enough to be asked every second."""
+
+    def set_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Point these aliases at these collections, or remove them (None), all at once.
+
+        Raises `Misconfigured` for a collection that isn't there, `EddylineError` for an alias that has the name of
+        a collection; then nothing has changed.
         """
 
     def upsert(
@@ -171,6 +188,9 @@ class VectorStore(Protocol):
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points; ids that aren't there are passed over."""
+
+    def delete_matching(self, collection: str, filter: Filter) -> None:
+        """Delete all points that match: every one, when the filter is empty."""
 
     def retrieve(
         self,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from eddyline.adapters.vectors.aliases import with_changes, without_collection
 from eddyline.adapters.vectors.contract import CollectionSpec, Filter, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
@@ -44,6 +45,7 @@ class EdgeStore:
     def __init__(self, directory: Path, *, flush_every_seconds: float = 3.0) -> None:
         """Raises `AlreadyRunning` where another process holds `directory`."""
         self._directory = EdgeDirectory(directory)
+        self._aliases = self._directory.aliases()
         self._collections: dict[str, _Collection] = {}
         self._opening = threading.RLock()
         self._closed = False
@@ -51,6 +53,7 @@ class EdgeStore:
 
     def ensure(self, spec: CollectionSpec) -> None:
         """Create the collection, or add what it lacks; raises `Misconfigured` where the two disagree."""
+        spec = replace(spec, name=self._aliases.get(spec.name, spec.name))
         with self._opening, _told(spec.name):
             self._stay_open()
             if not self._directory.has(spec.name):
@@ -71,6 +74,33 @@ class EdgeStore:
             if needed.dense or needed.sparse:
                 collection.shard.flush()
                 self._directory.record(spec.name, {**dense, **needed.dense}, (*sparse, *needed.sparse))
+
+    def collections(self) -> list[str]:
+        """The names of the collections."""
+        return self._directory.collections()
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection, its points and its aliases. Calls to it that are under way fail."""
+        with self._opening, _told(collection):
+            self._stay_open()
+            if not self._directory.has(collection):
+                return
+            self._point(without_collection(self._aliases, collection))
+            opened = self._collections.pop(collection, None)
+            if opened is not None:
+                with opened.lock:
+                    opened.shard.close()
+            self._directory.drop(collection)
+
+    def aliases(self) -> dict[str, str]:
+        """The aliases: name → collection."""
+        return dict(self._aliases)
+
+    def set_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Point these aliases at these collections, or remove them, all at once."""
+        with self._opening:
+            self._stay_open()
+            self._point(with_changes(self._aliases, changes, self.collections()))
 
     def upsert(
         self,
@@ -117,6 +147,11 @@ class EdgeStore:
         with self._writing(collection) as shard:
             if ids:
                 shard.update(edge.UpdateOperation.delete_points(list(ids)))
+
+    def delete_matching(self, collection: str, filter: Filter) -> None:
+        """Delete all points that match."""
+        with self._writing(collection) as shard:
+            shard.update(edge.UpdateOperation.delete_points_by_filter(values.to_filter(filter) or edge.Filter()))
 
     def retrieve(
         self,
@@ -202,8 +237,14 @@ class EdgeStore:
 
     def _flush_shards(self) -> None:
         for collection in list(self._collections.values()):
-            with _told(collection.name):
-                collection.shard.flush()
+            # Under the lock, since one that was dropped meanwhile can't be flushed.
+            with collection.lock, _told(collection.name):
+                if self._collections.get(collection.name) is collection:
+                    collection.shard.flush()
+
+    def _point(self, aliases: dict[str, str]) -> None:
+        self._directory.set_aliases(aliases)
+        self._aliases = aliases
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[edge.EdgeShard]:
@@ -218,6 +259,7 @@ class EdgeStore:
         self._flusher.wrote()
 
     def _open(self, name: str) -> _Collection:
+        name = self._aliases.get(name, name)
         opened = self._collections.get(name)
         if opened is not None:
             return opened

@@ -13,15 +13,19 @@ import qdrant_edge as edge
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance
 from eddyline.adapters.vectors.edge_values import to_config
+from eddyline.adapters.vectors.generations import concrete
+from eddyline.adapters.vectors.schema import ITEMS, PROFILES
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_DROPPED = ".dropped-"
 
 
 class EdgeDirectory:
     """A data directory that this process alone holds.
 
-    `<collection>/shard` is Edge's own, `<collection>/vectors.json` says which vectors it was made with.
+    `<collection>/shard` is Edge's own, `<collection>/vectors.json` says which vectors it was made with, and
+    `aliases.json` which collection an alias points to. What is half made or half deleted begins with a dot.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +43,15 @@ class EdgeDirectory:
             raise AlreadyRunning(
                 f"data directory {path} is in use by another process: stop that one, or choose another"
             ) from error
+        for remains in path.glob(f"{_DROPPED}*"):
+            shutil.rmtree(remains, ignore_errors=True)
+        for name in (ITEMS, PROFILES):  # as they were called before there were generations
+            if self.has(name) and not self.has(concrete(name, 1)):
+                self._folder(name).rename(self._folder(concrete(name, 1)))
+
+    def collections(self) -> list[str]:
+        """The names of those created here."""
+        return sorted(each.name for each in self.path.iterdir() if _NAME.fullmatch(each.name) and self.has(each.name))
 
     def has(self, collection: str) -> bool:
         """Whether the collection was created here."""
@@ -47,12 +60,31 @@ class EdgeDirectory:
     def create(self, spec: CollectionSpec) -> None:
         """Create the collection's shard, whole or not at all."""
         folder = self._folder(spec.name)
-        draft = folder.with_name(f"{folder.name}.new")
+        draft = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "shard").mkdir(parents=True)
         edge.EdgeShard.create(str(draft / "shard"), to_config(spec)).close()
-        _write_vectors(draft, spec.dense, spec.sparse)
+        _write_json(draft / "vectors.json", {"dense": spec.dense, "sparse": spec.sparse})
         draft.rename(folder)
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection's files: for whoever opens the directory next, whole or not at all."""
+        aside = self.path / f"{_DROPPED}{collection}"
+        shutil.rmtree(aside, ignore_errors=True)
+        self._folder(collection).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def aliases(self) -> dict[str, str]:
+        """The aliases: name → collection."""
+        try:
+            aliases: dict[str, str] = orjson.loads((self.path / "aliases.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return aliases
+
+    def set_aliases(self, aliases: dict[str, str]) -> None:
+        """Replace them all, at once and durably."""
+        _write_json(self.path / "aliases.json", aliases)
 
     def load(self, collection: str) -> edge.EdgeShard:
         """Open the collection's shard."""
@@ -74,7 +106,7 @@ class EdgeDirectory:
 
     def record(self, collection: str, dense: dict[str, DenseSpec], sparse: tuple[str, ...]) -> None:
         """Note the vectors that the collection has now, once its shard is flushed."""
-        _write_vectors(self._folder(collection), dense, sparse)
+        _write_json(self._folder(collection) / "vectors.json", {"dense": dense, "sparse": sparse})
 
     def close(self) -> None:
         """Let other processes have it."""
@@ -86,10 +118,16 @@ class EdgeDirectory:
         return self.path / collection
 
 
-def _write_vectors(folder: Path, dense: object, sparse: object) -> None:
-    draft = folder / "vectors.json.new"
+def _write_json(path: Path, value: object) -> None:
+    """Replace a file whole, surviving a power failure."""
+    draft = path.with_name(f"{path.name}.new")
     with draft.open("wb") as file:
-        file.write(orjson.dumps({"dense": dense, "sparse": sparse}, option=orjson.OPT_INDENT_2))
+        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2))
         file.flush()
         os.fsync(file.fileno())
-    draft.rename(folder / "vectors.json")
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

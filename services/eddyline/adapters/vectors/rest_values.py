@@ -70,6 +70,13 @@ def _known(kind: type[Distance] | type[IndexKind], name: str) -> Any:
     return kind(name) if name in {str(each) for each in kind} else name
 
 
+def to_alias_action(prefix: str, alias: str, collection: str | None) -> Json:
+    """What points an alias at a collection, or removes it (None)."""
+    if collection is None:
+        return {"delete_alias": {"alias_name": prefix + alias}}
+    return {"create_alias": {"alias_name": prefix + alias, "collection_name": prefix + collection}}
+
+
 def to_batch(points: Sequence[Point]) -> Json:
     """Points in columns, the fastest for Qdrant to read. All must have the same named vectors."""
     names = points[0].vectors

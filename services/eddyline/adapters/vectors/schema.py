@@ -1,4 +1,4 @@
-"""The two collections: their vectors and their payload indexes."""
+"""The collections, items and profiles: their vectors and their payload indexes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from eddyline.model.ranking import TREND_HALF_LIVES
 
 ITEMS = "items"
 PROFILES = "profiles"
+"""Aliases of the live generation: for readers, and as what a collection is one of."""
 
 ITEM_INDEXES: Mapping[str, IndexKind] = {
     "item_id": IndexKind.KEYWORD,
@@ -31,6 +32,7 @@ PROFILE_INDEXES: Mapping[str, IndexKind] = {
     "last_seen": IndexKind.FLOAT,
     "events": IndexKind.INTEGER,
     "segment": IndexKind.KEYWORD,
+    "stub_since": IndexKind.FLOAT,
 }
 
 

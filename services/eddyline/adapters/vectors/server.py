@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from eddyline.adapters.vectors import rest_values as values
+from eddyline.adapters.vectors.aliases import with_changes
 from eddyline.adapters.vectors.contract import CollectionSpec, Filter, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.rest import QdrantError, Rest, collection_path
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
@@ -39,6 +40,32 @@ class ServerStore:
         """
         stored = self._describe(spec.name) or self._create(spec)
         self._add(spec.name, lacking(spec, stored))
+
+    def collections(self) -> list[str]:
+        """The names of the collections that have our prefix, without it."""
+        found = self._rest.call("GET", "/collections")["collections"]
+        return sorted(self._ours(each["name"]) for each in found if each["name"].startswith(self._prefix))
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection, its points and its aliases."""
+        try:
+            self._call("DELETE", collection)
+        except QdrantError as refusal:
+            if refusal.status != 404:
+                raise
+
+    def aliases(self) -> dict[str, str]:
+        """The aliases that have our prefix, without it: name → collection."""
+        found = self._rest.call("GET", "/aliases")["aliases"]
+        names = [(each["alias_name"], each["collection_name"]) for each in found]
+        return {self._ours(alias): self._ours(to) for alias, to in names if alias.startswith(self._prefix)}
+
+    def set_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Point these aliases at these collections, or remove them, all at once."""
+        # Qdrant applies what comes before an action that it refuses: so look first.
+        with_changes({}, changes, self.collections())
+        actions = [values.to_alias_action(self._prefix, alias, collection) for alias, collection in changes.items()]
+        self._rest.call("POST", "/collections/aliases", {"actions": actions})
 
     def upsert(
         self,
@@ -91,6 +118,10 @@ class ServerStore:
         """Delete points."""
         for batch in in_batches(ids, _READ_BATCH):
             self._write("POST", collection, "points", "delete", body={"points": list(batch)})
+
+    def delete_matching(self, collection: str, filter: Filter) -> None:
+        """Delete all points that match."""
+        self._write("POST", collection, "points", "delete", body={"filter": {}, **values.to_filter(filter)})
 
     def retrieve(
         self,
@@ -186,6 +217,9 @@ class ServerStore:
 
     def _call(self, method: str, collection: str, *path: str, body: object = None, **parameters: str) -> Any:
         return self._rest.call(method, collection_path(self._prefix + collection, *path), body, **parameters)
+
+    def _ours(self, name: str) -> str:
+        return name.removeprefix(self._prefix)
 
     @contextmanager
     def _existing(self, collection: str) -> Iterator[None]:

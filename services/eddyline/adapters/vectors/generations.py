@@ -1,0 +1,140 @@
+"""Generations of the two collections: `items-1`, `items-2`, … and `profiles-1`, ….
+
+The logical names, `items` and `profiles`, are aliases of the live generation, for those who read. A writer writes to
+the concrete collection that was live when it began and stops when that is sealed or replaced: so a late write of its
+never lands in the generation after.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from eddyline.adapters.vectors.contract import CollectionSpec, VectorStore
+from eddyline.adapters.vectors.schema import ITEMS, PROFILES
+from eddyline.errors import EddylineError, Misconfigured
+
+_CONCRETE = re.compile(r"(.+)-([1-9][0-9]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Collections:
+    """The concrete collections that a writer writes. By default the aliases, which do in a store of one generation."""
+
+    items: str = ITEMS
+    profiles: str = PROFILES
+
+    def named(self, name: str) -> str:
+        """The collection of a logical name."""
+        return {ITEMS: self.items, PROFILES: self.profiles}[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """What is live, and which collections are sealed: their writers stop, since another is about to go live."""
+
+    live: Collections
+    sealed: frozenset[str] = frozenset()
+
+
+def concrete(name: str, number: int) -> str:
+    """`items-2` of `items` and 2."""
+    return f"{name}-{number}"
+
+
+def generation_of(collection: str) -> int:
+    """2 of `items-2`. Raises `EddylineError` for a name without a generation."""
+    match = _CONCRETE.fullmatch(collection)
+    if match is None:
+        raise EddylineError(f"collection `{collection}` is of no generation: its name doesn't end in -1, -2, …")
+    return int(match[2])
+
+
+def group_of(service: str, collection: str) -> str:
+    """The consumer group of a service that has one for each generation: `profiler`, then `profiler-2`, …."""
+    number = generation_of(collection)
+    return service if number == 1 else f"{service}-{number}"
+
+
+def existing(store: VectorStore, name: str) -> list[str]:
+    """The collections of a logical name, oldest first, live or not."""
+    found = (_CONCRETE.fullmatch(collection) for collection in store.collections())
+    return sorted((match[0] for match in found if match is not None and match[1] == name), key=generation_of)
+
+
+def next_free(store: VectorStore, name: str) -> str:
+    """The collection after the newest.
+
+    Whoever drops the newest deletes the offsets of its group as well, since its number comes again.
+    """
+    return concrete(name, max(map(generation_of, existing(store, name)), default=0) + 1)
+
+
+def current(store: VectorStore) -> Generations:
+    """What is live and what is sealed, read at once. Raises `Misconfigured` where nothing is live."""
+    aliases = store.aliases()
+    if not {ITEMS, PROFILES} <= aliases.keys():
+        raise Misconfigured("the vector store has no live items and profiles: run `eddyline init`")
+    sealed = frozenset(aliases[_seal(name)] for name in (ITEMS, PROFILES) if _seal(name) in aliases)
+    return Generations(Collections(aliases[ITEMS], aliases[PROFILES]), sealed)
+
+
+def live(store: VectorStore) -> Collections:
+    """The live collections. Raises `Misconfigured` where there are none."""
+    return current(store).live
+
+
+def establish(store: VectorStore, specs: Iterable[CollectionSpec]) -> None:
+    """Create the first generation of each (a spec has the logical name), or add what the live one lacks.
+
+    Several processes may do so at once, and one that was cut short is completed. Raises `Misconfigured` where a spec
+    and what is stored disagree, or it can't be known which generation is live.
+    """
+    aliases = store.aliases()
+    for spec in specs:
+        collection = aliases.get(spec.name) or _first(store, spec.name)
+        store.ensure(replace(spec, name=collection))
+        if spec.name not in aliases:
+            store.set_aliases({spec.name: collection})
+
+
+def seal(store: VectorStore, names: Iterable[str]) -> None:
+    """Have the writers of these (logical names) stop, within seconds; their groups are empty when they have."""
+    now = live(store)
+    store.set_aliases({_seal(name): now.named(name) for name in names})
+
+
+def unseal(store: VectorStore, names: Iterable[str]) -> None:
+    """Have the writers of these (logical names) go on."""
+    store.set_aliases({_seal(name): None for name in names})
+
+
+def is_sealed(store: VectorStore, collections: Collections) -> bool:
+    """Whether either is."""
+    return not current(store).sealed.isdisjoint({collections.items, collections.profiles})
+
+
+def go_live(store: VectorStore, collections: Collections) -> None:
+    """Readers read these from now on, and writers begin: all at once, and nothing is sealed any more."""
+    aliases = {name: collections.named(name) for name in (ITEMS, PROFILES)}
+    store.set_aliases({**aliases, **{_seal(name): None for name in aliases}})
+
+
+def _seal(name: str) -> str:
+    return f"{name}.sealed"
+
+
+def _first(store: VectorStore, name: str) -> str:
+    if name in store.collections():
+        raise Misconfigured(
+            f"collection `{name}` is of a version that knew no generations: delete it and run `eddyline init`, or "
+            f"restore a snapshot of it as `{concrete(name, 1)}`, delete it, and point the alias `{name}` there"
+        )
+    generations = existing(store, name)
+    first = concrete(name, 1)
+    if generations not in ([], [first]):
+        raise Misconfigured(
+            f"none of the collections {', '.join(generations)} is live: point the alias `{name}` to one of them"
+        )
+    return first
