@@ -1,5 +1,6 @@
 """Kafka: the only door to it, and the sole owner of `confluent_kafka`."""
 
+from eddyline.adapters.kafka.consumer import Position, Watermarks
 from eddyline.adapters.kafka.contract import (
     DeadLetters,
     Delivered,
@@ -13,6 +14,7 @@ from eddyline.adapters.kafka.contract import (
 )
 from eddyline.adapters.kafka.dead_letters import FileDeadLetters, TopicDeadLetters
 from eddyline.adapters.kafka.embedded import EmbeddedBroker
+from eddyline.adapters.kafka.log import LogReader
 from eddyline.adapters.kafka.loop import ConsumeLoop
 from eddyline.adapters.kafka.options import KafkaOptions, LoopOptions
 from eddyline.adapters.kafka.partitioning import murmur2, partition_of
@@ -41,18 +43,21 @@ __all__ = [
     "Headers",
     "KafkaOptions",
     "KafkaProducer",
+    "LogReader",
     "LoopMetrics",
     "LoopOptions",
     "LoopStatus",
     "Message",
     "NoMetrics",
     "Outgoing",
+    "Position",
     "Producer",
     "Record",
     "RetentionGuard",
     "TopicDeadLetters",
     "TopicPartition",
     "TopicSpec",
+    "Watermarks",
     "ensure_topics",
     "log_identities",
     "murmur2",

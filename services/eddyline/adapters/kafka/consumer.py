@@ -221,18 +221,7 @@ class GroupMember:
     def _record(self, message: Any) -> Record | None:
         error = message.error()
         if error is None:
-            topic = message.topic().removeprefix(self._prefix)
-            headers = tuple((name, value or b"") for name, value in message.headers() or ())
-            return Record(
-                topic,
-                message.partition(),
-                message.offset(),
-                message.key(),
-                message.value(),
-                message.timestamp()[1],
-                self._logs.get(topic, ""),
-                headers,
-            )
+            return as_record(message, self._prefix, self._logs)
         if error.fatal():
             raise KafkaException(error)
         if error.code() in _UNKNOWN_TOPIC:
@@ -240,6 +229,22 @@ class GroupMember:
         elif error.code() != KafkaError._MAX_POLL_EXCEEDED:  # then `on_lost` follows
             self._listener.on_problem(f"Kafka: {error.str()}")
         return None
+
+
+def as_record(message: Any, prefix: str, logs: Mapping[str, str]) -> Record:
+    """The library's message in our terms; `logs` gives each topic's identity, by its logical name."""
+    topic = message.topic().removeprefix(prefix)
+    headers = tuple((name, value or b"") for name, value in message.headers() or ())
+    return Record(
+        topic,
+        message.partition(),
+        message.offset(),
+        message.key(),
+        message.value(),
+        message.timestamp()[1],
+        logs.get(topic, ""),
+        headers,
+    )
 
 
 def _classified(error: KafkaError) -> Exception:
