@@ -54,7 +54,13 @@ class AlreadyRunning(Misconfigured):
 
 
 class Fenced(EddylineError):
-    """A newer owner has written a profile of this partition: this worker must stop and start anew."""
+    """What is stored was written under a higher epoch than ours: by whoever took our partition over, or by ourselves
+    before our epoch went back. The consume loop claims its partitions anew, which only their owner can."""
+
+    def __init__(self, message: str, epoch: int) -> None:
+        """`epoch`: the highest that was seen."""
+        self.epoch = epoch
+        super().__init__(message)
 
 
 class TooManyDeadLetters(EddylineError):

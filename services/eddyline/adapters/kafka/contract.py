@@ -81,8 +81,8 @@ class Handler(Protocol[Parsed]):
         """Apply the batch; its effects must be durable when this returns, since its offsets are committed then.
 
         It may be called again with the same records (after a crash, a rebalance, or `Unavailable`), or with some of
-        them, so it must be idempotent. Raising `Unavailable` makes the loop back off and call again; anything else
-        stops the service.
+        them, so it must be idempotent. Raising `Unavailable` makes the loop back off and call again; `Fenced` makes it
+        call `revoked`, and `assigned` with higher epochs, and then call again; anything else stops the service.
         """
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:

@@ -20,7 +20,7 @@ from eddyline.adapters.kafka.ownership import Ownership, claim
 from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.adapters.kafka.status import Health, LoopMetrics, LoopStatus, NoMetrics
 from eddyline.adapters.kafka.topics import log_identities
-from eddyline.errors import InvalidEvent, Unavailable
+from eddyline.errors import Fenced, InvalidEvent, Unavailable
 
 _LOG = structlog.get_logger("eddyline.kafka.loop")
 _WAIT_SECONDS = 0.01
@@ -74,6 +74,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._commit_error: Exception | None = None
         self._joined = self._paused = self._changed = False
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
+        self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick = 0.0
         self._lag: dict[TopicPartition, int] = {}
         self._stop: _Stop | None = None
@@ -83,8 +84,9 @@ class ConsumeLoop(Generic[Parsed]):
     def run(self) -> None:
         """Consume until stopped; then leave the group.
 
-        Raises `TooManyDeadLetters`, `Misconfigured` for settings that Kafka refuses, and whatever the handler
-        raises apart from `Unavailable`; what wasn't handled stays uncommitted.
+        Raises `TooManyDeadLetters`, `Misconfigured` for settings that Kafka refuses, `Fenced` where claiming anew
+        doesn't help, and whatever else the handler raises apart from `Unavailable`; what wasn't handled stays
+        uncommitted.
         """
         self._member = self._join()
         self._health.running(True)
@@ -123,6 +125,8 @@ class ConsumeLoop(Generic[Parsed]):
             self._round()
         except CommitRefused as refused:
             self._rejoin(str(refused))
+        except Fenced as fenced:
+            self._disown(fenced)
         except Rebalancing as error:
             now = self._monotonic()
             self._rebalancing = self._rebalancing or now
@@ -146,6 +150,7 @@ class ConsumeLoop(Generic[Parsed]):
         if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
             if self._batch.messages:
                 self._handler.handle(tuple(self._batch.messages))
+                self._fenced = 0
             self._metrics.batch_seconds(self._group, self._monotonic() - started)
             for topic, count in self._batch.counts().items():
                 self._metrics.records(self._group, topic, count)
@@ -160,7 +165,8 @@ class ConsumeLoop(Generic[Parsed]):
         if not new:
             return
         self._logs.update(log_identities(self._options, {source.topic for source in new}))
-        claims = claim(self._member, new, int(self._clock() * 1000), self._settings.request_seconds)
+        least = max(int(self._clock() * 1000), self._floor + 1)
+        claims = claim(self._member, new, least, self._settings.request_seconds)
         self._owned.claim(claims)
         # Fetched before the log was known, or left over from an earlier time when we owned it.
         self._batch.start({source: claimed.handled for source, claimed in claims.items()}, self._logs)
@@ -302,6 +308,20 @@ class ConsumeLoop(Generic[Parsed]):
         self._forget(tuple(self._owned))
         self._leave()
         self._member = self._join()
+
+    def _disown(self, fenced: Fenced) -> None:
+        """Have every partition claimed anew, over the epoch that was seen. A zombie's claim Kafka refuses; an owner
+        whose epoch went back (a clock set back, offsets expired, another group name) goes on under a higher one.
+
+        Raises `Fenced` where that has not helped a few times in a row: something else writes there, too.
+        """
+        self._fenced += 1
+        if self._fenced > self._settings.fenced_limit:
+            raise fenced
+        if self._fenced == 1:
+            _LOG.warning("fenced: claiming anew", group=self._group, epoch=fenced.epoch, reason=str(fenced))
+        self._floor = max(self._floor, fenced.epoch)
+        self._handler.revoked(self._owned.disown())
 
     def _leave(self) -> None:
         self._joined = False

@@ -52,7 +52,8 @@ class LoopOptions:
     A retry waits `backoff_initial`, then twice as long each time up to `backoff_cap`, each drawn between half
     and the whole. The loop stops when more than `dead_letter_share` of the newest `dead_letter_window`
     records were dead letters, once it has seen `dead_letter_minimum`. A rebalance that refuses commits
-    for longer than `rebalance_seconds` makes it join anew.
+    for longer than `rebalance_seconds` makes it join anew. A handler that is fenced more than `fenced_limit`
+    times in a row stops it.
     """
 
     batch_size: int = 500
@@ -66,6 +67,7 @@ class LoopOptions:
     request_seconds: float = 5.0
     rebalance_seconds: float = 30.0
     drain_seconds: float = 30.0
+    fenced_limit: int = 5
 
 
 def client_config(options: KafkaOptions) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -71,6 +71,12 @@ class Ownership:
         removed = [(source, self._owned.pop(source)) for source in partitions if source in self._owned]
         return [source for source, owned in removed if owned.announced]
 
+    def disown(self) -> list[TopicPartition]:
+        """All of them need a new epoch; those that the handler was told of. How far they are handled stays."""
+        told = [source for source, owned in self._owned.items() if owned.announced]
+        self._owned = {source: Owned(handled=owned.handled) for source, owned in self._owned.items()}
+        return told
+
     def unannounced(self) -> list[TopicPartition]:
         """Those that the handler wasn't told of yet."""
         return [source for source, owned in self._owned.items() if not owned.announced]
@@ -82,7 +88,8 @@ class Ownership:
 
     def claim(self, claims: Mapping[TopicPartition, Owned]) -> None:
         """They have their epochs, not committed yet."""
-        self._owned.update(claims)
+        for source, claimed in claims.items():
+            self._owned[source] = replace(claimed, handled=max(claimed.handled, self._owned[source].handled))
 
     def confirmed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The epochs of those of `partitions` that are still ours and whose epoch is committed."""
@@ -127,9 +134,10 @@ class Ownership:
 
 
 def claim(
-    member: GroupMember, partitions: Iterable[TopicPartition], now_ms: int, seconds: float
+    member: GroupMember, partitions: Iterable[TopicPartition], least: int, seconds: float
 ) -> dict[TopicPartition, Owned]:
-    """A new epoch for each, over every earlier owner's, and where reading starts. Raises `Unavailable`.
+    """A new epoch for each, over every earlier owner's and at `least` this, and where reading starts. Raises
+    `Unavailable`.
 
     Where nothing usable is committed (a new group; a log that was cut or created anew), reading starts at the
     earliest record, as the consumer does.
@@ -139,5 +147,5 @@ def claim(
         low, high = member.watermarks(source, seconds)
         start = position.offset if position is not None and low <= position.offset <= high else low
         earlier = epoch_in(position.metadata) if position is not None else 0
-        claims[source] = Owned(epoch=max(earlier + 1, now_ms), handled=start)
+        claims[source] = Owned(epoch=max(earlier + 1, least), handled=start)
     return claims

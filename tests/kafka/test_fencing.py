@@ -1,0 +1,277 @@
+"""An epoch that is overtaken: its rightful owner goes on under a higher one, a zombie can't."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import orjson
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
+from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
+from tests.services.profiling import Profiling, click
+from tests.support.fakes import Clock
+from tests.support.kafka import KafkaForTest, wait_until
+
+from eddyline.adapters.kafka import ConsumeLoop, KafkaOptions, Message, Outgoing, TopicPartition
+from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position
+from eddyline.errors import Fenced, Unavailable
+
+NOW = 1_790_000_000.0
+NOW_MS = 1_790_000_000_000
+HOUR_MS = 3_600_000
+
+
+def committed(kafka: KafkaForTest) -> list[KafkaPartition]:
+    """What the group `readers` has committed of `interactions`."""
+    group = kafka.options.prefix + "readers"
+    consumer = Consumer({"bootstrap.servers": kafka.options.bootstrap_servers, "group.id": group})
+    topic = kafka.options.prefix + "interactions"
+    found = consumer.committed([KafkaPartition(topic, number) for number in range(4)], timeout=10)
+    consumer.close()
+    return found
+
+
+def committed_epochs(kafka: KafkaForTest) -> list[int]:
+    return [orjson.loads(partition.metadata or "{}").get("epoch", 0) for partition in committed(kafka)]
+
+
+def committed_offsets(kafka: KafkaForTest) -> int:
+    return sum(max(0, partition.offset) for partition in committed(kafka))
+
+
+def fenced_at(calls: Container[int], epoch: int) -> Callable[[Sequence[Message[str]]], None]:
+    """Raises `Fenced` when it is called for the nth time, having seen `epoch` + n; n is in `calls`, and begins at 0."""
+    called = 0
+
+    def fence(_batch: Sequence[Message[str]]) -> None:
+        nonlocal called
+        called += 1
+        if called - 1 in calls:
+            raise Fenced("written under a newer epoch", epoch=epoch + called - 1)
+
+    return fence
+
+
+def test_an_owner_whose_epoch_went_back_goes_on_under_a_higher_one_and_repeats_nothing(kafka: KafkaForTest) -> None:
+    producer = kafka.producer()
+    ahead = NOW_MS + HOUR_MS
+    handler = Noting(fenced_at((0, 1, 3, 4), ahead))
+    loop = a_loop(kafka, handler, settings=replace(QUICK, fenced_limit=2), clock=partial(float, NOW))
+    with capture_logs() as logged, running(loop):
+        producer.send_all([Outgoing("interactions", b"u:1", b"0")])
+        wait_until(lambda: len(handler.handled) == 1, "the first is handled")
+        producer.send_all(numbered(200, start=1))
+        wait_until(lambda: len(handler.handled) == 201, "and what comes later")
+        epochs = committed_epochs(kafka)
+    assert sorted(map(int, handler.values)) == list(range(201))
+    latest = {source: epoch for told in handler.epochs for source, epoch in told.items()}
+    assert len(latest) == 4
+    assert set(latest.values()) == {ahead + 5}, "over the highest that was seen"
+    assert epochs == [ahead + 5] * 4
+    said = [line["epoch"] for line in logged if line["event"] == "fenced: claiming anew"]
+    assert said == [ahead, ahead + 3], "said once each time"
+    after = Noting()
+    loop = a_loop(kafka, after, clock=partial(float, NOW))
+    with running(loop):
+        joined(loop)
+        wait_until(lambda: after.epochs, "the next owner")
+    assert set(after.epochs[0].values()) == {ahead + 6}
+
+
+def test_a_fenced_handler_forgets_and_gets_nothing_before_the_higher_epoch_is_committed(
+    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.producer().send_all(numbered(50))
+    mend = threading.Event()
+    handler = Noting(fenced_at((0,), NOW_MS))
+    commit = GroupMember.commit
+
+    def down(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+        if handler.gone and not mend.is_set():
+            raise Unavailable("Kafka takes no commit")
+        commit(self, positions)
+
+    monkeypatch.setattr(GroupMember, "commit", down)
+    loop = a_loop(kafka, handler, clock=partial(float, NOW))
+    with running(loop):
+        wait_until(lambda: loop.status().attempts > 2, "it tries to commit")
+        assert sorted(handler.gone) == sorted({source for epochs in handler.epochs for source in epochs})
+        assert handler.handled == []
+        told = len(handler.epochs)
+        mend.set()
+        wait_until(lambda: len(handler.handled) == 50, "all are handled")
+        assert all(epoch > NOW_MS for epochs in handler.epochs[told:] for epoch in epochs.values())
+    assert sorted(map(int, handler.values)) == list(range(50))
+
+
+def test_a_handler_that_is_fenced_in_its_tick_goes_on_too(kafka: KafkaForTest) -> None:
+    class Ticking(Noting):
+        def tick(self) -> None:
+            super().tick()
+            if self.ticks == 2:
+                raise Fenced("written under a newer epoch", epoch=NOW_MS)
+
+    handler = Ticking()
+    loop = a_loop(kafka, handler, clock=partial(float, NOW))
+    with running(loop):
+        joined(loop)
+        wait_until(lambda: handler.ticks > 3, "it ticks on")
+        kafka.producer().send_all(numbered(50))
+        wait_until(lambda: len(handler.handled) == 50, "all are handled")
+    assert all(epoch > NOW_MS for epoch in handler.epochs[-1].values())
+
+
+def test_one_that_is_fenced_again_and_again_stops(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all([Outgoing("interactions", b"u:1", b"1")])
+    handler = Noting(fenced_at(range(1000), NOW_MS))
+    ended = Running(a_loop(kafka, handler, settings=replace(QUICK, fenced_limit=3))).ended()
+    assert isinstance(ended, Fenced)
+    assert ended.epoch == NOW_MS + 3
+    assert handler.handled == []
+
+
+# -- with the profiler -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def profiling(kafka: KafkaForTest, it: Profiling, clock: Clock) -> Iterator[None]:
+    """The profiler of `it` in a loop, for as long as the block runs."""
+    it.profiler = it.new_profiler()
+    it.profiler.revoked([TopicPartition("interactions", number) for number in range(it.partitions)])
+    loop = ConsumeLoop(
+        kafka.options, QUICK, "profiler", ("interactions",), it.profiler, Buried(), guard=kafka.guard, clock=clock
+    )
+    with running(loop):  # type: ignore[arg-type]
+        yield
+
+
+def an_event(user: str, number: int) -> Outgoing:
+    record = click(number, f"i{number}", user=user, event_id=f"{user}-{number}")
+    return Outgoing("interactions", f"u:{user}".encode(), record.value)
+
+
+def test_a_profiler_whose_stored_epochs_are_ahead_goes_on_and_nothing_vanishes(kafka: KafkaForTest) -> None:
+    it = Profiling(partitions=4)
+    it.add_items(*(f"i{number}" for number in range(12)))
+    people = [f"p{number}" for number in range(60)]
+    now = Clock()
+    # An earlier group, under clocks that ran ahead, differently for each person.
+    for number, user in enumerate(people):
+        it.profiler = it.new_profiler(epoch=round(now() * 1000) + HOUR_MS + number)
+        partition = it.profiler._partition_of(f"u:{user}")
+        it.feed(click(0, "i0", user=user, partition=partition, event_id=f"{user}-0", log="an earlier log"))
+    producer = kafka.producer()
+    producer.send_all([an_event(user, number) for number in range(6) for user in people])
+    folded = len(people) * 5  # the first of each was folded before
+    with profiling(kafka, it, now):
+        wait_until(lambda: it.metric("eddyline_profiler_folded_total") == folded, "all that is new is folded")
+        producer.send_all([an_event(user, number) for number in range(4, 12) for user in people])
+        folded += len(people) * 6
+        wait_until(lambda: it.metric("eddyline_profiler_folded_total") == folded, "and what comes later")
+    for user in people:
+        profile = it.stored(f"u:{user}")
+        assert profile.events == 12
+        assert profile.recents.times.keys() == {f"i{number}" for number in range(12)}
+    highest = round(now() * 1000) + HOUR_MS + len(people) - 1
+    assert all(it.stored(f"u:{user}").epoch > highest for user in people)
+
+
+# -- zombies -----------------------------------------------------------------------------------------------------------
+
+MUTE = {"session.timeout.ms": "40000", "heartbeat.interval.ms": "39000", "max.poll.interval.ms": "60000"}
+"""A member that hardly sends a heartbeat, as when its process is stopped: what became of it in its group it hears from
+the answer to its next commit."""
+
+
+def declare_dead(options: KafkaOptions, group: str) -> None:
+    """Have the coordinator remove the only member of a group, as it does when a session ends."""
+    admin = AdminClient({"bootstrap.servers": options.bootstrap_servers})
+    name = options.prefix + group
+    described = admin.describe_consumer_groups([name])[name].result(10)
+    [member] = described.members
+    leave_group, version, correlation = 13, 1, 1
+    client, text, member_id = b"undertaker", name.encode(), member.member_id.encode()
+    request = struct.pack(f">hhih{len(client)}s", leave_group, version, correlation, len(client), client)
+    request += struct.pack(f">h{len(text)}sh{len(member_id)}s", len(text), text, len(member_id), member_id)
+    with socket.create_connection((described.coordinator.host, described.coordinator.port), timeout=10) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = connection.makefile("rb").read(4 + 4 + 4 + 2)  # size, correlation, throttle time, error
+    assert struct.unpack(">iiih", answer)[1:] == (correlation, 0, 0)
+
+
+class Zombie:
+    """A loop that stalls in its first batch until `wake`, and then does `waking`."""
+
+    def __init__(self, kafka: KafkaForTest, waking: Callable[[], None]) -> None:
+        self._entered, self._wake, self._waking = threading.Event(), threading.Event(), waking
+        self.handler = Noting(self._stall)
+        self.loop = a_loop(kafka, self.handler, options=replace(kafka.options, client=MUTE))
+        self.refusals: list[Exception] = []
+        listen = self.loop.on_commit_failed
+
+        def note(error: Exception) -> None:
+            self.refusals.append(error)
+            listen(error)
+
+        self.loop.on_commit_failed = note  # type: ignore[method-assign]
+
+    def _stall(self, _batch: Sequence[Message[str]]) -> None:
+        if not self._wake.is_set():
+            self._entered.set()
+            assert self._wake.wait(60)
+            self._waking()
+
+    def stalls(self) -> None:
+        assert self._entered.wait(20)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+
+def go_on() -> None:
+    """What a handler does that notices nothing."""
+
+
+def see_the_epoch_of(successor: Noting) -> Callable[[], None]:
+    """What a handler does that finds its successor's writes in the store."""
+
+    def fenced() -> None:
+        raise Fenced("written under a newer epoch", epoch=max(successor.epochs[0].values()))
+
+    return fenced
+
+
+@pytest.mark.parametrize("fenced", [False, True], ids=["commits what it handled", "is fenced, and claims anew"])
+def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
+    real_kafka: KafkaForTest, fenced: bool
+) -> None:
+    real_kafka.producer().send_all(numbered(40))
+    successor = Noting()
+    zombie = Zombie(real_kafka, see_the_epoch_of(successor) if fenced else go_on)
+    with running(zombie.loop):
+        zombie.stalls()
+        declare_dead(real_kafka.options, "readers")
+        new = a_loop(real_kafka, successor)
+        with running(new):
+            joined(new)
+            wait_until(lambda: committed_offsets(real_kafka) == 40, "the successor has handled and committed all")
+            before = committed_epochs(real_kafka)
+            assert sorted(before) == sorted(successor.epochs[0].values())
+            assert zombie.handler.gone == [], "it knows of nothing"
+            zombie.wake()
+            wait_until(lambda: zombie.refusals, "its commit is refused")
+            wait_until(lambda: len(zombie.handler.gone) == 4, "it forgets its partitions")
+            assert (committed_epochs(real_kafka), committed_offsets(real_kafka)) == (before, 40), "nothing went back"
+            wait_until(lambda: zombie.loop.status().joined, "it has joined again")
+    [refusal] = zombie.refusals
+    assert isinstance(refusal, CommitRefused), "it was Kafka that refused"
+    assert len(zombie.handler.epochs) == 1, "it was told of no epoch that it couldn't commit"
