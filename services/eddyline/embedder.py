@@ -145,7 +145,7 @@ class Embedder:
         vectors: Mapping[str, Dense],
     ) -> None:
         new = [
-            Point(points[item_id], {"content": vectors[item_id]}, self._payload(message, None))
+            Point(points[item_id], {"content": vectors[item_id]}, self._payload(message, None, True))
             for item_id, message in current.items()
             if points[item_id] not in stored
         ]
@@ -164,10 +164,14 @@ class Embedder:
             ITEMS, {points[item_id]: {"content": vectors[item_id]} for item_id in old if item_id in vectors}
         )
         self._store.set_payload(
-            ITEMS, {points[item_id]: self._payload(current[item_id], stored[points[item_id]]) for item_id in old}
+            ITEMS,
+            {
+                points[item_id]: self._payload(current[item_id], stored[points[item_id]], item_id in vectors)
+                for item_id in old
+            },
         )
 
-    def _payload(self, message: Message[Said], known: Point | None) -> dict[str, Any]:
+    def _payload(self, message: Message[Said], known: Point | None, embedded: bool) -> dict[str, Any]:
         content, record = message.value, message.record
         assert isinstance(content, Content)
         at = content.timestamp if content.timestamp is not None else record.timestamp / 1000
@@ -177,6 +181,7 @@ class Embedder:
             "log": record.log,
             "partition": record.partition,
             "offset": record.offset,
+            **self._history({} if known is None else known.payload.get("source", {}), embedded),
         }
         return {
             "item_id": content.item_id,
@@ -186,6 +191,12 @@ class Embedder:
             "offer": _offer(content, at, None if known is None else known.payload.get("offer")),
             "source": source,
         }
+
+    def _history(self, source: Mapping[str, Any], embedded: bool) -> dict[str, Any]:
+        """When the current vector was made, in epoch seconds, and the how-many-th it is: an audit asks for both."""
+        if embedded:
+            return {"embedded_at": self._clock(), "embeddings": source.get("embeddings", 1 if source else 0) + 1}
+        return {name: source[name] for name in ("embedded_at", "embeddings") if name in source}
 
     # -- price and stock ----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.fakes import NOW, FakeProducer, FakeStore, TinyEncoder, feed, near, record, text_vector
+from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder, feed, near, record, text_vector
 
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
@@ -24,7 +24,8 @@ class Embedding:
         self.store = FakeStore(journal=self.journal)
         self.encoder = TinyEncoder()
         self.producer = FakeProducer()
-        self.embedder = Embedder(self.store, self.encoder, self.producer, Metrics())
+        self.clock = Clock()
+        self.embedder = Embedder(self.store, self.encoder, self.producer, Metrics(), self.clock)
 
     def feed(self, *records: Record) -> None:
         feed(self.embedder, *records)
@@ -151,6 +152,18 @@ def test_a_crash_between_vector_and_payload_is_made_up_for(it: Embedding) -> Non
     it.feed(content(1, title="blue shoes"))
     assert it.meta()["title"] == "blue shoes"
     near(it.point().vectors["content"], text_vector("blue shoes"), 1e-5)
+
+
+def test_an_item_says_when_its_vector_was_made_and_the_how_many_th_it_is(it: Embedding) -> None:
+    it.feed(offer(0))  # a point of its own before the item comes
+    seen = []
+    for one in (content(0), content(1, price=3.5), content(2, title="blue shoes"), gone(3), content(4)):
+        it.clock.forward(10)
+        it.feed(one)
+        if it.exists():
+            source = it.point().payload["source"]
+            seen.append((source["embedded_at"] - NOW, source["embeddings"]))
+    assert seen == [(10, 1), (10, 1), (30, 2), (50, 1)]
 
 
 @pytest.mark.parametrize(
