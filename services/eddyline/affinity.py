@@ -26,8 +26,9 @@ class Affinity:
 
     topics = ("activity",)
 
-    def __init__(self, store: VectorStore) -> None:
-        self._store = store
+    def __init__(self, store: VectorStore, items: str = ITEMS) -> None:
+        """`items`: the concrete collection that is written; the alias does in a store of one generation."""
+        self._store, self._items = store, items
 
     def parse(self, record: Record) -> Activity:
         """Raises `InvalidEvent`."""
@@ -36,7 +37,7 @@ class Affinity:
     def handle(self, batch: Sequence[Message[Activity]]) -> None:
         """Count each activity once; items that are gone are passed over."""
         points = {item_point(message.value.item_id) for message in batch}
-        stored = self._store.retrieve(ITEMS, sorted(points), payload=("trend",))
+        stored = self._store.retrieve(self._items, sorted(points), payload=("trend",))
         trends: dict[str, dict[str, Any]] = {}
         for message in batch:
             point = item_point(message.value.item_id)
@@ -46,7 +47,7 @@ class Affinity:
             if not _is_folded(trend, message):
                 trends[point] = _counted(trend, message)
         if trends:
-            self._store.set_payload(ITEMS, {point: {"trend": trend} for point, trend in trends.items()})
+            self._store.set_payload(self._items, {point: {"trend": trend} for point, trend in trends.items()})
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """Nothing is kept between batches."""

@@ -61,14 +61,17 @@ class Embedder:
         producer: Producer,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        items: str = ITEMS,
     ) -> None:
+        """`items`: the concrete collection that is written; the alias does in a store of one generation."""
         self._store, self._encoder, self._producer = store, encoder, producer
         self._metrics, self._clock = metrics, clock
+        self._items = items
 
     def check_space(self) -> None:
         """Raise `Misconfigured` when the stored items are of another model or template."""
         embedded = Filter(must_not=(Missing("space"),))
-        page, _ = self._store.scroll(ITEMS, filter=embedded, limit=16, payload=("space",))
+        page, _ = self._store.scroll(self._items, filter=embedded, limit=16, payload=("space",))
         for space in (point.payload["space"] for point in page):
             if space != self._encoder.space:
                 raise Misconfigured(
@@ -113,10 +116,10 @@ class Embedder:
         if not latest:
             return
         points = {item_id: item_point(item_id) for item_id in latest}
-        stored = self._store.retrieve(ITEMS, list(points.values()), payload=BOOKKEEPING)
+        stored = self._store.retrieve(self._items, list(points.values()), payload=BOOKKEEPING)
         news = {key: m for key, m in latest.items() if not _is_older(m.record, stored.get(points[key]))}
         gone = [points[item_id] for item_id, message in news.items() if isinstance(message.value, Tombstone)]
-        self._store.delete(ITEMS, [point for point in gone if point in stored])
+        self._store.delete(self._items, [point for point in gone if point in stored])
         current = {item_id: message for item_id, message in news.items() if isinstance(message.value, Content)}
         vectors = self._embed(current, points, stored)
         self._create(current, points, stored, vectors)
@@ -149,7 +152,7 @@ class Embedder:
             for item_id, message in current.items()
             if points[item_id] not in stored
         ]
-        self._store.upsert(ITEMS, new, insert_only=True)
+        self._store.upsert(self._items, new, insert_only=True)
 
     def _update(
         self,
@@ -161,10 +164,10 @@ class Embedder:
         """The vector first, then the payload with its hash: a crash between them means embedding once more."""
         old = [item_id for item_id in current if points[item_id] in stored]
         self._store.update_vectors(
-            ITEMS, {points[item_id]: {"content": vectors[item_id]} for item_id in old if item_id in vectors}
+            self._items, {points[item_id]: {"content": vectors[item_id]} for item_id in old if item_id in vectors}
         )
         self._store.set_payload(
-            ITEMS,
+            self._items,
             {
                 points[item_id]: self._payload(current[item_id], stored[points[item_id]], item_id in vectors)
                 for item_id in old
@@ -201,11 +204,11 @@ class Embedder:
     # -- price and stock ----------------------------------------------------------------------------------------
 
     def _handle_offers(self, batch: Sequence[Message[Said]]) -> None:
-        """Price and stock each by their last word; what comes before its item waits in a point with nothing else."""
+        """Price and stock by the last word on them; what comes before its item waits in a point with nothing else."""
         points = {m.value.item_id: item_point(m.value.item_id) for m in batch if isinstance(m.value, Availability)}
         if not points:
             return
-        stored = self._store.retrieve(ITEMS, list(points.values()), payload=("offer",))
+        stored = self._store.retrieve(self._items, list(points.values()), payload=("offer",))
         offers: dict[str, Mapping[str, Any]] = {
             item_id: stored[point].payload.get("offer") or {} for item_id, point in points.items() if point in stored
         }
@@ -218,9 +221,9 @@ class Embedder:
             for item_id, point in points.items()
             if point not in stored
         ]
-        self._store.upsert(ITEMS, early, insert_only=True)
+        self._store.upsert(self._items, early, insert_only=True)
         existing = {point: {"offer": offers[item_id]} for item_id, point in points.items() if point in stored}
-        self._store.set_payload(ITEMS, existing)
+        self._store.set_payload(self._items, existing)
 
     # -- people -------------------------------------------------------------------------------------------------
 
@@ -296,13 +299,14 @@ def _offer(content: Content, at: float, known: Mapping[str, Any] | None) -> dict
     """Price and stock as the item's own state says, unless something later was said of them alone."""
     if known is not None and known.get("at", -math.inf) > at:
         return dict(known)
-    offer: dict[str, Any] = {"available": content.available, "at": at}
-    return offer if content.price is None else {**offer, "price": content.price}
+    return _as_said(content, at)
 
 
 def _renewed(said: Availability, record: Record, known: Mapping[str, Any]) -> Mapping[str, Any]:
     at = said.timestamp if said.timestamp is not None else record.timestamp / 1000
-    if known.get("at", -math.inf) > at:
-        return known
-    given = {"available": said.available, "price": said.price}
-    return {**known, **{name: value for name, value in given.items() if value is not None}, "at": at}
+    return known if known.get("at", -math.inf) > at else _as_said(said, at)
+
+
+def _as_said(said: Content | Availability, at: float) -> dict[str, Any]:
+    offer: dict[str, Any] = {"available": said.available, "at": at}
+    return offer if said.price is None else {**offer, "price": said.price}

@@ -127,6 +127,26 @@ def test_the_slowest_group_counts() -> None:
     guard.reserve(INTERACTIONS, 50)
 
 
+def test_a_group_that_reads_no_more_holds_nothing_back() -> None:
+    guard = RetentionGuard(limit=100)
+    guard.subscribe("gone", ["interactions"])
+    guard.subscribe("reading", ["interactions"])
+    for offset in range(4):
+        guard.reserve(INTERACTIONS, 25)
+        guard.acknowledged(INTERACTIONS, offset, 25)
+    guard.committed("reading", INTERACTIONS, 3)
+    assert guard.unread_bytes(INTERACTIONS) == 100
+    guard.unsubscribe("gone")
+    assert guard.unread_bytes(INTERACTIONS) == 25
+    guard.committed("gone", INTERACTIONS, 1)
+    guard.reserve(INTERACTIONS, 75)
+    with pytest.raises(Overloaded, match="that reading must read"):
+        guard.reserve(INTERACTIONS, 1)
+    guard.unsubscribe("reading")
+    guard.reserve(INTERACTIONS, 1000)
+    assert guard.unread_bytes(INTERACTIONS) == 0
+
+
 def test_a_commit_may_come_before_the_acknowledgement_and_those_in_any_order() -> None:
     guard = RetentionGuard(limit=100)
     guard.subscribe("readers", ["interactions"])

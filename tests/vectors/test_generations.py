@@ -65,7 +65,7 @@ def next_store(store: VectorStore) -> VectorStore:
 
 def test_a_fresh_store_gets_a_first_generation_that_is_live(store: VectorStore) -> None:
     assert store.collections() == ["items-1", "profiles-1"]
-    assert generations.current(store) == Generations(FIRST, frozenset())
+    assert generations.current(store) == Generations(FIRST)
     store.upsert("items-1", [point("a", {"content": dense(1, 0, 0, 0)})])
     assert store.count(ITEMS) == 1
 
@@ -111,22 +111,23 @@ def test_a_server_from_before_generations_is_refused_with_the_way_out(rest_store
 def test_a_seal_is_on_what_is_live_and_can_be_lifted(store: VectorStore) -> None:
     assert not generations.is_sealed(store, FIRST)
     generations.seal(store, [PROFILES])
-    assert generations.current(store) == Generations(FIRST, frozenset({"profiles-1"}))
+    assert generations.current(store) == Generations(FIRST, {"profiles-1": 2})
     assert generations.is_sealed(store, FIRST)
     generations.seal(store, [PROFILES, ITEMS])
-    assert generations.current(store).sealed == {"items-1", "profiles-1"}
+    store.ensure(CollectionSpec("items-7", SPECS[0].dense))
+    assert generations.current(store).sealed == {"items-1": 7, "profiles-1": 2}
     generations.unseal(store, [PROFILES, ITEMS])
     generations.unseal(store, [PROFILES])
-    assert generations.current(store) == Generations(FIRST, frozenset())
+    assert generations.current(store) == Generations(FIRST)
 
 
 def test_going_live_is_one_change_that_lifts_the_seals(next_store: VectorStore) -> None:
     generations.seal(next_store, [PROFILES, ITEMS])
     with pytest.raises(_KilledError):
         generations.go_live(Mortal(next_store, 0), SECOND)
-    assert generations.current(next_store) == Generations(FIRST, frozenset({"items-1", "profiles-1"}))
+    assert generations.current(next_store) == Generations(FIRST, {"items-1": 2, "profiles-1": 2})
     generations.go_live(Mortal(next_store, 1), SECOND)
-    assert generations.current(next_store) == Generations(SECOND, frozenset())
+    assert generations.current(next_store) == Generations(SECOND)
     assert next_store.aliases() == {ITEMS: "items-2", PROFILES: "profiles-2"}
     next_store.upsert("profiles-2", [point("p")])
     assert (next_store.count(PROFILES), next_store.count("profiles-1")) == (1, 0)
@@ -141,7 +142,7 @@ def test_what_does_not_exist_cannot_go_live(store: VectorStore) -> None:
     generations.seal(store, [PROFILES])
     with pytest.raises(Misconfigured, match="items-2"):
         generations.go_live(store, SECOND)
-    assert generations.current(store) == Generations(FIRST, frozenset({"profiles-1"}))
+    assert generations.current(store) == Generations(FIRST, {"profiles-1": 2})
 
 
 def test_the_next_free_one_comes_after_the_newest(store: VectorStore) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
+    Collections,
     Distance,
     IndexKind,
     VectorStore,
@@ -41,10 +41,12 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
+from eddyline.adapters.vectors.generations import Generations, group_of
 from eddyline.affinity import Affinity
+from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
-from eddyline.errors import Misconfigured, Unavailable
+from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.reader import Reader, router
 from eddyline.settings import Settings
@@ -56,8 +58,9 @@ LISTENING = "Listening on "
 """How the line begins that says where."""
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A point that isn't there."""
-CONSUMERS = ("embedder", "profiler", "affinity")
-"""In the order in which they are drained: each may write what the next one reads."""
+CONSUMERS = {"embedder": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
+"""The collections that each works on, in the order in which they are drained: each may write what the next one
+reads."""
 
 
 class Runtime:
@@ -73,7 +76,6 @@ class Runtime:
         self._guard: RetentionGuard | None = None
         self._broker: EmbeddedBroker | None = None
         self._stack = ExitStack()
-        self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self.metrics = Metrics()
         try:
@@ -106,16 +108,14 @@ class Runtime:
             signal.signal(number, self._on_signal)
         gc.collect()
         gc.freeze()  # the model's objects live as long as the process: the collector need not walk them again
-        threads = {name: threading.Thread(target=self._consume, args=(loop,), name=name) for name, loop in self._loops}
         with self._stack:
             try:
-                for thread in threads.values():
-                    thread.start()
+                self._consumers.start()
                 self._server.run()
             finally:
-                self._stop_loops(threads)
-        if self._failure is not None:
-            raise self._failure
+                self._stop_consumers()
+        if self._consumers.failure is not None:
+            raise self._consumers.failure
 
     # -- building -----------------------------------------------------------------------------------------------
 
@@ -155,12 +155,8 @@ class Runtime:
         if "embedder" in self._roles:
             encoder = SentenceTransformerEncoder(settings.encoder, self.metrics)
             create_collections(self._store, settings, encoder.dimension)
-        self._loops: list[tuple[str, ConsumeLoop[Any]]] = []
-        for name in CONSUMERS:
-            if name in self._roles:
-                loop = self._loop(name, self._handler(name, encoder))
-                self._loops.append((name, loop))
-                checks[name] = _loop_check(name, loop)
+        consumers = self._build_consumers(encoder)
+        checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []
         if "collector" in self._roles:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
@@ -169,6 +165,7 @@ class Runtime:
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
         self._server = HttpServer(app, settings.server.host, settings.server.port)
+        self._consumers = Consumers(consumers, self._read_generations, self._server.stop)
 
     def _open_broker(self) -> None:
         """The cluster of the settings, or the in-process broker with its guard and a file for dead letters."""
@@ -188,10 +185,31 @@ class Runtime:
             else FileDeadLetters(self._settings.data_dir / "dead-letters")
         )
 
-    def _handler(self, name: str, encoder: TextEncoder | None) -> Handler[Any]:
+    def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
+        names = [name for name in CONSUMERS if name in self._roles]
+        if not names:
+            return []
+        now = self._read_generations()
+        return [Consumer(name, CONSUMERS[name], self._maker(name, encoder), self._retire, now) for name in names]
+
+    def _read_generations(self) -> Generations:
+        return generations.current(self._store)
+
+    def _maker(self, name: str, encoder: TextEncoder | None) -> Callable[[Collections], ConsumeLoop[Any]]:
+        def make(collections: Collections) -> ConsumeLoop[Any]:
+            group = group_of(name, collections.profiles) if name == "profiler" else name
+            return self._loop(group, self._handler(name, collections, encoder))
+
+        return make
+
+    def _retire(self, group: str) -> None:
+        if self._guard is not None:
+            self._guard.unsubscribe(group)
+
+    def _handler(self, name: str, collections: Collections, encoder: TextEncoder | None) -> Handler[Any]:
         settings = self._settings
         if name == "affinity":
-            return Affinity(self._store)
+            return Affinity(self._store, collections.items)
         if name == "profiler":
             return Profiler(
                 self._store,
@@ -201,20 +219,21 @@ class Runtime:
                 settings.profile,
                 self._options.partitions,
                 self.metrics,
+                collections=collections,
             )
         assert encoder is not None
-        embedder = Embedder(self._store, encoder, self._producer, self.metrics)
+        embedder = Embedder(self._store, encoder, self._producer, self.metrics, items=collections.items)
         embedder.check_space()
         return embedder
 
-    def _loop(self, name: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
+    def _loop(self, group: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
         kafka = self._settings.kafka
         options = LoopOptions(batch_size=kafka.batch_size, dead_letter_share=kafka.dead_letter_share)
         topics: Sequence[str] = handler.topics  # type: ignore[attr-defined]
         return ConsumeLoop(
             self._options,
             options,
-            name,
+            group,
             topics,
             handler,
             self._dead_letters,
@@ -224,35 +243,21 @@ class Runtime:
 
     # -- running ------------------------------------------------------------------------------------------------
 
-    def _consume(self, loop: ConsumeLoop[Any]) -> None:
-        try:
-            loop.run()
-        except BaseException as error:
-            self._failure = self._failure or error
-        finally:
-            if not self._stopping.is_set():
-                self._server.stop()
-
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._stopping.is_set():
-            for _, loop in self._loops:
-                loop.stop()
+            self._consumers.halt()
             return
         log.info("stopping", signal=signal.Signals(number).name)
         self._stopping.set()
         self._server.stop()
 
-    def _stop_loops(self, threads: dict[str, threading.Thread]) -> None:
+    def _stop_consumers(self) -> None:
         """The in-process broker's memory ends with this process, so everything in it is handled first."""
         self._stopping.set()
-        drain = self._broker is not None and self._failure is None
-        left = sum(sum(loop.lag().values()) for _, loop in self._loops)
-        if drain and left:
+        drain = self._broker is not None and self._consumers.failure is None
+        if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
-        for name, loop in self._loops:
-            loop.stop(drain=drain, deadline_seconds=math.inf)
-            if threads[name].is_alive():
-                threads[name].join()
+        self._consumers.stop(drain)
 
 
 def open_store(settings: Settings) -> VectorStore:
@@ -331,12 +336,3 @@ def initialise(settings: Settings, say: Callable[[str], None]) -> None:
             say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
     finally:
         store.close()
-
-
-def _loop_check(name: str, loop: ConsumeLoop[Any]) -> Check:
-    def check() -> None:
-        status = loop.status()
-        if not status.ready:
-            raise Unavailable(status.problem or f"{name} hasn't joined its group yet")
-
-    return check

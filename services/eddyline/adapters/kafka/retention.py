@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
@@ -37,7 +38,7 @@ class _Held:
     unread_bytes: int = 0
     in_flight: int = 0
 
-    def forget_below(self, offset: int) -> None:
+    def forget_below(self, offset: float) -> None:
         while self.unread and self.unread[0][0] < offset:
             self.unread_bytes -= heapq.heappop(self.unread)[1]
 
@@ -62,6 +63,16 @@ class RetentionGuard:
         with self._lock:
             for topic in topics:
                 self._groups[topic].add(group)
+
+    def unsubscribe(self, group: str) -> None:
+        """`group` reads no more: from now on nothing is held for it."""
+        with self._lock:
+            for topic in [topic for topic, groups in self._groups.items() if group in groups]:
+                self._groups[topic].discard(group)
+                if not self._groups[topic]:
+                    del self._groups[topic]
+            for source, held in self._held.items():
+                held.forget_below(self._floor(source))
 
     def reserve(self, source: TopicPartition, size: int) -> None:
         """Make room for a record. Raises `Overloaded` when there is none; every reservation must be
@@ -101,5 +112,7 @@ class RetentionGuard:
         with self._lock:
             return self._held[source].unread_bytes
 
-    def _floor(self, source: TopicPartition) -> int:
-        return min((self._committed.get((group, source), 0) for group in self._groups[source.topic]), default=0)
+    def _floor(self, source: TopicPartition) -> float:
+        """The first offset that must be held: all when a group has committed nothing, none when there is no group."""
+        groups = self._groups.get(source.topic, ())
+        return min((self._committed.get((group, source), 0) for group in groups), default=math.inf)

@@ -8,8 +8,8 @@ never lands in the generation after.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from eddyline.adapters.vectors.contract import CollectionSpec, VectorStore
 from eddyline.adapters.vectors.schema import ITEMS, PROFILES
@@ -32,10 +32,13 @@ class Collections:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """What is live, and which collections are sealed: their writers stop, since another is about to go live."""
+    """What is live, and which collections are sealed: their writers stop, since another is about to go live.
+
+    `sealed` says which generation each of them waits for.
+    """
 
     live: Collections
-    sealed: frozenset[str] = frozenset()
+    sealed: Mapping[str, int] = field(default_factory=dict)
 
 
 def concrete(name: str, number: int) -> str:
@@ -76,8 +79,11 @@ def current(store: VectorStore) -> Generations:
     aliases = store.aliases()
     if not {ITEMS, PROFILES} <= aliases.keys():
         raise Misconfigured("the vector store has no live items and profiles: run `eddyline init`")
-    sealed = frozenset(aliases[_seal(name)] for name in (ITEMS, PROFILES) if _seal(name) in aliases)
-    return Generations(Collections(aliases[ITEMS], aliases[PROFILES]), sealed)
+    sealed = {name: aliases[_seal(name)] for name in (ITEMS, PROFILES) if _seal(name) in aliases}
+    return Generations(
+        Collections(aliases[ITEMS], aliases[PROFILES]),
+        {collection: _successor(store, name, collection) for name, collection in sealed.items()},
+    )
 
 
 def live(store: VectorStore) -> Collections:
@@ -112,7 +118,7 @@ def unseal(store: VectorStore, names: Iterable[str]) -> None:
 
 def is_sealed(store: VectorStore, collections: Collections) -> bool:
     """Whether either is."""
-    return not current(store).sealed.isdisjoint({collections.items, collections.profiles})
+    return not current(store).sealed.keys().isdisjoint({collections.items, collections.profiles})
 
 
 def go_live(store: VectorStore, collections: Collections) -> None:
@@ -123,6 +129,11 @@ def go_live(store: VectorStore, collections: Collections) -> None:
 
 def _seal(name: str) -> str:
     return f"{name}.sealed"
+
+
+def _successor(store: VectorStore, name: str, collection: str) -> int:
+    """The newest generation, or the one that is still to be made."""
+    return max(generation_of(collection) + 1, *map(generation_of, existing(store, name)))
 
 
 def _first(store: VectorStore, name: str) -> str:
