@@ -19,9 +19,11 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 GOOD: dict[str, dict[str, Any]] = {
     "content": {"item_id": "i", "title": "t", "published_at": "2026-03-01T12:00:00Z", "attributes": {"n": 1}},
-    "availability": {"item_id": "i", "price": 3.5},
+    "availability": {"item_id": "i", "available": True, "price": 3.5},
     "user": {"user_id": "u", "interests": ["space"]},
     "interaction": {"type": "click", "item_id": "i", "anonymous_id": "a", "timestamp": 1772366400},
+    "identify": {"type": "identify", "anonymous_id": "a", "user_id": "u", "timestamp": 1772366400},
+    "transfer": {"user_id": "u", "anonymous_id": "a", "timestamp": 1772366400, "payload": {"events": 1, "state": "{}"}},
     "impression": {"request_id": "r", "items": [{"item_id": "i", "rank": 1}], "timestamp": 1772366400},
     "activity": {"item_id": "i", "weight": 1.0, "timestamp": 1772366400, "source": "log:0:1"},
     "onboarded": {"user_id": "u", "origin": {"log": "l", "partition": 0, "offset": 1}},
@@ -75,7 +77,7 @@ def test_every_reference_leads_somewhere(name: str) -> None:
         found = document
         for part in reference.split("/"):
             found = found[part.replace("~1", "/").replace("~0", "~")]
-        assert found
+        assert found is not None
 
 
 def test_openapi_is_3_1_and_describes_every_route() -> None:
@@ -108,8 +110,11 @@ def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
         ("interaction", {"type": "click", "item_id": "", "user_id": "u"}),
         ("interaction", {"type": "click", "item_id": "i", "user_id": "u", "dwell_ms": -1}),
         ("interaction", {"type": "click", "item_id": "i", "user_id": "u", "timestamp": True}),
-        ("availability", {"item_id": "i"}),
-        ("availability", {"item_id": "i", "price": -1}),
+        ("availability", {"item_id": "i", "available": True}),
+        ("availability", {"item_id": "i", "price": 3.5}),
+        ("availability", {"item_id": "i", "available": None, "price": 3.5}),
+        ("availability", {"item_id": "i", "available": True, "price": -1}),
+        ("interaction", {"type": "click", "item_id": "i", "user_id": "u", "context": {"a": "x" * 1025}}),
         ("content", {"item_id": "i", "title": ""}),
         ("content", {"item_id": "i", "title": "t", "attributes": {"a": {"b": 1}}}),
         ("content", {"item_id": "i", "title": "t", "v": 2}),
@@ -127,7 +132,8 @@ def test_a_schema_refuses_what_its_model_refuses(name: str, value: dict[str, Any
     [
         ("interaction", {"type": "rating", "item_id": "i", "user_id": "u", "value": 0}),
         ("interaction", {"type": "view", "item_id": "i", "user_id": None, "anonymous_id": "a", "value": None}),
-        ("availability", {"item_id": "i", "available": False}),
+        ("availability", {"item_id": "i", "available": False, "price": None}),
+        ("interaction", {"type": "click", "item_id": "i", "user_id": "u", "context": {"a": "é" * 1024, "b": 1}}),
         ("content", {"item_id": "i", "title": "t", "attributes": {"a": [1, "b", True], "c": None}}),
     ],
 )

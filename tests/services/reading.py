@@ -67,10 +67,8 @@ class Shop:
         )
 
     def offer(self, item_id: str, **said: Any) -> None:
-        feed(
-            self.embedder,
-            record("availability", item_id, {"item_id": item_id, **said}, self._next(), at=self.clock()),
-        )
+        value = {"item_id": item_id, "available": True, "price": None, **said}
+        feed(self.embedder, record("availability", item_id, value, self._next(), at=self.clock()))
 
     def user(self, user_id: str, answers: dict[str, Any] | None) -> None:
         """Put a person, or erase them (None)."""

@@ -167,6 +167,8 @@ def test_events_are_taken_whatever_their_content_type(it: Place) -> None:
         ({**CLICK, "value": "5"}, "value", "number"),
         ({**CLICK, "colour": "red"}, "colour", "no such field"),
         ({**CLICK, "context": {"a": [1]}}, "context.a", ""),
+        ({**CLICK, "context": {"page": "x" * 1025}}, "context.page", "at most 1024 characters"),
+        ({**CLICK, "context": {f"{n}": n for n in range(33)}}, "context", "32"),
         ({**CLICK, "v": 2}, "v", "1"),
     ],
     ids=lambda value: str(value)[:60] if not isinstance(value, bytes) else value[:60].decode("latin-1"),
@@ -354,14 +356,30 @@ def test_a_wrong_item_is_refused_with_the_field(it: Place, body: Any, field: str
 def test_items_and_availability_are_taken_in_bulk(it: Place) -> None:
     answer = it.post({"items": [{"item_id": "a", "title": "A"}, {"title": "B"}]}, "/v1/items").json()
     assert (answer["ids"], answer["rejected"][0]["field"]) == (["a", None], "item_id")
-    answer = it.post({"items": [{"item_id": "a", "price": 2}, {"item_id": "b"}]}, "/v1/items/availability").json()
+    offers = [{"item_id": "a", "available": True, "price": 2}, {"item_id": "b", "available": True, "price": -1}]
+    answer = it.post({"items": offers}, "/v1/items/availability").json()
     assert (answer["ids"], answer["rejected"][0]["index"]) == (["a", None], 1)
-    assert it.post({"item_id": "c", "available": False}, "/v1/items/availability").json()["accepted"] == 1
+    offer = {"item_id": "c", "available": False, "price": None}
+    assert it.post(offer, "/v1/items/availability").json()["accepted"] == 1
     assert [(sent.topic, sent.key) for sent in it.producer.sent] == [
         ("content", b"a"),
         ("availability", b"a"),
         ("availability", b"c"),
     ]
+
+
+@pytest.mark.parametrize(("partial", "field"), [({"price": 2}, "available"), ({"available": True}, "price")])
+def test_half_of_an_availability_is_refused_saying_why(it: Place, partial: dict[str, Any], field: str) -> None:
+    said = problem(it.post({"item_id": "a", **partial}, "/v1/items/availability"), 422)
+    assert said["field"] == field
+    assert "price and stock replace what was said of both" in said["detail"]
+    assert it.producer.sent == []
+
+
+def test_a_price_that_is_gone_is_said_in_the_record(it: Place) -> None:
+    it.post({"item_id": "a", "available": True, "price": None}, "/v1/items/availability")
+    [said] = it.producer.values("availability")
+    assert said == {"v": 1, "item_id": "a", "available": True, "price": None, "timestamp": format_timestamp(NOW)}
 
 
 def test_people_are_put_and_erased(it: Place) -> None:

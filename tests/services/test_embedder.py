@@ -57,7 +57,8 @@ def gone(offset: int, item: str = "a", log: str = "log-1") -> Record:
 
 
 def offer(offset: int, item: str = "a", **said: Any) -> Record:
-    return record("availability", item, {"item_id": item, **said}, offset, at=NOW + offset)
+    value = {"item_id": item, "available": True, "price": None, **said}
+    return record("availability", item, value, offset, at=NOW + offset)
 
 
 # -- items -------------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def test_an_item_says_when_its_vector_was_made_and_the_how_many_th_it_is(it: Emb
     ("one", "field"),
     [
         (record("content", "b", {"item_id": "a", "title": "t"}), "item_id"),
-        (record("availability", "b", {"item_id": "a", "price": 1}), "item_id"),
+        (record("availability", "b", {"item_id": "a", "price": 1, "available": True}), "item_id"),
         (record("users", "b", {"user_id": "a"}), "user_id"),
         (record("content", None, {"item_id": "a", "title": "t"}), None),
         (record("content", b"", None), None),
@@ -182,6 +183,8 @@ def test_an_item_says_when_its_vector_was_made_and_the_how_many_th_it_is(it: Emb
         (record("content", "a", {"item_id": "a"}), "title"),
         (record("content", "a", {"item_id": "a", "title": "t", "published_at": -9.9e10}), "published_at"),
         (record("availability", "a", {"item_id": "a"}), "available"),
+        (record("availability", "a", {"item_id": "a", "price": 1}), "available"),
+        (record("availability", "a", {"item_id": "a", "available": True}), "price"),
     ],
 )
 def test_what_cannot_be_read_is_refused(it: Embedding, one: Record, field: str | None) -> None:
@@ -200,11 +203,19 @@ def test_price_and_stock_change_without_the_content(it: Embedding) -> None:
     assert it.encoder.texts == ["red shoes"]
 
 
+def test_the_last_word_on_price_and_stock_is_all_that_a_rebuild_needs(it: Embedding) -> None:
+    words = [offer(1, price=8.0), offer(2, price=7.0, available=False), offer(3, available=False)]
+    it.feed(content(0, price=10), *words)
+    rebuilt = Embedding()
+    rebuilt.feed(content(0, price=10), words[-1])  # what compaction leaves
+    assert it.offer() == rebuilt.offer() == {"available": False}
+
+
 def test_what_is_said_before_its_item_waits_for_it(it: Embedding) -> None:
     it.feed(offer(5, price=8.0))
     assert "meta" not in it.point().payload
     it.feed(content(0, price=10))  # said earlier, though it comes later
-    assert it.offer() == {"price": 8.0}
+    assert it.offer() == {"available": True, "price": 8.0}
     assert it.meta()["title"] == "red shoes"
     near(it.point().vectors["content"], text_vector("red shoes"), 1e-5)
 
@@ -234,12 +245,12 @@ def test_a_time_that_is_given_goes_over_the_time_of_arrival(it: Embedding) -> No
 
 
 def test_several_words_on_one_item_in_a_batch_equal_the_same_in_several_batches(it: Embedding) -> None:
-    words = [offer(1, price=8.0), offer(2, available=False), offer(3, "b", price=1), offer(4, price=7.0)]
+    words = [offer(1, price=8.0), offer(2, price=7.0), offer(3, "b", price=1), offer(4, available=False)]
     it.feed(content(0), *words, record("availability", "a", None, 5))
     other = Embedding()
     for one in (content(0), *words):
         other.feed(one)
-    assert it.offer() == other.offer() == {"available": False, "price": 7.0}
+    assert it.offer() == other.offer() == {"available": False}
     assert it.offer("b") == other.offer("b")
 
 

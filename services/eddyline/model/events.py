@@ -165,20 +165,29 @@ class Content(Wire):
 
 
 class Availability(Wire):
-    """Price and stock alone. Topic `availability`, key item_id; the last writer wins."""
+    """Price and stock alone, always both. Topic `availability`, key item_id.
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [_needs("available"), _needs("price")]})
+    The topic keeps only the last record of an item, and an item that is built anew from it must come out the same.
+    """
 
     item_id: Id
-    available: bool | None = None
-    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    available: bool
+    """Not recommended while false."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    """Null: not known, or no longer."""
     timestamp: Timestamp | None = None
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Availability:
-        if self.available is None and self.price is None:
-            raise FieldError("available", "is needed, or price, or both")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _says_all(cls, given: Any) -> Any:
+        for field in ("available", "price"):
+            if isinstance(given, dict) and field not in given:
+                raise FieldError(field, "is needed: price and stock replace what was said of both (price may be null)")
+        return given
+
+    def to_bytes(self) -> bytes:
+        """The record's value, in which the price is always there."""
+        return orjson.dumps(self.model_dump(mode="json", exclude_none=True) | {"price": self.price})
 
 
 class User(Wire):
