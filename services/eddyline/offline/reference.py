@@ -1,0 +1,361 @@
+"""What a profile should be, worked out from the log in the plainest way: slow, obvious, and no code of the profiler's.
+
+Everything is attributed from the record that its author sent. A copy that was passed on to another partition only says
+*when* it arrived there; so one that was lost, or folded twice, shows as a difference. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.ids import Person
+from eddyline.offline.ledger import (
+    Answered,
+    Did,
+    Entry,
+    Forgotten,
+    Identified,
+    Ledger,
+    Origin,
+    Place,
+    Said,
+    Transferred,
+)
+from eddyline.settings import Profile as ProfileSettings
+
+DAY = 86_400.0
+TWINS = 1000
+TRAVELS_WHOLE_BYTES = 400_000
+"""A larger transfer may have been cut: one that is over 900 kB loses half of its sets at a time."""
+Vectors: TypeAlias = Mapping[str, NDArray[np.floating]]
+"""Item id → content vector, unit length."""
+
+SWEPT, CUT, ERASED_BETWEEN = (
+    "a stub of theirs may have been swept while it was still of use",
+    "the profile of an anonymous id of theirs was too large to travel whole",
+    "they did something anonymously before they were erased, and were identified after it",
+)
+"""Why someone's state can't be told from the log alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """An event that counts. `arrived`: when its record reached the one who folds it; `place`: of that record, None
+    where it never got there."""
+
+    did: Did
+    arrived: float
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an anonymous id was when it was identified, at `time`."""
+
+    anonymous: Person
+    deeds: tuple[Deed, ...]
+    marks: tuple[int, ...]
+    time: float
+    doubts: frozenset[str]
+
+
+Sent: TypeAlias = Said | Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What someone is due, because of the record at `place` (None: a record that was itself lost on its way)."""
+
+    to: Person
+    place: Place | None
+    arrived: float
+    sent: Sent
+
+
+@dataclass(slots=True)
+class Life:
+    """A person's state as of some offset. `marks`: of the newest event ids; `last_use`: of a stub."""
+
+    person: Person
+    marks: deque[int]
+    deeds: list[Deed] = field(default_factory=list)
+    erased_at: float | None = None
+    onboarded: tuple[str, int, int] | None = None
+    told: bool = False
+    forward: Person | None = None
+    twins: list[str] = field(default_factory=list)
+    last_use: float = 0.0
+    entries: int = 0
+    """Records under their own key."""
+    passed: list[Passed] = field(default_factory=list)
+    """What others are due."""
+    orphans: list[Person] = field(default_factory=list)
+    """Anonymous ids whose own erasure isn't in the log, though it must be."""
+    homes: set[int] = field(default_factory=set)
+    """Partitions where something that is in here may lie."""
+    doubts: set[str] = field(default_factory=set)
+    """Why what is stored may rightly differ."""
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing of an erased person is left."""
+        return self.erased_at is not None and not (self.deeds or self.told or self.twins)
+
+    @property
+    def is_stub(self) -> bool:
+        """Whether the profile is only kept to forward, or to stay forgotten."""
+        return self.forward is not None or self.is_blank
+
+
+class Reference:
+    """Tells anyone's state from the ledger.
+
+    `lows`: the first offset of each partition that the log still has; `handled`: the next one that the profilers have
+    yet to handle: what is below is durable, and whatever was to be passed on because of it is in the log.
+    """
+
+    def __init__(
+        self, ledger: Ledger, settings: ProfileSettings, lows: Mapping[int, int], handled: Mapping[int, int]
+    ) -> None:
+        self._ledger, self._settings = ledger, settings
+        self._lows, self._handled = lows, handled
+
+    def life(self, person: Person, until: int | None = None) -> Life:
+        """Their state as of the offset `until` of their own partition (not itself folded); None: of all there is."""
+        home = self._ledger.home(person)
+        life = Life(person, deque(maxlen=self._settings.event_ids), forward=self._known_before(person), homes={home})
+        for entry, sent in self._sequence(person, home):
+            if until is None or entry.place is None or entry.place[1] < until:
+                self._live(life, entry, sent)
+        return life
+
+    # -- what comes to someone, in which order -------------------------------------------------------------------
+
+    def _sequence(self, person: Person, home: int) -> list[tuple[_Arrival, Sent | None]]:
+        """Their records in the order of their log, each with what it says (None: nothing); what was lost comes last."""
+        entries = self._ledger.entries(person)
+        due = self._due(person, home, entries)
+        arrivals: list[tuple[_Arrival, Sent | None]] = []
+        highest: dict[int, int] = {}
+        for entry in entries:
+            if entry.place[0] != home:
+                continue
+            arrival = _Arrival(entry.place, entry.arrived)
+            if entry.origin is None:
+                arrivals.append((arrival, None if isinstance(entry.said, Transferred) else entry.said))
+            elif self._is_next(entry.origin, highest):
+                arrivals.append((arrival, self._sent(entry, due)))
+            else:
+                arrivals.append((arrival, None))
+        lost = [passed for passed in due.values() if self._is_handled(passed.place)]
+        return arrivals + [(_Arrival(None, passed.arrived), passed.sent) for passed in lost]
+
+    def _due(self, person: Person, home: int, entries: Iterable[Entry]) -> dict[object, Passed]:
+        """What must be passed on to them: what lies on a wrong partition, and what their anonymous ids do."""
+        strays = [
+            Passed(person, entry.place, entry.arrived, _settled(entry.said))
+            for entry in entries
+            if entry.place[0] != home
+        ]
+        others = [
+            passed
+            for anonymous in self._ledger.anonymous_ids(person)
+            for passed in self.life(anonymous).passed
+            if passed.to == person
+        ]
+        return {passed.place or object(): passed for passed in (*strays, *others)}
+
+    @staticmethod
+    def _is_next(origin: Origin, highest: dict[int, int]) -> bool:
+        """Of what was passed on, each origin counts once, and none through a gap: it comes again (go-back-N)."""
+        if origin.place is None:
+            return True
+        partition, offset = origin.place
+        top = highest.get(partition, -1)
+        if offset <= top or (origin.after is not None and origin.after > top):
+            return False
+        highest[partition] = offset
+        return True
+
+    def _sent(self, copy: Entry, due: dict[object, Passed]) -> Sent | None:
+        """What a copy stands for: what its origin says; what it says itself where the log has lost the origin."""
+        assert copy.origin is not None
+        passed = due.pop(copy.origin.place, None)
+        if passed is not None:
+            return _as_travelled(passed.sent, copy.said)
+        if copy.origin.place is not None and copy.origin.place[1] >= self._lows.get(copy.origin.place[0], 0):
+            return None  # nobody was to send this
+        if isinstance(copy.said, Transferred):
+            return Snapshot(copy.said.anonymous, (), (), copy.arrived, frozenset())
+        return copy.said
+
+    def _is_handled(self, place: Place | None) -> bool:
+        return place is None or place[1] < self._handled.get(place[0], 0)
+
+    def _known_before(self, person: Person) -> Person | None:
+        """Whom an anonymous id forwards to as the log begins: to whom it was handed over last before that."""
+        handed = self._ledger.handed_over(person)
+        before = [(place[1], user) for user, place in handed if place[1] < self._lows.get(place[0], 0)]
+        return max(before, key=lambda one: one[0])[1] if before else None
+
+    # -- one thing after the other --------------------------------------------------------------------------------
+
+    def _live(self, life: Life, arrival: _Arrival, sent: Sent | None) -> None:
+        life.entries += arrival.place is not None
+        if life.is_stub and arrival.arrived - life.last_use > self._settings.stub_days * DAY and life.last_use:
+            life.doubts.add(SWEPT)
+        if isinstance(sent, Did):
+            self._do(life, arrival, sent)
+        elif isinstance(sent, Identified):
+            self._identify(life, arrival, sent)
+        elif isinstance(sent, Snapshot):
+            self._take_over(life, sent)
+        elif isinstance(sent, Answered):
+            if not _applied(life, sent.origin):
+                life.onboarded, life.told = sent.origin, sent.told
+        elif isinstance(sent, Forgotten):
+            self._forget(life, sent)
+
+    @staticmethod
+    def _is_repeat(life: Life, mark: int) -> bool:
+        if mark in life.marks:
+            return True
+        life.marks.append(mark)
+        return False
+
+    def _do(self, life: Life, arrival: _Arrival, did: Did) -> None:
+        if self._is_repeat(life, did.mark) or _is_over(life, did.time):
+            return
+        if life.forward is None:
+            life.deeds.append(Deed(did, arrival.arrived, arrival.place))
+            return
+        life.last_use = arrival.arrived
+        life.passed.append(Passed(life.forward, arrival.place, arrival.arrived, _settled(did)))
+
+    def _identify(self, life: Life, arrival: _Arrival, said: Identified) -> None:
+        if _is_over(life, said.time) or self._is_repeat(life, said.mark):
+            return
+        if life.forward != said.user:
+            time = round(said.time, 6)
+            was = Snapshot(life.person, tuple(life.deeds), tuple(life.marks), time, frozenset(life.doubts))
+            life.passed.append(Passed(said.user, arrival.place, arrival.arrived, was))
+            life.deeds, life.twins, life.told = [], [], False
+            life.forward = said.user
+        life.last_use = arrival.arrived
+
+    def _take_over(self, life: Life, was: Snapshot) -> None:
+        life.homes.add(self._ledger.home(was.anonymous))
+        if _is_over(life, was.time):
+            self._expect_erasure(life, was.anonymous)
+            return
+        if any(_is_over(life, deed.did.time) for deed in was.deeds):
+            life.doubts.add(ERASED_BETWEEN)  # what still waited for its item was dropped then, the rest was not
+        life.deeds += was.deeds
+        life.doubts |= was.doubts
+        life.marks = deque((*was.marks, *life.marks), maxlen=life.marks.maxlen)
+        name = was.anonymous.id
+        life.twins = [*(twin for twin in life.twins if twin != name), name][-TWINS:]
+
+    def _forget(self, life: Life, said: Forgotten) -> None:
+        if said.twin_of is not None and life.forward != said.twin_of:
+            return  # someone else's by now
+        if _applied(life, said.origin):
+            return
+        twins, life.twins = life.twins, []
+        life.deeds, life.told, life.forward = [], False, None
+        life.marks.clear()
+        life.onboarded, life.last_use = said.origin, said.time
+        life.erased_at = max(said.time, life.erased_at or 0.0)
+        for twin in twins:
+            self._expect_erasure(life, Person("a", twin))
+
+    def _expect_erasure(self, life: Life, anonymous: Person) -> None:
+        """The anonymous ids of someone who is erased are told so, each by a record of its own."""
+        if life.erased_at is None:
+            return
+        told = any(
+            isinstance(entry.said, Forgotten)
+            and entry.said.twin_of == life.person
+            and entry.said.time == life.erased_at
+            for entry in self._ledger.entries(anonymous)
+        )
+        if not told:
+            life.orphans.append(anonymous)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """Where and when something reached the owner of a person's partition; without a place: it should have."""
+
+    place: Place | None
+    arrived: float
+
+
+def decayed(
+    deeds: Iterable[Deed], vectors: Vectors, tau: float, now: float
+) -> tuple[NDArray[np.float64] | None, float]:
+    """(S, W) at the time `now`: the sum of w·x·e^(-(now - t)/tau) over the deeds, and of |w|·e^(-(now - t)/tau).
+
+    S is None without a deed that weighs. `tau` in seconds.
+    """
+    total: NDArray[np.float64] | None = None
+    weight = 0.0
+    for deed in deeds:
+        if deed.did.weight == 0:
+            continue
+        faded = math.exp(-(now - deed.did.time) / tau)
+        term = deed.did.weight * faded * vectors[deed.did.item_id].astype(np.float64)
+        total = term if total is None else total + term
+        weight += abs(deed.did.weight) * faded
+    return total, weight
+
+
+def newest(deeds: Iterable[Deed], size: int, belongs: Callable[[Did], bool]) -> dict[str, float]:
+    """The newest `size` distinct items of the deeds that belong, each with its latest time."""
+    latest: dict[str, float] = {}
+    for deed in deeds:
+        if belongs(deed.did):
+            latest[deed.did.item_id] = max(deed.did.time, latest.get(deed.did.item_id, deed.did.time))
+    first = sorted(latest, key=lambda item: (latest[item], item), reverse=True)[:size]
+    return {item: latest[item] for item in first}
+
+
+SETS: Mapping[str, Callable[[Did], bool]] = {
+    "recents": lambda did: did.weight > 0,
+    "viewed": lambda did: did.type != "impression",
+    "purchased": lambda did: did.type == "purchase",
+    "liked": lambda did: did.weight > 0 and did.type not in ("view", "click"),
+    "disliked": lambda did: did.weight < 0 and did.type in ("dislike", "hide", "rating"),
+}
+"""Which deeds belong to which set of newest items."""
+
+
+def _as_travelled(sent: Sent, copy: Said) -> Sent:
+    if isinstance(sent, Snapshot) and isinstance(copy, Transferred) and copy.size > TRAVELS_WHOLE_BYTES:
+        return replace(sent, doubts=sent.doubts | {CUT})
+    return sent
+
+
+def _settled(said: Said) -> Said:
+    """As it is passed on: its time to the microsecond, as RFC 3339 has it."""
+    if isinstance(said, Did | Identified):
+        return replace(said, time=round(said.time, 6))
+    return said
+
+
+def _is_over(life: Life, time: float) -> bool:
+    """Whether it happened before they were erased."""
+    return life.erased_at is not None and time <= life.erased_at
+
+
+def _applied(life: Life, origin: tuple[str, int, int]) -> bool:
+    """Whether this record of `users`, or a later one of the same partition, was applied."""
+    last = life.onboarded
+    return last is not None and last[:2] == origin[:2] and origin[2] <= last[2]
