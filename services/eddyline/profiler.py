@@ -171,11 +171,14 @@ class Profiler:
     def handle(self, batch: Sequence[Message[PersonEvent]]) -> None:
         """Fold the batch; the profiles are durable when it returns."""
         attempt = Attempt()
-        here = [message for message in batch if not self._reroute(message, attempt)]
+        here = [message for message in batch if not self._is_astray(message)]
         self._load({m.value.person: m.record.partition for m in here}, attempt)
         items = self._find_items({m.value.item_id for m in here if isinstance(m.value, Interaction)})
-        for message in here:
-            self._apply(message, items, attempt)
+        for message in batch:  # in the order of their offsets, since that is the order in which they are passed on
+            if self._is_astray(message):
+                self._reroute(message, attempt)
+            else:
+                self._apply(message, items, attempt)
         self._commit(attempt)
         now = self._clock()
         for message in here:
@@ -230,15 +233,16 @@ class Profiler:
 
     # -- one record ---------------------------------------------------------------------------------------------
 
-    def _reroute(self, message: Message[PersonEvent], attempt: Attempt) -> bool:
-        """Send a record that an app put on another partition than its person's to the right one."""
+    def _is_astray(self, message: Message[PersonEvent]) -> bool:
+        """Whether an app has put it on another partition than its person's."""
+        return self._partition_of(message.value.person.key) != message.record.partition
+
+    def _reroute(self, message: Message[PersonEvent], attempt: Attempt) -> None:
+        """Send it on to the right one."""
         record, event = message.record, message.value
-        if self._partition_of(event.person.key) == record.partition:
-            return False
         if isinstance(event, Interaction | Identify):
             event = _settled(event, record)
         attempt.pass_on(record, event.person, event)
-        return True
 
     def _apply(self, message: Message[PersonEvent], items: Mapping[str, ItemVector], attempt: Attempt) -> None:
         record, event = message.record, message.value
@@ -544,7 +548,7 @@ class Profiler:
             by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
         for epoch, profiles in by_epoch.items():
             condition = Filter(must_not=(Range("epoch", gt=epoch),))
-            points = [_point(profile, attempt.partitions[profile.person]) for profile in profiles]
+            points = [to_point(profile, attempt.partitions[profile.person]) for profile in profiles]
             self._store.upsert(self._profiles, points, condition=condition)
         for person, profile in attempt.profiles.items():
             self._cache[person] = profile
@@ -575,7 +579,8 @@ class Profiler:
                 self._owner.pop(person, None)
 
 
-def _point(profile: Profile, partition: int) -> Point:
+def to_point(profile: Profile, partition: int) -> Point:
+    """The point that a profile is stored as. `partition`: where the person's records are."""
     vectors: dict[str, np.ndarray | Sparse] = {**profile.dense()}
     indices, values = profile.history()
     if len(indices):

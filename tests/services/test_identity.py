@@ -367,3 +367,12 @@ def test_waiting_interactions_are_bounded_in_bytes_too(it: Profiling) -> None:
     it.feed(*(signed_in(n, f"late-{n}", context=words) for n in range(20)))
     assert 0 < len(it.stored().pending) < 20
     assert len(it.dead_letters.letters) == 20 - len(it.stored().pending)
+
+
+def test_events_astray_and_events_that_follow_are_passed_on_in_the_order_they_came(it: Profiling) -> None:
+    """Both go from the same partition to the same user: out of order, one would seem a repeat of the other."""
+    assert HERE != THERE
+    it.feed(identify(0))
+    it.feed(anonymous(1, "a"), click(2, "b", partition=HERE), anonymous(3, "c"))
+    it.deliver()
+    assert it.stored().events == 3

@@ -1,0 +1,214 @@
+"""A little deployment in memory: a log, a store, the live profiler; histories to put through it, and a replay of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+from tests.services.profiling import SPACE
+from tests.support.fake_log import FakeLog, LogProducer
+from tests.support.fakes import LOG, Clock, FakeDeadLetters, FakeStore, TinyEncoder, text_vector
+
+from eddyline.adapters.kafka import Message, Position, TopicPartition
+from eddyline.adapters.kafka.ownership import epoch_metadata
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import Collections, Point, generations, profile_collection
+from eddyline.errors import InvalidEvent
+from eddyline.model.decay import Accumulator
+from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.offline.rebuilding import Outputs, Rebuilding, Translate
+from eddyline.offline.replay import Replayed, replay
+from eddyline.profiler import GROUP, TOPIC, Profiler
+from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import Settings
+
+PARTITIONS = 4
+PATIENT = Settings(profile=ProfileSettings(pending_seconds=1e9, pending=1000))
+"""Nothing is given up: when that happens depends on when one looks."""
+ITEM_NAMES = tuple(f"film {n} {word}" for n, word in enumerate(("war", "love", "space", "dogs", "rivers", "bread") * 3))
+
+
+class Deployment:
+    """One process with the live profiler, which handles what `pump` finds."""
+
+    def __init__(self, settings: Settings = PATIENT) -> None:
+        self.settings = settings
+        self.clock = Clock()
+        self.log = FakeLog(PARTITIONS, self.clock)
+        self.producer = LogProducer(self.log)
+        self.dead_letters = FakeDeadLetters()
+        self.store = FakeStore(settings)
+        self.said: list[str] = []
+        self.add_items(*ITEM_NAMES)
+        self.start()
+
+    def start(self) -> None:
+        """The profiler of the live generation, on what its group has committed."""
+        self.collections = generations.live(self.store)
+        self.group = generations.group_of(GROUP, self.collections.profiles)
+        self.profiler = self._profiler()
+
+    def _profiler(self) -> Profiler:
+        profiler = Profiler(
+            self.store,
+            self.producer,
+            self.dead_letters,
+            self.settings.events,
+            self.settings.profile,
+            PARTITIONS,
+            Metrics(),
+            clock=self.clock,
+            monotonic=self.clock,
+            collections=self.collections,
+        )
+        self.epoch = int(self.clock() * 1000) + 1
+        profiler.assigned({TopicPartition(TOPIC, p): self.epoch for p in range(PARTITIONS)})
+        return profiler
+
+    def pump(self, most: int = 100_000) -> None:
+        """Handle what is there, also what that sends, and commit."""
+        left = most
+        while left > 0 and (moved := sum(self._pump(partition, left) for partition in range(PARTITIONS))):
+            left -= moved
+        self.profiler.tick()
+
+    def _pump(self, partition: int, most: int) -> int:
+        source = TopicPartition(TOPIC, partition)
+        position = self.log.groups[self.group].get(source)
+        start = self.log.lows[source] if position is None else position.offset
+        records = self.log.records[source][start : start + most]
+        messages = []
+        for record in records:
+            try:
+                messages.append(Message(record, self.profiler.parse(record)))
+            except InvalidEvent as error:
+                self.dead_letters.put(record, "invalid_event", str(error))
+        self.profiler.handle(messages)
+        if records:
+            self.log.commit(self.group, {source: Position(start + len(records), epoch_metadata(self.epoch))})
+        return len(records)
+
+    def add_items(self, *names: str, collection: str = "items", encoder: TinyEncoder | None = None) -> None:
+        space = encoder.space if encoder else SPACE
+        self.store.upsert(
+            collection,
+            [
+                Point(
+                    item_point(name),
+                    {"content": text_vector(name).astype(np.float32)},
+                    {"item_id": name, "space": space, "meta": {"title": name, "tags": []}, "source": {"hash": "?"}},
+                )
+                for name in names
+            ],
+        )
+
+    def profile(self, key: str, collection: str = "profiles") -> Profile | None:
+        person = Person.from_key(key)
+        point = self.store.retrieve(collection, [person_point(person)], vectors=STORED_VECTORS).get(
+            person_point(person)
+        )
+        return None if point is None else Profile.load(person, point.payload, point.vectors, self.settings.profile)
+
+    def replay(self, tell: Callable[[int], None] = lambda count: None, **options: Any) -> Replayed:
+        return replay(
+            self.log, self.store, lambda target: self.rebuilding(target, tell), LOG, self.said.append, **options
+        )
+
+    def rebuilding(
+        self,
+        target: Collections,
+        tell: Callable[[int], None] = lambda count: None,
+        translate: Translate = lambda record: record,
+        dimension: int = TinyEncoder.dimension,
+    ) -> Rebuilding:
+        self.store.ensure(replace(profile_collection(dimension), name=target.profiles))
+        outputs = Outputs(self.producer, self.dead_letters)
+        return Rebuilding(self.log, self.store, outputs, self.settings, target, PARTITIONS, translate, tell, self.clock)
+
+    def activity(self) -> list[str]:
+        """The sources of all activity that was sent."""
+        sources = [s for s in self.log.records if s.topic == "activity"]
+        return sorted(orjson.loads(r.value or b"")["source"] for s in sources for r in self.log.records[s])
+
+
+class History:
+    """A seeded stream of everything that may happen, told to a deployment a step at a time."""
+
+    def __init__(self, seed: int, erasures: bool = True) -> None:
+        self._random = random.Random(seed)
+        self._erasures = erasures
+        self._said: dict[str, list[dict[str, Any]]] = {}
+        self._count = 0
+
+    def happen(self, to: Deployment, steps: int, pump: bool = True) -> None:
+        """Tell it, and (where `pump`) have it handled step by step."""
+        for _ in range(steps):
+            self._step(to)
+            if pump:
+                to.pump()
+
+    def _step(self, to: Deployment) -> None:
+        rng, self._count = self._random, self._count + 1
+        to.clock.forward(rng.choice([1.0, 30.0, 3600.0]))
+        chance = rng.random()
+        visitor, user = f"v{rng.randrange(6)}", f"p{rng.randrange(5)}"
+        at = to.clock() - rng.choice([0.0, 0.0, 60.0, 86_400.0 * rng.randrange(1, 20)])
+        if chance < 0.06:
+            to.log.say(f"a:{visitor}", {"type": "identify", "anonymous_id": visitor, "user_id": user, "timestamp": at})
+        elif chance < 0.08 and self._erasures:
+            origin = {"log": "users", "partition": 0, "offset": self._count}
+            to.log.say(f"u:{user}", {"type": "erased", "user_id": user, "timestamp": to.clock(), "origin": origin})
+        elif chance < 0.10:
+            to.log.say(f"u:{user}", {"type": "nonsense"})
+        else:
+            self._act(to, visitor, user, at)
+
+    def _act(self, to: Deployment, visitor: str, user: str, at: float) -> None:
+        rng = self._random
+        named = rng.random() < 0.5
+        key = f"u:{user}" if named else f"a:{visitor}"
+        said = self._said.setdefault(key, [])
+        if said and rng.random() < 0.1:  # a producer that got no answer
+            value = rng.choice(said)
+        else:
+            value = {
+                "type": rng.choice(["click", "view", "like", "purchase", "dislike"]),
+                "item_id": rng.choice(ITEM_NAMES) if rng.random() < 0.97 else "never made",
+                "timestamp": at,
+                "event_id": f"e{self._count}",
+                **({"user_id": user} if named else {"anonymous_id": visitor}),
+            }
+            said.append(value)
+        # (An anonymous one's would come before or after an identification, as it happens.)
+        stray = rng.randrange(PARTITIONS) if named and rng.random() < 0.2 else None
+        to.log.say(key, value, partition=stray)
+
+
+def people() -> list[str]:
+    return [*(f"u:p{n}" for n in range(5)), *(f"a:v{n}" for n in range(6))]
+
+
+def differences(one: Profile | None, other: Profile | None, of_one_log: bool = True) -> list[str]:
+    """What two profiles of a person disagree on; the epoch aside, and what depends on where records lay unless they are
+    `of_one_log`."""
+    if one is None or other is None:
+        return [] if one is other else ["one is missing"]
+    found = [name for name in ("taste", "session", "lifetime") if not _near(getattr(one, name), getattr(other, name))]
+    sets = ("recents", "viewed", "purchased", "disliked", "liked")
+    exact = ("events", "last_seen", "forward", "erased_at")
+    placed = ("twins", "event_ids", "watermarks", "origins", "first") if of_one_log else ()
+    found += [name for name in (*sets, *exact, *placed) if getattr(one, name) != getattr(other, name)]
+    if sorted(p.value for p in one.pending) != sorted(p.value for p in other.pending):
+        found.append("pending")
+    return found
+
+
+def _near(one: Accumulator, other: Accumulator) -> bool:
+    if one.sum is None or other.sum is None:
+        return one.sum is other.sum
+    return bool(np.allclose(one.sum, other.sum, rtol=1e-4, atol=1e-5 * max(1.0, one.weight)))
