@@ -37,7 +37,7 @@ def test_partitions_are_read_in_turns_while_the_log_goes_on_growing(kafka: Kafka
     producer.send_all(on(0, 700) + on(1, 900))
     reader = LogReader(kafka.options)
     bounds = reader.bounds("users")
-    turns: list[tuple[Record | None, Record | None]] = []
+    turns: list[tuple[Record | None, ...]] = []
     for pair in zip_longest(*(reader.read("users", partition, *bounds[partition]) for partition in (0, 1))):
         if len(turns) == 100:
             producer.send_all(on(0, 50) + on(1, 50))

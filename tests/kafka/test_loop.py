@@ -319,8 +319,10 @@ def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_
         "eddyline-dlq-topic": b"interactions",
         "eddyline-dlq-partition": b"%d" % last.partition,
         "eddyline-dlq-offset": b"%d" % (last.offset - 1),
+        "eddyline-dlq-log": kafka.log_identity("interactions").encode(),
         "eddyline-dlq-timestamp": dict(letter.headers[2:])["eddyline-dlq-timestamp"],
         "eddyline-dlq-attempt": b"1",
+        "eddyline-dlq-at": dict(letter.headers[2:])["eddyline-dlq-at"],
     }
     assert loop.status().dead_letters == 1
 
@@ -356,6 +358,7 @@ def test_too_large_a_share_of_dead_letters_stops_the_service(kafka: KafkaForTest
     ended = Running(a_loop(kafka, Noting(), settings=settings)).ended()
     assert isinstance(ended, TooManyDeadLetters)
     assert "interactions" in str(ended)
+    assert "eddyline dlq list" in str(ended)
 
 
 def test_few_dead_letters_do_not_stop_the_service(kafka: KafkaForTest) -> None:

@@ -94,7 +94,7 @@ class Profiling:
                 self._arrive(one)
 
     def _arrive(self, one: Outgoing) -> None:
-        partition = partition_of(one.key, self.partitions)
+        partition = partition_of(one.key or b"", self.partitions)
         offset = self.passed_on[partition] = self.passed_on.get(partition, 10_000) + 1
         self.feed(
             Record("interactions", partition, offset, one.key, one.value, int(self.clock() * 1000), LOG, one.headers)

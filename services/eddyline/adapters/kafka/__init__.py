@@ -12,7 +12,16 @@ from eddyline.adapters.kafka.contract import (
     Record,
     TopicPartition,
 )
-from eddyline.adapters.kafka.dead_letters import FileDeadLetters, TopicDeadLetters
+from eddyline.adapters.kafka.dead_letters import (
+    DeadLetterBox,
+    FileDeadLetterBox,
+    FileDeadLetters,
+    Letter,
+    LetterLog,
+    TopicDeadLetterBox,
+    TopicDeadLetters,
+    Unreadable,
+)
 from eddyline.adapters.kafka.embedded import EmbeddedBroker
 from eddyline.adapters.kafka.log import LogReader
 from eddyline.adapters.kafka.loop import ConsumeLoop
@@ -34,15 +43,19 @@ __all__ = [
     "CATALOGUE",
     "SOURCES",
     "ConsumeLoop",
+    "DeadLetterBox",
     "DeadLetters",
     "Delivered",
     "EmbeddedBroker",
     "EnsuredTopic",
+    "FileDeadLetterBox",
     "FileDeadLetters",
     "Handler",
     "Headers",
     "KafkaOptions",
     "KafkaProducer",
+    "Letter",
+    "LetterLog",
     "LogReader",
     "LoopMetrics",
     "LoopOptions",
@@ -54,9 +67,11 @@ __all__ = [
     "Producer",
     "Record",
     "RetentionGuard",
+    "TopicDeadLetterBox",
     "TopicDeadLetters",
     "TopicPartition",
     "TopicSpec",
+    "Unreadable",
     "Watermarks",
     "ensure_topics",
     "log_identities",

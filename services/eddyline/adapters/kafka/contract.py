@@ -46,10 +46,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to produce. `topic` is the logical name. `partition` None: by the key's murmur2."""
+    """A record to produce. `topic` is the logical name. `partition` None: by the key's murmur2 (any, without a key)."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None

@@ -20,8 +20,15 @@ from eddyline.errors import Misconfigured, Unavailable
 _GROUP = "log-reader"
 """The library wants a name; nobody joins it and nothing is committed under it."""
 _BATCH = 500
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 _MISSING_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
+"""Heard while leaders move, or a topic is new."""
 _HAS_MEMBERS = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -55,16 +62,14 @@ class LogReader:
         name = self._options.prefix + topic
         if self._consumer is None:
             self._consumer = self._new_consumer()
-        try:
-            found = self._consumer.list_topics(name, timeout=self._patience).topics[name]
-            if found.error is not None:
-                raise KafkaException(found.error)
-            return {
-                partition: self._watermarks(self._consumer, KafkaPartition(name, partition))
-                for partition in sorted(found.partitions)
-            }
-        except KafkaException as error:
-            raise _translated(error.args[0], f"topic {name}") from error
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._bounds(self._consumer, name)
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise _translated(error.args[0], f"topic {name}") from error
+                time.sleep(_POLL_SECONDS)
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
         """The records at offsets `start` to `end` - 1, oldest first, as far as they are (still) there: compaction,
@@ -149,6 +154,15 @@ class LogReader:
         if consumer in self._open:
             self._open.remove(consumer)
             consumer.close()
+
+    def _bounds(self, consumer: Consumer, name: str) -> dict[int, Watermarks]:
+        found = consumer.list_topics(name, timeout=self._patience).topics[name]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return {
+            partition: self._watermarks(consumer, KafkaPartition(name, partition))
+            for partition in sorted(found.partitions)
+        }
 
     def _watermarks(self, consumer: Consumer, partition: KafkaPartition) -> Watermarks:
         found = consumer.get_watermark_offsets(partition, timeout=self._patience)

@@ -140,7 +140,7 @@ class KafkaProducer:
             return (None if given is None else TopicPartition(record.topic, given)), 0
         partition = record.partition
         if partition is None:
-            partition = partition_of(record.key, self._options.partitions)
+            partition = partition_of(record.key or b"", self._options.partitions)
         source, size = TopicPartition(record.topic, partition), framed_size(record)
         self._guard.reserve(source, size)
         return source, size

@@ -27,7 +27,7 @@ _HEADER_OVERHEAD = 10
 def framed_size(record: Outgoing) -> int:
     """The most bytes that `record` can take in a log: as though it were alone in its batch, uncompressed."""
     headers = sum(len(name.encode()) + len(value) + _HEADER_OVERHEAD for name, value in record.headers)
-    return _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(record.key) + len(record.value or b"") + headers
+    return _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"") + headers
 
 
 @dataclass(slots=True)
