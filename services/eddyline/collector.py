@@ -10,6 +10,8 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -17,9 +19,9 @@ import structlog
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
 
-from eddyline.adapters.http import describe_body, item_id_of, path_id, read_json, reply
+from eddyline.adapters.http import InFlight, describe_body, item_id_of, path_id, read_json, reply
 from eddyline.adapters.http.problems import problem, retry_after
-from eddyline.adapters.kafka import Outgoing, Producer
+from eddyline.adapters.kafka import Delivered, Outgoing, Producer, framed_size
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import (
@@ -99,6 +101,8 @@ class Collector:
     ) -> None:
         self._producer, self._events, self._server = producer, events, server
         self._metrics, self._clock = metrics, clock
+        self._in_flight = InFlight(server.max_in_flight_bytes)
+        metrics.in_flight.set_function(lambda: self._in_flight.bytes)
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -114,7 +118,7 @@ class Collector:
         async def post_events(
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
-            body = await read_json(request, self._server.max_body_bytes)
+            body = await self._body(request)
             given = self._batch(body, "events")
             ids, now = _EventIds(idempotency_key), self._clock()
             return await self._take(given, lambda one: self._event(one, ids, now))
@@ -126,7 +130,7 @@ class Collector:
             **options,
         )
         async def post_items(request: Request) -> Response:
-            body = await read_json(request, self._server.max_body_bytes)
+            body = await self._body(request)
             now = self._clock()
             return await self._take(self._batch(body, "items"), lambda one: self._item(one, now))
 
@@ -137,7 +141,7 @@ class Collector:
             **options,
         )
         async def post_availability(request: Request) -> Response:
-            body = await read_json(request, self._server.max_body_bytes)
+            body = await self._body(request)
             now = self._clock()
             return await self._take(self._batch(body, "items"), lambda one: self._availability(one, now))
 
@@ -148,7 +152,7 @@ class Collector:
             **options,
         )
         async def put_item(request: Request, item_id: str) -> Response:
-            body = await read_json(request, self._server.max_body_bytes)
+            body = await self._body(request)
             named = _named(body, "item_id", item_id_of(item_id))
             return await self._take_one(self._item(named, self._clock()))
 
@@ -164,7 +168,7 @@ class Collector:
             **options,
         )
         async def put_user(request: Request, user_id: str) -> Response:
-            body = await read_json(request, self._server.max_body_bytes)
+            body = await self._body(request)
             named = _named(body, "user_id", path_id(user_id, "user_id"))
             return await self._take_one(self._user(named, self._clock()))
 
@@ -205,6 +209,9 @@ class Collector:
 
     # -- a whole request ----------------------------------------------------------------------------------------
 
+    async def _body(self, request: Request) -> Any:
+        return await read_json(request, self._server.max_body_bytes, self._in_flight)
+
     def _batch(self, body: Any, name: str) -> list[Any]:
         """The things said in a body: one object, or {name: [objects]}."""
         if not isinstance(body, dict):
@@ -242,20 +249,30 @@ class Collector:
         self, outgoing: Mapping[int, Outgoing], ids: list[str | None], rejected: list[dict[str, Any]]
     ) -> Response:
         """Wait for every acknowledgement; where some are missing, say which are there. `outgoing` and `ids` by the
-        place in the batch."""
+        place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
         waiting: dict[int, asyncio.Future[Any]] = {}
         refused: EddylineError | None = None
-        for index, record in outgoing.items():
-            try:
-                waiting[index] = asyncio.wrap_future(self._producer.send(record))
-            except TooLarge as error:
-                if len(ids) == 1:
-                    raise
-                ids[index] = None
-                rejected.append(self._rejection(index, error))
-            except (Overloaded, Unavailable) as error:
-                refused = error
-                break
+        sizes = {index: framed_size(record) for index, record in outgoing.items()}
+        unsent = sum(sizes.values())
+        self._in_flight.take(unsent)
+        try:
+            for index, record in outgoing.items():
+                try:
+                    sent = self._producer.send(record)
+                except TooLarge as error:
+                    if len(ids) == 1:
+                        raise
+                    ids[index] = None
+                    rejected.append(self._rejection(index, error))
+                except (Overloaded, Unavailable) as error:
+                    refused = error
+                    break
+                else:
+                    unsent -= sizes[index]
+                    sent.add_done_callback(partial(self._settled, sizes[index]))
+                    waiting[index] = asyncio.wrap_future(sent)
+        finally:
+            self._in_flight.give(unsent)
         if not waiting and refused is None:
             return _all_rejected(rejected)
         results = dict(zip(waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True))
@@ -278,6 +295,9 @@ class Collector:
             acknowledged=acknowledged,
             rejected=rejected,
         )
+
+    def _settled(self, size: int, _sent: Future[Delivered]) -> None:
+        self._in_flight.give(size)
 
     def _rejection(self, index: int, error: InvalidInput) -> dict[str, Any]:
         self._metrics.rejected.labels(_label(error.field)).inc()

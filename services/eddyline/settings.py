@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from eddyline.errors import Misconfigured
@@ -57,6 +57,15 @@ class Server(_Section):
     """Largest request body accepted; a longer one is a 413."""
     max_batch: Count = 1000
     """Most events or items in one request."""
+    max_in_flight_bytes: Count = 67_108_864
+    """Most bytes taken in and not yet acknowledged by the broker; beyond, a 503. (Small events take about ten times as
+    much memory.)"""
+
+    @model_validator(mode="after")
+    def _takes_a_whole_body(self) -> Server:
+        if self.max_in_flight_bytes < self.max_body_bytes:
+            raise ValueError("max_in_flight_bytes must be at least max_body_bytes, or such a body could never be taken")
+        return self
 
 
 class Kafka(_Section):

@@ -8,7 +8,7 @@ import pytest
 from tests.kafka.loops import Noting, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import KafkaProducer, Outgoing
+from eddyline.adapters.kafka import KafkaProducer, Outgoing, framed_size
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 
 
@@ -35,6 +35,24 @@ def test_a_full_queue_is_overloaded_at_once(kafka: KafkaForTest) -> None:
         assert isinstance(future.exception(timeout=10), Unavailable)
     with pytest.raises(Unavailable):
         producer.check()
+    producer.close()
+
+
+@pytest.mark.parametrize("size", [0, 5_000])
+def test_its_queue_takes_as_many_bytes_as_it_was_told_however_small_the_records(kafka: KafkaForTest, size: int) -> None:
+    nowhere = replace(kafka.options, bootstrap_servers="127.0.0.1:1")
+    producer = KafkaProducer(nowhere, delivery_seconds=2.0, queue_bytes=2_000_000)
+    record, taken = Outgoing("users", b"a", b"x" * size), 0
+
+    def fill() -> None:
+        nonlocal taken
+        while True:
+            producer.send(record)
+            taken += framed_size(record)
+
+    with pytest.raises(Overloaded):
+        fill()
+    assert taken >= 2_000_000
     producer.close()
 
 

@@ -52,6 +52,7 @@ def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.
     [
         ("[server]\nport = 70000\n", "server.port: "),
         ("[server]\ncolour = 1\n", "server.colour: there is no such setting"),
+        ("[server]\nmax_in_flight_bytes = 1000\n", "max_in_flight_bytes must be at least max_body_bytes"),
         ("[sevrer]\nport = 1\n", "sevrer: there is no such setting"),
         ("[ranking]\ntaste = -1\n", "ranking.taste: "),
         ("[ranking]\ntaste = nan\n", "ranking.taste: "),

@@ -41,6 +41,11 @@ class Metrics:
         self.rejected = Counter(
             "eddyline_collector_rejected_total", "Events refused as invalid", ("field",), registry=registry
         )
+        self.in_flight = Gauge(
+            "eddyline_collector_in_flight_bytes",
+            "Bytes taken in over HTTP and not yet acknowledged by the broker",
+            registry=registry,
+        )
         self.records = Counter(
             "eddyline_consumer_records_total", "Records handled and committed", ("group", "topic"), registry=registry
         )

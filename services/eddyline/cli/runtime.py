@@ -17,6 +17,7 @@ from eddyline import collector, reader
 from eddyline.adapters.encoders import SentenceTransformerEncoder, TextEncoder
 from eddyline.adapters.http import Check, HttpServer, create_app
 from eddyline.adapters.kafka import (
+    QUEUE_BYTES,
     ConsumeLoop,
     DeadLetters,
     EmbeddedBroker,
@@ -177,7 +178,9 @@ class Runtime:
             self._guard = self._broker.guard
             self._stack.callback(self._broker.close)
             self._options = self._broker.options
-        self._producer = KafkaProducer(self._options, guard=self._guard)
+        # The collector's bound is reached before that of the queue, whatever the consumers send beside it.
+        queue_bytes = QUEUE_BYTES + self._settings.server.max_in_flight_bytes
+        self._producer = KafkaProducer(self._options, guard=self._guard, queue_bytes=queue_bytes)
         self._stack.callback(self._producer.close)
         self._dead_letters: DeadLetters = (
             TopicDeadLetters(self._producer)

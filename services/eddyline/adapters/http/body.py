@@ -9,25 +9,37 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from eddyline.adapters.http.in_flight import InFlight
 from eddyline.errors import InvalidInput, TooLarge
 from eddyline.model.events import check_id, load_json
 
 
-async def read_json(request: Request, limit: int) -> Any:
+async def read_json(request: Request, limit: int, in_flight: InFlight | None = None) -> Any:
     """The body as JSON, whatever its content type (sendBeacon says text/plain).
 
-    Raises `TooLarge` past `limit` bytes, without reading further, and `InvalidInput` where it is no JSON.
+    Raises `TooLarge` past `limit` bytes, without reading further, `Overloaded` where there is no more room in
+    `in_flight`, which counts it while it is read, and `InvalidInput` where it is no JSON.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-    body = b"".join(chunks)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            if size + len(chunk) > limit:
+                raise _too_large(limit)
+            if in_flight is not None:
+                in_flight.take(len(chunk))
+            size += len(chunk)
+            chunks.append(chunk)
+        return _decoded(b"".join(chunks))
+    finally:
+        if in_flight is not None:
+            in_flight.give(size)
+
+
+def _decoded(body: bytes) -> Any:
     if not body.strip():
         raise InvalidInput("the body is empty; JSON is needed", "body")
     try:

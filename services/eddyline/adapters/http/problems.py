@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline.errors import InvalidInput, NotFound, Overloaded, TooLarge, Unavailable
@@ -84,8 +85,9 @@ async def _not_found(_: Request, error: Exception) -> Response:
 
 
 async def _overloaded(_: Request, error: Exception) -> Response:
+    """Raised before anything of the request was sent."""
     assert isinstance(error, Overloaded)
-    return problem(503, str(error), headers=retry_after(error.retry_after))
+    return problem(503, str(error), headers=retry_after(error.retry_after), accepted=0, acknowledged=[])
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
@@ -130,6 +132,8 @@ class CatchAll:
 
         try:
             await self._app(scope, receive, watch)
+        except ClientDisconnect:  # nobody hears it; the metrics shall not call it our fault
+            await problem(400, "the body ended early")(scope, receive, send)
         except Exception as error:
             if started or scope["type"] != "http":
                 raise

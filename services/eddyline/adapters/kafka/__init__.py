@@ -25,10 +25,10 @@ from eddyline.adapters.kafka.dead_letters import (
 from eddyline.adapters.kafka.embedded import EmbeddedBroker
 from eddyline.adapters.kafka.log import LogReader
 from eddyline.adapters.kafka.loop import ConsumeLoop
-from eddyline.adapters.kafka.options import KafkaOptions, LoopOptions
+from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions, LoopOptions
 from eddyline.adapters.kafka.partitioning import murmur2, partition_of
 from eddyline.adapters.kafka.producer import KafkaProducer
-from eddyline.adapters.kafka.retention import RetentionGuard
+from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
 from eddyline.adapters.kafka.status import LoopMetrics, LoopStatus, NoMetrics
 from eddyline.adapters.kafka.topics import (
     CATALOGUE,
@@ -41,6 +41,7 @@ from eddyline.adapters.kafka.topics import (
 
 __all__ = [
     "CATALOGUE",
+    "QUEUE_BYTES",
     "SOURCES",
     "ConsumeLoop",
     "DeadLetterBox",
@@ -74,6 +75,7 @@ __all__ = [
     "Unreadable",
     "Watermarks",
     "ensure_topics",
+    "framed_size",
     "log_identities",
     "murmur2",
     "partition_of",

@@ -12,6 +12,10 @@ from confluent_kafka import KafkaError
 LIBRARY_LOG = logging.getLogger("eddyline.kafka.librdkafka")
 """Where librdkafka's own lines go, so that they never reach stderr past the application's logging."""
 
+QUEUE_BYTES = 64 * 1024 * 1024
+"""What a producer may have on its way where nobody says otherwise."""
+_LEAST_RECORD_BYTES = 64  # `framed_size` of any record is larger
+
 # The in-process broker answers an idle fetch only when its wait is over. It may hold a group's first join for
 # 3 s, so sessions must last longer; it holds later ones for the session time-out less a second, so not much
 # longer.
@@ -87,9 +91,12 @@ def admin_config(options: KafkaOptions) -> dict[str, Any]:
 
 
 def producer_config(
-    options: KafkaOptions, delivery_seconds: float, on_error: Callable[[KafkaError], None]
+    options: KafkaOptions, delivery_seconds: float, queue_bytes: int, on_error: Callable[[KafkaError], None]
 ) -> dict[str, Any]:
-    """The settings of an idempotent producer with Java's partitioner, sending without lingering."""
+    """The settings of an idempotent producer with Java's partitioner, sending without lingering.
+
+    Its queue is bounded by `queue_bytes` alone: no number of records is reached before that.
+    """
     return {
         **client_config(options),
         "enable.idempotence": True,
@@ -98,7 +105,8 @@ def producer_config(
         "linger.ms": 0,
         "delivery.timeout.ms": int(delivery_seconds * 1000),
         "topic.metadata.propagation.max.ms": 5000,
-        "queue.buffering.max.kbytes": 131_072,
+        "queue.buffering.max.kbytes": queue_bytes // 1024,
+        "queue.buffering.max.messages": queue_bytes // _LEAST_RECORD_BYTES,
         "error_cb": on_error,
         **options.client,
     }

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as ConfluentProducer
 
 from eddyline.adapters.kafka.contract import Delivered, Outgoing, TopicPartition
-from eddyline.adapters.kafka.options import KafkaOptions, producer_config
+from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions, producer_config
 from eddyline.adapters.kafka.partitioning import partition_of
 from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
@@ -35,9 +35,15 @@ class KafkaProducer:
     """
 
     def __init__(
-        self, options: KafkaOptions, guard: RetentionGuard | None = None, delivery_seconds: float = 10.0
+        self,
+        options: KafkaOptions,
+        guard: RetentionGuard | None = None,
+        delivery_seconds: float = 10.0,
+        queue_bytes: int = QUEUE_BYTES,
     ) -> None:
+        """`queue_bytes`: how much may be on its way before `send` refuses."""
         self._options = options
+        self._queue_bytes = queue_bytes
         self._guard = guard
         self._delivery_seconds = delivery_seconds
         self._fatal: KafkaError | None = None
@@ -118,7 +124,9 @@ class KafkaProducer:
 
     def _open(self) -> ConfluentProducer:
         try:
-            return ConfluentProducer(producer_config(self._options, self._delivery_seconds, self._on_error))
+            return ConfluentProducer(
+                producer_config(self._options, self._delivery_seconds, self._queue_bytes, self._on_error)
+            )
         except KafkaException as error:
             raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
 
