@@ -129,6 +129,34 @@ def init(config: ConfigFile = None) -> None:
     initialise(_load(config, None, None, None), print)
 
 
+@app.command()
+def replay(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    only_log: Annotated[
+        bool, typer.Option("--only-log", help="Leave out what the log no longer holds, instead of taking it over.")
+    ] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the generation that was live.")] = False,
+) -> None:
+    """Rebuild all profiles from the log into a next generation, while the live one serves; then swap."""
+    from eddyline.cli.rebuild import run_replay
+
+    run_replay(_load(config, data_dir, None, None), only_log, drop_old, Console(stderr=True))
+
+
+@app.command()
+def reembed(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where the items are in the encoder's space.")] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the generation that was live.")] = False,
+) -> None:
+    """Embed all items anew from their stored text, after a change of model, and rebuild the profiles; then swap."""
+    from eddyline.cli.rebuild import run_reembed
+
+    run_reembed(_load(config, data_dir, None, None), force, drop_old, Console(stderr=True))
+
+
 @app.command(name="config")
 def show_config(config: ConfigFile = None) -> None:
     """Print the settings in force as JSON, secrets masked."""

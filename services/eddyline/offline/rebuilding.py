@@ -46,6 +46,8 @@ Origin: TypeAlias = tuple[str, int, int]
 """Log, partition, offset."""
 Translate: TypeAlias = Callable[[Record], Record]
 """What a record of the log must be read as; the record itself, as a rule."""
+Tell: TypeAlias = Callable[[int], None]
+"""Hears how many more are done."""
 Convert: TypeAlias = Callable[[Sequence[Profile]], None]
 """What must be changed, in place, of profiles that are taken over."""
 
@@ -168,7 +170,7 @@ class Rebuilding:
         collections: Collections,
         partitions: int,
         translate: Translate = lambda record: record,
-        tell: Callable[[int], None] = nobody,
+        tell: Tell = nobody,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log, self._store, self._settings = log, store, settings

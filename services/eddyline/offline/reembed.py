@@ -33,7 +33,7 @@ from eddyline.model.events import Onboarded, Transfer, User, parse
 from eddyline.model.ids import Person, item_point
 from eddyline.model.profile import NOTHING, VECTORS, Profile, TimeConstants
 from eddyline.model.text import content_hash, item_text, onboarding_text
-from eddyline.offline.rebuilding import Rebuilding, Tally, Translate, carry_over, nobody
+from eddyline.offline.rebuilding import Rebuilding, Tally, Tell, Translate, carry_over, nobody
 from eddyline.offline.replay import Handover, Say, catch_up, discard_unfinished, finish
 from eddyline.profiler import GROUP
 from eddyline.settings import Profile as ProfileSettings
@@ -79,14 +79,14 @@ class ItemCopier:
     def __init__(self, store: VectorStore, encoder: TextEncoder, source: str, target: str) -> None:
         self._store, self._encoder, self._source, self._target = store, encoder, source, target
 
-    def run(self, tell: Callable[[int], None] = nobody) -> Copied:
+    def run(self, tell: Tell = nobody) -> Copied:
         """One pass: copy what differs, delete what is gone."""
         copied = Copied()
         self._copy(copied, tell)
         self._delete(copied)
         return copied
 
-    def _copy(self, copied: Copied, tell: Callable[[int], None]) -> None:
+    def _copy(self, copied: Copied, tell: Tell) -> None:
         after: str | None = None
         while True:
             page, after = self._store.scroll(self._source, limit=PAGE, after=after, vectors=("affinity",))
@@ -287,7 +287,7 @@ def reembed(
     reader: LogReader | None = None,
     make: Callable[[Collections, Translate], Rebuilding] | None = None,
     log_identity: str = "",
-    tell: Callable[[int], None] = nobody,
+    tell: Tell = nobody,
 ) -> Reembedded:
     """Embed everything anew. `create` makes the collections; without a `reader` (and `make`) there is no log.
 
@@ -332,7 +332,7 @@ def _everyone(_profile: Profile) -> bool:
     return True
 
 
-def _copy_until_quiet(copier: ItemCopier, say: Say, tell: Callable[[int], None]) -> None:
+def _copy_until_quiet(copier: ItemCopier, say: Say, tell: Tell) -> None:
     for _ in range(PASSES):
         copied = copier.run(tell)
         say(f"{copied.embedded:,} texts embedded; {copied.items:,} items copied")

@@ -1,0 +1,199 @@
+"""The commands that make a next generation: replay and reembed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eddyline.adapters.encoders import SentenceTransformerEncoder
+from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import (
+    Collections,
+    Distance,
+    Filter,
+    IndexKind,
+    Match,
+    Missing,
+    Sparse,
+    VectorStore,
+    generations,
+    item_collection,
+    profile_collection,
+)
+from eddyline.cli.runtime import kafka_options, open_store
+from eddyline.errors import Misconfigured
+from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
+from eddyline.offline.reembed import reembed
+from eddyline.offline.replay import NAMES, Say, replay
+from eddyline.profiler import TOPIC
+from eddyline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Kafka:
+    """What a rebuilding run needs of the cluster."""
+
+    options: KafkaOptions
+    reader: LogReader
+    producer: KafkaProducer
+
+    @property
+    def log_identity(self) -> str:
+        """Of `interactions`."""
+        return log_identities(self.options, [TOPIC])[TOPIC]
+
+
+def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Console) -> None:
+    """`eddyline replay`."""
+    if not settings.kafka.bootstrap_servers:
+        raise Misconfigured(
+            "replay reads the log of a Kafka cluster: set EDDYLINE_KAFKA__BOOTSTRAP_SERVERS. (The embedded broker's "
+            "log ends with its process; `eddyline reembed` makes profiles anew from what is stored.)"
+        )
+    with ExitStack() as stack:
+        store = _opened_store(settings, stack)
+        kafka = _connected(settings, stack)
+        live = generations.live(store)
+        dimension = _dimension(store, live)
+        tell = stack.enter_context(_bar(console, "records", _records(kafka.reader)))
+
+        def make(target: Collections) -> Rebuilding:
+            store.ensure(replace(profile_collection(dimension), name=target.profiles))
+            return _rebuilding(settings, store, kafka, target, lambda record: record, tell)
+
+        done = replay(kafka.reader, store, make, kafka.log_identity, _saying(console), only_log=only_log)
+        _drop(store, live, done.collections, drop_old, console)
+    tally = done.tally
+    console.print(
+        f"{done.people:,} profiles from {tally.handled:,} records in {done.seconds:.0f} s; {tally.carried:,} taken "
+        f"over, {tally.invalid:,} records are dead letters" + _foreign(tally.foreign)
+    )
+
+
+def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
+    """`eddyline reembed`."""
+    encoder = SentenceTransformerEncoder(settings.encoder, Metrics())
+    attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
+    with ExitStack() as stack:
+        store = _opened_store(settings, stack)
+        if not force:
+            _check_space_differs(store, encoder.space)
+        kafka = _connected(settings, stack) if settings.kafka.bootstrap_servers else None
+        live = generations.live(store)
+        tell = stack.enter_context(_bar(console, "items", store.count(live.items)))
+
+        def create(target: Collections) -> None:
+            store.ensure(replace(item_collection(encoder.dimension, Distance.COSINE, attributes), name=target.items))
+            store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
+
+        def make(target: Collections, translate: Translate) -> Rebuilding:
+            assert kafka is not None
+            return _rebuilding(settings, store, kafka, target, translate, nobody)
+
+        if kafka is None:
+            console.print("There is no log here: profiles are approximated from their newest items.")
+            done = reembed(store, encoder, settings.profile, create, _saying(console), tell=tell)
+        else:
+            done = reembed(
+                store,
+                encoder,
+                settings.profile,
+                create,
+                _saying(console),
+                reader=kafka.reader,
+                make=make,
+                log_identity=kafka.log_identity,
+                tell=tell,
+            )
+        _drop(store, live, done.collections, drop_old, console)
+    console.print(
+        f"{done.items:,} items and {done.people:,} profiles in space {encoder.space}, in {done.seconds:.0f} s; "
+        f"{done.approximated:,} profiles are approximations"
+    )
+
+
+def _opened_store(settings: Settings, stack: ExitStack) -> VectorStore:
+    store = open_store(settings)
+    stack.callback(store.close)
+    return store
+
+
+def _connected(settings: Settings, stack: ExitStack) -> _Kafka:
+    options = kafka_options(settings)
+    reader = LogReader(options)
+    stack.callback(reader.close)
+    producer = KafkaProducer(options)
+    stack.callback(producer.close)
+    return _Kafka(options, reader, producer)
+
+
+def _rebuilding(
+    settings: Settings, store: VectorStore, kafka: _Kafka, target: Collections, translate: Translate, tell: Tell
+) -> Rebuilding:
+    outputs = Outputs(kafka.producer, TopicDeadLetters(kafka.producer))
+    return Rebuilding(
+        kafka.reader, store, outputs, settings, target, kafka.options.partitions, translate=translate, tell=tell
+    )
+
+
+def _check_space_differs(store: VectorStore, space: str) -> None:
+    elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
+    if not store.scroll(generations.live(store).items, filter=elsewhere, limit=1, payload=())[0]:
+        raise Misconfigured(
+            f"all items are in space {space} already: set encoder.model to another one, or say --force to embed anew "
+            "all the same"
+        )
+
+
+def _dimension(store: VectorStore, live: Collections) -> int:
+    """Of the live items' vectors."""
+    after: str | None = None
+    while True:
+        page, after = store.scroll(live.items, after=after, payload=(), vectors=("content",))
+        for point in page:
+            vector = point.vectors.get("content")
+            if vector is not None and not isinstance(vector, Sparse):
+                return len(vector)
+        if after is None:
+            raise Misconfigured(f"{live.items} holds no embedded item, so no profile can be made of anything")
+
+
+def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: bool, console: Console) -> None:
+    """Generations before the last one always, the last one where it is asked for."""
+    for name in NAMES:
+        for collection in generations.existing(store, name):
+            if collection == now.named(name):
+                continue
+            if collection != before.named(name) or drop_old:
+                store.drop(collection)
+                console.print(f"dropped {collection}")
+            else:
+                console.print(
+                    f"{collection} stays until the next time, to look at or to go back to; --drop-old drops it"
+                )
+
+
+def _records(reader: LogReader) -> int:
+    return sum(high - low for low, high in reader.bounds(TOPIC).values())
+
+
+def _foreign(count: int) -> str:
+    return f"; {count:,} transfers of another version could not be taken over" if count else ""
+
+
+def _saying(console: Console) -> Say:
+    return lambda line: console.print(escape(line), highlight=False)
+
+
+@contextmanager
+def _bar(console: Console, what: str, total: int) -> Iterator[Tell]:
+    columns = (TextColumn("{task.description:<7}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,232 @@
+"""Everything embedded anew: items from their stored text, profiles from the log or, without one, by their items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.offline.rebuilding import ITEM_NAMES, Deployment, History, differences, people
+from tests.support.fakes import LOG, TinyEncoder, near, text_vector
+
+from eddyline.adapters.vectors import Collections, Distance, Point, generations, item_collection, profile_collection
+from eddyline.errors import Misconfigured
+from eddyline.model.ids import item_point
+from eddyline.offline.rebuilding import Rebuilding, Translate
+from eddyline.offline.reembed import Reembedded, reembed
+
+
+class WiderEncoder(TinyEncoder):
+    """Another model: more dimensions, and every vector turned."""
+
+    dimension = 20
+
+    def __init__(self) -> None:
+        super().__init__("wider-t1")
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.texts += texts
+        rows = np.asarray([text_vector(text) for text in texts]).reshape(-1, 16)
+        turned = np.concatenate([rows[:, ::-1], rows[:, :4]], axis=1)
+        return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
+
+
+def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True) -> Reembedded:
+    def create(target: Collections) -> None:
+        items = item_collection(encoder.dimension, Distance.COSINE, {})
+        it.store.ensure(replace(items, name=target.items))
+        it.store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
+
+    def make(target: Collections, translate: Translate) -> Rebuilding:
+        return it.rebuilding(target, translate=translate, dimension=encoder.dimension)
+
+    if not with_log:
+        return reembed(it.store, encoder, it.settings.profile, create, it.said.append)
+    return reembed(
+        it.store, encoder, it.settings.profile, create, it.said.append, reader=it.log, make=make, log_identity=LOG
+    )
+
+
+def in_the_other_model(seed: int, steps: int) -> Deployment:
+    """The same history in a deployment that had the wider model from the start."""
+    it, encoder = Deployment(), WiderEncoder()
+    run(it, encoder)
+    it.start()
+    History(seed, erasures=False).happen(it, steps)
+    it.pump()
+    return it
+
+
+@pytest.fixture
+def it() -> Deployment:
+    return Deployment()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_everything_is_as_if_the_new_model_had_been_there_from_the_start(seed: int) -> None:
+    it = Deployment()
+    History(seed, erasures=False).happen(it, 250)
+    it.pump()
+    done = run(it, WiderEncoder())
+    assert (done.collections.items, done.collections.profiles) == ("items-2", "profiles-2")
+    assert (done.items, done.approximated) == (len(ITEM_NAMES), 0)
+    control = in_the_other_model(seed, 250)
+    wrong = {
+        key: found
+        for key in people()
+        if (found := differences(it.profile(key), control.profile(key), of_one_log=False))
+    }
+    assert wrong == {}
+    profile = it.profile("u:p0")
+    assert profile is not None
+    assert profile.space == "wider-t1"
+    assert profile.taste.sum is not None
+    assert len(profile.taste.sum) == 20
+
+
+def test_what_happens_afterwards_is_folded_in_the_new_space(it: Deployment) -> None:
+    history = History(7)
+    history.happen(it, 100)
+    it.pump()
+    run(it, WiderEncoder())
+    it.start()
+    history.happen(it, 100)
+    it.pump()
+    profile = it.profile("u:p1")
+    assert profile is not None
+    assert profile.space == "wider-t1"
+
+
+def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
+    name = item_point(ITEM_NAMES[0])
+    known = it.store.retrieve("items", [name])[name]
+    extra = {"trend": {"day": 12.5, "count": 3}, "offer": {"available": False, "at": 5.0}, "listed_at": 7.0}
+    it.store.set_payload("items-1", {name: extra})
+    run(it, WiderEncoder())
+    after = it.store.retrieve("items", [name], vectors=("content",))[name]
+    assert {key: after.payload[key] for key in extra} == extra
+    assert after.payload["meta"] == known.payload["meta"]
+    assert after.payload["space"] == "wider-t1"
+    near(after.vectors["content"], WiderEncoder().encode([ITEM_NAMES[0]])[0], 1e-5)
+
+
+def test_an_offer_before_its_item_is_kept(it: Deployment) -> None:
+    early = Point(item_point("early"), {}, {"item_id": "early", "offer": {"available": True, "at": 1.0}})
+    it.store.upsert("items-1", [early])
+    run(it, WiderEncoder())
+    after = it.store.retrieve("items", [early.id])[early.id]
+    assert dict(after.payload) == dict(early.payload)
+
+
+def test_items_that_change_or_go_meanwhile_are_copied_again(it: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed, gone = ITEM_NAMES[0], ITEM_NAMES[1]
+    commit = it.log.members
+
+    def while_writers_stop(group: str) -> int:
+        it.add_items("a new one")
+        it.store.set_payload("items-1", {item_point(changed): {"meta": {"title": "another title", "tags": []}}})
+        it.store.delete("items-1", [item_point(gone)])
+        return commit(group)
+
+    monkeypatch.setattr(it.log, "members", while_writers_stop)
+    run(it, WiderEncoder())
+    found = it.store.retrieve("items", [item_point(n) for n in (changed, gone, "a new one")], vectors=("content",))
+    assert found.keys() == {item_point(changed), item_point("a new one")}
+    near(found[item_point(changed)].vectors["content"], WiderEncoder().encode(["another title"])[0], 1e-5)
+
+
+def test_a_text_is_embedded_once(it: Deployment) -> None:
+    encoder = WiderEncoder()
+    run(it, encoder)
+    assert sorted(text for text in encoder.texts if text) == sorted(ITEM_NAMES)
+
+
+def test_answers_are_embedded_anew_from_the_log_of_users(it: Deployment) -> None:
+    at = it.log.say("ada", {"user_id": "ada", "interests": ["space", "rivers"]}, topic="users")
+    old = TinyEncoder("tiny-t1").encode(["whatever it was"])[0]
+    it.log.say(
+        "u:ada",
+        {
+            "type": "onboarded",
+            "user_id": "ada",
+            "vector": [float(x) for x in old],
+            "space": "tiny-t1",
+            "segment": "new",
+            "origin": {"log": LOG, "partition": at.partition, "offset": at.offset},
+        },
+    )
+    it.pump()
+    run(it, WiderEncoder())
+    ada = it.profile("u:ada")
+    assert ada is not None
+    assert ada.segment == "new"
+    near(ada.onboarding, WiderEncoder().encode(["Interests: space, rivers"])[0], 1e-5)
+
+
+def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it: Deployment) -> None:
+    it.log.say(
+        "u:ada",
+        {
+            "type": "onboarded",
+            "user_id": "ada",
+            "vector": [0.25] * 16,
+            "space": "tiny-t1",
+            "segment": "new",
+            "origin": {"log": LOG, "partition": 0, "offset": 99},
+        },
+    )
+    it.pump()
+    run(it, WiderEncoder())
+    ada = it.profile("u:ada")
+    assert ada is not None
+    assert (ada.onboarding, ada.segment) == (None, "new")
+
+
+def test_people_older_than_the_log_are_approximated_by_their_newest_items(it: Deployment) -> None:
+    for name in ("film 0 war", "film 2 space"):
+        it.log.say("u:p0", {"type": "like", "item_id": name, "user_id": "p0"})
+        it.pump()
+    before = it.profile("u:p0")
+    for partition in range(4):
+        held = it.log.bounds("interactions")[partition].high
+        it.log.forget("interactions", partition, held)
+    it.log.say("u:p0", {"type": "like", "item_id": "film 5 bread", "user_id": "p0"})
+    it.pump()
+    done = run(it, WiderEncoder())
+    after = it.profile("u:p0")
+    assert done.approximated == 1
+    assert any("older than the log" in line for line in it.said)
+    assert before is not None
+    assert after is not None
+    assert (after.events, after.recents.newest_first()[0]) == (3, "film 5 bread")
+    assert after.taste.sum is not None
+    wanted = WiderEncoder().encode(["film 0 war", "film 2 space", "film 5 bread"]).sum(axis=0)
+    cosine = float(wanted @ after.taste.sum / np.linalg.norm(wanted) / np.linalg.norm(after.taste.sum))
+    assert cosine > 0.99
+
+
+def test_without_any_log_all_people_are_approximated(it: Deployment) -> None:
+    History(11).happen(it, 200)
+    it.pump()
+    done = run(it, WiderEncoder(), with_log=False)
+    stored = it.store.count("profiles")
+    assert (done.approximated, done.people) == (stored, stored)
+    profile = it.profile("u:p0")
+    assert profile is not None
+    assert profile.space in ("wider-t1", None)
+
+
+def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
+    it: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    History(1).happen(it, 30)
+    it.pump()
+    it.log.in_group["embedder"] = 2
+    monkeypatch.setattr("eddyline.offline.replay.LEAVING_SECONDS", 0.0)
+    with pytest.raises(Misconfigured, match="2 members of group embedder"):
+        run(it, WiderEncoder())
+    assert generations.live(it.store) == Collections("items-1", "profiles-1")
+    assert it.store.collections() == ["items-1", "profiles-1"]
+    assert generations.current(it.store).sealed == {}
