@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -74,11 +73,11 @@ def test_data_is_there_after_reopening(tmp_path: Path) -> None:
 
 def test_a_mismatch_is_seen_after_reopening(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
-    store.ensure(replace(profile_collection(4), name="profiles-1"))
+    store.ensure(profile_collection(4, "profiles-1"))
     store.close()
     again = EdgeStore(tmp_path)
     with pytest.raises(Misconfigured, match=r"taste.*4 dimensions.*8 dimensions.*reembed"):
-        again.ensure(replace(profile_collection(8), name="profiles-1"))
+        again.ensure(profile_collection(8, "profiles-1"))
     again.close()
 
 

@@ -36,22 +36,24 @@ PROFILE_INDEXES: Mapping[str, IndexKind] = {
 }
 
 
-def item_collection(size: int, distance: Distance, attributes: Mapping[str, IndexKind]) -> CollectionSpec:
+def item_collection(
+    size: int, distance: Distance, attributes: Mapping[str, IndexKind], name: str = ITEMS
+) -> CollectionSpec:
     """Items: dense `content` of `size` dimensions, sparse `affinity`; `attributes` are indexed."""
     declared = {f"meta.attributes.{name}": kind for name, kind in attributes.items()}
     return CollectionSpec(
-        name=ITEMS,
+        name=name,
         dense={"content": DenseSpec(size, distance)},
         sparse=("affinity",),
         indexes={**ITEM_INDEXES, **declared},
     )
 
 
-def profile_collection(size: int) -> CollectionSpec:
+def profile_collection(size: int, name: str = PROFILES) -> CollectionSpec:
     """Profiles: four dense sums of `size` dimensions, kept exactly, never searched, and sparse `history`."""
     accumulator = DenseSpec(size, Distance.DOT, indexed=False)
     return CollectionSpec(
-        name=PROFILES,
+        name=name,
         dense=dict.fromkeys(STORED_VECTORS, accumulator),
         sparse=("history",),
         indexes=PROFILE_INDEXES,
