@@ -10,7 +10,7 @@ import numpy as np
 
 from eddyline.model.profile import SETS as SET_NAMES
 from eddyline.model.profile import VECTORS, Profile, TimeConstants
-from eddyline.offline.reference import SETS, Deed, Life, Vectors, decayed, newest
+from eddyline.offline.audit.reference import SETS, Deed, Life, Vectors, decayed, newest
 from eddyline.settings import Profile as ProfileSettings
 
 TOLERANCE = 1e-5

@@ -6,36 +6,29 @@ watermark, or of what its group has committed, whichever is later; where that li
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
-from itertools import islice
-from typing import Any, Protocol, TypeAlias, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import Protocol
 
 from eddyline.adapters.kafka import Position, Record, Watermarks
-from eddyline.adapters.vectors import Collections, Payload, Point, Sparse, VectorStore
-from eddyline.errors import InvalidEvent
-from eddyline.model.events import Identify, Transfer, parse_person_event
-from eddyline.model.ids import Person, item_point, person_point
-from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.offline.comparison import Comparison, Difference, compare
-from eddyline.offline.ledger import Ledger
-from eddyline.offline.reference import DAY, Deed, Life, Reference
+from eddyline.adapters.vectors import Collections, Point, VectorStore
+from eddyline.model.ids import Person, person_point
+from eddyline.model.profile import DAY, STORED_VECTORS, Profile
+from eddyline.offline.audit.batches import in_batches
+from eddyline.offline.audit.choice import Choice, Everyone, Sample, Who
+from eddyline.offline.audit.comparison import Comparison, Difference, compare
+from eddyline.offline.audit.ledger import Ledger
+from eddyline.offline.audit.outcomes import Items, Outcomes
+from eddyline.offline.audit.reference import Deed, Life, Reference
+from eddyline.offline.audit.report import Apart, Report
+from eddyline.profiler import GROUP, TOPIC
 from eddyline.settings import Settings
 
-TOPIC, GROUP = "interactions", "profiler"
 BATCH = 64
 """People compared at once."""
 ROUNDS = 4
 """How often someone who seems to differ is looked at again, with what has come meanwhile."""
-PENDING_BYTES = 262_144
-Part = TypeVar("Part")
 
 
 class Log(Protocol):
@@ -69,61 +62,6 @@ class Silent:
 
     def advance(self, what: str, count: int) -> None:
         """Nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Everyone:
-    """All of whom the log or the store knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """So many people of those in the log: the same ones for the same `seed`, as long as nobody is new."""
-
-    people: int
-    seed: int = 0
-
-
-Who: TypeAlias = Everyone | Sample | Person
-
-
-@dataclass(frozen=True, slots=True)
-class Apart:
-    """Someone who can't be compared, and why."""
-
-    person: str
-    why: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found. An audit is clean when nobody differs."""
-
-    records: int = 0
-    """Read from the log."""
-    invalid: int = 0
-    """Of these, dead letters: they count for nobody."""
-    compared: int = 0
-    """People whose profile was compared, those that differ among them."""
-    older: int = 0
-    """People whose profile owes something to records that the log no longer has."""
-    apart: list[Apart] = field(default_factory=list)
-    """People who differ, though it may be right: what they did can't be worked out any more."""
-    in_motion: list[str] = field(default_factory=list)
-    """People whose profile changed each time it was looked at."""
-    differences: list[Difference] = field(default_factory=list)
-    largest: float = 0.0
-    """The largest difference of a sum or a weight that was let pass, in tolerances."""
-
-    @property
-    def differing(self) -> list[str]:
-        """Who differs."""
-        return list(dict.fromkeys(difference.person for difference in self.differences))
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nobody differs."""
-        return not self.differences
 
 
 def audit(
@@ -177,7 +115,7 @@ class _Audit:
         self._log, self._store, self._settings = log, store, settings
         self._who, self._group, self._profiles = who, group, collections.profiles
         self._progress, self._clock = progress, clock
-        self._items = _Items(store, collections.items, settings.profile.cached_items)
+        self._items = Items(store, collections.items, settings.profile.cached_items)
         self._ends: dict[int, int] = {}
         self._report = Report()
 
@@ -197,7 +135,7 @@ class _Audit:
 
     def _choose(self, who: Sample | Person, bounds: Mapping[int, Watermarks]) -> dict[Person, set[Person]]:
         """The people to look at, and their anonymous ids."""
-        choice = _Choice(1, 0, who) if isinstance(who, Person) else _Choice(who.people, who.seed)
+        choice = Choice(1, 0, who) if isinstance(who, Person) else Choice(who.people, who.seed)
         self._progress.start("choosing", sum(high - low for low, high in bounds.values()), 0)
         for record in self._records("choosing", {partition: bound.low for partition, bound in bounds.items()}, bounds):
             choice.offer(record)
@@ -246,7 +184,7 @@ class _Audit:
             if after is None:
                 break
         rest = (person for person in self._ledger.people() if self._ledger.number(person) not in seen)
-        for batch in _in_batches(rest, BATCH):
+        for batch in in_batches(rest, BATCH):
             points = self._retrieve(batch)
             for point in points.values():
                 if point is not None:
@@ -259,7 +197,7 @@ class _Audit:
         """Look at these people, as `_all` does."""
         self._progress.start("comparing", len(people), 0)
         suspects: dict[Person, str | None] = {}
-        for batch in _in_batches(people, BATCH):
+        for batch in in_batches(people, BATCH):
             suspects |= self._look_at(self._retrieve(batch))
         return suspects
 
@@ -281,7 +219,7 @@ class _Audit:
             self._read_on("reading on")
             self._items.clear()
             moving: dict[Person, str | None] = {}
-            for batch in _in_batches(suspects, BATCH):
+            for batch in in_batches(suspects, BATCH):
                 points = self._retrieve(batch)
                 for person, finding in self._findings(points):
                     state = _state(points[person])
@@ -339,7 +277,7 @@ class _Audit:
                 lives[person] = profile, self._reference.life(person, self._until(person, profile))
             else:
                 yield person, early
-        self._items.load({deed.did.item_id for _, life in lives.values() for deed in life.deeds})
+        self._items.load({deed.did.item_id for _, life in lives.values() for deed in (*life.deeds, *life.repeated)})
         for person, (profile, life) in lives.items():
             yield person, self._missing(life) if profile is None else self._compare(profile, life)
 
@@ -376,146 +314,20 @@ class _Audit:
         return _Finding(Comparison([Difference(life.person.key, "profile", None, should, by=1)]))
 
     def _compare(self, profile: Profile, life: Life) -> _Finding:
-        judged = _Judged.of(life, profile, self._items, self._settings)
-        best = self._against(profile, life, judged, judged.folded)
-        if best.differences and judged.late:
-            given_up = self._against(profile, life, judged, [deed for deed in judged.folded if deed not in judged.late])
+        outcomes = Outcomes.of(life, profile, self._items, self._settings.profile)
+        best = self._against(profile, life, outcomes, outcomes.folded + outcomes.late)
+        if best.differences and outcomes.late:
+            given_up = self._against(profile, life, outcomes, outcomes.folded)
             best = best if given_up.differences else given_up
-        why = {*judged.why, *life.doubts}
+        why = {*outcomes.why, *life.doubts}
         partitions = {partition for marks in profile.first.values() for partition in marks}
         if not partitions <= life.homes:
             why.add("the number of partitions was changed since their first record")
         return _Finding(best, tuple(sorted(why)))
 
-    def _against(self, profile: Profile, life: Life, judged: _Judged, folded: Sequence[Deed]) -> Comparison:
-        return compare(profile, life, folded, len(judged.waiting), self._items.vectors, self._settings.profile)
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A person's deeds by what must have become of them, and what can't be known of that."""
-
-    folded: list[Deed]
-    waiting: list[Deed]
-    late: list[Deed]
-    """Folded, or given up before their item came."""
-    why: list[str]
-
-    @classmethod
-    def of(cls, life: Life, profile: Profile, items: _Items, settings: Settings) -> _Judged:
-        """By what waits in the profile, and by when the items came."""
-        places = {(entry.partition, entry.offset) for entry in profile.pending}
-        waiting = [deed for deed in life.deeds if deed.place in places]
-        rest = [deed for deed in life.deeds if deed.place not in places]
-        folded = [deed for deed in rest if deed.did.item_id in items.vectors]
-        gone = [deed for deed in rest if deed.did.item_id not in items.vectors]
-        late = [deed for deed in folded if items.came_late(deed, settings.profile.pending_seconds)]
-        changed = [deed for deed in folded if items.has_changed(deed, settings.profile.item_cache_seconds)]
-        early = [deed for deed in life.deeds if items.came_late(deed, 0.0)] + gone
-        why = [
-            *_touched("not there (any more)", gone),
-            *_touched("embedded so late that the event may have been given up", late),
-            *_touched("embedded anew since", changed),
-        ]
-        if len(early) > settings.profile.pending or sum(deed.did.size for deed in early) > PENDING_BYTES:
-            why.append("more of their events may have waited for items than are kept")
-        return cls(folded, waiting, late, why)
-
-
-def _touched(what: str, deeds: Sequence[Deed]) -> list[str]:
-    items = sorted({deed.did.item_id for deed in deeds})
-    if not items:
-        return []
-    more = f" and {len(items) - 1} more" if len(items) > 1 else ""
-    return [f"touched {items[0]!r}{more}, {what}"]
-
-
-class _Items:
-    """Content vectors and when they were made, of the items asked for last; at most about `most`."""
-
-    def __init__(self, store: VectorStore, collection: str, most: int) -> None:
-        self._store, self._collection, self._most = store, collection, most
-        self.vectors: OrderedDict[str, NDArray[np.floating]] = OrderedDict()
-        self._sources: dict[str, Payload] = {}
-
-    def load(self, item_ids: set[str]) -> None:
-        """Have these, as far as they are there."""
-        for item_id in item_ids & self.vectors.keys():
-            self.vectors.move_to_end(item_id)
-        while len(self.vectors) > max(self._most, len(item_ids)):
-            self._sources.pop(self.vectors.popitem(last=False)[0], None)
-        missing = {item_point(item_id): item_id for item_id in item_ids - self.vectors.keys()}
-        for batch in _in_batches(missing, 500):
-            points = self._store.retrieve(self._collection, batch, payload=("space", "source"), vectors=("content",))
-            for point_id, point in points.items():
-                vector = point.vectors.get("content")
-                if vector is not None and not isinstance(vector, Sparse) and "space" in point.payload:
-                    self.vectors[missing[point_id]] = vector
-                    self._sources[missing[point_id]] = point.payload.get("source", {})
-
-    def clear(self) -> None:
-        """Forget them: they may have changed."""
-        self.vectors.clear()
-        self._sources.clear()
-
-    def came_late(self, deed: Deed, seconds: float) -> bool:
-        """Whether the vector was made more than `seconds` after the event arrived."""
-        made = self._sources.get(deed.did.item_id, {}).get("embedded_at")
-        return made is not None and made > deed.arrived + seconds
-
-    def has_changed(self, deed: Deed, cache_seconds: float) -> bool:
-        """Whether the event may have been folded with an earlier vector; one that weighs nothing has no use for it."""
-        source: Mapping[str, Any] = self._sources.get(deed.did.item_id, {})
-        if deed.did.weight == 0 or source.get("embeddings", 1) <= 1:
-            return False
-        return bool(deed.arrived < source["embedded_at"] + cache_seconds)
-
-
-class _Choice:
-    """People in the log: one, or the `size` of the smallest hash, with their anonymous ids."""
-
-    def __init__(self, size: int, seed: int, only: Person | None = None) -> None:
-        self._size, self._seed, self._only = size, seed, only
-        self.people: dict[Person, set[Person]] = {} if only is None else {only: set()}
-        self._hashes: list[tuple[int, str]] = []
-        """Negative, so that the largest hash is the first to go."""
-
-    def offer(self, record: Record) -> None:
-        """Consider whom a record is about."""
-        try:
-            event = parse_person_event(record.value)
-        except InvalidEvent:
-            return
-        self._consider(event.person)
-        if isinstance(event, Identify):
-            self._consider(event.user)
-            self._link(event.user, event.person)
-        elif isinstance(event, Transfer):
-            self._link(event.person, Person("a", event.anonymous_id))
-
-    def _consider(self, person: Person) -> None:
-        if self._only is not None or person in self.people:
-            return
-        digest = blake2b(f"{self._seed} {person.key}".encode(), digest_size=8).digest()
-        entry = (-int.from_bytes(digest, "big"), person.key)
-        if len(self._hashes) < self._size:
-            heapq.heappush(self._hashes, entry)
-        elif entry > self._hashes[0]:
-            del self.people[Person.from_key(heapq.heapreplace(self._hashes, entry)[1])]
-        else:
-            return
-        self.people[person] = set()
-
-    def _link(self, user: Person, anonymous: Person) -> None:
-        if user in self.people:
-            self.people[user].add(anonymous)
+    def _against(self, profile: Profile, life: Life, outcomes: Outcomes, folded: Sequence[Deed]) -> Comparison:
+        return compare(profile, life, folded, len(outcomes.waiting), self._items.vectors, self._settings.profile)
 
 
 def _state(point: Point | None) -> str | None:
     return None if point is None else str(point.payload["state"])
-
-
-def _in_batches(all_of_them: Iterable[Part], size: int) -> Iterator[list[Part]]:
-    iterator = iter(all_of_them)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.ids import Person
-from eddyline.offline.ledger import (
+from eddyline.model.profile import DAY, TWINS
+from eddyline.offline.audit.ledger import (
     Answered,
     Did,
     Entry,
@@ -30,10 +31,8 @@ from eddyline.offline.ledger import (
 )
 from eddyline.settings import Profile as ProfileSettings
 
-DAY = 86_400.0
-TWINS = 1000
 TRAVELS_WHOLE_BYTES = 400_000
-"""A larger transfer may have been cut: one that is over 900 kB loses half of its sets at a time."""
+"""A larger transfer may have been cut: one of more than 900 kB loses half of its sets at a time."""
 Vectors: TypeAlias = Mapping[str, NDArray[np.floating]]
 """Item id → content vector, unit length."""
 
@@ -96,6 +95,11 @@ class Life:
     """Records under their own key."""
     passed: list[Passed] = field(default_factory=list)
     """What others are due."""
+    history: list[Deed] = field(default_factory=list)
+    """All deeds that ever counted here, and the marks of `known` events."""
+    known: set[int] = field(default_factory=set)
+    repeated: list[Deed] = field(default_factory=list)
+    """Were one of these given up, and so its id forgotten, then an event that came later would count, or not."""
     orphans: list[Person] = field(default_factory=list)
     """Anonymous ids whose own erasure isn't in the log, though it must be."""
     homes: set[int] = field(default_factory=set)
@@ -130,18 +134,29 @@ class Reference:
     def life(self, person: Person, until: int | None = None) -> Life:
         """Their state as of the offset `until` of their own partition (not itself folded); None: of all there is."""
         home = self._ledger.home(person)
+        others = [self.life(anonymous) for anonymous in self._ledger.anonymous_ids(person)]
         life = Life(person, deque(maxlen=self._settings.event_ids), forward=self._known_before(person), homes={home})
-        for entry, sent in self._sequence(person, home):
-            if until is None or entry.place is None or entry.place[1] < until:
-                self._live(life, entry, sent)
+        life.repeated += [deed for other in others for deed in other.repeated]
+        due = [passed for other in others for passed in other.passed if passed.to == person]
+        for arrival, sent in self._sequence(person, home, due):
+            if until is None or arrival.place is None or arrival.place[1] < until:
+                self._live(life, arrival, sent)
         return life
 
     # -- what comes to someone, in which order -------------------------------------------------------------------
 
-    def _sequence(self, person: Person, home: int) -> list[tuple[_Arrival, Sent | None]]:
-        """Their records in the order of their log, each with what it says (None: nothing); what was lost comes last."""
+    def _sequence(self, person: Person, home: int, others: Iterable[Passed]) -> list[tuple[_Arrival, Sent | None]]:
+        """Their records in the order of their log, each with what it says (None: nothing); what was lost comes last.
+
+        `others`: what they are due because of their anonymous ids; what lies on a wrong partition is due to them, too.
+        """
         entries = self._ledger.entries(person)
-        due = self._due(person, home, entries)
+        strays = (
+            Passed(person, entry.place, entry.arrived, _settled(entry.said))
+            for entry in entries
+            if entry.place[0] != home
+        )
+        due: dict[object, Passed] = {passed.place or object(): passed for passed in (*strays, *others)}
         arrivals: list[tuple[_Arrival, Sent | None]] = []
         highest: dict[int, int] = {}
         for entry in entries:
@@ -156,21 +171,6 @@ class Reference:
                 arrivals.append((arrival, None))
         lost = [passed for passed in due.values() if self._is_handled(passed.place)]
         return arrivals + [(_Arrival(None, passed.arrived), passed.sent) for passed in lost]
-
-    def _due(self, person: Person, home: int, entries: Iterable[Entry]) -> dict[object, Passed]:
-        """What must be passed on to them: what lies on a wrong partition, and what their anonymous ids do."""
-        strays = [
-            Passed(person, entry.place, entry.arrived, _settled(entry.said))
-            for entry in entries
-            if entry.place[0] != home
-        ]
-        others = [
-            passed
-            for anonymous in self._ledger.anonymous_ids(person)
-            for passed in self.life(anonymous).passed
-            if passed.to == person
-        ]
-        return {passed.place or object(): passed for passed in (*strays, *others)}
 
     @staticmethod
     def _is_next(origin: Origin, highest: dict[int, int]) -> bool:
@@ -226,8 +226,12 @@ class Reference:
     @staticmethod
     def _is_repeat(life: Life, mark: int) -> bool:
         if mark in life.marks:
+            life.repeated += [deed for deed in life.history if deed.did.mark == mark]
             return True
+        if mark in life.known:  # beyond the newest ones; but not, if enough of those were forgotten
+            life.repeated += life.history
         life.marks.append(mark)
+        life.known.add(mark)
         return False
 
     def _do(self, life: Life, arrival: _Arrival, did: Did) -> None:
@@ -235,6 +239,7 @@ class Reference:
             return
         if life.forward is None:
             life.deeds.append(Deed(did, arrival.arrived, arrival.place))
+            life.history.append(life.deeds[-1])
             return
         life.last_use = arrival.arrived
         life.passed.append(Passed(life.forward, arrival.place, arrival.arrived, _settled(did)))
@@ -258,6 +263,8 @@ class Reference:
         if any(_is_over(life, deed.did.time) for deed in was.deeds):
             life.doubts.add(ERASED_BETWEEN)  # what still waited for its item was dropped then, the rest was not
         life.deeds += was.deeds
+        life.history += was.deeds
+        life.known.update(was.marks)
         life.doubts |= was.doubts
         life.marks = deque((*was.marks, *life.marks), maxlen=life.marks.maxlen)
         name = was.anonymous.id
@@ -271,6 +278,7 @@ class Reference:
         twins, life.twins = life.twins, []
         life.deeds, life.told, life.forward = [], False, None
         life.marks.clear()
+        life.known.clear()
         life.onboarded, life.last_use = said.origin, said.time
         life.erased_at = max(said.time, life.erased_at or 0.0)
         for twin in twins:
@@ -280,10 +288,9 @@ class Reference:
         """The anonymous ids of someone who is erased are told so, each by a record of its own."""
         if life.erased_at is None:
             return
+        at = round(life.erased_at, 6)
         told = any(
-            isinstance(entry.said, Forgotten)
-            and entry.said.twin_of == life.person
-            and entry.said.time == life.erased_at
+            isinstance(entry.said, Forgotten) and (entry.said.twin_of, round(entry.said.time, 6)) == (life.person, at)
             for entry in self._ledger.entries(anonymous)
         )
         if not told:
