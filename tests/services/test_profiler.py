@@ -169,7 +169,7 @@ def test_attempts_while_the_store_is_down_send_the_activity_once(it: Profiling) 
     it.feed(click(1, "a", at=NOW + HOUR))
     assert len(it.producer.to("activity")) == 1
     assert it.stored().events == 2
-    assert it.profiler._sent == set(), "what is done with is not remembered for ever"
+    assert it.profiler._outbox._sent == set(), "what is done with is not remembered for ever"
 
 
 def test_a_crash_between_activity_and_profile_folds_once(it: Profiling) -> None:
@@ -247,7 +247,7 @@ def test_an_interaction_waits_for_its_item_and_equals_one_folded_in_time(it: Pro
 def test_of_very_many_waiting_items_each_is_looked_up_in_its_turn(
     it: Profiling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eddyline.profiler.LOOKUPS", 2)
+    monkeypatch.setattr("eddyline.profiler.service.LOOKUPS", 2)
     it.feed(*(click(n, f"late{n}") for n in range(5)))
     it.add_items("late4")
     for _ in range(3):
@@ -534,13 +534,13 @@ def test_the_caches_are_bounded_and_nothing_is_lost_by_it() -> None:
             it.feed(click(offset, "abcd"[n % 4], user=f"p{n}"))
             it.feed(click(offset + 1, f"late{n}", user=f"p{n}"))
             offset += 2
-    assert len(it.profiler._cache) == 3
-    assert len(it.profiler._items) == 2
+    assert len(it.profiler._profiles._cache) == 3
+    assert len(it.profiler._items._items) == 2
     assert all(it.stored(f"u:p{n}").events == 3 for n in range(10))
     it.add_items(*(f"late{n}" for n in range(10)))
     it.profiler.tick()
     assert all(it.stored(f"u:p{n}").events == 6 for n in range(10))
-    assert set(it.profiler._owner) == set(it.profiler._cache)
+    assert set(it.profiler._profiles._owner) == set(it.profiler._profiles._cache)
 
 
 def test_a_changed_item_is_read_again_after_a_while(it: Profiling) -> None:

@@ -188,7 +188,7 @@ class Profile:
 
         A deed at or before an erasure is dropped. A weight of zero changes only the counts and sets.
         """
-        if self.erased_at is not None and deed.time <= self.erased_at:
+        if self.is_over(deed.time):
             return
         if deed.weight != 0:
             self.taste = decay.fold(self.taste, deed.vector, deed.weight, deed.time, taus.taste)
@@ -243,6 +243,10 @@ class Profile:
         self._become_stub(time)
         self.onboarded, self.erased_at = origin, erased_at
         return True
+
+    def is_over(self, time: float) -> bool:
+        """Whether something of that time happened before the person was erased."""
+        return self.erased_at is not None and time <= self.erased_at
 
     def freeze(self, user: Person, time: float) -> None:
         """Keep nothing but what forwards to `user`: everything here has been handed over."""

@@ -1,0 +1,142 @@
+"""What a record changes: its person's profile, and what must be sent because of it. Reads and writes no store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from eddyline.adapters.kafka import Outgoing, Record
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import InvalidEvent
+from eddyline.model.events import (
+    Activity,
+    Identify,
+    Interaction,
+    Onboarded,
+    PersonEvent,
+    Transfer,
+    cloud_event,
+    parse_person_event,
+    strength,
+)
+from eddyline.model.passage import Passage
+from eddyline.model.profile import Deed, Pending, Profile, TimeConstants
+from eddyline.profiler import identity, waiting
+from eddyline.profiler.attempt import Attempt
+from eddyline.profiler.items import ItemVector
+from eddyline.profiler.records import GROUP, arrived, event_id, from_pending, happened, settled, snapshot, to_pending
+from eddyline.settings import Events as EventSettings
+from eddyline.settings import Profile as ProfileSettings
+
+INVALID = "invalid_event"
+
+
+class Fold:
+    """Applies records to profiles that may be changed (copies of the cached ones). `clock` in epoch seconds."""
+
+    def __init__(
+        self, events: EventSettings, settings: ProfileSettings, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
+        self._taus = TimeConstants.of(settings)
+
+    def parse(self, record: Record) -> PersonEvent:
+        """Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
+        event = parse_person_event(record.value)
+        Passage.of(record.headers)
+        if isinstance(event, Interaction):
+            strength(event, self._events)
+        if isinstance(event, Interaction | Identify):
+            happened(event, record)
+        elif isinstance(event, Transfer):
+            snapshot(event, self._settings)
+        return event
+
+    def take(
+        self,
+        profile: Profile,
+        event: PersonEvent,
+        record: Record,
+        items: Mapping[str, ItemVector],
+        attempt: Attempt,
+    ) -> None:
+        """Apply one record."""
+        if isinstance(event, Interaction):
+            if self._is_news(profile, event, record):
+                self._interact(profile, event, record, items, attempt)
+        elif isinstance(event, Identify):
+            if self._is_news(profile, event, record):
+                identity.identify(profile, event, record, attempt)
+        elif isinstance(event, Transfer):
+            identity.absorb(profile, event, record, self._settings, self._taus, attempt)
+        elif isinstance(event, Onboarded):
+            identity.onboard(profile, event)
+        else:
+            identity.erase(profile, event, record, attempt)
+
+    def take_waiting(self, profile: Profile, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+        """Apply the interactions whose items have come; give up on those that have waited too long."""
+        left: list[Pending] = []
+        for entry in profile.pending:
+            record = from_pending(entry)
+            if entry.item_id in items:
+                self._take_late(profile, record, items[entry.item_id], attempt)
+            elif self._clock() - entry.since > self._settings.pending_seconds:
+                late = f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s"
+                waiting.give_up(profile, record, late, attempt)
+            else:
+                left.append(entry)
+        if len(left) < len(profile.pending):
+            attempt.changed.add(profile.person)
+        profile.pending = tuple(left)
+
+    def _is_news(self, profile: Profile, event: Interaction | Identify, record: Record) -> bool:
+        """Whether no producer has sent this event before, and nobody has been erased since it happened."""
+        known = event_id(event, record)
+        if profile.is_repeat(known):
+            self._metrics.repeated.labels("event_id").inc()
+            return False
+        profile.remember(known)
+        return not profile.is_over(happened(event, record))
+
+    def _interact(
+        self,
+        profile: Profile,
+        event: Interaction,
+        record: Record,
+        items: Mapping[str, ItemVector],
+        attempt: Attempt,
+    ) -> None:
+        if profile.forward is not None:
+            theirs = settled(event, record).model_copy(update={"user_id": profile.forward.id})
+            attempt.pass_on(record, profile.forward, theirs)
+            profile.stub_since = arrived(record)
+        elif event.item_id in items:
+            self._fold(profile, event, record, items[event.item_id], attempt)
+        else:
+            profile.pending = (*profile.pending, to_pending(event.item_id, record, self._clock()))
+            waiting.bound(profile, self._settings, attempt)
+
+    def _take_late(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
+        try:
+            event = self.parse(record)
+        except InvalidEvent as error:  # it was valid when it came: its type is no longer in the settings
+            attempt.give_up(record, INVALID, str(error))
+            return
+        assert isinstance(event, Interaction)
+        if not profile.is_over(happened(event, record)):
+            self._fold(profile, event, record, item, attempt)
+
+    def _fold(self, profile: Profile, event: Interaction, record: Record, item: ItemVector, attempt: Attempt) -> None:
+        at = happened(event, record)
+        profile.accepts(item.space)
+        weight = strength(event, self._events)
+        if weight > 0 and profile.counts(event.item_id, at):
+            attempt.send(record, _activity(profile, event.item_id, weight, at, record))
+        profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, event_id(event, record)), self._taus)
+        attempt.folded += 1
+
+
+def _activity(profile: Profile, item_id: str, weight: float, at: float, record: Record) -> Outgoing:
+    recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
+    activity = Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
+    return Outgoing("activity", item_id.encode(), activity.to_bytes(), cloud_event(activity, activity.source, GROUP))

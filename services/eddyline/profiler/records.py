@@ -1,0 +1,76 @@
+"""What the profiler reads off a record: when it came, what it is called, and the form in which it waits."""
+
+from __future__ import annotations
+
+from eddyline.adapters.kafka import Record
+from eddyline.errors import InvalidEvent
+from eddyline.model.events import Erased, Identify, Interaction, Onboarded, Transfer, timely
+from eddyline.model.ids import Person
+from eddyline.model.profile import Pending, Profile
+from eddyline.settings import Profile as ProfileSettings
+
+TOPIC = "interactions"
+GROUP = "profiler"
+
+
+def arrived(record: Record) -> float:
+    """When the broker got it, in epoch seconds."""
+    return record.timestamp / 1000
+
+
+def happened(event: Interaction | Identify, record: Record) -> float:
+    """When it happened, in epoch seconds. Raises `InvalidEvent` for a time far ahead."""
+    return timely(event.timestamp, arrived(record))
+
+
+def event_id(event: Interaction | Identify, record: Record) -> str:
+    """Its own, or the place where it was first."""
+    return event.event_id or record.place
+
+
+def settled(event: Interaction | Identify, record: Record) -> Interaction | Identify:
+    """With its id and its time, wherever it is read from then on."""
+    return event.model_copy(update={"event_id": event_id(event, record), "timestamp": happened(event, record)})
+
+
+def origin(event: Onboarded | Erased) -> tuple[str, int, int]:
+    """The record of `users` that it is due to."""
+    return event.origin.log, event.origin.partition, event.origin.offset
+
+
+def snapshot(event: Transfer, settings: ProfileSettings) -> Profile:
+    """The profile in a transfer. Raises `InvalidEvent`."""
+    try:
+        return Profile.unpack(Person("a", event.anonymous_id), event.payload, event.vectors, settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(f"is not a profile: {type(error).__name__} {error}", "payload") from None
+
+
+def to_pending(item_id: str, record: Record, since: float) -> Pending:
+    """As it is kept in a profile until its item comes."""
+    return Pending(
+        item_id,
+        (record.value or b"").decode(),
+        record.topic,
+        record.partition,
+        record.offset,
+        record.log,
+        record.timestamp,
+        since,
+        tuple((name, value.decode("latin-1")) for name, value in record.headers),
+        None if record.key is None else record.key.decode("latin-1"),
+    )
+
+
+def from_pending(entry: Pending) -> Record:
+    """The record as it came."""
+    return Record(
+        topic=entry.topic,
+        partition=entry.partition,
+        offset=entry.offset,
+        key=None if entry.key is None else entry.key.encode("latin-1"),
+        value=entry.value.encode(),
+        timestamp=entry.timestamp,
+        log=entry.log,
+        headers=tuple((name, value.encode("latin-1")) for name, value in entry.headers),
+    )
