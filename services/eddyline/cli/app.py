@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from eddyline import __version__, settings
+from eddyline.cli.dead_letters import dlq
+from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
@@ -23,13 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Settings file (TOML); ./eddyline.toml where it exists.")
-]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded mode keeps its data.")]
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
-Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.")]
-Url = Annotated[str, typer.Option("--url", help="Where Eddyline listens.")]
+app.add_typer(dlq)
 
 
 def main() -> NoReturn:
@@ -75,7 +71,7 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
     """
     from eddyline.cli.runtime import ROLES
 
-    _serve(_load(config, data_dir, host, port), ROLES)
+    _serve(load_settings(config, data_dir, host, port), ROLES)
 
 
 @app.command()
@@ -88,37 +84,37 @@ def serve(
     port: Port = None,
 ) -> None:
     """Run some of the services in this process, against Kafka and Qdrant."""
-    _serve(_load(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
+    _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
 
 
 @app.command()
 def collector(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run the collector: HTTP in, Kafka out."""
-    _serve(_load(config, None, host, port), ["collector"])
+    _serve(load_settings(config, None, host, port), ["collector"])
 
 
 @app.command()
 def embedder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run an embedder: content into searchable items."""
-    _serve(_load(config, None, host, port), ["embedder"])
+    _serve(load_settings(config, None, host, port), ["embedder"])
 
 
 @app.command()
 def profiler(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run a profiler: interactions into profiles."""
-    _serve(_load(config, None, host, port), ["profiler"])
+    _serve(load_settings(config, None, host, port), ["profiler"])
 
 
 @app.command()
 def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run an affinity service: activity into trends."""
-    _serve(_load(config, None, host, port), ["affinity"])
+    _serve(load_settings(config, None, host, port), ["affinity"])
 
 
 @app.command()
 def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run a reader: recommendations over HTTP."""
-    _serve(_load(config, None, host, port), ["reader"])
+    _serve(load_settings(config, None, host, port), ["reader"])
 
 
 @app.command()
@@ -126,7 +122,7 @@ def init(config: ConfigFile = None) -> None:
     """Create topics and collections, and verify what is there."""
     from eddyline.cli.runtime import initialise
 
-    initialise(_load(config, None, None, None), print)
+    initialise(load_settings(config), print)
 
 
 @app.command()
@@ -141,7 +137,7 @@ def replay(
     """Rebuild all profiles from the log into a next generation, while the live one serves; then swap."""
     from eddyline.cli.rebuild import run_replay
 
-    run_replay(_load(config, data_dir, None, None), only_log, drop_old, Console(stderr=True))
+    run_replay(load_settings(config, data_dir), only_log, drop_old, Console(stderr=True))
 
 
 @app.command()
@@ -154,7 +150,7 @@ def reembed(
     """Embed all items anew from their stored text, after a change of model, and rebuild the profiles; then swap."""
     from eddyline.cli.rebuild import run_reembed
 
-    run_reembed(_load(config, data_dir, None, None), force, drop_old, Console(stderr=True))
+    run_reembed(load_settings(config, data_dir), force, drop_old, Console(stderr=True))
 
 
 @app.command(name="config")
@@ -214,15 +210,6 @@ def demo(
     from eddyline.cli.data import run_demo
 
     run_demo(path, data_dir, port, leave, Console())
-
-
-def _load(config: Path | None, data_dir: Path | None, host: str | None, port: int | None) -> Settings:
-    loaded = settings.load(config)
-    server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    changes: dict[str, object] = {"server": loaded.server.model_copy(update=server)}
-    if data_dir is not None:
-        changes["data_dir"] = data_dir
-    return loaded.model_copy(update=changes)
 
 
 def _serve(loaded: Settings, roles: list[str] | tuple[str, ...]) -> None:

@@ -185,7 +185,7 @@ class Runtime:
         self._dead_letters: DeadLetters = (
             TopicDeadLetters(self._producer)
             if self._broker is None
-            else FileDeadLetters(self._settings.data_dir / "dead-letters")
+            else FileDeadLetters(dead_letters_directory(self._settings))
         )
 
     def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
@@ -290,6 +290,11 @@ def open_store(settings: Settings) -> VectorStore:
 def vectors_directory(settings: Settings) -> Path:
     """Where Qdrant Edge keeps its shards."""
     return settings.data_dir / "vectors"
+
+
+def dead_letters_directory(settings: Settings) -> Path:
+    """Where the embedded mode keeps dead letters."""
+    return settings.data_dir / "dead-letters"
 
 
 def check_collections(store: VectorStore) -> None:

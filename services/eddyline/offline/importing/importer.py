@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote
 
 import httpx
 import orjson
@@ -17,6 +16,7 @@ import orjson
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
 from eddyline.model.events import format_timestamp, parse_timestamp
 from eddyline.offline.importing.sources import Json, Line, Source, latest_time
+from eddyline.offline.intake import GOES_ON, Intake, decoded, in_path, said
 
 BATCHES = {"items": 200, "users": 1, "events": 500}
 PATHS = {"items": "/v1/items", "events": "/v1/events"}
@@ -78,7 +78,7 @@ class Importer:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client, self._source, self._state_file, self._progress = client, source, state, progress
+        self._intake, self._source, self._state_file, self._progress = Intake(client, sleep), source, state, progress
         self._sleep, self._clock = sleep, clock
         self._state = self._load_state()
         self._shift = 0.0
@@ -126,44 +126,24 @@ class Importer:
         """Send a batch until it is taken; what of it is refused comes back. Any other answer stops the import."""
         if what == "users":
             user = batch[0].value
-            response = self._call("PUT", f"/v1/users/{quote(str(user['user_id']), safe='')}", user)
+            response = self._intake.call("PUT", f"/v1/users/{in_path(str(user['user_id']))}", user)
         else:
             values = [self._event(line) if what == "events" else line.value for line in batch]
-            response = self._call("POST", PATHS[what], {what: values})
+            response = self._intake.call("POST", PATHS[what], {what: values})
         if response.status_code == 413 and len(batch) > 1:
             middle = len(batch) // 2
             return self._send(what, batch[:middle]) + self._send(what, batch[middle:])
-        answer = _decoded(response)
+        answer = decoded(response)
         if response.status_code == 202 or (response.status_code == 422 and "rejected" in answer):
             return [
                 Refusal(batch[one["index"]].where, f"{one['field'] or 'body'}: {one['reason']}")
                 for one in answer["rejected"]
             ]
-        said = str(answer.get("detail", response.text[:200]))
         if response.status_code in (413, 422) and len(batch) == 1:
-            return [Refusal(batch[0].where, said)]
+            return [Refusal(batch[0].where, said(response))]
         raise Unavailable(
-            f"{response.request.url} answered {response.status_code} ({said}), at {batch[0].where}; "
-            "the same command goes on where this one stopped"
+            f"{response.request.url} answered {response.status_code} ({said(response)}), at {batch[0].where}; {GOES_ON}"
         )
-
-    def _call(self, method: str, path: str, body: Json) -> httpx.Response:
-        """One request, repeated while the collector is busy."""
-        content = orjson.dumps(body)
-        while True:
-            response = self._request(method, path, content)
-            if response.status_code != 503:
-                return response
-            self._sleep(_retry_after(response))
-
-    def _request(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
-        try:
-            return self._client.request(method, path, content=content, headers={"Content-Type": "application/json"})
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"{self._client.base_url} can't be reached ({error or type(error).__name__}); "
-                "the same command goes on where this one stopped"
-            ) from None
 
     def _event(self, line: Line) -> Json:
         """As it is sent: with an id of its own, so that sending it again counts once, and its time moved."""
@@ -191,7 +171,7 @@ class Importer:
         started, announced = time.monotonic(), False
         for item_id in dict.fromkeys(sample):
             while True:
-                response = self._request("GET", f"/v1/items/{quote(str(item_id), safe='')}")
+                response = self._intake.request("GET", f"/v1/items/{in_path(str(item_id))}")
                 if response.status_code == 200:
                     break
                 if response.status_code == 405 or "there is nothing at" in response.text:
@@ -201,8 +181,8 @@ class Importer:
                     announced = True
                 if time.monotonic() - started > deadline_seconds:
                     raise EddylineError(
-                        f"item {item_id!r} isn't searchable after {deadline_seconds:g} s: is the embedder running? The "
-                        "same command goes on where this one stopped"
+                        f"item {item_id!r} isn't searchable after {deadline_seconds:g} s: is the embedder running? "
+                        f"{GOES_ON.capitalize()}"
                     )
                 self._sleep(0.1)
 
@@ -229,20 +209,3 @@ class Importer:
         new = self._state_file.with_suffix(".new")
         new.write_bytes(orjson.dumps({**self._state, "source": self._source.fingerprint}))
         new.replace(self._state_file)
-
-
-def _decoded(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object answered; empty where it is none, as from a proxy."""
-    try:
-        answer = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds; a proxy may say a date, or nothing."""
-    try:
-        return max(0.1, float(response.headers.get("Retry-After", "1")))
-    except ValueError:
-        return 1.0

@@ -131,7 +131,7 @@ class FileLetterLog:
 
     def _letter(self, number: int, line: bytes) -> Letter | Unreadable:
         try:
-            said = orjson.loads(line)
+            said = orjson.loads(line.rstrip(b"\n"))
             if not isinstance(said, dict):
                 raise ValueError("it is not a JSON object")
             headers = tuple((str(name), _bytes(value) or b"") for name, value in said.get("headers", ()))

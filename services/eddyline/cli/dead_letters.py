@@ -1,0 +1,115 @@
+"""`eddyline dlq`: the dead letters listed, shown, sent again, dropped."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from eddyline.cli.options import ConfigFile, DataDir, Url, load_settings
+
+dlq = typer.Typer(
+    name="dlq",
+    help="Dead letters: records that could not be read, or never be applied. List, show, replay or drop them.",
+    no_args_is_help=True,
+)
+
+Topic = Annotated[str | None, typer.Option("--topic", help="Of this topic alone, e.g. interactions.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="With this reason alone, e.g. unknown_item.")]
+Key = Annotated[str | None, typer.Option("--key", help="With this key alone, e.g. u:ada.")]
+Since = Annotated[str | None, typer.Option("--since", help="Buried at or after this time (RFC 3339 or epoch).")]
+Until = Annotated[str | None, typer.Option("--until", help="Buried before this time (RFC 3339 or epoch).")]
+Place = Annotated[list[str] | None, typer.Option("--place", help="The one with this id; may be given several times.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
+
+@dlq.command(name="list")
+def list_(
+    topic: Topic = None,
+    reason: Reason = None,
+    key: Key = None,
+    since: Since = None,
+    until: Until = None,
+    place: Place = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="Show this many, newest first; 20 by default, all with --json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, the whole letter in each.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Count the dead letters by topic and reason, and list the newest."""
+    from eddyline.cli.dead_letter_commands import open_box, run_json, run_list, selection_of
+
+    selection = selection_of(topic, reason, key, since, until, place)
+    with open_box(load_settings(config, data_dir)) as box:
+        if as_json:
+            run_json(box, selection, limit)
+        else:
+            run_list(box, selection, 20 if limit is None else limit, _wide(Console()))
+
+
+@dlq.command()
+def show(
+    place: Annotated[str, typer.Argument(metavar="ID", help="As `eddyline dlq list` shows it.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print everything there is about one dead letter."""
+    from eddyline.cli.dead_letter_commands import open_box, run_show
+
+    with open_box(load_settings(config, data_dir)) as box:
+        run_show(box, place)
+
+
+@dlq.command()
+def replay(
+    topic: Topic = None,
+    reason: Reason = None,
+    key: Key = None,
+    since: Since = None,
+    until: Until = None,
+    place: Place = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    url: Url = "http://127.0.0.1:8000",
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Send dead letters to their topics again; what is taken is removed.
+
+    In the embedded mode they go through the running Eddyline at --url.
+    """
+    from eddyline.cli.dead_letter_commands import open_box, run_replay, selection_of
+
+    selection = selection_of(topic, reason, key, since, until, place)
+    with open_box(load_settings(config, data_dir)) as box:
+        run_replay(box, selection, url, dry_run, yes, Console(stderr=True))
+
+
+@dlq.command()
+def drop(
+    topic: Topic = None,
+    reason: Reason = None,
+    key: Key = None,
+    since: Since = None,
+    until: Until = None,
+    place: Place = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove dead letters for good."""
+    from eddyline.cli.dead_letter_commands import open_box, run_drop, selection_of
+
+    selection = selection_of(topic, reason, key, since, until, place)
+    with open_box(load_settings(config, data_dir)) as box:
+        run_drop(box, selection, dry_run, yes, Console(stderr=True))
+
+
+def _wide(console: Console) -> Console:
+    """A pipe has no width: nothing is cut for it."""
+    return console if console.is_terminal else Console(width=1000)
