@@ -30,7 +30,7 @@ from eddyline.cli.runtime import kafka_options, open_store
 from eddyline.errors import Misconfigured
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
 from eddyline.offline.reembed import reembed
-from eddyline.offline.replay import NAMES, Say, replay
+from eddyline.offline.replay import NAMES, Say, discard_unfinished, replay
 from eddyline.profiler import TOPIC
 from eddyline.settings import Settings
 
@@ -74,6 +74,15 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
         f"{done.people:,} profiles from {tally.handled:,} records in {done.seconds:.0f} s; {tally.carried:,} taken "
         f"over, {tally.invalid:,} records are dead letters" + _foreign(tally.foreign)
     )
+
+
+def give_up(settings: Settings, console: Console) -> None:
+    """`eddyline replay --give-up`."""
+    with ExitStack() as stack:
+        store = _opened_store(settings, stack)
+        live = generations.live(store)
+        discard_unfinished(store, live, _saying(console))
+    console.print(f"{live.items} and {live.profiles} are live, and their writers go on")
 
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
