@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
-from tests.kafka.loops import Buried, Noting, a_loop, joined, running
+from tests.kafka.loops import Buried, Noting, Running, a_loop, joined, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
@@ -159,6 +159,34 @@ def test_a_commit_may_come_before_the_acknowledgement_and_those_in_any_order() -
     assert guard.unread_bytes(INTERACTIONS) == 30
     guard.committed("readers", INTERACTIONS, 3)
     assert guard.unread_bytes(INTERACTIONS) == 0
+
+
+def test_more_is_expected_until_what_waits_is_written() -> None:
+    guard = RetentionGuard(limit=100)
+    guard.subscribe("readers", ["interactions"])
+    assert not guard.expects(INTERACTIONS)
+    guard.defer(INTERACTIONS)
+    assert guard.expects(INTERACTIONS)
+    guard.reserve_deferred(INTERACTIONS, 90)
+    with pytest.raises(Overloaded, match="must read first"):
+        guard.reserve_deferred(INTERACTIONS, 90)
+    guard.written(INTERACTIONS, 1)
+    assert guard.expects(INTERACTIONS), "it is on its way"
+    guard.acknowledged(INTERACTIONS, 0, 90)
+    assert not guard.expects(INTERACTIONS)
+    assert not guard.expects(TopicPartition("interactions", 1))
+
+
+def test_a_loop_is_not_drained_while_more_is_expected(broker: EmbeddedBroker) -> None:
+    handler = Noting()
+    loop = a_loop(KafkaForTest("in-process", broker.options, broker.guard), handler)
+    broker.guard.defer(INTERACTIONS)
+    loop.stop(drain=True, deadline_seconds=60)
+    it = Running(loop)
+    wait_until(lambda: handler.owned and handler.ticks > 5, "it goes on, though its log is empty")
+    assert it.alive
+    broker.guard.written(INTERACTIONS, 1)
+    assert it.ended() is None
 
 
 def test_a_topic_that_nobody_reads_is_not_limited(broker: EmbeddedBroker, guarded: KafkaProducer) -> None:

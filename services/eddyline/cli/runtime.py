@@ -21,11 +21,13 @@ from eddyline.adapters.kafka import (
     ConsumeLoop,
     DeadLetters,
     EmbeddedBroker,
+    FeedbackProducer,
     FileDeadLetters,
     Handler,
     KafkaOptions,
     KafkaProducer,
     LoopOptions,
+    Producer,
     RetentionGuard,
     TopicDeadLetters,
     ensure_topics,
@@ -182,6 +184,11 @@ class Runtime:
         queue_bytes = QUEUE_BYTES + self._settings.server.max_in_flight_bytes
         self._producer = KafkaProducer(self._options, guard=self._guard, queue_bytes=queue_bytes)
         self._stack.callback(self._producer.close)
+        self._profiler_producer: Producer = self._producer
+        if self._guard is not None:  # it writes to the topic that it reads, and must not wait for itself
+            feedback = FeedbackProducer(self._options, self._guard, *Profiler.topics)
+            self._stack.callback(feedback.close)
+            self._profiler_producer = feedback
         self._dead_letters: DeadLetters = (
             TopicDeadLetters(self._producer)
             if self._broker is None
@@ -216,7 +223,7 @@ class Runtime:
         if name == "profiler":
             return Profiler(
                 self._store,
-                self._producer,
+                self._profiler_producer,
                 self._dead_letters,
                 settings.events,
                 settings.profile,

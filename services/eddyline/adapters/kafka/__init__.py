@@ -23,6 +23,7 @@ from eddyline.adapters.kafka.dead_letters import (
     Unreadable,
 )
 from eddyline.adapters.kafka.embedded import EmbeddedBroker
+from eddyline.adapters.kafka.feedback import FeedbackProducer
 from eddyline.adapters.kafka.log import LogReader
 from eddyline.adapters.kafka.loop import ConsumeLoop
 from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions, LoopOptions
@@ -49,6 +50,7 @@ __all__ = [
     "Delivered",
     "EmbeddedBroker",
     "EnsuredTopic",
+    "FeedbackProducer",
     "FileDeadLetterBox",
     "FileDeadLetters",
     "Handler",

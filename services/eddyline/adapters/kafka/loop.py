@@ -345,6 +345,8 @@ class ConsumeLoop(Generic[Parsed]):
 
     def _drained(self) -> bool:
         idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
+        if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
+            return False
         try:
             return idle and all(
                 self._member.watermarks(source, self._settings.request_seconds).high <= self._owned[source].handled

@@ -89,7 +89,7 @@ class KafkaProducer:
         again.
         """
         deadline = time.monotonic() + self._delivery_seconds
-        futures = [self._send_within(record, deadline) for record in records]
+        futures = [self._enqueue(record, deadline) for record in records]
         # The library's own time-out fails a future first; the margin is for a poll thread that is starved.
         limit = time.monotonic() + 2 * self._delivery_seconds
         try:
@@ -113,7 +113,7 @@ class KafkaProducer:
         self._poller.join()
         _discard(self._library, self._delivery_seconds)
 
-    def _send_within(self, record: Outgoing, deadline: float) -> Future[Delivered]:
+    def _enqueue(self, record: Outgoing, deadline: float) -> Future[Delivered]:
         while True:
             try:
                 return self.send(record)
@@ -146,12 +146,18 @@ class KafkaProducer:
         if self._guard is None:
             given = record.partition
             return (None if given is None else TopicPartition(record.topic, given)), 0
+        source, size = self._goes_to(record), framed_size(record)
+        self._make_room(self._guard, source, size)
+        return source, size
+
+    def _goes_to(self, record: Outgoing) -> TopicPartition:
         partition = record.partition
         if partition is None:
             partition = partition_of(record.key or b"", self._options.partitions)
-        source, size = TopicPartition(record.topic, partition), framed_size(record)
-        self._guard.reserve(source, size)
-        return source, size
+        return TopicPartition(record.topic, partition)
+
+    def _make_room(self, guard: RetentionGuard, source: TopicPartition, size: int) -> None:
+        guard.reserve(source, size)
 
     def _release(self, source: TopicPartition | None, size: int) -> None:
         if self._guard is not None and source is not None:

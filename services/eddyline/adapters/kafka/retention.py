@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -57,6 +57,7 @@ class RetentionGuard:
         self._held: defaultdict[TopicPartition, _Held] = defaultdict(_Held)
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
         self._committed: dict[tuple[str, TopicPartition], int] = {}
+        self._deferred: Counter[TopicPartition] = Counter()
 
     def subscribe(self, group: str, topics: Iterable[str]) -> None:
         """From now on these topics hold what `group` hasn't committed."""
@@ -75,17 +76,33 @@ class RetentionGuard:
                 held.forget_below(self._floor(source))
 
     def reserve(self, source: TopicPartition, size: int) -> None:
-        """Make room for a record. Raises `Overloaded` when there is none; every reservation must be
-        settled."""
+        """Make room for a record. Raises `Overloaded` when there is none, or others wait for some in this topic; every
+        reservation must be settled."""
         with self._lock:
-            held = self._held[source]
-            if source.topic in self._groups and held.unread_bytes + held.in_flight + size > self._limit:
-                readers = " and ".join(sorted(self._groups[source.topic]))
-                raise Overloaded(
-                    f"{source.topic} holds {held.unread_bytes + held.in_flight} bytes in partition "
-                    f"{source.partition} that {readers} must read first"
-                )
-            held.in_flight += size
+            waiting = sum(count for partition, count in self._deferred.items() if partition.topic == source.topic)
+            if waiting:
+                raise Overloaded(f"{waiting} records that a service passed on must go to {source.topic} first")
+            self._reserve(source, size)
+
+    def reserve_deferred(self, source: TopicPartition, size: int) -> None:
+        """The same for a record that goes before those of others."""
+        with self._lock:
+            self._reserve(source, size)
+
+    def defer(self, source: TopicPartition) -> None:
+        """A record waits for room; it is to be written before those of others."""
+        with self._lock:
+            self._deferred[source] += 1
+
+    def written(self, source: TopicPartition, count: int) -> None:
+        """So many of those that waited are acknowledged."""
+        with self._lock:
+            self._deferred[source] -= count
+
+    def expects(self, source: TopicPartition) -> bool:
+        """Whether more records are on their way, or wait for room, than the log holds yet."""
+        with self._lock:
+            return self._held[source].in_flight > 0 or self._deferred[source] > 0
 
     def release(self, source: TopicPartition, size: int) -> None:
         """The record was not written."""
@@ -111,6 +128,16 @@ class RetentionGuard:
         """Bytes written and not yet committed by every subscribed group, counted conservatively."""
         with self._lock:
             return self._held[source].unread_bytes
+
+    def _reserve(self, source: TopicPartition, size: int) -> None:
+        held = self._held[source]
+        if source.topic in self._groups and held.unread_bytes + held.in_flight + size > self._limit:
+            readers = " and ".join(sorted(self._groups[source.topic]))
+            raise Overloaded(
+                f"{source.topic} holds {held.unread_bytes + held.in_flight} bytes in partition "
+                f"{source.partition} that {readers} must read first"
+            )
+        held.in_flight += size
 
     def _floor(self, source: TopicPartition) -> float:
         """The first offset that must be held: all when a group has committed nothing, none when there is no group."""
