@@ -11,11 +11,13 @@ from typing import Literal
 
 import pytest
 from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, Record, TopicDeadLetters, TopicPartition
 from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position, Rebalancing
+from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.errors import Misconfigured, TooManyDeadLetters, Unavailable
 
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
@@ -395,6 +397,56 @@ def test_unavailable_is_retried_with_the_same_batch_and_nothing_is_lost(kafka: K
     assert sorted(map(int, handler.values)) == list(range(600))
 
 
+def test_retrying_is_said_once_when_it_begins_and_ends_and_shows_why_since_when_and_how_often(
+    kafka: KafkaForTest,
+) -> None:
+    kafka.producer().send_all(numbered(30))
+    mend, metrics = threading.Event(), Metrics()
+    handler = Noting(unavailable_until(mend))
+    loop = a_loop(kafka, handler, metrics=LoopTelemetry(metrics), clock=partial(float, 1_790_000_000.0))
+
+    def measured(name: str) -> float | None:
+        return metrics.registry.get_sample_value(f"eddyline_consumer_{name}", {"group": "readers"})
+
+    with capture_logs() as logged, running(loop):
+        wait_until(lambda: loop.status().attempts >= 5, "it retries")
+        trouble = loop.status().trouble or ""
+        assert trouble.startswith("Qdrant doesn't answer (since 2026-09-21T14:13:20Z; tried ")
+        assert measured("retrying") == 1
+        assert (measured("retries_total") or 0) >= 5
+        mend.set()
+        wait_until(lambda: loop.status().ready, "all is well again")
+        tried = measured("retries_total")
+        assert (loop.status().trouble, loop.status().since, loop.status().attempts) == (None, None, 0)
+        assert measured("retrying") == 0
+    said = [line for line in logged if line["event"] in ("retrying", "recovered")]
+    assert [line["event"] for line in said] == ["retrying", "recovered"]
+    assert said[0]["reason"] == "Qdrant doesn't answer"
+    assert said[1]["attempts"] == tried
+
+
+def test_back_off_doubles_up_to_its_cap_and_is_drawn_between_half_and_whole() -> None:
+    options = LoopOptions(backoff_initial=0.1, backoff_cap=10.0)
+    whole = [options.backoff(failures, 1.0) for failures in range(1, 12)]
+    assert whole == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0, 10.0]
+    assert options.backoff(1_000_000, 1.0) == 10.0
+    assert [options.backoff(failures, 0.0) for failures in range(1, 12)] == [wait / 2 for wait in whole]
+
+
+def test_every_wait_is_drawn_anew(kafka: KafkaForTest) -> None:
+    kafka.producer().send_all(numbered(3))
+    drawn: list[float] = []
+
+    def jitter() -> float:
+        drawn.append(0.0)
+        return 0.0
+
+    loop = a_loop(kafka, Noting(unavailable_until(threading.Event())), jitter=jitter)
+    with running(loop):
+        wait_until(lambda: loop.status().attempts > 3, "it retries")
+    assert len(drawn) in (loop.status().attempts, loop.status().attempts - 1)
+
+
 def test_what_stays_unavailable_is_not_committed(kafka: KafkaForTest) -> None:
     kafka.producer().send_all(numbered(30))
     attempts: list[int] = []
@@ -411,19 +463,31 @@ def test_what_stays_unavailable_is_not_committed(kafka: KafkaForTest) -> None:
     assert sorted(map(int, handler.values)) == list(range(30))
 
 
-def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll(real_kafka: KafkaForTest) -> None:
-    real_kafka.producer().send_all(numbered(30))
+def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_repeats_nothing(
+    real_kafka: KafkaForTest,
+) -> None:
+    producer = real_kafka.producer()
+    producer.send_all(numbered(30))
     mend = threading.Event()
 
     down = unavailable_until(mend)
-    handler = Noting(down)
+    handler, stranger = Noting(down), Noting(down)
     impatient = replace(real_kafka.options, client=IMPATIENT)
-    loop = a_loop(real_kafka, handler, options=impatient, settings=replace(QUICK, backoff_initial=3, backoff_cap=3))
+    waits = replace(QUICK, backoff_initial=3, backoff_cap=3)  # longer than max.poll.interval.ms, 2 s
+    loop = a_loop(real_kafka, handler, options=impatient, settings=waits)
     with running(loop):
         wait_until(lambda: loop.status().attempts >= 3, "three waits of up to 3 s", 30)
-        assert handler.gone == []
+        producer.send_all(numbered(30, start=30))
+        assert handler.gone == [], "it is still a member"
+        assert len(handler.epochs) == 1
         mend.set()
-        wait_until(lambda: len(handler.handled) == 30, "all are handled")
+        wait_until(lambda: len(handler.handled) == 60, "all are handled")
+        wait_until(lambda: sum(loop.lag().values()) == 0, "and nothing comes again")
+    assert sorted(map(int, handler.values)) == list(range(60))
+    with running(a_loop(real_kafka, stranger)) as after:
+        joined(after.loop)
+        wait_until(lambda: stranger.ticks > 3, "the next one reads")
+    assert stranger.handled == [], "all was committed"
 
 
 def test_partitions_revoked_during_a_retry_leave_the_batch(kafka: KafkaForTest) -> None:

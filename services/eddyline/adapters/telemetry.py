@@ -68,6 +68,12 @@ class Metrics:
             ("group",),
             registry=registry,
         )
+        self.retries = Counter(
+            "eddyline_consumer_retries_total",
+            "Attempts at a batch that failed because something was unavailable",
+            ("group",),
+            registry=registry,
+        )
         self.lag = Gauge(
             "eddyline_consumer_lag_records",
             "Records not yet handled",
@@ -134,6 +140,10 @@ class LoopTelemetry:
     def retrying(self, group: str, retrying: bool) -> None:
         """Retrying began or ended."""
         self._metrics.retrying.labels(group).set(retrying)
+
+    def retry(self, group: str) -> None:
+        """An attempt failed."""
+        self._metrics.retries.labels(group).inc()
 
 
 def configure_logging(level: str, form: Literal["console", "json"]) -> None:

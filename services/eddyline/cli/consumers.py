@@ -77,7 +77,7 @@ class Consumer:
     def check(self) -> None:
         """Raise `Unavailable` unless it consumes, saying why it doesn't."""
         status = self._loop.status()
-        problem = self._waiting or status.problem
+        problem = self._waiting or status.trouble
         if problem or not status.ready:
             raise Unavailable(problem or f"{self.name} hasn't joined its group yet")
 

@@ -135,9 +135,7 @@ class ConsumeLoop(Generic[Parsed]):
             else:
                 self._wait(self._settings.poll_seconds)
         except Unavailable as error:
-            doublings = min(self._health.failed(str(error)) - 1, 30)
-            delay = min(self._settings.backoff_cap, self._settings.backoff_initial * 2**doublings)
-            self._wait(delay * (1 + self._jitter()) / 2)
+            self._wait(self._settings.backoff(self._health.failed(str(error)), self._jitter()))
         else:
             self._rebalancing = None
             self._health.succeeded()

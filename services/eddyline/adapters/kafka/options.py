@@ -73,6 +73,11 @@ class LoopOptions:
     drain_seconds: float = 30.0
     fenced_limit: int = 5
 
+    def backoff(self, failures: int, jitter: float) -> float:
+        """Seconds to wait after so many failures in a row (from 1 on); `jitter` in [0, 1)."""
+        doublings = min(failures - 1, 30)
+        return min(self.backoff_cap, self.backoff_initial * 2.0**doublings) * (1 + jitter) / 2
+
 
 def client_config(options: KafkaOptions) -> dict[str, Any]:
     """The settings that producers, consumers and admin clients share, before `options.client`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -32,6 +33,15 @@ class LoopStatus:
         """Whether it has joined its group (perhaps with nothing to own) and nothing is wrong."""
         return self.running and self.joined and self.problem is None
 
+    @property
+    def trouble(self) -> str | None:
+        """For people: the problem, since when, and how often it was tried in vain. None where there is none."""
+        if self.problem is None or self.since is None:
+            return self.problem
+        since = datetime.fromtimestamp(self.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        tried = f"; tried {self.attempts} times" if self.attempts > 1 else ""
+        return f"{self.problem} (since {since}{tried})"
+
 
 class LoopMetrics(Protocol):
     """Where a loop counts. Called from the loop's thread; must not raise."""
@@ -51,6 +61,9 @@ class LoopMetrics(Protocol):
     def retrying(self, group: str, retrying: bool) -> None:
         """The loop began (or ceased) to retry."""
 
+    def retry(self, group: str) -> None:
+        """An attempt failed, since something is unavailable; it will be made again."""
+
 
 class NoMetrics:
     """Counts nothing."""
@@ -68,6 +81,9 @@ class NoMetrics:
         """Ignore."""
 
     def retrying(self, group: str, retrying: bool) -> None:
+        """Ignore."""
+
+    def retry(self, group: str) -> None:
         """Ignore."""
 
 
@@ -105,6 +121,7 @@ class Health:
         if self._retry is None:
             _LOG.warning("retrying", group=self.status.group, reason=reason)
             self._metrics.retrying(self.status.group, True)
+        self._metrics.retry(self.status.group)
         self._retry = reason
         self.status = replace(self.status, attempts=self.status.attempts + 1)
         self._tell()
@@ -138,6 +155,8 @@ class Health:
         """The cluster answers, and these topics exist."""
         if not self.troubled:
             return
+        if self._outage is not None:
+            _LOG.info("cluster answers again", group=self.status.group)
         self._outage = None
         self._missing -= frozenset(present)
         self._tell()
