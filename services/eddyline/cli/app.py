@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from eddyline import __version__, settings
+from eddyline.cli.audit import audit
 from eddyline.cli.dead_letters import dlq
 from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
 from eddyline.errors import EddylineError, Misconfigured
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dlq)
+app.command()(audit)
 
 
 def main() -> NoReturn:

@@ -3,9 +3,10 @@
 from eddyline.offline.audit.choice import Everyone, Sample, Who
 from eddyline.offline.audit.comparison import TOLERANCE, Difference
 from eddyline.offline.audit.report import Apart, Report
-from eddyline.offline.audit.run import Log, Progress, Silent, audit
+from eddyline.offline.audit.run import GROUP, Log, Progress, Silent, audit
 
 __all__ = [
+    "GROUP",
     "TOLERANCE",
     "Apart",
     "Difference",

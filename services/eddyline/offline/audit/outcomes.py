@@ -15,10 +15,11 @@ from eddyline.model.ids import item_point
 from eddyline.model.profile import Profile
 from eddyline.offline.audit.batches import in_batches
 from eddyline.offline.audit.reference import Deed, Life
-from eddyline.profiler import PENDING_BYTES
 from eddyline.settings import Profile as ProfileSettings
 
 ITEMS_AT_ONCE = 500
+PENDING_BYTES = 262_144
+"""Most that the waiting events of one person may hold together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from eddyline.offline.audit.ledger import Ledger
 from eddyline.offline.audit.outcomes import Items, Outcomes
 from eddyline.offline.audit.reference import Deed, Life, Reference
 from eddyline.offline.audit.report import Apart, Report
-from eddyline.profiler import GROUP, TOPIC
 from eddyline.settings import Settings
 
+TOPIC, GROUP = "interactions", "profiler"
 BATCH = 64
 """People compared at once."""
 ROUNDS = 4

@@ -1,0 +1,144 @@
+"""`eddyline audit`: are the stored profiles what the log says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from eddyline.cli.options import ConfigFile, DataDir, load_settings
+from eddyline.errors import EddylineError, Misconfigured
+from eddyline.settings import Settings
+
+if TYPE_CHECKING:
+    from eddyline.offline.audit import Difference, Progress, Report, Who
+
+SHOWN = 200
+"""Most characters of a stored or expected value that are printed."""
+
+
+def audit(
+    user: Annotated[str | None, typer.Option("--user", help="Only this user, by their user_id.")] = None,
+    anonymous: Annotated[str | None, typer.Option("--anonymous", help="Only this anonymous_id.")] = None,
+    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Only so many people of the log.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Which sample: the same number, the same people.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="How many differences, and people, are printed.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Work profiles out anew from the log, compare them with what is stored, and say what differs.
+
+    Profilers may go on meanwhile. Ends with 1 where something differs.
+    """
+    report = _run(load_settings(config, data_dir), _who(user, anonymous, sample, seed), Console(stderr=True))
+    if as_json:
+        print(orjson.dumps(_plain(report), option=orjson.OPT_INDENT_2).decode())
+    else:
+        for line in lines(report, limit):
+            print(line)
+    if not report.is_clean:
+        raise EddylineError(f"{_people(len(report.differing))} of {report.compared:,} compared differ from the log")
+
+
+def lines(report: Report, limit: int) -> Iterator[str]:
+    """The report to be read: at most `limit` differences, and as many of the people who are listed apart."""
+    yield f"{report.records:,} records read, {report.invalid:,} of them dead letters, which count for nobody"
+    if not (report.compared or report.older or report.in_motion or report.apart):
+        yield "nobody to compare: neither the log nor the store knows of any"
+        return
+    yield f"{_people(report.compared)} compared, {len(report.differing):,} of them differ"
+    if report.compared > len(report.differing):
+        yield f"  sums and weights agree: the largest difference is {report.largest:.2g} of what is let pass"
+    if report.older:
+        yield f"{_people(report.older)} not compared: the log no longer holds all of what they did"
+    if report.in_motion:
+        yield f"{_people(len(report.in_motion))} not compared: their profiles changed whenever they were looked at"
+    if report.apart:
+        yield f"{_people(len(report.apart))} listed apart: they differ, which may be right"
+        apart = (f"  {apart.person}: {'; '.join(apart.why)}" for apart in report.apart)
+        yield from _first(list(apart), limit)
+    if report.differences:
+        yield "Different:"
+        yield from _first([_line(difference) for difference in report.differences], limit)
+
+
+def _run(settings: Settings, who: Who, console: Console) -> Report:
+    from eddyline.adapters.kafka import LogReader
+    from eddyline.adapters.vectors import generations
+    from eddyline.cli.runtime import kafka_options, open_store
+    from eddyline.offline.audit import GROUP
+    from eddyline.offline.audit import audit as compare_with_log
+
+    if not settings.kafka.bootstrap_servers:
+        raise Misconfigured(
+            "audit reads the log of a Kafka cluster: set EDDYLINE_KAFKA__BOOTSTRAP_SERVERS. (The embedded broker's log "
+            "is in the memory of the process that runs it, and ends with it.)"
+        )
+    with ExitStack() as stack:
+        store = open_store(settings)
+        stack.callback(store.close)
+        reader = LogReader(kafka_options(settings))
+        stack.callback(reader.close)
+        live = generations.live(store)
+        group = generations.group_of(GROUP, live.profiles)
+        progress = stack.enter_context(_progress(console))
+        return compare_with_log(reader, store, settings, who, group=group, collections=live, progress=progress)
+
+
+def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int) -> Who:
+    from eddyline.model.events import check_id
+    from eddyline.model.ids import Person
+    from eddyline.offline.audit import Everyone, Sample
+
+    if sum(one is not None for one in (user, anonymous, sample)) > 1:
+        raise typer.BadParameter("give one of --user, --anonymous and --sample")
+    if user is not None:
+        return Person("u", check_id(user, "--user"))
+    if anonymous is not None:
+        return Person("a", check_id(anonymous, "--anonymous"))
+    return Everyone() if sample is None else Sample(sample, seed)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    """Bars on a terminal, nothing elsewhere."""
+    from eddyline.cli.data import Bars
+    from eddyline.offline.audit import Silent
+
+    if not console.is_terminal:
+        yield Silent()
+        return
+    bars = Bars(console)
+    with bars.progress:
+        yield bars
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    return {"clean": report.is_clean, "differing": report.differing, **asdict(report)}
+
+
+def _line(difference: Difference) -> str:
+    stored, expected = _value(difference.stored), _value(difference.expected)
+    much = f" (lets pass {difference.tolerance:.2g})" if difference.tolerance else ""
+    return f"  {difference.person} {difference.field}: {stored}, expected {expected}: by {difference.by:.4g}{much}"
+
+
+def _value(value: Any) -> str:
+    text = f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + " …"
+
+
+def _first(all_of_them: Sequence[str], limit: int) -> Iterator[str]:
+    yield from all_of_them[:limit]
+    if len(all_of_them) > limit:
+        yield f"  … and {len(all_of_them) - limit:,} more"
+
+
+def _people(count: int) -> str:
+    return f"{count:,} " + ("person" if count == 1 else "people")
