@@ -14,7 +14,7 @@ from tests.support.fake_log import FakeLog, LogProducer
 from tests.support.fakes import LOG, Clock, FakeDeadLetters, FakeStore, TinyEncoder, text_vector
 
 from eddyline.adapters.kafka import Message, Position, TopicPartition
-from eddyline.adapters.kafka.ownership import epoch_metadata
+from eddyline.adapters.kafka.ownership import claim_metadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Point, generations, profile_collection
 from eddyline.errors import InvalidEvent
@@ -90,7 +90,7 @@ class Deployment:
                 self.dead_letters.put(record, "invalid_event", str(error))
         self.profiler.handle(messages)
         if records:
-            self.log.commit(self.group, {source: Position(start + len(records), epoch_metadata(self.epoch))})
+            self.log.commit(self.group, {source: Position(start + len(records), claim_metadata(self.epoch, LOG))})
         return len(records)
 
     def add_items(self, *names: str, collection: str = "items", encoder: TinyEncoder | None = None) -> None:

@@ -358,7 +358,7 @@ def _with_log(
     rebuilding.carry_over(live.profiles, log_identity, approximation.convert)
     say(f"{rebuilding.tally.carried:,} profiles are older than the log: approximated from their newest items")
     catch_up(reader, rebuilding, group, say)
-    handover = Handover(reader, store, say)
+    handover = Handover(reader, store, log_identity, say)
     with handover.sealed([ITEMS, PROFILES], [*WRITERS, group]):
         last = copier.run()
         say(f"the writers have stopped; {last.changed:,} items had changed since")

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import structlog
 
 from eddyline.adapters.kafka import LogReader, Position, TopicPartition
-from eddyline.adapters.kafka.ownership import epoch_metadata
+from eddyline.adapters.kafka.ownership import claim_metadata
 from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, VectorStore, generations
 from eddyline.errors import Misconfigured, Unavailable
 from eddyline.offline.rebuilding import Rebuilding, Tally
@@ -48,9 +48,15 @@ class Handover:
     """Stops the writers of the live generation, and starts those of the next: at the same offsets."""
 
     def __init__(
-        self, reader: LogReader, store: VectorStore, say: Say, wait: Callable[[float], None] = time.sleep
+        self,
+        reader: LogReader,
+        store: VectorStore,
+        log_identity: str,
+        say: Say,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._log, self._store, self._say, self._wait = reader, store, say, wait
+        self._log_identity = log_identity
 
     @contextmanager
     def sealed(self, names: Iterable[str], groups: Iterable[str]) -> Iterator[None]:
@@ -79,7 +85,8 @@ class Handover:
 
     def go_live(self, collections: Collections, positions: Mapping[int, int], epoch: int) -> None:
         """From now on. The group of the new profiles goes on at these offsets."""
-        position = {p: Position(offset, epoch_metadata(epoch)) for p, offset in positions.items()}
+        metadata = claim_metadata(epoch, self._log_identity)
+        position = {p: Position(offset, metadata) for p, offset in positions.items()}
         group = generations.group_of(GROUP, collections.profiles)
         self._log.commit(group, {TopicPartition(TOPIC, p): each for p, each in position.items()})
         self._store.flush()
@@ -112,7 +119,7 @@ def replay(
             say(f"{rebuilding.tally.carried:,} profiles are older than the log, and taken over as they are")
         group = generations.group_of(GROUP, live.profiles)
         catch_up(reader, rebuilding, group, say)
-        handover = Handover(reader, store, say)
+        handover = Handover(reader, store, log_identity, say)
         with handover.sealed([PROFILES], [group]):
             finish(reader, rebuilding, group, say)
             handover.go_live(target, rebuilding.positions, rebuilding.epoch)

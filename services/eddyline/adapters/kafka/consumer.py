@@ -178,6 +178,13 @@ class GroupMember:
             return None
         return {topic.removeprefix(self._prefix) for topic in self._topics if topic in found}
 
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        """Read on from there. Raises `Unavailable` while the partition isn't being read yet."""
+        try:
+            self._consumer.seek(KafkaPartition(self._prefix + source.topic, source.partition, offset))
+        except KafkaException as error:
+            raise Unavailable(f"Kafka doesn't read {source.topic} yet: {error.args[0].str()}") from error
+
     def pause(self) -> None:
         """Fetch nothing of what is assigned now."""
         self._consumer.pause(self._consumer.assignment())

@@ -33,6 +33,10 @@ class _Stop:
     deadline: float | None
 
 
+class _Replaced(Exception):
+    """A log that we read isn't the one that we claimed."""
+
+
 class ConsumeLoop(Generic[Parsed]):
     """Feeds `handler` with the records of `topics` (logical names) as `group`, as the handler's contract
     says.
@@ -73,6 +77,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._failure: Exception | None = None  # from a callback, raised once polling returns
         self._commit_error: Exception | None = None
         self._joined = self._paused = self._changed = False
+        self._replaced = False  # a log that we read was created anew under us
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick = 0.0
@@ -125,6 +130,8 @@ class ConsumeLoop(Generic[Parsed]):
             self._round()
         except CommitRefused as refused:
             self._rejoin(str(refused))
+        except _Replaced:
+            self._rejoin("offsets have gone back: the topic was created anew, or cut")
         except Fenced as fenced:
             self._disown(fenced)
         except Rebalancing as error:
@@ -142,6 +149,8 @@ class ConsumeLoop(Generic[Parsed]):
             self._resume()
 
     def _round(self) -> None:
+        if self._replaced:
+            raise _Replaced
         self._claim()
         self._save()
         started = self._monotonic()
@@ -164,8 +173,12 @@ class ConsumeLoop(Generic[Parsed]):
             return
         self._logs.update(log_identities(self._options, {source.topic for source in new}))
         least = max(int(self._clock() * 1000), self._floor + 1)
-        claims = claim(self._member, new, least, self._settings.request_seconds)
+        claims = claim(self._member, new, least, self._logs, self._settings.request_seconds)
         self._owned.claim(claims)
+        for source, claimed in claims.items():
+            if claimed.rewind:
+                self._member.seek(source, claimed.handled)
+                self._batch.drop([source])  # it was read from an offset of another log
         # Fetched before the log was known, or left over from an earlier time when we owned it.
         self._batch.start({source: claimed.handled for source, claimed in claims.items()}, self._logs)
         self._save()
@@ -220,6 +233,7 @@ class ConsumeLoop(Generic[Parsed]):
             self._changed = False
         if records:
             self._health.reachable()
+        self._replaced |= any(self._owned.is_behind(record.source, record.offset) for record in records)
         self._batch.add(record for record in records if record.source in self._owned)
 
     def _wait(self, seconds: float) -> None:
@@ -296,7 +310,7 @@ class ConsumeLoop(Generic[Parsed]):
             self._failure = error
 
     def _join(self) -> GroupMember:
-        self._joined = self._paused = self._changed = False
+        self._joined = self._paused = self._changed = self._replaced = False
         return GroupMember(self._options, self._group, self._topics, self, self._logs)
 
     def _rejoin(self, reason: str) -> None:

@@ -15,32 +15,45 @@ from eddyline.adapters.kafka.contract import TopicPartition
 class Owned:
     """A partition of ours. Until `epoch` is committed (`committed` set) none of its records may be handled.
 
-    `handled` is the next offset to handle, `committed` the one that the broker has confirmed under our epoch.
+    `handled` is the next offset to handle, `committed` the one that the broker has confirmed under our epoch; `log`
+    is the log's identity, `rewind` says that the consumer must be told to read from `handled`.
     """
 
     epoch: int | None = None
     handled: int = 0
     committed: int | None = None
     announced: bool = False
+    log: str = ""
+    rewind: bool = False
 
     @property
     def position(self) -> Position:
         """What its commit must say."""
-        return Position(self.handled, epoch_metadata(self.epoch or 0))
+        return Position(self.handled, claim_metadata(self.epoch or 0, self.log))
 
 
-def epoch_metadata(epoch: int) -> str:
-    """The metadata of every commit under `epoch`."""
-    return orjson.dumps({"epoch": epoch}).decode()
+def claim_metadata(epoch: int, log: str) -> str:
+    """The metadata of every commit under `epoch`, of an offset in `log`."""
+    return orjson.dumps({"epoch": epoch, "log": log}).decode()
 
 
 def epoch_in(metadata: str) -> int:
     """The epoch in a commit's metadata; 0 where there is none (a commit by something else)."""
-    try:
-        found = orjson.loads(metadata)["epoch"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return 0
+    found = _in(metadata, "epoch")
     return found if isinstance(found, int) else 0
+
+
+def is_of(log: str, metadata: str) -> bool:
+    """Whether a commit's offset counts in this log: unless it says that it is another's."""
+    return _in(metadata, "log") in (None, log)
+
+
+def _in(metadata: str, name: str) -> object:
+    try:
+        found = orjson.loads(metadata)
+    except orjson.JSONDecodeError:
+        return None
+    return found.get(name) if isinstance(found, dict) else None
 
 
 class Ownership:
@@ -74,12 +87,17 @@ class Ownership:
     def disown(self) -> list[TopicPartition]:
         """All of them need a new epoch; those that the handler was told of. How far they are handled stays."""
         told = [source for source, owned in self._owned.items() if owned.announced]
-        self._owned = {source: Owned(handled=owned.handled) for source, owned in self._owned.items()}
+        self._owned = {source: Owned(handled=owned.handled, log=owned.log) for source, owned in self._owned.items()}
         return told
 
     def unannounced(self) -> list[TopicPartition]:
         """Those that the handler wasn't told of yet."""
         return [source for source, owned in self._owned.items() if not owned.announced]
+
+    def is_behind(self, source: TopicPartition, offset: int) -> bool:
+        """Whether a record at this offset was handled before: then the log has been cut, or is another."""
+        owned = self._owned.get(source)
+        return owned is not None and owned.announced and offset < owned.handled
 
     def announced(self, source: TopicPartition) -> bool:
         """Whether its records may be handled."""
@@ -134,18 +152,25 @@ class Ownership:
 
 
 def claim(
-    member: GroupMember, partitions: Iterable[TopicPartition], least: int, seconds: float
+    member: GroupMember,
+    partitions: Iterable[TopicPartition],
+    least: int,
+    logs: Mapping[str, str],
+    seconds: float,
 ) -> dict[TopicPartition, Owned]:
-    """A new epoch for each, over every earlier owner's and at `least` this, and where reading starts. Raises
-    `Unavailable`.
+    """A new epoch for each, over every earlier owner's and at `least` this, and where reading starts. `logs`: by topic.
+    Raises `Unavailable`.
 
     Where nothing usable is committed (a new group; a log that was cut or created anew), reading starts at the
-    earliest record, as the consumer does.
+    earliest record, as the consumer does by itself, unless it has found an offset of another log.
     """
     claims = {}
     for source, position in member.committed(partitions, seconds).items():
         low, high = member.watermarks(source, seconds)
-        start = position.offset if position is not None and low <= position.offset <= high else low
+        log = logs[source.topic]
+        foreign = position is not None and not is_of(log, position.metadata)
+        usable = position is not None and not foreign and low <= position.offset <= high
+        start = position.offset if position is not None and usable else low
         earlier = epoch_in(position.metadata) if position is not None else 0
-        claims[source] = Owned(epoch=max(earlier + 1, least), handled=start)
+        claims[source] = Owned(epoch=max(earlier + 1, least), handled=start, log=log, rewind=foreign)
     return claims
