@@ -128,6 +128,9 @@ class LogReader:
         if self._options.in_process:
             raise Misconfigured("the in-process broker doesn't tell who is in a group: this needs a Kafka cluster")
         name = self._options.prefix + group
+        # So that its coordinator is known: librdkafka 2.16 aborts the process when it hears of that too late below.
+        offsets = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])
+        self._answer(offsets, f"group {group}")
         request = self._admin.describe_consumer_groups([name], request_timeout=self._patience)
         try:
             return len(self._result(request[name], f"group {group}").members)
