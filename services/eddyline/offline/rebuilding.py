@@ -27,12 +27,11 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Point, VectorStore
 from eddyline.errors import InvalidEvent, Misconfigured
-from eddyline.model.events import PersonEvent
 from eddyline.model.ids import Person
 from eddyline.model.offsets import Offsets
 from eddyline.model.passage import Passage
 from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.profiler import TOPIC, Profiler, to_point
+from eddyline.profiler import TOPIC, Profiler, Said, to_point
 from eddyline.settings import Profile as ProfileSettings
 from eddyline.settings import Settings
 
@@ -268,7 +267,7 @@ class Rebuilding:
             self._profiler.handle(messages)
         self.tally.handled += len(messages)
 
-    def _read(self, record: Record) -> Message[PersonEvent] | None:
+    def _read(self, record: Record) -> Message[Said] | None:
         origin = _origin_of_transfer(record)
         if origin is not None:
             record = replace(record, value=self._outputs.transfers.pop(origin, record.value))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from eddyline.adapters.kafka import Outgoing, Record
 from eddyline.adapters.telemetry import Metrics
@@ -18,6 +20,7 @@ from eddyline.model.events import (
     parse_person_event,
     strength,
 )
+from eddyline.model.ids import Person
 from eddyline.model.passage import Passage
 from eddyline.model.profile import Deed, Pending, Profile, TimeConstants
 from eddyline.profiler import identity, waiting
@@ -30,6 +33,20 @@ from eddyline.settings import Profile as ProfileSettings
 INVALID = "invalid_event"
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that was passed on, by a profiler that could read it, and that this one can't (other settings).
+
+    It counts as come, so that what came behind it doesn't seem to have come through a gap; then it is a dead letter.
+    """
+
+    person: Person
+    reason: str
+
+
+Said: TypeAlias = PersonEvent | Unreadable
+
+
 class Fold:
     """Applies records to profiles that may be changed (copies of the cached ones). `clock` in epoch seconds."""
 
@@ -39,10 +56,18 @@ class Fold:
         self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
         self._taus = TimeConstants.of(settings)
 
-    def parse(self, record: Record) -> PersonEvent:
+    def parse(self, record: Record) -> Said:
         """Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
+        passage = Passage.of(record.headers)
+        try:
+            return self._parse(record)
+        except InvalidEvent as error:
+            if passage is None:
+                raise
+            return Unreadable(_addressee(record), str(error))
+
+    def _parse(self, record: Record) -> PersonEvent:
         event = parse_person_event(record.value)
-        Passage.of(record.headers)
         if isinstance(event, Interaction):
             strength(event, self._events)
         if isinstance(event, Interaction | Identify):
@@ -54,7 +79,7 @@ class Fold:
     def take(
         self,
         profile: Profile,
-        event: PersonEvent,
+        event: Said,
         record: Record,
         items: Mapping[str, ItemVector],
         attempt: Attempt,
@@ -70,6 +95,8 @@ class Fold:
             identity.absorb(profile, event, record, self._settings, self._taus, attempt)
         elif isinstance(event, Onboarded):
             identity.onboard(profile, event)
+        elif isinstance(event, Unreadable):
+            attempt.give_up(record, INVALID, event.reason)
         else:
             identity.erase(profile, event, record, attempt)
 
@@ -82,7 +109,7 @@ class Fold:
                 self._take_late(profile, record, items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
                 late = f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s"
-                waiting.give_up(profile, record, late, attempt)
+                waiting.give_up(profile, record, waiting.UNKNOWN_ITEM, late, attempt)
             else:
                 left.append(entry)
         if len(left) < len(profile.pending):
@@ -118,9 +145,9 @@ class Fold:
 
     def _take_late(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
         try:
-            event = self.parse(record)
+            event = self._parse(record)
         except InvalidEvent as error:  # it was valid when it came: its type is no longer in the settings
-            attempt.give_up(record, INVALID, str(error))
+            waiting.give_up(profile, record, INVALID, str(error), attempt)
             return
         assert isinstance(event, Interaction)
         if not profile.is_over(happened(event, record)):
@@ -134,6 +161,13 @@ class Fold:
             attempt.send(record, _activity(profile, event.item_id, weight, at, record))
         profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, event_id(event, record)), self._taus)
         attempt.folded += 1
+
+
+def _addressee(record: Record) -> Person:
+    try:
+        return Person.from_key((record.key or b"").decode())
+    except ValueError:
+        raise InvalidEvent("was passed on to nobody: its key is no person's") from None
 
 
 def _activity(profile: Profile, item_id: str, weight: float, at: float, record: Record) -> Outgoing:

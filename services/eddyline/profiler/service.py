@@ -21,12 +21,12 @@ import structlog
 from eddyline.adapters.kafka import DeadLetters, Message, Producer, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, VectorStore
-from eddyline.model.events import Identify, Interaction, PersonEvent
+from eddyline.model.events import Identify, Interaction
 from eddyline.model.ids import Person
 from eddyline.model.passage import Passage, Verdict
 from eddyline.model.profile import DAY, Profile
 from eddyline.profiler.attempt import Attempt, Outbox
-from eddyline.profiler.fold import Fold
+from eddyline.profiler.fold import INVALID, Fold, Said, Unreadable
 from eddyline.profiler.items import ItemVector, ItemVectors
 from eddyline.profiler.profiles import Profiles
 from eddyline.profiler.records import TOPIC, arrived, settled
@@ -74,11 +74,11 @@ class Profiler:
 
     # -- the loop's calls ---------------------------------------------------------------------------------------
 
-    def parse(self, record: Record) -> PersonEvent:
+    def parse(self, record: Record) -> Said:
         """Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
         return self._fold.parse(record)
 
-    def handle(self, batch: Sequence[Message[PersonEvent]]) -> None:
+    def handle(self, batch: Sequence[Message[Said]]) -> None:
         """Fold the batch; the profiles are durable when it returns."""
         attempt = Attempt()
         here = [message for message in batch if not self._is_astray(message)]
@@ -125,18 +125,21 @@ class Profiler:
 
     # -- one record ---------------------------------------------------------------------------------------------
 
-    def _is_astray(self, message: Message[PersonEvent]) -> bool:
+    def _is_astray(self, message: Message[Said]) -> bool:
         """Whether an app has put it on another partition than its person's."""
         return self._partition_of(message.value.person.key) != message.record.partition
 
-    def _reroute(self, message: Message[PersonEvent], attempt: Attempt) -> None:
+    def _reroute(self, message: Message[Said], attempt: Attempt) -> None:
         """Send it on to the right one."""
         record, event = message.record, message.value
+        if isinstance(event, Unreadable):
+            attempt.give_up(record, INVALID, event.reason)
+            return
         if isinstance(event, Interaction | Identify):
             event = settled(event, record)
         attempt.pass_on(record, event.person, event)
 
-    def _apply(self, message: Message[PersonEvent], items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+    def _apply(self, message: Message[Said], items: Mapping[str, ItemVector], attempt: Attempt) -> None:
         record, event = message.record, message.value
         profile = attempt.profiles[event.person]
         if profile.has_folded(record.log, record.partition, record.offset):

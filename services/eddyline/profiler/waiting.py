@@ -69,12 +69,12 @@ def bound(profile: Profile, settings: ProfileSettings, attempt: Attempt) -> None
         size -= len(oldest.value)
         profile.pending = tuple(rest)
         too_many = "too many interactions of this person wait for unknown items"
-        give_up(profile, from_pending(oldest), too_many, attempt)
+        give_up(profile, from_pending(oldest), UNKNOWN_ITEM, too_many, attempt)
 
 
-def give_up(profile: Profile, record: Record, detail: str, attempt: Attempt) -> None:
+def give_up(profile: Profile, record: Record, reason: str, detail: str, attempt: Attempt) -> None:
     """It becomes a dead letter, and counts should it be sent again."""
-    attempt.give_up(record, UNKNOWN_ITEM, detail)
+    attempt.give_up(record, reason, detail)
     with suppress(InvalidEvent):
         event = parse_person_event(record.value)
         if isinstance(event, Interaction):

@@ -16,6 +16,11 @@ QUEUE_BYTES = 64 * 1024 * 1024
 """What a producer may have on its way where nobody says otherwise."""
 _LEAST_RECORD_BYTES = 64  # `framed_size` of any record is larger
 
+RECORD_BYTES = 1_000_000
+"""Largest record that is produced: Kafka's default is a little more."""
+LETTER_BYTES = 1_200_000
+"""Largest dead letter: whatever a topic holds, and why it is dead."""
+
 # The in-process broker answers an idle fetch only when its wait is over. It may hold a group's first join for
 # 3 s, so sessions must last longer; it holds later ones for the session time-out less a second, so not much
 # longer.
@@ -110,6 +115,7 @@ def producer_config(
         "linger.ms": 0,
         "delivery.timeout.ms": int(delivery_seconds * 1000),
         "topic.metadata.propagation.max.ms": 5000,
+        "message.max.bytes": LETTER_BYTES,
         "queue.buffering.max.kbytes": queue_bytes // 1024,
         "queue.buffering.max.messages": queue_bytes // _LEAST_RECORD_BYTES,
         "error_cb": on_error,

@@ -13,9 +13,16 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as ConfluentProducer
 
 from eddyline.adapters.kafka.contract import Delivered, Outgoing, TopicPartition
-from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions, producer_config
+from eddyline.adapters.kafka.options import (
+    LETTER_BYTES,
+    QUEUE_BYTES,
+    RECORD_BYTES,
+    KafkaOptions,
+    producer_config,
+)
 from eddyline.adapters.kafka.partitioning import partition_of
 from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
+from eddyline.adapters.kafka.topics import DEAD_LETTERS
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
 
 _POLL_SECONDS = 0.1
@@ -60,6 +67,7 @@ class KafkaProducer:
         time, with `TooLarge` or `Misconfigured` when the broker will never take it.
         """
         self._check_alive()
+        _check_size(record)
         source, size = self._reserve(record)
         partition = _BY_KEY if source is None else source.partition
         future: Future[Delivered] = Future()
@@ -188,6 +196,13 @@ class KafkaProducer:
     def _poll(self) -> None:
         while not self._closed:
             self._library.poll(_POLL_SECONDS)
+
+
+def _check_size(record: Outgoing) -> None:
+    most = LETTER_BYTES if record.topic.endswith(DEAD_LETTERS) else RECORD_BYTES
+    size = framed_size(record)
+    if size > most:
+        raise TooLarge(f"the record has {size:,} bytes, {record.topic} takes {most:,}")
 
 
 def _discard(library: ConfluentProducer, seconds: float) -> None:

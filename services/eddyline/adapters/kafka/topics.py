@@ -16,11 +16,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     ResourceType,
 )
 
-from eddyline.adapters.kafka.options import KafkaOptions, admin_config
+from eddyline.adapters.kafka.options import LETTER_BYTES, KafkaOptions, admin_config
 from eddyline.errors import Misconfigured, Unavailable
 
 _DAY_MS = 86_400_000
 _REQUEST_SECONDS = 10.0
+DEAD_LETTERS = ".dlq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class TopicSpec:
     def config(self, options: KafkaOptions) -> dict[str, str]:
         """The topic's settings when it is created."""
         config = {"cleanup.policy": self.cleanup, "message.timestamp.type": "LogAppendTime"}
+        if self.name.endswith(DEAD_LETTERS):
+            config["max.message.bytes"] = str(LETTER_BYTES)
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         if options.replication_factor >= 3:
@@ -54,7 +57,7 @@ and `users` are co-partitioned, as the embedder's `range` assignor needs."""
 
 CATALOGUE: Mapping[str, TopicSpec] = {
     spec.name: spec
-    for spec in (*SOURCES, *(TopicSpec(f"{source.name}.dlq", "delete", 30 * _DAY_MS) for source in SOURCES))
+    for spec in (*SOURCES, *(TopicSpec(source.name + DEAD_LETTERS, "delete", 30 * _DAY_MS) for source in SOURCES))
 }
 """Every topic by its logical name, dead letters included."""
 
