@@ -172,8 +172,8 @@ class Profile(_Section):
     pending_seconds: Positive = 900.0
     """How long an interaction waits for its item before it becomes a dead letter."""
     stub_days: Positive = 90.0
-    """How long what is left of an erased or identified profile, which keeps late events from going astray, is kept after
-    its last use. Not less than the retention of `interactions`."""
+    """How long what is left of an erased or identified profile is kept after its last use, so that late events don't go
+    astray. Not less than the retention of `interactions`."""
     cached_profiles: Count = 20_000
     """Profiles kept in a profiler's memory (about 8 KB each)."""
     cached_items: Count = 50_000
