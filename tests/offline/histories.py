@@ -39,8 +39,9 @@ class History:
     def live(self, steps: int) -> Auditing:
         actions = (
             [self.act] * 24
-            + [self.wait, self.work, self.work, self.crash, self.item_comes]
-            + [self.identify] * 3
+            + [self.work, self.crash, self.item_comes] * 3
+            + [self.identify] * 4
+            + [self.wait]
             + [self.erase, self.answer, self.nonsense, self.restart]
         )
         for _ in range(steps):

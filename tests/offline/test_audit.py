@@ -136,6 +136,24 @@ def test_what_was_given_up_counts_for_nobody_even_if_its_item_comes_later(it: Au
     assert [(apart.person, "given up" in apart.why[0]) for apart in report.apart] == [(ADA, True)]
 
 
+def test_what_was_given_up_and_sent_again_counts_once(it: Auditing) -> None:
+    it.say(ADA, item_id="a")
+    it.say(ADA, item_id="late", timestamp=NOW, event_id="e")
+    it.work()
+    it.it.clock.forward(1000)
+    it.tick()
+    it.say(ADA, item_id="late", timestamp=NOW, event_id="e")
+    it.say("u:bob", item_id="late", event_id="f")
+    it.work()
+    assert len(it.stored(ADA).pending) == 1
+    assert it.audit().compared == 2
+    it.add_items("late")
+    it.tick()
+    assert it.stored(ADA).events == 2
+    report = it.audit()
+    assert (report.compared, report.differences, report.apart) == (2, [], [])
+
+
 # -- wrong -------------------------------------------------------------------------------------------------------------
 
 SUMS = {"taste", "session", "lifetime"}
@@ -178,6 +196,7 @@ def test_a_transfer_that_was_lost_is_found(it: Auditing) -> None:
     (wrong,) = found(it.audit()).items()
     assert wrong[0] == ADA
     assert {"events", "taste", "liked", "twins"} <= wrong[1]
+    assert found(it.audit(Person("u", "ada"))).keys() == {ADA}
 
 
 def test_a_forwarded_event_that_was_lost_is_found(it: Auditing) -> None:
@@ -307,6 +326,17 @@ def test_people_who_touched_an_item_that_was_embedded_anew_are_listed_apart(it: 
     it.say("u:cyd", item_id="d")
     it.restart(2)
     it.work()
+    it.tamper("u:cyd", lambda profile: setattr(profile, "events", 9))
+    report = it.audit()
+    assert [apart.person for apart in report.apart] == ["u:bob"]
+    assert found(report) == {"u:cyd": {"events"}}
+
+
+def test_an_item_that_is_embedded_anew_while_the_audit_runs_is_seen(it: Auditing) -> None:
+    a_day(it)
+    it.work()
+    it.tamper("u:bob", lambda profile: setattr(profile, "events", 9))
+    it.during = [lambda: None, lambda: it.add_items("d", embeddings=2, text="something else")]
     assert [apart.person for apart in it.audit().apart] == ["u:bob"]
 
 

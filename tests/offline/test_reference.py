@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,12 @@ def test_an_id_is_forgotten_after_as_many_others_as_are_kept() -> None:
     assert items(life(*many, event_ids=2)) == ["i0", "i1", "i2", "i3"]
 
 
+def test_an_id_that_comes_again_after_that_may_count_or_not_where_something_was_given_up() -> None:
+    many = [said(ADA, n, item_id=f"i{n}", event_id=f"e{n % 3}") for n in range(4)]
+    assert [deed.did.item_id for deed in life(*many, event_ids=2).repeated] == ["i0", "i1", "i2"]
+    assert [deed.did.item_id for deed in life(*many, event_ids=3).repeated] == ["i0"]
+
+
 def test_events_without_an_id_are_told_apart_by_their_place() -> None:
     assert items(life(said(ADA, 0), said(ADA, 1))) == ["x", "x"]
 
@@ -189,13 +196,21 @@ def test_a_copy_that_came_again_or_through_a_gap_is_not_taken() -> None:
     assert [deed.place for deed in life(*there).deeds] == [(HOME[ADA], 1), (HOME[ADA], 2)]
 
 
+def test_a_copy_that_cannot_be_read_has_come_all_the_same() -> None:
+    first, second = (said(ADA, n, partition=AWAY, item_id=f"i{n}") for n in range(2))
+    broken = replace(copied(ADA, 0, first), value=b"{")
+    assert items(life(first, second, broken, copied(ADA, 1, second, after=0))) == ["i1"]
+
+
 def test_a_copy_that_nobody_was_to_send_counts_for_nobody() -> None:
     bobs = said(BOB, 0)
     assert items(life(bobs, copied(ADA, 0, bobs))) == []
 
 
 def test_a_copy_stands_for_itself_where_the_log_has_lost_its_origin() -> None:
-    assert items(life(copied(ADA, 0, said(ADA, 4, partition=AWAY), item_id="a"), lows={AWAY: 5})) == ["a"]
+    gone = said(ADA, 4, partition=AWAY)
+    there = [copied(ADA, 0, gone, item_id="a"), copied(ADA, 1, gone, item_id="a")]
+    assert items(life(*there, lows={AWAY: 5})) == ["a"]
 
 
 # -- from anonymous to known -------------------------------------------------------------------------------------------
@@ -211,6 +226,11 @@ def test_what_was_done_before_and_after_the_identification_is_the_users() -> Non
     assert items(life(*a_visit())) == ["a", "b"]
     assert life(*a_visit()).twins == ["cookie"]
     assert items(life(*a_visit(), until=1)) == ["a"]
+
+
+def test_an_event_that_comes_under_both_ids_counts_once() -> None:
+    before, login = said(VISITOR, 0, item_id="a", event_id="e"), identified(1)
+    assert items(life(before, login, transferred(ADA, 0, login), said(ADA, 1, item_id="b", event_id="e"))) == ["a"]
 
 
 def test_the_anonymous_id_keeps_nothing_but_where_to_forward() -> None:
@@ -244,7 +264,7 @@ def test_an_erasure_forgets_what_came_before_it_and_what_happened_before_it() ->
     there = [
         said(ADA, 0, item_id="a", at=NOW),
         erased(ADA, 1, at=NOW + 10),
-        said(ADA, 2, item_id="b", timestamp=NOW + 10),
+        said(ADA, 2, item_id="b", at=NOW + 12, timestamp=NOW + 10),
         said(ADA, 3, item_id="c", at=NOW + 11),
     ]
     assert items(life(*there)) == ["c"]

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -83,7 +84,12 @@ class Forgotten:
     origin: tuple[str, int, int]
 
 
-Said: TypeAlias = Did | Identified | Transferred | Answered | Forgotten
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A copy that can't be read: a dead letter, and yet it has come, so that what follows it isn't behind a gap."""
+
+
+Said: TypeAlias = Did | Identified | Transferred | Answered | Forgotten | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +145,15 @@ class Ledger:
         self.records += 1
         self.log = record.log
         try:
-            event, origin = parse_person_event(record.value), _origin(record)
+            event = parse_person_event(record.value)
+            origin = _origin(record)
             said = self._said(event, record)
         except InvalidEvent:
             self.invalid += 1
+            self._note_unreadable(record)
             return
         self._link(event, origin)
-        if self._wanted is not None and event.person not in self._wanted:
-            return
-        who = self._people.number(event.person.key)
-        if isinstance(said, Did):
-            self._append(who, record, said, origin)
-        else:
-            entry = Entry((record.partition, record.offset), record.timestamp / 1000, said, origin)
-            self._others[who].append(entry)
+        self._note(event.person, record, said, origin)
 
     def home(self, person: Person) -> int:
         """The partition where the person's records belong."""
@@ -189,6 +190,22 @@ class Ledger:
             return []
         found = [self._entry(row) for row in self._rows(who)]
         return sorted((*found, *self._others.get(who, ())), key=lambda entry: entry.place)
+
+    def _note(self, person: Person, record: Record, said: Said, origin: Origin | None) -> None:
+        if self._wanted is not None and person not in self._wanted:
+            return
+        who = self._people.number(person.key)
+        if isinstance(said, Did):
+            self._append(who, record, said, origin)
+        else:
+            entry = Entry((record.partition, record.offset), record.timestamp / 1000, said, origin)
+            self._others[who].append(entry)
+
+    def _note_unreadable(self, record: Record) -> None:
+        with suppress(InvalidEvent, ValueError):  # a header or a key of nobody's: it concerns nobody
+            origin = _origin(record)
+            if origin is not None:
+                self._note(Person.from_key((record.key or b"").decode()), record, Unreadable(), origin)
 
     # -- rows ---------------------------------------------------------------------------------------------------
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from eddyline.adapters.vectors import Payload, Sparse, VectorStore
-from eddyline.model.ids import item_point
-from eddyline.model.profile import Profile
+from eddyline.model.ids import fingerprint, item_point
+from eddyline.model.profile import Pending, Profile
 from eddyline.offline.audit.batches import in_batches
 from eddyline.offline.audit.reference import Deed, Life
 from eddyline.settings import Profile as ProfileSettings
@@ -35,26 +36,60 @@ class Outcomes:
     @classmethod
     def of(cls, life: Life, profile: Profile, items: Items, settings: ProfileSettings) -> Outcomes:
         """By what waits in the stored profile, and by when the items came: they are loaded."""
-        places = {(entry.partition, entry.offset) for entry in profile.pending}
-        waiting = [deed for deed in life.deeds if deed.place in places]
-        rest = [deed for deed in life.deeds if deed.place not in places]
-        gone = [deed for deed in rest if not items.has(deed)]
-        late = [deed for deed in rest if items.came_late(deed, settings.pending_seconds)]
-        folded = [deed for deed in rest if items.has(deed) and not items.came_late(deed, settings.pending_seconds)]
-        again = [
-            deed for deed in life.repeated if not items.has(deed) or items.came_late(deed, settings.pending_seconds)
-        ]
-        changed = [deed for deed in rest if items.has_changed(deed, settings.item_cache_seconds)]
-        why = [
-            *_touched("which isn't there (any more)", gone),
-            *_touched("embedded so late that the event may have been given up", late),
-            *_touched("embedded anew since", changed),
-            *_touched("twice under one event id, and the first may have been given up", again),
-        ]
-        waited = gone + [deed for deed in life.deeds if items.came_late(deed, 0.0)]
-        if len(waited) > settings.pending or sum(deed.did.size for deed in waited) > PENDING_BYTES:
-            why.append("more of their events may have waited for their items than may wait")
-        return cls(folded, late, waiting, why)
+        waiting = _waiting(life, profile)
+        waits = {id(deed) for deed in waiting}
+        outcomes = cls([], [], waiting, [])
+        gone = []
+        for deed in life.deeds:
+            if id(deed) in waits:
+                continue
+            if not items.has(deed):
+                gone.append(deed)
+            elif items.came_late(deed, settings.pending_seconds) and not _came_again_in_time(life, deed, items):
+                outcomes.late.append(deed)
+            else:
+                outcomes.folded.append(deed)
+        outcomes.why.extend(_doubts(life, outcomes, gone, items, settings))
+        return outcomes
+
+
+def _waiting(life: Life, profile: Profile) -> list[Deed]:
+    """The deeds that the stored profile holds as waiting for their item: by place or, of one sent again, by id."""
+    by_place = {deed.place: deed for deed in life.deeds}
+    by_mark = {deed.did.mark: deed for deed in life.deeds}
+    found = {}
+    for entry in profile.pending:
+        deed = by_place.get((entry.partition, entry.offset)) or by_mark.get(_mark(entry))
+        if deed is not None:
+            found[id(deed)] = deed
+    return list(found.values())
+
+
+def _mark(entry: Pending) -> int:
+    place = f"{entry.log}:{entry.partition}:{entry.offset}"
+    return fingerprint(orjson.loads(entry.value).get("event_id") or place)
+
+
+def _came_again_in_time(life: Life, deed: Deed, items: Items) -> bool:
+    """Whether the event came once more when its item was there: given up at first or not, it counts."""
+    last = life.again.get(deed.did.mark)
+    return last is not None and not items.came_after(deed, last)
+
+
+def _doubts(
+    life: Life, outcomes: Outcomes, gone: Sequence[Deed], items: Items, settings: ProfileSettings
+) -> Iterator[str]:
+    sure = outcomes.folded + outcomes.late
+    again = [deed for deed in life.repeated if not items.has(deed) or items.came_late(deed, settings.pending_seconds)]
+    yield from _touched("which isn't there (any more)", gone)
+    yield from _touched("embedded so late that the event may have been given up", outcomes.late)
+    yield from _touched(
+        "embedded anew since", [deed for deed in sure if items.has_changed(deed, settings.item_cache_seconds)]
+    )
+    yield from _touched("twice under one event id, and the first may have been given up", again)
+    waited = [*gone, *(deed for deed in life.deeds if items.came_late(deed, 0.0))]
+    if len(waited) > settings.pending or sum(deed.did.size for deed in waited) > PENDING_BYTES:
+        yield "more of their events may have waited for their items than may wait"
 
 
 def _touched(what: str, deeds: Sequence[Deed]) -> list[str]:
@@ -95,8 +130,12 @@ class Items:
 
     def came_late(self, deed: Deed, seconds: float) -> bool:
         """Whether the vector was made more than `seconds` after the event arrived."""
+        return self.came_after(deed, deed.arrived + seconds)
+
+    def came_after(self, deed: Deed, time: float) -> bool:
+        """Whether the vector was made after that time; an older embedder doesn't tell."""
         made = self._sources.get(deed.did.item_id, {}).get("embedded_at")
-        return made is not None and made > deed.arrived + seconds
+        return made is not None and made > time
 
     def has(self, deed: Deed) -> bool:
         """Whether the item is there."""

@@ -28,6 +28,7 @@ from eddyline.offline.audit.ledger import (
     Place,
     Said,
     Transferred,
+    Unreadable,
 )
 from eddyline.settings import Profile as ProfileSettings
 
@@ -98,6 +99,8 @@ class Life:
     history: list[Deed] = field(default_factory=list)
     """All deeds that ever counted here, and the marks of `known` events."""
     known: set[int] = field(default_factory=set)
+    again: dict[int, float] = field(default_factory=dict)
+    """When the id of an event came last, of those that came again: by its mark."""
     repeated: list[Deed] = field(default_factory=list)
     """Were one of these given up, and so its id forgotten, then an event that came later would count, or not."""
     orphans: list[Person] = field(default_factory=list)
@@ -136,7 +139,9 @@ class Reference:
         home = self._ledger.home(person)
         others = [self.life(anonymous) for anonymous in self._ledger.anonymous_ids(person)]
         life = Life(person, deque(maxlen=self._settings.event_ids), forward=self._known_before(person), homes={home})
-        life.repeated += [deed for other in others for deed in other.repeated]
+        for other in others:
+            life.repeated += other.repeated
+            life.again |= other.again
         due = [passed for other in others for passed in other.passed if passed.to == person]
         for arrival, sent in self._sequence(person, home, due):
             if until is None or arrival.place is None or arrival.place[1] < until:
@@ -188,6 +193,8 @@ class Reference:
         """What a copy stands for: what its origin says; what it says itself where the log has lost the origin."""
         assert copy.origin is not None
         passed = due.pop(copy.origin.place, None)
+        if isinstance(copy.said, Unreadable):
+            return None
         if passed is not None:
             return _as_travelled(passed.sent, copy.said)
         if copy.origin.place is not None and copy.origin.place[1] >= self._lows.get(copy.origin.place[0], 0):
@@ -224,8 +231,9 @@ class Reference:
             self._forget(life, sent)
 
     @staticmethod
-    def _is_repeat(life: Life, mark: int) -> bool:
+    def _is_repeat(life: Life, mark: int, arrived: float) -> bool:
         if mark in life.marks:
+            life.again[mark] = max(arrived, life.again.get(mark, arrived))
             life.repeated += [deed for deed in life.history if deed.did.mark == mark]
             return True
         if mark in life.known:  # beyond the newest ones; but not, if enough of those were forgotten
@@ -235,7 +243,7 @@ class Reference:
         return False
 
     def _do(self, life: Life, arrival: _Arrival, did: Did) -> None:
-        if self._is_repeat(life, did.mark) or _is_over(life, did.time):
+        if self._is_repeat(life, did.mark, arrival.arrived) or _is_over(life, did.time):
             return
         if life.forward is None:
             life.deeds.append(Deed(did, arrival.arrived, arrival.place))
@@ -245,7 +253,7 @@ class Reference:
         life.passed.append(Passed(life.forward, arrival.place, arrival.arrived, _settled(did)))
 
     def _identify(self, life: Life, arrival: _Arrival, said: Identified) -> None:
-        if _is_over(life, said.time) or self._is_repeat(life, said.mark):
+        if _is_over(life, said.time) or self._is_repeat(life, said.mark, arrival.arrived):
             return
         if life.forward != said.user:
             time = round(said.time, 6)
