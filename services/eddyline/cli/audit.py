@@ -43,7 +43,8 @@ def audit(
         for line in lines(report, limit):
             print(line)
     if not report.is_clean:
-        raise EddylineError(f"{_people(len(report.differing))} of {report.compared:,} compared differ from the log")
+        differing = f"{len(report.differing):,} of {_people(report.compared)}"
+        raise EddylineError(f"{differing} compared differ from the log")
 
 
 def lines(report: Report, limit: int) -> Iterator[str]:
