@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from tests.kafka.loops import QUICK, running
@@ -19,10 +21,12 @@ from typer.testing import CliRunner
 
 from eddyline.adapters.kafka import ConsumeLoop, LogReader, Outgoing, partition_of
 from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.cli.app import app
 from eddyline.cli.audit import lines
+from eddyline.cli.runtime import create_collections
 from eddyline.errors import AlreadyRunning, Misconfigured, Unavailable
-from eddyline.model.ids import Person
+from eddyline.model.ids import Person, item_point, person_point
 from eddyline.model.profile import Deed, Profile, TimeConstants
 from eddyline.offline.audit import Everyone, Report, Sample, audit
 from eddyline.profiler import Profiler
@@ -509,7 +513,7 @@ def test_nobody_to_compare_is_said(it: Auditing) -> None:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> pytest.MonkeyPatch:
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Without anyone's settings."""
     for name in os.environ:
         if name.startswith("EDDYLINE_"):
@@ -524,7 +528,7 @@ def test_without_a_kafka_cluster_the_command_says_why_not(bare: pytest.MonkeyPat
     assert "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS" in str(result.exception)
 
 
-def test_with_the_data_directory_in_use_the_command_says_so(bare: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_with_the_data_directory_in_use_the_command_says_so(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from eddyline.adapters.vectors import EdgeStore
 
     bare.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
@@ -577,6 +581,32 @@ def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
         wait_until(lambda: handled() and it.knows(ADA) and it.stored(ADA).events == 2, "everything is handled")
     report = audit(log, it.store, Settings(), Everyone())
     assert (report.compared, report.invalid, report.differences) == (22, 1, [])
-    it.store.delete("profiles", [it.point("u:7").id])
+    it.store.delete(PROFILES, [it.point("u:7").id])
     assert audit(log, it.store, Settings(), Sample(22)).differing == ["u:7"]
     log.close()
+
+
+def test_the_command_reads_kafka_and_the_data_directory(
+    real_kafka: KafkaForTest, bare: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from eddyline.adapters.vectors import EdgeStore
+
+    click = orjson.dumps({"type": "click", "item_id": "a", "user_id": "ada"})
+    (at,) = real_kafka.producer().send_all([Outgoing("interactions", b"u:ada", click)])
+    store = EdgeStore(tmp_path / "data" / "vectors")
+    create_collections(store, Settings(), 4)
+    vector = np.ones(4, dtype=np.float32)
+    store.upsert(ITEMS, [Point(item_point("a"), {"content": vector}, {"item_id": "a", "space": "s"})])
+    profile = Profile(Person("u", "ada"), ProfileSettings(), events=5)
+    profile.advance(real_kafka.log_identity("interactions"), at.partition, at.offset)
+    store.upsert(PROFILES, [Point(person_point(profile.person), {}, profile.payload(at.partition))])
+    store.close()
+    bare.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", real_kafka.options.bootstrap_servers)
+    bare.setenv("EDDYLINE_KAFKA__PREFIX", real_kafka.options.prefix)
+    result = CliRunner().invoke(app, ["audit", "--json", "--data-dir", str(tmp_path / "data")])
+    assert str(result.exception) == "profiles that differ from the log: 1 of 1"
+    report = orjson.loads(result.stdout)
+    assert (report["clean"], report["records"], report["apart"]) == (False, 1, [])
+    by_field = {one["field"]: (one["stored"], one["expected"]) for one in report["differences"]}
+    assert by_field["events"] == (5, 1)
+    assert "taste" in by_field

@@ -43,8 +43,7 @@ def audit(
         for line in lines(report, limit):
             print(line)
     if not report.is_clean:
-        differing = f"{len(report.differing):,} of {_people(report.compared)}"
-        raise EddylineError(f"{differing} compared differ from the log")
+        raise EddylineError(f"profiles that differ from the log: {len(report.differing):,} of {report.compared:,}")
 
 
 def lines(report: Report, limit: int) -> Iterator[str]:
@@ -55,7 +54,7 @@ def lines(report: Report, limit: int) -> Iterator[str]:
         return
     yield f"{_people(report.compared)} compared, {len(report.differing):,} of them differ"
     if report.compared > len(report.differing):
-        yield f"  sums and weights agree: the largest difference is {report.largest:.2g} of what is let pass"
+        yield f"  the others' sums and weights differ by at most {report.largest:.2g} of what is let pass"
     if report.older:
         yield f"{_people(report.older)} not compared: the log no longer holds all of what they did"
     if report.in_motion:
