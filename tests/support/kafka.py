@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gc
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -44,12 +46,18 @@ Kind = Literal["KAFKA_BOOTSTRAP", "container", "jars", "in-process"]
 
 @dataclass
 class Cluster:
-    """A running Kafka, and how to end it."""
+    """A running Kafka, and how to end it.
+
+    `kill` and `start`, where it can be done: end the broker's process at once; start it again, at the same address and
+    on the same data, and wait until it answers.
+    """
 
     kind: Kind
     bootstrap_servers: str
     close: Callable[[], None]
     fell_back: tuple[str, ...] = ()
+    kill: Callable[[], None] | None = None
+    start: Callable[[], None] | None = None
 
 
 @dataclass
@@ -167,7 +175,7 @@ def _given() -> Cluster:
 def _container() -> Cluster:
     from testcontainers.core.container import DockerContainer
 
-    port = _free_port()
+    port = free_port()
     container = DockerContainer(f"apache/kafka:{KAFKA_VERSION}").with_bind_ports(9092, port)
     for name, value in {
         "KAFKA_NODE_ID": "1",
@@ -200,7 +208,7 @@ def _container() -> Cluster:
 def _jars() -> Cluster:
     libraries = _fetched_jars()
     directory = Path(tempfile.mkdtemp(prefix="eddyline-kafka-"))
-    port, controller = _free_port(), _free_port()
+    port, controller = free_port(), free_port()
     properties = directory / "server.properties"
     properties.write_text(
         f"""process.roles=broker,controller
@@ -219,34 +227,55 @@ group.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=500
 auto.create.topics.enable=false
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
 """
     )
-    log = (directory / "server.log").open("wb")
     command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{libraries}/*"]
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    subprocess.run(
-        [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties)],
-        check=True,
-        stdout=log,
-        stderr=log,
-        timeout=START_SECONDS,
-    )
-    server = subprocess.Popen([*command, "kafka.Kafka", str(properties)], stdout=log, stderr=log)
-    log.close()
+    broker = _Broker([*command, "kafka.Kafka", str(properties)], directory / "server.log", f"127.0.0.1:{port}")
+    with broker.log.open("ab") as log:
+        subprocess.run(
+            [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties)],
+            check=True,
+            stdout=log,
+            stderr=log,
+            timeout=START_SECONDS,
+        )
 
     def close() -> None:
-        server.kill()
-        server.wait(timeout=10)
+        broker.kill()
         shutil.rmtree(directory, ignore_errors=True)
 
-    servers = f"127.0.0.1:{port}"
     try:
-        _wait_for(servers, lambda: server.poll() is None)
-    except AssertionError as error:
-        text = (directory / "server.log").read_text(errors="replace")[-2000:]
+        broker.start()
+    except AssertionError:
         close()
-        raise AssertionError(f"Apache Kafka didn't start:\n{text}") from error
-    return Cluster("jars", servers, close)
+        raise
+    return Cluster("jars", broker.address, close, kill=broker.kill, start=broker.start)
+
+
+class _Broker:
+    """The process of a Kafka broker."""
+
+    def __init__(self, command: list[str], log: Path, address: str) -> None:
+        self._command = command
+        self.log, self.address = log, address
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            process = self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        try:
+            _wait_for(self.address, lambda: process.poll() is None)
+        except AssertionError as error:
+            text = self.log.read_text(errors="replace")[-2000:]
+            raise AssertionError(f"Apache Kafka didn't start:\n{text}") from error
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
 
 
 def _fetched_jars() -> Path:
@@ -285,11 +314,14 @@ def _in_process() -> Cluster:
     return Cluster("in-process", "", lambda: None)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port that nobody listens on, below those that systems give to clients: while a server is down, a client that
+    tries to reach it must not be given its port."""
+    for port in random.sample(range(15_000, 32_000), 100):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def _wait_for(servers: str, alive: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
@@ -52,18 +53,21 @@ class Seen:
 class QdrantRest:
     """The stand-in. One thread serves it, since `:memory:` bears no more.
 
-    `api_key`: refuse requests without it. `fail_with`: answer all with this status. `hang`: don't answer.
+    `api_key`: refuse requests without it. `fail_with`: answer all with this status. `hang`: don't answer. `directory`:
+    keep what is written there, so that another process can go on with it. `port`: 0 for any.
     """
 
     api_key: str | None = None
     fail_with: int | None = None
     hang: bool = False
+    directory: Path | None = None
+    port: int = 0
     seen: list[Seen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._client = QdrantClient(":memory:")
-        self._indexes: dict[str, dict[str, str]] = {}
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._client = _client(self.directory)
+        self._indexes: dict[str, dict[str, str]] = {each: {} for each in self._collections()}
+        self._socket = socket.create_server(("127.0.0.1", self.port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(self._app(), log_level="error", lifespan="off", ws="none", access_log=False)
         self._server = uvicorn.Server(config)
@@ -77,6 +81,9 @@ class QdrantRest:
         self._thread.join(10)
         self._socket.close()
         self._client.close()
+
+    def _collections(self) -> list[str]:
+        return [each.name for each in self._client.get_collections().collections]
 
     def _app(self) -> Starlette:
         one = "/collections/{collection}"
@@ -278,6 +285,12 @@ class QdrantRest:
     async def _count(self, request: Request) -> Any:
         asked = models.CountRequest.model_validate_json(await request.body())
         return _dump(self._client.count(self._existing(request), count_filter=asked.filter))
+
+
+def _client(directory: Path | None) -> QdrantClient:
+    if directory is None:
+        return QdrantClient(":memory:")
+    return QdrantClient(path=str(directory), force_disable_check_same_thread=True)
 
 
 _COMPLETED = {"operation_id": 0, "status": "completed"}

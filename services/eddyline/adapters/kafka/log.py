@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -17,6 +18,8 @@ from eddyline.adapters.kafka.options import KafkaOptions, admin_config, consumer
 from eddyline.adapters.kafka.topics import log_identities
 from eddyline.errors import Misconfigured, Unavailable
 
+Answer = TypeVar("Answer")
+
 _GROUP = "log-reader"
 """The library wants a name; nobody joins it and nothing is committed under it."""
 _BATCH = 500
@@ -27,8 +30,11 @@ _PASSING = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
-"""Heard while leaders move, or a topic is new."""
+"""Heard while leaders or coordinators move, or a topic is new."""
 _HAS_MEMBERS = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -55,6 +61,7 @@ class LogReader:
         except KafkaException as error:
             raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
         self._consumer: Consumer | None = None
+        self._of_group: dict[str, Consumer] = {}
 
     def bounds(self, topic: str) -> dict[int, Watermarks]:
         """The first offset of each partition, and the one that its next record will get. Raises `Misconfigured`
@@ -62,14 +69,7 @@ class LogReader:
         name = self._options.prefix + topic
         if self._consumer is None:
             self._consumer = self._new_consumer()
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._bounds(self._consumer, name)
-            except KafkaException as error:
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                    raise _translated(error.args[0], f"topic {name}") from error
-                time.sleep(_POLL_SECONDS)
+        return self._patiently(partial(self._bounds, self._consumer, name), f"topic {name}")
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
         """The records at offsets `start` to `end` - 1, oldest first, as far as they are (still) there: compaction,
@@ -102,11 +102,15 @@ class LogReader:
         """What `group` has committed of each partition; None where nothing. Raises as `bounds` does."""
         name = self._options.prefix + topic
         wanted = [KafkaPartition(name, partition) for partition in self.bounds(topic)]
-        request = ConsumerGroupTopicPartitions(self._options.prefix + group, wanted)
-        found = self._answer(self._admin.list_consumer_group_offsets([request]), f"group {group}")
+        # By a consumer that never joins: an admin client of librdkafka 2.16 crashes the process when the coordinator
+        # has moved or is still loading, as after a broker's restart.
+        if group not in self._of_group:
+            self._of_group[group] = self._new_consumer(group)
+        ask = partial(self._of_group[group].committed, wanted, timeout=self._patience)
+        found = self._patiently(ask, f"group {group}")
         return {
             partition.partition: Position(partition.offset, partition.metadata or "") if partition.offset >= 0 else None
-            for partition in _unfailed(found.topic_partitions, f"group {group}")
+            for partition in _unfailed(found, f"group {group}")
         }
 
     def commit(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
@@ -144,8 +148,8 @@ class LogReader:
         for consumer in tuple(self._open):
             self._release(consumer)
 
-    def _new_consumer(self) -> Consumer:
-        config = consumer_config(self._options, _GROUP, "range", _unheard)
+    def _new_consumer(self, group: str = _GROUP) -> Consumer:
+        config = consumer_config(self._options, group, "range", _unheard)
         try:
             consumer = Consumer(config | {"enable.partition.eof": True, "queued.max.messages.kbytes": 16_384})
         except KafkaException as error:
@@ -172,6 +176,17 @@ class LogReader:
         if found is None:
             raise Unavailable(f"Kafka doesn't tell {partition.topic}'s offsets in time")
         return Watermarks(*found)
+
+    def _patiently(self, ask: Callable[[], Answer], what: str) -> Answer:
+        """Ask again while the answer is that it isn't known who should answer."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise _translated(error.args[0], what) from error
+                time.sleep(_POLL_SECONDS)
 
     def _messages(self, consumer: Consumer, what: str) -> Iterator[Any]:
         """Records and ends of the log, until nothing more comes."""
