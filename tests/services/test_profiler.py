@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -435,6 +436,40 @@ def test_a_worker_that_lost_its_partition_cannot_overwrite_its_successor(it: Pro
     it.profiler = zombie  # it has the profile in its cache, and knows of nothing
     it.feed(click(1, "b"))
     assert it.store.dump() == after
+
+
+def test_a_write_that_was_given_up_on_and_comes_late_changes_nothing(it: Profiling) -> None:
+    """The store was slow: it applies the first attempt when the second one, and the next batch, are long written."""
+    late: list[tuple[Any, ...]] = []
+    upsert = it.store.upsert
+
+    def slow(collection: str, points: Any, **rest: Any) -> None:
+        late.append((collection, points, rest))
+        raise Unavailable("no answer in time")
+
+    it.store.upsert = slow  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            it.feed(click(0, "a"))
+    it.store.upsert = upsert  # type: ignore[method-assign]
+    it.feed(click(0, "a"))
+    it.feed(click(1, "b"))
+    after = it.store.dump()
+    for collection, points, rest in reversed(late):
+        upsert(collection, points, **rest)
+    assert it.store.dump() == after
+    it.feed(click(2, "c"))
+    assert it.stored().events == 3
+
+
+def test_after_very_many_failures_an_owner_claims_anew(it: Profiling) -> None:
+    it.store.down = {"upsert"}
+    for _ in range(1023):
+        with pytest.raises(Unavailable):
+            it.feed(click(0, "a"))
+    with pytest.raises(Fenced) as fenced:
+        it.feed(click(0, "a"))
+    assert fenced.value.epoch == 2
 
 
 # -- onboarding and erasure --------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class Profile:
     """Highest origin applied of the records that were passed on to this person."""
     first: Offsets = field(default_factory=dict)
     """Lowest offset that this state owes anything to: while all of it is in the log, the state can be recomputed."""
-    epoch: int = 0
+    epoch: float = 0
     forward: Person | None = None
     """Of an anonymous id that was identified: the user whom everything goes to."""
     twins: tuple[str, ...] = ()

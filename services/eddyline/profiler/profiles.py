@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from eddyline.adapters.vectors import Filter, Match, Point, Range, Sparse, VectorStore
-from eddyline.errors import Fenced
+from eddyline.errors import Fenced, Unavailable
 from eddyline.model.ids import Person, person_point
 from eddyline.model.profile import STORED_VECTORS, Profile
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.records import TOPIC
 from eddyline.settings import Profile as ProfileSettings
+
+EPOCH_STEP = 1 / 1024
+"""How far a failed write moves our epoch on. Exact: milliseconds need 43 of a double's 53 bits until the year 2248."""
 
 
 class Profiles:
@@ -21,7 +24,7 @@ class Profiles:
 
     def __init__(self, store: VectorStore, collection: str, settings: ProfileSettings) -> None:
         self._store, self._collection, self._settings = store, collection, settings
-        self._epochs: dict[int, int] = {}
+        self._epochs: dict[int, float] = {}
         self._cache: OrderedDict[Person, Profile] = OrderedDict()
         self._owner: dict[Person, int] = {}
 
@@ -86,7 +89,7 @@ class Profiles:
                 raise Fenced(
                     f"profile {person.key} was written under epoch {profile.epoch}, partition {partition} of "
                     f"{TOPIC} is held here under {epoch}: is there another group of profilers on this collection?",
-                    epoch=max([profile.epoch, *(int(point.payload["epoch"]) for point in stored.values())]),
+                    epoch=int(max([profile.epoch, *(point.payload["epoch"] for point in stored.values())])),
                 )
             profile.epoch = epoch
             attempt.profiles[person] = profile
@@ -94,13 +97,11 @@ class Profiles:
 
     def write(self, attempt: Attempt) -> None:
         """Make what changed durable, unless a higher epoch has written it; then the copies are the cached ones."""
-        by_epoch: defaultdict[int, list[Profile]] = defaultdict(list)
-        for person in attempt.changed:
-            by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
-        for epoch, profiles in by_epoch.items():
-            condition = Filter(must_not=(Range("epoch", gt=epoch),))
-            points = [to_point(profile, attempt.partitions[profile.person]) for profile in profiles]
-            self._store.upsert(self._collection, points, condition=condition)
+        try:
+            self._upsert(attempt)
+        except Unavailable:
+            self._outdate(set(attempt.partitions.values()))
+            raise
         for person, profile in attempt.profiles.items():
             self._cache[person] = profile
             self._cache.move_to_end(person)
@@ -109,6 +110,28 @@ class Profiles:
             person, profile = self._cache.popitem(last=False)
             if not profile.pending:
                 self._owner.pop(person, None)
+
+    def _upsert(self, attempt: Attempt) -> None:
+        by_epoch: defaultdict[float, list[Profile]] = defaultdict(list)
+        for person in attempt.changed:
+            by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
+        for epoch, profiles in by_epoch.items():
+            condition = Filter(must_not=(Range("epoch", gt=epoch),))
+            points = [to_point(profile, attempt.partitions[profile.person]) for profile in profiles]
+            self._store.upsert(self._collection, points, condition=condition)
+
+    def _outdate(self, partitions: set[int]) -> None:
+        """A write that we gave up on may still come to be, after others of ours: let the next one forbid it.
+
+        Epochs are whole numbers (milliseconds), and doubles: between two of them there is room for some failures.
+        """
+        for partition in partitions & self._epochs.keys():
+            self._epochs[partition] += EPOCH_STEP
+            if self._epochs[partition] % 1 == 0:
+                raise Fenced(
+                    f"{1 / EPOCH_STEP:.0f} writes under one epoch of partition {partition} of {TOPIC} have failed",
+                    epoch=int(self._epochs[partition]),
+                )
 
     def sweep(self, unused_since: float) -> None:
         """Remove the stubs that have been of no use since then, whoever owns them."""

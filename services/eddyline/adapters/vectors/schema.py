@@ -28,7 +28,7 @@ ITEM_INDEXES: Mapping[str, IndexKind] = {
 PROFILE_INDEXES: Mapping[str, IndexKind] = {
     "person": IndexKind.KEYWORD,
     "waiting": IndexKind.INTEGER,
-    "epoch": IndexKind.INTEGER,
+    "epoch": IndexKind.FLOAT,
     "last_seen": IndexKind.FLOAT,
     "events": IndexKind.INTEGER,
     "segment": IndexKind.KEYWORD,
