@@ -135,11 +135,18 @@ def replay(
         bool, typer.Option("--only-log", help="Leave out what the log no longer holds, instead of taking it over.")
     ] = False,
     drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the generation that was live.")] = False,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Only undo what a killed run has left: the writers go on as before.")
+    ] = False,
 ) -> None:
     """Rebuild all profiles from the log into a next generation, while the live one serves; then swap."""
-    from eddyline.cli.rebuild import run_replay
+    from eddyline.cli import rebuild
 
-    run_replay(load_settings(config, data_dir), only_log, drop_old, Console(stderr=True))
+    loaded, console = load_settings(config, data_dir), Console(stderr=True)
+    if give_up:
+        rebuild.give_up(loaded, console)
+    else:
+        rebuild.run_replay(loaded, only_log, drop_old, console)
 
 
 @app.command()
