@@ -29,6 +29,10 @@ demo: $(SYNCED) ## Load the MovieLens sample, click once, watch the ranking chan
 test: $(SYNCED) ## Run the tests (ARGS="-k profile -x" goes to pytest)
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(SYNCED) ## Break everything under load, in full (needs Java or KAFKA_BOOTSTRAP; ARGS="--seed 7 --no-write")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: lint
 lint: $(SYNCED) ## Check style, format, types and layers
 	$(BIN)/ruff check

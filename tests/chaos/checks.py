@@ -1,0 +1,183 @@
+"""After the storm: what is stored, buried and told of, beside what must be."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from tests.chaos.load import read
+from tests.chaos.truth import DAY, Expected, Truth, newest, sum_of
+
+from eddyline.adapters.kafka import CATALOGUE, LogReader, Record
+from eddyline.adapters.vectors import Collections, Point, VectorStore
+from eddyline.model.ids import Person, person_point
+from eddyline.model.profile import STORED_VECTORS
+from eddyline.offline.audit import audit
+from eddyline.settings import Profile, Settings
+
+TOLERANCE = 1e-5
+"""Of an accumulator's weight: what float32 may lose."""
+DLQ = "eddyline-dlq-"
+
+
+@dataclass
+class Findings:
+    """`lost` and `doubled`: events too few and too many, person by person. `difference`: the largest of a sum's
+    components, as a share of the tolerance. `problems`: everything that isn't as it must be, in words."""
+
+    folded: int = 0
+    lost: int = 0
+    doubled: int = 0
+    difference: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+def check(truth: Truth, store: VectorStore, collections: Collections, log: LogReader, settings: Profile) -> Findings:
+    """Everything: by the truth, which knows what was meant, and by `eddyline audit`, which knows the log alone."""
+    findings = Findings()
+    points = {point.id: point for point in _all(store, collections.profiles)}
+    for key, expected in truth.people.items():
+        _check_person(key, expected, points.pop(person_point(Person.from_key(key)), None), findings, settings)
+    findings.problems += [f"a profile of nobody: {dict(point.payload)}" for point in points.values()]
+    findings.problems += _check_letters(truth, log)
+    findings.problems += _check_activity(truth, log)
+    findings.problems += _check_audit(store, collections, log, settings)
+    return findings
+
+
+def _all(store: VectorStore, collection: str) -> Iterable[Point]:
+    after: str | None = None
+    while True:
+        page, after = store.scroll(collection, after=after, vectors=STORED_VECTORS)
+        yield from page
+        if after is None:
+            return
+
+
+# -- profiles -------------------------------------------------------------------------------------------------------
+
+
+def _check_person(key: str, expected: Expected, point: Point | None, findings: Findings, settings: Profile) -> None:
+    payload: Mapping[str, Any] = point.payload if point is not None else {}
+    events = payload.get("events", 0)
+    least, most = len(expected.deeds), len(expected.deeds) + len(expected.uncertain)
+    findings.folded += events
+    findings.lost += max(0, least - events)
+    findings.doubled += max(0, events - most)
+
+    def wrong(what: str, found: object, wanted: object) -> None:
+        if found != wanted:
+            findings.problems.append(f"{key}: {what} is {found!r:.300}, must be {wanted!r:.300}")
+
+    if not least <= events <= most:
+        wrong("events", events, least)
+    wrong("forward", payload.get("forward"), expected.forward)
+    wrong("waiting", payload.get("waiting"), None)
+    if point is None or expected.uncertain:
+        return
+    state = orjson.loads(payload["state"])
+    deeds = expected.deeds
+    wrong("last_seen", payload["last_seen"], max((deed.at for deed in deeds), default=0.0))
+    wrong("evidence", round(state["evidence"], 6), round(sum(abs(deed.weight) for deed in deeds), 6))
+    sets = {
+        "recents": (settings.recents, [d for d in deeds if d.weight > 0]),
+        "viewed": (settings.seen, [d for d in deeds if d.type != "impression"]),
+        "purchased": (settings.seen, [d for d in deeds if d.type == "purchase"]),
+        "disliked": (settings.seen, [d for d in deeds if d.type in ("dislike", "rating") and d.weight < 0]),
+        "liked": (settings.seen, [d for d in deeds if d.weight > 0 and d.type not in ("click", "view")]),
+    }
+    for name, (size, counted) in sets.items():
+        wrong(name, dict(map(tuple, state[name])), newest(counted, size))
+    for name, half_life in _half_lives(settings).items():
+        _check_sum(key, name, expected, half_life, state[name], point, findings)
+
+
+def _half_lives(settings: Profile) -> dict[str, float]:
+    """In seconds."""
+    return {
+        "taste": settings.taste_half_life_days * DAY,
+        "session": settings.session_half_life_minutes * 60.0,
+        "lifetime": settings.lifetime_half_life_days * DAY,
+    }
+
+
+def _check_sum(
+    key: str, name: str, expected: Expected, half_life: float, stored: list[float], point: Point, findings: Findings
+) -> None:
+    weight, time = stored
+    wanted = sum_of(expected.deeds, half_life)
+    if wanted is None:
+        if weight != 0 or name in point.vectors:
+            findings.problems.append(f"{key}: {name} weighs {weight}, must be empty")
+        return
+    if abs(time - wanted.time) > 1e-6 or name not in point.vectors:
+        findings.problems.append(f"{key}: {name} is of {time}, must be of {wanted.time}")
+        return
+    vector = np.asarray(point.vectors[name], dtype=np.float64)
+    off = max(float(np.max(np.abs(vector - wanted.vector))), abs(weight - wanted.weight))
+    share = off / (TOLERANCE * wanted.weight)
+    findings.difference = max(findings.difference, share)
+    if share > 1:
+        findings.problems.append(f"{key}: {name} is off by {off:.3g} of a weight of {wanted.weight:.3g}")
+
+
+def _check_audit(store: VectorStore, collections: Collections, log: LogReader, settings: Profile) -> Iterable[str]:
+    report = audit(log, store, Settings(profile=settings), collections=collections)
+    yield from (f"audit: {difference}" for difference in report.differences)
+    yield from (f"audit lists apart: {apart}" for apart in report.apart)
+    if report.older or report.in_motion:
+        yield f"audit leaves out {report.older} who are older than the log, and {report.in_motion} in motion"
+
+
+# -- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def _check_letters(truth: Truth, log: LogReader) -> Iterable[str]:
+    poison, never = dict(truth.poison), set(truth.never)
+    for letter in read(log, "interactions.dlq"):
+        why = {name.removeprefix(DLQ): value.decode() for name, value in letter.headers if name.startswith(DLQ)}
+        place = int(why["partition"]), int(why["offset"])
+        if why["reason"] == "invalid_event":
+            if place not in truth.poison:
+                yield f"a dead letter that is no poison: {why} {letter.value!r:.200}"
+            elif not _is_whole(letter, truth.poison[place].key, truth.poison[place].value):
+                yield f"a dead letter that isn't what came: {letter}"
+            poison.pop(place, None)
+        else:
+            event_id = orjson.loads(letter.value or b"{}").get("event_id")
+            if event_id not in truth.never | truth.maybe_dead:
+                yield f"a dead letter that should have been folded: {why} {letter.value!r:.200}"
+            never.discard(event_id)
+    yield from (f"poison that is no dead letter: {event}" for event in poison.values())
+    yield from (f"waited for an item that never came, and is no dead letter: {event_id}" for event_id in never)
+    yield from (f"{topic} holds dead letters" for topic in _other_letters(log))
+
+
+def _is_whole(letter: Record, key: str, value: bytes | None) -> bool:
+    return (letter.key, letter.value) == (key.encode(), value)
+
+
+def _other_letters(log: LogReader) -> list[str]:
+    others = [topic for topic in CATALOGUE if topic.endswith(".dlq") and topic != "interactions.dlq"]
+    return [topic for topic in others if any(high > low for low, high in log.bounds(topic).values())]
+
+
+# -- activity ---------------------------------------------------------------------------------------------------------
+
+
+def _check_activity(truth: Truth, log: LogReader) -> Iterable[str]:
+    sources: defaultdict[str, set[str]] = defaultdict(set)
+    for record in read(log, "activity"):
+        told = orjson.loads(record.value or b"{}")
+        sources[told["item_id"]].add(told["source"])
+    bounds = truth.activity()
+    for item in sources.keys() | bounds.keys():
+        least, most = bounds.get(item, (0, 0))
+        if not least <= len(sources[item]) <= most:
+            yield f"{item}: {len(sources[item])} activities, must be {least} to {most}"
+    owners = Counter(source for each in sources.values() for source in each)
+    yield from (f"{source} is the source of activity of several items" for source, n in owners.items() if n > 1)

@@ -1,0 +1,149 @@
+"""Points of a batch's way at which a worker can be made to die, or to stop: wrappers around its ports, none in the
+product.
+
+| point | what is done then |
+|---|---|
+| claimed | the epoch is committed, nothing is folded |
+| before activity | the batch is folded, nothing is sent |
+| some activity | half of what must be sent is acknowledged |
+| activity acknowledged | all of it is; no profile is written |
+| half upserted | half of the profiles of one epoch are written |
+| upserted | the profiles of one epoch are written |
+| handled | everything is written; nothing is committed |
+| committed | the offsets are committed |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from eddyline.adapters.kafka import Delivered, Message, Outgoing, Producer, Record, TopicPartition
+from eddyline.adapters.vectors import Filter, Point, VectorStore
+from eddyline.profiler import Profiler
+from eddyline.profiler.fold import Said
+
+POINTS = (
+    "claimed",
+    "before activity",
+    "some activity",
+    "activity acknowledged",
+    "half upserted",
+    "upserted",
+    "handled",
+    "committed",
+)
+
+
+class FailPoint:
+    """Does `act` when `name` is reached for the `on`th time (from 1); None: never."""
+
+    def __init__(self, name: str | None, on: int, act: Callable[[], None]) -> None:
+        assert name is None or name in POINTS, name
+        self._name, self._left, self._act = name, on, act
+
+    def due(self, name: str) -> bool:
+        """Whether it is this point's turn: then the caller must `fire`."""
+        if name != self._name:
+            return False
+        self._left -= 1
+        return self._left == 0
+
+    def fire(self) -> None:
+        """Do it."""
+        self._act()
+
+    def reach(self, name: str) -> None:
+        """Do it if it is due."""
+        if self.due(name):
+            self.fire()
+
+
+class FailingProducer:
+    """A producer with the points before, amid and after what must be acknowledged."""
+
+    def __init__(self, inner: Producer, point: FailPoint) -> None:
+        self._inner, self._point = inner, point
+
+    def send(self, record: Outgoing) -> Future[Delivered]:
+        return self._inner.send(record)
+
+    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        self._point.reach("before activity")
+        half = len(records) // 2
+        if half and self._point.due("some activity"):
+            first = self._inner.send_all(records[:half])
+            self._point.fire()
+            return first + self._inner.send_all(records[half:])
+        sent = self._inner.send_all(records)
+        self._point.reach("activity acknowledged")
+        return sent
+
+    def check(self) -> None:
+        self._inner.check()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class FailingStore:
+    """A store with the points amid and after an upsert; all else is the inner one's."""
+
+    def __init__(self, inner: VectorStore, point: FailPoint) -> None:
+        self._inner, self._point = inner, point
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def upsert(
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        condition: Filter | None = None,
+    ) -> None:
+        half = len(points) // 2
+        if half and self._point.due("half upserted"):
+            self._inner.upsert(collection, points[:half], insert_only=insert_only, condition=condition)
+            self._point.fire()
+            points = points[half:]
+        self._inner.upsert(collection, points, insert_only=insert_only, condition=condition)
+        self._point.reach("upserted")
+
+
+class FailingHandler:
+    """A profiler with the points after the claim, after a batch, and after its commit."""
+
+    topics = Profiler.topics
+
+    def __init__(self, inner: Profiler, point: FailPoint) -> None:
+        self._inner, self._point = inner, point
+        self._handled = False
+
+    def parse(self, record: Record) -> Said:
+        self._after_commit()
+        return self._inner.parse(record)
+
+    def handle(self, batch: Sequence[Message[Said]]) -> None:
+        self._inner.handle(batch)
+        self._point.reach("handled")
+        self._handled = True
+
+    def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
+        self._inner.assigned(epochs)
+        self._point.reach("claimed")
+
+    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        self._inner.revoked(partitions)
+
+    def tick(self) -> None:
+        self._after_commit()
+        self._inner.tick()
+
+    def _after_commit(self) -> None:
+        """The loop ticks, and reads more, when it has committed what was handled."""
+        if self._handled:
+            self._handled = False
+            self._point.reach("committed")

@@ -1,0 +1,273 @@
+"""What is done to the workers, while events keep coming."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Literal
+
+from tests.chaos.failpoints import POINTS
+from tests.chaos.nursery import Nursery
+from tests.chaos.proxy import FaultyProxy
+from tests.chaos.threads import Consumer, Threads
+from tests.chaos.world import Backend, Crew, Hand, OwnEdge, Server, SharedEdge, World
+
+from eddyline.profiler import GROUP
+
+AMID = ("before activity", "some activity", "activity acknowledged", "half upserted", "upserted", "handled")
+"""Points at which a worker holds a batch that isn't committed."""
+PATIENCE = 0.5
+"""Seconds that workers wait for a store that is made to fail."""
+
+Store = Literal["server", "lasting server", "impatient server", "own Edge", "shared Edge"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`fault` as the table says it; `slug` as the tests do. `breaks_broker`: it needs a Kafka of its own."""
+
+    fault: str
+    slug: str
+    store: Store
+    run: Callable[[World], None]
+    breaks_broker: bool = False
+    pending_seconds: float = 1.5
+
+    def backend(self, nursery: Nursery, directory: Path) -> Backend:
+        """The store that it runs on."""
+        log = directory / "store.log"
+        if self.store == "own Edge":
+            return OwnEdge(directory)
+        if self.store == "shared Edge":
+            return SharedEdge(directory)
+        kept = directory / "qdrant" if self.store == "lasting server" else None
+        return Server(nursery, log, kept, PATIENCE if self.store == "impatient server" else 5.0)
+
+
+# -- dying -----------------------------------------------------------------------------------------------------------
+
+
+def kill_at_random(world: World) -> None:
+    crew = world.crew(2)
+    for _ in world.moments(0.3, 1.5):
+        crew.kill(world.rng.choice(crew.hands))
+        crew.tend()
+
+
+def kill_at_fail_points(world: World) -> None:
+    points = cycle(world.rng.sample(POINTS, len(POINTS)))
+    crew = world.crew(4, lambda: (next(points), world.rng.randint(1, 3), "kill"))
+    for _ in world.moments(0.05, 0.1):
+        crew.tend()
+    world.until(lambda: len(world.faults.counts) == len(POINTS), "every point is reached")
+
+
+def kill_with_its_store(world: World) -> None:
+    """A process that has the embedded store to itself: now and then at a point, now and then at random."""
+    points = cycle(world.rng.sample(POINTS, len(POINTS)))
+    crew = world.crew(1, lambda: (next(points), world.rng.randint(1, 3), "kill") if world.rng.random() < 0.5 else None)
+    for _ in world.moments(0.5, 2.0):
+        crew.tend()
+        crew.kill(world.rng.choice(crew.hands))
+        crew.tend()
+
+
+# -- sleeping --------------------------------------------------------------------------------------------------------
+
+
+def stop_and_wake(world: World) -> None:
+    """Zombies. The last one wakes when all is long handled: nobody would mend what it breaks."""
+    points = cycle(world.rng.sample(AMID, len(AMID)))
+    crew = world.crew(2)
+    zombie = _asleep(world, crew, next(points))
+    while not world.is_over:
+        _wake(world, crew, zombie)
+        zombie = _asleep(world, crew, next(points))
+    world.load.stop()
+    world.until(world.is_quiet, "everything is handled without the sleeper")
+    _wake(world, crew, zombie)
+    _rejoined(world, crew)
+
+
+def _asleep(world: World, crew: Crew, point: str) -> Hand:
+    """A worker that stopped in the middle of a batch, which others have handled since."""
+    sleeper = crew.hire((point, world.rng.randint(1, 3), "stop"))
+    world.until(lambda: sleeper.child.stopped, f"a worker stops at: {point}")
+    world.faults.note(f"SIGSTOP at: {point}")
+    ends = world.ends()
+    world.until(lambda: world.has_handled(ends), "the group goes on without the sleeper")
+    return sleeper
+
+
+def _wake(world: World, crew: Crew, sleeper: Hand) -> None:
+    """It stays, and another leaves: each zombie is the next one's successor."""
+    sleeper.child.signal(signal.SIGCONT)
+    world.faults.note("SIGCONT")
+    crew.dismiss(next(hand for hand in crew.staying if hand is not sleeper))
+
+
+def _rejoined(world: World, crew: Crew) -> None:
+    world.until(lambda: world.log.members(GROUP) == len(crew.hands), "the sleeper is back in its group")
+
+
+def stall_in_threads(world: World) -> None:
+    """Consumers of one process and one embedded store: they join, leave, and stall until their group goes on."""
+    assert isinstance(world.backend, SharedEdge)
+    threads = Threads(world, world.backend)
+    points = cycle(world.rng.sample(AMID, len(AMID)))
+    for _ in range(2):
+        threads.join()
+    for number in world.moments(0.2, 0.6):
+        if number % 3 == 2 and not world.is_over:
+            _stall(world, threads, next(points)).wakes.set()
+        elif len(threads.consumers) > 2:
+            threads.leave(world.rng.choice(threads.consumers))
+            world.faults.note("one leaves")
+        else:
+            threads.join()
+            world.faults.note("one joins")
+    stalled = _stall(world, threads, next(points))
+    world.load.stop()
+    world.until(world.is_quiet, "everything is handled without the one that stalls")
+    stalled.wakes.set()
+    threads.joined(stalled)
+
+
+def _stall(world: World, threads: Threads, point: str) -> Consumer:
+    """A consumer that stalled in the middle of a batch, which others have handled since."""
+    stalled = threads.join(point, world.rng.randint(1, 3))
+    world.until(stalled.stalled.is_set, f"a consumer stalls at: {point}")
+    world.faults.note(f"stalls at: {point}")
+    ends = world.ends()
+    world.until(lambda: world.has_handled(ends), "the group goes on without the one that stalls")
+    return stalled
+
+
+# -- coming and going ------------------------------------------------------------------------------------------------
+
+
+def come_and_go(world: World) -> None:
+    crew = world.crew(2)
+    for _ in world.moments(0.3, 1.0):
+        crew.resize(world.rng.choice([size for size in (1, 2, 3) if size != crew.size]))
+        crew.tend()
+
+
+# -- Kafka and the store ---------------------------------------------------------------------------------------------
+
+
+def restart_broker(world: World) -> None:
+    world.crew(2)
+    for _ in world.moments(1.0, 3.0):
+        _restart_broker(world)
+
+
+def _restart_broker(world: World) -> None:
+    assert world.cluster.kill is not None
+    assert world.cluster.start is not None
+    world.cluster.kill()
+    world.faults.note("kill -9 of the broker")
+    world.pause(0.1, 1.0)
+    world.cluster.start()
+
+
+def fail_store(world: World) -> None:
+    with _faulty(world):
+        world.crew(2)
+        for _ in world.moments(0.5, 1.0):
+            pass
+
+
+@contextmanager
+def _faulty(world: World) -> Iterator[None]:
+    """Requests to the store go through a proxy that lets some fail."""
+    server = world.backend
+    assert isinstance(server, Server)
+    with closing(FaultyProxy(server.url, PATIENCE, world.seed, world.faults.note)) as proxy:
+        server.proxied = proxy.url
+        proxy.begin()
+        yield
+        proxy.end()
+        world.load.stop()
+        world.until(world.is_quiet, "everything is handled")
+
+
+def restart_store(world: World) -> None:
+    server = world.backend
+    assert isinstance(server, Server)
+    crew = world.crew(2)
+    for _ in world.moments(0.5, 2.0):
+        _restart_store(world, server)
+        crew.tend()
+
+
+def _restart_store(world: World, server: Server) -> None:
+    server.kill()
+    world.faults.note("kill -9 of the store")
+    world.pause(0.1, 1.0)
+    server.start()
+
+
+# -- all of it -------------------------------------------------------------------------------------------------------
+
+
+def everything(world: World) -> None:
+    """All of the above at once: workers with fail-points, through the faulty proxy, to a store that dies, too."""
+    server = world.backend
+    assert isinstance(server, Server)
+    rng, asleep = world.rng, set[Hand]()
+
+    def arm() -> tuple[str, int, str] | None:
+        return (rng.choice(POINTS), rng.randint(1, 20), "kill") if rng.random() < 0.5 else None
+
+    with _faulty(world):
+        crew = world.crew(3, arm)
+        for number in world.moments(0.3, 1.0):
+            crew.tend()
+            hand = rng.choice(crew.staying)
+            if number == 1:  # once at least, in the shortest run
+                _restart_broker(world)
+            chance = rng.random()
+            if chance < 0.35:
+                crew.kill(hand)
+            elif chance < 0.6:
+                hand.child.signal(signal.SIGSTOP)
+                asleep.add(hand)
+                world.faults.note("SIGSTOP")
+            elif chance < 0.8:
+                crew.resize(rng.choice([size for size in (2, 3) if size != crew.size]))
+            elif chance < 0.9 and server.can_be_killed:
+                _restart_store(world, server)
+            elif chance < 0.93:
+                _restart_broker(world)
+            for sleeper in [hand for hand in asleep if rng.random() < 0.4]:
+                _rouse(world, sleeper, asleep)
+        for sleeper in list(asleep):
+            _rouse(world, sleeper, asleep)
+        crew.disarm()
+
+
+def _rouse(world: World, sleeper: Hand, asleep: set[Hand]) -> None:
+    asleep.remove(sleeper)
+    sleeper.child.signal(signal.SIGCONT)
+    world.faults.note("SIGCONT")
+
+
+SCENARIOS = (
+    Scenario("a profiler killed (kill -9) at random moments", "killed", "server", kill_at_random),
+    Scenario("a profiler killed at each point of a batch's way", "killed-at-points", "server", kill_at_fail_points),
+    Scenario("a profiler stopped in a batch, woken when others had done it", "zombies", "server", stop_and_wake),
+    Scenario("one to three profilers, joining and leaving", "joining-and-leaving", "server", come_and_go),
+    Scenario("the broker killed and started again", "broker", "server", restart_broker, breaks_broker=True),
+    Scenario("the store: errors, time-outs, slow and late writes", "store-faults", "impatient server", fail_store),
+    Scenario(
+        "the store killed and started again", "store-killed", "lasting server", restart_store, pending_seconds=4.0
+    ),
+    Scenario("embedded: consumers join, leave, and stall in a batch", "edge-threads", "shared Edge", stall_in_threads),
+    Scenario("embedded: a process killed with its store", "edge-killed", "own Edge", kill_with_its_store),
+    Scenario("all at once", "everything", "lasting server", everything, breaks_broker=True, pending_seconds=4.0),
+)

@@ -1,0 +1,47 @@
+"""Every scenario once, in short. `make chaos` runs them in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.chaos.load import Size
+from tests.chaos.nursery import Nursery
+from tests.chaos.running import SEED, run, unfit
+from tests.chaos.scenarios import SCENARIOS, Scenario
+from tests.support.kafka import Cluster, start_cluster
+
+pytestmark = pytest.mark.chaos
+
+SHORT = Size(seconds=2.5, rate=250)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Cluster]:
+    """A Kafka of its own for those that kill it."""
+    cluster = start_cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.slug)
+def test_nothing_is_lost_and_nothing_doubled(
+    scenario: Scenario, nursery: Nursery, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    cluster: Cluster = request.getfixturevalue("breakable" if scenario.breaks_broker else "kafka_cluster")
+    reason = unfit(scenario, cluster)
+    if reason is not None:
+        pytest.skip(reason)
+    outcome = run(scenario, SEED, SHORT, cluster, nursery, tmp_path)
+    assert outcome.injected > 0
+    assert not outcome.findings.problems, outcome.complaint()
+    assert (outcome.findings.lost, outcome.findings.doubled) == (0, 0)
+    assert outcome.findings.difference < 1

@@ -1,0 +1,581 @@
+"""Everything around a scenario: a corner of a Kafka, a vector store, workers kept alive, a stream of events."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+from confluent_kafka.admin import AdminClient
+from tests.chaos.checks import Findings, check
+from tests.chaos.load import Load, Size, locate
+from tests.chaos.nursery import Child, Nursery
+from tests.chaos.stream import EVENT_IDS, PARTITIONS, Stream
+from tests.chaos.truth import Truth
+from tests.chaos.worker import Mailbox, WorkerOptions, item_points
+from tests.support.fakes import TinyEncoder
+from tests.support.kafka import Cluster, free_port
+
+from eddyline.adapters.kafka import KafkaOptions, LogReader, ensure_topics
+from eddyline.adapters.vectors import Collections, EdgeStore, Filter, Match, ServerStore, VectorStore, generations
+from eddyline.cli.runtime import create_collections
+from eddyline.errors import Unavailable
+from eddyline.profiler import GROUP
+from eddyline.settings import Profile, Settings
+
+SETTLE_SECONDS = 60.0
+STOP_SECONDS = 30.0
+WAITING = Filter(must=(Match("waiting", tuple(range(PARTITIONS))),))
+
+
+class Faults:
+    """What was done, and when. Any thread may note."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.log: list[str] = []
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def note(self, fault: str, detail: str = "") -> None:
+        """One fault was injected."""
+        with self._lock:
+            self.counts[fault] += 1
+            self.log.append(f"{time.monotonic() - self._began:7.3f} s  {fault}{': ' if detail else ''}{detail}")
+
+
+# -- vector stores ----------------------------------------------------------------------------------------------------
+
+
+class Backend(Protocol):
+    """A vector store as a scenario uses it."""
+
+    kind: str
+    collections: Collections
+
+    def told(self) -> dict[str, Any]:
+        """What workers are told of it."""
+
+    def put(self, items: Sequence[str]) -> None:
+        """Put items. Raises `Unavailable`."""
+
+    def has_waiting(self) -> bool:
+        """Whether interactions wait for an item."""
+
+    def open(self) -> VectorStore:
+        """To look into it; all workers have ended. Closed by the caller."""
+
+    def close(self) -> None:
+        """End it, and delete what was made."""
+
+
+class Server:
+    """A server that processes share: at `QDRANT_URL`, or the stand-in for its REST API.
+
+    `directory`: the stand-in keeps what is written there, through its own death; None for its memory. `patience`:
+    seconds that workers wait for an answer.
+    """
+
+    def __init__(self, nursery: Nursery, log: Path, directory: Path | None = None, patience: float = 5.0) -> None:
+        self._nursery, self._log, self._directory, self._patience = nursery, log, directory, patience
+        self._given = os.environ.get("QDRANT_URL")
+        self._key = os.environ.get("QDRANT_API_KEY") if self._given else None
+        self.kind = "Qdrant server" if self._given else "stand-in"
+        self._port = 0 if self._given else free_port()
+        self.url = self._given or f"http://127.0.0.1:{self._port}"
+        self._child: Child | None = None
+        self._prefix = f"chaos-{uuid.uuid4().hex[:8]}-"
+        self.proxied: str | None = None
+        """Where workers find it, when that isn't where it is."""
+        self.start()
+        self._store = ServerStore(self.url, self._key, 10.0, self._prefix)
+        create_collections(self._store, Settings(), TinyEncoder.dimension)
+        self.collections = generations.live(self._store)
+
+    @property
+    def can_be_killed(self) -> bool:
+        """Whether it is ours, and keeps its data."""
+        return self._given is None and self._directory is not None
+
+    def start(self) -> None:
+        """Have it running."""
+        if self._given is not None:
+            return
+        directory = None if self._directory is None else str(self._directory)
+        self._child = self._nursery.fork("tests.chaos.store", {"port": self._port, "directory": directory}, self._log)
+        wait_until(self._answers, "the stand-in for Qdrant answers", 30.0)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._child is not None
+        self._child.signal(signal.SIGKILL)
+        assert self._child.wait(10)
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "url": self.proxied or self.url,
+            "api_key": self._key,
+            "store_prefix": self._prefix,
+            "store_timeout": self._patience,
+            "collections": (self.collections.items, self.collections.profiles),
+        }
+
+    def put(self, items: Sequence[str]) -> None:
+        self._store.upsert(self.collections.items, item_points(list(items)))
+
+    def has_waiting(self) -> bool:
+        return self._store.count(self.collections.profiles, WAITING) > 0
+
+    def open(self) -> VectorStore:
+        return ServerStore(self.url, self._key, 30.0, self._prefix)
+
+    def close(self) -> None:
+        if self._given is not None:
+            for collection in self._store.collections():
+                self._store.drop(collection)
+        self._store.close()
+        if self._child is not None:
+            self._child.signal(signal.SIGTERM)
+            assert self._child.wait(10)
+
+    def _answers(self) -> bool:
+        assert self._child is not None
+        assert self._child.alive, f"it ended with {self._child.code}; see {self._log}"
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2.0).is_success
+        except httpx.TransportError:
+            return False
+
+
+class OwnEdge:
+    """Qdrant Edge that one worker has to itself, and is killed with."""
+
+    kind = "Qdrant Edge"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._mail = directory / "vectors", directory / "mail"
+        self._mail.mkdir(parents=True)
+        self._mailbox = Mailbox(self._mail)
+        self._is_served = False
+        with closing(EdgeStore(self._directory)) as store:
+            create_collections(store, Settings(), TinyEncoder.dimension)
+            self.collections = generations.live(store)
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "directory": str(self._directory),
+            "mailbox": str(self._mail),
+            "collections": (self.collections.items, self.collections.profiles),
+        }
+
+    def put(self, items: Sequence[str]) -> None:
+        """Those of the start by ourselves; later ones by whoever holds the directory."""
+        if not self._is_served:
+            self._is_served = True
+            with closing(EdgeStore(self._directory)) as store:
+                store.upsert(self.collections.items, item_points(list(items)))
+            return
+        for done in [self._mailbox.post(item) for item in items]:
+            wait_until(done.exists, f"{done.stem} is put", SETTLE_SECONDS)
+
+    def has_waiting(self) -> bool:
+        told: list[int] = []
+        since = time.time()
+
+        def hears() -> bool:
+            waiting = self._mailbox.waiting(since)
+            told.extend([] if waiting is None else [waiting])
+            return waiting is not None
+
+        wait_until(hears, "the worker tells how many wait", SETTLE_SECONDS)
+        return told[-1] > 0
+
+    def open(self) -> VectorStore:
+        return EdgeStore(self._directory)
+
+    def close(self) -> None:
+        shutil.rmtree(self._directory)
+
+
+class SharedEdge:
+    """Qdrant Edge in this process, for consumers in threads."""
+
+    kind = "Qdrant Edge"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "vectors"
+        self.store = EdgeStore(self._directory)
+        create_collections(self.store, Settings(), TinyEncoder.dimension)
+        self.collections = generations.live(self.store)
+        self._lent = False
+
+    def told(self) -> dict[str, Any]:
+        return {"collections": (self.collections.items, self.collections.profiles)}
+
+    def put(self, items: Sequence[str]) -> None:
+        self.store.upsert(self.collections.items, item_points(list(items)))
+
+    def has_waiting(self) -> bool:
+        return self.store.count(self.collections.profiles, WAITING) > 0
+
+    def open(self) -> VectorStore:
+        self.store.close()
+        self.store = EdgeStore(self._directory)  # what was written is read back from the disk
+        return self.store
+
+    def close(self) -> None:
+        self.store.close()
+        shutil.rmtree(self._directory)
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker process. `armed`: the fail-point it carries; `ending`: how it was told to end, where it was."""
+
+    child: Child
+    armed: str | None
+    ending: str | None = None
+
+
+Arm = Callable[[], tuple[str, int, str] | None]
+"""What the next worker carries: (point, on the n-th time, kill or stop)."""
+
+
+class Team(Protocol):
+    """Workers, whatever they are."""
+
+    def tend(self) -> None:
+        """See to it that they are as many as they should be."""
+
+    def disarm(self) -> None:
+        """Whoever comes from now on carries no fail-point."""
+
+    def finish(self) -> None:
+        """Have all leave in order."""
+
+    def abandon(self) -> None:
+        """End whatever is left."""
+
+
+class Crew:
+    """Worker processes that are replaced when they die."""
+
+    def __init__(self, world: World, size: int, arm: Arm = lambda: None) -> None:
+        self._world, self._arm = world, arm
+        self.size = size
+        self.hands: list[Hand] = []
+
+    def tend(self) -> None:
+        """Bury the dead, and hire as many as are missing."""
+        for hand in [hand for hand in self.hands if not hand.child.alive]:
+            self.hands.remove(hand)
+            self._judge(hand)
+        while len(self.staying) < self.size:
+            self.hire()
+
+    @property
+    def staying(self) -> list[Hand]:
+        """Those who weren't told to end."""
+        return [hand for hand in self.hands if hand.ending is None]
+
+    def resize(self, size: int) -> None:
+        """Have so many: others join, or some leave in order."""
+        self.size = size
+        for hand in self.staying[size:]:
+            self.dismiss(hand)
+            self._world.faults.note("one leaves")
+        while len(self.staying) < size:
+            self.hire()
+            self._world.faults.note("one joins")
+
+    def hire(self, armed: tuple[str, int, str] | None = None) -> Hand:
+        """One more, armed thus or as its turn is."""
+        armed = armed or self._arm()
+        options = self._world.worker_options()
+        if armed is not None:
+            options = replace(options, fail=armed[0], on=armed[1], action=armed[2])
+        log = self._world.directory / f"worker-{self._world.next_number()}.log"
+        hand = Hand(self._world.nursery.fork("tests.chaos.worker", options.to_json(), log), armed and armed[0])
+        self.hands.append(hand)
+        return hand
+
+    def disarm(self) -> None:
+        """Whoever comes from now on carries no fail-point."""
+        self._arm = lambda: None
+
+    def kill(self, hand: Hand) -> None:
+        """SIGKILL."""
+        if hand.child.alive and hand.ending is None:
+            hand.ending = "killed"
+            hand.child.signal(signal.SIGKILL)
+            hand.child.wait(10)
+            self._world.faults.note("kill -9")
+
+    def dismiss(self, hand: Hand) -> None:
+        """SIGTERM: it finishes its batch and leaves the group."""
+        hand.ending = "left"
+        hand.child.signal(signal.SIGTERM)
+
+    def finish(self) -> None:
+        """Have all leave in order."""
+        for hand in self.hands:
+            self.dismiss(hand)
+        for hand in self.hands:
+            if not hand.child.wait(STOP_SECONDS):
+                hand.ending = "killed"
+                hand.child.signal(signal.SIGKILL)
+                self._world.trouble.append(f"a worker didn't leave within {STOP_SECONDS} s: {hand.child.log}")
+                hand.child.wait(10)
+            self._judge(hand)
+        self.hands.clear()
+
+    def abandon(self) -> None:
+        """Kill whatever is left."""
+        for hand in self.hands:
+            hand.child.signal(signal.SIGKILL)
+            hand.child.wait(10)
+        self.hands.clear()
+
+    def _judge(self, hand: Hand) -> None:
+        code = hand.child.code
+        if code == -signal.SIGKILL and hand.ending == "killed":
+            return
+        if code == -signal.SIGKILL and hand.armed is not None:
+            self._world.faults.note(f"kill -9 at: {hand.armed}")
+            return
+        if not (hand.ending == "left" and code in (0, -signal.SIGTERM)):  # told before it could listen
+            self._world.trouble.append(f"a worker ended by itself, with {code}: {hand.child.log}")
+
+
+# -- all of it --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What a scenario came to."""
+
+    scenario: str
+    seed: int
+    kafka: str
+    store: str
+    faults: Faults
+    sent: int
+    findings: Findings
+    directory: Path
+
+    @property
+    def injected(self) -> int:
+        """Faults, of whatever kind."""
+        return sum(self.faults.counts.values())
+
+    def complaint(self) -> str:
+        """Why it failed, and how to see it again."""
+        return "\n".join(
+            [
+                f"{self.scenario}: lost {self.findings.lost}, doubled {self.findings.doubled}, of {self.sent} events",
+                *self.findings.problems[:30],
+                f"… {len(self.findings.problems)} problems",
+                f"CHAOS_SEED={self.seed}; the workers' logs are in {self.directory}; what was done to them:",
+                *self.faults.log,
+            ]
+        )
+
+
+@dataclass
+class World:
+    """A scenario's surroundings. Made by `a_world`."""
+
+    scenario: str
+    seed: int
+    size: Size
+    cluster: Cluster
+    nursery: Nursery
+    directory: Path
+    backend: Backend
+    kafka: KafkaOptions
+    profile: dict[str, Any]
+    rng: random.Random
+    load: Load
+    log: LogReader
+    people: list[str]
+    consumer: dict[str, str]
+    faults: Faults = field(default_factory=Faults)
+    trouble: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    crews: list[Team] = field(default_factory=list)
+    _numbers: int = 0
+
+    def next_number(self) -> int:
+        """1, 2, …"""
+        self._numbers += 1
+        return self._numbers
+
+    def worker_options(self) -> WorkerOptions:
+        """What the next worker is told."""
+        return WorkerOptions(
+            bootstrap_servers=self.kafka.bootstrap_servers,
+            prefix=self.kafka.prefix,
+            profile=self.profile,
+            consumer=self.consumer,
+            batch_size=self.rng.choice((50, 200, 500)),
+            **self.backend.told(),
+        )
+
+    def crew(self, size: int, arm: Arm = lambda: None) -> Crew:
+        """Workers, started."""
+        crew = Crew(self, size, arm)
+        self.crews.append(crew)
+        crew.tend()
+        return crew
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its time is up."""
+        return time.monotonic() > self.began + self.size.seconds
+
+    def moments(self, least: float, most: float) -> Iterator[int]:
+        """Random moments while the scenario lasts: numbered, after waits of `least` to `most` seconds."""
+        number = 0
+        while not self.is_over:
+            self.pause(least, most)
+            yield number
+            number += 1
+
+    def pause(self, least: float, most: float) -> None:
+        """Let `least` to `most` seconds go by: faults come at moments that have nothing to do with the work."""
+        time.sleep(self.rng.uniform(least, most))
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = SETTLE_SECONDS) -> None:
+        """Wait, keeping the crews at their size."""
+
+        def tended() -> object:
+            for crew in self.crews:
+                crew.tend()
+            return condition()
+
+        wait_until(tended, what, seconds)
+
+    def conclude(self) -> Outcome:
+        """No more faults: wait until everything is handled, end the workers, compare."""
+        for crew in self.crews:
+            crew.disarm()
+        self.load.stop()
+        self.until(self.is_quiet, "everything is handled")
+        for crew in self.crews:
+            crew.finish()
+        assert self._is_handled(), "records came after everything was handled"
+        locate(self.log, self.load.events)
+        settings = Profile(**self.profile)
+        truth = Truth.of(self.load.events, self.people, self.load.put_at, settings)
+        with closing(self.backend.open()) as store:
+            findings = check(truth, store, self.backend.collections, self.log, settings)
+        findings.problems += self.trouble
+        return Outcome(
+            self.scenario,
+            self.seed,
+            self.cluster.kind,
+            self.backend.kind,
+            self.faults,
+            len(self.load.events),
+            findings,
+            self.directory,
+        )
+
+    def is_quiet(self) -> bool:
+        """Whether all is handled, and nothing waits: looked at between two looks at the offsets."""
+        return self._is_handled() and not self.backend.has_waiting() and self._is_handled()
+
+    def has_handled(self, ends: dict[int, int]) -> bool:
+        """Whether everything below these offsets is handled and committed."""
+        committed = self.committed()
+        return all(committed[partition] >= end for partition, end in ends.items())
+
+    def ends(self) -> dict[int, int]:
+        """The offset that the next record of each partition will get."""
+        return {partition: high for partition, (_, high) in self.log.bounds("interactions").items()}
+
+    def committed(self) -> dict[int, int]:
+        """The next offset to handle of each partition, -1 where nothing is committed."""
+        found = self.log.committed(GROUP, "interactions")
+        return {partition: -1 if at is None else at.offset for partition, at in found.items()}
+
+    def _is_handled(self) -> bool:
+        # Committed first: what was appended later is above it then, whoever appends.
+        committed = self.committed()
+        return committed == self.ends()
+
+
+@contextmanager
+def a_world(
+    scenario: str,
+    seed: int,
+    size: Size,
+    cluster: Cluster,
+    nursery: Nursery,
+    directory: Path,
+    backend: Backend,
+    pending_seconds: float,
+) -> Iterator[World]:
+    """The surroundings of a scenario, running; cleared away afterwards, but for the logs."""
+    options = KafkaOptions(cluster.bootstrap_servers, prefix=f"chaos-{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS)
+    ensured = ensure_topics(options)
+    stream = Stream(seed)
+    backend.put(stream.items)
+    load = Load(options, stream, size, lambda item: backend.put([item]))
+    world = World(
+        scenario,
+        seed,
+        size,
+        cluster,
+        nursery,
+        directory,
+        backend,
+        options,
+        {"event_ids": EVENT_IDS, "pending": 400, "pending_seconds": pending_seconds},
+        random.Random(seed),
+        load,
+        LogReader(options),
+        stream.people,
+        consumer_settings(cluster),
+    )
+    try:
+        load.start()
+        yield world
+    finally:
+        for crew in world.crews:
+            crew.abandon()
+        load.abandon()
+        world.log.close()
+        backend.close()
+        AdminClient({"bootstrap.servers": options.bootstrap_servers}).delete_topics([each.topic for each in ensured])
+
+
+def consumer_settings(cluster: Cluster) -> dict[str, str]:
+    """A group that soon sees who is dead: as soon as the cluster allows."""
+    least = 6000 if cluster.kind == "KAFKA_BOOTSTRAP" else 1000
+    return {"session.timeout.ms": str(least), "heartbeat.interval.ms": "250"}
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float) -> None:
+    """Return as soon as it holds; fail when it doesn't in time. Whoever can't be asked for a moment is asked again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(Unavailable):
+            if condition():
+                return
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
