@@ -276,6 +276,30 @@ def test_a_refused_commit_makes_it_forget_everything_and_start_over(
     assert all(after[source] > before[source] for source in after)
 
 
+def test_one_batch_may_be_handled_while_a_commit_is_on_its_way_and_no_second_one(
+    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.producer().send_all([Outgoing("interactions", b"k", b"%d" % n) for n in range(100)])
+    handler, answering, held = Noting(), threading.Event(), [0]
+    commit = GroupMember.commit
+
+    def hold(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+        if not handler.handled or answering.is_set():
+            commit(self, positions)
+        else:
+            held[0] += 1
+
+    monkeypatch.setattr(GroupMember, "commit", hold)
+    loop = a_loop(kafka, handler, settings=replace(QUICK, batch_size=10, request_seconds=0.5))
+    with running(loop):
+        wait_until(lambda: loop.status().attempts > 2, "it asks for an answer, and asks again")
+        assert len(handler.handled) == 20, "the first batch, and the one behind it"
+        assert held[0] > 2
+        answering.set()
+        wait_until(lambda: len(handler.handled) == 100, "all are handled")
+    assert handler.values == [f"{n}" for n in range(100)]
+
+
 def test_nothing_is_fetched_while_it_retries(kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch) -> None:
     producer = kafka.producer()
     producer.send_all(numbered(10))

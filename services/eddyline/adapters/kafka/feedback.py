@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from eddyline.adapters.kafka.contract import Delivered, Outgoing, TopicPartition
 from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions
-from eddyline.adapters.kafka.producer import KafkaProducer
-from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
-from eddyline.errors import Overloaded, TooLarge, Unavailable
+from eddyline.adapters.kafka.producer import KafkaProducer, checked_size
+from eddyline.adapters.kafka.retention import RetentionGuard
+from eddyline.adapters.kafka.tally import Outcome
+from eddyline.errors import Overloaded, Unavailable
 
 NOT_YET = -1
 """The offset of a record that waits for room."""
-LARGEST = 1_000_000
-"""Bytes of the largest record that librdkafka takes by default."""
 _FLUSH_SECONDS = 0.02
 
 
@@ -53,23 +53,26 @@ class FeedbackProducer(KafkaProducer):
         else:
             guard.reserve(source, size)
 
-    def _enqueue(self, record: Outgoing, deadline: float) -> Future[Delivered]:
-        if record.topic != self._topic:
-            return super()._enqueue(record, deadline)
-        if framed_size(record) > LARGEST:
-            raise TooLarge(f"the record is larger than {record.topic} takes")
+    def _enqueue(self, record: Outgoing, settle: Callable[[Outcome], None], deadline: float) -> None:
+        if record.topic == self._topic:
+            self._submit_or_defer(record, settle)
+        else:
+            super()._enqueue(record, settle, deadline)
+
+    def _submit_or_defer(self, record: Outgoing, settle: Callable[[Outcome], None]) -> None:
+        checked_size(record)
         source = self._goes_to(record)
         with self._turn:
             if source not in self._waiting:
                 try:
-                    return self.send(record)
+                    self._submit(record, settle)
                 except Overloaded:
                     self._waiting[source] = deque()
+                else:
+                    return
             self._waiting[source].append(record)
             self._own_guard.defer(source)
-        waits: Future[Delivered] = Future()
-        waits.set_result(Delivered(source.topic, source.partition, NOT_YET))
-        return waits
+        settle(Delivered(source.topic, source.partition, NOT_YET))
 
     def _flush(self) -> None:
         while not self._over.wait(_FLUSH_SECONDS):

@@ -43,9 +43,9 @@ class ConsumeLoop(Generic[Parsed]):
 
     `run` blocks until `stop`, which any thread or signal handler may call, as `status` and `lag` may be. The
     caller must run it at most once. One topic is assigned cooperatively, several by `range` (they must be
-    co-partitioned). Records are handled and committed before the next are; a handler that answers
-    `Unavailable` is called again, with back-off, while everything is paused and polling goes on, so that a
-    rebalance isn't missed.
+    co-partitioned). Records are handled before they are committed, and each commit is answered before the next
+    is sent, a batch later; a handler that answers `Unavailable` is called again, with back-off, while everything is
+    paused and polling goes on, so that a rebalance isn't missed.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._batch: Batch[Parsed] = Batch(loop_options)
         self._failure: Exception | None = None  # from a callback, raised once polling returns
         self._commit_error: Exception | None = None
+        self._sent: Mapping[TopicPartition, Position] = {}  # a commit whose answer wasn't heard yet
         self._joined = self._paused = self._changed = False
         self._replaced = False  # a log that we read was created anew under us
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
@@ -99,6 +100,8 @@ class ConsumeLoop(Generic[Parsed]):
             while not self._finished():
                 self._poll(self._batch.room, 0.0 if self._batch.waiting else self._settings.poll_seconds)
                 self._attempt()
+            with suppress(CommitRefused, Rebalancing, Unavailable):  # whoever comes next handles them again
+                self._hear()
             self._forget(tuple(self._owned))
             self._raise_failure()
         finally:
@@ -151,8 +154,10 @@ class ConsumeLoop(Generic[Parsed]):
     def _round(self) -> None:
         if self._replaced:
             raise _Replaced
+        self._raise_refusal()
         self._claim()
-        self._save()
+        if not self._sent:
+            self._save()
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
             if self._batch.messages:
@@ -163,7 +168,10 @@ class ConsumeLoop(Generic[Parsed]):
                 self._metrics.records(self._group, topic, count)
                 self._health.count(records=count)
             self._owned.handled(self._batch.take())
-            self._save()
+            self._hear()
+            self._commit()  # heard after the next batch: by then the answer is there
+        else:
+            self._hear()
         self._tick()
 
     def _claim(self) -> None:
@@ -188,19 +196,34 @@ class ConsumeLoop(Generic[Parsed]):
             self._owned.announce(epochs)
 
     def _save(self) -> None:
-        """Commit what is handled and hear the answer, polling. What is revoked meanwhile needs no answer."""
+        """Commit what is handled, and hear the answer."""
+        self._hear()
+        self._commit()
+        self._hear()
+
+    def _commit(self) -> None:
+        """Send a commit of what is handled. The one before must have been heard."""
         unsaved = self._owned.unsaved()
-        if not unsaved:
-            return
-        self._commit_error = None
-        self._member.commit(unsaved)
+        if unsaved:
+            self._commit_error = None
+            self._member.commit(unsaved)
+            self._sent = unsaved
+
+    def _hear(self) -> None:
+        """Hear the answer to the commit that was sent, polling. What is revoked meanwhile needs none."""
         deadline = self._monotonic() + self._settings.request_seconds
-        while self._owned.awaits(unsaved):
-            if self._commit_error is not None:
-                raise self._commit_error
+        while self._owned.awaits(self._sent):
+            self._raise_refusal()
             if self._monotonic() > deadline:
+                self._sent = {}
                 raise Unavailable("Kafka doesn't answer a commit")
             self._poll(self._settings.batch_size, _WAIT_SECONDS)
+        self._sent = {}
+
+    def _raise_refusal(self) -> None:
+        if self._commit_error is not None and self._owned.awaits(self._sent):
+            self._sent = {}
+            raise self._commit_error
 
     def _bury(self, record: Record, error: InvalidEvent) -> None:
         self._dead_letters.put(record, INVALID, str(error), attempt=self._health.status.attempts + 1)

@@ -107,7 +107,9 @@ class Ownership:
     def claim(self, claims: Mapping[TopicPartition, Owned]) -> None:
         """They have their epochs, not committed yet."""
         for source, claimed in claims.items():
-            self._owned[source] = replace(claimed, handled=max(claimed.handled, self._owned[source].handled))
+            known = self._owned[source]
+            handled = max(claimed.handled, known.handled) if claimed.log == known.log else claimed.handled
+            self._owned[source] = replace(claimed, handled=handled)
 
     def confirmed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The epochs of those of `partitions` that are still ours and whose epoch is committed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from eddyline.adapters.kafka.options import (
 )
 from eddyline.adapters.kafka.partitioning import partition_of
 from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
+from eddyline.adapters.kafka.tally import Outcome, Tally
 from eddyline.adapters.kafka.topics import DEAD_LETTERS
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
 
@@ -66,27 +67,9 @@ class KafkaProducer:
         The future can't be cancelled. It fails with `Unavailable` when the record wasn't acknowledged in
         time, with `TooLarge` or `Misconfigured` when the broker will never take it.
         """
-        self._check_alive()
-        _check_size(record)
-        source, size = self._reserve(record)
-        partition = _BY_KEY if source is None else source.partition
         future: Future[Delivered] = Future()
         future.set_running_or_notify_cancel()
-        try:
-            self._library.produce(
-                self._options.prefix + record.topic,
-                value=record.value,
-                key=record.key,
-                headers=list(record.headers),
-                partition=partition,
-                on_delivery=partial(self._delivered, future, record.topic, source, size),
-            )
-        except BufferError as error:
-            self._release(source, size)
-            raise Overloaded("the producer's queue is full: the broker is slower than the intake") from error
-        except KafkaException as error:
-            self._release(source, size)
-            raise _translated(error.args[0], record.topic) from error
+        self._submit(record, partial(_settle, future))
         return future
 
     def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
@@ -97,13 +80,11 @@ class KafkaProducer:
         again.
         """
         deadline = time.monotonic() + self._delivery_seconds
-        futures = [self._enqueue(record, deadline) for record in records]
-        # The library's own time-out fails a future first; the margin is for a poll thread that is starved.
-        limit = time.monotonic() + 2 * self._delivery_seconds
-        try:
-            return [future.result(timeout=max(0.0, limit - time.monotonic())) for future in futures]
-        except TimeoutError as error:
-            raise Unavailable("Kafka acknowledged nothing in time") from error
+        tally = Tally(len(records))
+        for index, record in enumerate(records):
+            self._enqueue(record, tally.slot(index), deadline)
+        # The library's own time-out comes first; the margin is for a poll thread that is starved.
+        return tally.wait(2 * self._delivery_seconds)
 
     def check(self) -> None:
         """Raise `Unavailable` unless the cluster answers within two seconds."""
@@ -121,10 +102,32 @@ class KafkaProducer:
         self._poller.join()
         _discard(self._library, self._delivery_seconds)
 
-    def _enqueue(self, record: Outgoing, deadline: float) -> Future[Delivered]:
+    def _submit(self, record: Outgoing, settle: Callable[[Outcome], None]) -> None:
+        """Queue a record, of whose outcome `settle` hears in another thread. Raises as `send` does."""
+        self._check_alive()
+        size = checked_size(record)
+        source = self._reserve(record, size)
+        partition = _BY_KEY if source is None else source.partition
+        try:
+            self._library.produce(
+                self._options.prefix + record.topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                partition=partition,
+                on_delivery=partial(self._delivered, settle, record.topic, source, size),
+            )
+        except BufferError as error:
+            self._release(source, size)
+            raise Overloaded("the producer's queue is full: the broker is slower than the intake") from error
+        except KafkaException as error:
+            self._release(source, size)
+            raise _translated(error.args[0], record.topic) from error
+
+    def _enqueue(self, record: Outgoing, settle: Callable[[Outcome], None], deadline: float) -> None:
         while True:
             try:
-                return self.send(record)
+                return self._submit(record, settle)
             except Overloaded as error:
                 if time.monotonic() >= deadline:
                     raise Unavailable(f"no room to send: {error}") from error
@@ -141,22 +144,25 @@ class KafkaProducer:
     def _check_alive(self) -> None:
         if self._closed:
             raise Unavailable("the producer is closed")
+        if self._fatal is not None:
+            self._replace()
+
+    def _replace(self) -> None:
         with self._lock:
-            if self._fatal is None:
+            if self._fatal is None:  # another thread was quicker
                 return
             reason, self._fatal = self._fatal.str(), None
             broken, self._library = self._library, self._open()
         _discard(broken, 0.0)
         raise Unavailable(f"the producer failed and was replaced: {reason}")
 
-    def _reserve(self, record: Outgoing) -> tuple[TopicPartition | None, int]:
-        """The partition to send to, when we must know it, and the room taken there."""
+    def _reserve(self, record: Outgoing, size: int) -> TopicPartition | None:
+        """The partition to send to, when we must know it; with a guard, room is taken there."""
         if self._guard is None:
-            given = record.partition
-            return (None if given is None else TopicPartition(record.topic, given)), 0
-        source, size = self._goes_to(record), framed_size(record)
+            return None if record.partition is None else TopicPartition(record.topic, record.partition)
+        source = self._goes_to(record)
         self._make_room(self._guard, source, size)
-        return source, size
+        return source
 
     def _goes_to(self, record: Outgoing) -> TopicPartition:
         partition = record.partition
@@ -173,7 +179,7 @@ class KafkaProducer:
 
     def _delivered(
         self,
-        future: Future[Delivered],
+        settle: Callable[[Outcome], None],
         topic: str,
         source: TopicPartition | None,
         size: int,
@@ -182,12 +188,12 @@ class KafkaProducer:
     ) -> None:
         if error is not None:
             self._release(source, size)
-            future.set_exception(_translated(error, topic))
+            settle(_translated(error, topic))
             return
         partition, offset = message.partition(), message.offset()
         if self._guard is not None:
             self._guard.acknowledged(TopicPartition(topic, partition), offset, size)
-        future.set_result(Delivered(topic, partition, offset))
+        settle(Delivered(topic, partition, offset))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -198,11 +204,20 @@ class KafkaProducer:
             self._library.poll(_POLL_SECONDS)
 
 
-def _check_size(record: Outgoing) -> None:
+def _settle(future: Future[Delivered], outcome: Outcome) -> None:
+    if isinstance(outcome, EddylineError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def checked_size(record: Outgoing) -> int:
+    """Its `framed_size`. Raises `TooLarge` for a record that no broker takes."""
     most = LETTER_BYTES if record.topic.endswith(DEAD_LETTERS) else RECORD_BYTES
     size = framed_size(record)
     if size > most:
         raise TooLarge(f"the record has {size:,} bytes, {record.topic} takes {most:,}")
+    return size
 
 
 def _discard(library: ConfluentProducer, seconds: float) -> None:

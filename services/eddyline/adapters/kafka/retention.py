@@ -26,8 +26,10 @@ _HEADER_OVERHEAD = 10
 
 def framed_size(record: Outgoing) -> int:
     """The most bytes that `record` can take in a log: as though it were alone in its batch, uncompressed."""
-    headers = sum(len(name.encode()) + len(value) + _HEADER_OVERHEAD for name, value in record.headers)
-    return _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"") + headers
+    size = _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:  # a loop: it runs for every record, and a sum() takes twice as long
+        size += _HEADER_OVERHEAD + len(value) + (len(name) if name.isascii() else len(name.encode()))
+    return size
 
 
 @dataclass(slots=True)
