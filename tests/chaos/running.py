@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.load import Size
@@ -29,6 +30,8 @@ def unfit(scenario: Scenario, cluster: Cluster) -> str | None:
 def run(scenario: Scenario, seed: int, size: Size, cluster: Cluster, nursery: Nursery, directory: Path) -> Outcome:
     """The workers' logs stay in `directory`."""
     backend = scenario.backend(nursery, directory)
+    if not scenario.breaks_broker:
+        cluster = replace(cluster, kill=None, start=None)
     with a_world(scenario.fault, seed, size, cluster, nursery, directory, backend, scenario.pending_seconds) as world:
         scenario.run(world)
         return world.conclude()

@@ -32,7 +32,7 @@ def breakable() -> Iterator[Cluster]:
     cluster.close()
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.slug)
+@pytest.mark.parametrize("scenario", [each.in_short for each in SCENARIOS], ids=lambda scenario: scenario.slug)
 def test_nothing_is_lost_and_nothing_doubled(
     scenario: Scenario, nursery: Nursery, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

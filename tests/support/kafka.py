@@ -227,8 +227,8 @@ group.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=500
 auto.create.topics.enable=false
-broker.session.timeout.ms=1500
-broker.heartbeat.interval.ms=300
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 """
     )
     command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{libraries}/*"]
