@@ -23,6 +23,7 @@ from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import ConsumeLoop, KafkaOptions, Message, Outgoing, TopicPartition
 from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position
+from eddyline.adapters.kafka.ownership import Owned, Ownership
 from eddyline.errors import Fenced, Unavailable
 
 NOW = 1_790_000_000.0
@@ -275,3 +276,15 @@ def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
     [refusal] = zombie.refusals
     assert isinstance(refusal, CommitRefused), "it was Kafka that refused"
     assert len(zombie.handler.epochs) == 1, "it was told of no epoch that it couldn't commit"
+
+
+def test_how_far_a_partition_is_handled_stays_with_its_log() -> None:
+    source, owned = TopicPartition("interactions", 0), Ownership()
+    owned.add([source])
+    owned.claim({source: Owned(epoch=1, handled=5, log="one")})
+    owned.disown()
+    owned.claim({source: Owned(epoch=2, handled=3, log="one")})
+    assert owned[source].handled == 5
+    owned.disown()
+    owned.claim({source: Owned(epoch=3, handled=0, log="made anew")})
+    assert owned[source].handled == 0

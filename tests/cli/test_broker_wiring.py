@@ -1,0 +1,52 @@
+"""How a process wires its producers: nothing refuses before the collector does, and nobody waits for itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fakes import TinyEncoder
+
+from eddyline.adapters.kafka import FeedbackProducer
+from eddyline.cli import runtime
+from eddyline.cli.runtime import ROLES, Runtime
+from eddyline.errors import Misconfigured
+from eddyline.profiler import Profiler
+from eddyline.settings import Server, Settings
+
+
+class Enough(Misconfigured):
+    """What was to be seen is built."""
+
+
+def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **server: Any) -> tuple[Any, ...]:
+    """Build an embedded process until it makes its `name`: what that is given."""
+    given: list[Any] = []
+
+    class Noting:
+        topics = Profiler.topics
+
+        def __init__(self, *positional: Any, **named: Any) -> None:
+            given.extend((positional, named))
+            raise Enough
+
+    monkeypatch.setattr(runtime, "SentenceTransformerEncoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(runtime, name, Noting)
+    with pytest.raises(Enough):
+        Runtime(Settings(data_dir=place, server=Server(port=0, **server)), ROLES)
+    return tuple(given)
+
+
+def test_the_producers_queue_has_room_beyond_what_a_collector_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, named = build_up_to("KafkaProducer", tmp_path, monkeypatch, max_in_flight_bytes=500_000_000)
+    assert named["queue_bytes"] >= 500_000_000 + 50_000_000
+
+
+def test_the_embedded_profiler_does_not_wait_for_room_in_its_own_topic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positional, _ = build_up_to("Profiler", tmp_path, monkeypatch)
+    assert any(isinstance(each, FeedbackProducer) for each in positional)
