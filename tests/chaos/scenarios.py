@@ -15,7 +15,7 @@ from tests.chaos.failpoints import POINTS
 from tests.chaos.nursery import Nursery
 from tests.chaos.proxy import FaultyProxy
 from tests.chaos.threads import Consumer, Threads
-from tests.chaos.world import Backend, Crew, Hand, OwnEdge, Server, SharedEdge, World
+from tests.chaos.world import SETTLE_SECONDS, Backend, Crew, Hand, OwnEdge, Server, SharedEdge, World
 
 from eddyline.profiler import GROUP
 
@@ -67,16 +67,21 @@ def kill_at_random(world: World) -> None:
 
 def kill_at_fail_points(world: World) -> None:
     points = cycle(world.rng.sample(POINTS, len(POINTS)))
-    crew = world.crew(4, lambda: (next(points), world.rng.randint(1, 3), "kill"))
+    crew = world.crew(4, lambda: _armed(world, next(points)))
     for _ in world.moments(0.05, 0.1):
         crew.tend()
-    world.until(lambda: len(world.faults.counts) == len(POINTS), "every point is reached")
+    world.until(lambda: len(world.faults.counts) == len(POINTS), "every point is reached", 3 * SETTLE_SECONDS)
+
+
+def _armed(world: World, point: str) -> tuple[str, int, str]:
+    """To die at the point, the first time or a little later. Nobody may ever claim twice."""
+    return point, 1 if point == "claimed" else world.rng.randint(1, 3), "kill"
 
 
 def kill_with_its_store(world: World) -> None:
     """A process that has the embedded store to itself: now and then at a point, now and then at random."""
     points = cycle(world.rng.sample(POINTS, len(POINTS)))
-    crew = world.crew(1, lambda: (next(points), world.rng.randint(1, 3), "kill") if world.rng.random() < 0.5 else None)
+    crew = world.crew(1, lambda: _armed(world, next(points)) if world.rng.random() < 0.5 else None)
     for _ in world.moments(0.5, 2.0):
         crew.tend()
         crew.kill(world.rng.choice(crew.hands))

@@ -265,7 +265,7 @@ class Team(Protocol):
         """Whoever comes from now on carries no fail-point."""
 
     def finish(self) -> None:
-        """Have all leave in order."""
+        """End all; everything is handled."""
 
     def abandon(self) -> None:
         """End whatever is left."""
@@ -331,15 +331,12 @@ class Crew:
         hand.child.signal(signal.SIGTERM)
 
     def finish(self) -> None:
-        """Have all leave in order."""
+        """End all, at once: nothing of what they have told may be lost with them."""
         for hand in self.hands:
-            self.dismiss(hand)
+            hand.ending = hand.ending or "killed"
+            hand.child.signal(signal.SIGKILL)
         for hand in self.hands:
-            if not hand.child.wait(STOP_SECONDS):
-                hand.ending = "killed"
-                hand.child.signal(signal.SIGKILL)
-                self._world.trouble.append(f"a worker didn't leave within {STOP_SECONDS} s: {hand.child.log}")
-                hand.child.wait(10)
+            assert hand.child.wait(10)
             self._judge(hand)
         self.hands.clear()
 
@@ -352,7 +349,7 @@ class Crew:
 
     def _judge(self, hand: Hand) -> None:
         code = hand.child.code
-        if code == -signal.SIGKILL and hand.ending == "killed":
+        if code == -signal.SIGKILL and hand.ending is not None:
             return
         if code == -signal.SIGKILL and hand.armed is not None:
             self._world.faults.note(f"kill -9 at: {hand.armed}")
