@@ -13,6 +13,7 @@ from tests.support.fakes import NOW
 
 from eddyline.adapters.vectors import ITEMS, OrderBy, Query
 from eddyline.model.ids import item_point
+from eddyline.reader.shared import SharedLists
 from eddyline.settings import Reader as ReaderSettings
 
 HOUR = 3600.0
@@ -560,7 +561,8 @@ def test_lists_for_everyone_are_reused_for_a_moment(fresh: Shop) -> None:
 
 
 def test_the_cache_is_bounded_whatever_is_asked(fresh: Shop) -> None:
+    shared = SharedLists(fresh.store, SETTINGS.reader, fresh.monotonic)
     for n in range(300):
-        fresh.reader._shared((f"list {n}",), Query(OrderBy("listed_at"), 1))
-    assert len(fresh.reader._cache) <= 200
-    assert ("list 299",) in fresh.reader._cache
+        shared.find((f"list {n}",), Query(OrderBy("listed_at"), 1))
+    kept = [n for n in range(300) if shared.kept((f"list {n}",)) is not None]
+    assert kept == list(range(100, 300))

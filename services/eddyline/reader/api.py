@@ -56,7 +56,7 @@ def router(reader: Reader, max_body_bytes: int) -> APIRouter:
 
     @routes.get("/v1/items/{item_id}/similar", summary="Items like this one", response_model=ItemList)
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.similar, item_id_of(item_id), query))
+        return reply(await run_in_threadpool(reader.browse.similar, item_id_of(item_id), query))
 
     @routes.get(
         "/v1/items/{item_id}/audience",
@@ -64,23 +64,23 @@ def router(reader: Reader, max_body_bytes: int) -> APIRouter:
         response_model=Audience,
     )
     async def audience(item_id: ItemId, limit: Annotated[Limit, Query()] = 10) -> Response:
-        return reply(await run_in_threadpool(reader.audience, item_id_of(item_id), limit))
+        return reply(await run_in_threadpool(reader.browse.audience, item_id_of(item_id), limit))
 
     @routes.get("/v1/trending", summary="What most people choose now", response_model=ItemList)
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.trending, query))
+        return reply(await run_in_threadpool(reader.browse.trending, query))
 
     @routes.get("/v1/latest", summary="The newest items", response_model=ItemList)
     async def latest(query: Annotated[ListQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.latest, query))
+        return reply(await run_in_threadpool(reader.browse.latest, query))
 
     @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView)
     async def person(user_id: UserId) -> Response:
-        return reply(await run_in_threadpool(reader.person, path_id(user_id, "user_id")))
+        return reply(await run_in_threadpool(reader.people.describe, path_id(user_id, "user_id")))
 
     @routes.get("/v1/items/{item_id}", summary="An item's full state, as PUT takes it")
     async def item(item_id: ItemId) -> Response:
-        return reply(await run_in_threadpool(reader.item, item_id_of(item_id)))
+        return reply(await run_in_threadpool(reader.browse.item, item_id_of(item_id)))
 
     return routes
 

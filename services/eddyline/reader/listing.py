@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eddyline.adapters.vectors import Filter, Scored
+from eddyline.adapters.vectors import Filter, HasId, Scored
+from eddyline.model.ids import item_point
 from eddyline.model.ranking import POPULARITY
 from eddyline.reader.paging import Page
 
@@ -45,6 +46,12 @@ class Listing:
 def unexpired(found: Sequence[Scored], now: float) -> list[Scored]:
     """Without what has expired since it was found."""
     return [point for point in found if point.payload.get("meta", {}).get("expires_at", math.inf) > now]
+
+
+def without(item_ids: Collection[str]) -> Filter:
+    """Anything but these items."""
+    ids = tuple(item_point(item_id) for item_id in sorted(item_ids))
+    return Filter(must_not=(HasId(ids),)) if ids else Filter()
 
 
 def line(item_id: str, position: int, score: float, payload: Mapping[str, Any]) -> dict[str, Any]:
