@@ -24,10 +24,21 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 BUILT_IN_FILTERS = frozenset(
-    {"category", "tag", "tags", "language", "published_at", "expires_at", "price"},
+    {
+        "item_id",
+        "category",
+        "tag",
+        "tags",
+        "language",
+        "published_at",
+        "expires_at",
+        "price",
+        "available",
+        "popularity",
+    },
 )
 """What every item can be filtered by; an own attribute of the same name could never be."""
-RESERVED_EVENT_TYPES = frozenset({"onboarded", "erased", "transfer", "identify"})
+RESERVED_EVENT_TYPES = frozenset({"onboarded", "erased", "transfer", "identify", "shown"})
 """Types that only our own services write, or that have a meaning of their own."""
 
 
@@ -159,12 +170,16 @@ class Profile(_Section):
     """Half-life of `session`."""
     lifetime_half_life_days: Positive = 180.0
     """Half-life of `lifetime`, which still knows a person who comes back after months."""
-    recents: Count = 50
+    recents: Count = 100
     """Newest distinct items of positive events kept."""
     recents_half_life: Positive = 3.0
     """Positions after which a recent item's weight in `history` halves."""
     seen: Count = 500
     """Newest distinct items kept of those seen, bought, and judged, each."""
+    shown: Count = 300
+    """Newest showings kept: that an item was in a list of theirs, once a minute at most."""
+    shown_half_life_days: Positive = 1.0
+    """Half-life of what is held against an item that was shown and left alone."""
     event_ids: Count = 200
     """Newest event ids kept to recognise a producer's own retries."""
     pending: Count = 100
@@ -180,6 +195,41 @@ class Profile(_Section):
     """Item vectors kept in a profiler's memory (about 3 KB each)."""
     item_cache_seconds: Positive = 60.0
     """How long a cached item vector may be used before it is read again."""
+
+
+class Affinity(_Section):
+    """What an item learns from what people chose before it: its row of the item-to-item matrix."""
+
+    recents_half_life: Positive = 3.0
+    """Positions after which the weight halves with which an item learns a recent one."""
+    slow_half_life: Positive = 20.0
+    """Positions after which a second, slower weight halves, which is added to it."""
+    slow_weight: NotNegative = 0.3
+    """The slower weight of the newest recent item; 0 for none."""
+    prior: Positive = 5.0
+    """Added to an item's count where its row is divided by it, so that a rare item doesn't look certain."""
+    power: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A row is divided by (count + prior) to this power: 0 favours popular items, 1 rare ones."""
+    half_life_days: Positive = 90.0
+    """Half-life of a row's weights and count. They fade only when the row is written."""
+    entries: Count = 256
+    """Largest weights that a row is cut to."""
+    grown: Count = 512
+    """Weights at which a row is cut, so that newcomers get a chance to grow."""
+    reverse: NotNegative = 0.3
+    """Weight with which recent items learn the one that came after them."""
+    reverse_recents: Annotated[int, Field(ge=0, le=50)] = 0
+    """How many of the newest recent items do; each costs a record of `activity`. 0 turns it off."""
+    seed_neighbours: Annotated[int, Field(ge=0, le=100)] = 10
+    """Items of the nearest content that a new item's row begins as the mean of; 0: it begins empty."""
+    seed_weight: Positive = 1.0
+    """What that beginning counts for: as if the item had come so many times, after what its neighbours come after."""
+
+    @model_validator(mode="after")
+    def _grows_before_it_is_cut(self) -> Affinity:
+        if self.grown < self.entries:
+            raise ValueError("grown must be at least entries: a row grows to the former and is cut to the latter")
+        return self
 
 
 class Ranking(_Section):
@@ -214,6 +264,9 @@ class Reader(_Section):
     """How long a list that is the same for everyone (popular, trending, latest) is reused."""
     stale_seconds: NotNegative = 300.0
     """How old a cached list may be when the vector store doesn't answer."""
+    shown: bool = True
+    """Tell the profiles what was shown, so that what is left alone again and again makes room for a while. Needs Kafka:
+    a reader without `kafka.bootstrap_servers` tells nobody."""
 
 
 class Settings(BaseSettings):
@@ -241,6 +294,7 @@ class Settings(BaseSettings):
     encoder: Encoder = Encoder()
     events: Events = Events()
     profile: Profile = Profile()
+    affinity: Affinity = Affinity()
     ranking: Ranking = Ranking()
     reader: Reader = Reader()
 

@@ -10,6 +10,7 @@ from eddyline.errors import InvalidInput
 from eddyline.model.filters import Filter, Match, Range, parse_filter
 from eddyline.settings import AttributeKind
 
+NOW = 1_790_000_000.0
 ATTRIBUTES = {"brand": AttributeKind.KEYWORD, "pages": AttributeKind.INTEGER, "hd": AttributeKind.BOOL}
 
 
@@ -35,7 +36,7 @@ ATTRIBUTES = {"brand": AttributeKind.KEYWORD, "pages": AttributeKind.INTEGER, "h
     ],
 )
 def test_the_grammar(given: dict[str, Any], expected: Filter) -> None:
-    assert parse_filter(given, ATTRIBUTES) == expected
+    assert parse_filter(given, ATTRIBUTES, NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,6 @@ def test_the_grammar(given: dict[str, Any], expected: Filter) -> None:
 )
 def test_a_wrong_filter_says_where_and_why(given: dict[str, Any], field: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        parse_filter(given, ATTRIBUTES)
+        parse_filter(given, ATTRIBUTES, NOW)
     assert refused.value.field == field
     assert reason in refused.value.reason

@@ -2,19 +2,27 @@
 
 `{field: value | [any of] | {"all": […], "any": […], "not": value | […], "gt"|"gte"|"lt"|"lte": number}}`; all fields
 given must hold.
+
+`model.matching` evaluates them on a payload, with the same answer as a store's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from eddyline.errors import InvalidInput
+from eddyline.model.decay import count_in
 from eddyline.model.events import parse_timestamp
+from eddyline.model.ids import item_point
+from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.settings import AttributeKind
 
 MAX_VALUES = 500
+MAX_IDS = 10_000
+"""Most items that a request may scope to, or leave out."""
 MAX_INTEGER = 2**63 - 1
 
 
@@ -66,9 +74,13 @@ class Filter:
         return Filter(self.must + other.must, self.must_not + other.must_not)
 
 
-KEYWORD, NUMBER, INTEGER, TIME, BOOL = "keyword", "number", "integer", "time", "boolean"
+KEYWORD, NUMBER, INTEGER, TIME, BOOL, PEOPLE = "keyword", "number", "integer", "time", "boolean", "count of people"
+CLOCK_STEP = 3600.0
+"""Popularity's bounds move with the clock once in so many seconds, so that equal requests make equal filters, whose
+lists can be shared. With its half-life of 90 days an hour is 0.03 % of a count."""
 
 BUILT_IN: Mapping[str, tuple[str, str]] = {
+    "item_id": ("item_id", KEYWORD),
     "category": ("meta.category", KEYWORD),
     "tag": ("meta.tags", KEYWORD),
     "tags": ("meta.tags", KEYWORD),
@@ -76,6 +88,8 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
     "published_at": ("meta.published_at", TIME),
     "expires_at": ("meta.expires_at", TIME),
     "price": ("offer.price", NUMBER),
+    "available": ("offer.available", BOOL),
+    "popularity": (f"trend.{POPULARITY}", PEOPLE),
 }
 """What can always be filtered on: name → (payload path, kind)."""
 
@@ -88,13 +102,33 @@ _ATTRIBUTE_KINDS = {
 _BOUNDS = ("gt", "gte", "lt", "lte")
 
 
-def parse_filter(given: Mapping[str, Any], attributes: Mapping[str, AttributeKind]) -> Filter:
-    """Read the grammar. Raises `InvalidInput` naming the field, and how to declare an attribute that isn't."""
+def parse_filter(given: Mapping[str, Any], attributes: Mapping[str, AttributeKind], now: float) -> Filter:
+    """Read the grammar; `now` in epoch seconds is when popularity is counted.
+
+    Raises `InvalidInput` naming the field, and how to declare an attribute that isn't.
+    """
     result = Filter()
     for name, wanted in given.items():
         path, kind = _field(name, attributes)
-        result &= _conditions(f"filter.{name}", path, kind, wanted)
+        where = f"filter.{name}"
+        result &= _people(where, path, wanted, now) if kind == PEOPLE else _conditions(where, path, kind, wanted)
     return result
+
+
+def pool(item_ids: Collection[str]) -> Filter:
+    """Only these items, and none where there are none. Raises `InvalidInput` for more than `MAX_IDS`."""
+    return Filter(must=(HasId(_points(item_ids, "candidates")),))
+
+
+def excluding(item_ids: Collection[str]) -> Filter:
+    """All but these items. Raises `InvalidInput` for more than `MAX_IDS`."""
+    return Filter(must_not=(HasId(_points(item_ids, "exclude")),)) if item_ids else Filter()
+
+
+def _points(item_ids: Collection[str], where: str) -> tuple[str, ...]:
+    if len(item_ids) > MAX_IDS:
+        raise InvalidInput(f"takes at most {MAX_IDS} items, these are {len(item_ids)}", where)
+    return tuple(item_point(item_id) for item_id in sorted(set(item_ids)))
 
 
 def servable(now: float) -> Filter:
@@ -154,6 +188,33 @@ def _operators(where: str, path: str, kind: str, wanted: Mapping[str, Any]) -> F
     return Filter(tuple(must), tuple(must_not))
 
 
+def _people(where: str, path: str, wanted: Any, now: float) -> Filter:
+    """Bounds on a forward-decayed count, which is stored as its logarithm, and not at all where it is 0."""
+    if not isinstance(wanted, dict) or not wanted or not set(wanted) <= set(_BOUNDS):
+        raise InvalidInput("fades with time, so it takes bounds: gt, gte, lt, lte", where)
+    then, tau = now // CLOCK_STEP * CLOCK_STEP, trend_tau(POPULARITY)
+    must: list[Condition] = []
+    must_not: list[Condition] = []
+    for operator, value in wanted.items():
+        count = _number(f"{where}.{operator}", NUMBER, value)
+        is_lower, takes_zero = operator in ("gt", "gte"), operator in ("gte", "lte")
+        if count > 0:
+            bound = count_in(None, count, then, tau)
+            # "Fewer than" is "not as many as", so that it holds where there is no count.
+            opposite = {"lt": "gte", "lte": "gt"}
+            if is_lower:
+                must.append(Range(path, **{operator: bound}))
+            else:
+                must_not.append(Range(path, **{opposite[operator]: bound}))
+        elif count == 0 and not takes_zero and is_lower:
+            must_not.append(Missing(path))
+        elif count == 0 and takes_zero and not is_lower:
+            must.append(Missing(path))
+        elif not is_lower:
+            must.append(HasId(()))
+    return Filter(tuple(must), tuple(must_not))
+
+
 def _any_of(where: str, path: str, kind: str, value: Any) -> Condition:
     values = _list(where, value)
     if kind in (NUMBER, TIME):
@@ -189,4 +250,10 @@ def _number(where: str, kind: str, value: Any) -> float:
             raise InvalidInput(str(error), where) from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(f"must be a number, it is {str(value)[:60]!r}", where)
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidInput("must be a finite number", where)
+    return number

@@ -18,13 +18,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eddyline.model.decay import Vector, count_at, time_constant
-from eddyline.model.profile import DAY, HOUR, Profile, TimeConstants
+from eddyline.model.decay import Vector, count_at
+from eddyline.model.profile import HOUR, Profile, TimeConstants
+from eddyline.model.trends import POPULARITY as POPULARITY
+from eddyline.model.trends import TREND_HALF_LIVES as TREND_HALF_LIVES
+from eddyline.model.trends import trend_tau as trend_tau
 from eddyline.settings import Ranking
 
-TREND_HALF_LIVES: Mapping[str, float] = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "quarter": 90 * DAY}
-"""Half-life of each trend window, in seconds. `quarter` is what counts as popularity."""
-POPULARITY = "quarter"
 DENSE_SOURCES = ("taste", "lifetime", "session", "onboarding")
 
 SENTENCES: Mapping[str, str] = {
@@ -35,11 +35,6 @@ SENTENCES: Mapping[str, str] = {
     "popularity": "popular now",
     "freshness": "new",
 }
-
-
-def trend_tau(window: str) -> float:
-    """Time constant of a trend window, in seconds."""
-    return time_constant(TREND_HALF_LIVES[window])
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Browse:
         return self._ordered(self._listing(("latest",), query), OrderBy("listed_at"))
 
     def _listing(self, kind: tuple[str, ...], query: ListQuery, exclude: frozenset[str] = frozenset()) -> Listing:
-        wanted = parse_filter(query.grammar(), self._settings.attributes)
+        wanted = parse_filter(query.grammar(), self._settings.attributes, self._clock())
         position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
         excluded = exclude.union(query.exclude)
         condition = servable(self._clock()) & wanted & without(excluded)

@@ -76,7 +76,7 @@ class Reader:
     def recommend(self, request: RecommendationRequest) -> dict[str, Any]:
         """A person's next items. Raises `InvalidInput`; `Unavailable` only when not even a cached list is there."""
         now = self._clock()
-        wanted = parse_filter(request.filter, self._settings.attributes)
+        wanted = parse_filter(request.filter, self._settings.attributes, now)
         person = _person(request)
         position = page(request.next, self._mark(request, person), request.limit)
         deeds = self._check_recent(request.recent, now)
