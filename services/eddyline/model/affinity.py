@@ -1,0 +1,159 @@
+r"""Affinity rows: what each item learnt of those that people chose before it. Pure; the same code serves and evaluates.
+
+A *row* belongs to one item i. It is a triple (a, c, t): a sparse vector of weights by the dimension of a recent item
+(`model.ids.dimension_of`; items that share a dimension are summed), the count of how often i came, and the time both
+are valid for. When i comes at time $t_e$, and the person's recents were $j_0, j_1, …$, newest first, it learns
+
+$$p(k) = 2^{-k/h} + s\,2^{-k/H} \quad\text{for } j_k$$
+
+with the half-lives h and H in positions and the slow weight s. Everything fades with a half-life of T:
+
+$$t' = \max(t, t_e)$$
+$$a'_j = a_j\,2^{-(t'-t)/T} + p(k_j)\,2^{-(t'-t_e)/T}$$
+$$c' = c\,2^{-(t'-t)/T} + 2^{-(t'-t_e)/T}$$
+
+That is the decayed accumulator of `model.decay`: *merging* two rows is the same formula, commutative and associative,
+so the order of events doesn't matter, late ones included. A row is only faded when something is merged into it; an idle
+one keeps its shape. When it has grown to more than `grown` entries it is cut to the largest `entries`: the one step
+that forgets, and the one that is not commutative.
+
+What is stored, and multiplied with a person's recents to find what comes next, is the row over its *divisor*:
+
+$$v_j = a_j / (c + prior)^{power}$$
+
+The row is recovered from v, c, t and the divisor; v is float32, so to some 1e-7 of each weight, at each write.
+
+Sequential item-to-item neighbours with positional decay: Ludewig and Jannach, "Evaluation of session-based
+recommendation algorithms", UMUAI 2018 (SR and S-kNN); the divisor is the damped one of item-based filtering
+(Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.ids import dimension_of
+from eddyline.settings import Affinity
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """(a, c, t). `indices` distinct, with one weight each; `time` in epoch seconds, 0 before the first event."""
+
+    indices: NDArray[np.uint32]
+    weights: NDArray[np.float64]
+    count: float = 0.0
+    time: float = 0.0
+
+    @classmethod
+    def of(cls, weights: dict[int, float], count: float = 0.0, time: float = 0.0) -> Row:
+        """From weights by dimension."""
+        return cls(
+            np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights)),
+            np.fromiter(weights.values(), dtype=np.float64, count=len(weights)),
+            count,
+            time,
+        )
+
+    def stored(self, settings: Affinity) -> NDArray[np.float32]:
+        """v: the weights over the divisor, in the order of `indices`."""
+        return np.asarray(self.weights / divisor(self.count, settings), dtype=np.float32)
+
+
+NO_ROW = Row.of({})
+
+
+def restored(
+    indices: NDArray[np.uint32], values: NDArray[np.float32], divided_by: float, count: float, time: float
+) -> Row:
+    """The inverse of `Row.stored`. `divided_by`: the divisor that was in force, whatever the settings are now."""
+    return Row(indices, values.astype(np.float64) * divided_by, count, time)
+
+
+def divisor(count: float, settings: Affinity) -> float:
+    """(c + prior)^power."""
+    return float((count + settings.prior) ** settings.power)
+
+
+def positional_weights(count: int, settings: Affinity) -> NDArray[np.float64]:
+    """p(0), p(1), … p(count - 1)."""
+    positions = np.arange(count)
+    slow = settings.slow_weight * 0.5 ** (positions / settings.slow_half_life)
+    return np.asarray(0.5 ** (positions / settings.recents_half_life) + slow)
+
+
+def came(recents: Sequence[str], time: float, settings: Affinity) -> Row:
+    """What an item learns when it comes after these recents, newest first, at `time`."""
+    return Row.of(_summed(recents, positional_weights(len(recents), settings).tolist()), 1.0, time)
+
+
+def followed(item_id: str, position: int, time: float, settings: Affinity) -> Row:
+    """What the recent item at `position` learns, the other way round, when `item_id` comes after it at `time`.
+
+    It didn't come itself, so its count stays.
+    """
+    weight = settings.reverse * float(positional_weights(position + 1, settings)[-1])
+    return Row.of({dimension_of(item_id): weight}, 0.0, time)
+
+
+def fold(row: Row, lessons: Iterable[Row], settings: Affinity) -> Row:
+    """The row with what was learnt (`came`, `followed`), cut when it has grown."""
+    return cut(merge([row, *lessons], settings), settings)
+
+
+def merge(rows: Sequence[Row], settings: Affinity) -> Row:
+    """The row of all their events together: commutative and associative.
+
+    A row of time 0 has had no event (a `seed`): it begins to fade with its first.
+    """
+    time = max((row.time for row in rows), default=0.0)
+    shares = [fading(time - row.time, settings) if row.time else 1.0 for row in rows]
+    indices, places = np.unique(np.concatenate([row.indices for row in rows]), return_inverse=True)
+    weights = np.concatenate([row.weights * share for row, share in zip(rows, shares, strict=True)])
+    summed = np.bincount(places, weights=weights, minlength=len(indices)).astype(np.float64)
+    count = sum(row.count * share for row, share in zip(rows, shares, strict=True))
+    return Row(indices.astype(np.uint32), summed, count, time)
+
+
+def fading(seconds: float, settings: Affinity) -> float:
+    """What is left of a weight after so long: 2^(-seconds / T)."""
+    return float(0.5 ** (seconds / (settings.half_life_days * DAY)))
+
+
+def cut(row: Row, settings: Affinity) -> Row:
+    """The row, or its largest `entries` where it has more than `grown`; of equals, those of the lower dimension."""
+    if len(row.indices) <= settings.grown:
+        return row
+    largest = np.lexsort((row.indices, -row.weights))[: settings.entries]
+    kept = np.sort(largest)
+    return Row(row.indices[kept], row.weights[kept], row.count, row.time)
+
+
+def seed(neighbours: Sequence[tuple[Row, float]], settings: Affinity) -> Row:
+    r"""The row that a new item begins with: (row, similarity) of the n items of the nearest content that have one.
+
+    $$a = \frac{m}{n} \sum_j s_j^+ \frac{a_j}{c_j}$$
+
+    $a_j / c_j$ being what neighbour j learns from one event in the mean, and m the `seed_weight`: as if the item had
+    come m times already, after what its neighbours come after, less where they are less alike. The count stays 0, and
+    nothing is learnt of a row without one, so no seed grows from seeds. After n events of its own, the seed has about
+    m / (m + n) of the row, at most.
+    """
+    grown = [(row, max(0.0, similarity)) for row, similarity in neighbours if row.count > 0]
+    shares = [settings.seed_weight * similarity / (len(grown) * row.count) for row, similarity in grown]
+    parts = [Row(row.indices, row.weights * share) for (row, _), share in zip(grown, shares, strict=True)]
+    return cut(merge([NO_ROW, *parts], settings), settings)
+
+
+def _summed(items: Sequence[str], weights: Sequence[float]) -> dict[int, float]:
+    summed: dict[int, float] = {}
+    for item_id, weight in zip(items, weights, strict=True):
+        dimension = dimension_of(item_id)
+        summed[dimension] = summed.get(dimension, 0.0) + weight
+    return summed
