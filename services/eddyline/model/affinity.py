@@ -30,7 +30,7 @@ recommendation algorithms", UMUAI 2018 (SR and S-kNN); the divisor is the damped
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ class Row:
     time: float = 0.0
 
     @classmethod
-    def of(cls, weights: dict[int, float], count: float = 0.0, time: float = 0.0) -> Row:
+    def of(cls, weights: Mapping[int, float], count: float = 0.0, time: float = 0.0) -> Row:
         """From weights by dimension."""
         return cls(
             np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights)),
@@ -130,8 +130,7 @@ def cut(row: Row, settings: Affinity) -> Row:
     """The row, or its largest `entries` where it has more than `grown`; of equals, those of the lower dimension."""
     if len(row.indices) <= settings.grown:
         return row
-    largest = np.lexsort((row.indices, -row.weights))[: settings.entries]
-    kept = np.sort(largest)
+    kept = _largest(row.indices, row.weights, settings.entries)
     return Row(row.indices[kept], row.weights[kept], row.count, row.time)
 
 
@@ -145,10 +144,18 @@ def seed(neighbours: Sequence[tuple[Row, float]], settings: Affinity) -> Row:
     nothing is learnt of a row without one, so no seed grows from seeds. After n events of its own, the seed has about
     m / (m + n) of the row, at most.
     """
-    grown = [(row, max(0.0, similarity)) for row, similarity in neighbours if row.count > 0]
-    shares = [settings.seed_weight * similarity / (len(grown) * row.count) for row, similarity in grown]
-    parts = [Row(row.indices, row.weights * share) for (row, _), share in zip(grown, shares, strict=True)]
+    grown = [(row, similarity) for row, similarity in neighbours if row.count > 0]
+    parts = [
+        Row(row.indices, row.weights * (settings.seed_weight * similarity / (len(grown) * row.count)))
+        for row, similarity in grown
+        if similarity > 0
+    ]
     return cut(merge([NO_ROW, *parts], settings), settings)
+
+
+def _largest(indices: NDArray[np.uint32], weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Where the largest are, in the order in which they lie."""
+    return np.sort(np.lexsort((indices, -weights))[:count])
 
 
 def _summed(items: Sequence[str], weights: Sequence[float]) -> dict[int, float]:
