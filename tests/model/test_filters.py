@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from eddyline.errors import InvalidInput
-from eddyline.model.filters import Filter, Match, Range, parse_filter
+from eddyline.model.decay import count_in
+from eddyline.model.filters import Filter, Match, Range, excluding, fields, matches, parse_filter, pool
+from eddyline.model.ids import item_point
+from eddyline.model.profile import DAY
+from eddyline.model.trends import trend_tau
 from eddyline.settings import AttributeKind
 
 NOW = 1_790_000_000.0
@@ -29,6 +34,11 @@ ATTRIBUTES = {"brand": AttributeKind.KEYWORD, "pages": AttributeKind.INTEGER, "h
             Filter(must=(Range("meta.published_at", gt=1772366400.0),)),
         ),
         ({"brand": "acme"}, Filter(must=(Match("meta.attributes.brand", ("acme",)),))),
+        ({"item_id": ["a", "b"]}, Filter(must=(Match("item_id", ("a", "b")),))),
+        (
+            {"available": True, "language": "en"},
+            Filter((Match("offer.available", (True,)), Match("meta.language", ("en",)))),
+        ),
         (
             {"hd": True, "pages": [1, 2]},
             Filter(must=(Match("meta.attributes.hd", (True,)), Match("meta.attributes.pages", (1, 2)))),
@@ -51,6 +61,11 @@ def test_the_grammar(given: dict[str, Any], expected: Filter) -> None:
         ({"price": {"about": 3}}, "filter.price.about", "no such operator"),
         ({"price": {"gte": "cheap"}}, "filter.price.gte", "must be a number"),
         ({"price": [1, 2]}, "filter.price", "takes one number"),
+        ({"price": {"lt": float("inf")}}, "filter.price.lt", "finite"),
+        ({"price": {"lt": 10**400}}, "filter.price.lt", "finite"),
+        ({"popularity": 5}, "filter.popularity", "takes bounds"),
+        ({"popularity": {"not": 5}}, "filter.popularity", "takes bounds"),
+        ({"popularity": {"gte": "many"}}, "filter.popularity.gte", "must be a number"),
         ({"published_at": {"gte": "soon"}}, "filter.published_at.gte", "not RFC 3339"),
     ],
 )
@@ -59,3 +74,35 @@ def test_a_wrong_filter_says_where_and_why(given: dict[str, Any], field: str, re
         parse_filter(given, ATTRIBUTES, NOW)
     assert refused.value.field == field
     assert reason in refused.value.reason
+
+
+def test_equal_requests_within_an_hour_make_equal_filters() -> None:
+    hour = NOW // 3600 * 3600
+    asked = {"popularity": {"gte": 5}}
+    assert parse_filter(asked, {}, hour) == parse_filter(asked, {}, hour + 3599)
+    assert parse_filter(asked, {}, hour) != parse_filter(asked, {}, hour + 3600)
+
+
+def test_popularity_fades() -> None:
+    popular = {"trend": {"quarter": count_in(None, 8.0, NOW, trend_tau("quarter"))}}
+    asked = {"popularity": {"gte": 3}}
+    assert matches(parse_filter(asked, {}, NOW + 90 * DAY), popular)
+    assert not matches(parse_filter(asked, {}, NOW + 180 * DAY), popular)
+
+
+@pytest.mark.parametrize("scope", [pool, excluding])
+def test_more_than_ten_thousand_items_are_refused(scope: Callable[[list[str]], Filter]) -> None:
+    with pytest.raises(InvalidInput, match="at most 10000 items, these are 10001"):
+        scope([str(n) for n in range(10_001)])
+
+
+def test_an_item_matches_by_its_id_only_where_the_id_is_given() -> None:
+    only = pool(["a"])
+    assert matches(only, {}, item_point("a"))
+    assert not matches(only, {}, item_point("b"))
+    assert not matches(only, {"item_id": "a"})
+
+
+def test_a_filter_names_each_field_once() -> None:
+    wanted = parse_filter({"tags": {"all": ["a", "b"], "not": "c"}, "price": {"lt": 3}}, {}, NOW)
+    assert fields(wanted & pool(["a"])) == ("meta.tags", "offer.price")

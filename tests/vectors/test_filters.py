@@ -19,8 +19,12 @@ from eddyline.adapters.vectors import (
     Range,
     VectorStore,
 )
+from eddyline.model.decay import count_in
+from eddyline.model.filters import excluding, fields, matcher, matches, parse_filter, pool
 from eddyline.model.ids import item_point
+from eddyline.model.trends import trend_tau
 
+NOW = 1_790_000_000.0
 WORDS: list[Any] = ["news", "sport", ["news", "žluť"], [], None]
 NUMBERS: list[Any] = [0, 1, 2.5, -3, [1, 7.25], [], None]
 FLAGS: list[Any] = [True, False, None]
@@ -35,6 +39,8 @@ def _payload(i: int) -> dict[str, Any]:
         payload["offer"] = {"price": NUMBERS[i % len(NUMBERS)], "available": FLAGS[i % len(FLAGS)]}
     if i % 3:
         payload["level"] = i % 6
+    if i % 7:
+        payload["trend"] = {"quarter": count_in(None, float(i), NOW, trend_tau("quarter"))}
     return payload
 
 
@@ -109,6 +115,96 @@ def store(vector_store: VectorStore) -> VectorStore:
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_a_filter_finds_what_its_definition_says(store: VectorStore, filter: Filter) -> None:
     assert matching(store, filter, NAMES) == expected(filter)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filter=st.builds(Filter, _conditions, _conditions))
+def test_a_payload_passes_where_its_point_is_found(store: VectorStore, filter: Filter) -> None:
+    passes = matcher(filter)
+    found = {name for name, each in zip(NAMES, POPULATION, strict=True) if passes(each.payload, each.id)}
+    assert found == matching(store, filter, NAMES)
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "a list of null": {"meta": {"category": [None]}},
+    "an object": {"meta": {"category": {}}},
+    "a list in a list": {"meta": {"category": [["news"]]}},
+    "a list of objects": {"meta": [{"category": "news"}]},
+    "text for a number": {"offer": {"price": "3", "available": "true"}},
+    "a flag for a number": {"offer": {"price": True, "available": 1}},
+    "a whole float": {"level": 1.0},
+}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Missing("meta"),
+        Missing("meta.category"),
+        Match("meta.category", ("news",)),
+        Match("offer.price", ("3",)),
+        Match("offer.price", (True,)),
+        Match("offer.available", (True,)),
+        Match("level", (1,)),
+        Range("offer.price", gte=0),
+        Range("level", gte=1, lt=2),
+    ],
+    ids=str,
+)
+def test_a_payload_of_odd_types_passes_where_its_point_is_found(
+    vector_store: VectorStore, condition: Condition
+) -> None:
+    vector_store.ensure(SPEC)
+    vector_store.upsert(SPEC.name, [point(name, **payload) for name, payload in ODD.items()])
+    filter = Filter(must=(condition,))
+    assert {name for name, payload in ODD.items() if matches(filter, payload)} == matching(
+        vector_store, filter, list(ODD)
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(filter=st.builds(Filter, _conditions, _conditions))
+def test_the_fields_that_a_filter_looks_at_are_all_it_needs(filter: Filter) -> None:
+    for each in POPULATION:
+        needed = {path.split(".")[0]: each.payload.get(path.split(".")[0]) for path in fields(filter)}
+        assert matches(filter, needed, each.id) == matches(filter, each.payload, each.id)
+
+
+_bounds = st.dictionaries(
+    st.sampled_from(["gt", "gte", "lt", "lte"]), st.sampled_from([-1.0, 0.0, 0.5, 2.5, 6.5, 20.5, 100.0]), min_size=1
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bounds=_bounds)
+def test_popularity_is_a_count_of_people_and_none_is_zero(store: VectorStore, bounds: dict[str, float]) -> None:
+    holds = {
+        "gt": lambda count, bound: count > bound,
+        "gte": lambda count, bound: count >= bound,
+        "lt": lambda count, bound: count < bound,
+        "lte": lambda count, bound: count <= bound,
+    }
+    counts = {name: i if i % 7 else 0 for i, name in enumerate(NAMES)}
+    wanted = {
+        name
+        for name, count in counts.items()
+        if all(holds[operator](count, bound) for operator, bound in bounds.items())
+    }
+    assert matching(store, parse_filter({"popularity": bounds}, {}, NOW), NAMES) == wanted
+
+
+def test_a_pool_keeps_only_its_own_and_an_exclusion_all_others(store: VectorStore) -> None:
+    known = {*NAMES[:5], "nobody's"}
+    assert matching(store, pool(known), NAMES) == set(NAMES[:5])
+    assert matching(store, pool([]), NAMES) == set()
+    assert matching(store, excluding(known), NAMES) == set(NAMES[5:])
+    assert matching(store, excluding([]), NAMES) == set(NAMES)
+
+
+def test_ten_thousand_are_not_too_many(store: VectorStore) -> None:
+    strangers = [f"stranger{n}" for n in range(9_999)]
+    assert matching(store, pool([*strangers, NAMES[0]]), NAMES) == {NAMES[0]}
+    assert matching(store, excluding([*strangers, NAMES[0]]), NAMES) == set(NAMES[1:])
 
 
 def test_the_definition_itself_is_not_empty() -> None:

@@ -3,15 +3,16 @@
 `{field: value | [any of] | {"all": […], "any": […], "not": value | […], "gt"|"gte"|"lt"|"lte": number}}`; all fields
 given must hold.
 
-`model.matching` evaluates them on a payload, with the same answer as a store's.
+`matcher` evaluates a filter on a payload, with the same answer as a store's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import reduce
+from typing import Any, Protocol, TypeAlias
 
 from eddyline.errors import InvalidInput
 from eddyline.model.decay import count_in
@@ -72,6 +73,92 @@ class Filter:
     def __and__(self, other: Filter) -> Filter:
         """Both."""
         return Filter(self.must + other.must, self.must_not + other.must_not)
+
+
+class Matcher(Protocol):
+    """A filter as a function of a payload. Without `point_id`, no point is one of a `HasId`."""
+
+    def __call__(self, payload: Mapping[str, Any], point_id: str | None = None, /) -> bool:
+        """Whether it passes."""
+
+
+def matches(filter: Filter, payload: Mapping[str, Any], point_id: str | None = None) -> bool:
+    """Whether a point with this payload passes. For many points, make a `matcher` once."""
+    return matcher(filter)(payload, point_id)
+
+
+def matcher(filter: Filter) -> Matcher:
+    """The filter as a function, for many payloads."""
+    tests = [*map(_test, filter.must), *(_negated(_test(condition)) for condition in filter.must_not)]
+    return reduce(_both, tests) if tests else lambda _, __=None, /: True
+
+
+def fields(filter: Filter) -> tuple[str, ...]:
+    """The payload paths that a matcher of this filter looks at, each once."""
+    conditions = (*filter.must, *filter.must_not)
+    return tuple(dict.fromkeys(one.field for one in conditions if not isinstance(one, HasId)))
+
+
+def _both(one: Matcher, other: Matcher) -> Matcher:
+    return lambda payload, point_id=None, /: one(payload, point_id) and other(payload, point_id)
+
+
+def _negated(test: Matcher) -> Matcher:
+    return lambda payload, point_id=None, /: not test(payload, point_id)
+
+
+def _test(condition: Condition) -> Matcher:
+    match condition:
+        case Match(field, values):
+            return _is_one_of(_value_at(field), values)
+        case Range(field):
+            return _lies_within(_value_at(field), condition)
+        case Missing(field):
+            value_at = _value_at(field)
+            return lambda payload, _=None, /: (value := value_at(payload)) is None or value == []
+        case HasId(ids):
+            known = frozenset(ids)
+            return lambda _, point_id=None, /: point_id in known
+
+
+def _value_at(path: str) -> Callable[[Mapping[str, Any]], Any]:
+    """What is at the dotted path; None where a part of it is missing, or is no object."""
+    *parents, last = path.split(".")
+
+    def value_at(payload: Any) -> Any:
+        for parent in parents:
+            payload = payload.get(parent)
+            if not isinstance(payload, dict):
+                return None
+        return payload.get(last)
+
+    return value_at
+
+
+def _is_one_of(value_at: Callable[[Mapping[str, Any]], Any], values: Sequence[str | int | bool]) -> Matcher:
+    wanted = {(type(value), value) for value in values}  # True is 1 to Python, and isn't to a store
+
+    def holds(payload: Mapping[str, Any], _: str | None = None, /) -> bool:
+        value = value_at(payload)
+        if isinstance(value, list):
+            return any((type(one), one) in wanted for one in value if isinstance(one, str | int))
+        return isinstance(value, str | int) and (type(value), value) in wanted
+
+    return holds
+
+
+def _lies_within(value_at: Callable[[Mapping[str, Any]], Any], wanted: Range) -> Matcher:
+    gt, lt = -math.inf if wanted.gt is None else wanted.gt, math.inf if wanted.lt is None else wanted.lt
+    gte, lte = -math.inf if wanted.gte is None else wanted.gte, math.inf if wanted.lte is None else wanted.lte
+
+    def within(value: Any) -> bool:
+        return type(value) in (int, float) and gt < value < lt and gte <= value <= lte
+
+    def holds(payload: Mapping[str, Any], _: str | None = None, /) -> bool:
+        value = value_at(payload)
+        return any(map(within, value)) if isinstance(value, list) else within(value)
+
+    return holds
 
 
 KEYWORD, NUMBER, INTEGER, TIME, BOOL, PEOPLE = "keyword", "number", "integer", "time", "boolean", "count of people"
@@ -193,26 +280,23 @@ def _people(where: str, path: str, wanted: Any, now: float) -> Filter:
     if not isinstance(wanted, dict) or not wanted or not set(wanted) <= set(_BOUNDS):
         raise InvalidInput("fades with time, so it takes bounds: gt, gte, lt, lte", where)
     then, tau = now // CLOCK_STEP * CLOCK_STEP, trend_tau(POPULARITY)
-    must: list[Condition] = []
-    must_not: list[Condition] = []
+    result = Filter()
     for operator, value in wanted.items():
         count = _number(f"{where}.{operator}", NUMBER, value)
-        is_lower, takes_zero = operator in ("gt", "gte"), operator in ("gte", "lte")
-        if count > 0:
-            bound = count_in(None, count, then, tau)
-            # "Fewer than" is "not as many as", so that it holds where there is no count.
-            opposite = {"lt": "gte", "lte": "gt"}
-            if is_lower:
-                must.append(Range(path, **{operator: bound}))
-            else:
-                must_not.append(Range(path, **{opposite[operator]: bound}))
-        elif count == 0 and not takes_zero and is_lower:
-            must_not.append(Missing(path))
-        elif count == 0 and takes_zero and not is_lower:
-            must.append(Missing(path))
-        elif not is_lower:
-            must.append(HasId(()))
-    return Filter(tuple(must), tuple(must_not))
+        if operator in ("gt", "gte"):
+            result &= _more_than(path, count, operator, then, tau)
+        else:
+            # Fewer is "not as many", so that it holds where there is no count.
+            more = _more_than(path, count, "gt" if operator == "lte" else "gte", then, tau)
+            result &= Filter(must=more.must_not, must_not=more.must) if more != Filter() else Filter(must=(HasId(()),))
+    return result
+
+
+def _more_than(path: str, count: float, operator: str, now: float, tau: float) -> Filter:
+    """`gt` or `gte` a count, in at most one condition; everything where the count is below all that there are."""
+    if count > 0:
+        return Filter(must=(Range(path, **{operator: count_in(None, count, now, tau)}),))
+    return Filter(must_not=(Missing(path),)) if count == 0 and operator == "gt" else Filter()
 
 
 def _any_of(where: str, path: str, kind: str, value: Any) -> Condition:
