@@ -1,0 +1,84 @@
+"""What the services would have written by a moment: learnt event by event with the same pure code, kept in memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model import affinity
+from eddyline.model.affinity import NO_ROW, Row
+from eddyline.model.profile import Deed, Profile, TimeConstants
+from eddyline.offline.evaluation.catalogue import Catalogue
+from eddyline.offline.evaluation.log import IMPRESSION, Event, Log
+from eddyline.settings import Settings
+
+SPACE = "evaluation"
+"""All vectors of a run are of one encoder."""
+
+
+class Memory:
+    """Profiles, affinity rows and trends. `content`: the items' unit vectors; `answers`: onboarding, by person."""
+
+    def __init__(
+        self,
+        log: Log,
+        content: NDArray[np.float32],
+        settings: Settings,
+        answers: Mapping[int, NDArray[np.float32]] | None = None,
+    ) -> None:
+        self.settings, self.catalogue = settings, Catalogue(log.items, content)
+        self.taus = TimeConstants.of(settings.profile)
+        self._log, self._answers = log, answers or {}
+        self._vectors = content.astype(np.float64)
+        self._profiles: dict[int, Profile] = {}
+        self._seen: defaultdict[int, set[int]] = defaultdict(set)
+        self._rows: dict[int, Row] = {}
+
+    @property
+    def content(self) -> NDArray[np.float32]:
+        """The items' unit vectors, (items, dimension)."""
+        return self.catalogue.content
+
+    def profile(self, person: int, now: float) -> Profile:
+        """The person's profile; onboarding answers are known from their time on."""
+        profile = self._profiles.get(person)
+        if profile is None:
+            profile = self._profiles[person] = Profile(self._log.people[person], self.settings.profile)
+            profile.accepts(SPACE)
+        user = self._log.answers.get(person)
+        if user is not None and profile.onboarded is None and (user.timestamp is None or user.timestamp <= now):
+            profile.onboard(self._answers.get(person), ("evaluation", 0, 0), user.segment, user.attributes)
+        return profile
+
+    def seen(self, person: int) -> NDArray[np.int64]:
+        """The places of all items that the person has had to do with, however long ago."""
+        known = self._seen[person]
+        return np.fromiter(known, dtype=np.int64, count=len(known))
+
+    def learn(self, event: Event) -> None:
+        """Take an event in as the profiler does, and the affinity service after it."""
+        profile = self.profile(event.person, event.time)
+        item_id = self.catalogue.item_ids[event.item]
+        if event.weight > 0 and profile.counts(item_id, event.time):
+            recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
+            self._came(event.item, recents, event.time)
+        deed = Deed(item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id)
+        profile.fold(deed, self.taus)
+        if event.type != IMPRESSION:
+            self._seen[event.person].add(event.item)
+
+    def _came(self, item: int, recents: list[str], time: float) -> None:
+        settings = self.settings.affinity
+        self.catalogue.count(item, time)
+        self._write(item, affinity.came(recents, time, settings))
+        for position, recent in enumerate(recents[: settings.reverse_recents]):
+            lesson = affinity.followed(self.catalogue.item_ids[item], position, time, settings)
+            self._write(self.catalogue.place_of[recent], lesson)
+
+    def _write(self, item: int, lesson: Row) -> None:
+        row = affinity.fold(self._rows.get(item, NO_ROW), [lesson], self.settings.affinity)
+        self._rows[item] = row
+        self.catalogue.affinity.write(item, row.indices, row.stored(self.settings.affinity))

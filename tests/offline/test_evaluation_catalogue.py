@@ -1,0 +1,81 @@
+"""The catalogue in memory answers as the vector store would: exactly, filtered first, whatever was written between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eddyline.model.decay import count_at, count_in
+from eddyline.model.events import Content
+from eddyline.model.trends import trend_tau
+from eddyline.offline.evaluation.catalogue import Catalogue, SparseRows, top
+
+NOW = 1_500_000_000.0
+NOBODY = np.zeros(0, dtype=np.int64)
+
+
+def catalogue(*items: Content) -> Catalogue:
+    return Catalogue(items, np.eye(len(items), 3, dtype=np.float32))
+
+
+def places(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.asarray(values, dtype=np.int64)
+
+
+rows = st.dictionaries(st.integers(0, 12), st.floats(0.1, 10), max_size=6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), rows, st.booleans()), max_size=25), rows)
+def test_sparse_rows_are_multiplied_as_a_dense_matrix_would_be(
+    writes: list[tuple[int, dict[int, float], bool]], query: dict[int, float]
+) -> None:
+    """Rows are replaced whole, entries come and go and come back, and queries fall in between."""
+    index, dense = SparseRows(5), np.zeros((5, 13))
+    asked = np.zeros(13)
+    asked[list(query)] = list(query.values())
+
+    def sparse(row: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(list(row), dtype=np.uint32), np.asarray(list(row.values()), dtype=np.float32)
+
+    for item, row, then_query in [*writes, (0, {}, True)]:
+        index.write(item, *sparse(row))
+        dense[item] = 0
+        dense[item, list(row)] = list(row.values())
+        if then_query:
+            assert index.scores(*sparse(query)) == pytest.approx(dense @ asked, rel=1e-5)
+
+
+def test_the_top_is_filtered_before_it_is_cut_and_equals_come_by_place() -> None:
+    scores = np.asarray([0.5, 0.9, 0.5, -np.inf, 0.1, 0.5], dtype=np.float32)
+    assert top(scores, 3, NOBODY).tolist() == [1, 0, 2]
+    assert top(scores, 3, places(1, 0)).tolist() == [2, 5, 4]
+    assert top(scores, 10, places(1)).tolist() == [0, 2, 5, 4]
+    assert top(scores, 5, NOBODY).tolist() == [1, 0, 2, 5, 4]
+    assert top(scores, 2, places(0, 1, 2, 4, 5)).tolist() == []
+
+
+def test_trends_are_the_decayed_counts_of_the_model() -> None:
+    items = catalogue(Content(item_id="a", title="A"), Content(item_id="b", title="B"))
+    items.count(0, NOW - 3_600)
+    items.count(0, NOW)
+    for window in ("hour", "quarter"):
+        tau = trend_tau(window)
+        expected = count_at(count_in(count_in(None, 1, NOW - 3_600, tau), 1, NOW, tau), NOW + 60, tau)
+        assert items.counts(window, NOW + 60).tolist() == pytest.approx([expected, 0.0])
+
+
+def test_an_item_is_as_old_as_its_publication_or_its_own_time() -> None:
+    items = catalogue(
+        Content(item_id="a", title="A", published_at=NOW, timestamp=NOW + 9),
+        Content(item_id="b", title="B", timestamp=NOW + 9),
+        Content(item_id="c", title="C"),
+    )
+    assert items.listed_at.tolist() == [NOW, NOW + 9, -np.inf]
+
+
+def test_similarities_are_cosines_of_unit_vectors() -> None:
+    items = catalogue(Content(item_id="a", title="A"), Content(item_id="b", title="B"))
+    found = items.similarities([np.asarray([0.6, 0.8, 0.0]), np.asarray([0.0, 0.0, 1.0])])
+    assert found == pytest.approx(np.asarray([[0.6, 0.8], [0.0, 0.0]]))
