@@ -32,6 +32,10 @@ class NotFound(EddylineError):
     """The person, item or page asked for isn't there (HTTP 404)."""
 
 
+class NotEnabled(EddylineError):
+    """What was asked for is turned off in this process; the message says how to turn it on (HTTP 501)."""
+
+
 class Overloaded(EddylineError):
     """Intake is refused for the moment; the sender should come again (HTTP 503 with Retry-After)."""
 

@@ -264,6 +264,15 @@ class Reader(_Section):
     """How long a list that is the same for everyone (popular, trending, latest) is reused."""
     stale_seconds: NotNegative = 300.0
     """How old a cached list may be when the vector store doesn't answer."""
+    search: bool | None = None
+    """Whether `/v1/search` answers. It needs the text encoder; where this isn't set, it answers in a process that runs
+    the embedder too, as `eddyline up` does, and shares its encoder."""
+    search_taste_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """A person's part in the order of what they search for, by their taste and session; the rest is relevance."""
+    complement_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Among similar items of any relation: the part of what people went on to; the rest is content."""
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Cosine of two items' content from which they count as the same, so that neither complements the other."""
     shown: bool = True
     """Tell the profiles what was shown, so that what is left alone again and again makes room for a while. Needs Kafka:
     a reader without `kafka.bootstrap_servers` tells nobody."""

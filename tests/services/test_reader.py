@@ -411,7 +411,7 @@ def test_the_audience_are_people_with_the_item_in_their_history(it: Shop) -> Non
     people = it.get("/v1/items/kitchen2/audience").json()["people"]
     assert [(one.get("anonymous_id"), one.get("user_id")) for one in people] == [("x7", None)]
     assert [one["user_id"] for one in it.get("/v1/items/space1/audience").json()["people"]] == ["ada"]
-    assert it.get("/v1/items/space19/audience").json() == {"people": []}
+    assert it.get("/v1/items/space19/audience").json()["people"] == []
     problem(it.get("/v1/items/nothing/audience"), 404)
 
 
@@ -498,7 +498,7 @@ def test_an_erased_person_is_a_stranger_until_they_come_again(fresh: Shop) -> No
     fresh.user("ada", None)
     assert problem(fresh.get("/v1/users/ada"), 404)
     assert fresh.recommend("ada")["cold_start"]
-    assert fresh.get("/v1/items/space0/audience").json() == {"people": []}
+    assert fresh.get("/v1/items/space0/audience").json()["people"] == []
     fresh.user("ada", {"segment": "back"})
     assert fresh.get("/v1/users/ada").json()["segment"] == "back"
     assert fresh.get("/v1/users/ada").json()["events"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,7 +52,7 @@ from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.reader import Reader, router
+from eddyline.reader import Reader, Search, router
 from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
@@ -164,7 +165,8 @@ class Runtime:
         if "collector" in self._roles:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
         if "reader" in self._roles:
-            routers.append(router(Reader(self._store, settings, self.metrics), settings.server.max_body_bytes))
+            reading = Reader(self._store, settings, self.metrics)
+            routers.append(router(reading, settings.server.max_body_bytes, self._build_search(reading, encoder)))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
         self._server = HttpServer(app, settings.server.host, settings.server.port)
@@ -194,6 +196,14 @@ class Runtime:
             if self._broker is None
             else FileDeadLetters(dead_letters_directory(self._settings))
         )
+
+    def _build_search(self, reading: Reader, encoder: TextEncoder | None) -> Search | None:
+        """With the embedder's encoder, or one of its own where the settings ask for it."""
+        wanted = self._settings.reader.search
+        if wanted is False or (wanted is None and encoder is None):
+            return None
+        encoder = encoder or SentenceTransformerEncoder(self._settings.encoder, self.metrics)
+        return Search(self._store, self._settings, reading.people, encoder, time.time)
 
     def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
         names = [name for name in CONSUMERS if name in self._roles]

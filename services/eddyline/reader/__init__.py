@@ -1,6 +1,7 @@
 """Reader: answers who should see what next. It never writes to the store, and keeps no state but short caches."""
 
 from eddyline.reader.api import BODIES, router
+from eddyline.reader.search import Search
 from eddyline.reader.service import Reader
 
-__all__ = ["BODIES", "Reader", "router"]
+__all__ = ["BODIES", "Reader", "Search", "router"]

@@ -9,30 +9,41 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from eddyline.adapters.http import describe_body, item_id_of, path_id, read_json, reply
-from eddyline.errors import InvalidInput
+from eddyline.errors import InvalidInput, NotEnabled
 from eddyline.model.events import explain
-from eddyline.reader.requests import (
+from eddyline.reader.browse_requests import (
     Audience,
-    ItemList,
-    Limit,
+    AudienceQuery,
+    BrowseList,
+    SearchList,
+    SearchQuery,
+    SimilarQuery,
+    TrendingQuery,
+)
+from eddyline.reader.requests import (
     ListQuery,
     PersonView,
     RecommendationList,
     RecommendationQuery,
     RecommendationRequest,
-    TrendingQuery,
 )
+from eddyline.reader.search import Search
 from eddyline.reader.service import Reader
 
 BODIES = (RecommendationRequest,)
 """Models of the bodies that the routes read themselves."""
 
+NO_SEARCH = (
+    "this reader doesn't search: it would need the text encoder. Install eddyline[embedder] beside it and set "
+    "reader.search = true (EDDYLINE_READER__SEARCH=true), with the encoder.model of the embedder"
+)
+
 ItemId = Annotated[str, Path(description="Percent-encoded")]
 UserId = Annotated[str, Path(description="Percent-encoded")]
 
 
-def router(reader: Reader, max_body_bytes: int) -> APIRouter:
-    """The routes of a reader."""
+def router(reader: Reader, max_body_bytes: int, search: Search | None = None) -> APIRouter:
+    """The routes of a reader. Without a `search`, its route says how to turn it on."""
     routes = APIRouter(tags=["reading"])
 
     @routes.get(
@@ -54,8 +65,8 @@ def router(reader: Reader, max_body_bytes: int) -> APIRouter:
         given = await read_json(request, max_body_bytes)
         return reply(await run_in_threadpool(reader.recommend, _read(given)))
 
-    @routes.get("/v1/items/{item_id}/similar", summary="Items like this one", response_model=ItemList)
-    async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
+    @routes.get("/v1/items/{item_id}/similar", summary="Items that go with this one", response_model=BrowseList)
+    async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.similar, item_id_of(item_id), query))
 
     @routes.get(
@@ -63,16 +74,22 @@ def router(reader: Reader, max_body_bytes: int) -> APIRouter:
         summary="People for whom this item may be right",
         response_model=Audience,
     )
-    async def audience(item_id: ItemId, limit: Annotated[Limit, Query()] = 10) -> Response:
-        return reply(await run_in_threadpool(reader.browse.audience, item_id_of(item_id), limit))
+    async def audience(item_id: ItemId, query: Annotated[AudienceQuery, Query()]) -> Response:
+        return reply(await run_in_threadpool(reader.browse.audience, item_id_of(item_id), query))
 
-    @routes.get("/v1/trending", summary="What most people choose now", response_model=ItemList)
+    @routes.get("/v1/trending", summary="What most people choose now", response_model=BrowseList)
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.trending, query))
 
-    @routes.get("/v1/latest", summary="The newest items", response_model=ItemList)
+    @routes.get("/v1/latest", summary="The newest items", response_model=BrowseList)
     async def latest(query: Annotated[ListQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.latest, query))
+
+    @routes.get("/v1/search", summary="Items by what they are about", response_model=SearchList)
+    async def find(query: Annotated[SearchQuery, Query()]) -> Response:
+        if search is None:
+            raise NotEnabled(NO_SEARCH)
+        return reply(await run_in_threadpool(search.find, query))
 
     @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView)
     async def person(user_id: UserId) -> Response:

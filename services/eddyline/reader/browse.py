@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,11 @@ import numpy as np
 from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
+    Condition,
     Filter,
+    HasId,
+    Match,
+    Missing,
     Nearest,
     OrderBy,
     Query,
@@ -19,19 +24,34 @@ from eddyline.adapters.vectors import (
     VectorStore,
 )
 from eddyline.errors import NotFound, Unavailable
+from eddyline.model.blending import blend
 from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content
 from eddyline.model.filters import parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point
-from eddyline.model.ranking import trend_tau
-from eddyline.reader.listing import DISPLAY, Listing, unexpired, without
+from eddyline.model.trends import trend_tau
+from eddyline.reader.browse_requests import AudienceQuery, SimilarQuery, TrendingQuery
+from eddyline.reader.listing import DISPLAY, END, FILTERED, Listing, Place, explained, places, unexpired, without
 from eddyline.reader.paging import mark, page
-from eddyline.reader.requests import ListQuery, TrendingQuery
+from eddyline.reader.requests import ListQuery
 from eddyline.reader.shared import SharedLists
 from eddyline.settings import Settings
 
 FEWEST_TRENDING = 0.05
 """Decayed count under which an item isn't trending: one event some four half-lives ago."""
+BLENDED = 100
+"""Items of each source that are blended into one list, beyond what paging needs."""
+DUPLICATES = 100
+"""Most items that are looked at for being as good as the same."""
+CONTENT, AFFINITY = "content", "affinity"
+BECAUSE = {CONTENT: "similar to {}", AFFINITY: "people went on to it from {}"}
+
+NO_NEIGHBOUR = "there is no other item to show yet"
+NOBODY_WENT_ON = "nobody has gone on from this item to another yet"
+NOTHING_TRENDS = "nobody has chosen anything lately; a longer window may have something"
+NO_ITEMS = "there is no item to show yet"
+NOBODY_HAS_IT = "nobody has this item in their recent history"
+NOBODY_SUCH = "nobody who has it in their recent history is in such a segment, or was active within this time"
 
 
 class Browse:
@@ -54,60 +74,145 @@ class Browse:
             raise _no_such_item(item_id)
         return point.payload
 
-    def similar(self, item_id: str, query: ListQuery) -> dict[str, Any]:
-        """The nearest items by content. Raises `NotFound`."""
+    # -- what goes with an item ---------------------------------------------------------------------------------
+
+    def similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
+        """The items that go with one, by content, by what people went on to, or both. Raises `NotFound`."""
         point_id = item_point(item_id)
-        point = self._store.retrieve(ITEMS, [point_id], payload=("item_id",), vectors=("content",)).get(point_id)
+        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title",), vectors=("content",))
+        point = asked.get(point_id)
         if point is None or "content" not in point.vectors:
             raise _no_such_item(item_id)
-        listing = self._listing(("similar", item_id), query, frozenset({item_id}))
-        nearest = Query(Nearest(point.vectors["content"], "content"), listing.depth, listing.condition, DISPLAY)
-        return listing.answer(self._store.query(ITEMS, [nearest])[0])
+        listing = self._listing(("similar", item_id, query.relation), query, frozenset({item_id}))
+        content = Query(Nearest(point.vectors["content"], "content"), listing.depth, listing.condition, DISPLAY)
+        went_on = Query(Nearest(_dimension(item_id), "affinity"), listing.depth, listing.condition, DISPLAY)
+        title = point.payload["meta"]["title"]
+        because = {source: sentence.format(title) for source, sentence in BECAUSE.items()}
+        own = without({item_id})
+        if query.relation == "complement":
+            own &= self._unlike(content.by)
+            found = self._store.query(ITEMS, [replace(went_on, filter=listing.condition & own)])[0]
+            answer = listing.page(explained(found, AFFINITY, because[AFFINITY]), query.explain)
+            return answer | self._why_empty(answer, listing, went_on.by, own, NOBODY_WENT_ON)
+        if query.relation == "substitute":
+            near = explained(self._store.query(ITEMS, [content])[0], CONTENT, because[CONTENT])
+        else:
+            near = self._both(content, went_on, because)
+        answer = listing.page(near, query.explain)
+        return answer | self._why_empty(answer, listing, content.by, own, NO_NEIGHBOUR)
 
-    def audience(self, item_id: str, limit: int) -> dict[str, Any]:
+    def _unlike(self, content: Nearest | OrderBy) -> Filter:
+        """All but what is as good as the same in content: another edition is no complement."""
+        found = self._store.query(ITEMS, [Query(content, DUPLICATES)])[0]
+        least = self._settings.reader.duplicate_similarity
+        same = tuple(sorted(point.id for point in found if point.score >= least))
+        return Filter(must_not=(HasId(same),)) if same else Filter()
+
+    def _both(self, content: Query, went_on: Query, because: Mapping[str, str]) -> list[Place]:
+        """Blended min-max (see `model.blending`): a count of people and a cosine have no unit in common."""
+        depth = content.limit + BLENDED
+        deep = [replace(one, limit=depth) for one in (content, went_on)]
+        found = dict(zip((CONTENT, AFFINITY), self._store.query(ITEMS, deep), strict=True))
+        payloads = {point.id: point.payload for points in found.values() for point in points}
+        floors = {AFFINITY: 0.0}
+        if len(found[CONTENT]) == depth:
+            floors[CONTENT] = found[CONTENT][-1].score
+        share = self._settings.reader.complement_share
+        blended = blend(
+            {source: {point.id: point.score for point in points} for source, points in found.items()},
+            {CONTENT: 1.0 - share, AFFINITY: share},
+            floors,
+        )
+        return [
+            Place(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, because[b.strongest])
+            for b in blended
+        ]
+
+    def audience(self, item_id: str, query: AudienceQuery) -> dict[str, Any]:
         """The people in whose recent history the item weighs most. Raises `NotFound`."""
         self._item_payload(item_id)
-        vector = Sparse(np.asarray([dimension_of(item_id)], dtype=np.uint32), np.ones(1, dtype=np.float32))
-        found = self._store.query(PROFILES, [Query(Nearest(vector, "history"), limit, payload=("person",))])[0]
+        nearest = Nearest(_dimension(item_id), "history")
+        there = Filter(must=(Missing("stub_since"),), must_not=(Missing("person"),))
+        found = self._store.query(
+            PROFILES, [Query(nearest, query.limit, there & self._among(query), payload=("person",))]
+        )[0]
         people = []
         for point in found:
             person = Person.from_key(str(point.payload["person"]))
             name = "user_id" if person.kind == "u" else "anonymous_id"
             people.append({name: person.id, "score": round(point.score, 6)})
-        return {"people": people}
+        if people:
+            return {"people": people}
+        anyone = self._store.query(PROFILES, [Query(nearest, 1, there)])[0]
+        return {"people": [], "reason": NOBODY_SUCH if anyone else NOBODY_HAS_IT}
+
+    def _among(self, query: AudienceQuery) -> Filter:
+        wanted: list[Condition] = []
+        if query.segment:
+            wanted.append(Match("segment", tuple(query.segment)))
+        if query.active_seconds is not None:
+            wanted.append(Range("last_seen", gte=self._clock() - query.active_seconds))
+        return Filter(must=tuple(wanted))
+
+    # -- lists for everyone -------------------------------------------------------------------------------------
 
     def trending(self, query: TrendingQuery) -> dict[str, Any]:
         """What most people choose, within a window."""
         tau, now, field = trend_tau(query.window), self._clock(), f"trend.{query.window}"
         current = Filter(must=(Range(field, gte=count_in(None, FEWEST_TRENDING, now, tau)),))
         listing = self._listing(("trending", query.window), query)
-        return self._ordered(listing, OrderBy(field), current, lambda logarithm: count_at(logarithm, now, tau))
+        return self._ordered(
+            listing, OrderBy(field), NOTHING_TRENDS, current, lambda logarithm: count_at(logarithm, now, tau)
+        )
 
     def latest(self, query: ListQuery) -> dict[str, Any]:
         """The newest items."""
-        return self._ordered(self._listing(("latest",), query), OrderBy("listed_at"))
-
-    def _listing(self, kind: tuple[str, ...], query: ListQuery, exclude: frozenset[str] = frozenset()) -> Listing:
-        wanted = parse_filter(query.grammar(), self._settings.attributes, self._clock())
-        position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
-        excluded = exclude.union(query.exclude)
-        condition = servable(self._clock()) & wanted & without(excluded)
-        return Listing((*kind, wanted, excluded), condition, position)
+        return self._ordered(self._listing(("latest",), query), OrderBy("listed_at"), NO_ITEMS)
 
     def _ordered(
-        self, listing: Listing, by: OrderBy, also: Filter = Filter(), score: Callable[[float], float] = float
+        self,
+        listing: Listing,
+        by: OrderBy,
+        nothing: str,
+        also: Filter = Filter(),
+        score: Callable[[float], float] = float,
     ) -> dict[str, Any]:
         """A list that is the same for everyone: shared for a moment, and kept for when the store doesn't answer."""
         key = (*listing.key, listing.depth)
+        wanted = Query(by, listing.depth, listing.condition & also, DISPLAY)
         try:
-            found = self._shared.find(key, Query(by, listing.depth, listing.condition & also, DISPLAY))
+            answer = listing.page(places(self._shared.find(key, wanted), score))
+            return answer | self._why_empty(answer, listing, by, also, nothing)
         except Unavailable:
             kept = self._shared.kept(key)
             if kept is None:
                 raise
-            return listing.answer(unexpired(kept.found, self._clock()), score, degraded=True)
-        return listing.answer(found, score)
+            return listing.page(places(unexpired(kept.found, self._clock()), score), degraded=True)
+
+    def _listing(self, kind: tuple[str, ...], query: ListQuery, exclude: frozenset[str] = frozenset()) -> Listing:
+        now = self._clock()
+        wanted = parse_filter(query.grammar(), self._settings.attributes, now)
+        position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
+        excluded = exclude.union(query.exclude)
+        return Listing((*kind, wanted, excluded), servable(now) & wanted & without(excluded), position)
+
+    def _why_empty(
+        self, answer: Mapping[str, Any], listing: Listing, by: Nearest | OrderBy, own: Filter, nothing: str
+    ) -> dict[str, str]:
+        """The `reason` of an answer without items: `nothing`, unless there are some without the request's filter.
+        `own`: the list's conditions whatever is asked."""
+        if answer["items"]:
+            return {}
+        if listing.position.depth:
+            return {"reason": END}
+        any_item = Query(by, 1, servable(self._clock()) & own)
+        return {"reason": FILTERED if self._store.query(ITEMS, [any_item])[0] else nothing}
 
 
 def _no_such_item(item_id: str) -> NotFound:
     return NotFound(f"there is no item {item_id!r} (a new one is there a moment after it was accepted)")
+
+
+def _dimension(item_id: str) -> Sparse:
+    """Asks for whatever has this item in it, by how much."""
+    return Sparse(np.asarray([dimension_of(item_id)], dtype=np.uint32), np.ones(1, dtype=np.float32))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from eddyline.adapters.vectors import Filter, HasId, Scored
@@ -14,6 +15,21 @@ from eddyline.reader.paging import Page
 
 DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "meta.expires_at", "listed_at", f"trend.{POPULARITY}")
 """What is read of a candidate: what ranking needs, and what is shown."""
+
+
+END = "the list ends here"
+FILTERED = "nothing there matches: the filter and `exclude` leave none"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An item on a list. `terms` and `because` are told to those who ask for an explanation."""
+
+    item_id: str
+    score: float
+    payload: Mapping[str, Any]
+    terms: Mapping[str, float] = field(default_factory=dict)
+    because: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +45,24 @@ class Listing:
         """How many to look for, so that this page is full."""
         return self.position.limit + self.position.depth
 
-    def answer(
-        self, found: Sequence[Scored], score: Callable[[float], float] = float, degraded: bool = False
-    ) -> dict[str, Any]:
-        """This page of what was found."""
-        named = [(str(point.payload["item_id"]), point) for point in found]
-        left = [(name, point) for name, point in named if not self.position.has_served(name)]
-        left = left[: self.position.limit]
-        items = [
-            line(name, self.position.depth + index, score(point.score), point.payload)
-            for index, (name, point) in enumerate(left, start=1)
-        ]
-        return {"items": items, "next": self.position.after(name for name, _ in left), "degraded": degraded}
+    def page(self, places: Iterable[Place], explain: bool = False, **more: Any) -> dict[str, Any]:
+        """This page of the places, best first; `more` are further members of the answer."""
+        left = list(islice((p for p in places if not self.position.has_served(p.item_id)), self.position.limit))
+        items = []
+        for rank, place in enumerate(left, start=self.position.depth + 1):
+            shown = line(place.item_id, rank, place.score, place.payload)
+            items.append(shown | {"because": place.because, "scores": dict(place.terms)} if explain else shown)
+        return {"items": items, "next": self.position.after(p.item_id for p in left), "degraded": False} | more
+
+
+def places(found: Iterable[Scored], score: Callable[[float], float] = float) -> list[Place]:
+    """What a store found, in its order; `score` makes the shown one of the store's."""
+    return [Place(str(point.payload["item_id"]), score(point.score), point.payload) for point in found]
+
+
+def explained(found: Iterable[Scored], source: str, because: str) -> list[Place]:
+    """The same, where one source's score is all there is to explain."""
+    return [replace(place, terms={source: round(place.score, 6)}, because=because) for place in places(found)]
 
 
 def unexpired(found: Sequence[Scored], now: float) -> list[Scored]:

@@ -12,7 +12,6 @@ from eddyline.model.events import Finite, Id, Timestamp, parse_timestamp
 
 MAX_LIMIT = 100
 Hidden: TypeAlias = Literal["viewed", "purchased", "disliked"]
-Window: TypeAlias = Literal["hour", "day", "week"]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 
 
@@ -71,13 +70,6 @@ class RecommendationQuery(ListQuery):
     @classmethod
     def _may_be_empty(cls, value: Any) -> Any:
         return [] if value == [""] else value
-
-
-class TrendingQuery(ListQuery):
-    """Parameters of the trending list."""
-
-    window: Window = "day"
-    """How far back: hour, day or week."""
 
 
 class Recent(BaseModel):
@@ -145,20 +137,6 @@ class RecommendationList(ItemList):
     variant: str
     cold_start: bool
     """True while nothing is known of the person."""
-
-
-class AudienceMember(BaseModel):
-    """A person for whom an item may be right."""
-
-    user_id: str | None = None
-    anonymous_id: str | None = None
-    score: float
-
-
-class Audience(BaseModel):
-    """People whose recent history has the item in it, the heaviest first."""
-
-    people: list[AudienceMember]
 
 
 class PersonView(BaseModel):

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eddyline.errors import InvalidInput, NotFound, Overloaded, TooLarge, Unavailable
+from eddyline.errors import InvalidInput, NotEnabled, NotFound, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import explain
 
 log = structlog.get_logger("http")
@@ -39,6 +39,7 @@ _TITLES = {
     413: "Too large",
     422: "Invalid input",
     500: "Internal error",
+    501: "Not enabled",
     503: "Unavailable",
 }
 
@@ -67,6 +68,7 @@ def install(app: FastAPI) -> None:
     """Turn every error into a problem; nothing shows a stack trace. Goes before all other middleware."""
     app.add_exception_handler(InvalidInput, _invalid)
     app.add_exception_handler(NotFound, _not_found)
+    app.add_exception_handler(NotEnabled, _not_enabled)
     app.add_exception_handler(Overloaded, _overloaded)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _request_validation)
@@ -82,6 +84,10 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _not_found(_: Request, error: Exception) -> Response:
     return problem(404, str(error))
+
+
+async def _not_enabled(_: Request, error: Exception) -> Response:
+    return problem(501, str(error))
 
 
 async def _overloaded(_: Request, error: Exception) -> Response:

@@ -1,0 +1,131 @@
+"""Search: items by what they are about, in an order that suits whoever asks."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from eddyline.adapters.encoders import TextEncoder
+from eddyline.adapters.vectors import ITEMS, Dense, Nearest, Query, Scored, VectorStore
+from eddyline.errors import Unavailable
+from eddyline.model.blending import RELEVANCE, Leaning, lean, leaning
+from eddyline.model.filters import parse_filter, servable
+from eddyline.model.ids import Person
+from eddyline.model.profile import TimeConstants
+from eddyline.reader.browse_requests import SearchQuery
+from eddyline.reader.listing import DISPLAY, END, FILTERED, Listing, Place, explained, without
+from eddyline.reader.paging import mark, page
+from eddyline.reader.people import People
+from eddyline.settings import Settings
+
+CACHED_QUERIES = 1000
+"""Most query texts whose vectors are kept (1.5 KB each)."""
+LEANED = 50
+"""Most relevant items among which a person's taste has a say, beyond what paging needs."""
+BECAUSE = {
+    RELEVANCE: "close to what you searched for",
+    "session": "close to what you are looking at now",
+    "taste": "close to what you like",
+}
+NO_ITEMS = "there is no item to show yet"
+
+
+class Search:
+    """Finds items by the meaning of a text. May be called from any thread. `clock` in epoch seconds."""
+
+    def __init__(
+        self,
+        store: VectorStore,
+        settings: Settings,
+        people: People,
+        encoder: TextEncoder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._settings, self._people, self._encoder = store, settings, people, encoder
+        self._clock = clock
+        self._taus = TimeConstants.of(settings.profile)
+        self._vectors: OrderedDict[str, Dense] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, query: SearchQuery) -> dict[str, Any]:
+        """The items nearest to the text. Raises `InvalidInput`, and `Unavailable` also where the items are of another
+        model than this encoder."""
+        now = self._clock()
+        listing = self._listing(query, now)
+        person = self._leaning(query, now)
+        depth = listing.depth + (LEANED if person else 0)
+        nearest = Nearest(self._encoded(query.q), "content")
+        vectors = ("content",) if person else ()
+        found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
+        self._check_space(found)
+        order = self._leant(found, person) if person else explained(found, RELEVANCE, BECAUSE[RELEVANCE])
+        answer = listing.page(order, query.explain, personalised=person is not None)
+        if answer["items"]:
+            return answer
+        return answer | {"reason": self._why_empty(listing, nearest, now)}
+
+    def _listing(self, query: SearchQuery, now: float) -> Listing:
+        wanted = parse_filter(query.grammar(), self._settings.attributes, now)
+        asked = ("search", query.q, query.user_id, query.anonymous_id)
+        position = page(query.next, mark(asked, query.grammar(), query.exclude), query.limit)
+        return Listing(asked, servable(now) & wanted & without(query.exclude), position)
+
+    def _leaning(self, query: SearchQuery, now: float) -> Leaning | None:
+        """None where nobody is named, nothing is known of them, or their profile is of another model."""
+        person = _person(query)
+        if person is None or self._settings.reader.search_taste_share == 0:
+            return None
+        profile = self._people.profile(person)
+        if profile is None or profile.space not in (None, self._encoder.space):
+            return None
+        return leaning(profile, now, self._taus, self._settings.ranking)
+
+    def _encoded(self, text: str) -> Dense:
+        with self._lock:
+            known = self._vectors.get(text)
+            if known is not None:
+                self._vectors.move_to_end(text)
+                return known
+        vector: Dense = self._encoder.encode([text])[0]
+        with self._lock:
+            self._vectors[text] = vector
+            while len(self._vectors) > CACHED_QUERIES:
+                self._vectors.popitem(last=False)
+        return vector
+
+    def _check_space(self, found: list[Scored]) -> None:
+        spaces = {str(point.payload.get("space")) for point in found} - {self._encoder.space}
+        if spaces:
+            raise Unavailable(
+                f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes "
+                f"{self._encoder.space}: vectors of different models are never compared. Set its encoder.model to the "
+                "embedder's and start it again, or embed everything anew (`eddyline reembed`)"
+            )
+
+    def _leant(self, found: list[Scored], person: Leaning) -> list[Place]:
+        if not found:
+            return []
+        payloads: Mapping[str, Mapping[str, Any]] = {point.id: point.payload for point in found}
+        rows = np.asarray([point.vectors["content"] for point in found], dtype=np.float64)
+        blended = lean(
+            list(payloads), [point.score for point in found], rows, person, self._settings.reader.search_taste_share
+        )
+        return [
+            Place(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
+            for b in blended
+        ]
+
+    def _why_empty(self, listing: Listing, nearest: Nearest, now: float) -> str:
+        if listing.position.depth:
+            return END
+        return FILTERED if self._store.query(ITEMS, [Query(nearest, 1, servable(now))])[0] else NO_ITEMS
+
+
+def _person(query: SearchQuery) -> Person | None:
+    if query.user_id is not None:
+        return Person("u", query.user_id)
+    return None if query.anonymous_id is None else Person("a", query.anonymous_id)
