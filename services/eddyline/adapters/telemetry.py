@@ -109,6 +109,15 @@ class Metrics:
             ("cold_start", "degraded"),
             registry=registry,
         )
+        self.shown = Counter(
+            "eddyline_reader_shown_total", "Items of served lists that the profiles are told of", registry=registry
+        )
+        self.shown_dropped = Counter(
+            "eddyline_reader_shown_dropped_total",
+            "Items of served lists that the profiles aren't told of: too many at once (full), or not taken (broker)",
+            ("reason",),
+            registry=registry,
+        )
 
     def render(self) -> bytes:
         """The Prometheus text format."""

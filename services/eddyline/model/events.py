@@ -338,12 +338,41 @@ class Transfer(Wire):
         return Person("u", self.user_id)
 
 
-PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer
-_INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer]] = {
+class Shown(Wire):
+    """Internal, topic `interactions`: items of lists that were served to a person within a minute."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_needs("user_id"), _needs("anonymous_id")]})
+
+    type: Literal["shown"] = "shown"
+    user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
+    anonymous_id: Id | None = None
+    timestamp: Timestamp
+    """When the first of them was served; a profile keeps the minute."""
+    items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Shown:
+        if self.user_id is None and self.anonymous_id is None:
+            raise FieldError("user_id", "is needed, or anonymous_id")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """To whom they were shown."""
+        if self.user_id is not None:
+            return Person("u", self.user_id)
+        assert self.anonymous_id is not None
+        return Person("a", self.anonymous_id)
+
+
+PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Shown
+_INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Shown]] = {
     "onboarded": Onboarded,
     "erased": Erased,
     "identify": Identify,
     "transfer": Transfer,
+    "shown": Shown,
 }
 
 

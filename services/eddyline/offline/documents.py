@@ -19,6 +19,7 @@ from eddyline.model.events import (
     Impression,
     Interaction,
     Onboarded,
+    Shown,
     Transfer,
     User,
     Wire,
@@ -33,6 +34,7 @@ MODELS: Mapping[str, type[Wire]] = {
     "erased": Erased,
     "identify": Identify,
     "transfer": Transfer,
+    "shown": Shown,
     "impression": Impression,
     "activity": Activity,
 }
@@ -44,7 +46,7 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "interactions": (
         "What people did; and, written by Eddyline's own services, what else changes a profile",
         "u:<user_id> or a:<anonymous_id>",
-        ("interaction", "identify", "onboarded", "erased", "transfer"),
+        ("interaction", "identify", "onboarded", "erased", "transfer", "shown"),
     ),
     "impressions": ("What was served", "u:<user_id> or a:<anonymous_id>", ("impression",)),
     "activity": ("Internal: this item came, after these recent ones", "item_id", ("activity",)),

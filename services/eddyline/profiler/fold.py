@@ -15,6 +15,7 @@ from eddyline.model.events import (
     Interaction,
     Onboarded,
     PersonEvent,
+    Shown,
     Transfer,
     cloud_event,
     parse_person_event,
@@ -70,7 +71,7 @@ class Fold:
         event = parse_person_event(record.value)
         if isinstance(event, Interaction):
             strength(event, self._events)
-        if isinstance(event, Interaction | Identify):
+        if isinstance(event, Interaction | Identify | Shown):
             happened(event, record)
         elif isinstance(event, Transfer):
             snapshot(event, self._settings)
@@ -95,6 +96,8 @@ class Fold:
             identity.absorb(profile, event, record, self._settings, self._taus, attempt)
         elif isinstance(event, Onboarded):
             identity.onboard(profile, event)
+        elif isinstance(event, Shown):
+            _show(profile, event, record, attempt)
         elif isinstance(event, Unreadable):
             attempt.give_up(record, INVALID, event.reason)
         else:
@@ -159,8 +162,19 @@ class Fold:
         weight = strength(event, self._events)
         if weight > 0 and profile.counts(event.item_id, at):
             attempt.send(record, _activity(profile, event.item_id, weight, at, record))
-        profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, event_id(event, record)), self._taus)
+        known = event_id(event, record)
+        profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, known, item.popularity), self._taus)
         attempt.folded += 1
+
+
+def _show(profile: Profile, event: Shown, record: Record, attempt: Attempt) -> None:
+    """A set takes it, so it needs no event id to count once; the stub that this may make is of use until now."""
+    if profile.forward is not None:
+        theirs = settled(event, record).model_copy(update={"user_id": profile.forward.id})
+        attempt.pass_on(record, profile.forward, theirs)
+    else:
+        profile.show(event.items, happened(event, record))
+    profile.stub_since = arrived(record)
 
 
 def _addressee(record: Record) -> Person:

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from eddyline.adapters.vectors import Sparse, VectorStore
-from eddyline.model.decay import Vector
+from eddyline.adapters.vectors import Payload, Sparse, VectorStore
+from eddyline.model.decay import Vector, count_at
 from eddyline.model.ids import item_point
+from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.settings import Profile as ProfileSettings
+
+TREND = f"trend.{POPULARITY}"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemVector:
-    """An item's content vector (unit length) and the space it lives in; `read_at` by the monotonic clock."""
+    """An item's content vector (unit length) and the space it lives in; `read_at` by the monotonic clock.
+
+    `popularity`: its decayed count over about a quarter, when it was read.
+    """
 
     vector: Vector
     space: str
     read_at: float
+    popularity: float = 0.0
 
 
 class ItemVectors:
-    """Reads them, through a bounded cache. `monotonic` in seconds."""
+    """Reads them, through a bounded cache. `clock` in epoch seconds, `monotonic` in seconds."""
 
     def __init__(
-        self, store: VectorStore, collection: str, settings: ProfileSettings, monotonic: Callable[[], float]
+        self,
+        store: VectorStore,
+        collection: str,
+        settings: ProfileSettings,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._store, self._collection, self._settings = store, collection, settings
-        self._monotonic = monotonic
+        self._clock, self._monotonic = clock, monotonic
         self._items: OrderedDict[str, ItemVector] = OrderedDict()
 
     def find(self, item_ids: set[str]) -> dict[str, ItemVector]:
@@ -44,15 +56,22 @@ class ItemVectors:
                 found[item_id] = cached
         missing = {item_point(item_id): item_id for item_id in item_ids - found.keys()}
         if missing:
-            points = self._store.retrieve(self._collection, sorted(missing), payload=("space",), vectors=("content",))
+            wanted = ("space", TREND)
+            points = self._store.retrieve(self._collection, sorted(missing), payload=wanted, vectors=("content",))
             for point_id, point in points.items():
                 vector = point.vectors.get("content")
                 # An item that is just being made has its vector a moment before its space.
                 if vector is None or isinstance(vector, Sparse) or "space" not in point.payload:
                     continue
-                item = ItemVector(np.asarray(vector, dtype=np.float64), str(point.payload["space"]), now)
+                popularity = round(_popularity(point.payload, self._clock()), 2)
+                item = ItemVector(np.asarray(vector, dtype=np.float64), str(point.payload["space"]), now, popularity)
                 found[missing[point_id]] = self._items[missing[point_id]] = item
                 self._items.move_to_end(missing[point_id])
         while len(self._items) > self._settings.cached_items:
             self._items.popitem(last=False)
         return found
+
+
+def _popularity(payload: Payload, now: float) -> float:
+    trend: Mapping[str, float] = payload.get("trend") or {}
+    return count_at(trend.get(POPULARITY), now, trend_tau(POPULARITY))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eddyline.adapters.kafka import Record
 from eddyline.errors import InvalidEvent
-from eddyline.model.events import Erased, Identify, Interaction, Onboarded, Transfer, timely
+from eddyline.model.events import Erased, Identify, Interaction, Onboarded, Shown, Transfer, timely
 from eddyline.model.ids import Person
 from eddyline.model.profile import Pending, Profile
 from eddyline.settings import Profile as ProfileSettings
@@ -18,7 +18,7 @@ def arrived(record: Record) -> float:
     return record.timestamp / 1000
 
 
-def happened(event: Interaction | Identify, record: Record) -> float:
+def happened(event: Interaction | Identify | Shown, record: Record) -> float:
     """When it happened, in epoch seconds. Raises `InvalidEvent` for a time far ahead."""
     return timely(event.timestamp, arrived(record))
 
@@ -28,8 +28,10 @@ def event_id(event: Interaction | Identify, record: Record) -> str:
     return event.event_id or record.place
 
 
-def settled(event: Interaction | Identify, record: Record) -> Interaction | Identify:
-    """With its id and its time, wherever it is read from then on."""
+def settled(event: Interaction | Identify | Shown, record: Record) -> Interaction | Identify | Shown:
+    """With its id (of what has one) and its time, wherever it is read from then on."""
+    if isinstance(event, Shown):
+        return event.model_copy(update={"timestamp": happened(event, record)})
     return event.model_copy(update={"event_id": event_id(event, record), "timestamp": happened(event, record)})
 
 

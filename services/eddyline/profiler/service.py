@@ -21,7 +21,7 @@ import structlog
 from eddyline.adapters.kafka import DeadLetters, Message, Producer, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, VectorStore
-from eddyline.model.events import Identify, Interaction
+from eddyline.model.events import Identify, Interaction, Shown
 from eddyline.model.ids import Person
 from eddyline.model.passage import Passage, Verdict
 from eddyline.model.profile import DAY, Profile
@@ -66,7 +66,7 @@ class Profiler:
         self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
         self._fold = Fold(events, settings, metrics, clock)
-        self._items = ItemVectors(store, collections.items, settings, monotonic)
+        self._items = ItemVectors(store, collections.items, settings, clock, monotonic)
         self._profiles = Profiles(store, collections.profiles, settings)
         self._outbox = Outbox(producer, dead_letters, metrics)
         self._waiting = WaitingIndex()
@@ -135,7 +135,7 @@ class Profiler:
         if isinstance(event, Unreadable):
             attempt.give_up(record, INVALID, event.reason)
             return
-        if isinstance(event, Interaction | Identify):
+        if isinstance(event, Interaction | Identify | Shown):
             event = settled(event, record)
         attempt.pass_on(record, event.person, event)
 

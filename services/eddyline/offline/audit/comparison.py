@@ -10,7 +10,7 @@ import numpy as np
 
 from eddyline.model.profile import SETS as SET_NAMES
 from eddyline.model.profile import VECTORS, Profile, TimeConstants
-from eddyline.offline.audit.reference import SETS, Deed, Life, Vectors, decayed, newest
+from eddyline.offline.audit.reference import SETS, Deed, Life, Vectors, decayed, newest, shown
 from eddyline.settings import Profile as ProfileSettings
 
 TOLERANCE = 1e-5
@@ -47,6 +47,7 @@ def compare(
     _compare_sums(found, stored, deeds, vectors, TimeConstants.of(settings))
     _compare_numbers(found, stored, life, deeds, waiting)
     _compare_sets(found, stored, deeds, settings)
+    _compare_shown(found, stored, life, settings)
     _compare_standing(found, stored, life)
     return found
 
@@ -108,6 +109,14 @@ def _compare_sets(found: Comparison, stored: Profile, deeds: Sequence[Deed], set
         if wrong:
             kept, wanted = ({item: each[item] for item in wrong if item in each} for each in (there, should))
             found.differences.append(Difference(stored.person.key, name, kept, wanted, by=len(wrong)))
+
+
+def _compare_shown(found: Comparison, stored: Profile, life: Life, settings: ProfileSettings) -> None:
+    there, should = stored.shown.to_plain(), shown(life.seen, settings.shown)
+    wrong = sorted(item for item in there.keys() | should.keys() if there.get(item) != should.get(item))
+    if wrong:
+        kept, wanted = ({item: each[item] for item in wrong if item in each} for each in (there, should))
+        found.differences.append(Difference(stored.person.key, "shown", kept, wanted, by=len(wrong)))
 
 
 def _compare_standing(found: Comparison, stored: Profile, life: Life) -> None:

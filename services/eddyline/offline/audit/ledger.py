@@ -24,6 +24,7 @@ from eddyline.model.events import (
     Interaction,
     Onboarded,
     PersonEvent,
+    Shown,
     Transfer,
     parse_person_event,
     strength,
@@ -34,6 +35,7 @@ from eddyline.model.passage import Passage
 from eddyline.settings import Events
 
 NOWHERE = -1
+SEEN = "shown"
 Place: TypeAlias = tuple[int, int]
 """Partition and offset."""
 
@@ -48,6 +50,14 @@ class Did:
     time: float
     mark: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Items of lists that were served, at `time` in epoch seconds."""
+
+    items: tuple[str, ...]
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class Unreadable:
     """A copy that can't be read: a dead letter, and yet it has come, so that what follows it isn't behind a gap."""
 
 
-Said: TypeAlias = Did | Identified | Transferred | Answered | Forgotten | Unreadable
+Said: TypeAlias = Did | Seen | Identified | Transferred | Answered | Forgotten | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +137,12 @@ class Ledger:
         """Of these, the ones that can't be read, or can never be applied: the product's dead letters."""
         self._people = _Names()
         self._items, self._types = _Names(), _Names()
-        self._who, self._item, self._type = array("i"), array("i"), array("H")
+        self._who, self._item, self._type = array("i"), array("q"), array("H")
         self._partition, self._offset = array("i"), array("q")
         self._mark, self._size = array("Q"), array("I")
         self._time, self._weight, self._arrived = array("d"), array("d"), array("d")
+        self._lists = array("i")
+        """The items of all lists, one after the other."""
         self._copies = _Copies()
         self._others: defaultdict[int, list[Entry]] = defaultdict(list)
         """What is no interaction, by person."""
@@ -195,7 +207,7 @@ class Ledger:
         if self._wanted is not None and person not in self._wanted:
             return
         who = self._people.number(person.key)
-        if isinstance(said, Did):
+        if isinstance(said, Did | Seen):
             self._append(who, record, said, origin)
         else:
             entry = Entry((record.partition, record.offset), record.timestamp / 1000, said, origin)
@@ -218,6 +230,8 @@ class Ledger:
                 return Identified(event.user, time, mark)
             weight = strength(event, self._events)
             return Did(event.item_id, event.type, weight, time, mark, len(record.value or b""))
+        if isinstance(event, Shown):
+            return Seen(tuple(event.items), timely(event.timestamp, arrived))
         if isinstance(event, Transfer):
             return Transferred(Person("a", event.anonymous_id), len(record.value or b""))
         origin = (event.origin.log, event.origin.partition, event.origin.offset)
@@ -234,20 +248,35 @@ class Ledger:
             self._anonymous[event.person][anonymous] = None
             self._handed[anonymous].append((event.person, origin.place))
 
-    def _append(self, who: int, record: Record, did: Did, origin: Origin | None) -> None:
+    def _append(self, who: int, record: Record, said: Did | Seen, origin: Origin | None) -> None:
         if origin is not None:
             self._copies.add(len(self._who), origin)
         self._who.append(who)
         self._partition.append(record.partition)
         self._offset.append(record.offset)
+        self._time.append(said.time)
+        self._arrived.append(record.timestamp / 1000)
+        if isinstance(said, Did):
+            self._append_did(said)
+        else:
+            self._append_seen(said)
+        self._order = None
+
+    def _append_did(self, did: Did) -> None:
         self._item.append(self._items.number(did.item_id))
         self._type.append(self._types.number(did.type))
         self._mark.append(did.mark)
         self._size.append(did.size)
-        self._time.append(did.time)
         self._weight.append(did.weight)
-        self._arrived.append(record.timestamp / 1000)
-        self._order = None
+
+    def _append_seen(self, seen: Seen) -> None:
+        """Its type is one that no interaction can have, its item where its list begins, its size that list's."""
+        self._item.append(len(self._lists))
+        self._type.append(self._types.number(SEEN))
+        self._mark.append(0)
+        self._size.append(len(seen.items))
+        self._weight.append(0.0)
+        self._lists.extend(self._items.number(item_id) for item_id in seen.items)
 
     def _rows(self, who: int) -> list[int]:
         if self._order is None or self._starts is None:
@@ -260,16 +289,19 @@ class Ledger:
         return rows
 
     def _entry(self, row: int) -> Entry:
-        did = Did(
-            self._items.names[self._item[row]],
-            self._types.names[self._type[row]],
-            self._weight[row],
-            self._time[row],
-            self._mark[row],
-            self._size[row],
-        )
         place = (self._partition[row], self._offset[row])
-        return Entry(place, self._arrived[row], did, self._copies.origin(row))
+        kind = self._types.names[self._type[row]]
+        said = self._seen(row) if kind == SEEN else self._did(row, kind)
+        return Entry(place, self._arrived[row], said, self._copies.origin(row))
+
+    def _did(self, row: int, kind: str) -> Did:
+        item_id = self._items.names[self._item[row]]
+        return Did(item_id, kind, self._weight[row], self._time[row], self._mark[row], self._size[row])
+
+    def _seen(self, row: int) -> Seen:
+        start = self._item[row]
+        numbers = self._lists[start : start + self._size[row]]
+        return Seen(tuple(self._items.names[number] for number in numbers), self._time[row])
 
 
 class _Copies:

@@ -27,6 +27,7 @@ from eddyline.offline.audit.ledger import (
     Origin,
     Place,
     Said,
+    Seen,
     Transferred,
     Unreadable,
 )
@@ -61,6 +62,7 @@ class Snapshot:
 
     anonymous: Person
     deeds: tuple[Deed, ...]
+    seen: tuple[Seen, ...]
     marks: tuple[int, ...]
     time: float
     doubts: frozenset[str]
@@ -86,6 +88,7 @@ class Life:
     person: Person
     marks: deque[int]
     deeds: list[Deed] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     erased_at: float | None = None
     onboarded: tuple[str, int, int] | None = None
     told: bool = False
@@ -113,12 +116,15 @@ class Life:
     @property
     def is_blank(self) -> bool:
         """Whether nothing of an erased person is left."""
-        return self.erased_at is not None and not (self.deeds or self.told or self.twins)
+        return self.erased_at is not None and not (self.deeds or self.told or self.twins or self.seen)
 
     @property
     def is_stub(self) -> bool:
-        """Whether the profile is only kept to forward, or to stay forgotten."""
-        return self.forward is not None or self.is_blank
+        """Whether the profile is only kept to forward, to stay forgotten, or for the lists they were shown."""
+        if self.forward is not None or self.is_blank:
+            return True
+        only_seen = bool(self.seen) and not (self.deeds or self.told or self.twins)
+        return only_seen and (self.erased_at is not None or self.onboarded is None)
 
 
 class Reference:
@@ -200,7 +206,7 @@ class Reference:
         if copy.origin.place is not None and copy.origin.place[1] >= self._lows.get(copy.origin.place[0], 0):
             return None  # nobody was to send this
         if isinstance(copy.said, Transferred):
-            return Snapshot(copy.said.anonymous, (), (), copy.arrived, frozenset())
+            return Snapshot(copy.said.anonymous, (), (), (), copy.arrived, frozenset())
         return copy.said
 
     def _is_handled(self, place: Place | None) -> bool:
@@ -220,6 +226,8 @@ class Reference:
             life.doubts.add(SWEPT)
         if isinstance(sent, Did):
             self._do(life, arrival, sent)
+        elif isinstance(sent, Seen):
+            self._see(life, arrival, sent)
         elif isinstance(sent, Identified):
             self._identify(life, arrival, sent)
         elif isinstance(sent, Snapshot):
@@ -252,14 +260,23 @@ class Reference:
         life.last_use = arrival.arrived
         life.passed.append(Passed(life.forward, arrival.place, arrival.arrived, _settled(did)))
 
+    @staticmethod
+    def _see(life: Life, arrival: _Arrival, seen: Seen) -> None:
+        if life.forward is not None:
+            life.passed.append(Passed(life.forward, arrival.place, arrival.arrived, _settled(seen)))
+        elif not _is_over(life, seen.time):
+            life.seen.append(seen)
+        life.last_use = arrival.arrived
+
     def _identify(self, life: Life, arrival: _Arrival, said: Identified) -> None:
         if _is_over(life, said.time) or self._is_repeat(life, said.mark, arrival.arrived):
             return
         if life.forward != said.user:
             time = round(said.time, 6)
-            was = Snapshot(life.person, tuple(life.deeds), tuple(life.marks), time, frozenset(life.doubts))
+            marks, doubts = tuple(life.marks), frozenset(life.doubts)
+            was = Snapshot(life.person, tuple(life.deeds), tuple(life.seen), marks, time, doubts)
             life.passed.append(Passed(said.user, arrival.place, arrival.arrived, was))
-            life.deeds, life.twins, life.told = [], [], False
+            life.deeds, life.seen, life.twins, life.told = [], [], [], False
             life.forward = said.user
         life.last_use = arrival.arrived
 
@@ -271,6 +288,7 @@ class Reference:
         if any(_is_over(life, deed.did.time) for deed in was.deeds):
             life.doubts.add(ERASED_BETWEEN)  # what still waited for its item was dropped then, the rest was not
         life.deeds += was.deeds
+        life.seen += was.seen
         life.history += was.deeds
         life.known.update(was.marks)
         life.doubts |= was.doubts
@@ -284,7 +302,7 @@ class Reference:
         if _applied(life, said.origin):
             return
         twins, life.twins = life.twins, []
-        life.deeds, life.told, life.forward = [], False, None
+        life.deeds, life.seen, life.told, life.forward = [], [], False, None
         life.marks.clear()
         life.known.clear()
         life.onboarded, life.last_use = said.origin, said.time
@@ -342,6 +360,15 @@ def newest(deeds: Iterable[Deed], size: int, belongs: Callable[[Did], bool]) -> 
     return {item: latest[item] for item in first}
 
 
+def shown(seen: Iterable[Seen], size: int) -> dict[str, tuple[int, ...]]:
+    """Of each item the minutes (since 1970) in which it was in a list, of the newest `size` pairs of the two."""
+    pairs = sorted({(int(each.time // 60), item_id) for each in seen for item_id in each.items})[-size:]
+    minutes: dict[str, tuple[int, ...]] = {}
+    for minute, item_id in pairs:
+        minutes[item_id] = (*minutes.get(item_id, ()), minute)
+    return minutes
+
+
 SETS: Mapping[str, Callable[[Did], bool]] = {
     "recents": lambda did: did.weight > 0,
     "viewed": lambda did: did.type != "impression",
@@ -360,7 +387,7 @@ def _as_travelled(sent: Sent, copy: Said) -> Sent:
 
 def _settled(said: Said) -> Said:
     """As it is passed on: its time to the microsecond, as RFC 3339 has it."""
-    if isinstance(said, Did | Identified):
+    if isinstance(said, Did | Seen | Identified):
         return replace(said, time=round(said.time, 6))
     return said
 

@@ -1,4 +1,4 @@
-"""A person's profile: the state that every interaction is folded into, and its stored form.
+"""The state that every interaction is folded into.
 
 The fold is commutative and associative in everything that ranking uses (the accumulators, and the bounded sets of
 newest items), so late events and merges are exact. Folding never changes a profile in place where a copy may be shared:
@@ -8,13 +8,11 @@ take `copy()` first; a copy is cheap, since vectors and entries are never mutate
 from __future__ import annotations
 
 import math
-from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from eddyline.errors import Misconfigured
@@ -22,70 +20,23 @@ from eddyline.model import decay
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.ids import Person, dimension_of, fingerprint
 from eddyline.model.newest import NewestItems
-from eddyline.model.offsets import Offsets, from_plain, lowest_of, raised, to_plain
+from eddyline.model.offsets import Offsets, lowest_of, raised
 from eddyline.model.passage import Passage, Verdict
+from eddyline.model.profile import stored
+from eddyline.model.profile.parts import (
+    COUNTED,
+    DAY,
+    HOUR,
+    NOTHING,
+    SETS,
+    TWINS,
+    VECTORS,
+    Deed,
+    Pending,
+    TimeConstants,
+)
+from eddyline.model.showings import Showings
 from eddyline.settings import Profile as ProfileSettings
-
-STATE_VERSION = 1
-DAY, MINUTE, HOUR = 86_400.0, 60.0, 3_600.0
-COUNTED = 128
-"""Most items whose last count is kept per person."""
-VECTORS = ("taste", "session", "lifetime")
-"""The accumulators."""
-STORED_VECTORS = (*VECTORS, "onboarding")
-"""The dense vectors of a profile point."""
-NOTHING = Accumulator()
-SETS = ("recents", "viewed", "purchased", "disliked", "liked")
-"""The bounded sets of newest items."""
-TWINS = 1000
-"""Most anonymous ids remembered as a user's."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeConstants:
-    """tau of each accumulator, in seconds."""
-
-    taste: float
-    session: float
-    lifetime: float
-
-    @classmethod
-    def of(cls, settings: ProfileSettings) -> TimeConstants:
-        """From the half-lives of the settings."""
-        return cls(
-            taste=decay.time_constant(settings.taste_half_life_days * DAY),
-            session=decay.time_constant(settings.session_half_life_minutes * MINUTE),
-            lifetime=decay.time_constant(settings.lifetime_half_life_days * DAY),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """An interaction, ready to fold: `vector` of its item (unit length), signed `weight`, `time` in epoch seconds."""
-
-    item_id: str
-    type: str
-    vector: Vector
-    weight: float
-    time: float
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """An interaction that waits for its item: the record's bytes as text, where it was, and since when."""
-
-    item_id: str
-    value: str
-    topic: str
-    partition: int
-    offset: int
-    log: str
-    timestamp: int
-    since: float
-    headers: tuple[tuple[str, str], ...] = ()
-    """Values as Latin-1, which keeps any bytes; so does `key`."""
-    key: str | None = None
 
 
 @dataclass(slots=True)
@@ -109,6 +60,10 @@ class Profile:
     disliked: NewestItems = field(init=False)
     liked: NewestItems = field(init=False)
     """Newest items of positive events that say more than a view or a click; a later one lifts a dislike."""
+    shown: Showings = field(init=False)
+    """What was in lists that were served to them."""
+    popularity: Mapping[str, float] = field(default_factory=dict)
+    """How popular the items of `recents` were when they were folded: as a rule of thumb, it depends on that moment."""
     counted: dict[str, float] = field(default_factory=dict)
     """When this person last counted for an item's popularity (at most once an hour)."""
     onboarding: Vector | None = None
@@ -141,6 +96,7 @@ class Profile:
         self.purchased = NewestItems(self.settings.seen)
         self.disliked = NewestItems(self.settings.seen)
         self.liked = NewestItems(self.settings.seen)
+        self.shown = Showings(self.settings.shown)
 
     def copy(self) -> Profile:
         """A profile that can be folded into without changing this one."""
@@ -203,10 +159,19 @@ class Profile:
             self.purchased = self.purchased.add(deed.item_id, deed.time)
         if deed.weight > 0:
             self.recents = self.recents.add(deed.item_id, deed.time)
+            self._note_popularity({deed.item_id: deed.popularity})
             if deed.type not in ("view", "click"):
                 self.liked = self.liked.add(deed.item_id, deed.time)
         elif deed.type in ("dislike", "hide", "rating") and deed.weight < 0:
             self.disliked = self.disliked.add(deed.item_id, deed.time)
+
+    def show(self, item_ids: Iterable[str], time: float) -> None:
+        """These items were in lists served within the minute of `time`. It is no deed: it says nothing of their taste.
+
+        What was shown at or before an erasure is dropped.
+        """
+        if not self.is_over(time):
+            self.shown = self.shown.add(item_ids, time)
 
     def accepts(self, space: str) -> None:
         """Take on the space of the first vector. Raises `Misconfigured` when this profile lives in another one."""
@@ -279,6 +244,8 @@ class Profile:
             for item_id, at in getattr(other, name).times.items():
                 union = union.add(item_id, at)
             setattr(self, name, union)
+        self.shown = self.shown.union(other.shown)
+        self._note_popularity(other.popularity)
         for item_id, at in other.counted.items():
             self.counted = self.counted | {item_id: max(at, self.counted.get(item_id, at))}
         self.pending = (*self.pending, *other.pending)
@@ -289,6 +256,16 @@ class Profile:
         """Note that an anonymous id is this user's."""
         others = (twin for twin in self.twins if twin != anonymous_id)
         self.twins = (*others, anonymous_id)[-TWINS:]
+
+    def _note_popularity(self, seen: Mapping[str, float]) -> None:
+        more = {i: each for i, each in seen.items() if each > self.popularity.get(i, 0.0)}
+        if more:
+            self.popularity = {**self.popularity, **more}
+        self._prune_popularity()
+
+    def _prune_popularity(self) -> None:
+        if not self.popularity.keys() <= self.recents.times.keys():
+            self.popularity = {i: each for i, each in self.popularity.items() if i in self.recents.times}
 
     def _has_applied(self, origin: tuple[str, int, int]) -> bool:
         """Whether this record of `users`, or a later one of the same log, was applied."""
@@ -310,15 +287,31 @@ class Profile:
     # -- what readers ask --------------------------------------------------------------------------------------
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether they did nothing and said nothing (since they were erased): at most, lists were shown to them."""
+        told = self.onboarding is not None or self.segment is not None or self.attributes
+        if self.events or self.pending or told or self.twins:
+            return False
+        return self.erased_at is not None or self.onboarded is None
+
+    @property
     def is_blank(self) -> bool:
         """Whether nothing is left, or yet known, of an erased person."""
-        told = self.onboarding is not None or self.segment is not None or self.attributes
-        return self.erased_at is not None and not (self.events or self.pending or told or self.twins)
+        return self.erased_at is not None and self.is_unknown and not len(self.shown)
 
     @property
     def is_stub(self) -> bool:
-        """Whether it is only kept to forward, or to stay forgotten; a sweep removes such in the end."""
-        return self.forward is not None or self.is_blank
+        """Whether it is only kept to forward, to stay forgotten, or for what was shown; a sweep removes such in the
+        end."""
+        return self.forward is not None or self.is_unknown
+
+    def fatigue(self, now: float, until: float = math.inf) -> dict[str, float]:
+        """The decayed number of times each item was shown since they last did anything with it, where it was.
+
+        `now`, `until` in epoch seconds: with `until`, only what was shown before then counts, say before this visit.
+        """
+        tau = decay.time_constant(self.settings.shown_half_life_days * DAY)
+        return self.shown.fatigue(now, tau, self.viewed.times, until)
 
     def hidden(self, kinds: Iterable[str]) -> set[str]:
         """Items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""
@@ -344,130 +337,48 @@ class Profile:
         values = np.fromiter((w / length for w in weights.values()), dtype=np.float32, count=len(weights))
         return indices, values
 
-    # -- the stored form ----------------------------------------------------------------------------------------
+    # -- as it is stored, and as it travels -----------------------------------------------------------------------
 
     def dense(self) -> dict[str, NDArray[np.float32]]:
         """The named dense vectors that there are, as stored: the sums themselves, float32."""
-        stored = {
-            name: np.asarray(getattr(self, name).sum, dtype=np.float32)
-            for name in VECTORS
-            if getattr(self, name).sum is not None
-        }
-        if self.onboarding is not None:
-            stored["onboarding"] = np.asarray(self.onboarding, dtype=np.float32)
-        return stored
+        return stored.dense(self)
 
     def payload(self, partition: int) -> dict[str, Any]:
-        """A few filterable fields, and one string with the rest. `partition`: where the person's records are.
-
-        An erased person's stub doesn't say whose it is: only the point's id, a hash, does.
-        """
-        state = {
-            "v": STATE_VERSION,
-            **{name: [getattr(self, name).weight, getattr(self, name).time] for name in VECTORS},
-            "evidence": self.evidence,
-            "recents": self.recents.to_list(),
-            "viewed": self.viewed.to_list(),
-            "purchased": self.purchased.to_list(),
-            "disliked": self.disliked.to_list(),
-            "liked": self.liked.to_list(),
-            "counted": self.counted,
-            "onboarded": list(self.onboarded) if self.onboarded else None,
-            "pending": [
-                [p.item_id, p.value, p.topic, p.partition, p.offset, p.log, p.timestamp, p.since, p.headers, p.key]
-                for p in self.pending
-            ],
-            "event_ids": list(self.event_ids),
-            "twins": self.twins,
-            **{name: to_plain(getattr(self, name)) for name in ("watermarks", "origins", "first")},
-        }
-        payload: dict[str, Any] = {
-            "events": self.events,
-            "last_seen": self.last_seen,
-            "epoch": self.epoch,
-            "state": orjson.dumps(state).decode(),
-        }
-        optional = {
-            "person": None if self.is_blank else self.person.key,
-            "space": self.space,
-            "segment": self.segment,
-            "attributes": dict(self.attributes) or None,
-            "erased_at": self.erased_at,
-            "waiting": partition if self.pending else None,
-            "forward": None if self.forward is None else self.forward.key,
-            "stub_since": self.stub_since if self.is_stub else None,
-        }
-        return payload | {name: value for name, value in optional.items() if value is not None}
+        """A few filterable fields, and one string with the rest. `partition`: where the person's records are."""
+        return stored.payload(self, partition)
 
     @classmethod
     def load(
         cls, person: Person, payload: Mapping[str, Any], vectors: Mapping[str, Any], settings: ProfileSettings
     ) -> Profile:
-        """The inverse of `dense` and `payload`."""
-        state = orjson.loads(payload["state"])
-        if state["v"] != STATE_VERSION:
-            raise Misconfigured(
-                f"profile {person.key} has state version {state['v']}, this Eddyline reads {STATE_VERSION}: rebuild "
-                "the profiles (`eddyline replay`), or start with a new data directory"
-            )
+        """The inverse of `dense` and `payload`. Raises `Misconfigured` for a state of another version."""
         profile = cls(person, settings)
-        profile.space = payload.get("space")
-        for name in VECTORS:
-            weight, time = state[name]
-            vector = vectors.get(name)
-            total = None if vector is None else np.asarray(vector, dtype=np.float64)
-            setattr(profile, name, Accumulator(total, weight, time))
-        onboarding = vectors.get("onboarding")
-        profile.onboarding = None if onboarding is None else np.asarray(onboarding, dtype=np.float64)
-        profile.onboarded = tuple(state["onboarded"]) if state["onboarded"] else None
-        profile.evidence, profile.events = state["evidence"], payload["events"]
-        profile.last_seen, profile.epoch = payload["last_seen"], payload["epoch"]
-        profile.segment, profile.attributes = payload.get("segment"), payload.get("attributes") or {}
-        profile.erased_at = payload.get("erased_at")
-        profile.recents = NewestItems.from_list(settings.recents, state["recents"])
-        for name in ("viewed", "purchased", "disliked", "liked"):
-            setattr(profile, name, NewestItems.from_list(settings.seen, state[name]))
-        profile.counted = state["counted"]
-        profile.pending = tuple(_pending(row) for row in state["pending"])
-        profile.event_ids = tuple(state["event_ids"])
-        profile.twins = tuple(state["twins"])
-        for name in ("watermarks", "origins", "first"):
-            setattr(profile, name, from_plain(state[name]))
-        profile.forward = Person.from_key(payload["forward"]) if "forward" in payload else None
-        profile.stub_since = payload.get("stub_since")
+        stored.fill(profile, payload, vectors)
         return profile
-
-    # -- the form in which it travels ---------------------------------------------------------------------------
 
     def packed(self, partition: int) -> tuple[dict[str, Any], dict[str, str]]:
         """(payload, vectors) for a `Transfer`: the sums as float64, so that nothing is rounded on the way."""
-        sums = {name: getattr(self, name).sum for name in VECTORS}
-        vectors = {name: _base64(total) for name, total in sums.items() if total is not None}
-        return self.payload(partition), vectors
+        return stored.payload(self, partition), stored.packed_vectors(self)
 
     @classmethod
     def unpack(
         cls, person: Person, payload: Mapping[str, Any], vectors: Mapping[str, str], settings: ProfileSettings
     ) -> Profile:
         """The inverse of `packed`. Raises ValueError, KeyError or TypeError for what isn't one."""
-        return cls.load(person, payload, {name: _floats(text) for name, text in vectors.items()}, settings)
+        return cls.load(person, payload, stored.unpacked_vectors(vectors), settings)
 
     def shrink(self) -> bool:
         """Drop the older half of the largest sets, for a profile too large to travel; False when nothing is left."""
-        largest = max(len(getattr(self, name).times) for name in SETS)
+        largest = max(len(self.shown), *(len(getattr(self, name).times) for name in SETS))
         if largest == 0:
             return False
         for name in SETS:
             items: NewestItems = getattr(self, name)
             kept = items.to_list()[: largest // 2]
             setattr(self, name, NewestItems(items.size, dict(kept)))
+        self.shown = self.shown.newest(largest // 2)
+        self._prune_popularity()
         return True
-
-
-def _pending(row: Sequence[Any]) -> Pending:
-    item_id, value, topic, partition, offset, log, timestamp, since, headers, key = row
-    names_and_values = tuple((name, value) for name, value in headers)
-    return Pending(item_id, value, topic, partition, offset, log, timestamp, since, names_and_values, key)
 
 
 def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
@@ -475,11 +386,3 @@ def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
     merged = one.copy()
     merged.absorb(other, taus)
     return merged
-
-
-def _base64(vector: Vector) -> str:
-    return b64encode(np.asarray(vector, dtype="<f8").tobytes()).decode()
-
-
-def _floats(text: str) -> Vector:
-    return np.frombuffer(b64decode(text, validate=True), dtype="<f8")

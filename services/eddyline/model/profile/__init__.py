@@ -1,0 +1,36 @@
+"""A person's profile: the state that every interaction is folded into, and its stored form."""
+
+from eddyline.model.profile.parts import (
+    COUNTED,
+    DAY,
+    HOUR,
+    MINUTE,
+    NOTHING,
+    SETS,
+    STATE_VERSION,
+    STORED_VECTORS,
+    TWINS,
+    VECTORS,
+    Deed,
+    Pending,
+    TimeConstants,
+)
+from eddyline.model.profile.state import Profile, merge
+
+__all__ = [
+    "COUNTED",
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "NOTHING",
+    "SETS",
+    "STATE_VERSION",
+    "STORED_VECTORS",
+    "TWINS",
+    "VECTORS",
+    "Deed",
+    "Pending",
+    "Profile",
+    "TimeConstants",
+    "merge",
+]
