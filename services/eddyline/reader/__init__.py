@@ -3,5 +3,6 @@
 from eddyline.reader.api import BODIES, router
 from eddyline.reader.search import Search
 from eddyline.reader.service import Reader
+from eddyline.reader.shown import ShownLog
 
-__all__ = ["BODIES", "Reader", "Search", "router"]
+__all__ = ["BODIES", "Reader", "Search", "ShownLog", "router"]

@@ -32,7 +32,7 @@ class People:
     def describe(self, user_id: str) -> dict[str, Any]:
         """What is known of a user. Raises `NotFound`."""
         profile = self.profile(Person("u", user_id))
-        if profile is None or profile.is_blank:
+        if profile is None or profile.is_unknown:
             raise NotFound(f"nothing is known of user {user_id!r}")
         return {
             "user_id": user_id,

@@ -43,6 +43,7 @@ from eddyline.reader.paging import Page, mark, page
 from eddyline.reader.people import People
 from eddyline.reader.requests import Recent, RecommendationRequest
 from eddyline.reader.shared import SharedLists
+from eddyline.reader.shown import ShownLog
 from eddyline.settings import Settings
 
 log = structlog.get_logger("reader")
@@ -65,9 +66,11 @@ class Reader:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        shown: ShownLog | None = None,
     ) -> None:
+        """`shown`: is told what was served to whom; None: nobody is."""
         self._store, self._settings, self._metrics = store, settings, metrics
-        self._clock = clock
+        self._clock, self._shown = clock, shown
         self._taus = TimeConstants.of(settings.profile)
         self._shared = SharedLists(store, settings.reader, monotonic)
         self.people = People(store, settings)
