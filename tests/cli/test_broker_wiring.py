@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fakes import TinyEncoder
+from tests.support.fakes import FakeStore, TinyEncoder
 
 from eddyline.adapters.kafka import FeedbackProducer
 from eddyline.cli import runtime
 from eddyline.cli.runtime import ROLES, Runtime
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.settings import Server, Settings
+from eddyline.reader import ShownLog
+from eddyline.settings import Kafka, Qdrant, Server, Settings
+from eddyline.settings import Reader as ReaderSettings
 
 
 class Enough(Misconfigured):
@@ -50,3 +52,36 @@ def test_the_embedded_profiler_does_not_wait_for_room_in_its_own_topic(
 ) -> None:
     positional, _ = build_up_to("Profiler", tmp_path, monkeypatch)
     assert any(isinstance(each, FeedbackProducer) for each in positional)
+
+
+def test_the_embedded_reader_tells_through_the_collectors_producer_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, named = build_up_to("Reader", tmp_path, monkeypatch)
+    assert isinstance(named["shown"], ShownLog)
+
+
+def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> ShownLog | None:
+    """What a process that only reads has built to tell what it shows."""
+    given: list[Any] = []
+
+    def noting(*_: Any, **named: Any) -> Any:
+        given.append(named["shown"])
+        raise Enough
+
+    monkeypatch.setattr(runtime, "open_store", lambda _: FakeStore())
+    monkeypatch.setattr(runtime, "Reader", noting)
+    with pytest.raises(Enough):
+        Runtime(Settings(qdrant=Qdrant(url="http://nowhere"), server=Server(port=0), **settings), ["reader"])
+    shown: ShownLog | None = given[0]
+    return shown
+
+
+def test_a_lone_reader_without_kafka_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lone_reader(monkeypatch) is None
+
+
+def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = Kafka(bootstrap_servers="127.0.0.1:9")
+    assert lone_reader(monkeypatch, kafka=nowhere) is not None
+    assert lone_reader(monkeypatch, kafka=nowhere, reader=ReaderSettings(shown=False)) is None

@@ -52,7 +52,7 @@ from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.reader import Reader, Search, router
+from eddyline.reader import Reader, Search, ShownLog, router
 from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
@@ -117,6 +117,8 @@ class Runtime:
                 self._consumers.start()
                 self._server.run()
             finally:
+                if self._shown is not None:  # what it sends is still to be handled
+                    self._shown.close()
                 self._stop_consumers()
         if self._consumers.failure is not None:
             raise self._consumers.failure
@@ -152,6 +154,7 @@ class Runtime:
         self._stack.callback(self._store.close)
         if self._has_broker:
             self._open_broker()
+        self._shown = self._open_shown()
         checks: dict[str, Check] = {"vectors": lambda: check_collections(self._store)}
         if self._has_broker:
             checks["broker"] = self._producer.check
@@ -165,7 +168,7 @@ class Runtime:
         if "collector" in self._roles:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
         if "reader" in self._roles:
-            reading = Reader(self._store, settings, self.metrics)
+            reading = Reader(self._store, settings, self.metrics, shown=self._shown)
             routers.append(router(reading, settings.server.max_body_bytes, self._build_search(reading, encoder)))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
@@ -204,6 +207,22 @@ class Runtime:
             return None
         encoder = encoder or SentenceTransformerEncoder(self._settings.encoder, self.metrics)
         return Search(self._store, self._settings, reading.people, encoder, time.time)
+
+    def _open_shown(self) -> ShownLog | None:
+        """Through which the reader tells what it shows; None where it isn't to, or there is no Kafka."""
+        if "reader" not in self._roles or not self._settings.reader.shown:
+            return None
+        if self._has_broker:
+            producer = self._producer
+        elif self._settings.kafka.bootstrap_servers:  # its answers need no Kafka, so nothing is verified or waited for
+            producer = KafkaProducer(kafka_options(self._settings))
+            self._stack.callback(producer.close)
+        else:
+            return None
+        shown = ShownLog(producer, self.metrics)
+        self._stack.callback(shown.close)
+        shown.start()
+        return shown
 
     def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
         names = [name for name in CONSUMERS if name in self._roles]
