@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,3 +166,113 @@ def test_history_has_unit_length_and_weighs_the_newest_most() -> None:
     weights = [by_dimension[dimension_of(f"i{n}")] for n in (2, 1, 0)]
     assert weights == sorted(weights, reverse=True)
     assert weights[1] / weights[0] == pytest.approx(0.5 ** (1 / SMALL.recents_half_life), rel=1e-5)
+
+
+def shown_to(*lists: tuple[list[str], float]) -> Profile:
+    profile = Profile(ADA, SMALL)
+    for items, time in lists:
+        profile.show(items, time)
+    return profile
+
+
+def test_what_was_shown_and_left_alone_tires_and_what_was_chosen_does_not() -> None:
+    profile = shown_to((["i1", "i2"], NOW), (["i1", "i2"], NOW + 3600))
+    profile.fold(deed(2, time=NOW + 3610), TAUS)
+    day = 86_400.0
+    assert profile.fatigue(NOW + 3600 + day) == pytest.approx({"i1": 0.5 + 0.5 ** (1 + 1 / 24)}, rel=1e-3)
+    assert profile.fatigue(NOW + 3600, until=NOW) == {}
+    assert profile.fatigue(NOW, until=NOW + 3600) == pytest.approx({"i1": 1.0}, rel=1e-3)
+
+
+def test_an_impression_of_the_apps_own_settles_nothing() -> None:
+    profile = shown_to((["i1"], NOW))
+    profile.fold(deed(1, "impression", 0.0, NOW + 60), TAUS)
+    assert profile.fatigue(NOW + 60).keys() == {"i1"}
+
+
+def test_what_was_shown_is_no_event_and_no_taste() -> None:
+    profile = shown_to((["i1"], NOW))
+    assert (profile.events, profile.last_seen, profile.evidence) == (0, 0.0, 0.0)
+    assert profile.dense() == {}
+    assert profile.hidden(["viewed", "purchased", "disliked"]) == set()
+    assert profile.is_unknown
+
+
+@given(deeds, st.lists(st.tuples(st.lists(st.sampled_from(["i1", "i2", "i8"])), st.just(NOW)), max_size=5))
+def test_merging_adds_what_was_shown(all_deeds: list[Deed], lists: list[tuple[list[str], float]]) -> None:
+    later = [(items, time + 600 * n) for n, (items, time) in enumerate(lists)]
+    one, two, both = profile_of(all_deeds), shown_to(*later), profile_of(all_deeds)
+    for items, time in later:
+        both.show(items, time)
+    merged = merge(one, two, TAUS)
+    assert merged.shown.to_plain() == both.shown.to_plain()
+    assert merged.fatigue(NOW + 9000) == both.fatigue(NOW + 9000)
+
+
+def test_an_erasure_covers_what_was_shown_until_then() -> None:
+    profile = shown_to((["i1"], NOW))
+    profile.erase(NOW + 10, ("users-log", 0, 1))
+    profile.show(["i2"], NOW + 10)
+    assert profile.fatigue(NOW + 100) == {}
+    assert profile.is_blank
+    profile.show(["i3"], NOW + 70)
+    assert profile.fatigue(NOW + 100).keys() == {"i3"}
+    assert (profile.is_blank, profile.is_unknown) == (False, True)
+
+
+def test_what_was_shown_and_how_popular_it_was_are_stored() -> None:
+    profile = shown_to((["i1", "i2"], NOW), (["i1"], NOW + 60))
+    profile.fold(replace(deed(1, time=NOW - 60), popularity=12.5), TAUS)
+    loaded = Profile.load(ADA, profile.payload(2), profile.dense(), SMALL)
+    assert loaded.shown.to_plain() == profile.shown.to_plain()
+    assert loaded.popularity == {"i1": 12.5}
+    assert loaded.fatigue(NOW + 60) == profile.fatigue(NOW + 60) != {}
+
+
+def test_a_state_from_before_showings_were_kept_loads_without() -> None:
+    profile = profile_of([deed(1)])
+    payload = profile.payload(0)
+    state = orjson.loads(payload["state"])
+    del state["shown"], state["popularity"]
+    loaded = Profile.load(ADA, {**payload, "state": orjson.dumps(state).decode()}, profile.dense(), SMALL)
+    assert (loaded.fatigue(NOW), loaded.popularity) == ({}, {})
+    same(loaded, profile)
+
+
+def test_popularity_is_the_highest_seen_of_each_recent_item_alone() -> None:
+    profile = profile_of(
+        [
+            replace(deed(1, time=NOW), popularity=3.0),
+            replace(deed(2, time=NOW + 1), popularity=9.0),
+            replace(deed(2, time=NOW + 2), popularity=8.0),
+            replace(deed(7, "dislike", -3.0, NOW + 3), popularity=5.0),
+        ]
+    )
+    assert profile.popularity == {"i1": 3.0, "i2": 9.0}
+    other = profile_of(
+        [replace(deed(2, time=NOW - 9), popularity=20.0), replace(deed(3, time=NOW + 9), popularity=1.0)]
+    )
+    assert merge(profile, other, TAUS).popularity == {"i1": 3.0, "i2": 20.0, "i3": 1.0}
+    profile.fold(deed(3, time=NOW + 10), TAUS)
+    profile.fold(deed(4, time=NOW + 11), TAUS)
+    assert profile.recents.newest_first() == ["i4", "i3", "i2"]
+    assert profile.popularity == {"i2": 9.0}
+
+
+def test_a_profile_shrinks_until_nothing_is_left() -> None:
+    profile = shown_to(([f"i{n}" for n in range(40)], NOW))
+    profile.fold(replace(deed(1), popularity=2.0), TAUS)
+    assert profile.shrink()
+    assert len(profile.shown) == 20
+    while profile.shrink():
+        pass
+    assert (len(profile.shown), profile.recents.times, profile.popularity) == (0, {}, {})
+
+
+def test_someone_who_was_only_shown_lists_is_kept_for_a_while_and_named() -> None:
+    profile = shown_to((["i1"], NOW))
+    profile.stub_since = NOW
+    payload = profile.payload(0)
+    assert (payload["person"], payload["stub_since"]) == ("u:ada", NOW)
+    profile.fold(deed(1), TAUS)
+    assert "stub_since" not in profile.payload(0)

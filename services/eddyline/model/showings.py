@@ -37,13 +37,13 @@ class Showings:
     def fatigue(self, now: float, tau: float, done: Mapping[str, float], until: float = math.inf) -> dict[str, float]:
         r"""$\sum e^{-(now - t)/\tau}$ over an item's showings at times t, for the items of which that isn't empty.
 
-        Only showings after the last deed with the item count (`done`: by item, epoch seconds), and only those before
-        `until`. `tau` in seconds. A showing counts as of the beginning of its minute.
+        Only showings after the last deed with the item count (`done`: by item, epoch seconds), and only those in
+        minutes that were over at `until`. `tau` in seconds. A showing counts as of the beginning of its minute.
         """
         found = {}
         for item_id, minutes in self.minutes.items():
             after = done.get(item_id, -math.inf)
-            times = [time for minute in minutes if after < (time := minute * MINUTE) < until]
+            times = [time for minute in minutes if after < (time := minute * MINUTE) <= until - MINUTE]
             if times:
                 found[item_id] = sum(math.exp(-max(0.0, now - time) / tau) for time in times)
         return found

@@ -308,7 +308,8 @@ class Profile:
     def fatigue(self, now: float, until: float = math.inf) -> dict[str, float]:
         """The decayed number of times each item was shown since they last did anything with it, where it was.
 
-        `now`, `until` in epoch seconds: with `until`, only what was shown before then counts, say before this visit.
+        `now`, `until` in epoch seconds: with `until`, only what was shown in the minutes before then counts. Given when
+        the visit began, it stays the same for the visit.
         """
         tau = decay.time_constant(self.settings.shown_half_life_days * DAY)
         return self.shown.fatigue(now, tau, self.viewed.times, until)
