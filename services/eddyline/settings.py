@@ -11,9 +11,18 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from eddyline.errors import Misconfigured
@@ -22,6 +31,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 BUILT_IN_FILTERS = frozenset(
     {
@@ -232,6 +242,63 @@ class Affinity(_Section):
         return self
 
 
+Term: TypeAlias = Literal["affinity", "taste", "session", "people", "popularity", "trending", "freshness"]
+TERMS: tuple[Term, ...] = get_args(Term)
+"""What a strategy gives weights to."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strategy(_Section):
+    """A way of ranking: the weight of each term, which is in 0…1 before it, and how lists are varied."""
+
+    affinity: NotNegative = 0.0
+    """What people went on to after what this person chose lately."""
+    taste: NotNegative = 0.0
+    """Content close to the long-term taste (or, while behaviour is thin, to the onboarding answers)."""
+    session: NotNegative = 0.0
+    """Content close to the running session, at full evidence."""
+    people: NotNegative = 0.0
+    """What the people with the most similar history chose. Costs two more queries."""
+    popularity: NotNegative = 0.0
+    """What most people chose, over about a quarter."""
+    trending: NotNegative = 0.0
+    """What most people choose now: within `ranking.trending_window`."""
+    freshness: NotNegative = 0.0
+    """How new an item is."""
+    arrival: Mapping[Term, NotNegative] = {}
+    """Weights of the first list of a visit, where they differ; they give way to the others as the visit goes on."""
+    diversity: Share = 0.0
+    """0: by score alone; towards 1: ever less like what is above it on the list."""
+    explore: Share = 0.0
+    """Share of places, from the third on, for items that few people have chosen yet."""
+    rotation: NotNegative = 0.0
+    """How much the order varies from one visit to the next. 0: not at all; at 0.3, an item half as good comes first
+    about one time in ten."""
+
+    def weights(self, pace: float) -> dict[str, float]:
+        """The weight of each term; `pace`: 1 in the middle of a visit, 0 at its beginning."""
+        running = {name: float(getattr(self, name)) for name in TERMS}
+        return {name: pace * weight + (1 - pace) * self.arrival.get(name, weight) for name, weight in running.items()}
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "eddyline": Strategy(
+        affinity=1.0,
+        taste=0.15,
+        session=0.1,
+        popularity=0.1,
+        trending=0.1,
+        freshness=0.02,
+        arrival={"popularity": 0.4, "trending": 0.4, "freshness": 0.1},
+        rotation=0.1,
+    ),
+    "articles": Strategy(taste=0.5, affinity=0.3, popularity=0.2),
+    "content": Strategy(taste=1.0, session=1.2),
+    "affinity": Strategy(affinity=1.0),
+    "trending": Strategy(trending=1.0),
+}
+
+
 class Ranking(_Section):
     """How candidates are scored. Each term is in 0…1 before its weight."""
 
@@ -278,6 +345,67 @@ class Reader(_Section):
     a reader without `kafka.bootstrap_servers` tells nobody."""
 
 
+class Boost(_Section):
+    """Some items' scores multiplied."""
+
+    filter: Annotated[Mapping[str, Any], Field(min_length=1)]
+    """Which items, in the grammar of filters."""
+    factor: NotNegative
+    """What their scores are multiplied by: above 1 raises, below 1 lowers."""
+
+
+class Rule(_Section):
+    """What changes in a situation. `model.rules` reads the conditions and the filters, and refuses wrong ones."""
+
+    name: Name
+    """What it is called in answers and errors."""
+    when: Mapping[str, Any] = {}
+    """Conditions on the situation; without any it always applies."""
+    weights: Mapping[str, NotNegative] = {}
+    """Factor of a ranking term's weight, by the term's name."""
+    boost: Boost | None = None
+    """Items whose scores are multiplied."""
+    strategy: str | None = None
+    """The strategy to rank by; of several rules that name one, the last decides."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rule:
+        if not self.weights and self.boost is None and self.strategy is None:
+            raise ValueError("does nothing: give weights, boost or strategy")
+        return self
+
+
+class Promotion(_Section):
+    """Items that get places of their own for a while."""
+
+    name: Name
+    """What it is called in answers and errors."""
+    filter: Annotated[Mapping[str, Any], Field(min_length=1)]
+    """Which items, in the grammar of filters."""
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Most of a list's places that they get, e.g. 0.2: every fifth."""
+    positions: Annotated[tuple[Annotated[int, Field(ge=1, le=500)], ...], Field(max_length=100)] = ()
+    """Or the exact places that they get, counted from 1."""
+    starts: AwareDatetime | None = None
+    """Not before."""
+    ends: AwareDatetime | None = None
+    """Not from then on."""
+    surface: str | None = None
+    """Only on this surface."""
+    when: Mapping[str, Any] = {}
+    """Only in such situations; conditions as in rules."""
+
+    @model_validator(mode="after")
+    def _has_places(self) -> Promotion:
+        if (self.share is None) == (not self.positions):
+            raise ValueError("takes either share or positions")
+        if len(set(self.positions)) < len(self.positions):
+            raise ValueError("positions must differ")
+        if self.starts is not None and self.ends is not None and self.ends <= self.starts:
+            raise ValueError("ends must be after starts")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings of all services."""
 
@@ -297,6 +425,14 @@ class Settings(BaseSettings):
     """`json` for machines: one object a line."""
     attributes: Mapping[str, AttributeKind] = {}
     """Own item attributes that can be filtered on, e.g. {brand = "keyword"}: keyword, integer, float or bool."""
+    timezone: str = "UTC"
+    """Where the clock of rules is, as an IANA name, unless a request says otherwise (`context.timezone`)."""
+    segments: Mapping[str, Mapping[str, Any]] = {}
+    """Segments by what is known of a person: name = conditions on attributes, e.g. {pros = {plan = "pro"}}."""
+    rules: tuple[Rule, ...] = ()
+    """What changes in a situation, e.g. [{name = "new", when = {weekday = "sunday"}, weights = {freshness = 2}}]."""
+    promotions: tuple[Promotion, ...] = ()
+    """Items with places of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
     server: Server = Server()
     kafka: Kafka = Kafka()
     qdrant: Qdrant = Qdrant()
@@ -305,6 +441,8 @@ class Settings(BaseSettings):
     profile: Profile = Profile()
     affinity: Affinity = Affinity()
     ranking: Ranking = Ranking()
+    strategies: Mapping[str, Strategy] = STRATEGIES
+    """By name. What is given is merged over the built-in ones; a new name is a new strategy."""
     reader: Reader = Reader()
 
     @field_validator("attributes")
@@ -315,6 +453,27 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r}: use ASCII letters, digits and _")
             if name in BUILT_IN_FILTERS:
                 raise ValueError(f"{name!r} is what every item can be filtered by already; use another name")
+        return value
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _merged(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        built_in = {name: strategy.model_dump() for name, strategy in STRATEGIES.items()}
+        given = {name: one.model_dump() if isinstance(one, Strategy) else one for name, one in value.items()}
+        changed = {
+            name: {**built_in.get(name, {}), **one} if isinstance(one, Mapping) else one for name, one in given.items()
+        }
+        return {**built_in, **changed}
+
+    @field_validator("rules", "promotions")
+    @classmethod
+    def _differ_in_name(cls, value: tuple[Rule | Promotion, ...]) -> tuple[Rule | Promotion, ...]:
+        names = [one.name for one in value]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"more than one is called {', '.join(sorted(twice))}")
         return value
 
     @classmethod
@@ -354,7 +513,7 @@ def load(file: Path | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         source = f"the environment or {path}" if path else "the environment"
-        lines = [f"  {_dotted(e['loc'])}: {_message(e)}" for e in error.errors(include_url=False)]
+        lines = [f"  {_where(e['loc'], given)}: {_message(e)}" for e in error.errors(include_url=False)]
         raise Misconfigured(f"wrong settings in {source}:\n" + "\n".join(lines)) from None
     except ValueError as error:  # pydantic-settings: a variable that isn't the JSON it should be
         raise Misconfigured(f"wrong settings in the environment: {error}") from None
@@ -423,6 +582,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _dotted(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location)
+
+
+def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> str:
+    """The dotted path; a rule or a promotion of the file with its name, since its number says little."""
+    table, index = (*location, None, None)[:2]
+    if table in ("rules", "promotions") and isinstance(index, int) and f"EDDYLINE_{table}".upper() not in os.environ:
+        name = given[table][index].get("name") if isinstance(given[table][index], Mapping) else None
+        return f"{_dotted(location)} ({name!r})" if name else _dotted(location)
+    return _dotted(location)
 
 
 def _message(error: Any) -> str:
