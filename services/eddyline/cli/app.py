@@ -165,7 +165,7 @@ def reembed(
 @app.command(name="config")
 def show_config(config: ConfigFile = None) -> None:
     """Print the settings in force as JSON, secrets masked."""
-    shown = settings.effective(settings.load(config))
+    shown = settings.effective(load_settings(config))
     print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
 
 

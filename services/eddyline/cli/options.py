@@ -22,8 +22,11 @@ Url = Annotated[str, typer.Option("--url", help="Where Eddyline listens.")]
 def load_settings(
     config: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
 ) -> Settings:
-    """The settings in force, with what the command line says. Raises `Misconfigured`."""
+    """The settings in force, their rules checked too, with what the command line says. Raises `Misconfigured`."""
+    from eddyline.model.rules import Rules
+
     loaded = settings.load(config)
+    Rules.of(loaded)
     server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     changes: dict[str, object] = {"server": loaded.server.model_copy(update=server)}
     if data_dir is not None:
