@@ -103,6 +103,12 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
+        self.learnt = Counter(
+            "eddyline_affinity_learnt_total", "Activities that items have learnt from", registry=registry
+        )
+        self.seeded = Counter(
+            "eddyline_affinity_seeded_total", "Items begun with what similar ones have learnt", registry=registry
+        )
         self.recommendations = Counter(
             "eddyline_reader_recommendations_total",
             "Recommendation lists served",

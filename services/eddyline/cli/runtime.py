@@ -248,7 +248,8 @@ class Runtime:
     def _handler(self, name: str, collections: Collections, encoder: TextEncoder | None) -> Handler[Any]:
         settings = self._settings
         if name == "affinity":
-            return Affinity(self._store, collections.items)
+            partitions = self._options.partitions
+            return Affinity(self._store, collections.items, settings.affinity, partitions, self.metrics)
         if name == "profiler":
             return Profiler(
                 self._store,
@@ -259,6 +260,7 @@ class Runtime:
                 self._options.partitions,
                 self.metrics,
                 collections=collections,
+                reverse_recents=settings.affinity.reverse_recents,
             )
         assert encoder is not None
         embedder = Embedder(self._store, encoder, self._producer, self.metrics, items=collections.items)

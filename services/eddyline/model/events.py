@@ -398,15 +398,20 @@ class Impression(Wire):
 
 
 class Activity(Wire):
-    """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person."""
+    """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person.
+
+    With a `position` it is the other way round: one of `recents`, the only one, came after this item.
+    """
 
     item_id: Id
     recents: list[str] = []
     """Newest first, without the item itself."""
+    position: Annotated[int, Field(ge=0)] | None = None
+    """Where this item was among the person's recents, 0 being the newest, when the other came. It makes no trend."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     timestamp: Timestamp
     source: str
-    """`log:partition:offset` of the interaction."""
+    """`log:partition:offset` of the interaction; with `/position` where there is one."""
 
 
 Model = TypeVar("Model", bound=Wire)

@@ -190,6 +190,7 @@ class Rebuilding:
             Metrics(),
             clock=self._clock,
             collections=collections,
+            reverse_recents=settings.affinity.reverse_recents,
         )
         self._profiler.assigned({TopicPartition(TOPIC, partition): self.epoch for partition in self._lows})
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eddyline.adapters.kafka import Outgoing, Record
+from eddyline.adapters.kafka import Headers, Outgoing, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent
 from eddyline.model.events import (
@@ -52,9 +52,16 @@ class Fold:
     """Applies records to profiles that may be changed (copies of the cached ones). `clock` in epoch seconds."""
 
     def __init__(
-        self, events: EventSettings, settings: ProfileSettings, metrics: Metrics, clock: Callable[[], float]
+        self,
+        events: EventSettings,
+        settings: ProfileSettings,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        reverse_recents: int = 0,
     ) -> None:
+        """`reverse_recents`: how many of the newest recents learn what came after them (`affinity.reverse_recents`)."""
         self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
+        self._reverse_recents = reverse_recents
         self._taus = TimeConstants.of(settings)
 
     def parse(self, record: Record) -> Said:
@@ -161,7 +168,9 @@ class Fold:
         profile.accepts(item.space)
         weight = strength(event, self._events)
         if weight > 0 and profile.counts(event.item_id, at):
-            attempt.send(record, _activity(profile, event.item_id, weight, at, record))
+            for activity in _activities(profile, event.item_id, weight, at, record, self._reverse_recents):
+                outgoing = Outgoing("activity", activity.item_id.encode(), activity.to_bytes(), _headers(activity))
+                attempt.send(record, outgoing)
         known = event_id(event, record)
         profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, known, item.popularity), self._taus)
         attempt.folded += 1
@@ -184,7 +193,16 @@ def _addressee(record: Record) -> Person:
         raise InvalidEvent("was passed on to nobody: its key is no person's") from None
 
 
-def _activity(profile: Profile, item_id: str, weight: float, at: float, record: Record) -> Outgoing:
+def _activities(
+    profile: Profile, item_id: str, weight: float, at: float, record: Record, reverse_recents: int
+) -> Iterator[Activity]:
+    """That the item came after the person's recents; and the other way round, for the newest of these."""
     recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
-    activity = Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
-    return Outgoing("activity", item_id.encode(), activity.to_bytes(), cloud_event(activity, activity.source, GROUP))
+    yield Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
+    for position, recent in enumerate(recents[:reverse_recents]):
+        source = f"{record.place}/{position}"
+        yield Activity(item_id=recent, recents=[item_id], position=position, weight=weight, timestamp=at, source=source)
+
+
+def _headers(activity: Activity) -> Headers:
+    return cloud_event(activity, activity.source, GROUP)

@@ -45,6 +45,7 @@ class Profiler:
     """The handler of the topic `interactions`.
 
     `partitions`: of the topic, for finding records that an app put on the wrong one. `clock`: epoch seconds.
+    `reverse_recents`: the setting of that name in `affinity`.
     """
 
     topics = (TOPIC,)
@@ -61,11 +62,12 @@ class Profiler:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         collections: Collections = Collections(),
+        reverse_recents: int = 0,
     ) -> None:
         self._settings, self._metrics = settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
-        self._fold = Fold(events, settings, metrics, clock)
+        self._fold = Fold(events, settings, metrics, clock, reverse_recents)
         self._items = ItemVectors(store, collections.items, settings, clock, monotonic)
         self._profiles = Profiles(store, collections.profiles, settings)
         self._outbox = Outbox(producer, dead_letters, metrics)

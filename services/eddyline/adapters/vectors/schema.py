@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance, IndexKind
 from eddyline.model.profile import STORED_VECTORS
-from eddyline.model.ranking import TREND_HALF_LIVES
+from eddyline.model.trends import TREND_HALF_LIVES
 
 ITEMS = "items"
 PROFILES = "profiles"
@@ -20,6 +20,8 @@ ITEM_INDEXES: Mapping[str, IndexKind] = {
     "meta.published_at": IndexKind.FLOAT,
     "meta.expires_at": IndexKind.FLOAT,
     **{f"trend.{window}": IndexKind.FLOAT for window in TREND_HALF_LIVES},
+    "row.learnt": IndexKind.BOOL,
+    "row.seed": IndexKind.INTEGER,
     "listed_at": IndexKind.FLOAT,
     "offer.available": IndexKind.BOOL,
     "offer.price": IndexKind.FLOAT,
