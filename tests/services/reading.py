@@ -85,6 +85,12 @@ class Shop:
         self._fold(one)
         self._pass_on()
 
+    def identify(self, anonymous_id: str, user_id: str) -> None:
+        """Someone signed in."""
+        said = {"type": "identify", "anonymous_id": anonymous_id, "user_id": user_id, "timestamp": self.clock()}
+        self._fold(record("interactions", f"a:{anonymous_id}", said, self._next(), at=self.clock()))
+        self._pass_on()
+
     def get(self, path: str, **params: Any) -> httpx.Response:
         return self.client.get(path, params=params)
 
