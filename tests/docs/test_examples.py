@@ -14,6 +14,7 @@ from tests.docs.pages import ROOT, Block, Step, blocks, pages, steps
 from tests.docs.shell import Answer, Shell
 
 from eddyline.model import events
+from eddyline.model.rules import Rules
 from eddyline.settings import Settings
 
 WITHIN_SECONDS = 15.0
@@ -50,7 +51,7 @@ def test_every_block_has_a_known_language() -> None:
 
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "toml"], ids=lambda block: block.where)
 def test_settings_shown_are_settings(block: Block) -> None:
-    Settings(**tomllib.loads(block.text))
+    Rules.of(Settings(**tomllib.loads(block.text)))
 
 
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "python"], ids=lambda block: block.where)
