@@ -24,6 +24,7 @@ class History:
         few = self.chance.random() < 0.5
         self.settings = ProfileSettings(
             event_ids=self.chance.choice([4, 200]),
+            shown=self.chance.choice([6, 300]),
             recents=3 if few else 50,
             seen=4 if few else 500,
             pending_seconds=self.chance.choice([60, 900]),
@@ -39,6 +40,7 @@ class History:
     def live(self, steps: int) -> Auditing:
         actions = (
             [self.act] * 24
+            + [self.show] * 6
             + [self.work, self.crash, self.item_comes] * 3
             + [self.identify] * 4
             + [self.wait]
@@ -70,6 +72,11 @@ class History:
             more["anonymous_id"] = self.chance.choice(VISITORS)
         self.a.say(key, self.a_partition(), **more)
         self.a.it.clock.forward(self.chance.choice([0, 0.001, 1, 30]))
+
+    def show(self) -> None:
+        at = self.a.it.clock() - self.chance.choice([0, 0.1234567, 30, 60, 3600, -3600])
+        items = self.chance.choices(ITEMS, k=self.chance.choice([1, 4]))
+        self.a.say(self.someone(), self.a_partition(), type="shown", timestamp=at, items=items)
 
     def a_partition(self) -> int | None:
         """Now and then one that may be wrong."""

@@ -165,6 +165,9 @@ class History:
             to.log.say(f"u:{user}", {"type": "erased", "user_id": user, "timestamp": to.clock(), "origin": origin})
         elif chance < 0.10:
             to.log.say(f"u:{user}", {"type": "nonsense"})
+        elif chance < 0.15:
+            key, who = rng.choice([(f"u:{user}", {"user_id": user}), (f"a:{visitor}", {"anonymous_id": visitor})])
+            to.log.say(key, {"type": "shown", **who, "timestamp": at, "items": rng.sample(ITEM_NAMES, 3)})
         else:
             self._act(to, visitor, user, at)
 
@@ -199,7 +202,7 @@ def differences(one: Profile | None, other: Profile | None, of_one_log: bool = T
     if one is None or other is None:
         return [] if one is other else ["one is missing"]
     found = [name for name in ("taste", "session", "lifetime") if not _near(getattr(one, name), getattr(other, name))]
-    sets = ("recents", "viewed", "purchased", "disliked", "liked")
+    sets = ("recents", "viewed", "purchased", "disliked", "liked", "shown")
     exact = ("events", "last_seen", "forward", "erased_at")
     placed = ("twins", "event_ids", "watermarks", "origins", "first") if of_one_log else ()
     found += [name for name in (*sets, *exact, *placed) if getattr(one, name) != getattr(other, name)]

@@ -213,6 +213,22 @@ def test_a_forwarded_event_that_was_lost_is_found(it: Auditing) -> None:
     assert "twins" not in wrong[1]
 
 
+def test_a_list_that_was_shown_and_not_noted_is_found(it: Auditing) -> None:
+    a_day(it)
+    it.work()
+    missed = it.say("u:bob", type="shown", timestamp=NOW, items=["a", "d"])
+    it.log.handled[missed.partition] = missed.offset + 1
+    assert found(it.audit()) == {"u:bob": {"shown"}}
+
+
+def test_a_list_shown_under_an_identified_id_that_was_lost_on_its_way_is_found(it: Auditing) -> None:
+    a_day(it)
+    it.say(VISITOR, type="shown", timestamp=NOW, items=["a"])
+    it.lose = a_kind("shown")
+    it.work()
+    assert found(it.audit()) == {ADA: {"shown"}}
+
+
 def test_an_event_on_a_wrong_partition_that_was_lost_is_found(it: Auditing) -> None:
     it.say(ADA, item_id="a")
     it.say(ADA, item_id="b", partition=(partition_of(ADA.encode(), PARTITIONS) + 1) % PARTITIONS)

@@ -15,8 +15,8 @@ from eddyline.model import decay
 from eddyline.model.decay import Accumulator
 from eddyline.model.ids import Person
 from eddyline.model.passage import Passage
-from eddyline.offline.audit.ledger import Did, Ledger
-from eddyline.offline.audit.reference import SETS, Deed, Life, Reference, decayed, newest
+from eddyline.offline.audit.ledger import Did, Ledger, Seen
+from eddyline.offline.audit.reference import SETS, Deed, Life, Reference, decayed, newest, shown
 from eddyline.settings import Events
 from eddyline.settings import Profile as ProfileSettings
 
@@ -319,3 +319,50 @@ def test_the_ledger_gives_back_what_it_was_given_of_those_who_are_wanted() -> No
     assert (ledger.log, ledger.records) == (LOG, 4)
     ledger.add(said(ADA, 4))
     assert len(ledger.entries(ADA)) == 3
+
+
+# -- what was shown ----------------------------------------------------------------------------------------------------
+
+
+def lists(person: Person, offset: int, *items: str, **more: Any) -> Record:
+    return said(person, offset, type="shown", items=list(items), **more)
+
+
+def test_what_was_shown_is_noted_and_is_no_deed() -> None:
+    one = life(lists(ADA, 0, "a", "b"), lists(ADA, 1, "b", at=NOW + 60))
+    assert (one.seen, one.deeds) == ([Seen(("a", "b"), NOW), Seen(("b",), NOW + 60)], [])
+    assert one.is_stub
+
+
+def test_of_what_was_shown_the_newest_minutes_are_kept_and_ties_go_by_name() -> None:
+    seen = [Seen(("a", "b"), 60.0), Seen(("a",), 125.0), Seen(("a", "c"), 179.0), Seen(("b",), 0.0)]
+    assert shown(seen, 10) == {"a": (1, 2), "b": (0, 1), "c": (2,)}
+    assert shown(seen, 3) == {"b": (1,), "a": (2,), "c": (2,)}
+
+
+def test_what_was_shown_before_an_erasure_is_gone() -> None:
+    told = (
+        lists(ADA, 0, "a"),
+        erased(ADA, 1, NOW + 10),
+        lists(ADA, 2, "b", at=NOW + 5),
+        lists(ADA, 3, "c", at=NOW + 20),
+    )
+    assert life(*told).seen == [Seen(("c",), NOW + 20)]
+    assert life(*told[:3]).is_blank
+    assert not life(*told).is_blank
+
+
+def test_what_was_shown_anonymously_becomes_the_users_and_what_is_shown_later_follows() -> None:
+    first, who, later = lists(VISITOR, 0, "a"), identified(1), lists(VISITOR, 2, "b", at=NOW + 60)
+    copy = copied(ADA, 1, later, 1, type="shown", items=["b"], at=NOW + 60)
+    user = life(first, who, later, transferred(ADA, 0, who), copy)
+    assert user.seen == [Seen(("a",), NOW), Seen(("b",), NOW + 60)]
+    assert life(first, who, later, of=VISITOR).seen == []
+
+
+def test_a_copy_of_what_was_shown_is_a_forerunner_of_what_follows_it() -> None:
+    stray = lists(ADA, 0, "a", partition=AWAY)
+    click = said(ADA, 1, partition=AWAY, event_id="e")
+    passed = copied(ADA, 0, stray, type="shown", items=["a"]), copied(ADA, 1, click, 0, event_id="e")
+    one = life(stray, click, *passed)
+    assert (one.seen, items(one)) == ([Seen(("a",), NOW)], ["x"])
