@@ -13,7 +13,7 @@ from eddyline.affinity import Affinity
 from eddyline.errors import InvalidEvent
 from eddyline.model.decay import count_at
 from eddyline.model.ids import item_point
-from eddyline.model.ranking import TREND_HALF_LIVES, trend_tau
+from eddyline.model.trends import TREND_HALF_LIVES, trend_tau
 
 DAY = 86_400.0
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from eddyline.adapters.kafka import partition_of
@@ -49,7 +50,13 @@ class Seeding:
         # A seed of fewer neighbours than there can be is made anew when more have learnt something.
         full = Range(f"{ROW}.seed", gte=settings.seed_neighbours)
         self._lacking = Filter(must_not=(Missing("space"), _LEARNT, full))
-        self._start_over()
+        self._found: deque[str] = deque()
+        self._after: str | None = None
+        self._at_end = False
+        self._seeded = 0
+        """Since the look at the items began."""
+        self._pause = SHORTEST
+        self._next_look = -math.inf
 
     def own(self, partitions: Iterable[int]) -> None:
         """These items are ours, too."""
@@ -67,18 +74,19 @@ class Seeding:
             return
         if not self._found and not self._at_end:
             self._look()
-        if self._found:
-            some = list(self._found)[:SEEDED]
-            self._seed(some)
+        some = list(islice(self._found, SEEDED))
+        if not some or self._seed(some):
             for _ in some:
                 self._found.popleft()
+        else:  # nor is there anything for the rest to begin with
+            self._found.clear()
+            self._at_end = True
         if not self._found and self._at_end:
             self._rest()
 
     def _start_over(self) -> None:
-        self._found: deque[str] = deque()
-        self._after: str | None = None
-        self._at_end, self._seeded = False, 0
+        self._found.clear()
+        self._after, self._at_end, self._seeded = None, False, 0
         self._pause, self._next_look = SHORTEST, -math.inf
 
     def _look(self) -> None:
@@ -93,13 +101,11 @@ class Seeding:
         self._next_look = self._monotonic() + self._pause
         self._after, self._at_end, self._seeded = None, False, 0
 
-    def _seed(self, point_ids: Sequence[str]) -> None:
+    def _seed(self, point_ids: Sequence[str]) -> bool:
+        """False where no item has learnt anything yet."""
         points = self._store.retrieve(self._items, point_ids, payload=(ROW,), vectors=(CONTENT,))
         lacking = [point for point in points.values() if CONTENT in point.vectors and not _row(point).get("learnt")]
         answers = self._store.query(self._items, [self._neighbours(point) for point in lacking])
-        if lacking and not any(answers):  # nothing to begin with: nor will there be for the rest
-            self._found.clear()
-            self._at_end = True
         vectors, payloads = {}, {}
         for point, found in zip(lacking, answers, strict=True):
             known = _row(point)
@@ -112,6 +118,7 @@ class Seeding:
         self._store.set_payload(self._items, payloads)
         self._seeded += len(payloads)
         self._metrics.seeded.inc(len(payloads))
+        return not lacking or any(answers)
 
     def _neighbours(self, point: Point) -> Query:
         known = (f"{ROW}.count", f"{ROW}.time", f"{ROW}.divisor")

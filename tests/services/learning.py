@@ -1,0 +1,128 @@
+"""An affinity service with a store around it, for tests that hand it activity and look at rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.fakes import LOG, NOW, Clock, FakeStore, TinyEncoder, feed, record, text_vector
+
+from eddyline.adapters.kafka import Record, TopicPartition
+from eddyline.adapters.vectors import ITEMS, Nearest, Point, Query, Sparse, VectorStore
+from eddyline.affinity import Affinity
+from eddyline.cli.runtime import create_collections
+from eddyline.model import affinity as algebra
+from eddyline.model.affinity import NO_ROW, Row
+from eddyline.model.events import Activity, parse
+from eddyline.model.ids import dimension_of, item_point
+from eddyline.settings import Affinity as AffinitySettings
+from eddyline.settings import Settings
+
+SETTINGS = AffinitySettings(seed_neighbours=0)
+"""Nothing is seeded, unless a test is about that."""
+
+
+class Learning:
+    """One partition, unless told otherwise, all of it owned."""
+
+    def __init__(
+        self, store: VectorStore | None = None, settings: AffinitySettings = SETTINGS, partitions: int = 1
+    ) -> None:
+        self.store = FakeStore() if store is None else store
+        create_collections(self.store, Settings(), TinyEncoder.dimension)
+        self.settings, self.partitions = settings, partitions
+        self.clock = Clock()
+        self.restart()
+
+    def restart(self, settings: AffinitySettings | None = None, owned: Iterable[int] | None = None) -> None:
+        """Another instance on the same store."""
+        self.settings = settings or self.settings
+        self.affinity = Affinity(self.store, settings=self.settings, partitions=self.partitions, monotonic=self.clock)
+        mine = range(self.partitions) if owned is None else owned
+        self.affinity.assigned({TopicPartition("activity", n): 1 for n in mine})
+
+    def add_items(self, *names: str) -> None:
+        points = [
+            Point(
+                item_point(name),
+                {"content": text_vector(name).astype(np.float32)},
+                {"item_id": name, "space": "tiny-t1", "meta": {"title": name}},
+            )
+            for name in names
+        ]
+        self.store.upsert(ITEMS, points)
+
+    def feed(self, *records: Record) -> None:
+        feed(self.affinity, *records)
+
+    def point(self, item: str = "a") -> Point:
+        return self.store.retrieve(ITEMS, [item_point(item)], vectors=("affinity",))[item_point(item)]
+
+    def row(self, item: str = "a") -> Row:
+        """Recovered from what is stored."""
+        point = self.point(item)
+        known, vector = point.payload.get("row"), point.vectors.get("affinity")
+        if known is None:
+            return NO_ROW
+        if vector is None:
+            return Row.of({}, known["count"], known["time"])
+        assert isinstance(vector, Sparse)
+        return algebra.restored(vector.indices, vector.values, known["divisor"], known["count"], known["time"])
+
+    def weights(self, item: str = "a") -> dict[int, float]:
+        """Of the row, by dimension."""
+        return entries(self.row(item))
+
+    def trend(self, item: str = "a") -> dict[str, Any]:
+        return dict(self.point(item).payload.get("trend") or {})
+
+    def next_after(self, *recents: str) -> list[str]:
+        """What the affinity query finds for someone with these recents, newest first."""
+        weights = algebra.positional_weights(len(recents), self.settings)
+        dimensions = np.array([dimension_of(name) for name in recents], dtype=np.uint32)
+        nearest = Nearest(Sparse(dimensions, weights.astype(np.float32)), "affinity")
+        found = self.store.query(ITEMS, [Query(nearest, 10, payload=("item_id",))])[0]
+        return [str(one.payload["item_id"]) for one in found if one.score > 0]
+
+
+def came(
+    offset: int,
+    item: str = "a",
+    recents: Sequence[str] = (),
+    *,
+    at: float = NOW,
+    log: str = LOG,
+    source: str = "",
+    position: int | None = None,
+) -> Record:
+    value: Mapping[str, Any] = {
+        "item_id": item,
+        "weight": 1.0,
+        "timestamp": at,
+        "source": source or f"interactions:0:{offset}",
+        "recents": list(recents),
+        **({} if position is None else {"position": position}),
+    }
+    return record("activity", item, value, offset, log=log)
+
+
+def learnt(records: Iterable[Record], item: str, settings: AffinitySettings = SETTINGS) -> Row:
+    """What the item has learnt when each of these has been folded once."""
+    row = NO_ROW
+    for one in records:
+        said = parse(Activity, one.value)
+        if said.item_id == item:
+            row = algebra.fold(row, [algebra.came(said.recents, said.timestamp, settings)], settings)
+    return row
+
+
+def entries(row: Row) -> dict[int, float]:
+    return dict(zip(row.indices.tolist(), row.weights.tolist(), strict=True))
+
+
+def same(one: Row, other: Row, relative: float = 1e-5) -> None:
+    """Fail unless the rows are as good as equal: float32 rounds each write by some 1e-7."""
+    assert entries(one) == pytest.approx(entries(other), rel=relative)
+    assert (one.count, one.time) == (pytest.approx(other.count), other.time)

@@ -1,0 +1,200 @@
+"""New items begin with what similar ones have learnt, so that they are found; what they learn themselves drowns it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from tests.services.learning import Learning, came
+from tests.support.fakes import NOW, FakeStore
+
+from eddyline.adapters.kafka import TopicPartition, partition_of
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import ITEMS, Point, VectorStore
+from eddyline.affinity import Affinity, seeding
+from eddyline.errors import Unavailable
+from eddyline.model.ids import dimension_of, item_point
+from eddyline.settings import Affinity as AffinitySettings
+
+SETTINGS = AffinitySettings(seed_neighbours=2)
+
+
+def some_films(store: VectorStore | None = None, settings: AffinitySettings = SETTINGS, **more: int) -> Learning:
+    """Two films of war came after "trench", two of love after "kiss"."""
+    it = Learning(store, settings, **more)
+    it.add_items("war one", "war two", "love one", "love two")
+    it.feed(
+        *(came(n, ("war one", "war two")[n % 2], ["trench"]) for n in range(6)),
+        *(came(n, ("love one", "love two")[n % 2], ["kiss"]) for n in range(6, 12)),
+    )
+    return it
+
+
+def ticks(it: Learning, count: int = 1) -> None:
+    """So many seconds go by."""
+    for _ in range(count):
+        it.clock.forward(1.0)
+        it.affinity.tick()
+
+
+def seeded(it: Learning) -> set[str]:
+    """The items that have a row of more than their own."""
+    points = it.store.scroll(ITEMS, limit=1000)[0]
+    return {point.payload["item_id"] for point in points if "seed" in point.payload.get("row", {})}
+
+
+def test_a_new_item_is_found_by_what_similar_ones_are_found_by(vector_store: VectorStore) -> None:
+    it = some_films(vector_store)
+    it.add_items("war three", "love three")
+    assert "war three" not in it.next_after("trench")
+    ticks(it)
+    war, love = it.next_after("trench"), it.next_after("kiss")
+    assert (set(war[:2]), war[2:]) == ({"war one", "war two"}, ["war three"])
+    assert (set(love[:2]), love[2:]) == ({"love one", "love two"}, ["love three"])
+
+
+def test_a_seed_raises_no_count_and_makes_no_trend() -> None:
+    it = some_films()
+    it.add_items("war three")
+    ticks(it)
+    assert it.row("war three").count == 0
+    assert it.trend("war three") == {}
+
+
+def test_real_events_drown_the_seed() -> None:
+    it = some_films()
+    it.add_items("war three")
+    ticks(it)
+    planted = it.weights("war three")[dimension_of("trench")]
+    it.feed(*(came(20 + n, "war three", ["rose"]) for n in range(30)))
+    weights = it.weights("war three")
+    assert weights[dimension_of("trench")] == pytest.approx(planted)
+    assert planted < weights[dimension_of("rose")] / 20
+    assert it.row("war three").count == 30
+    ticks(it, 200)
+    assert it.weights("war three") == weights
+
+
+def test_an_item_that_came_and_had_nothing_to_learn_is_seeded_too() -> None:
+    it = some_films()
+    it.add_items("war three")
+    it.feed(came(20, "war three"), came(21, "war three"))
+    before = it.trend("war three")
+    ticks(it)
+    assert "war three" in it.next_after("trench")
+    assert it.row("war three").count == 2
+    it.feed(came(20, "war three"), came(21, "war three"))
+    assert it.trend("war three") == before, "what it remembers of its log stays"
+
+
+def test_nothing_grows_from_seeds() -> None:
+    it = some_films(settings=AffinitySettings(seed_neighbours=50))
+    it.add_items(*(f"war {n}" for n in range(3, 8)))
+    ticks(it, 5)
+    first = {name: it.weights(name) for name in sorted(seeded(it))}
+    assert len(first) == 5
+    ticks(it, 500)
+    assert {name: it.weights(name) for name in first} == first
+    assert it.point("war 3").payload["row"]["seed"] == 4
+
+
+def test_a_seed_of_few_neighbours_is_made_anew_when_more_have_learnt() -> None:
+    it = Learning(settings=AffinitySettings(seed_neighbours=2))
+    it.add_items("war one", "war two", "war three")
+    it.feed(came(0, "war one", ["trench"]))
+    ticks(it)
+    assert it.point("war three").payload["row"]["seed"] == 1
+    it.feed(came(1, "war two", ["tank"]))
+    ticks(it, 5)
+    assert it.point("war three").payload["row"]["seed"] == 2
+    assert it.weights("war three").keys() == {dimension_of("trench"), dimension_of("tank")}
+    it.feed(*(came(n, "war two", ["tank"]) for n in range(2, 5)))
+    known = it.weights("war three")
+    ticks(it, 200)
+    assert it.weights("war three") == known, "once there are as many as can be, it stays"
+
+
+def test_every_process_seeds_the_items_of_its_own_partitions() -> None:
+    it = some_films(partitions=2)
+    names = [f"war {n}" for n in range(12)]
+    it.add_items(*names)
+    it.restart(owned=[0])
+    ticks(it, 5)
+    mine = {name for name in names if partition_of(name.encode(), 2) == 0}
+    assert 0 < len(mine) < len(names)
+    assert seeded(it) == mine
+    it.affinity.revoked([TopicPartition("activity", 0)])
+    it.add_items("war more", "war again", "war still")
+    ticks(it, 200)
+    assert seeded(it) == mine
+    it.affinity.assigned({TopicPartition("activity", 1): 1})
+    ticks(it, 5)
+    assert seeded(it) >= set(names) - mine
+
+
+def test_a_tick_does_a_bounded_part_of_the_work() -> None:
+    it = some_films()
+    it.add_items(*(f"war {n}" for n in range(40)))
+    for expected in (seeding.SEEDED, 2 * seeding.SEEDED, 40):
+        ticks(it)
+        assert len(seeded(it)) == expected
+
+
+def test_where_nothing_is_to_be_done_the_store_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Learning(settings=SETTINGS)
+    it.add_items("war one", "war two")  # and nobody has come
+    asked: list[float] = []
+    scroll = it.store.scroll
+
+    def noted(*named: Any, **rest: Any) -> Any:
+        asked.append(it.clock())
+        return scroll(*named, **rest)
+
+    monkeypatch.setattr(it.store, "scroll", noted)
+    ticks(it, 600)
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses[:5] == [2, 4, 8, 16, 32]
+    assert set(pauses[5:]) == {seeding.LONGEST}
+    it.feed(came(0, "war one", ["trench"]))
+    ticks(it, 61)
+    assert seeded(it) == {"war two"}, "and what comes then is found within a minute"
+
+
+def test_what_is_not_embedded_yet_is_left_alone() -> None:
+    it = some_films()
+    it.store.upsert(ITEMS, [Point(item_point("early"), {}, {"item_id": "early", "offer": {"available": True}})])
+    ticks(it, 5)
+    assert set(it.point("early").payload) == {"item_id", "offer"}
+
+
+@pytest.mark.parametrize("down", ["scroll", "retrieve", "query", "update_vectors", "set_payload"])
+def test_a_store_that_is_down_is_asked_again(down: str) -> None:
+    it = some_films()
+    assert isinstance(it.store, FakeStore)
+    it.add_items("war three")
+    it.store.down = {down}
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            ticks(it)
+    it.store.down = set()
+    ticks(it)
+    assert "war three" in it.next_after("trench")
+    assert it.row("war three").count == 0
+
+
+def test_it_can_be_turned_off() -> None:
+    it = some_films(settings=AffinitySettings(seed_neighbours=0))
+    it.add_items("war three")
+    ticks(it, 100)
+    assert seeded(it) == set()
+
+
+def test_what_was_seeded_is_counted() -> None:
+    it, metrics = some_films(), Metrics()
+    it.add_items("war three", "love three")
+    service = Affinity(it.store, settings=SETTINGS, metrics=metrics, monotonic=it.clock)
+    service.assigned({TopicPartition("activity", 0): 1})
+    service.tick()
+    assert metrics.registry.get_sample_value("eddyline_affinity_seeded_total") == 2
+    assert it.row("war one").time == NOW
