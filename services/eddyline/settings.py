@@ -284,12 +284,12 @@ class Strategy(_Section):
 STRATEGIES: Mapping[str, Strategy] = {
     "eddyline": Strategy(
         affinity=1.0,
-        taste=0.15,
-        session=0.1,
-        popularity=0.1,
-        trending=0.1,
+        taste=0.1,
+        session=0.2,
+        popularity=0.2,
+        trending=0.05,
         freshness=0.02,
-        arrival={"popularity": 0.4, "trending": 0.4, "freshness": 0.1},
+        arrival={"popularity": 0.3, "trending": 0.2, "freshness": 0.05},
         rotation=0.1,
     ),
     "articles": Strategy(taste=0.5, affinity=0.3, popularity=0.2),
@@ -300,16 +300,22 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 
 class Ranking(_Section):
-    """How candidates are scored. Each term is in 0…1 before its weight."""
+    """How candidates are found and scored, whatever the strategy."""
 
-    taste: NotNegative = 1.0
-    """Weight of the long-term taste (or, while behaviour is thin, of the onboarding answers)."""
-    session: NotNegative = 1.2
-    """Weight of the running session at full evidence."""
-    popularity: NotNegative = 0.25
-    """Weight of what is popular with everyone."""
-    freshness: NotNegative = 0.1
-    """Weight of how new an item is."""
+    strategy: str = "eddyline"
+    """The one that is used unless a request or a rule names another."""
+    recents_half_life: Positive = 3.0
+    """Positions after which a recent item's weight in the affinity query halves, in a running visit."""
+    recents_slow_half_life: Positive = 30.0
+    """Positions after which the lasting part of that weight halves."""
+    recents_slow_weight: NotNegative = 0.1
+    """The lasting part, beside 1. On a visit's first list it is all there is."""
+    popularity_damping: NotNegative = 0.3
+    """A recent item's weight is divided by (its popularity + 1) to this power: what all choose says little."""
+    visit_half_life_minutes: Positive = 15.0
+    """Time since a person's last event after which half of a visit's pace is gone."""
+    trending_window: Literal["hour", "day", "week"] = "week"
+    """What `trending` goes by."""
     taste_evidence: Positive = 4.0
     """Decayed evidence at which the recent taste of someone known for long gets half of the long-term share."""
     session_evidence: Positive = 1.5
@@ -318,6 +324,18 @@ class Ranking(_Section):
     """Lifetime evidence at which behaviour gets half of the long-term share; the rest is the onboarding's."""
     freshness_half_life_hours: Positive = 72.0
     """Age at which an item's freshness is one half."""
+    fatigue_showings: Positive = 4.0
+    """Decayed number of earlier showings without a click at which an item's score is halved."""
+    fatigue_after_minutes: NotNegative = 60.0
+    """A showing counts only when it is this old, so that a list holds still within a visit."""
+    rotation_hours: Positive = 6.0
+    """How long one order holds; a request with a session_id holds it for the session."""
+    cold_explore: Share = 0.2
+    """`explore` of those of whom nothing is known, unless the strategy's is larger."""
+    per_category: Annotated[int, Field(ge=1)] | None = None
+    """Most items of one category in a list; none set: no limit."""
+    people: Annotated[int, Field(ge=1, le=200)] = 30
+    """People with a similar history who are asked, where `people` has a weight."""
     candidates: Annotated[int, Field(ge=10, le=1000)] = 100
     """Candidates asked of each source, beyond what paging needs."""
 
@@ -467,6 +485,13 @@ class Settings(BaseSettings):
         }
         return {**built_in, **changed}
 
+    @model_validator(mode="after")
+    def _knows_its_strategy(self) -> Settings:
+        if self.ranking.strategy not in self.strategies:
+            known = ", ".join(self.strategies)
+            raise ValueError(f"ranking.strategy {self.ranking.strategy!r} is not one of the strategies: {known}")
+        return self
+
     @field_validator("rules", "promotions")
     @classmethod
     def _differ_in_name(cls, value: tuple[Rule | Promotion, ...]) -> tuple[Rule | Promotion, ...]:
@@ -559,7 +584,12 @@ def _variables() -> Iterator[str]:
 
 
 def _is_known(name: str, known: set[str]) -> bool:
-    parents = ("EDDYLINE_ATTRIBUTES__", "EDDYLINE_EVENTS__WEIGHTS__", "EDDYLINE_KAFKA__CLIENT__")
+    parents = (
+        "EDDYLINE_ATTRIBUTES__",
+        "EDDYLINE_EVENTS__WEIGHTS__",
+        "EDDYLINE_KAFKA__CLIENT__",
+        "EDDYLINE_STRATEGIES__",
+    )
     sections = {f"EDDYLINE_{name}".upper() for name in Settings.model_fields}
     return name in known or name in sections or name.startswith(parents)
 

@@ -8,32 +8,54 @@ import numpy as np
 import pytest
 
 from eddyline.model.decay import count_in
-from eddyline.model.ids import Person
+from eddyline.model.ids import Person, dimension_of
 from eddyline.model.profile import DAY, Deed, Profile, TimeConstants
-from eddyline.model.ranking import Candidate, RankOptions, Sources, freshness, rank, sources, trend_tau
+from eddyline.model.ranking import (
+    AffinityQuery,
+    Boost,
+    Candidates,
+    Found,
+    Plan,
+    Ranked,
+    RankOptions,
+    freshness,
+    gather,
+    plan,
+    rank,
+)
+from eddyline.model.trends import trend_tau
+from eddyline.settings import STRATEGIES, Ranking, Strategy
 from eddyline.settings import Profile as ProfileSettings
-from eddyline.settings import Ranking
 
 NOW = 1_790_000_000.0
 SETTINGS = ProfileSettings()
 TAUS = TimeConstants.of(SETTINGS)
 RANKING = Ranking()
-EVERYONE = Sources({}, {"popularity": 1.0, "freshness": 1.0})
+NOTHING = {"affinity": 0.0, "people": 0.0, "popularity": 0.0, "trending": 0.0, "freshness": 0.0}
+EVERYONE = Plan({}, NOTHING | {"popularity": 1.0, "freshness": 1.0})
+DEFAULT = STRATEGIES["eddyline"]
+CONTENT = STRATEGIES["content"]
 
 
-def candidate(item: str, popularity: int = 0, listed_at: float | None = None, **similarity: float) -> Candidate:
-    payload: dict[str, object] = {} if listed_at is None else {"listed_at": listed_at}
+def found(item: str, score: float = 0.0, popularity: float = 0, listed_at: float | None = None, **meta: Any) -> Found:
+    payload: dict[str, Any] = {"meta": meta}
+    if listed_at is not None:
+        payload["listed_at"] = listed_at
     if popularity:
         payload["trend"] = {"quarter": count_in(None, float(popularity), NOW, trend_tau("quarter"))}
-    return Candidate(item, similarity, payload)
+    return Found(item, score, payload)
+
+
+def table(*items: Found, depth: int = 100, **lists: list[Found]) -> Candidates:
+    return gather({"freshness": list(items), **lists}, depth, unscored=("freshness",))
 
 
 def options(limit: int = 10, **more: Any) -> RankOptions:
     return RankOptions(now=NOW, settings=RANKING, limit=limit, **more)
 
 
-def ids(candidates: list[Candidate], person: Sources = EVERYONE, **more: Any) -> list[str]:
-    return [place.candidate.item_id for place in rank(candidates, person, options(**more))]
+def ids(candidates: Candidates, person: Plan = EVERYONE, **more: Any) -> list[str]:
+    return [place.item_id for place in rank(candidates, person, options(**more))]
 
 
 def person_with(*deeds: tuple[list[float], float, float]) -> Profile:
@@ -43,16 +65,29 @@ def person_with(*deeds: tuple[list[float], float, float]) -> Profile:
     return profile
 
 
+def planned(profile: Profile | None, now: float = NOW, strategy: Strategy = CONTENT, **more: Any) -> Plan:
+    return plan(profile, now, TAUS, RANKING.model_copy(update=more), strategy)
+
+
+# -- the list --------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 50])
-def test_it_works_at_any_size(count: int) -> None:
-    ranked = rank([candidate(f"i{n:02}", popularity=n) for n in range(count)], EVERYONE, options(limit=10))
-    assert [place.candidate.item_id for place in ranked] == [f"i{n:02}" for n in reversed(range(count))][:10]
+@pytest.mark.parametrize(
+    "how", [{}, {"rotation": 0.3}, {"explore": 0.5}, {"diversity": 0.5}, {"per_category": 1}, {"min_score": 0.1}]
+)
+def test_it_works_at_any_size(count: int, how: dict[str, Any]) -> None:
+    items = [found(f"i{n:02}", popularity=n, category=f"c{n % 3}") for n in range(count)]
+    ranked = ids(table(*items), limit=10, **how)
+    assert len(ranked) == len(set(ranked)) <= min(10, count)
+    if not how:
+        assert ranked == [f"i{n:02}" for n in reversed(range(count))][:10]
 
 
 def test_a_stranger_gets_what_is_popular_and_new() -> None:
-    person = sources(None, NOW, TAUS, RANKING)
+    person = planned(None, strategy=Strategy(popularity=0.25, freshness=0.1))
     assert person.is_cold
-    assert ids([candidate("old"), candidate("hit", popularity=9), candidate("new", listed_at=NOW)], person) == [
+    assert ids(table(found("old"), found("hit", popularity=9), found("new", listed_at=NOW)), person) == [
         "hit",
         "new",
         "old",
@@ -60,68 +95,225 @@ def test_a_stranger_gets_what_is_popular_and_new() -> None:
 
 
 def test_equal_scores_are_in_the_order_of_their_ids() -> None:
-    assert ids([candidate("b"), candidate("a"), candidate("c")]) == ["a", "b", "c"]
+    assert ids(table(found("b"), found("a"), found("c"))) == ["a", "b", "c"]
 
 
 def test_excluded_items_and_items_of_earlier_pages_are_left_out() -> None:
-    items = [candidate(name) for name in "abcd"]
+    items = table(*(found(name) for name in "abcd"))
     assert ids(items, exclude={"a"}, excluded=lambda item: item == "c") == ["b", "d"]
 
 
 def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
-    person = Sources({"session": np.ones(2)}, {"session": 1.0, "popularity": 0.2, "freshness": 0.1})
-    best = rank([candidate("a", popularity=3, session=0.9), candidate("b", session=0.1)], person, options())[0]
-    assert best.candidate.item_id == "a"
+    person = Plan({"session": np.ones(2)}, NOTHING | {"session": 1.0, "popularity": 0.2, "freshness": 0.1})
+    items = table(session=[found("a", 0.9, popularity=3), found("b", 0.1)])
+    boost = Boost(lambda payload: "trend" in payload, 1.5)
+    best = rank(items, person, options(boosts=[boost], fatigue={"a": 2.0}))[0]
+    assert best.item_id == "a"
+    assert set(best.terms) == {"session", "popularity", "freshness", "boost", "fatigue"}
     assert sum(best.terms.values()) == pytest.approx(best.score, abs=1e-6)
-    assert best.because == "close to what you are looking at now"
+    assert best.score == pytest.approx(1.2 * 1.5 * 2 ** (-2.0 / RANKING.fatigue_showings), abs=1e-5)
+    assert best.strongest == "session"
 
 
 def test_an_item_that_a_source_did_not_list_gets_nothing_from_it() -> None:
-    person = Sources({"taste": np.ones(2)}, {"taste": 1.0, "popularity": 0.0, "freshness": 0.0})
-    ranked = rank(
-        [candidate("listed", taste=0.5), candidate("best", taste=0.9), candidate("not")],
-        person,
-        options(floors={"taste": 0.4}),
-    )
-    scores = {place.candidate.item_id: place.score for place in ranked}
-    assert scores == {"best": 1.0, "listed": pytest.approx(0.2), "not": 0.0}
+    person = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0})
+    items = table(found("not"), taste=[found("best", 0.9), found("listed", 0.5), found("last", 0.4)], depth=3)
+    scores = {place.item_id: place.score for place in rank(items, person, options())}
+    assert scores == {"best": 1.0, "listed": pytest.approx(0.2), "last": 0.0, "not": 0.0}
+
+
+def test_the_end_of_a_full_list_is_zero_even_when_it_is_excluded() -> None:
+    person = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0})
+    items = table(taste=[found("best", 0.9), found("listed", 0.5), found("last", 0.4)], depth=3)
+    assert rank(items, person, options(exclude={"last"}))[1].score == pytest.approx(0.2)
+
+
+def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
+    query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
+    person = Plan({}, NOTHING | {"affinity": 2.0}, query)
+    items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n) for n in range(25)])
+    scores = {place.item_id: place.score for place in rank(items, person, options(limit=50))}
+    assert scores["i00"] == 2.0
+    assert scores["i05"] == pytest.approx(2.0 * 20 / 25)
+    assert scores["none"] == 0.0
+
+
+def test_what_affinity_cannot_use_goes_to_content() -> None:
+    query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
+    person = Plan({"taste": np.ones(2)}, NOTHING | {"affinity": 1.0, "taste": 0.2}, query)
+    few = table(affinity=[found("a", 3.0)], taste=[found("b", 0.9), found("c", 0.1)])
+    scores = {place.item_id: place.score for place in rank(few, person, options())}
+    assert scores["a"] == pytest.approx(1 / 25)
+    assert scores["b"] == pytest.approx(0.2 + 24 / 25)
+    nobody = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 0.2}, unmet=1.0)
+    assert rank(table(taste=[found("b", 0.9), found("c", 0.1)]), nobody, options())[0].score == pytest.approx(1.2)
+
+
+def test_only_what_scores_enough_is_listed() -> None:
+    items = table(found("low", popularity=1), found("high", popularity=99))
+    assert ids(items, min_score=0.5) == ["high"]
+
+
+def test_a_category_has_its_cap_and_the_rest_moves_up() -> None:
+    items = table(*(found(f"a{n}", popularity=9 - n, category="a") for n in range(5)), found("b", category="b"))
+    assert ids(items, per_category=2) == ["a0", "a1", "b"]
+
+
+def test_items_without_a_category_are_not_capped_together() -> None:
+    assert len(ids(table(*(found(f"i{n}") for n in range(5))), per_category=1)) == 5
+
+
+# -- chance ----------------------------------------------------------------------------------------------------------
+
+
+def many(count: int = 60) -> Candidates:
+    return table(*(found(f"i{n:02}", popularity=count - n, category=f"c{n % 4}") for n in range(count)))
+
+
+def test_one_seed_gives_one_list_and_another_gives_another() -> None:
+    lists = {seed: tuple(ids(many(), rotation=0.2, seed=seed)) for seed in range(20)}
+    assert all(tuple(ids(many(), rotation=0.2, seed=seed)) == each for seed, each in lists.items())
+    assert len(set(lists.values())) == 20
+
+
+def test_a_rotated_list_goes_on_over_pages_without_repeats() -> None:
+    whole = ids(many(), rotation=0.3, seed=5, limit=30)
+    first = ids(many(), rotation=0.3, seed=5, limit=10)
+    rest = ids(many(), rotation=0.3, seed=5, limit=20, exclude=set(first))
+    assert whole[:10] == first
+    assert sorted(whole) != sorted(ids(many(), limit=30))
+    assert not set(first) & set(rest)
+
+
+def test_the_better_comes_first_more_often() -> None:
+    items = table(found("half", popularity=9), found("whole", popularity=99))
+    firsts = [ids(items, rotation=0.3, seed=seed)[0] for seed in range(2000)]
+    assert firsts.count("half") / 2000 == pytest.approx(1 / (1 + 2 ** (1 / 0.3)), abs=0.025)
+
+
+def test_exploration_tries_what_few_have_chosen_and_leaves_the_first_two_places() -> None:
+    plain = ids(many())
+    tried: set[str] = set()
+    for seed in range(30):
+        places = rank(many(), EVERYONE, options(explore=0.3, seed=seed))
+        assert [place.item_id for place in places[:2]] == plain[:2]
+        explored = [place.item_id for place in places if place.explored]
+        tried |= set(explored)
+        kept = [place.item_id for place in places if not place.explored]
+        assert kept == [item for item in plain if item in kept]
+    shares = [sum(place.explored for place in rank(many(), EVERYONE, options(explore=0.3, seed=s))) for s in range(200)]
+    assert np.mean(shares) == pytest.approx(0.3 * 8, abs=0.3)
+    assert len(tried - set(plain)) > 20
+
+
+# -- diversity -------------------------------------------------------------------------------------------------------
+
+
+def clusters() -> Candidates:
+    """Five like a, five like b, the a's more popular."""
+    a, b = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    listed = [found(f"a{n}", popularity=20 - n)._replace(vector=a) for n in range(5)]
+    listed += [found(f"b{n}", popularity=10 - n)._replace(vector=b) for n in range(5)]
+    return table(*listed)
+
+
+def test_diversity_mixes_what_is_alike() -> None:
+    assert ids(clusters(), limit=5) == [f"a{n}" for n in range(5)]
+    mixed = ids(clusters(), limit=4, diversity=0.7)
+    assert mixed[0] == "a0"
+    assert {item[0] for item in mixed[:2]} == {"a", "b"}
+
+
+def test_more_diversity_is_never_more_alike() -> None:
+    def likeness(diversity: float) -> float:
+        listed = ids(clusters(), limit=5, diversity=diversity)
+        return sum(one[0] == other[0] for one in listed for other in listed)
+
+    steps = [likeness(step / 10) for step in range(11)]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] > steps[-1]
+
+
+# -- what weighs for whom --------------------------------------------------------------------------------------------
 
 
 def test_the_session_weighs_more_with_every_click_and_fades() -> None:
-    one = sources(person_with(([1, 0], 1.0, NOW)), NOW, TAUS, RANKING).weights["session"]
-    two = sources(person_with(([1, 0], 1.0, NOW), ([1, 0], 1.0, NOW)), NOW, TAUS, RANKING).weights["session"]
-    later = sources(person_with(([1, 0], 1.0, NOW)), NOW + 3600, TAUS, RANKING).weights["session"]
-    assert later < one < two < RANKING.session
-    assert "session" not in sources(person_with(([1, 0], 1.0, NOW)), NOW + DAY, TAUS, RANKING).queries
+    one = planned(person_with(([1, 0], 1.0, NOW))).weights["session"]
+    two = planned(person_with(([1, 0], 1.0, NOW), ([1, 0], 1.0, NOW))).weights["session"]
+    later = planned(person_with(([1, 0], 1.0, NOW)), NOW + 3600).weights["session"]
+    assert later < one < two < CONTENT.session
+    assert "session" not in planned(person_with(([1, 0], 1.0, NOW)), NOW + DAY).dense
 
 
 def test_someone_back_after_ninety_days_is_still_known() -> None:
     old = [([1.0, 0.0], 5.0, NOW - 90 * DAY - n) for n in range(20)]
-    person = sources(person_with(*old, ([0.0, 1.0], 1.0, NOW)), NOW, TAUS, RANKING)
+    person = planned(person_with(*old, ([0.0, 1.0], 1.0, NOW)))
     assert person.weights["lifetime"] > person.weights["taste"]
-    assert person.queries["lifetime"][0] > 0.9
+    assert person.dense["lifetime"][0] > 0.9
 
 
 def test_to_someone_new_the_recent_taste_is_all_there_is() -> None:
-    person = sources(person_with(([1.0, 0.0], 1.0, NOW)), NOW, TAUS, RANKING)
-    assert person.weights["taste"] > 0.99 * RANKING.taste
+    person = planned(person_with(([1.0, 0.0], 1.0, NOW)))
+    assert person.weights["taste"] > 0.99 * CONTENT.taste
     assert person.weights.get("lifetime", 0.0) < 0.01
 
 
 def test_answers_count_until_behaviour_speaks() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
     profile.onboard(np.array([0.0, 1.0]), ("log", 0, 0), None, {})
-    first = sources(profile, NOW, TAUS, RANKING)
-    assert first.weights["onboarding"] == RANKING.taste
+    first = planned(profile)
+    assert first.weights["onboarding"] == CONTENT.taste
     assert not first.is_cold
     for number in range(20):
         profile.fold(Deed(f"i{number}", "like", np.array([1.0, 0.0]), 3.0, NOW, f"e{number}"), TAUS)
-    later = sources(profile, NOW, TAUS, RANKING)
+    later = planned(profile)
     assert later.weights["onboarding"] < 0.1 < later.weights["taste"]
 
 
+def test_in_a_visit_the_last_item_counts_most_and_on_arrival_all_of_them() -> None:
+    profile = person_with(*(([1.0, 0.0], 1.0, NOW - 60 + n) for n in range(30)))
+
+    def share(now: float) -> float:
+        weights = list(planned(profile, now, DEFAULT).recents.values())
+        return weights[0] / sum(weights)
+
+    assert share(NOW) > 0.15
+    assert share(NOW + DAY) < 0.06
+
+
+def test_what_all_choose_says_less() -> None:
+    profile = Profile(Person("u", "ada"), SETTINGS)
+    for name, popularity in (("rare", 0.0), ("hit", 999.0)):
+        profile.fold(Deed(name, "click", np.array([1.0, 0.0]), 1.0, NOW, name, popularity), TAUS)
+    weights = planned(profile, strategy=DEFAULT, recents_half_life=1e9).recents
+    assert weights["rare"] / weights["hit"] == pytest.approx(1000**RANKING.popularity_damping, rel=0.01)
+
+
+def test_the_affinity_query_has_the_recents_dimensions() -> None:
+    person = planned(person_with(([1.0, 0.0], 1.0, NOW)), strategy=DEFAULT)
+    assert person.affinity is not None
+    assert person.affinity.indices.tolist() == [dimension_of("i0")]
+    assert person.affinity.values.sum() == pytest.approx(1.0)
+
+
+def test_on_arrival_the_arrival_weights_hold_and_give_way_in_the_visit() -> None:
+    profile = person_with(([1.0, 0.0], 1.0, NOW))
+    strategy = Strategy(popularity=0.1, affinity=1.0, arrival={"popularity": 0.5})
+    at_once, later, next_day = (
+        planned(profile, NOW + gap, strategy).weights["popularity"] for gap in (0.0, 15 * 60.0, DAY)
+    )
+    assert [at_once, later, next_day] == pytest.approx([0.1, 0.3, 0.5])
+
+
+def test_a_situation_can_change_the_weights() -> None:
+    person = plan(None, NOW, TAUS, RANKING, Strategy(popularity=0.5), {"popularity": 2.0})
+    assert person.weights["popularity"] == 1.0
+
+
 def test_freshness_halves_with_every_half_life() -> None:
-    assert freshness(NOW, NOW, DAY) == 1.0
-    assert freshness(NOW - DAY, NOW, DAY) == 0.5
-    assert freshness(NOW + DAY, NOW, DAY) == 1.0
-    assert freshness(None, NOW, DAY) == 0.0
+    times = np.array([NOW, NOW - DAY, NOW + DAY, -np.inf])
+    assert freshness(times, NOW, DAY).tolist() == [1.0, 0.5, 1.0, 0.0]
+
+
+def test_an_empty_list_has_no_reason() -> None:
+    assert Ranked("a", 0.0).strongest is None

@@ -103,8 +103,9 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
 
 
 def _as_request(user_id: str, query: RecommendationQuery) -> RecommendationRequest:
-    given = query.model_dump(exclude={"category", "tag", "published_after"})
-    return _read({**given, "user_id": user_id, "filter": query.grammar()})
+    written_otherwise = {"category", "tag", "published_after", "device", "locale", "location", "timezone"}
+    given = query.model_dump(exclude=written_otherwise)
+    return _read({**given, "user_id": user_id, "filter": query.grammar(), "context": query.context()})
 
 
 def _read(given: Any) -> RecommendationRequest:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eddyline.adapters.vectors import Filter, HasId, Scored
 from eddyline.model.ids import item_point
-from eddyline.model.ranking import POPULARITY
+from eddyline.model.trends import POPULARITY
 from eddyline.reader.paging import Page
 
 DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "meta.expires_at", "listed_at", f"trend.{POPULARITY}")

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eddyline.errors import InvalidInput
-from eddyline.model.events import Finite, Id, Timestamp, parse_timestamp
+from eddyline.model.events import ContextValue, Finite, Id, Timestamp, parse_timestamp
+from eddyline.model.filters import MAX_IDS
 
 MAX_LIMIT = 100
 Hidden: TypeAlias = Literal["viewed", "purchased", "disliked"]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Request(BaseModel):
@@ -59,10 +61,28 @@ class RecommendationQuery(ListQuery):
 
     hide: list[Hidden] | None = None
     """Seen items to leave out; may be repeated. Empty (`hide=`): none; where missing: the setting `reader.hide`."""
+    strict: bool = False
+    """Never fill a short list with items seen before."""
+    strategy: str | None = None
+    """Rank by this strategy of the settings instead of the usual one."""
+    diversity: Part | None = None
+    """0: by score alone; towards 1: ever less like what is above it on the list."""
+    explore: Part | None = None
+    """Share of places for items that few people have chosen yet."""
+    per_category: Annotated[int, Field(ge=1)] | None = None
+    """Most items of one category."""
+    min_score: float | None = None
+    """Only items that score at least this."""
     session_id: str | None = None
-    """The running session, for attribution."""
+    """The running session: the list holds still for as long as it is the same."""
     surface: str | None = None
-    """Where the list is shown, for attribution."""
+    """Where the list is shown, for attribution and rules; so are the next ones."""
+    device: str | None = None
+    locale: str | None = None
+    """A language tag, e.g. de-AT."""
+    location: str | None = None
+    timezone: str | None = None
+    """An IANA name, e.g. Europe/Vienna, for rules that go by the time of day."""
     explain: bool = False
     """Give each item's terms, and a sentence from them."""
 
@@ -70,6 +90,11 @@ class RecommendationQuery(ListQuery):
     @classmethod
     def _may_be_empty(cls, value: Any) -> Any:
         return [] if value == [""] else value
+
+    def context(self) -> dict[str, str]:
+        """What the parameters say of the situation."""
+        given = {name: getattr(self, name) for name in ("device", "locale", "location", "timezone")}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class Recent(BaseModel):
@@ -84,6 +109,15 @@ class Recent(BaseModel):
     dwell_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
+class RequestBoost(BaseModel):
+    """Items that pass `filter` score `factor` times as much."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    filter: Annotated[dict[str, Any], Field(min_length=1)]
+    factor: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
 class RecommendationRequest(BaseModel):
     """A request for recommendations with a body: for anonymous people, and with events of this very moment."""
 
@@ -96,11 +130,31 @@ class RecommendationRequest(BaseModel):
     """What the person did this very moment; counted for this answer only."""
     filter: dict[str, Any] = {}
     """`{field: value | [any of] | {"all": […], "not": …, "gte": …, "lt": …}}`."""
-    exclude: Annotated[list[Id], Field(max_length=500)] = []
+    candidates: Annotated[list[Id], Field(max_length=MAX_IDS)] | None = None
+    """Only these items: say, the pool of a newsletter."""
+    exclude: Annotated[list[Id], Field(max_length=MAX_IDS)] = []
     hide: list[Hidden] | None = None
+    """Seen items to leave out; where missing: the setting `reader.hide`."""
+    strict: bool = False
+    """Never fill a short list with items seen before."""
+    strategy: Annotated[str, Field(max_length=64)] | None = None
+    """Rank by this strategy of the settings instead of the usual one."""
+    boost: Annotated[list[RequestBoost], Field(max_length=20)] = []
+    """Items whose scores are multiplied."""
+    diversity: Part | None = None
+    """0: by score alone; towards 1: ever less like what is above it on the list."""
+    explore: Part | None = None
+    """Share of places for items that few people have chosen yet."""
+    per_category: Annotated[int, Field(ge=1)] | None = None
+    """Most items of one category."""
+    min_score: Finite | None = None
+    """Only items that score at least this."""
     limit: Limit = 10
     next: Annotated[str, Field(max_length=8192)] | None = None
     surface: Annotated[str, Field(max_length=256)] | None = None
+    """Where the list is shown, for attribution and rules."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    """device, locale, location, timezone (an IANA name) and whatever else the rules of the settings look at."""
     explain: bool = False
 
 
@@ -117,6 +171,10 @@ class Item(BaseModel):
     """With `explain`: a sentence from the largest term."""
     scores: dict[str, float] | None = None
     """With `explain`: the terms; they add up to the score."""
+    repeat: bool | None = None
+    """True where the person has seen it before, and too little else was left."""
+    promotion: str | None = None
+    """The promotion that put it there."""
 
 
 class ItemList(BaseModel):
@@ -135,8 +193,12 @@ class RecommendationList(ItemList):
     request_id: str
     """Send it along with the events that this list leads to."""
     variant: str
+    strategy: str
+    """What the list is ranked by."""
     cold_start: bool
     """True while nothing is known of the person."""
+    reason: str | None = None
+    """Where the list is empty: why."""
 
 
 class PersonView(BaseModel):

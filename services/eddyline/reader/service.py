@@ -4,53 +4,75 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import structlog
-from pydantic import ValidationError
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import (
-    ITEMS,
-    Filter,
-    HasId,
-    Nearest,
-    OrderBy,
-    Query,
-    Scored,
-    Sparse,
-    VectorStore,
-)
-from eddyline.errors import InvalidEvent, InvalidInput, Unavailable
-from eddyline.model.events import Interaction, explain, strength, timely
-from eddyline.model.filters import parse_filter, servable
-from eddyline.model.ids import Person, item_point
-from eddyline.model.profile import Deed, Profile, TimeConstants
-from eddyline.model.ranking import (
-    POPULARITY,
-    Candidate,
-    Ranked,
-    RankOptions,
-    Sources,
-    rank,
-    sources,
-)
+from eddyline.adapters.vectors import Filter, VectorStore
+from eddyline.errors import InvalidInput, Unavailable
+from eddyline.model.events import Interaction
+from eddyline.model.filters import excluding, fields, matcher, parse_filter, pool, servable
+from eddyline.model.ids import Person
+from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
+from eddyline.model.ranking import Boost, Found, Plan, Ranked, RankOptions, gather, plan, rank, seed
+from eddyline.model.rules import Adjustments, Rules, Situation, adjust, placed, promotions, situation
+from eddyline.reader import inline
 from eddyline.reader.browse import Browse
-from eddyline.reader.listing import DISPLAY, line, unexpired, without
+from eddyline.reader.explaining import PROMOTED, REPEAT, Explainer
+from eddyline.reader.finding import Finder, Haul, Wanted
+from eddyline.reader.listing import line, unexpired
 from eddyline.reader.paging import Page, mark, page
 from eddyline.reader.people import People
-from eddyline.reader.requests import Recent, RecommendationRequest
+from eddyline.reader.requests import RecommendationRequest
 from eddyline.reader.shared import SharedLists
 from eddyline.reader.shown import ShownLog
-from eddyline.settings import Settings
+from eddyline.settings import Settings, Strategy
 
 log = structlog.get_logger("reader")
 
-VARIANT = "eddyline"
 DEGRADED = "degraded"
-POPULAR, NEW = "popular", "new"
+NO_ITEMS = "there is no item to show yet"
+FILTERED = "no item passes the filter, exclude and candidates together"
+HIDDEN = "what passes the filter was all seen before (hide, strict), excluded or scores below min_score"
+ENDED = "the list ends here"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, read: what it is for and under which conditions. `now` in epoch seconds."""
+
+    request: RecommendationRequest
+    now: float
+    person: Person | None
+    position: Page
+    wanted: Filter
+    """The request's own filter."""
+    boosts: tuple[tuple[Boost, tuple[str, ...]], ...]
+    """Its boosts, each with the payload fields that it looks at."""
+    recent: Sequence[Interaction]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of the answer."""
+
+    ranked: Ranked
+    promotion: str | None = None
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A list, and what it came from."""
+
+    places: Sequence[Place]
+    strategy: str
+    plan: Plan
+    is_cold: bool
+    reason: str | None = None
 
 
 class Reader:
@@ -68,159 +90,221 @@ class Reader:
         monotonic: Callable[[], float] = time.monotonic,
         shown: ShownLog | None = None,
     ) -> None:
-        """`shown`: is told what was served to whom; None: nobody is."""
+        """`shown`: is told what was served to whom; None: nobody is. Raises `Misconfigured` for a wrong rule."""
         self._store, self._settings, self._metrics = store, settings, metrics
         self._clock, self._shown = clock, shown
         self._taus = TimeConstants.of(settings.profile)
         self._shared = SharedLists(store, settings.reader, monotonic)
+        self._finder = Finder(store, self._shared, settings.ranking)
+        self._explainer = Explainer(store)
+        self._rules = Rules.of(settings)
         self.people = People(store, settings)
         self.browse = Browse(store, settings, self._shared, clock)
 
     def recommend(self, request: RecommendationRequest) -> dict[str, Any]:
         """A person's next items. Raises `InvalidInput`; `Unavailable` only when not even a cached list is there."""
-        now = self._clock()
-        wanted = parse_filter(request.filter, self._settings.attributes, now)
-        person = _person(request)
-        position = page(request.next, self._mark(request, person), request.limit)
-        deeds = self._check_recent(request.recent, now)
+        asked = self._read(request)
         degraded = False
         try:
-            ranked, cold = self._personal(request, person, wanted, position, deeds, now)
+            answer = self._personal(asked)
+            because = self._because(answer) if request.explain else {}
         except Unavailable as error:
             log.warning("answering from the cache", reason=str(error))
-            ranked, cold, degraded = self._fallback(request, wanted, position, now), True, True
-        self._metrics.recommendations.labels(str(cold).lower(), str(degraded).lower()).inc()
-        return {
+            answer, because, degraded = self._fallback(asked), {}, True
+        item_ids = [place.ranked.item_id for place in answer.places]
+        if self._shown is not None and asked.person is not None and asked.position.depth == 0:
+            self._shown.note(asked.person, item_ids)
+        self._metrics.recommendations.labels(str(answer.is_cold).lower(), str(degraded).lower()).inc()
+        told = {
             "request_id": str(uuid.uuid4()),
-            "variant": DEGRADED if degraded else VARIANT,
-            "cold_start": cold,
+            "variant": DEGRADED if degraded else answer.strategy,
+            "strategy": answer.strategy,
+            "cold_start": answer.is_cold,
             "degraded": degraded,
             "items": [
-                _shown(place, position.depth + index, request.explain) for index, place in enumerate(ranked, start=1)
+                _line(place, rank, because.get(place.ranked.item_id), request.explain)
+                for rank, place in enumerate(answer.places, start=asked.position.depth + 1)
             ],
-            "next": position.after(place.candidate.item_id for place in ranked),
+            "next": asked.position.after(item_ids),
         }
+        return told if item_ids else told | {"reason": answer.reason}
 
-    def _mark(self, request: RecommendationRequest, person: Person | None) -> bytes:
-        return mark(person and person.key, request.filter, request.exclude, request.hide)
+    # -- reading the request ------------------------------------------------------------------------------------
 
-    def _personal(
+    def _read(self, request: RecommendationRequest) -> Asked:
+        now, attributes = self._clock(), self._settings.attributes
+        if request.strategy is not None and request.strategy not in self._settings.strategies:
+            known = ", ".join(self._settings.strategies)
+            raise InvalidInput(f"there is no strategy {request.strategy!r}; known are {known}", "strategy")
+        wanted = parse_filter(request.filter, attributes, now)
+        if request.candidates is not None:
+            wanted &= pool(request.candidates)
+        boosts = []
+        for index, one in enumerate(request.boost):
+            try:
+                chosen = parse_filter(one.filter, attributes, now)
+            except InvalidInput as error:
+                raise InvalidInput(error.reason, f"boost.{index}.{error.field}") from None
+            boosts.append((Boost(matcher(chosen), one.factor), fields(chosen)))
+        person = _person(request)
+        position = page(request.next, _mark(request, person), request.limit)
+        recent = inline.check(request.recent, self._settings, now)
+        situation(self._rules, self._context(request), None, {}, now)  # a wrong time zone is refused at once
+        return Asked(request, now, person, position, wanted, tuple(boosts), recent)
+
+    def _context(self, request: RecommendationRequest) -> dict[str, Any]:
+        return dict(request.context) | ({} if request.surface is None else {"surface": request.surface})
+
+    def _situation(self, asked: Asked, profile: Profile | None) -> Situation:
+        segment, attributes = (None, {}) if profile is None else (profile.segment, profile.attributes)
+        return situation(self._rules, self._context(asked.request), segment, attributes, asked.now)
+
+    # -- answering it -------------------------------------------------------------------------------------------
+
+    def _personal(self, asked: Asked) -> Answer:
+        profile = self.people.profile(asked.person)
+        if asked.recent:
+            profile = inline.fold(profile, asked.recent, self._store, self._settings, asked.now)
+        where = self._situation(asked, profile)
+        adjustments = adjust(self._rules, where)
+        name = asked.request.strategy or adjustments.strategy or self._settings.ranking.strategy
+        strategy = self._settings.strategies[name]
+        planned = plan(profile, asked.now, self._taus, self._settings.ranking, strategy, adjustments.weights)
+        hidden = self._hidden(asked, profile)
+        wanted = self._wanted(asked, planned, strategy, adjustments, profile, hidden)
+        wanted = replace(wanted, promotions=promotions(self._rules, where))
+        haul = self._finder.find(wanted)
+        options = self._options(asked, planned, strategy, adjustments, profile, hidden)
+        places = self._placed(asked, haul, planned, options)
+        if len(places) < asked.request.limit and not asked.request.strict and profile is not None:
+            places += self._repeats(asked, wanted, profile, {place.ranked.item_id for place in places})
+        reason = None if places else self._why_empty(asked, wanted)
+        return Answer(places, name, planned, planned.is_cold, reason)
+
+    def _hidden(self, asked: Asked, profile: Profile | None) -> frozenset[str]:
+        hide = self._settings.reader.hide if asked.request.hide is None else asked.request.hide
+        return frozenset(profile.hidden(hide) if profile else ()) | frozenset(asked.request.exclude)
+
+    def _wanted(
         self,
-        request: RecommendationRequest,
-        person: Person | None,
-        wanted: Filter,
-        position: Page,
-        recent: Sequence[Interaction],
-        now: float,
-    ) -> tuple[list[Ranked], bool]:
-        profile = self.people.profile(person)
-        if recent:
-            profile = self._with_recent(profile, recent, now)
-        person_sources = sources(profile, now, self._taus, self._settings.ranking)
-        hide = self._settings.reader.hide if request.hide is None else request.hide
-        hidden = profile.hidden(hide) if profile else set()
-        excluded = {*hidden, *request.exclude}
-        condition = servable(now) & wanted & without(excluded)
-        depth = self._settings.ranking.candidates + position.depth
-        candidates, floors = self._candidates(person_sources, condition, wanted, depth, now)
-        options = RankOptions(
-            now=now,
-            settings=self._settings.ranking,
-            limit=request.limit,
-            floors=floors,
-            exclude=excluded,
-            excluded=position.has_served,
+        asked: Asked,
+        planned: Plan,
+        strategy: Strategy,
+        adjustments: Adjustments,
+        profile: Profile | None,
+        hidden: frozenset[str],
+    ) -> Wanted:
+        request = asked.request
+        shared = servable(asked.now) & asked.wanted
+        seen = hidden.difference(request.exclude)
+        diversity = strategy.diversity if request.diversity is None else request.diversity
+        looked_at = [field for _, names in asked.boosts for field in names]
+        return Wanted(
+            planned,
+            asked.wanted,
+            shared,
+            shared & excluding(request.exclude) & excluding(seen),
+            self._settings.ranking.candidates + asked.position.depth,
+            hidden,
+            fields=(*adjustments.fields, *looked_at, f"trend.{self._settings.ranking.trending_window}"),
+            with_vectors=diversity > 0,
+            is_pooled=request.candidates is not None,
+            profile=profile,
         )
-        return rank(candidates, person_sources, options), person_sources.is_cold
 
-    def _candidates(
-        self, person: Sources, condition: Filter, wanted: Filter, depth: int, now: float
-    ) -> tuple[list[Candidate], dict[str, float]]:
-        """The union of all sources' lists, and each dense source's similarity at the end of its list."""
-        queries = [
-            Query(Nearest(np.asarray(vector, dtype=np.float32), "content"), depth, condition, DISPLAY)
-            for vector in person.queries.values()
-        ]
-        lists = dict(zip(person.queries, self._store.query(ITEMS, queries) if queries else [], strict=True))
-        similarity: dict[str, dict[str, float]] = {}
-        payloads: dict[str, Mapping[str, Any]] = {}
-        for name, found in lists.items():
-            for point in found:
-                payloads[point.id] = point.payload
-                similarity.setdefault(point.id, {})[name] = point.score
-        for point in self._for_everyone(condition, wanted, depth, now):
-            payloads.setdefault(point.id, point.payload)
-        floors = {name: found[-1].score for name, found in lists.items() if len(found) == depth}
-        candidates = [
-            Candidate(str(payload["item_id"]), similarity.get(point_id, {}), payload)
-            for point_id, payload in payloads.items()
-        ]
-        return candidates, floors
+    def _options(
+        self,
+        asked: Asked,
+        planned: Plan,
+        strategy: Strategy,
+        adjustments: Adjustments,
+        profile: Profile | None,
+        hidden: frozenset[str],
+    ) -> RankOptions:
+        request, settings = asked.request, self._settings.ranking
+        bucket = int(asked.now // (settings.rotation_hours * HOUR))
+        least = settings.cold_explore if planned.is_cold else 0.0
+        caps = [cap for cap in (request.per_category, settings.per_category) if cap is not None]
+        until = asked.now - settings.fatigue_after_minutes * MINUTE
+        return RankOptions(
+            now=asked.now,
+            settings=settings,
+            limit=request.limit,
+            exclude=hidden,
+            excluded=asked.position.has_served,
+            boosts=(
+                *(Boost(one.matches, one.factor) for one in adjustments.boosts),
+                *(boost for boost, _ in asked.boosts),
+            ),
+            fatigue=profile.fatigue(asked.now, until) if profile is not None else {},
+            diversity=strategy.diversity if request.diversity is None else request.diversity,
+            explore=max(strategy.explore, least) if request.explore is None else request.explore,
+            rotation=strategy.rotation * (1.0 - planned.pace),
+            per_category=min(caps, default=None),
+            min_score=request.min_score,
+            seed=seed(asked.person and asked.person.key, request.session_id or bucket),
+        )
 
-    def _for_everyone(self, condition: Filter, wanted: Filter, depth: int, now: float) -> list[Scored]:
-        """Popular and new items. They don't depend on the person, so they are found once for all who ask alike; where
-        hidden items leave too few, they are looked for again without those."""
-        orders = {POPULAR: OrderBy(f"trend.{POPULARITY}"), NEW: OrderBy("listed_at")}
-        found: list[Scored] = []
-        hidden = {point_id for one in condition.must_not if isinstance(one, HasId) for point_id in one.ids}
-        for name, order in orders.items():
-            shared = self._shared.find((name, wanted, depth), Query(order, depth, servable(now) & wanted, DISPLAY))
-            left = [point for point in shared if point.id not in hidden]
-            if len(left) < min(depth, len(shared)) // 2 + 1 and hidden:
-                left = self._store.query(ITEMS, [Query(order, depth, condition, DISPLAY)])[0]
-            found += left
-        return found
+    def _placed(self, asked: Asked, haul: Haul, planned: Plan, options: RankOptions) -> list[Place]:
+        """The ranked items, with the promotions' among them."""
+        if not haul.promoted:
+            return [Place(one) for one in rank(haul.candidates, planned, options)]
+        deeper = replace(options, limit=options.limit + sum(len(found) for _, found in haul.promoted))
+        ranked = {one.item_id: one for one in rank(haul.candidates, planned, deeper)}
+        promoted = []
+        for promotion, found in haul.promoted:
+            listed = rank(gather({promotion.name: found}, options.limit), planned, replace(deeper, min_score=None))
+            for one in listed:
+                ranked.setdefault(one.item_id, one)
+            promoted.append((promotion, [one.item_id for one in listed]))
+        by_itself = [item_id for item_id, one in ranked.items() if item_id in set(haul.candidates.item_ids)]
+        order = placed(by_itself, promoted, options.limit, asked.position.depth + 1)
+        return [Place(ranked[one.item_id], one.promotion) for one in order]
 
-    def _fallback(self, request: RecommendationRequest, wanted: Filter, position: Page, now: float) -> list[Ranked]:
+    def _repeats(self, asked: Asked, wanted: Wanted, profile: Profile, listed: set[str]) -> list[Place]:
+        """What fills a short list: the items seen longest ago, under the same filter, never what is disliked."""
+        never = profile.hidden(("disliked",)) | set(asked.request.exclude) | listed
+        times = {**profile.viewed.times, **profile.purchased.times}
+        seen = [item for item in times if item not in never and not asked.position.has_served(item)]
+        if not seen or wanted.hidden.isdisjoint(seen):
+            return []
+        found = self._finder.seen([item for item in seen if item in wanted.hidden], wanted, wanted.shared)
+        oldest = sorted(found, key=lambda one: (times[one.item_id], one.item_id))
+        missing = asked.request.limit - len(listed)
+        return [Place(Ranked(one.item_id, 0.0, one.payload), is_repeat=True) for one in oldest[:missing]]
+
+    def _why_empty(self, asked: Asked, wanted: Wanted) -> str:
+        if asked.position.depth:
+            return ENDED
+        if self._finder.any(wanted.shared):
+            return HIDDEN
+        return FILTERED if self._finder.any(servable(asked.now)) else NO_ITEMS
+
+    def _because(self, answer: Answer) -> dict[str, str | None]:
+        sentences = self._explainer.sentences([place.ranked for place in answer.places], answer.plan)
+        special: dict[str, str | None] = {place.ranked.item_id: REPEAT for place in answer.places if place.is_repeat}
+        special |= {place.ranked.item_id: PROMOTED for place in answer.places if place.promotion is not None}
+        return sentences | special
+
+    # -- when the store doesn't answer --------------------------------------------------------------------------
+
+    def _fallback(self, asked: Asked) -> Answer:
         """What was popular, from the cache, under the same filter. Raises `Unavailable` when there is none."""
-        kept = self._shared.longest(POPULAR, wanted)
+        kept = self._shared.longest("popularity", asked.wanted)
         if kept is None:
             raise Unavailable("the vector store doesn't answer, and no list is cached; try again")
+        ranking = self._settings.ranking
+        everyone = plan(None, asked.now, self._taus, ranking, self._settings.strategies[ranking.strategy])
+        left = [Found(str(one.payload["item_id"]), one.score, one.payload) for one in unexpired(kept, asked.now)]
         options = RankOptions(
-            now=now,
-            settings=self._settings.ranking,
-            limit=request.limit,
-            exclude=set(request.exclude),
-            excluded=position.has_served,
+            now=asked.now,
+            settings=ranking,
+            limit=asked.request.limit,
+            exclude=frozenset(asked.request.exclude),
+            excluded=asked.position.has_served,
         )
-        everyone = Sources({}, sources(None, now, self._taus, self._settings.ranking).weights)
-        left = unexpired(kept, now)
-        candidates = [Candidate(str(point.payload["item_id"]), {}, point.payload) for point in left]
-        return rank(candidates, everyone, options)
-
-    def _check_recent(self, recent: Sequence[Recent], now: float) -> list[Interaction]:
-        """As interactions, their types and times checked. Raises `InvalidInput` naming the field."""
-        events = []
-        for index, one in enumerate(recent):
-            try:
-                event = Interaction(**one.model_dump(mode="python"), anonymous_id="inline", event_id=f"inline:{index}")
-                strength(event, self._settings.events)
-                events.append(event.model_copy(update={"timestamp": timely(event.timestamp, now)}))
-            except InvalidEvent as error:
-                raise InvalidInput(error.reason, f"recent.{index}.{error.field}") from None
-            except ValidationError as error:
-                reason, field = explain(error)
-                raise InvalidInput(reason, f"recent.{index}.{field}") from None
-        return events
-
-    def _with_recent(self, profile: Profile | None, recent: Sequence[Interaction], now: float) -> Profile:
-        """The profile as if these events had been folded already; unknown items are passed over."""
-        folded = profile.copy() if profile else Profile(Person("a", "inline"), self._settings.profile)
-        ids = {item_point(event.item_id): event.item_id for event in recent}
-        points = self._store.retrieve(ITEMS, list(ids), payload=("space",), vectors=("content",))
-        vectors = {ids[point_id]: point for point_id, point in points.items() if "space" in point.payload}
-        for event in recent:
-            point = vectors.get(event.item_id)
-            if point is None or isinstance(vector := point.vectors.get("content"), Sparse | None):
-                continue
-            folded.accepts(str(point.payload["space"]))
-            weight = strength(event, self._settings.events)
-            at = now if event.timestamp is None else event.timestamp
-            deed = Deed(
-                event.item_id, event.type, np.asarray(vector, dtype=np.float64), weight, at, event.event_id or ""
-            )
-            folded.fold(deed, self._taus)
-        return folded
+        ranked = rank(gather({"popularity": left}, len(left) + 1, unscored=("popularity",)), everyone, options)
+        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, ENDED)
 
 
 def _person(request: RecommendationRequest) -> Person | None:
@@ -229,6 +313,17 @@ def _person(request: RecommendationRequest) -> Person | None:
     return None if request.anonymous_id is None else Person("a", request.anonymous_id)
 
 
-def _shown(place: Ranked, position: int, explain: bool) -> dict[str, Any]:
-    shown = line(place.candidate.item_id, position, place.score, place.candidate.payload)
-    return shown | {"because": place.because, "scores": dict(place.terms)} if explain else shown
+def _mark(request: RecommendationRequest, person: Person | None) -> bytes:
+    asked = request.model_dump(mode="json", include={"filter", "exclude", "hide", "candidates", "strategy", "boost"})
+    return mark(person and person.key, asked)
+
+
+def _line(place: Place, rank: int, because: str | None, explain: bool) -> dict[str, Any]:
+    shown = line(place.ranked.item_id, rank, place.ranked.score, place.ranked.payload)
+    if explain:
+        shown |= {"because": because, "scores": dict(place.ranked.terms)}
+    if place.is_repeat:
+        shown["repeat"] = True
+    if place.promotion is not None:
+        shown["promotion"] = place.promotion
+    return shown

@@ -36,15 +36,26 @@ class SharedLists:
 
         Raises `Unavailable`.
         """
-        at = self._monotonic()
-        cached = self.kept(key)
-        if cached is not None and at - cached.at < self._settings.trending_cache_seconds:
-            return cached.found
+        fresh = self.fresh(key)
+        if fresh is not None:
+            return fresh
         found = self._store.query(ITEMS, [query])[0]
+        self.put(key, found)
+        return found
+
+    def fresh(self, key: tuple[Any, ...]) -> list[Scored] | None:
+        """The list under this key, where it was found a moment ago."""
+        cached = self.kept(key)
+        if cached is None or self._monotonic() - cached.at >= self._settings.trending_cache_seconds:
+            return None
+        return cached.found
+
+    def put(self, key: tuple[Any, ...], found: list[Scored]) -> None:
+        """It was found just now."""
+        at = self._monotonic()
         with self._lock:
             self._cache[key] = Cached(at, found)
             self._drop_stale(at)
-        return found
 
     def kept(self, key: tuple[Any, ...]) -> Cached | None:
         """The list under this key, unless it is staler than may be served."""

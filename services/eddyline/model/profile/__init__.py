@@ -16,6 +16,7 @@ from eddyline.model.profile.parts import (
     TimeConstants,
 )
 from eddyline.model.profile.state import Profile, merge
+from eddyline.model.profile.stored import recents_of
 
 __all__ = [
     "COUNTED",
@@ -33,4 +34,5 @@ __all__ = [
     "Profile",
     "TimeConstants",
     "merge",
+    "recents_of",
 ]

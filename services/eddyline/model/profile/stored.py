@@ -117,6 +117,11 @@ def fill(profile: Profile, payload: Mapping[str, Any], vectors: Mapping[str, Any
     profile.stub_since = payload.get("stub_since")
 
 
+def recents_of(payload: Mapping[str, Any]) -> list[str]:
+    """The recent items of a stored profile, newest first, without reading the rest of it."""
+    return [item_id for item_id, _ in orjson.loads(payload["state"])["recents"]]
+
+
 def packed_vectors(profile: Profile) -> dict[str, str]:
     """The sums, float64 in base64."""
     sums = {name: getattr(profile, name).sum for name in VECTORS}

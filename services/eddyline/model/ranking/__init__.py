@@ -1,0 +1,26 @@
+"""Ranking: candidates of several sources, blended into one list. Pure; the same code serves and evaluates.
+
+`plan` says what to look for on someone's behalf, `gather` makes one table of what was found, `rank` makes a list of it.
+"""
+
+from eddyline.model.ranking.candidates import Candidates, Found, gather
+from eddyline.model.ranking.chance import seed
+from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, plan
+from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank
+from eddyline.model.ranking.terms import freshness
+
+__all__ = [
+    "ORDERED",
+    "AffinityQuery",
+    "Boost",
+    "Candidates",
+    "Found",
+    "Plan",
+    "RankOptions",
+    "Ranked",
+    "freshness",
+    "gather",
+    "plan",
+    "rank",
+    "seed",
+]

@@ -1,0 +1,97 @@
+"""Candidates: one table of all that the sources found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.decay import LANDMARK, Vector
+from eddyline.model.trends import trend_tau
+
+
+class Found(NamedTuple):
+    """An item on a source's list. `vector`: its content, of unit length, where it was asked for."""
+
+    item_id: str
+    score: float
+    payload: Mapping[str, Any]
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """n items, in columns. `scores`: by source, shape (n), nan where the source didn't list the item.
+
+    `floors`: the score at the end of a source's list, where that was full: who isn't on it is at or below.
+    """
+
+    item_ids: Sequence[str]
+    payloads: Sequence[Mapping[str, Any]]
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    floors: Mapping[str, float] = field(default_factory=dict)
+    vectors: Sequence[Vector | None] = ()
+    """One each, or none at all."""
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def kept(self, keep: NDArray[np.bool_]) -> Candidates:
+        """Some of them; the floors stay the sources' own."""
+        if keep.all():
+            return self
+        places = np.flatnonzero(keep).tolist()
+        return Candidates(
+            [self.item_ids[place] for place in places],
+            [self.payloads[place] for place in places],
+            {name: column[places] for name, column in self.scores.items()},
+            self.floors,
+            [self.vectors[place] for place in places] if self.vectors else (),
+        )
+
+    def counts(self, window: str, now: float) -> NDArray[np.float64]:
+        """Decayed counts of people who chose each, shape (n), in a trend window, at `now` (epoch seconds)."""
+        logarithms = np.fromiter(
+            (payload.get("trend", _NONE).get(window, -np.inf) for payload in self.payloads), np.float64, len(self)
+        )
+        return np.exp(np.minimum(700.0, logarithms - trend_time(now, window)))
+
+    def listed_at(self) -> NDArray[np.float64]:
+        """Publication, or else first arrival, of each, in epoch seconds; -inf where unknown."""
+        return np.fromiter((payload.get("listed_at", -np.inf) for payload in self.payloads), np.float64, len(self))
+
+    def categories(self) -> list[str | None]:
+        """The category of each."""
+        return [payload.get("meta", _NONE).get("category") for payload in self.payloads]
+
+
+_NONE: Mapping[str, Any] = {}
+
+
+def gather(lists: Mapping[str, Sequence[Found]], depth: int, unscored: Iterable[str] = ()) -> Candidates:
+    """The union of the sources' lists, each at most `depth` long. `unscored`: sources whose scores mean nothing."""
+    rows: dict[str, int] = {}
+    found: list[Found] = []
+    for listed in lists.values():
+        for one in listed:
+            if one.item_id not in rows:
+                rows[one.item_id] = len(rows)
+                found.append(one)
+    scores, floors = {}, {}
+    for name in lists.keys() - set(unscored):
+        column = np.full(len(rows), np.nan)
+        for one in lists[name]:
+            column[rows[one.item_id]] = one.score
+        scores[name] = column
+        if len(lists[name]) >= depth:
+            floors[name] = lists[name][-1].score
+    vectors = [one.vector for one in found] if any(one.vector is not None for one in found) else ()
+    return Candidates([one.item_id for one in found], [one.payload for one in found], scores, floors, vectors)
+
+
+def trend_time(now: float, window: str) -> float:
+    """The logarithm of a forward-decayed count of one, now."""
+    return (now - LANDMARK) / trend_tau(window)

@@ -1,0 +1,169 @@
+r"""What to look for on someone's behalf, and how much each term weighs for them.
+
+The weights adapt to what is known of the person:
+
+- the *pace* of a visit is $2^{-g/h}$, g being the time since their last event: 1 in the middle of a visit, 0 at its
+  beginning. Every term's weight goes from the strategy's `arrival` weight to its running one with the pace;
+- the session's weight is multiplied by W / (W + session_evidence), W being its decayed evidence;
+- the long-term share is behaviour's by known = E / (E + known_evidence), E being all evidence ever; the rest goes to
+  the onboarding answers, where there are any;
+- behaviour's part is the recent taste's by W / (W + min(taste_evidence, O)), O being the lifetime's evidence that the
+  taste has forgotten; the rest is the lifetime's. So a person who comes back after months is still known, what they do
+  now counts at once, and to someone new the two are the same.
+
+The affinity query gives the k-th recent item j, newest first, the weight
+
+$$\frac{pace \cdot 2^{-k/h} + s\,2^{-k/H}}{(popularity_j + 1)^d}$$
+
+with the half-lives h and H in positions: in a running visit what came last counts most; on arrival, what all of the
+last visits have in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.decay import Vector
+from eddyline.model.ids import dimension_of
+from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.settings import Ranking, Strategy
+
+DENSE = ("taste", "lifetime", "session", "onboarding")
+"""Sources that are searched by a content vector."""
+ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
+"""Sources that are an order of the store's own, the same for everyone."""
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityQuery:
+    """A person's recent items as a sparse query: distinct dimensions, and their weights."""
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask the vector store for, and the weight of every term. `dense`: unit query vectors by source."""
+
+    dense: Mapping[str, Vector]
+    weights: Mapping[str, float]
+    affinity: AffinityQuery | None = None
+    recents: Mapping[str, float] = field(default_factory=dict)
+    """Weight in the affinity query by recent item, newest first."""
+    unmet: float = 0.0
+    """Weight that affinity would have, were there any recent item to ask by."""
+    pace: float = 0.0
+    """1 in the middle of a visit, 0 at its beginning."""
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether nothing is known of the person: no behaviour and no answers."""
+        return not self.dense and self.affinity is None
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The orders that are asked for: always what is popular and what is new, so that no list is empty."""
+        return tuple(name for name in ORDERED if self.weights[name] > 0 or name != "trending")
+
+
+def plan(
+    profile: Profile | None,
+    now: float,
+    taus: TimeConstants,
+    settings: Ranking,
+    strategy: Strategy,
+    factors: Mapping[str, float] = MappingProxyType({}),
+) -> Plan:
+    """What to search with, and how much each term weighs for this person at `now` (epoch seconds).
+
+    `factors`: of the strategy's weights, by term.
+    """
+    gap = math.inf if profile is None else max(0.0, now - profile.last_seen)
+    pace = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
+    weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(pace).items()}
+    if profile is None:
+        return Plan({}, {name: weights[name] for name in ORDERED} | _EVERYONE)
+    dense: dict[str, Vector] = {}
+    for name, (vector, weight) in {
+        **_long_term(profile, now, taus, settings, weights.pop("taste")),
+        **_session(profile, now, taus, settings, weights.pop("session")),
+    }.items():
+        if weight > 0:
+            dense[name], weights[name] = vector, weight
+    recents = _recents(profile, pace, settings) if weights["affinity"] > 0 else {}
+    affinity = _query(recents) if recents else None
+    unmet = 0.0
+    if affinity is None:
+        unmet, weights["affinity"] = weights["affinity"], 0.0
+    if not profile.recents.times:
+        weights["people"] = 0.0
+    return Plan(dense, weights, affinity, recents, unmet, pace)
+
+
+_EVERYONE = {"affinity": 0.0, "people": 0.0}
+
+
+def _long_term(
+    profile: Profile, now: float, taus: TimeConstants, settings: Ranking, weight: float
+) -> dict[str, tuple[Vector, float]]:
+    """Query vector and weight of the taste, the lifetime and the onboarding answers, where they are."""
+    known = profile.evidence / (profile.evidence + settings.known_evidence)
+    lately = profile.taste.weight_at(now, taus.taste)
+    forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
+    recent = _share(lately, min(settings.taste_evidence, forgotten))
+    behaviour = {
+        "taste": (profile.taste.direction(), recent),
+        "lifetime": (profile.lifetime.direction(), 1.0 - recent),
+    }
+    present = {name: (vector, share) for name, (vector, share) in behaviour.items() if vector is not None and share > 0}
+    if profile.onboarding is None:
+        known = 1.0
+    elif not present:
+        known = 0.0
+    total = sum(share for _, share in present.values())
+    found = {name: (vector, weight * known * share / total) for name, (vector, share) in present.items()}
+    if profile.onboarding is not None and known < 1.0:
+        found["onboarding"] = (profile.onboarding, weight * (1.0 - known))
+    return found
+
+
+def _session(
+    profile: Profile, now: float, taus: TimeConstants, settings: Ranking, weight: float
+) -> dict[str, tuple[Vector, float]]:
+    vector = profile.session.direction()
+    share = _share(profile.session.weight_at(now, taus.session), settings.session_evidence)
+    return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
+
+
+def _recents(profile: Profile, pace: float, settings: Ranking) -> dict[str, float]:
+    """The weight of each recent item, newest first."""
+    found = {}
+    for position, item_id in enumerate(profile.recents.newest_first()):
+        fast = pace * 0.5 ** (position / settings.recents_half_life)
+        slow = settings.recents_slow_weight * 0.5 ** (position / settings.recents_slow_half_life)
+        popularity = profile.popularity.get(item_id, 0.0)
+        found[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
+    return {item_id: weight for item_id, weight in found.items() if weight > 0}
+
+
+def _query(recents: Mapping[str, float]) -> AffinityQuery:
+    summed: dict[int, float] = {}
+    for item_id, weight in recents.items():
+        dimension = dimension_of(item_id)
+        summed[dimension] = summed.get(dimension, 0.0) + weight
+    length = math.fsum(summed.values())
+    return AffinityQuery(
+        np.fromiter(summed.keys(), dtype=np.uint32, count=len(summed)),
+        np.fromiter((weight / length for weight in summed.values()), dtype=np.float32, count=len(summed)),
+    )
+
+
+def _share(weight: float, half: float) -> float:
+    return weight / (weight + half) if weight > 0 else 0.0

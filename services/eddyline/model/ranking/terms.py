@@ -1,0 +1,79 @@
+"""Terms: each source's scores brought to 0…1, times its weight.
+
+- `affinity`, `people`: sums of evidence, over the largest of them: no evidence is nothing.
+- `taste`, `lifetime`, `session`, `onboarding`: cosines, whose level says little. Each is brought to 0…1 by its own
+  list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
+- `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest.
+- `freshness`: $2^{-age / h}$.
+
+Where affinity has little to say (few items have a row that knows any of the person's recents), the part of its weight
+that it can't use, $1 - min(1, listed / ENOUGH)$, goes to the content terms in proportion to their own weights: a new
+catalogue is ranked by content, and by what people do as soon as they do it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.profile import HOUR
+from eddyline.model.ranking.candidates import Candidates
+from eddyline.model.ranking.plan import DENSE, Plan
+from eddyline.model.trends import POPULARITY
+from eddyline.settings import Ranking
+
+Column = NDArray[np.float64]
+EVIDENCE = ("affinity", "people")
+ENOUGH = 25
+"""Items with any affinity from which on it uses its whole weight."""
+
+
+def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> dict[str, Column]:
+    """Every term that has a weight, shape (n) each; they add up to the score."""
+    weights = _weights(candidates, plan)
+    found: dict[str, Column] = {}
+    for name, scores in candidates.scores.items():
+        if weights.get(name, 0.0) > 0:
+            within = _over_largest(np.nan_to_num(scores)) if name in EVIDENCE else _within(name, scores, candidates)
+            found[name] = weights[name] * within
+    for name, window in {"popularity": POPULARITY, "trending": settings.trending_window}.items():
+        if plan.weights[name] > 0:
+            found[name] = plan.weights[name] * _over_largest(np.log1p(candidates.counts(window, now)))
+    if plan.weights["freshness"] > 0:
+        fresh = freshness(candidates.listed_at(), now, settings.freshness_half_life_hours * HOUR)
+        found["freshness"] = plan.weights["freshness"] * fresh
+    return found
+
+
+def _weights(candidates: Candidates, plan: Plan) -> dict[str, float]:
+    """The plan's, with what affinity can't use given to the content terms."""
+    weights = dict(plan.weights)
+    content = sum(weights.get(name, 0.0) for name in DENSE)
+    if content > 0 and weights["affinity"] + plan.unmet > 0:
+        listed = np.count_nonzero(candidates.scores["affinity"] > 0) if "affinity" in candidates.scores else 0
+        used = weights["affinity"] * min(1.0, listed / ENOUGH)
+        grown = 1.0 + (weights["affinity"] + plan.unmet - used) / content
+        weights |= {name: weights[name] * grown for name in DENSE if name in weights} | {"affinity": used}
+    return weights
+
+
+def freshness(listed_at: Column, now: float, half_life: float) -> Column:
+    """2^(-age / half_life): 1 when listed this moment, 0 when unknown (-inf). Times in seconds."""
+    return np.asarray(np.exp2(-np.maximum(0.0, now - listed_at) / half_life))
+
+
+def _over_largest(values: Column) -> Column:
+    largest = float(values.max(initial=0.0))
+    return np.maximum(values, 0.0) / largest if largest > 0 else np.zeros_like(values)
+
+
+def _within(name: str, scores: Column, candidates: Candidates) -> Column:
+    if np.isnan(scores).all():
+        return np.zeros_like(scores)
+    best = float(np.nanmax(scores))
+    least = min(candidates.floors.get(name, math.inf), float(np.nanmin(scores)))
+    if best - least < 1e-9:
+        return np.where(np.isnan(scores), 0.0, 1.0)
+    return np.asarray(np.nan_to_num((scores - least) / (best - least)).clip(0.0, 1.0))

@@ -1,0 +1,71 @@
+"""Sentences: why an item is on a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eddyline.adapters.vectors import ITEMS, Point, Sparse, VectorStore
+from eddyline.model.ids import dimension_of, item_point
+from eddyline.model.ranking import Plan, Ranked
+
+SENTENCES: Mapping[str, str] = {
+    "affinity": "chosen after what you opened lately",
+    "people": "people with a history like yours chose it",
+    "session": "close to what you are looking at now",
+    "taste": "close to what you liked lately",
+    "lifetime": "close to what you have always liked",
+    "onboarding": "matches the interests you named",
+    "popularity": "popular now",
+    "trending": "trending now",
+    "boost": "preferred here",
+    "rotation": "preferred today",
+}
+EXPLORED = "something different to try"
+REPEAT = "seen before"
+PROMOTED = "promoted"
+
+
+class Explainer:
+    """Finds the words. For "because you opened X" it reads the rows of the items in question and X's title."""
+
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+
+    def sentences(self, places: Sequence[Ranked], plan: Plan) -> dict[str, str | None]:
+        """By item; None where nothing speaks for it. Raises `Unavailable`."""
+        by_affinity = [place.item_id for place in places if place.strongest == "affinity" and not place.explored]
+        opened = self._opened(by_affinity, plan)
+        return {place.item_id: _sentence(place, opened.get(place.item_id)) for place in places}
+
+    def _opened(self, item_ids: Sequence[str], plan: Plan) -> dict[str, str]:
+        """For each item, the title of the recent one that adds most to its affinity."""
+        if not item_ids:
+            return {}
+        points = {item_point(item_id): item_id for item_id in item_ids}
+        rows = self._store.retrieve(ITEMS, list(points), payload=(), vectors=("affinity",))
+        reasons = {points[point]: reason for point, found in rows.items() if (reason := _reason(found, plan))}
+        named = {item_point(reason): reason for reason in reasons.values()}
+        found = self._store.retrieve(ITEMS, list(named), payload=("meta.title",)) if named else {}
+        titles = {named[point]: one.payload["meta"]["title"] for point, one in found.items() if "meta" in one.payload}
+        return {item_id: titles[reason] for item_id, reason in reasons.items() if reason in titles}
+
+
+def _reason(point: Point, plan: Plan) -> str | None:
+    row = point.vectors.get("affinity")
+    if not isinstance(row, Sparse):
+        return None
+    weights = dict(zip(row.indices.tolist(), row.values.tolist(), strict=True))
+    parts = {recent: weight * weights.get(dimension_of(recent), 0.0) for recent, weight in plan.recents.items()}
+    best = max(parts, key=lambda recent: parts[recent], default=None)
+    return best if best is not None and parts[best] > 0 else None
+
+
+def _sentence(place: Ranked, opened: str | None) -> str | None:
+    if place.explored:
+        return EXPLORED
+    if opened is not None:
+        return f"because you opened {opened}"
+    if place.strongest == "freshness":
+        category = place.payload.get("meta", {}).get("category")
+        return f"new in {category}" if category else "new"
+    return SENTENCES.get(place.strongest or "")

@@ -1,0 +1,185 @@
+"""Looking for candidates: every source's list in one batched query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from eddyline.adapters.vectors import (
+    ITEMS,
+    PROFILES,
+    Filter,
+    HasId,
+    Missing,
+    Nearest,
+    OrderBy,
+    Query,
+    Scored,
+    Sparse,
+    VectorStore,
+)
+from eddyline.model.filters import pool
+from eddyline.model.ids import person_point
+from eddyline.model.profile import Profile, recents_of
+from eddyline.model.ranking import ORDERED, Candidates, Found, Plan, gather
+from eddyline.model.rules import Promotion
+from eddyline.reader.listing import DISPLAY
+from eddyline.reader.shared import SharedLists
+from eddyline.settings import Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to look for. `shared` is what everyone who asks alike (`asked`) may be shown, `own` what is left of it for
+    this person.
+
+    `depth`: how many of each source; `fields`: payload beside what is always read; `with_vectors`: contents as well.
+    """
+
+    plan: Plan
+    asked: Filter
+    shared: Filter
+    own: Filter
+    depth: int
+    hidden: frozenset[str] = frozenset()
+    promotions: Sequence[Promotion] = ()
+    fields: tuple[str, ...] = ()
+    with_vectors: bool = False
+    is_pooled: bool = False
+    """Whether the filter is this request's alone, so that its lists are worth no place among the shared ones."""
+    profile: Profile | None = None
+
+    @property
+    def payload(self) -> tuple[str, ...]:
+        """What is read of each candidate."""
+        return tuple(dict.fromkeys((*DISPLAY, *self.fields)))
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The vectors that are read of each candidate."""
+        return ("content",) if self.with_vectors else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Haul:
+    """What was found: the candidates, and each promotion's items."""
+
+    candidates: Candidates
+    promoted: Sequence[tuple[Promotion, list[Found]]]
+
+
+class Finder:
+    """Runs plans against the store. May be called from any thread. Its methods raise `Unavailable`."""
+
+    def __init__(self, store: VectorStore, shared: SharedLists, settings: Ranking) -> None:
+        self._store, self._shared, self._settings = store, shared, settings
+
+    def find(self, wanted: Wanted) -> Haul:
+        """All sources' lists: one batched query, beside what was found for everyone a moment ago."""
+        kept = {name: self._kept(name, wanted) for name in wanted.plan.ordered}
+        queries = self._personal(wanted) | self._of_everyone(kept, wanted)
+        queries |= {("promoted", one.name): self._promoted(one, wanted) for one in wanted.promotions}
+        found = dict(zip(queries, self._store.query(ITEMS, list(queries.values())) if queries else [], strict=True))
+        lists = {name: points for name, points in kept.items() if points is not None}
+        for (kind, name), points in found.items():
+            if kind == "shared":
+                self._shared.put(self._key(name, wanted), points)
+            if kind == "own" or (kind == "shared" and ("own", name) not in queries):
+                lists[name] = points
+        taken = {name: _as_found(points) for name, points in lists.items()}
+        if wanted.plan.weights.get("people", 0.0) > 0 and wanted.profile is not None:
+            taken["people"] = self._of_people(wanted, wanted.profile)
+        candidates = gather(taken, wanted.depth, unscored=ORDERED)
+        return Haul(candidates, [(one, _as_found(found["promoted", one.name])) for one in wanted.promotions])
+
+    def seen(self, item_ids: Sequence[str], wanted: Wanted, condition: Filter) -> list[Found]:
+        """Those of these items that may be shown again."""
+        query = Query(OrderBy("listed_at"), len(item_ids), condition & pool(item_ids), wanted.payload)
+        return _as_found(self._store.query(ITEMS, [query])[0])
+
+    def any(self, condition: Filter) -> bool:
+        """Whether anything at all passes."""
+        return bool(self._store.query(ITEMS, [Query(OrderBy("listed_at"), 1, condition)])[0])
+
+    def _personal(self, wanted: Wanted) -> dict[tuple[str, str], Query]:
+        """The sources that depend on the person."""
+        by: dict[str, Nearest] = {
+            name: Nearest(np.asarray(vector, dtype=np.float32), "content") for name, vector in wanted.plan.dense.items()
+        }
+        affinity = wanted.plan.affinity
+        if affinity is not None:
+            by["affinity"] = Nearest(Sparse(affinity.indices, affinity.values), "affinity")
+        return {("own", name): self._query(each, wanted, wanted.own) for name, each in by.items()}
+
+    def _of_everyone(self, kept: Mapping[str, Sequence[Scored] | None], wanted: Wanted) -> dict[tuple[str, str], Query]:
+        """What is popular, trending, new: found for all who ask alike, and for this person alone where that would not
+        do: where hidden items leave too few, or may do so."""
+        queries = {}
+        for name, points in kept.items():
+            order = self._order(name)
+            if points is None and not wanted.is_pooled:
+                queries["shared", name] = self._query(order, wanted, wanted.shared)
+            if wanted.is_pooled or (wanted.hidden and (points is None or _is_thinned(points, wanted))):
+                queries["own", name] = self._query(order, wanted, wanted.own)
+        return queries
+
+    def _kept(self, name: str, wanted: Wanted) -> list[Scored] | None:
+        return None if wanted.is_pooled else self._shared.fresh(self._key(name, wanted))
+
+    def _query(self, by: Nearest | OrderBy, wanted: Wanted, condition: Filter) -> Query:
+        return Query(by, wanted.depth, condition, wanted.payload, wanted.vectors)
+
+    def _order(self, name: str) -> OrderBy:
+        return OrderBy(ORDERED[name].format(window=self._settings.trending_window))
+
+    def _key(self, name: str, wanted: Wanted) -> tuple[Any, ...]:
+        return (name, wanted.asked, wanted.depth, wanted.payload, wanted.with_vectors)
+
+    def _promoted(self, promotion: Promotion, wanted: Wanted) -> Query:
+        """The promotion's items, those first that are closest to the person, or else the most popular."""
+        condition = wanted.own & promotion.filter
+        nearest = max(wanted.plan.dense, key=lambda name: wanted.plan.weights[name], default=None)
+        if nearest is None:
+            return self._query(OrderBy("listed_at"), wanted, condition)
+        by = Nearest(np.asarray(wanted.plan.dense[nearest], dtype=np.float32), "content")
+        return self._query(by, wanted, condition)
+
+    def _of_people(self, wanted: Wanted, profile: Profile) -> list[Found]:
+        """What the people with the most similar history chose lately: the sum of their likenesses, by item.
+
+        User-based neighbours (Resnick et al., "GroupLens", CSCW 1994) over the sparse `history`. Two more queries.
+        """
+        history = Nearest(Sparse(*profile.history()), "history")
+        others = Filter(must_not=(HasId((person_point(profile.person),)), Missing("person")))
+        near = self._store.query(PROFILES, [Query(history, self._settings.people, others, ("state",))])[0]
+        likeness: dict[str, float] = {}
+        for point in near:
+            for item_id in recents_of(point.payload):
+                if item_id not in wanted.hidden:
+                    likeness[item_id] = likeness.get(item_id, 0.0) + point.score
+        best = sorted(likeness, key=lambda item: (-likeness[item], item))[: 2 * wanted.depth]
+        if not best:
+            return []
+        listed = replace(self._query(OrderBy("listed_at"), wanted, wanted.own & pool(best)), limit=len(best))
+        found = [one._replace(score=likeness[one.item_id]) for one in _as_found(self._store.query(ITEMS, [listed])[0])]
+        return sorted(found, key=lambda one: (-one.score, one.item_id))[: wanted.depth]
+
+
+def _is_thinned(shared: Sequence[Scored], wanted: Wanted) -> bool:
+    """Whether hidden items leave less than half of a list that everyone shares."""
+    hidden = sum(point.payload["item_id"] in wanted.hidden for point in shared)
+    return 2 * hidden >= max(1, len(shared))
+
+
+def _as_found(points: Sequence[Scored]) -> list[Found]:
+    return [
+        Found(str(point.payload["item_id"]), point.score, point.payload, _dense(point.vectors.get("content")))
+        for point in points
+    ]
+
+
+def _dense(vector: Any) -> Any:
+    return None if vector is None or isinstance(vector, Sparse) else vector
