@@ -125,4 +125,5 @@ def entries(row: Row) -> dict[int, float]:
 def same(one: Row, other: Row, relative: float = 1e-5) -> None:
     """Fail unless the rows are as good as equal: float32 rounds each write by some 1e-7."""
     assert entries(one) == pytest.approx(entries(other), rel=relative)
-    assert (one.count, one.time) == (pytest.approx(other.count), other.time)
+    assert one.count == pytest.approx(other.count)
+    assert one.time == other.time

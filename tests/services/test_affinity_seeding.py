@@ -23,10 +23,10 @@ SETTINGS = AffinitySettings(seed_neighbours=2)
 def some_films(store: VectorStore | None = None, settings: AffinitySettings = SETTINGS, **more: int) -> Learning:
     """Two films of war came after "trench", two of love after "kiss"."""
     it = Learning(store, settings, **more)
-    it.add_items("war one", "war two", "love one", "love two")
+    it.add_items("war 91", "war 92", "love 91", "love 92")
     it.feed(
-        *(came(n, ("war one", "war two")[n % 2], ["trench"]) for n in range(6)),
-        *(came(n, ("love one", "love two")[n % 2], ["kiss"]) for n in range(6, 12)),
+        *(came(n, ("war 91", "war 92")[n % 2], ["trench"]) for n in range(6)),
+        *(came(n, ("love 91", "love 92")[n % 2], ["kiss"]) for n in range(6, 12)),
     )
     return it
 
@@ -46,46 +46,46 @@ def seeded(it: Learning) -> set[str]:
 
 def test_a_new_item_is_found_by_what_similar_ones_are_found_by(vector_store: VectorStore) -> None:
     it = some_films(vector_store)
-    it.add_items("war three", "love three")
-    assert "war three" not in it.next_after("trench")
+    it.add_items("war 93", "love 93")
+    assert "war 93" not in it.next_after("trench")
     ticks(it)
     war, love = it.next_after("trench"), it.next_after("kiss")
-    assert (set(war[:2]), war[2:]) == ({"war one", "war two"}, ["war three"])
-    assert (set(love[:2]), love[2:]) == ({"love one", "love two"}, ["love three"])
+    assert (set(war[:2]), war[2:]) == ({"war 91", "war 92"}, ["war 93"])
+    assert (set(love[:2]), love[2:]) == ({"love 91", "love 92"}, ["love 93"])
 
 
 def test_a_seed_raises_no_count_and_makes_no_trend() -> None:
     it = some_films()
-    it.add_items("war three")
+    it.add_items("war 93")
     ticks(it)
-    assert it.row("war three").count == 0
-    assert it.trend("war three") == {}
+    assert it.row("war 93").count == 0
+    assert it.trend("war 93") == {}
 
 
 def test_real_events_drown_the_seed() -> None:
     it = some_films()
-    it.add_items("war three")
+    it.add_items("war 93")
     ticks(it)
-    planted = it.weights("war three")[dimension_of("trench")]
-    it.feed(*(came(20 + n, "war three", ["rose"]) for n in range(30)))
-    weights = it.weights("war three")
+    planted = it.weights("war 93")[dimension_of("trench")]
+    it.feed(*(came(20 + n, "war 93", ["rose"]) for n in range(30)))
+    weights = it.weights("war 93")
     assert weights[dimension_of("trench")] == pytest.approx(planted)
     assert planted < weights[dimension_of("rose")] / 20
-    assert it.row("war three").count == 30
+    assert it.row("war 93").count == 30
     ticks(it, 200)
-    assert it.weights("war three") == weights
+    assert it.weights("war 93") == weights
 
 
 def test_an_item_that_came_and_had_nothing_to_learn_is_seeded_too() -> None:
     it = some_films()
-    it.add_items("war three")
-    it.feed(came(20, "war three"), came(21, "war three"))
-    before = it.trend("war three")
+    it.add_items("war 93")
+    it.feed(came(20, "war 93"), came(21, "war 93"))
+    before = it.trend("war 93")
     ticks(it)
-    assert "war three" in it.next_after("trench")
-    assert it.row("war three").count == 2
-    it.feed(came(20, "war three"), came(21, "war three"))
-    assert it.trend("war three") == before, "what it remembers of its log stays"
+    assert "war 93" in it.next_after("trench")
+    assert it.row("war 93").count == 2
+    it.feed(came(20, "war 93"), came(21, "war 93"))
+    assert it.trend("war 93") == before, "what it remembers of its log stays"
 
 
 def test_nothing_grows_from_seeds() -> None:
@@ -101,18 +101,18 @@ def test_nothing_grows_from_seeds() -> None:
 
 def test_a_seed_of_few_neighbours_is_made_anew_when_more_have_learnt() -> None:
     it = Learning(settings=AffinitySettings(seed_neighbours=2))
-    it.add_items("war one", "war two", "war three")
-    it.feed(came(0, "war one", ["trench"]))
+    it.add_items("war 91", "war 92", "war 93")
+    it.feed(came(0, "war 91", ["trench"]))
     ticks(it)
-    assert it.point("war three").payload["row"]["seed"] == 1
-    it.feed(came(1, "war two", ["tank"]))
+    assert it.point("war 93").payload["row"]["seed"] == 1
+    it.feed(came(1, "war 92", ["tank"]))
     ticks(it, 5)
-    assert it.point("war three").payload["row"]["seed"] == 2
-    assert it.weights("war three").keys() == {dimension_of("trench"), dimension_of("tank")}
-    it.feed(*(came(n, "war two", ["tank"]) for n in range(2, 5)))
-    known = it.weights("war three")
+    assert it.point("war 93").payload["row"]["seed"] == 2
+    assert it.weights("war 93").keys() == {dimension_of("trench"), dimension_of("tank")}
+    it.feed(*(came(n, "war 92", ["tank"]) for n in range(2, 5)))
+    known = it.weights("war 93")
     ticks(it, 200)
-    assert it.weights("war three") == known, "once there are as many as can be, it stays"
+    assert it.weights("war 93") == known, "once there are as many as can be, it stays"
 
 
 def test_every_process_seeds_the_items_of_its_own_partitions() -> None:
@@ -143,7 +143,7 @@ def test_a_tick_does_a_bounded_part_of_the_work() -> None:
 
 def test_where_nothing_is_to_be_done_the_store_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
     it = Learning(settings=SETTINGS)
-    it.add_items("war one", "war two")  # and nobody has come
+    it.add_items("war 91", "war 92")  # and nobody has come
     asked: list[float] = []
     scroll = it.store.scroll
 
@@ -156,9 +156,9 @@ def test_where_nothing_is_to_be_done_the_store_is_asked_less_and_less(monkeypatc
     pauses = [later - earlier for earlier, later in pairwise(asked)]
     assert pauses[:5] == [2, 4, 8, 16, 32]
     assert set(pauses[5:]) == {seeding.LONGEST}
-    it.feed(came(0, "war one", ["trench"]))
+    it.feed(came(0, "war 91", ["trench"]))
     ticks(it, 61)
-    assert seeded(it) == {"war two"}, "and what comes then is found within a minute"
+    assert seeded(it) == {"war 92"}, "and what comes then is found within a minute"
 
 
 def test_what_is_not_embedded_yet_is_left_alone() -> None:
@@ -172,29 +172,29 @@ def test_what_is_not_embedded_yet_is_left_alone() -> None:
 def test_a_store_that_is_down_is_asked_again(down: str) -> None:
     it = some_films()
     assert isinstance(it.store, FakeStore)
-    it.add_items("war three")
+    it.add_items("war 93")
     it.store.down = {down}
     for _ in range(3):
         with pytest.raises(Unavailable):
             ticks(it)
     it.store.down = set()
     ticks(it)
-    assert "war three" in it.next_after("trench")
-    assert it.row("war three").count == 0
+    assert "war 93" in it.next_after("trench")
+    assert it.row("war 93").count == 0
 
 
 def test_it_can_be_turned_off() -> None:
     it = some_films(settings=AffinitySettings(seed_neighbours=0))
-    it.add_items("war three")
+    it.add_items("war 93")
     ticks(it, 100)
     assert seeded(it) == set()
 
 
 def test_what_was_seeded_is_counted() -> None:
     it, metrics = some_films(), Metrics()
-    it.add_items("war three", "love three")
+    it.add_items("war 93", "love 93")
     service = Affinity(it.store, settings=SETTINGS, metrics=metrics, monotonic=it.clock)
     service.assigned({TopicPartition("activity", 0): 1})
     service.tick()
     assert metrics.registry.get_sample_value("eddyline_affinity_seeded_total") == 2
-    assert it.row("war one").time == NOW
+    assert it.row("war 91").time == NOW
