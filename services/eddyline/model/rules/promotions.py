@@ -59,15 +59,14 @@ def placed(
     - Where two promotions want one place, the one set first gets it, and the other the place after.
     """
     pins = _pins(promoted, range(first, first + limit))
-    pinned = {place.item_id for place in pins.values()}
-    own = iter([item for item in dict.fromkeys(ranked) if item not in pinned])
+    used = {place.item_id for place in pins.values()}
+    own = iter(ranked)
     quotas = [
-        _Quota(promotion.name, Fraction(str(promotion.share)), first, [one for one in items if one not in pinned])
+        _Quota(promotion.name, Fraction(str(promotion.share)), first, items)
         for promotion, items in promoted
         if promotion.share is not None
     ]
     places: list[Place] = []
-    used = set(pinned)
     for position in range(first, first + limit):
         place = pins.pop(position, None) or _from_quotas(quotas, position, used) or _next(own, used)
         if place is None:
