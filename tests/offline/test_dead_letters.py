@@ -186,6 +186,7 @@ def test_one_that_a_profiler_passed_on_is_sent_as_though_it_came_from_its_author
         ("interactions", b'{"type": "erased", "user_id": "ada"}'),
         ("interactions", b'{"type": "onboarded", "user_id": "ada"}'),
         ("interactions", b'{"type": "transfer", "user_id": "ada"}'),
+        ("interactions", b'{"type": "shown", "user_id": "ada", "items": ["a"]}'),
         ("users", b'{"user_id": "ada"}'),
         ("activity", b'{"item_id": "i"}'),
         ("content", None),

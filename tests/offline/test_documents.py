@@ -28,6 +28,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "activity": {"item_id": "i", "weight": 1.0, "timestamp": 1772366400, "source": "log:0:1"},
     "onboarded": {"user_id": "u", "origin": {"log": "l", "partition": 0, "offset": 1}},
     "erased": {"user_id": "u", "timestamp": 1772366400, "origin": {"log": "l", "partition": 0, "offset": 1}},
+    "shown": {"anonymous_id": "a", "timestamp": 1772366400, "items": ["i"]},
 }
 
 
@@ -119,6 +120,10 @@ def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
         ("content", {"item_id": "i", "title": "t", "attributes": {"a": {"b": 1}}}),
         ("content", {"item_id": "i", "title": "t", "v": 2}),
         ("activity", {"item_id": "i", "weight": 0, "timestamp": 1, "source": "l:0:1"}),
+        ("shown", {"timestamp": 1, "items": ["i"]}),
+        ("shown", {"user_id": None, "timestamp": 1, "items": ["i"]}),
+        ("shown", {"user_id": "u", "timestamp": 1, "items": []}),
+        ("shown", {"user_id": "u", "timestamp": 1, "items": ["i"] * 1001}),
     ],
 )
 def test_a_schema_refuses_what_its_model_refuses(name: str, value: dict[str, Any]) -> None:

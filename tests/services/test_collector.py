@@ -147,6 +147,7 @@ def test_events_are_taken_whatever_their_content_type(it: Place) -> None:
         ({**CLICK, "type": "onboarded"}, "type", "reserved"),
         ({**CLICK, "type": "erased"}, "type", "reserved"),
         ({**CLICK, "type": "transfer"}, "type", "reserved"),
+        ({**CLICK, "type": "shown"}, "type", "reserved"),
         ({**CLICK, "item_id": "x" * 10_000}, "item_id", "512"),
         ({**CLICK, "item_id": "é" * 257}, "item_id", "512 bytes"),
         ({**CLICK, "item_id": ""}, "item_id", "1"),
