@@ -16,8 +16,8 @@ from eddyline.errors import InvalidInput, Unavailable
 from eddyline.model.events import Interaction
 from eddyline.model.filters import excluding, fields, matcher, parse_filter, pool, servable
 from eddyline.model.ids import Person
-from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
-from eddyline.model.ranking import Boost, Found, Plan, Ranked, RankOptions, gather, plan, rank, seed
+from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.model.ranking import Boost, Found, Plan, Ranked, RankOptions, gather, plan, rank, usual_options
 from eddyline.model.rules import Adjustments, Rules, Situation, adjust, placed, promotions, situation
 from eddyline.reader import inline
 from eddyline.reader.browse import Browse
@@ -222,14 +222,13 @@ class Reader:
         hidden: frozenset[str],
     ) -> RankOptions:
         request, settings = asked.request, self._settings.ranking
-        bucket = int(asked.now // (settings.rotation_hours * HOUR))
-        least = settings.cold_explore if planned.is_cold else 0.0
-        caps = [cap for cap in (request.per_category, settings.per_category) if cap is not None]
+        usual = usual_options(
+            planned, strategy, settings, asked.now, request.limit, asked.person, session_id=request.session_id
+        )
+        caps = [cap for cap in (request.per_category, usual.per_category) if cap is not None]
         until = asked.now - settings.fatigue_after_minutes * MINUTE
-        return RankOptions(
-            now=asked.now,
-            settings=settings,
-            limit=request.limit,
+        return replace(
+            usual,
             exclude=hidden,
             excluded=asked.position.has_served,
             boosts=(
@@ -237,12 +236,10 @@ class Reader:
                 *(boost for boost, _ in asked.boosts),
             ),
             fatigue=profile.fatigue(asked.now, until) if profile is not None else {},
-            diversity=strategy.diversity if request.diversity is None else request.diversity,
-            explore=max(strategy.explore, least) if request.explore is None else request.explore,
-            rotation=strategy.rotation * (1.0 - planned.pace),
+            diversity=usual.diversity if request.diversity is None else request.diversity,
+            explore=usual.explore if request.explore is None else request.explore,
             per_category=min(caps, default=None),
             min_score=request.min_score,
-            seed=seed(asked.person and asked.person.key, request.session_id or bucket),
         )
 
     def _placed(self, asked: Asked, haul: Haul, planned: Plan, options: RankOptions) -> list[Place]:

@@ -4,9 +4,8 @@
 """
 
 from eddyline.model.ranking.candidates import Candidates, Found, gather
-from eddyline.model.ranking.chance import seed
 from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, plan
-from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank
+from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank, usual_options
 from eddyline.model.ranking.terms import freshness
 
 __all__ = [
@@ -22,5 +21,5 @@ __all__ = [
     "gather",
     "plan",
     "rank",
-    "seed",
+    "usual_options",
 ]

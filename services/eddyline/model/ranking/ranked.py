@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.ids import Person
+from eddyline.model.profile import HOUR
 from eddyline.model.ranking import chance
 from eddyline.model.ranking.candidates import Candidates
 from eddyline.model.ranking.plan import Plan
 from eddyline.model.ranking.terms import Column, terms
 from eddyline.model.trends import POPULARITY
-from eddyline.settings import Ranking
+from eddyline.settings import Ranking, Strategy
 
 EXPLORED = "exploration"
 FIRST_EXPLORED = 2
@@ -52,6 +54,30 @@ class RankOptions:
     per_category: int | None = None
     min_score: float | None = None
     seed: int = 0
+
+
+def usual_options(
+    asked: Plan,
+    strategy: Strategy,
+    settings: Ranking,
+    now: float,
+    limit: int,
+    person: Person | None,
+    session_id: str | None = None,
+) -> RankOptions:
+    """What a strategy makes of a request. The order varies from visit to visit, less as a visit goes on (what people
+    do changes the list by itself then), and holds for `session_id`, or else for `rotation_hours`."""
+    held = session_id or int(now // (settings.rotation_hours * HOUR))
+    return RankOptions(
+        now=now,
+        settings=settings,
+        limit=limit,
+        diversity=strategy.diversity,
+        explore=max(strategy.explore, settings.cold_explore) if asked.is_cold else strategy.explore,
+        rotation=strategy.rotation * (1.0 - asked.pace),
+        per_category=settings.per_category,
+        seed=chance.seed(person and person.key, held),
+    )
 
 
 @dataclass(frozen=True, slots=True)
