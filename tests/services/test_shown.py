@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.services.profiling import Profiling, click, erased
-from tests.services.reading import ids, stocked
+from tests.services.reading import SETTINGS, ids, stocked
 from tests.support.fakes import NOW, Clock, FakeProducer, feed, record, redelivered
 
 from eddyline.adapters.kafka import Record, partition_of
@@ -17,7 +17,8 @@ from eddyline.model.decay import count_in
 from eddyline.model.events import Shown, parse
 from eddyline.model.ids import Person, item_point
 from eddyline.model.trends import POPULARITY, trend_tau
-from eddyline.reader import ShownLog
+from eddyline.reader import Reader, ShownLog
+from eddyline.reader.requests import RecommendationRequest
 from eddyline.reader.shown import ITEMS_A_RECORD
 from eddyline.settings import Profile as ProfileSettings
 
@@ -292,21 +293,54 @@ def test_a_recent_items_popularity_is_read_with_it(it: Profiling) -> None:
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
+class Serving:
+    """A shop whose reader tells what it shows."""
+
+    def __init__(self) -> None:
+        self.shop, self.telling = stocked(), Telling()
+        self.telling.clock = self.shop.clock
+        self.telling.shown = ShownLog(self.telling.producer, Metrics(), self.shop.clock)
+        self.reader = Reader(
+            self.shop.store, SETTINGS, Metrics(), self.shop.clock, self.shop.monotonic, self.telling.shown
+        )
+        self._offset = 0
+
+    def serve(self, **asked: Any) -> dict[str, Any]:
+        return self.reader.recommend(RecommendationRequest(limit=5, **asked))
+
+    def pass_on(self) -> None:
+        """A minute later: the profiler hears of it."""
+        self.telling.after(60)
+        while self.telling.producer.sent:
+            sent = self.telling.producer.sent.pop(0)
+            feed(self.shop.profiler, redelivered(sent, self._offset, at=self.shop.clock()))
+            self._offset += 1
+
+    def fatigue(self, person: Person = ADA) -> dict[str, float]:
+        profile = self.reader.people.profile(person)
+        return {} if profile is None else profile.fatigue(self.shop.clock())
+
+
 def test_what_a_reader_serves_tires_a_person_who_leaves_it_alone() -> None:
-    shop, telling = stocked(), Telling()
-    with shop.open():
-        served = ids(shop.recommend("ada", limit=5))
-        telling.shown.note(ADA, served)
-        assert len(telling.after(60)) == 1
-        shop.clock.forward(60)
-        feed(shop.profiler, *(redelivered(sent, 0, at=shop.clock()) for sent in telling.producer.sent))
-        profile = shop.reader.people.profile(ADA)
-        assert profile is not None
-        assert sorted(profile.fatigue(shop.clock())) == sorted(served)
-        shop.did("ada", served[0])
-        profile = shop.reader.people.profile(ADA)
-        assert profile is not None
-        assert sorted(profile.fatigue(shop.clock())) == sorted(served[1:])
+    it = Serving()
+    served = ids(it.serve(user_id="ada"))
+    assert it.fatigue() == {}
+    it.pass_on()
+    assert it.fatigue() == pytest.approx(dict.fromkeys(served, 1.0), rel=5e-3)
+    it.shop.clock.forward(DAY)
+    assert it.fatigue() == pytest.approx(dict.fromkeys(served, 0.5), rel=5e-3)
+    feed(it.shop.profiler, click(1000, served[0], at=it.shop.clock()))
+    assert it.fatigue().keys() == set(served[1:])
+
+
+def test_further_pages_and_people_without_a_name_are_not_told_of() -> None:
+    it = Serving()
+    first = it.serve(user_id="ada")
+    it.serve(user_id="ada", next=first["next"])
+    it.serve()
+    it.pass_on()
+    assert it.fatigue().keys() == set(ids(first))
+    assert not it.shop.store.scroll("profiles")[0][1:]
 
 
 def test_nothing_is_known_of_someone_who_was_only_shown_lists() -> None:

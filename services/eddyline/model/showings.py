@@ -40,12 +40,17 @@ class Showings:
         Only showings after the last deed with the item count (`done`: by item, epoch seconds), and only those in
         minutes that were over at `until`. `tau` in seconds. A showing counts as of the beginning of its minute.
         """
+        faded = {  # a list is many showings in one minute
+            minute: math.exp(-max(0.0, now - minute * MINUTE) / tau)
+            for minute in {minute for minutes in self.minutes.values() for minute in minutes}
+            if (minute + 1) * MINUTE <= until
+        }
         found = {}
         for item_id, minutes in self.minutes.items():
             after = done.get(item_id, -math.inf)
-            times = [time for minute in minutes if after < (time := minute * MINUTE) <= until - MINUTE]
-            if times:
-                found[item_id] = sum(math.exp(-max(0.0, now - time) / tau) for time in times)
+            left = [faded[minute] for minute in minutes if minute * MINUTE > after and minute in faded]
+            if left:
+                found[item_id] = sum(left)
         return found
 
     def __len__(self) -> int:
