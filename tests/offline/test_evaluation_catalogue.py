@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content
 from eddyline.model.trends import trend_tau
-from eddyline.offline.evaluation.catalogue import Catalogue, SparseRows, top
+from eddyline.offline.evaluation.catalogue import Catalogue, top
+from eddyline.offline.evaluation.sparse import SparseRows
 
 NOW = 1_500_000_000.0
 NOBODY = np.zeros(0, dtype=np.int64)
@@ -62,8 +63,11 @@ def test_trends_are_the_decayed_counts_of_the_model() -> None:
     items.count(0, NOW)
     for window in ("hour", "quarter"):
         tau = trend_tau(window)
-        expected = count_at(count_in(count_in(None, 1, NOW - 3_600, tau), 1, NOW, tau), NOW + 60, tau)
-        assert items.counts(window, NOW + 60).tolist() == pytest.approx([expected, 0.0])
+        expected = count_in(count_in(None, 1, NOW - 3_600, tau), 1, NOW, tau)
+        assert items.ordered(f"trend.{window}", NOW).tolist() == [expected, -np.inf]
+        assert items.payload(0, NOW)["trend"][window] == expected
+    assert "trend" not in items.payload(1, NOW)
+    assert items.popularity(0, NOW + 60) == pytest.approx(count_at(expected, NOW + 60, trend_tau("quarter")))
 
 
 def test_an_item_is_as_old_as_its_publication_or_its_own_time() -> None:
@@ -72,7 +76,11 @@ def test_an_item_is_as_old_as_its_publication_or_its_own_time() -> None:
         Content(item_id="b", title="B", timestamp=NOW + 9),
         Content(item_id="c", title="C"),
     )
-    assert items.listed_at.tolist() == [NOW, NOW + 9, -np.inf]
+    assert items.ordered("listed_at", NOW + 9).tolist() == [NOW, NOW + 9, -np.inf]
+    assert items.ordered("listed_at", NOW + 8).tolist() == [NOW, -np.inf, -np.inf]
+    assert items.payload(1, NOW + 9)["listed_at"] == NOW + 9
+    assert "listed_at" not in items.payload(1, NOW + 8)
+    assert "listed_at" not in items.payload(2, NOW)
 
 
 def test_similarities_are_cosines_of_unit_vectors() -> None:

@@ -14,7 +14,9 @@ from rich.console import Console
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
 from eddyline.cli.dead_letters import dlq
+from eddyline.cli.evaluate import evaluate
 from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
+from eddyline.cli.recommend import recommend
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
@@ -28,12 +30,14 @@ app = typer.Typer(
 
 app.add_typer(dlq)
 app.command()(audit)
+app.command()(recommend)
+app.command()(evaluate)
 
 
 def main() -> NoReturn:
     """The entry point: an error of ours is one line, not a stack trace."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer gives back what an interrupt would exit with
     except (typer.Abort, KeyboardInterrupt):
         _leave(130)
     except typer.Exit as leave:
@@ -44,7 +48,7 @@ def main() -> NoReturn:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: a wrong option
             _leave(error.exit_code, error.format_message())
         raise
-    _leave(0)
+    _leave(code if isinstance(code, int) else 0)
 
 
 def _leave(code: int, reason: str | None = None) -> NoReturn:

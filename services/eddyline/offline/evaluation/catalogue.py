@@ -5,62 +5,19 @@ Items are places 0…n-1 in the log's list. They are all there from the start.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.model.decay import LANDMARK, count_in
+from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content
-from eddyline.model.trends import TREND_HALF_LIVES, trend_tau
+from eddyline.model.trends import POPULARITY, TREND_HALF_LIVES, trend_tau
+from eddyline.offline.evaluation.sparse import SparseRows
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
-
-
-class SparseRows:
-    """One sparse row per item, and all dot products with a query at once, by an inverted index.
-
-    Rows are written often and read rarely: a written row waits until the next query.
-    """
-
-    def __init__(self, items: int) -> None:
-        self._columns: dict[int, tuple[array[int], array[float]]] = {}
-        self._slots: list[dict[int, int]] = [{} for _ in range(items)]
-        self._waiting: dict[int, tuple[NDArray[np.uint32], Floats]] = {}
-
-    def write(self, item: int, indices: NDArray[np.uint32], values: Floats) -> None:
-        """Replace an item's row; `indices` are distinct."""
-        self._waiting[item] = indices, values
-
-    def scores(self, indices: NDArray[np.uint32], values: NDArray[np.floating]) -> Floats:
-        """Dot products of a sparse query with every row; 0 where nothing is shared."""
-        for item, row in self._waiting.items():
-            self._put(item, *row)
-        self._waiting.clear()
-        scores = np.zeros(len(self._slots), dtype=np.float32)
-        for dimension, weight in zip(indices.tolist(), values.tolist(), strict=True):
-            column = self._columns.get(dimension)
-            if column is not None:
-                # An item is in a column once, so that no addition is lost.
-                scores[np.frombuffer(column[0], dtype=np.int32)] += weight * np.frombuffer(column[1], dtype=np.float32)
-        return scores
-
-    def _put(self, item: int, indices: NDArray[np.uint32], values: Floats) -> None:
-        slots = self._slots[item]
-        row = dict(zip(indices.tolist(), values.tolist(), strict=True))
-        for dimension in slots.keys() - row.keys():
-            self._columns[dimension][1][slots[dimension]] = 0.0
-        for dimension, value in row.items():
-            slot = slots.get(dimension)
-            if slot is not None:
-                self._columns[dimension][1][slot] = value
-                continue
-            column = self._columns.setdefault(dimension, (array("i"), array("f")))
-            slots[dimension] = len(column[0])
-            column[0].append(item)
-            column[1].append(value)
 
 
 class Catalogue:
@@ -77,21 +34,39 @@ class Catalogue:
         """Logarithms of forward-decayed counts, minus infinity where there are none."""
         self.listed_at = np.asarray([_listed_at(item) for item in items], dtype=np.float64)
         """Epoch seconds; minus infinity where unknown."""
+        self._payloads = [_payload(item) for item in items]
 
     def count(self, item: int, time: float) -> None:
         """Someone chose the item."""
         for window, logarithms in self.trends.items():
             known = float(logarithms[item])
             logarithms[item] = count_in(None if known == -np.inf else known, 1.0, time, trend_tau(window))
+        self._payloads[item]["trend"] = {window: float(each[item]) for window, each in self.trends.items()}
+
+    def popularity(self, item: int, now: float) -> float:
+        """The item's decayed count over about a quarter."""
+        known = float(self.trends[POPULARITY][item])
+        return count_at(None if known == -np.inf else known, now, trend_tau(POPULARITY))
+
+    def payload(self, item: int, now: float) -> Mapping[str, Any]:
+        """What the store has beside the vectors, as far as ranking reads it.
+
+        Items are there from the start, whatever the date they are listed with; one that isn't over yet says nothing.
+        """
+        payload = self._payloads[item]
+        if self.listed_at[item] <= now:
+            return payload
+        return {name: value for name, value in payload.items() if name != "listed_at"}
 
     def similarities(self, vectors: Sequence[NDArray[np.floating]]) -> Floats:
         """Cosine of every unit query vector with every item: (vectors, items)."""
         return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self.content.T)
 
-    def counts(self, window: str, now: float) -> NDArray[np.float64]:
-        """Decayed counts of all items at `now`."""
-        tau = trend_tau(window)
-        return np.exp(np.minimum(700.0, self.trends[window] - (now - LANDMARK) / tau))
+    def ordered(self, field: str, now: float) -> NDArray[np.float64]:
+        """What the store would order by: a `trend.<window>`, or `listed_at`; minus infinity where there is none."""
+        if field == "listed_at":
+            return np.where(self.listed_at <= now, self.listed_at, -np.inf)
+        return self.trends[field.removeprefix("trend.")]
 
 
 def top(scores: NDArray[np.floating], depth: int, blocked: Places) -> Places:
@@ -105,6 +80,12 @@ def top(scores: NDArray[np.floating], depth: int, blocked: Places) -> Places:
     else:
         found = np.flatnonzero(left > -np.inf)
     return found[np.argsort(-left[found], kind="stable")][:depth]
+
+
+def _payload(item: Content) -> dict[str, Any]:
+    listed_at = _listed_at(item)
+    known = {} if listed_at == -np.inf else {"listed_at": listed_at}
+    return {"item_id": item.item_id, "meta": {"category": item.category}, **known}
 
 
 def _listed_at(item: Content) -> float:

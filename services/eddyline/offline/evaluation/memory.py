@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,10 @@ class Memory:
         self._profiles: dict[int, Profile] = {}
         self._seen: defaultdict[int, set[int]] = defaultdict(set)
         self._rows: dict[int, Row] = {}
+        self._taught: set[int] = set()
+        self._seeded = False
+        self.learnt = 0
+        """Events so far."""
 
     @property
     def content(self) -> NDArray[np.float32]:
@@ -60,13 +65,17 @@ class Memory:
 
     def learn(self, event: Event) -> None:
         """Take an event in as the profiler does, and the affinity service after it."""
+        self.learnt += 1
         profile = self.profile(event.person, event.time)
         item_id = self.catalogue.item_ids[event.item]
+        popularity = self.catalogue.popularity(event.item, event.time)
         if event.weight > 0 and profile.counts(item_id, event.time):
             recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
             self._came(event.item, recents, event.time)
-        deed = Deed(item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id)
-        profile.fold(deed, self.taus)
+        profile.fold(
+            Deed(item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id, popularity),
+            self.taus,
+        )
         if event.type != IMPRESSION:
             self._seen[event.person].add(event.item)
 
@@ -79,6 +88,31 @@ class Memory:
             self._write(self.catalogue.place_of[recent], lesson)
 
     def _write(self, item: int, lesson: Row) -> None:
-        row = affinity.fold(self._rows.get(item, NO_ROW), [lesson], self.settings.affinity)
+        if len(lesson.indices):
+            self._taught.add(item)
+        self._keep(item, affinity.fold(self._rows.get(item, NO_ROW), [lesson], self.settings.affinity))
+
+    def seed_new_items(self) -> None:
+        """Before the first search, items that learnt nothing get the row that the affinity service seeds them with.
+
+        Once: from then on, what they learn is added to it. (The service does it when an item arrives; here all are
+        there from the start, when nobody could be learnt from yet.)
+        """
+        if self._seeded:
+            return
+        self._seeded = True
+        settings = self.settings.affinity
+        taught = np.asarray(sorted(self._taught), dtype=np.int64)
+        count = min(settings.seed_neighbours, len(taught))
+        if count == 0:
+            return
+        for item in set(range(len(self.content))) - self._taught:
+            likeness = self.content[taught] @ self.content[item]
+            nearest = np.argsort(-likeness, kind="stable")[:count]
+            neighbours = [(self._rows[int(taught[near])], float(likeness[near])) for near in nearest]
+            known, seed = self._rows.get(item, NO_ROW), affinity.seed(neighbours, settings)
+            self._keep(item, replace(seed, count=known.count, time=known.time))
+
+    def _keep(self, item: int, row: Row) -> None:
         self._rows[item] = row
         self.catalogue.affinity.write(item, row.indices, row.stored(self.settings.affinity))

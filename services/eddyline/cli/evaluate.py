@@ -1,0 +1,236 @@
+"""`eddyline evaluate`: how good the lists are, on a real log."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from eddyline import __version__
+from eddyline.cli.options import ConfigFile, load_settings
+from eddyline.errors import Misconfigured
+from eddyline.settings import Settings, effective
+
+if TYPE_CHECKING:
+    from eddyline.offline.evaluation.comparison import Comparison, Contender, Ground
+    from eddyline.offline.evaluation.log import Log
+    from eddyline.offline.evaluation.prequential import Protocols
+    from eddyline.offline.importing import Progress
+
+FILES = {"metrics": "metrics.csv", "requests": "requests.csv", "run": "run.json", "plot": "quality.png"}
+TUNED = "{} (tuned)"
+WIDTH = 120
+"""Columns of the tables where the output isn't a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the evaluation goes, beside the settings."""
+
+    share: float
+    protocol: Protocols
+    seed: int
+    shuffled: bool
+    trials: int
+    """0: nothing is tuned."""
+
+
+def evaluate(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A MovieLens folder, or items and events as .jsonl or .csv."),
+    ],
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", help="What to compare, once for each; by default all, the default one first."),
+    ] = None,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Recommend for every so manieth event only.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for metrics.csv, quality.png and run.json.")
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search the first strategy's weights, on the part before the last.")
+    ] = False,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Weights tried by --tune.")] = 60,
+    k: Annotated[int, typer.Option("--k", min=1, max=100, help="Length of the lists.")] = 10,
+    share: Annotated[
+        float, typer.Option("--share", min=0.01, max=0.99, help="The last part of the log, which is recommended for.")
+    ] = 0.2,
+    min_events: Annotated[
+        int, typer.Option("--min-events", min=0, help="Events of a person before they count as known.")
+    ] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Of the shuffling, the resamples and the search.")] = 0,
+    no_shuffled: Annotated[
+        bool, typer.Option("--no-shuffled", help="Leave out the second run, with visits shuffled.")
+    ] = False,
+    requests: Annotated[bool, typer.Option("--requests", help="Write every list to requests.csv, too.")] = False,
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="Leave out the plot.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Run a log as it happened: recommend for each of its last events, then learn from it; compare strategies."""
+    # The products are small: threads that wait for each other would cost more than they save.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from eddyline.cli import evaluation_views as views
+    from eddyline.offline.evaluation import plot
+    from eddyline.offline.evaluation.log import read
+    from eddyline.offline.evaluation.prequential import Protocols
+    from eddyline.offline.importing import open_source
+
+    settings, err, out = load_settings(config), Console(stderr=True), _console()
+    if tune and 2 * share >= 1:
+        raise typer.BadParameter("--tune needs a part before the last of the same length: --share below 0.5")
+    if requests and output is None:
+        raise typer.BadParameter("--requests needs --output")
+    if output is not None and not no_plot:
+        plot.check()
+    contenders = _contenders(settings, strategy)
+    options = Options(share, Protocols(k, stride, min_events), seed, not no_shuffled, trials if tune else 0)
+    started = time.monotonic()
+    log = read(open_source(path), settings.events)
+    for line in views.about(log, options.share):
+        err.print(escape(line), highlight=False)
+    with _progress(err) as bars:
+        ground, space = _ground(log, settings, bars)
+        if tune:
+            name, better = next(iter(contenders)), _tuned(log, ground, contenders, options, bars, out)
+            contenders[TUNED.format(name)] = better
+        comparison = _compare(log, ground, contenders, options, bars)
+    views.show(comparison.measured, k, out)
+    for line in views.speed(comparison.answered, time.monotonic() - started):
+        out.print(escape(line), highlight=False, soft_wrap=True)
+    if output is not None:
+        _write(output, log, comparison, contenders, options, settings, space, requests, not no_plot)
+        err.print(escape(f"Written to {output}."), highlight=False)
+
+
+def _compare(
+    log: Log, ground: Ground, contenders: Mapping[str, Contender], options: Options, progress: Progress
+) -> Comparison:
+    from eddyline.offline.evaluation.comparison import compare
+
+    begin = log.position(1.0 - options.share)
+    return compare(log, ground, contenders, begin, options.protocol, options.seed, options.shuffled, progress)
+
+
+def _tuned(
+    log: Log,
+    ground: Ground,
+    contenders: Mapping[str, Contender],
+    options: Options,
+    progress: Progress,
+    out: Console,
+) -> Contender:
+    """The first of them with better weights, found on a log that ends where the report begins."""
+    from eddyline.offline.evaluation.tuning import as_toml, tune
+
+    name, base = next(iter(contenders.items()))
+    before = log.first(log.position(1.0 - options.share))
+    begin = log.position(1.0 - 2 * options.share)
+    found = tune(before, ground, base, begin, options.protocol, options.trials, options.seed, progress)
+    out.print(
+        f"Tuned {escape(name)}: {found.score - 1:+.1%} where it was searched, {found.trials} trials. As settings:\n",
+        highlight=False,
+    )
+    out.print(as_toml(name, found.contender), markup=False, highlight=False, soft_wrap=True)
+    return found.contender
+
+
+def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Contender]:
+    from eddyline.offline.evaluation.comparison import Contender
+
+    chosen = list(dict.fromkeys(names or [settings.ranking.strategy, *settings.strategies]))
+    unknown = [name for name in chosen if name not in settings.strategies]
+    if unknown:
+        raise Misconfigured(
+            f"there is no strategy {', '.join(unknown)}: there are {', '.join(settings.strategies)}, and those that "
+            "[strategies.NAME] in the settings adds"
+        )
+    return {name: Contender(settings.ranking, settings.strategies[name]) for name in chosen}
+
+
+def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, str]:
+    """The vectors of the items and of people's answers, and their space."""
+    from eddyline.adapters.encoders import SentenceTransformerEncoder
+    from eddyline.adapters.telemetry import Metrics
+    from eddyline.model.text import onboarding_text
+    from eddyline.offline.evaluation.comparison import Ground
+    from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
+
+    directory = cache_directory()
+    encoder = SentenceTransformerEncoder(settings.encoder, Metrics())
+    content = encode_items(log.items, encoder, directory, progress)
+    texts = {
+        person: text
+        for person, user in log.answers.items()
+        if (text := onboarding_text(user.interests, user.goals, user.experience))
+    }
+    answers = dict(zip(texts, encode_texts(list(texts.values()), encoder, directory, progress), strict=True))
+    return Ground(content, answers, settings), encoder.space
+
+
+def _write(
+    output: Path,
+    log: Log,
+    comparison: Comparison,
+    contenders: Mapping[str, Contender],
+    options: Options,
+    settings: Settings,
+    space: str,
+    requests: bool,
+    with_plot: bool,
+) -> None:
+    from eddyline.offline.evaluation import plot, report
+
+    k = options.protocol.k
+    report.write_metrics(output / FILES["metrics"], comparison.measured, k)
+    if requests:
+        runs = {"as it was": (log, comparison.answered)}
+        runs |= {} if comparison.shuffled is None else {report.SHUFFLED: comparison.shuffled}
+        report.write_requests(output / FILES["requests"], runs)
+    if with_plot:
+        plot.draw(output / FILES["plot"], comparison.measured, k)
+    facts = {
+        "eddyline": __version__,
+        "log": {
+            "fingerprint": log.fingerprint,
+            "items": len(log.items),
+            "people": len(log.people),
+            "events": len(log.events),
+            "left_out": log.left_out,
+        },
+        "space": space,
+        **asdict(options),
+        "contenders": {
+            name: {"ranking": one.ranking.model_dump(mode="json"), "strategy": one.strategy.model_dump(mode="json")}
+            for name, one in contenders.items()
+        },
+        "settings": {name: effective(settings)[name] for name in ("events", "profile", "affinity", "encoder")},
+    }
+    report.write_run(output / FILES["run"], facts)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    """Bars on a terminal, nothing elsewhere."""
+    from eddyline.cli.data import Bars
+    from eddyline.offline.importing import Silent
+
+    if not console.is_terminal:
+        yield Silent()
+        return
+    bars = Bars(console)
+    with bars.progress:
+        yield bars

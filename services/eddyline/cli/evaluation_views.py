@@ -1,0 +1,117 @@
+"""What an evaluation prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from eddyline.offline.evaluation.log import Log
+from eddyline.offline.evaluation.metrics import METRICS, Estimate, Measured
+from eddyline.offline.evaluation.prequential import FEW_EVENTS, FIRST_EVENTS, Answered
+
+TITLES = {
+    "all": "All: people with enough events before",
+    "positive": "Of these, events of positive weight",
+    "new people": f"New people: the first {FIRST_EVENTS} events of a person",
+    "new items": f"New items: fewer than {FEW_EVENTS} events before",
+    "after a pause": "The first event after a pause of an hour",
+    "shuffled": "All, in a log that is shuffled inside each visit",
+}
+NAMES = {
+    "hr": "HR",
+    "ndcg": "nDCG",
+    "mrr": "MRR",
+    "coverage": "coverage",
+    "diversity": "diversity",
+    "novelty": "novelty",
+}
+AT_K = ("hr", "ndcg", "mrr")
+
+
+def about(log: Log, share: float) -> Iterator[str]:
+    """What the log is, and what of it is left out."""
+    asked = len(log.events) - log.position(1.0 - share)
+    yield (
+        f"{log.name}: {len(log.events):,} events of {len(log.people):,} people on {len(log.items):,} items; "
+        f"recommending for the last {asked:,}"
+    )
+    for reason, count in log.left_out.items():
+        yield f"left out: {count:,} {'event' if count == 1 else 'events'} {reason}"
+
+
+def show(found: Sequence[Measured], k: int, console: Console) -> None:
+    """A table for each slice: values with their intervals, and under them the difference to the first strategy."""
+    for name, group in groupby(found, key=lambda one: one.slice):
+        strategies = list(group)
+        requests, people = strategies[0].requests, strategies[0].people
+        if requests == 0:
+            console.print(f"{TITLES[name]}: no requests\n", highlight=False)
+            continue
+        title = f"{TITLES[name]} ({requests:,} requests of {people:,} people)"
+        table = Table(
+            title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False, pad_edge=False
+        )
+        table.add_column("strategy", no_wrap=True)
+        for metric in METRICS:
+            table.add_column(f"{NAMES[metric]}@{k}" if metric in AT_K else NAMES[metric], justify="right", no_wrap=True)
+        for one in strategies:
+            table.add_row(one.strategy, *(_value(one.metrics[metric], metric) for metric in METRICS))
+            if one.differences is not None:
+                table.add_row(
+                    f"[dim]  - {strategies[0].strategy}[/]",
+                    *(_difference(one.differences[metric], metric) for metric in METRICS),
+                )
+        console.print(table)
+        console.print()
+    first = found[0].strategy
+    console.print(
+        f"±: half of the 95 % interval, by resampling people. “- {first}”: the difference to {first} on the same "
+        "requests; * where its interval excludes 0.",
+        highlight=False,
+    )
+
+
+def speed(answered: Answered, seconds: float) -> Iterator[str]:
+    """How fast it went."""
+    took, count = sum(answered.seconds.values()), len(answered.event)
+    lists = count * len(answered.seconds)
+    each = ", ".join(f"{name} {1000 * spent / count:.2f} ms" for name, spent in answered.seconds.items())
+    yield f"{lists / took:,.0f} requests/s ({each}; shared searches are the first one's), {seconds:.0f} s in all"
+
+
+def _value(estimate: Estimate, metric: str) -> str:
+    if math.isnan(estimate.value):
+        return "–"
+    digits = _digits(metric)
+    return (
+        f"{_plain(estimate.value, digits)} [dim]\\[{_plain(estimate.low, digits)}, {_plain(estimate.high, digits)}][/]"
+    )
+
+
+def _difference(estimate: Estimate, metric: str) -> str:
+    if math.isnan(estimate.value):
+        return "–"
+    digits = _digits(metric)
+    sure = estimate.low > 0 or estimate.high < 0
+    colour = "dim" if not sure else "green" if estimate.value > 0 else "red"
+    value, half = _plain(estimate.value, digits, sign=True), _plain(_half(estimate), digits)
+    return f"[{colour}]{value} ±{half}[/]{'*' if sure else ' '}"
+
+
+def _half(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / 2
+
+
+def _digits(metric: str) -> int:
+    return 2 if metric == "novelty" else 3
+
+
+def _plain(value: float, digits: int, sign: bool = False) -> str:
+    """Without the zero before the point, as in tables of shares."""
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text

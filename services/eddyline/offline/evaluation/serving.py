@@ -1,0 +1,94 @@
+"""A strategy at work on what is known: the reader's own plan and ranking, with searches that are done in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.ranking import ORDERED, Found, Plan, gather, plan, rank, usual_options
+from eddyline.offline.evaluation.catalogue import top
+from eddyline.offline.evaluation.memory import Memory
+from eddyline.settings import Ranking, Strategy
+
+
+class Served:
+    """Recommends by one strategy, as a reader with these settings would."""
+
+    def __init__(self, ranking: Ranking, strategy: Strategy, shared: SharedSearches) -> None:
+        self._ranking, self._strategy, self._shared = ranking, strategy, shared
+
+    def recommend(self, world: Memory, person: int, now: float, k: int) -> Sequence[int]:
+        """At most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
+        profile, settings, strategy = world.profile(person, now), self._ranking, self._strategy
+        asked = plan(profile, now, world.taus, settings, strategy)
+        lists = self._shared.of(world, person, now).run(asked, settings)
+        if strategy.diversity > 0:
+            content, place_of = world.content, world.catalogue.place_of
+            lists = {
+                name: [one._replace(vector=content[place_of[one.item_id]]) for one in found]
+                for name, found in lists.items()
+            }
+        options = usual_options(asked, strategy, settings, now, k, profile.person)
+        listed = rank(gather(lists, settings.candidates, unscored=ORDERED), asked, options)
+        return [world.catalogue.place_of[place.item_id] for place in listed]
+
+
+class SharedSearches:
+    """The searches of the request that is being answered, whichever strategy comes first."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._searches: Searches | None = None
+
+    def of(self, world: Memory, person: int, now: float) -> Searches:
+        """Those of this request: none are left as soon as anything has been learnt."""
+        key = (id(world), world.learnt, person, now)
+        if self._searches is None or key != self._key:
+            self._key, self._searches = key, Searches(world, person, now)
+        return self._searches
+
+
+class Searches:
+    """What was searched for one request: strategies that ask alike share the answer."""
+
+    def __init__(self, world: Memory, person: int, now: float) -> None:
+        world.seed_new_items()
+        self._world, self._now = world, now
+        self._blocked = world.seen(person)
+        self._done: dict[Hashable, list[Found]] = {}
+
+    def run(self, asked: Plan, settings: Ranking) -> dict[str, list[Found]]:
+        """Every source's list: what the person has seen is left out first, then come the best `candidates`."""
+        depth, catalogue = settings.candidates, self._world.catalogue
+        keys: dict[str, Hashable] = {name: (depth, vector.tobytes()) for name, vector in asked.dense.items()}
+        new = [name for name, key in keys.items() if key not in self._done]
+        if new:
+            similarities = catalogue.similarities([asked.dense[name] for name in new])
+            for name, scores in zip(new, similarities, strict=True):
+                self._done[keys[name]] = self._top(scores, depth)
+        if asked.affinity is not None:
+            indices, values = asked.affinity.indices, asked.affinity.values
+            keys["affinity"] = (depth, indices.tobytes(), values.tobytes())
+            if keys["affinity"] not in self._done:
+                scores = catalogue.affinity.scores(indices, values)
+                # Rows that share nothing with the query aren't found by it.
+                self._done[keys["affinity"]] = self._top(np.where(scores > 0, scores, -np.inf), depth)
+        for name in asked.ordered:
+            field = ORDERED[name].format(window=settings.trending_window)
+            keys[name] = (depth, field)
+            if keys[name] not in self._done:
+                self._done[keys[name]] = self._top(catalogue.ordered(field, self._now), depth)
+        return {name: self._done[key] for name, key in keys.items()}
+
+    def _top(self, scores: NDArray[np.floating], depth: int) -> list[Found]:
+        catalogue = self._world.catalogue
+        return [
+            Found(catalogue.item_ids[place], score, catalogue.payload(place, self._now))
+            for place, score in _best(scores, top(scores, depth, self._blocked))
+        ]
+
+
+def _best(scores: NDArray[np.floating], places: NDArray[np.int64]) -> list[tuple[int, float]]:
+    return list(zip(places.tolist(), scores[places].tolist(), strict=True))
