@@ -62,13 +62,13 @@ def placed(
     used = {place.item_id for place in pins.values()}
     own = iter(ranked)
     quotas = [
-        _Quota(promotion.name, Fraction(str(promotion.share)), first, items)
+        _Quota(promotion.name, Fraction(str(promotion.share)), first, (one for one in items if one not in used))
         for promotion, items in promoted
         if promotion.share is not None
     ]
     places: list[Place] = []
     for position in range(first, first + limit):
-        place = pins.pop(position, None) or _from_quotas(quotas, position, used) or _next(own, used)
+        place = pins.pop(position, None) or _from_quotas(quotas, position) or _next(own, used)
         if place is None:
             break
         places.append(place)
@@ -79,17 +79,17 @@ def placed(
 
 @dataclass(slots=True)
 class _Quota:
-    """What a promotion with a share still may place on this page."""
+    """What a promotion with a share still may place on this page; `items` are those that aren't placed yet."""
 
     name: str
     share: Fraction
     first: int
-    items: Sequence[str]
+    items: Iterator[str]
     placed: int = 0
 
     def is_due(self, position: int) -> bool:
-        earlier = math.floor((self.first - 1) * self.share)
-        return self.placed < math.floor(position * self.share) - earlier
+        of, places = self.share.numerator, self.share.denominator
+        return self.placed < position * of // places - (self.first - 1) * of // places
 
 
 def _pins(promoted: Sequence[tuple[Promotion, Sequence[str]]], page: range) -> dict[int, Place]:
@@ -104,13 +104,11 @@ def _pins(promoted: Sequence[tuple[Promotion, Sequence[str]]], page: range) -> d
     return pins
 
 
-def _from_quotas(quotas: Sequence[_Quota], position: int, used: set[str]) -> Place | None:
+def _from_quotas(quotas: Sequence[_Quota], position: int) -> Place | None:
     for quota in quotas:
-        if quota.is_due(position):
-            item = next((one for one in quota.items if one not in used), None)
-            if item is not None:
-                quota.placed += 1
-                return Place(item, quota.name)
+        if quota.is_due(position) and (item := next(quota.items, None)) is not None:
+            quota.placed += 1
+            return Place(item, quota.name)
     return None
 
 
