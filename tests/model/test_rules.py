@@ -282,6 +282,19 @@ def test_a_boost_multiplies_the_items_that_its_filter_matches() -> None:
     assert set(changed.fields) == {"meta.category", "meta.attributes.brand", "trend.quarter"}
 
 
+def test_a_boost_by_popularity_goes_with_the_time() -> None:
+    table = rules(TABLE)
+    item = {
+        "meta": {"attributes": {"brand": "acme"}},
+        "trend": {"quarter": count_in(None, 4.0, WEDNESDAY_NOON, trend_tau("quarter"))},
+    }
+    factors = [
+        adjust(table, here(among=table, attributes={"plan": "pro"}, now=WEDNESDAY_NOON + days * 86_400)).factor(item)
+        for days in (0, 30, 90)
+    ]
+    assert factors == [2.0, 2.0, 1.0]
+
+
 @given(st.permutations(range(3)))
 def test_weights_and_boosts_do_not_depend_on_the_order_of_the_rules(order: list[int]) -> None:
     table = rules(TABLE)

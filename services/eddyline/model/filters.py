@@ -162,6 +162,7 @@ def _lies_within(value_at: Callable[[Mapping[str, Any]], Any], wanted: Range) ->
 
 
 KEYWORD, NUMBER, INTEGER, TIME, BOOL, PEOPLE = "keyword", "number", "integer", "time", "boolean", "count of people"
+POPULARITY_PATH = f"trend.{POPULARITY}"
 CLOCK_STEP = 3600.0
 """Popularity's bounds move with the clock once in so many seconds, so that equal requests make equal filters, whose
 lists can be shared. With its half-life of 90 days an hour is 0.03 % of a count."""
@@ -176,7 +177,7 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
     "expires_at": ("meta.expires_at", TIME),
     "price": ("offer.price", NUMBER),
     "available": ("offer.available", BOOL),
-    "popularity": (f"trend.{POPULARITY}", PEOPLE),
+    "popularity": (POPULARITY_PATH, PEOPLE),
 }
 """What can always be filtered on: name → (payload path, kind)."""
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from eddyline.errors import InvalidInput, Misconfigured
 from eddyline.model.events import format_timestamp
-from eddyline.model.filters import Filter, Matcher, fields, matcher, parse_filter
+from eddyline.model.filters import POPULARITY_PATH, Filter, Matcher, fields, matcher, parse_filter
 from eddyline.model.rules.conditions import Conditions, parse_attributes, parse_when
 from eddyline.model.rules.promotions import Campaign, Promotion
 from eddyline.model.rules.situation import Situation, local_time, zone
@@ -58,10 +58,11 @@ class Adjustments:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule whose conditions are read."""
+    """A rule whose conditions are read. `boost` is there unless it depends on the time."""
 
     given: RuleSettings
     when: Conditions
+    boost: Boost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +125,18 @@ def situation(
 
 def adjust(rules: Rules, situation: Situation) -> Adjustments:
     """What all rules whose conditions hold change together: factors multiply, and the last strategy decides."""
-    holding = [rule.given for rule in rules.rules if rule.when.hold(situation.values)]
+    holding = [rule for rule in rules.rules if rule.when.hold(situation.values)]
     weights: dict[str, float] = {}
     for rule in holding:
-        for term, factor in rule.weights.items():
+        for term, factor in rule.given.weights.items():
             weights[term] = weights.get(term, 1.0) * factor
-    boosts = []
-    for rule in holding:
-        if rule.boost is not None:
-            filter = _filter(rule.boost.filter, rules.attributes, situation.now)
-            boosts.append(Boost(rule.name, rule.boost.factor, fields(filter), matcher(filter)))
-    strategies = [rule.strategy for rule in holding if rule.strategy is not None]
+    boosts = (rule.boost or _boost(rule.given, rules.attributes, situation.now) for rule in holding)
+    strategies = [rule.given.strategy for rule in holding if rule.given.strategy is not None]
     return Adjustments(
-        weights, tuple(boosts), strategies[-1] if strategies else None, tuple(rule.name for rule in holding)
+        weights,
+        tuple(boost for boost in boosts if boost is not None),
+        strategies[-1] if strategies else None,
+        tuple(rule.given.name for rule in holding),
     )
 
 
@@ -157,12 +157,20 @@ def _rule(given: RuleSettings, attributes: Mapping[str, AttributeKind], strategi
             raise InvalidInput(f"there is no such term; known are {', '.join(TERMS)}", f"weights.{term}")
     if given.strategy is not None and given.strategy not in strategies:
         raise InvalidInput(f"there is no strategy {given.strategy!r}; known are {', '.join(strategies)}", "strategy")
-    if given.boost is not None:
-        try:
-            _filter(given.boost.filter, attributes, 0.0)
-        except InvalidInput as error:
-            raise InvalidInput(error.reason, f"boost.{error.field}") from None
-    return Rule(given, parse_when(given.when))
+    when = parse_when(given.when)
+    try:
+        boost = _boost(given, attributes, 0.0)
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, f"boost.{error.field}") from None
+    is_timeless = boost is not None and POPULARITY_PATH not in boost.fields
+    return Rule(given, when, boost if is_timeless else None)
+
+
+def _boost(given: RuleSettings, attributes: Mapping[str, AttributeKind], now: float) -> Boost | None:
+    if given.boost is None:
+        return None
+    filter = _filter(given.boost.filter, attributes, now)
+    return Boost(given.name, given.boost.factor, fields(filter), matcher(filter))
 
 
 def _campaign(given: PromotionSettings, attributes: Mapping[str, AttributeKind]) -> Campaign:
