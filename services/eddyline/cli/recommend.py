@@ -1,0 +1,126 @@
+"""`eddyline recommend`: lists for many people at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import orjson
+import typer
+from rich.console import Console
+
+from eddyline.cli.options import ConfigFile, DataDir, load_settings
+from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured
+from eddyline.settings import Settings
+
+TIMEOUT_SECONDS = 30.0
+
+
+def recommend(
+    output: Annotated[Path, typer.Option("--output", help="JSON lines, one for each person. A stopped run goes on.")],
+    users: Annotated[
+        Path | None, typer.Argument(help="For whom: user ids, one a line, or JSON lines with user_id.")
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="For every user with a profile.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items for each.")] = 5,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Rank by this one instead of the usual.")] = None,
+    wanted: Annotated[str | None, typer.Option("--filter", help="A filter as JSON, as the API takes it.")] = None,
+    pool: Annotated[
+        Path | None, typer.Option("--pool", help="Only these items: ids, one a line, or JSON lines with item_id.")
+    ] = None,
+    surface: Annotated[str | None, typer.Option("--surface", help="Where the lists will be shown.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="A running reader to ask; without it, the vector store is opened here.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Lists made at once.")] = 4,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make lists for many people at once, say a newsletter's: a line for each; stopped, it goes on where it was."""
+    from eddyline.cli.data import Bars
+    from eddyline.offline import recommending
+
+    if (users is None) is not everyone:
+        raise Misconfigured("name a file of user ids, or --all")
+    body = _body(limit, strategy, wanted, pool, surface)
+    settings, console = load_settings(config, data_dir), Console(stderr=True)
+    named = None if users is None else recommending.read_ids(users, "user_id")
+    with _open(settings, url, everyone) as (ask, store):
+        whom = named or recommending.stored_users(store)
+        bars = Bars(console)
+        with recommending.opened(output, {recommending.WHOM: whom.source, **body}) as file, bars.progress:
+            try:
+                report = recommending.Recommending(ask, file, body, concurrency, bars).run(whom.ids)
+            except KeyboardInterrupt:
+                bars.say(f"stopped; the same command goes on where this one was, in {output}")
+                raise
+    if report.finished_before:
+        console.print(f"{output} is complete ({report.earlier:,} lists): name another file for new lists.")
+    else:
+        earlier = f"; {report.earlier:,} were there from an earlier run" if report.earlier else ""
+        console.print(f"{report.written:,} lists written to {output}{earlier}.")
+    if report.failed:
+        raise EddylineError(f"{report.failed:,} people have no list: their lines in {output} have an error")
+
+
+def _body(
+    limit: int, strategy: str | None, wanted: str | None, pool: Path | None, surface: str | None
+) -> dict[str, Any]:
+    """What every request says; what isn't given isn't said."""
+    from eddyline.offline.recommending import read_ids
+
+    given = {
+        "limit": limit,
+        "strategy": strategy,
+        "filter": None if wanted is None else _object(wanted),
+        "candidates": None if pool is None else list(read_ids(pool, "item_id").ids),
+        "surface": surface,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        given = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"is not JSON: {error}", "--filter") from None
+    if not isinstance(given, dict):
+        raise InvalidInput('must be a JSON object, e.g. {"category": "film"}', "--filter")
+    return given
+
+
+@contextmanager
+def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple[Any, Any]]:
+    """Whom to ask, and the store, where it is needed.
+
+    Raises `Misconfigured` where another process holds the store.
+    """
+    from eddyline.adapters.telemetry import Metrics
+    from eddyline.cli.runtime import check_collections, open_store
+    from eddyline.offline.recommending import directly, over_http
+    from eddyline.reader import Reader
+
+    if url is not None and everyone and not settings.qdrant.url:
+        raise Misconfigured(
+            "--all reads who there is from the vector store, which the running process holds: name a file of user ids, "
+            "or stop it and leave --url out"
+        )
+    store = None
+    try:
+        if url is None or everyone:
+            store = open_store(settings)
+            check_collections(store)
+        if url is None:
+            assert store is not None
+            yield directly(Reader(store, settings, Metrics())), store
+        else:
+            with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+                yield over_http(client), store
+    except AlreadyRunning as error:
+        raise AlreadyRunning(f"{error}; or ask the running one: --url http://127.0.0.1:8000") from None
+    finally:
+        if store is not None:
+            store.close()
