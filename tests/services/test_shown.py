@@ -10,7 +10,8 @@ from tests.services.profiling import Profiling, click, erased
 from tests.services.reading import SETTINGS, ids, stocked
 from tests.support.fakes import NOW, Clock, FakeProducer, feed, record, redelivered
 
-from eddyline.adapters.kafka import Record, partition_of
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Record, TopicPartition, partition_of
+from eddyline.adapters.kafka.retention import SAFE_BYTES
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Overloaded, Unavailable
 from eddyline.model.decay import count_in
@@ -128,6 +129,25 @@ def test_what_is_not_acknowledged_is_counted_as_dropped() -> None:
     it.shown.note(ADA, ["a", "b"])
     it.shown.close()
     assert (it.counted(), it.counted("broker")) == (0, 2)
+
+
+def test_a_full_in_process_broker_is_not_waited_for_and_holds_nothing_of_it() -> None:
+    broker = EmbeddedBroker()
+    producer = KafkaProducer(broker.options, broker.guard)
+    it = Telling()
+    it.shown = ShownLog(producer, it.metrics, it.clock)
+    home = TopicPartition("interactions", partition_of(ADA.key.encode(), broker.options.partitions))
+    broker.guard.subscribe("profiler", ["interactions"])
+    broker.guard.reserve(home, SAFE_BYTES)
+    it.shown.note(ADA, ["a", "b"])
+    it.after(60)
+    assert (it.counted(), it.counted("broker")) == (0, 2)
+    broker.guard.release(home, SAFE_BYTES)
+    it.shown.note(ADA, ["c"])
+    it.shown.close()
+    producer.close()
+    broker.close()
+    assert (it.counted(), it.counted("broker")) == (1, 2)
 
 
 def test_many_readers_threads_may_note_at_once() -> None:
