@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.offline.rebuilding import ITEM_NAMES, Deployment, History, differences, people
-from tests.support.fakes import LOG, TinyEncoder, near, text_vector
+from tests.services.learning import came, learnt, restored, same
+from tests.support.fakes import LOG, TinyEncoder, feed, near, text_vector
 
-from eddyline.adapters.vectors import Collections, Distance, Point, generations, item_collection, profile_collection
+from eddyline.adapters.vectors import (
+    Collections,
+    Distance,
+    Point,
+    Sparse,
+    generations,
+    item_collection,
+    profile_collection,
+)
+from eddyline.affinity import Affinity
 from eddyline.errors import Misconfigured
 from eddyline.model.ids import item_point
 from eddyline.offline.rebuilding import Rebuilding, Translate
@@ -110,6 +120,26 @@ def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
     assert after.payload["meta"] == known.payload["meta"]
     assert after.payload["space"] == "wider-t1"
     near(after.vectors["content"], WiderEncoder().encode([ITEM_NAMES[0]])[0], 1e-5)
+
+
+def test_what_items_have_learnt_survives_to_the_last_bit_and_grows_on(it: Deployment) -> None:
+    learner, other = ITEM_NAMES[0], ITEM_NAMES[1]
+    told = [came(offset, learner, [other, f"recent {offset}"]) for offset in range(3)]
+    feed(Affinity(it.store, "items-1"), *told)
+    before = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
+    run(it, WiderEncoder())
+    after = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
+    mine, theirs = before.vectors["affinity"], after.vectors["affinity"]
+    assert isinstance(mine, Sparse)
+    assert isinstance(theirs, Sparse)
+    assert dict(zip(mine.indices, mine.values, strict=True)) == dict(zip(theirs.indices, theirs.values, strict=True))
+    assert {key: after.payload[key] for key in ("row", "trend")} == {
+        key: before.payload[key] for key in ("row", "trend")
+    }
+    more = came(3, learner, [other])
+    feed(Affinity(it.store, "items-2"), *told, more)  # what was told before the change is told again
+    grown = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
+    same(restored(grown), learnt([*told, more], learner))
 
 
 def test_an_offer_before_its_item_is_kept(it: Deployment) -> None:

@@ -62,14 +62,7 @@ class Learning:
 
     def row(self, item: str = "a") -> Row:
         """Recovered from what is stored."""
-        point = self.point(item)
-        known, vector = point.payload.get("row"), point.vectors.get("affinity")
-        if known is None:
-            return NO_ROW
-        if vector is None:
-            return Row.of({}, known["count"], known["time"])
-        assert isinstance(vector, Sparse)
-        return algebra.restored(vector.indices, vector.values, known["divisor"], known["count"], known["time"])
+        return restored(self.point(item))
 
     def weights(self, item: str = "a") -> dict[int, float]:
         """Of the row, by dimension."""
@@ -85,6 +78,17 @@ class Learning:
         nearest = Nearest(Sparse(dimensions, weights.astype(np.float32)), "affinity")
         found = self.store.query(ITEMS, [Query(nearest, 10, payload=("item_id",))])[0]
         return [str(one.payload["item_id"]) for one in found if one.score > 0]
+
+
+def restored(point: Point) -> Row:
+    """The row in a stored point."""
+    known, vector = point.payload.get("row"), point.vectors.get("affinity")
+    if known is None:
+        return NO_ROW
+    if vector is None:
+        return Row.of({}, known["count"], known["time"])
+    assert isinstance(vector, Sparse)
+    return algebra.restored(vector.indices, vector.values, known["divisor"], known["count"], known["time"])
 
 
 def came(

@@ -113,7 +113,7 @@ def profiler(config: ConfigFile = None, host: Host = None, port: Port = None) ->
 
 @app.command()
 def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an affinity service: activity into trends."""
+    """Run an affinity service: activity into affinity rows and trends."""
     _serve(load_settings(config, None, host, port), ["affinity"])
 
 
