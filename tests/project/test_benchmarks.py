@@ -20,3 +20,14 @@ def test_the_guarantee_is_compared_with_none() -> None:
     assert [words for words, _ in rates] == ["with the guarantee", "without"]
     assert all(int(rate.replace(",", "")) > 0 for _, rate in rates)
     assert len(re.findall(r"^ratio by .+ \d+\.\d\d ", done.stdout, re.MULTILINE)) == 2
+
+
+def test_the_ranking_is_compared_with_blending_and_sorting_alone() -> None:
+    command = [sys.executable, "benchmarks/ranking.py", "60", "--rounds", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("60 candidates of 9 sources into a list of 20, 3 rounds\n")
+    rows = re.findall(r"^(.+?) +(\d+\.\d{3}) +(\d+\.\d{3})$", done.stdout, re.MULTILINE)
+    assert [name for name, _, _ in rows][:2] == ["floor", "terms alone"]
+    assert len(rows) == 6
+    assert all(0 < float(median) <= float(p99) for _, median, p99 in rows)

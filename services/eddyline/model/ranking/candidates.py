@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,29 +45,29 @@ class Candidates:
         """Some of them; the floors stay the sources' own."""
         if keep.all():
             return self
-        places = np.flatnonzero(keep).tolist()
+        kept = keep.tolist()
         return Candidates(
-            [self.item_ids[place] for place in places],
-            [self.payloads[place] for place in places],
-            {name: column[places] for name, column in self.scores.items()},
+            list(compress(self.item_ids, kept)),
+            list(compress(self.payloads, kept)),
+            {name: column[keep] for name, column in self.scores.items()},
             self.floors,
-            [self.vectors[place] for place in places] if self.vectors else (),
+            list(compress(self.vectors, kept)),
         )
 
     def counts(self, window: str, now: float) -> NDArray[np.float64]:
         """Decayed counts of people who chose each, shape (n), in a trend window, at `now` (epoch seconds)."""
-        logarithms = np.fromiter(
-            (payload.get("trend", _NONE).get(window, -np.inf) for payload in self.payloads), np.float64, len(self)
-        )
+        logarithms = np.array([payload.get("trend", _NONE).get(window, -math.inf) for payload in self.payloads])
         return np.exp(np.minimum(700.0, logarithms - trend_time(now, window)))
 
     def listed_at(self) -> NDArray[np.float64]:
         """Publication, or else first arrival, of each, in epoch seconds; -inf where unknown."""
-        return np.fromiter((payload.get("listed_at", -np.inf) for payload in self.payloads), np.float64, len(self))
+        return np.array([payload.get("listed_at", -math.inf) for payload in self.payloads], np.float64)
 
-    def categories(self) -> list[str | None]:
-        """The category of each."""
-        return [payload.get("meta", _NONE).get("category") for payload in self.payloads]
+    def categories(self) -> NDArray[np.intp]:
+        """A number for the category of each; -1 where there is none."""
+        numbers: dict[str | None, int] = {None: -1}
+        names = [payload.get("meta", _NONE).get("category") for payload in self.payloads]
+        return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.intp)
 
 
 _NONE: Mapping[str, Any] = {}

@@ -23,15 +23,14 @@ def seed(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest(), "big")
 
 
-def uniform(item_ids: Sequence[str], seeded: int, purpose: str) -> NDArray[np.float64]:
-    """A number in (0, 1) for each, the same whenever it is asked for."""
-    marks = np.fromiter((crc32(item_id.encode()) for item_id in item_ids), np.uint64, len(item_ids))
-    return _mixed(marks, seeded ^ crc32(purpose.encode()))
+def marks(item_ids: Sequence[str]) -> NDArray[np.uint64]:
+    """What stands for each in a draw, whatever the seed."""
+    return np.array(list(map(crc32, map(str.encode, item_ids))), np.uint64)
 
 
-def gumbel(item_ids: Sequence[str], seeded: int, purpose: str) -> NDArray[np.float64]:
-    """A draw of the standard Gumbel distribution for each."""
-    return np.asarray(-np.log(-np.log(uniform(item_ids, seeded, purpose))))
+def gumbel(marks: NDArray[np.uint64], seeded: int, purpose: str) -> NDArray[np.float64]:
+    """A draw of the standard Gumbel distribution for each, the same whenever it is asked for."""
+    return np.asarray(-np.log(-np.log(_mixed(marks, seeded ^ crc32(purpose.encode())))))
 
 
 def places(count: int, seeded: int, purpose: str) -> NDArray[np.float64]:

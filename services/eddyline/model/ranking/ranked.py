@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.decay import Vector
 from eddyline.model.ids import Person
 from eddyline.model.profile import HOUR
 from eddyline.model.ranking import chance
@@ -44,7 +44,7 @@ class RankOptions:
     settings: Ranking
     limit: int
     exclude: Collection[str] = ()
-    excluded: Callable[[str], bool] = lambda _: False
+    excluded: Callable[[str], bool] | None = None
     """A further test of item ids, e.g. those of earlier pages."""
     boosts: Sequence[Boost] = ()
     fatigue: Mapping[str, float] = field(default_factory=dict)
@@ -103,20 +103,19 @@ def rank(candidates: Candidates, plan: Plan, options: RankOptions) -> list[Ranke
     Works for any number of candidates. Excluded ones are left out before anything is normalised by them, except for the
     floors, which are the sources' own.
     """
-    keep = np.fromiter(
-        (item not in options.exclude and not options.excluded(item) for item in candidates.item_ids),
-        np.bool_,
-        len(candidates),
-    )
+    keep = ~np.array(list(map(options.exclude.__contains__, candidates.item_ids)), np.bool_)
+    if options.excluded is not None:
+        keep &= ~np.array(list(map(options.excluded, candidates.item_ids)), np.bool_)
     left = candidates.kept(keep)
     if not len(left):
         return []
     parts = terms(left, plan, options.settings, options.now)
-    _adjust(left, parts, options)
+    marks = chance.marks(left.item_ids) if options.rotation > 0 or options.explore > 0 else _NO_MARKS
+    _adjust(left, marks, parts, options)
     rounded = {name: np.round(column, 6) for name, column in parts.items()}
     scores = np.round(np.sum(list(rounded.values()), axis=0), 6) if rounded else np.zeros(len(left))
     order = _order(left, scores, options)
-    chosen = _choose(left, scores, order, options)
+    chosen = _choose(left, marks, scores, order, options)
     return [
         Ranked(
             left.item_ids[place],
@@ -129,111 +128,140 @@ def rank(candidates: Candidates, plan: Plan, options: RankOptions) -> list[Ranke
     ]
 
 
-def _adjust(candidates: Candidates, parts: dict[str, Column], options: RankOptions) -> None:
+_NO_MARKS = np.zeros(0, np.uint64)
+
+
+def _adjust(candidates: Candidates, marks: NDArray[np.uint64], parts: dict[str, Column], options: RankOptions) -> None:
     """Boosts, fatigue and rotation multiply the score; as terms, they are what that adds or takes."""
     score = np.sum(list(parts.values()), axis=0) if parts else np.zeros(len(candidates))
     if options.boosts:
-        factors = np.fromiter(
-            (
-                math.prod(boost.factor for boost in options.boosts if boost.matches(payload))
-                for payload in candidates.payloads
-            ),
-            np.float64,
-            len(candidates),
-        )
+        factors = np.ones(len(candidates))
+        for boost in options.boosts:
+            factors[[boost.matches(payload) for payload in candidates.payloads]] *= boost.factor
         parts["boost"] = score * (factors - 1.0)
         score = score * factors
     if options.fatigue:
-        showings = np.fromiter((options.fatigue.get(item, 0.0) for item in candidates.item_ids), np.float64)
+        showings = np.array([options.fatigue.get(item, 0.0) for item in candidates.item_ids])
         parts["fatigue"] = score * (np.exp2(-showings / options.settings.fatigue_showings) - 1.0)
         score = score + parts["fatigue"]
     if options.rotation > 0:
-        drawn = chance.gumbel(candidates.item_ids, options.seed, "rotation")
+        drawn = chance.gumbel(marks, options.seed, "rotation")
         parts["rotation"] = score * np.expm1(options.rotation * drawn)
 
 
 def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDArray[np.intp]:
     """Best first, by score, then by id; without those below the least score."""
-    by_id = np.argsort(np.asarray(candidates.item_ids, dtype=object), kind="stable")
-    order = by_id[np.argsort(-scores[by_id], kind="stable")]
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    if len(order) > 1 and (ordered[1:] == ordered[:-1]).any():
+        by_id = np.array(sorted(range(len(order)), key=candidates.item_ids.__getitem__), np.intp)
+        order = by_id[np.argsort(-scores[by_id], kind="stable")]
     if options.min_score is not None:
         order = order[scores[order] >= options.min_score]
     return order
 
 
 def _choose(
-    candidates: Candidates, scores: Column, order: NDArray[np.intp], options: RankOptions
+    candidates: Candidates,
+    marks: NDArray[np.uint64],
+    scores: Column,
+    order: NDArray[np.intp],
+    options: RankOptions,
 ) -> list[tuple[int, bool]]:
     """The places in the list's order, and whether each is there to be tried."""
     if options.diversity <= 0 and options.per_category is None and options.explore <= 0:
         return [(int(place), False) for place in order[: options.limit]]
-    waiting = _Waiting(candidates, scores, order, options)
+    waiting = _Waiting(candidates, marks, scores, order, options)
     tried = chance.places(options.limit, options.seed, EXPLORED) < options.explore
     tried[:FIRST_EXPLORED] = False
     chosen = []
-    for explores in tried:
-        place = waiting.to_try() if explores else waiting.best()
-        if place is None:
+    for explores in tried.tolist():
+        at = waiting.to_try() if explores else waiting.best()
+        if at is None:
             break
-        chosen.append((place, bool(explores)))
-        waiting.take(place)
+        chosen.append((int(order[at]), explores))
+        waiting.take(at)
     return chosen
 
 
 class _Waiting:
-    """Who may still be chosen, in order; greedy maximal marginal relevance among them.
+    """Who may still be chosen, by their position in the order; greedy maximal marginal relevance among them.
 
     (Carbonell and Goldstein, "The use of MMR, diversity-based reranking for reordering documents and producing
     summaries", SIGIR 1998): the next is the one with the largest $(1 - d)\\,relevance - d \\max_j \\cos(x, x_j)$ over
     those chosen already, relevance being the score over the largest.
     """
 
-    def __init__(self, candidates: Candidates, scores: Column, order: NDArray[np.intp], options: RankOptions) -> None:
-        self._order, self._options = order, options
+    def __init__(
+        self,
+        candidates: Candidates,
+        marks: NDArray[np.uint64],
+        scores: Column,
+        order: NDArray[np.intp],
+        options: RankOptions,
+    ) -> None:
+        self._options = options
         self._free = np.ones(len(order), dtype=np.bool_)
-        self._categories = candidates.categories() if options.per_category is not None else []
-        self._taken: dict[str | None, int] = {}
+        self._categories = candidates.categories()[order] if options.per_category is not None else None
+        self._taken: dict[int, int] = {}
         best = float(scores[order].max(initial=0.0)) or 1.0
-        self._relevance = scores[order] / best
+        self._relevance = (1.0 - options.diversity) * scores[order] / best
         self._likeness = np.zeros(len(order))
-        self._vectors = _matrix(candidates, order) if options.diversity > 0 and candidates.vectors else None
+        self._has_contents = bool(candidates.vectors)
+        reach = self._reach()
+        self._contents = [candidates.vectors[place] for place in order.tolist()] if reach else []
+        self._vectors = _matrix(self._contents[:reach])
         if options.explore > 0:
-            ids = [candidates.item_ids[place] for place in order]
             counts = candidates.counts(POPULARITY, options.now)[order]
-            self._novelty = chance.gumbel(ids, options.seed, EXPLORED) - np.log1p(counts)
+            self._novelty = chance.gumbel(marks[order], options.seed, EXPLORED) - np.log1p(counts)
 
     def best(self) -> int | None:
         """The next by relevance and diversity."""
-        diversity = self._options.diversity
-        return self._first((1.0 - diversity) * self._relevance - diversity * self._likeness)
+        if not len(self._vectors):
+            return self._first(self._relevance)
+        return self._first(self._relevance - self._options.diversity * self._likeness)
 
     def to_try(self) -> int | None:
         """One of those that few have chosen: with a probability in proportion to 1 / (their number + 1)."""
         return self._first(self._novelty)
 
-    def take(self, place: int) -> None:
+    def take(self, at: int) -> None:
         """It is on the list now."""
-        at = int(np.flatnonzero(self._order == place)[0])
         self._free[at] = False
-        if self._vectors is not None:
-            self._likeness = np.maximum(self._likeness, self._vectors @ self._vectors[at])
-        if self._options.per_category is None:
+        content = self._contents[at] if self._contents else None
+        if content is not None:
+            likeness = self._likeness[: len(self._vectors)]
+            np.maximum(likeness, self._vectors @ content.astype(np.float32, copy=False), out=likeness)
+        if self._categories is None:
             return
-        category = self._categories[place]
+        category = int(self._categories[at])
         self._taken[category] = self._taken.get(category, 0) + 1
-        if category is not None and self._taken[category] >= self._options.per_category:
-            full = np.fromiter((self._categories[other] == category for other in self._order), np.bool_)
-            self._free &= ~full
+        if category >= 0 and self._taken[category] >= (self._options.per_category or 0):
+            self._free &= self._categories != category
+
+    def _reach(self) -> int:
+        """How many, from the best one on, diversity can have any say in.
+
+        Likeness lies in 0…1, and while a list isn't full, one of the first `limit` is free: whoever is behind them all
+        by more than its weight comes too late. Not so where a category may be full.
+        """
+        options = self._options
+        if options.diversity <= 0 or not self._has_contents:
+            return 0
+        if self._categories is not None or len(self._relevance) <= options.limit:
+            return len(self._relevance)
+        least = self._relevance[options.limit - 1] - options.diversity
+        return int(np.count_nonzero(self._relevance >= least - 1e-5))
 
     def _first(self, keys: Column) -> int | None:
-        if not self._free.any():
-            return None
-        return int(self._order[int(np.argmax(np.where(self._free, keys, -np.inf)))])
+        at = int(np.argmax(np.where(self._free, keys, -np.inf))) if len(keys) else 0
+        return at if len(keys) and self._free[at] else None
 
 
-def _matrix(candidates: Candidates, order: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Content vectors in that order; zero where there is none."""
-    known = next((vector for vector in candidates.vectors if vector is not None), np.zeros(1))
+def _matrix(contents: Sequence[Vector | None]) -> NDArray[np.float32]:
+    """Content vectors in rows; zero where there is none."""
+    known = next((content for content in contents if content is not None), np.zeros(1))
     empty = np.zeros_like(known)
-    vectors = [candidates.vectors[place] for place in order]
-    return np.asarray([empty if vector is None else vector for vector in vectors], dtype=np.float32)
+    rows = [empty if content is None else content for content in contents]
+    matrix = np.concatenate(rows) if rows else np.zeros(0)
+    return np.asarray(matrix, dtype=np.float32).reshape(len(rows), len(empty))
