@@ -240,6 +240,19 @@ def test_an_item_that_is_made_again_starts_anew(it: Learning) -> None:
     same(it.row("a"), learnt([came(1, "a", ["c"])], "a"))
 
 
+def test_an_item_that_is_made_again_between_two_attempts_starts_anew(it: Learning) -> None:
+    assert isinstance(it.store, FakeStore)
+    it.feed(came(0, "a", ["b"]))
+    it.store.down = {"set_payload"}
+    with pytest.raises(Unavailable):
+        it.feed(came(1, "a", ["c"]))
+    it.store.down = set()
+    it.store.delete(ITEMS, [item_point("a")])
+    it.add_items("a")
+    it.feed(came(1, "a", ["c"]))
+    same(it.row("a"), learnt([came(1, "a", ["c"])], "a"))
+
+
 # -- the other way round -----------------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,16 @@ def test_an_item_that_came_and_had_nothing_to_learn_is_seeded_too() -> None:
     assert it.trend("war 93") == before, "what it remembers of its log stays"
 
 
+def test_what_an_item_has_learnt_itself_is_never_replaced_by_a_seed() -> None:
+    it = some_films()
+    it.add_items("war 93")
+    it.feed(came(20, "war 93", ["rose"]))
+    it.feed(came(21, "war 93"))
+    known = it.weights("war 93")
+    ticks(it, 10)
+    assert it.weights("war 93") == known
+
+
 def test_nothing_grows_from_seeds() -> None:
     it = some_films(settings=AffinitySettings(seed_neighbours=50))
     it.add_items(*(f"war {n}" for n in range(3, 8)))
@@ -141,24 +151,50 @@ def test_a_tick_does_a_bounded_part_of_the_work() -> None:
         assert len(seeded(it)) == expected
 
 
-def test_where_nothing_is_to_be_done_the_store_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    it = Learning(settings=SETTINGS)
-    it.add_items("war 91", "war 92")  # and nobody has come
+def calls(it: Learning, name: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the store will be asked this."""
     asked: list[float] = []
-    scroll = it.store.scroll
+    call = getattr(it.store, name)
 
     def noted(*named: Any, **rest: Any) -> Any:
         asked.append(it.clock())
-        return scroll(*named, **rest)
+        return call(*named, **rest)
 
-    monkeypatch.setattr(it.store, "scroll", noted)
+    monkeypatch.setattr(it.store, name, noted)
+    return asked
+
+
+def test_where_nothing_is_to_be_done_the_store_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Learning(settings=SETTINGS)
+    it.add_items(*(f"war {n}" for n in range(40)))  # and nobody has come
+    asked = calls(it, "scroll", monkeypatch)
     ticks(it, 600)
     pauses = [later - earlier for earlier, later in pairwise(asked)]
     assert pauses[:5] == [2, 4, 8, 16, 32]
     assert set(pauses[5:]) == {seeding.LONGEST}
-    it.feed(came(0, "war 91", ["trench"]))
-    ticks(it, 61)
-    assert seeded(it) == {"war 92"}, "and what comes then is found within a minute"
+    it.feed(came(0, "war 0", ["trench"]))
+    ticks(it, 65)
+    assert len(seeded(it)) == 39, "and what comes then is found within a minute"
+
+
+def test_what_is_seeded_is_not_searched_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = some_films()
+    it.add_items("war 93", "love 93")
+    ticks(it)
+    searches = calls(it, "query", monkeypatch)
+    ticks(it, 600)
+    assert searches == []
+
+
+def test_a_seed_that_cannot_grow_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = some_films(settings=AffinitySettings(seed_neighbours=50))
+    it.add_items("war 93")
+    ticks(it)
+    assert it.point("war 93").payload["row"]["seed"] == 4
+    writes, looks = calls(it, "set_payload", monkeypatch), calls(it, "scroll", monkeypatch)
+    ticks(it, 600)
+    assert writes == []
+    assert 10 < len(looks) < 20
 
 
 def test_what_is_not_embedded_yet_is_left_alone() -> None:

@@ -114,10 +114,11 @@ class Seeding:
                 row = replace(seed, count=known.get("count", 0.0), time=known.get("time", 0.0))
                 vectors[point.id] = row_vectors(row, self._settings)
                 payloads[point.id] = {ROW: {**known, **row_payload(row, self._settings), "seed": len(found)}}
-        self._store.update_vectors(self._items, vectors)
-        self._store.set_payload(self._items, payloads)
-        self._seeded += len(payloads)
-        self._metrics.seeded.inc(len(payloads))
+        if payloads:
+            self._store.update_vectors(self._items, vectors)
+            self._store.set_payload(self._items, payloads)
+            self._seeded += len(payloads)
+            self._metrics.seeded.inc(len(payloads))
         return not lacking or any(answers)
 
     def _neighbours(self, point: Point) -> Query:
