@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, Row
 from eddyline.model.profile import Deed, Profile, TimeConstants
-from eddyline.offline.evaluation.catalogue import Catalogue
+from eddyline.offline.evaluation.catalogue import Catalogue, top
 from eddyline.offline.evaluation.log import IMPRESSION, Event, Log
+from eddyline.offline.evaluation.sparse import SparseRows
 from eddyline.settings import Settings
 
 SPACE = "evaluation"
@@ -37,6 +38,8 @@ class Memory:
         self._profiles: dict[int, Profile] = {}
         self._seen: defaultdict[int, set[int]] = defaultdict(set)
         self._rows: dict[int, Row] = {}
+        self._histories = SparseRows(len(log.people))
+        self._changed: set[int] = set()
         self._taught: set[int] = set()
         self._seeded = False
         self.learnt = 0
@@ -63,6 +66,16 @@ class Memory:
         known = self._seen[person]
         return np.fromiter(known, dtype=np.int64, count=len(known))
 
+    def like(self, person: int, count: int) -> list[tuple[list[str], float]]:
+        """The recent items of the `count` others with the most similar history, and how similar each is."""
+        for changed in self._changed:
+            self._histories.write(changed, *self._profiles[changed].history())
+        self._changed.clear()
+        scores = self._histories.scores(*self._profiles[person].history())
+        scores[scores <= 0] = -np.inf
+        nearest = top(scores, count, np.asarray([person]))
+        return [(self._profiles[near].recents.newest_first(), float(scores[near])) for near in nearest.tolist()]
+
     def learn(self, event: Event) -> None:
         """Take an event in as the profiler does, and the affinity service after it."""
         self.learnt += 1
@@ -76,6 +89,7 @@ class Memory:
             Deed(item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id, popularity),
             self.taus,
         )
+        self._changed.add(event.person)
         if event.type != IMPRESSION:
             self._seen[event.person].add(event.item)
 

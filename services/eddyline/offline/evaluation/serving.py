@@ -22,7 +22,7 @@ class Served:
     def recommend(self, world: Memory, person: int, now: float, k: int) -> Sequence[int]:
         """At most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
         profile, settings, strategy = world.profile(person, now), self._ranking, self._strategy
-        asked = plan(profile, now, world.taus, settings, strategy)
+        asked = plan(None if profile.is_unknown else profile, now, world.taus, settings, strategy)
         lists = self._shared.of(world, person, now).run(asked, settings)
         if strategy.diversity > 0:
             content, place_of = world.content, world.catalogue.place_of
@@ -56,7 +56,7 @@ class Searches:
     def __init__(self, world: Memory, person: int, now: float) -> None:
         world.seed_new_items()
         self._world, self._now = world, now
-        self._blocked = world.seen(person)
+        self._person, self._blocked = person, world.seen(person)
         self._done: dict[Hashable, list[Found]] = {}
 
     def run(self, asked: Plan, settings: Ranking) -> dict[str, list[Found]]:
@@ -80,7 +80,25 @@ class Searches:
             keys[name] = (depth, field)
             if keys[name] not in self._done:
                 self._done[keys[name]] = self._top(catalogue.ordered(field, self._now), depth)
+        if asked.weights.get("people", 0.0) > 0:
+            keys["people"] = (depth, "people", settings.people)
+            if keys["people"] not in self._done:
+                self._done[keys["people"]] = self._of_people(settings.people, depth)
         return {name: self._done[key] for name, key in keys.items()}
+
+    def _of_people(self, people: int, depth: int) -> list[Found]:
+        """What the people with the most similar history chose lately: the sum of their likenesses, by item."""
+        catalogue, seen = self._world.catalogue, set(self._blocked.tolist())
+        likeness: dict[str, float] = {}
+        for recents, score in self._world.like(self._person, people):
+            for item_id in recents:
+                if catalogue.place_of[item_id] not in seen:
+                    likeness[item_id] = likeness.get(item_id, 0.0) + score
+        best = sorted(likeness, key=lambda item: (-likeness[item], item))[:depth]
+        return [
+            Found(item_id, likeness[item_id], catalogue.payload(catalogue.place_of[item_id], self._now))
+            for item_id in best
+        ]
 
     def _top(self, scores: NDArray[np.floating], depth: int) -> list[Found]:
         catalogue = self._world.catalogue

@@ -1,0 +1,138 @@
+"""An evaluation recommends what the services would: the same events through both give the same lists."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.services.reading import Shop
+from tests.support.fakes import NOW, TinyEncoder
+
+from eddyline.model.events import Content, Interaction, strength
+from eddyline.model.ids import Person
+from eddyline.model.text import item_text
+from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
+from eddyline.offline.evaluation.log import Event, Log
+from eddyline.offline.evaluation.memory import Memory
+from eddyline.offline.evaluation.prequential import Protocols
+from eddyline.offline.evaluation.serving import Served, SharedSearches
+from eddyline.offline.importing import Silent
+from eddyline.settings import Affinity, Settings, Strategy
+
+PEOPLE, ITEMS = 6, 30
+WORDS = ("alien", "starship", "galaxy", "bread", "oven", "soup", "knife", "orbit", "robot", "spice")
+SETTINGS = Settings(
+    affinity=Affinity(seed_neighbours=0, reverse_recents=0),  # as the shop is built
+    strategies={
+        "neighbours": Strategy(people=1.0, popularity=0.1),
+        "varied": Strategy(taste=0.5, affinity=0.5, diversity=0.4),
+        "curious": Strategy(affinity=1.0, session=0.3, explore=0.5, rotation=0.3),
+    },
+)
+
+
+def contents() -> tuple[Content, ...]:
+    drawn = random.Random(1)
+    return tuple(
+        Content(
+            item_id=f"film{number}",
+            title=" ".join(drawn.sample(WORDS, 3)) + f" {number}",
+            category=drawn.choice(["space", "kitchen"]),
+            published_at=NOW - number * 86_400.0,
+        )
+        for number in range(ITEMS)
+    )
+
+
+def vectors(items: tuple[Content, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return TinyEncoder().encode([item_text(one.title, one.description, one.category, one.tags) for one in items])
+
+
+def deeds(count: int) -> list[tuple[int, int, str, float]]:
+    """(person, item, type, seconds since the one before), with repeats, dislikes and pauses."""
+    drawn = random.Random(2)
+    return [
+        (
+            drawn.randrange(PEOPLE),
+            min(drawn.randrange(ITEMS), drawn.randrange(ITEMS)),
+            drawn.choice(["click", "like", "view", "dislike", "purchase"]),
+            drawn.choice([61.0, 300.0, 7_200.0, 86_400.0]),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS.strategies))
+def test_the_same_events_give_the_lists_that_the_services_give(name: str) -> None:
+    items = contents()
+    people = tuple(Person("u", f"p{number}") for number in range(PEOPLE + 1))
+    memory = Memory(Log("test", "0", items, people, ()), vectors(items), SETTINGS)
+    served = Served(SETTINGS.ranking, SETTINGS.strategies[name], SharedSearches())
+    compared = 0
+    with Shop(SETTINGS).open() as shop:
+        shop.put(*(one.model_dump(mode="json", exclude_none=True) for one in items))
+        for step, (person, item, kind, pause) in enumerate(deeds(60)):
+            shop.clock.forward(pause)
+            shop.monotonic.forward(pause)
+            if step % 3 == 0:
+                for asked in (person, PEOPLE):  # someone known, and someone nobody has heard of
+                    listed = shop.recommend(people[asked].id, limit=8, strategy=name, strict=True)["items"]
+                    ours = served.recommend(memory, asked, shop.clock(), 8)
+                    assert [items[place].item_id for place in ours] == [one["item_id"] for one in listed]
+                    compared += len(listed)
+            shop.did(people[person].id, items[item].item_id, kind)
+            said = Interaction(type=kind, item_id=items[item].item_id, user_id=people[person].id)
+            memory.learn(Event(person, item, kind, strength(said, SETTINGS.events), shop.clock(), f"e{step}"))
+    assert compared > 200
+
+
+def test_strategies_share_searches_and_nothing_else() -> None:
+    """Each lists the same alone and in company."""
+    items = contents()
+    rows, at = [], NOW
+    for step, (person, item, kind, pause) in enumerate(deeds(120)):
+        at += pause
+        rows.append(Event(person, item, "click", 1.0, at, f"e{step}{kind}"))
+    log = Log("test", "0", items, tuple(Person("u", str(number)) for number in range(PEOPLE)), tuple(rows))
+    ground = Ground(vectors(items), {}, SETTINGS)
+    contenders = {name: Contender(SETTINGS.ranking, one) for name, one in SETTINGS.strategies.items()}
+    protocol = Protocols(k=5, min_events=1)
+    together = run_once(log, ground, contenders, 60, protocol, Silent())
+    assert len(together.event) > 20
+    for name, one in contenders.items():
+        alone = run_once(log, ground, {name: one}, 60, protocol, Silent())
+        assert (alone.lists[name].items == together.lists[name].items).all()
+
+
+def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
+    """Even when the profile itself has forgotten it: the log knows."""
+    items = contents()
+    settings = SETTINGS.model_copy(update={"profile": SETTINGS.profile.model_copy(update={"seen": 2})})
+    memory = Memory(Log("test", "0", items, (Person("u", "p"),), ()), vectors(items), settings)
+    for item in range(ITEMS - 3):
+        memory.learn(Event(0, item, "like", 3.0, NOW + item, f"e{item}"))
+    served = Served(settings.ranking, settings.strategies["eddyline"], SharedSearches())
+    listed = served.recommend(memory, 0, NOW + ITEMS, 10)
+    assert sorted(listed) == [ITEMS - 3, ITEMS - 2, ITEMS - 1]
+
+
+def test_new_items_begin_with_what_their_neighbours_learnt() -> None:
+    items = contents()
+    log = Log("test", "0", items, tuple(Person("u", str(number)) for number in range(3)), ())
+    content = vectors(items)
+    content[ITEMS - 1] = content[1]  # the last is like the second, which people choose after the first
+    found = {}
+    for neighbours in (0, 3):
+        settings = SETTINGS.model_copy(update={"affinity": Affinity(seed_neighbours=neighbours)})
+        memory = Memory(log, content, settings)
+        for person in (0, 1):
+            memory.learn(Event(person, 0, "click", 1.0, NOW + person, f"a{person}"))
+            memory.learn(Event(person, 1, "click", 1.0, NOW + 10 + person, f"b{person}"))
+        memory.learn(Event(2, 0, "click", 1.0, NOW + 20, "c"))
+        served = Served(settings.ranking, Strategy(affinity=1.0), SharedSearches())
+        found[neighbours] = list(served.recommend(memory, 2, NOW + 30, 2))
+    assert found[0][0] == found[3][0] == 1
+    assert found[3][1] == ITEMS - 1
+    assert found[0][1] != ITEMS - 1
