@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -154,3 +155,37 @@ def test_a_model_that_cannot_be_had_is_named(tiny_model: Path, tmp_path: Path) -
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(Misconfigured, match="damaged' can't be loaded"):
         SentenceTransformerEncoder(Encoder(model=str(damaged)), Metrics())
+
+
+class OneAtATime:
+    """Stands in for the model: notes its batches, and waits before the first one ends."""
+
+    max_seq_length = 256
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def encode(self, texts: list[str], **_: Any) -> Any:
+        self.batches.append(texts)
+        self.begun.set()
+        assert self.go.wait(60)
+        return np.zeros((len(texts), 12), dtype=np.float32)
+
+
+def test_a_search_waits_for_one_batch_of_an_import_alone(tiny_model: Path) -> None:
+    encoder, model = SentenceTransformerEncoder(Encoder(model=str(tiny_model), batch_size=2), Metrics()), OneAtATime()
+    encoder._model = model
+    threads = [threading.Thread(target=encoder.encode, args=([f"item {n}" for n in range(6)],))]
+    threads[0].start()
+    assert model.begun.wait(60)
+    threads.append(threading.Thread(target=encoder.encode, args=(["a search"],)))
+    threads[1].start()
+    for _ in range(6000):
+        if encoder._line.locked():
+            break
+        threading.Event().wait(0.01)
+    model.go.set()
+    for thread in threads:
+        thread.join(60)
+    assert model.batches == [["item 0", "item 1"], ["a search"], ["item 2", "item 3"], ["item 4", "item 5"]]

@@ -62,6 +62,7 @@ class SentenceTransformerEncoder:
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
+        self._line = threading.Lock()  # whoever is next: so a search waits for one batch, not for all of an import
 
     @property
     def dimension(self) -> int:
@@ -74,14 +75,24 @@ class SentenceTransformerEncoder:
         return self._space
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, float32, in the order of the texts."""
-        if not texts:
-            return np.zeros((0, self._dimension), dtype=np.float32)
-        with self._lock:
-            self._count_truncated(texts)
-            vectors = self._model.encode(
-                list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-            )
+        """Vectors of unit length, float32, in the order of the texts. Threads take turns, a batch each."""
+        vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
+        longest_first = sorted(range(len(texts)), key=lambda index: -len(texts[index]))  # alike in length, less padding
+        for start in range(0, len(texts), self._batch_size):
+            batch = longest_first[start : start + self._batch_size]
+            with self._line:
+                self._lock.acquire()
+            try:
+                vectors[batch] = self._encode_batch([texts[index] for index in batch])
+            finally:
+                self._lock.release()
+        return vectors
+
+    def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self._count_truncated(texts)
+        vectors = self._model.encode(
+            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
         return np.asarray(vectors, dtype=np.float32)
 
     def _count_truncated(self, texts: Sequence[str]) -> None:
