@@ -218,17 +218,17 @@ class Affinity(_Section):
     """The slower weight of the newest recent item; 0 for none."""
     prior: Positive = 5.0
     """Added to an item's count where its row is divided by it, so that a rare item doesn't look certain."""
-    power: Annotated[float, Field(ge=0, le=1)] = 0.5
+    power: Annotated[float, Field(ge=0, le=1)] = 0.6
     """A row is divided by (count + prior) to this power: 0 favours popular items, 1 rare ones."""
-    half_life_days: Positive = 90.0
+    half_life_days: Positive = 365.0
     """Half-life of a row's weights and count. They fade only when the row is written."""
     entries: Count = 256
     """Largest weights that a row is cut to."""
     grown: Count = 512
     """Weights at which a row is cut, so that newcomers get a chance to grow."""
-    reverse: NotNegative = 0.3
+    reverse: NotNegative = 0.5
     """Weight with which recent items learn the one that came after them."""
-    reverse_recents: Annotated[int, Field(ge=0, le=50)] = 0
+    reverse_recents: Annotated[int, Field(ge=0, le=50)] = 3
     """How many of the newest recent items do; each costs a record of `activity`. 0 turns it off."""
     seed_neighbours: Annotated[int, Field(ge=0, le=100)] = 10
     """Items of the nearest content that a new item's row begins as the mean of; 0: it begins empty."""
@@ -284,15 +284,14 @@ class Strategy(_Section):
 STRATEGIES: Mapping[str, Strategy] = {
     "eddyline": Strategy(
         affinity=1.0,
-        taste=0.1,
-        session=0.2,
-        popularity=0.2,
-        trending=0.05,
+        taste=0.05,
+        session=0.15,
+        popularity=0.4,
         freshness=0.02,
-        arrival={"popularity": 0.3, "trending": 0.2, "freshness": 0.05},
+        arrival={"popularity": 0.25, "trending": 0.2, "freshness": 0.05},
         rotation=0.1,
     ),
-    "articles": Strategy(taste=0.5, affinity=0.3, popularity=0.2),
+    "articles": Strategy(taste=0.5, people=0.3, trending=0.2),
     "content": Strategy(taste=1.0, session=1.2),
     "affinity": Strategy(affinity=1.0),
     "trending": Strategy(trending=1.0),
@@ -304,12 +303,15 @@ class Ranking(_Section):
 
     strategy: str = "eddyline"
     """The one that is used unless a request or a rule names another."""
-    recents_half_life: Positive = 3.0
+    recents_half_life: Positive = 2.0
     """Positions after which a recent item's weight in the affinity query halves, in a running visit."""
     recents_slow_half_life: Positive = 30.0
     """Positions after which the lasting part of that weight halves."""
     recents_slow_weight: NotNegative = 0.1
     """The lasting part, beside 1. On a visit's first list it is all there is."""
+    evidence_power: Positive = 0.7
+    """Affinity, over the largest on the list, is raised to this power: below 1, what comes behind the first few still
+    counts."""
     popularity_damping: NotNegative = 0.3
     """A recent item's weight is divided by (its popularity + 1) to this power: what all choose says little."""
     visit_half_life_minutes: Positive = 15.0

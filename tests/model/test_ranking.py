@@ -134,7 +134,7 @@ def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
     items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n) for n in range(25)])
     scores = {place.item_id: place.score for place in rank(items, person, options(limit=50))}
     assert scores["i00"] == 2.0
-    assert scores["i05"] == pytest.approx(2.0 * 20 / 25)
+    assert scores["i05"] == pytest.approx(2.0 * (20 / 25) ** RANKING.evidence_power, abs=1e-6)
     assert scores["none"] == 0.0
 
 

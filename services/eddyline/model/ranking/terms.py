@@ -1,6 +1,7 @@
 """Terms: each source's scores brought to 0…1, times its weight.
 
-- `affinity`, `people`: sums of evidence, over the largest of them: no evidence is nothing.
+- `affinity`, `people`: sums of evidence, over the largest of them, to the power of `evidence_power`: no evidence is
+  nothing.
 - `taste`, `lifetime`, `session`, `onboarding`: cosines, whose level says little. Each is brought to 0…1 by its own
   list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
 - `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest.
@@ -36,7 +37,11 @@ def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> 
     found: dict[str, Column] = {}
     for name, scores in candidates.scores.items():
         if weights.get(name, 0.0) > 0:
-            within = _over_largest(np.nan_to_num(scores)) if name in EVIDENCE else _within(name, scores, candidates)
+            within = (
+                _over_largest(np.nan_to_num(scores)) ** settings.evidence_power
+                if name in EVIDENCE
+                else _within(name, scores, candidates)
+            )
             found[name] = weights[name] * within
     for name, window in {"popularity": POPULARITY, "trending": settings.trending_window}.items():
         if plan.weights[name] > 0:
