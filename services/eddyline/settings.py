@@ -214,11 +214,11 @@ class Affinity(_Section):
     """Positions after which the weight halves with which an item learns a recent one."""
     slow_half_life: Positive = 20.0
     """Positions after which a second, slower weight halves, which is added to it."""
-    slow_weight: NotNegative = 0.3
+    slow_weight: NotNegative = 0.5
     """The slower weight of the newest recent item; 0 for none."""
     prior: Positive = 5.0
     """Added to an item's count where its row is divided by it, so that a rare item doesn't look certain."""
-    power: Annotated[float, Field(ge=0, le=1)] = 0.6
+    power: Annotated[float, Field(ge=0, le=1)] = 0.7
     """A row is divided by (count + prior) to this power: 0 favours popular items, 1 rare ones."""
     half_life_days: Positive = 365.0
     """Half-life of a row's weights and count. They fade only when the row is written."""
@@ -226,7 +226,7 @@ class Affinity(_Section):
     """Largest weights that a row is cut to."""
     grown: Count = 512
     """Weights at which a row is cut, so that newcomers get a chance to grow."""
-    reverse: NotNegative = 0.5
+    reverse: NotNegative = 0.6
     """Weight with which recent items learn the one that came after them."""
     reverse_recents: Annotated[int, Field(ge=0, le=50)] = 3
     """How many of the newest recent items do; each costs a record of `activity`. 0 turns it off."""
@@ -307,7 +307,7 @@ class Ranking(_Section):
     """Positions after which a recent item's weight in the affinity query halves, in a running visit."""
     recents_slow_half_life: Positive = 30.0
     """Positions after which the lasting part of that weight halves."""
-    recents_slow_weight: NotNegative = 0.1
+    recents_slow_weight: NotNegative = 0.15
     """The lasting part, beside 1. On a visit's first list it is all there is."""
     evidence_power: Positive = 0.7
     """Affinity, over the largest on the list, is raised to this power: below 1, what comes behind the first few still
@@ -462,7 +462,8 @@ class Settings(BaseSettings):
     affinity: Affinity = Affinity()
     ranking: Ranking = Ranking()
     strategies: Mapping[str, Strategy] = STRATEGIES
-    """By name. What is given is merged over the built-in ones; a new name is a new strategy."""
+    """By name. What is given is merged over the built-in ones (docs/ranking.md has their weights); a new name is a new
+    strategy."""
     reader: Reader = Reader()
 
     @field_validator("attributes")
@@ -573,7 +574,7 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k} = {v}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(k if isinstance(v, _Section) else f"{k} = {v}" for k, v in value.items()) + "}"
     if isinstance(value, tuple):
         return "[" + ", ".join(str(v) for v in value) + "]"
     return "" if value is None else str(value)

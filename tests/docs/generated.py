@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.docs.pages import ROOT
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.offline.documents import settings_table
+from eddyline.offline.documents import settings_table, strategies_table
 
 
 def metrics_table() -> str:
@@ -28,6 +28,7 @@ def metrics_table() -> str:
 
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs" / "configuration.md", settings_table),
+    "strategies": (ROOT / "docs" / "ranking.md", strategies_table),
     "metrics": (ROOT / "docs" / "operations.md", metrics_table),
 }
 """Name of the markers → page and what belongs between them."""

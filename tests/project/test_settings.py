@@ -32,11 +32,12 @@ def test_without_any_the_defaults_hold() -> None:
 
 
 def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write('[ranking]\ntaste = 0.5\nsession = 0.6\n[attributes]\nbrand = "keyword"\n')
-    monkeypatch.setenv("EDDYLINE_RANKING__TASTE", "0.75")
-    loaded = settings.load(path)
-    assert (loaded.ranking.taste, loaded.ranking.session, loaded.ranking.popularity) == (0.75, 0.6, 0.25)
-    assert loaded.attributes == {"brand": "keyword"}
+    path = write('[ranking]\nknown_evidence = 6\ntaste_evidence = 7\n[attributes]\nbrand = "keyword"\n')
+    monkeypatch.setenv("EDDYLINE_RANKING__KNOWN_EVIDENCE", "8")
+    loaded, default = settings.load(path).ranking, settings.Ranking()
+    assert (loaded.known_evidence, loaded.taste_evidence) == (8.0, 7.0)
+    assert loaded.session_evidence == default.session_evidence
+    assert settings.load(path).attributes == {"brand": "keyword"}
 
 
 def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,8 +55,12 @@ def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.
         ("[server]\ncolour = 1\n", "server.colour: there is no such setting"),
         ("[server]\nmax_in_flight_bytes = 1000\n", "max_in_flight_bytes must be at least max_body_bytes"),
         ("[sevrer]\nport = 1\n", "sevrer: there is no such setting"),
-        ("[ranking]\ntaste = -1\n", "ranking.taste: "),
-        ("[ranking]\ntaste = nan\n", "ranking.taste: "),
+        ("[ranking]\nknown_evidence = -1\n", "ranking.known_evidence: "),
+        ("[ranking]\nknown_evidence = nan\n", "ranking.known_evidence: "),
+        ("[strategies.eddyline]\ntaste = -1\n", "strategies.eddyline.taste: "),
+        ("[strategies.mine]\ncolour = 1\n", "strategies.mine.colour: there is no such setting"),
+        ("[strategies.mine]\narrival = {colour = 1}\n", "strategies.mine.arrival"),
+        ('[ranking]\nstrategy = "mine"\n', "'mine' is not one of the strategies: eddyline, "),
         ('[attributes]\nbrand = "colour"\n', "attributes.brand: "),
         ('[attributes]\n"a b" = "keyword"\n', "'a b': use ASCII letters"),
         ("[events.weights]\nerased = 1\n", "'erased' is reserved"),
@@ -168,3 +173,16 @@ def test_an_attribute_cannot_take_the_name_of_what_every_item_has() -> None:
 
 def test_every_built_in_filter_is_a_name_that_attributes_cannot_take() -> None:
     assert set(BUILT_IN) == settings.BUILT_IN_FILTERS
+
+
+def test_a_built_in_strategy_keeps_what_is_not_given_and_a_new_one_begins_with_nothing() -> None:
+    loaded = settings.load(write("[strategies.eddyline]\ntaste = 0.5\n[strategies.mine]\nfreshness = 2\n")).strategies
+    default = settings.STRATEGIES["eddyline"]
+    assert loaded["eddyline"] == default.model_copy(update={"taste": 0.5})
+    assert loaded["mine"].weights(pace=1.0) == {name: 2.0 if name == "freshness" else 0.0 for name in settings.TERMS}
+    assert loaded["content"] == settings.STRATEGIES["content"]
+
+
+def test_the_table_of_settings_names_the_strategies_and_leaves_their_weights_to_their_own() -> None:
+    shown = {path: default for path, _, default, _ in settings.describe()}
+    assert shown["strategies"] == "{" + ", ".join(settings.STRATEGIES) + "}"

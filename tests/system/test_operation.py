@@ -184,12 +184,11 @@ def test_a_wrong_start_says_what_and_how_to_mend_it(
 
 def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) -> None:
     file = tmp_path / "eddyline.toml"
-    file.write_text('[kafka]\nclient = {"sasl.password" = "hunter2"}\n[ranking]\ntaste = 0.5\n')
-    shown = run(
-        "config", "--config", str(file), env={"EDDYLINE_RANKING__TASTE": "0.75", "EDDYLINE_QDRANT__API_KEY": "hunter3"}
-    )
+    file.write_text('[kafka]\nclient = {"sasl.password" = "hunter2"}\n[ranking]\nknown_evidence = 6\n')
+    env = {"EDDYLINE_RANKING__KNOWN_EVIDENCE": "7.5", "EDDYLINE_QDRANT__API_KEY": "hunter3"}
+    shown = run("config", "--config", str(file), env=env)
     assert shown.returncode == 0
-    assert '"taste": 0.75' in shown.stdout
+    assert '"known_evidence": 7.5' in shown.stdout
     assert "hunter" not in shown.stdout
 
 

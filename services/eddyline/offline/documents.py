@@ -68,6 +68,25 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
+def strategies_table() -> str:
+    """docs/ranking.md's table: the built-in strategies, their weights in the middle of a visit and at its beginning."""
+    lines = [f"| | {' | '.join(f'`{name}`' for name in settings.STRATEGIES)} |"]
+    lines.append("| --- |" + " --- |" * len(settings.STRATEGIES))
+    for field in settings.Strategy.model_fields:
+        if field == "arrival":
+            continue
+        cells = [_weight(one, field) for one in settings.STRATEGIES.values()]
+        lines.append(f"| `{field}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _weight(strategy: settings.Strategy, field: str) -> str:
+    """One cell; nothing for 0."""
+    running = f"{getattr(strategy, field):g}" if getattr(strategy, field) else ""
+    arriving = next((weight for name, weight in strategy.arrival.items() if name == field), None)
+    return running if arriving is None else f"{running or 0} ({arriving:g})"
+
+
 def write(files: Mapping[str, bytes], directory: Path) -> list[str]:
     """Write what differs; the names of what was written."""
     directory.mkdir(parents=True, exist_ok=True)
