@@ -17,7 +17,10 @@ from eddyline.settings import Affinity
 
 DAY = 86_400.0
 NOW = 1_790_000_000.0
-SETTINGS = Affinity()
+SETTINGS = Affinity(
+    recents_half_life=3, slow_half_life=20, slow_weight=0.3, prior=5, power=0.5, half_life_days=90, reverse=0.3
+)
+"""Numbers that these tests can say, whatever the defaults are."""
 
 Event = tuple[list[str], float]
 names = st.sampled_from([f"item {n}" for n in range(30)])
@@ -84,7 +87,7 @@ def test_a_recent_item_weighs_by_how_recent_it_is() -> None:
 
 
 def test_without_the_slow_half_life_weights_halve_every_three_positions() -> None:
-    weights = affinity.positional_weights(7, Affinity(slow_weight=0))
+    weights = affinity.positional_weights(7, Affinity(recents_half_life=3, slow_weight=0))
     assert weights[[0, 3, 6]] == pytest.approx([1, 0.5, 0.25])
 
 
@@ -206,7 +209,9 @@ def neighbour(name: str, events: int, count_to: float = NOW) -> Row:
 
 
 def test_a_seed_is_what_its_neighbours_learn_from_an_event_in_the_mean() -> None:
-    seed = affinity.seed([(neighbour("a", 1), 1.0), (neighbour("b", 50), 0.5)], Affinity(seed_weight=0.8))
+    seed = affinity.seed(
+        [(neighbour("a", 1), 1.0), (neighbour("b", 50), 0.5)], SETTINGS.model_copy(update={"seed_weight": 0.8})
+    )
     first, second = affinity.positional_weights(2, SETTINGS)
     assert entries(seed) == pytest.approx(
         {

@@ -65,6 +65,7 @@ class Deployment:
             clock=self.clock,
             monotonic=self.clock,
             collections=self.collections,
+            reverse_recents=self.settings.affinity.reverse_recents,
         )
         self.epoch = int(self.clock() * 1000) + 1
         profiler.assigned({TopicPartition(TOPIC, p): self.epoch for p in range(PARTITIONS)})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.offline.rebuilding import ITEM_NAMES, Deployment, History, differences, people
-from tests.services.learning import came, learnt, restored, same
+from tests.services.learning import SETTINGS, came, learnt, restored, same
 from tests.support.fakes import LOG, TinyEncoder, feed, near, text_vector
 
 from eddyline.adapters.vectors import (
@@ -125,7 +125,7 @@ def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
 def test_what_items_have_learnt_survives_to_the_last_bit_and_grows_on(it: Deployment) -> None:
     learner, other = ITEM_NAMES[0], ITEM_NAMES[1]
     told = [came(offset, learner, [other, f"recent {offset}"]) for offset in range(3)]
-    feed(Affinity(it.store, "items-1"), *told)
+    feed(Affinity(it.store, "items-1", SETTINGS), *told)
     before = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
     run(it, WiderEncoder())
     after = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
@@ -137,7 +137,7 @@ def test_what_items_have_learnt_survives_to_the_last_bit_and_grows_on(it: Deploy
         key: before.payload[key] for key in ("row", "trend")
     }
     more = came(3, learner, [other])
-    feed(Affinity(it.store, "items-2"), *told, more)  # what was told before the change is told again
+    feed(Affinity(it.store, "items-2", SETTINGS), *told, more)  # what was told before the change is told again
     grown = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
     same(restored(grown), learnt([*told, more], learner))
 

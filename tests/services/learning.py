@@ -20,8 +20,22 @@ from eddyline.model.ids import dimension_of, item_point
 from eddyline.settings import Affinity as AffinitySettings
 from eddyline.settings import Settings
 
-SETTINGS = AffinitySettings(seed_neighbours=0)
-"""Nothing is seeded, unless a test is about that."""
+SETTINGS = AffinitySettings(
+    recents_half_life=3,
+    slow_half_life=20,
+    slow_weight=0.3,
+    prior=5,
+    power=0.5,
+    half_life_days=90,
+    reverse=0.3,
+    seed_neighbours=0,
+)
+"""Numbers that tests can say, whatever the defaults are; and nothing is seeded, unless a test is about that."""
+
+
+def set_to(**changed: Any) -> AffinitySettings:
+    """Those, but for these."""
+    return AffinitySettings.model_validate(SETTINGS.model_dump() | changed)
 
 
 class Learning:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.services.learning import SETTINGS, Learning, came, entries, learnt, same
+from tests.services.learning import SETTINGS, Learning, came, entries, learnt, same, set_to
 from tests.services.profiling import Profiling, click
 from tests.support.fakes import NOW, FakeStore, TinyEncoder, feed, record, redelivered
 
@@ -21,7 +21,6 @@ from eddyline.errors import Unavailable
 from eddyline.model import affinity as algebra
 from eddyline.model.ids import dimension_of, item_point
 from eddyline.profiler import Profiler
-from eddyline.settings import Affinity as AffinitySettings
 
 DAY = 86_400.0
 NAMES = [f"film {n}" for n in range(8)]
@@ -168,7 +167,7 @@ def test_a_recreated_log_starts_anew(it: Learning) -> None:
 
 
 def test_a_row_is_cut_when_it_has_grown() -> None:
-    it = Learning(settings=AffinitySettings(entries=4, grown=8, seed_neighbours=0))
+    it = Learning(settings=set_to(entries=4, grown=8))
     it.add_items("a")
     it.feed(*(came(n, "a", ["often"]) for n in range(4)), came(4, "a", ["one", "two", "three"]))
     assert len(it.weights()) == 4
@@ -179,7 +178,7 @@ def test_a_row_is_cut_when_it_has_grown() -> None:
 
 def test_a_change_of_the_settings_leaves_what_was_learnt_as_it_was(it: Learning) -> None:
     it.feed(came(0, "a", ["b"]))
-    it.restart(AffinitySettings(prior=50, power=1, seed_neighbours=0))
+    it.restart(set_to(prior=50, power=1))
     it.feed(came(1, "a", ["c"]))
     same(it.row("a"), learnt([came(0, "a", ["b"]), came(1, "a", ["c"])], "a"))
 

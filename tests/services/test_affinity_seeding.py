@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.services.learning import Learning, came
+from tests.services.learning import Learning, came, set_to
 from tests.support.fakes import NOW, FakeStore
 
 from eddyline.adapters.kafka import TopicPartition, partition_of
@@ -17,7 +17,7 @@ from eddyline.errors import Unavailable
 from eddyline.model.ids import dimension_of, item_point
 from eddyline.settings import Affinity as AffinitySettings
 
-SETTINGS = AffinitySettings(seed_neighbours=2)
+SETTINGS = set_to(seed_neighbours=2)
 
 
 def some_films(store: VectorStore | None = None, settings: AffinitySettings = SETTINGS, **more: int) -> Learning:
@@ -99,7 +99,7 @@ def test_what_an_item_has_learnt_itself_is_never_replaced_by_a_seed() -> None:
 
 
 def test_nothing_grows_from_seeds() -> None:
-    it = some_films(settings=AffinitySettings(seed_neighbours=50))
+    it = some_films(settings=set_to(seed_neighbours=50))
     it.add_items(*(f"war {n}" for n in range(3, 8)))
     ticks(it, 5)
     first = {name: it.weights(name) for name in sorted(seeded(it))}
@@ -110,7 +110,7 @@ def test_nothing_grows_from_seeds() -> None:
 
 
 def test_a_seed_of_few_neighbours_is_made_anew_when_more_have_learnt() -> None:
-    it = Learning(settings=AffinitySettings(seed_neighbours=2))
+    it = Learning(settings=set_to(seed_neighbours=2))
     it.add_items("war 91", "war 92", "war 93")
     it.feed(came(0, "war 91", ["trench"]))
     ticks(it)
@@ -187,7 +187,7 @@ def test_what_is_seeded_is_not_searched_for_again(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_seed_that_cannot_grow_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    it = some_films(settings=AffinitySettings(seed_neighbours=50))
+    it = some_films(settings=set_to(seed_neighbours=50))
     it.add_items("war 93")
     ticks(it)
     assert it.point("war 93").payload["row"]["seed"] == 4
@@ -220,7 +220,7 @@ def test_a_store_that_is_down_is_asked_again(down: str) -> None:
 
 
 def test_it_can_be_turned_off() -> None:
-    it = some_films(settings=AffinitySettings(seed_neighbours=0))
+    it = some_films(settings=set_to(seed_neighbours=0))
     it.add_items("war 93")
     ticks(it, 100)
     assert seeded(it) == set()

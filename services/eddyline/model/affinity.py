@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,15 +83,22 @@ def divisor(count: float, settings: Affinity) -> float:
 
 
 def positional_weights(count: int, settings: Affinity) -> NDArray[np.float64]:
-    """p(0), p(1), … p(count - 1)."""
+    """p(0), p(1), … p(count - 1). Not to be written to."""
+    return _positional_weights(count, settings.recents_half_life, settings.slow_half_life, settings.slow_weight)
+
+
+@lru_cache(maxsize=1024)
+def _positional_weights(count: int, half_life: float, slow_half_life: float, slow_weight: float) -> NDArray[np.float64]:
     positions = np.arange(count)
-    slow = settings.slow_weight * 0.5 ** (positions / settings.slow_half_life)
-    return np.asarray(0.5 ** (positions / settings.recents_half_life) + slow)
+    weights = np.asarray(0.5 ** (positions / half_life) + slow_weight * 0.5 ** (positions / slow_half_life))
+    weights.setflags(write=False)
+    return weights
 
 
 def came(recents: Sequence[str], time: float, settings: Affinity) -> Row:
     """What an item learns when it comes after these recents, newest first, at `time`."""
-    return Row.of(_summed(recents, positional_weights(len(recents), settings).tolist()), 1.0, time)
+    weights = positional_weights(len(recents), settings)
+    return Row(*_summed([dimension_of(recent) for recent in recents], weights), 1.0, time)
 
 
 def followed(item_id: str, position: int, time: float, settings: Affinity) -> Row:
@@ -114,11 +122,10 @@ def merge(rows: Sequence[Row], settings: Affinity) -> Row:
     """
     time = max((row.time for row in rows), default=0.0)
     shares = [fading(time - row.time, settings) if row.time else 1.0 for row in rows]
-    indices, places = np.unique(np.concatenate([row.indices for row in rows]), return_inverse=True)
     weights = np.concatenate([row.weights * share for row, share in zip(rows, shares, strict=True)])
-    summed = np.bincount(places, weights=weights, minlength=len(indices)).astype(np.float64)
+    indices, summed = _grouped(np.concatenate([row.indices for row in rows]), weights)
     count = sum(row.count * share for row, share in zip(rows, shares, strict=True))
-    return Row(indices.astype(np.uint32), summed, count, time)
+    return Row(indices, summed, count, time)
 
 
 def fading(seconds: float, settings: Affinity) -> float:
@@ -158,9 +165,19 @@ def _largest(indices: NDArray[np.uint32], weights: NDArray[np.float64], count: i
     return np.sort(np.lexsort((indices, -weights))[:count])
 
 
-def _summed(items: Sequence[str], weights: Sequence[float]) -> dict[int, float]:
-    summed: dict[int, float] = {}
-    for item_id, weight in zip(items, weights, strict=True):
-        dimension = dimension_of(item_id)
-        summed[dimension] = summed.get(dimension, 0.0) + weight
-    return summed
+def _summed(dimensions: Sequence[int], weights: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """Distinct dimensions, and the sum of the weights of each."""
+    indices = np.array(dimensions, dtype=np.uint32)
+    return (indices, weights) if len(set(dimensions)) == len(dimensions) else _grouped(indices, weights)
+
+
+def _grouped(
+    indices: NDArray[np.uint32], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """The distinct indices, ascending, and the sum of the weights of each. (`np.unique` takes twice as long.)"""
+    if not len(indices):
+        return indices, weights
+    order = indices.argsort(kind="stable")
+    ordered = indices[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return ordered[starts], np.add.reduceat(weights[order], starts)

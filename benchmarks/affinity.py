@@ -1,0 +1,169 @@
+"""What items learn a second, beside the floor, in one run: the same rows written by raw `update_vectors` alone.
+
+    .venv/bin/python benchmarks/affinity.py
+    QDRANT_URL=http://127.0.0.1:6333 .venv/bin/python benchmarks/affinity.py --items 20000
+
+People choose from a long-tailed catalogue, each after the fifty they chose before. The service reads rows of several
+hundred entries, folds, and writes vectors and payloads durably, to Qdrant Edge or to the server at `QDRANT_URL`. The
+floor is handed the vectors that it wrote. Then: the fold alone, and what seeding costs a tick. Absolute figures depend
+on the machine; the ratio is what to watch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from eddyline.adapters.kafka import Message, Record, TopicPartition
+from eddyline.adapters.vectors import ITEMS, EdgeStore, Point, ServerStore, Sparse, Vector, VectorStore
+from eddyline.affinity import Affinity
+from eddyline.cli.runtime import create_collections
+from eddyline.model import affinity as algebra
+from eddyline.model.affinity import NO_ROW
+from eddyline.model.events import Activity
+from eddyline.model.ids import item_point
+from eddyline.settings import Settings
+
+SIZE, RECENTS, PEOPLE, BATCH = 384, 50, 200, 500
+NOW = 1_790_000_000.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=5_000)
+    parser.add_argument("--events", type=int, default=10_000)
+    options = parser.parse_args()
+    records = activity(options.items, options.events)
+    with stores() as (ours, raw, name):
+        for store in (ours, raw):
+            fill(store, options.items)
+        learn(ours, raw, records, name)
+        seed(ours, options.items)
+    fold(records)
+
+
+@contextmanager
+def stores() -> Iterator[tuple[VectorStore, VectorStore, str]]:
+    """Two of a kind, empty, and what they are."""
+    url = os.environ.get("QDRANT_URL")
+    with tempfile.TemporaryDirectory() as directory:
+        both: list[VectorStore] = [
+            ServerStore(url, os.environ.get("QDRANT_API_KEY"), 60.0, f"bench-{uuid.uuid4().hex[:8]}-")
+            if url
+            else EdgeStore(Path(directory) / name)
+            for name in ("ours", "raw")
+        ]
+        try:
+            yield both[0], both[1], "Qdrant server" if url else "Qdrant Edge"
+        finally:
+            for store in both:
+                for collection in store.collections():
+                    store.drop(collection)
+                store.close()
+
+
+def activity(items: int, events: int) -> list[Record]:
+    """What a profiler would tell, as records."""
+    random = np.random.default_rng(1)
+    chosen = (random.zipf(1.3, size=events) - 1) % items
+    recents = [deque[str](maxlen=RECENTS) for _ in range(PEOPLE)]
+    records = []
+    for offset, number in enumerate(chosen.tolist()):
+        person, item = recents[random.integers(PEOPLE)], f"item-{number}"
+        before = [recent for recent in person if recent != item]
+        said = Activity(
+            item_id=item, recents=before, weight=1.0, timestamp=NOW + offset, source=f"interactions:0:{offset}"
+        )
+        records.append(Record("activity", 0, offset, item.encode(), said.to_bytes(), 0, "log"))
+        if item in person:
+            person.remove(item)
+        person.appendleft(item)
+    return records
+
+
+def fill(store: VectorStore, items: int) -> None:
+    """The items, with content vectors of their own."""
+    create_collections(store, Settings(), SIZE)
+    rows = np.random.default_rng(2).normal(size=(items, SIZE)).astype(np.float32)
+    names = [f"item-{n}" for n in range(items)]
+    for start in range(0, items, BATCH):
+        points = [
+            Point(item_point(name), {"content": row}, {"item_id": name, "space": "s", "meta": {"title": name}})
+            for name, row in zip(names[start : start + BATCH], rows[start : start + BATCH], strict=True)
+        ]
+        store.upsert(ITEMS, points)
+
+
+def learn(ours: VectorStore, raw: VectorStore, records: Sequence[Record], name: str) -> None:
+    """Activities learnt and durable a second, beside the same vectors written by themselves."""
+    written: list[Mapping[str, Mapping[str, Vector]]] = []
+    write = ours.update_vectors
+
+    def remember(collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        written.append(vectors)
+        write(collection, vectors)
+
+    ours.update_vectors = remember  # type: ignore[method-assign]
+    service = Affinity(ours)
+    took = 0.0
+    for start in range(0, len(records), BATCH):
+        began = time.perf_counter()
+        service.handle([Message(record, service.parse(record)) for record in records[start : start + BATCH]])
+        took += time.perf_counter() - began
+    began = time.perf_counter()
+    for vectors in written:
+        raw.update_vectors(ITEMS, vectors)
+    floor = time.perf_counter() - began
+    rows = sum(map(len, written))
+    entries = statistics.mean(len(row.indices) for row in rows_of(written))
+    print(f"{name}: {len(records):,} activities, {rows:,} rows written of {entries:.0f} entries in the mean")
+    print(f"learnt {len(records) / took:>8,.0f} activities/s   {rows / took:>8,.0f} rows/s")
+    print(f"floor  {'':>8} {'':<12}   {rows / floor:>8,.0f} rows/s   ratio {floor / took:.2f}")
+
+
+def rows_of(written: Sequence[Mapping[str, Mapping[str, Vector]]]) -> Iterator[Sparse]:
+    """The vectors of all writes."""
+    for vectors in written:
+        for named in vectors.values():
+            row = named["affinity"]
+            assert isinstance(row, Sparse)
+            yield row
+
+
+def seed(store: VectorStore, items: int) -> None:
+    """What a tick costs while there is something to seed, and one that finds nothing."""
+    clock = iter(range(10_000_000))
+    service = Affinity(store, monotonic=lambda: float(next(clock)))
+    service.assigned({TopicPartition("activity", 0): 1})
+    ticks = []
+    for _ in range(20):
+        began = time.perf_counter()
+        service.tick()
+        ticks.append((time.perf_counter() - began) * 1000)
+    print(f"a tick that seeds, of {items:,} items: median {statistics.median(ticks):.0f} ms, most {max(ticks):.0f} ms")
+
+
+def fold(records: Sequence[Record]) -> None:
+    """The algebra alone."""
+    settings = Settings().affinity
+    said = [Activity.model_validate_json(record.value or b"", strict=False) for record in records]
+    rows = {activity.item_id: NO_ROW for activity in said}
+    began = time.perf_counter()
+    for one in said:
+        lesson = algebra.came(one.recents, one.timestamp, settings)
+        rows[one.item_id] = algebra.fold(rows[one.item_id], [lesson], settings)
+    print(f"the fold alone: {(time.perf_counter() - began) / len(said) * 1e6:.0f} µs an activity")
+
+
+if __name__ == "__main__":
+    main()
