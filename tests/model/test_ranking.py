@@ -87,6 +87,8 @@ def test_it_works_at_any_size(count: int, how: dict[str, Any]) -> None:
 def test_a_stranger_gets_what_is_popular_and_new() -> None:
     person = planned(None, strategy=Strategy(popularity=0.25, freshness=0.1))
     assert person.is_cold
+    assert not planned(person_with(([1.0, 0.0], 1.0, NOW)), strategy=Strategy(popularity=1.0)).is_cold
+    assert planned(Profile(Person("u", "ada"), SETTINGS)).is_cold
     assert ids(table(found("old"), found("hit", popularity=9), found("new", listed_at=NOW)), person) == [
         "hit",
         "new",
@@ -317,3 +319,7 @@ def test_freshness_halves_with_every_half_life() -> None:
 
 def test_an_empty_list_has_no_reason() -> None:
     assert Ranked("a", 0.0).strongest is None
+
+
+def test_chance_is_no_reason() -> None:
+    assert Ranked("a", 1.5, terms={"affinity": 0.5, "rotation": 1.0}).strongest == "affinity"

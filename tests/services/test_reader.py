@@ -374,6 +374,20 @@ def test_a_cursor_past_the_end_is_refused(big: Shop) -> None:
     assert len(ids(big.get("/v1/latest", limit=75, next=cursor).json())) == 75
 
 
+def test_where_a_score_is_asked_for_a_short_list_stays_short(it: Shop) -> None:
+    assert any(item.get("repeat") for item in it.recommend("bob", limit=40, hide=["purchased"])["items"])
+    asked = it.recommend("bob", limit=40, hide=["purchased"], min_score=0.0001)["items"]
+    assert asked
+    assert all(item["score"] >= 0.0001 for item in asked)
+    assert "min_score" in it.recommend("bob", min_score=1000)["reason"]
+
+
+def test_who_is_known_is_not_cold_under_any_strategy(it: Shop) -> None:
+    for strategy in SETTINGS.strategies:
+        assert not it.recommend("ada", strategy=strategy)["cold_start"]
+        assert it.recommend("nobody", strategy=strategy)["cold_start"]
+
+
 # -- why ---------------------------------------------------------------------------------------------------------------
 
 

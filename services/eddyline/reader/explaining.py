@@ -18,7 +18,6 @@ SENTENCES: Mapping[str, str] = {
     "popularity": "popular now",
     "trending": "trending now",
     "boost": "preferred here",
-    "rotation": "preferred today",
 }
 EXPLORED = "something different to try"
 REPEAT = "seen before"

@@ -259,7 +259,10 @@ class Reader:
         return [Place(ranked[one.item_id], one.promotion) for one in order]
 
     def _repeats(self, asked: Asked, wanted: Wanted, profile: Profile, listed: set[str]) -> list[Place]:
-        """What fills a short list: the items seen longest ago, under the same filter, never what is disliked."""
+        """What fills a short list: the items seen longest ago, under the same filter, never what is disliked. They
+        score nothing, so there are none where a score is asked for."""
+        if asked.request.min_score is not None and asked.request.min_score > 0:
+            return []
         never = profile.hidden(("disliked",)) | set(asked.request.exclude) | listed
         times = {**profile.viewed.times, **profile.purchased.times}
         seen = [item for item in times if item not in never and not asked.position.has_served(item)]

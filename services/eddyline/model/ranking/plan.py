@@ -61,11 +61,8 @@ class Plan:
     """Weight that affinity would have, were there any recent item to ask by."""
     pace: float = 0.0
     """1 in the middle of a visit, 0 at its beginning."""
-
-    @property
-    def is_cold(self) -> bool:
-        """Whether nothing is known of the person: no behaviour and no answers."""
-        return not self.dense and self.affinity is None
+    is_cold: bool = False
+    """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
 
     @property
     def ordered(self) -> tuple[str, ...]:
@@ -89,7 +86,7 @@ def plan(
     pace = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
     weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(pace).items()}
     if profile is None:
-        return Plan({}, {name: weights[name] for name in ORDERED} | _EVERYONE)
+        return Plan({}, {name: weights[name] for name in ORDERED} | _EVERYONE, is_cold=True)
     dense: dict[str, Vector] = {}
     for name, (vector, weight) in {
         **_long_term(profile, now, taus, settings, weights.pop("taste")),
@@ -104,10 +101,16 @@ def plan(
         unmet, weights["affinity"] = weights["affinity"], 0.0
     if not profile.recents.times:
         weights["people"] = 0.0
-    return Plan(dense, weights, affinity, recents, unmet, pace)
+    return Plan(dense, weights, affinity, recents, unmet, pace, _says_nothing(profile))
 
 
 _EVERYONE = {"affinity": 0.0, "people": 0.0}
+
+
+def _says_nothing(profile: Profile) -> bool:
+    sums = (profile.lifetime, profile.taste, profile.session)
+    is_idle = not profile.recents.times and all(one.direction() is None for one in sums)
+    return is_idle and profile.onboarding is None
 
 
 def _long_term(

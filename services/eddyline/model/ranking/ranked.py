@@ -19,7 +19,7 @@ from eddyline.model.ranking.terms import Column, terms
 from eddyline.model.trends import POPULARITY
 from eddyline.settings import Ranking, Strategy
 
-EXPLORED = "exploration"
+EXPLORED, ROTATION = "exploration", "rotation"
 FIRST_EXPLORED = 2
 """The first two places are never given away."""
 
@@ -92,8 +92,9 @@ class Ranked:
 
     @property
     def strongest(self) -> str | None:
-        """The name of the largest term, where any is above zero."""
-        best = max(self.terms, key=lambda term: (self.terms[term], term), default=None)
+        """The name of the largest term, where any is above zero; rotation is chance, and no reason."""
+        reasons = self.terms.keys() - {ROTATION}
+        best = max(reasons, key=lambda term: (self.terms[term], term), default=None)
         return best if best is not None and self.terms[best] > 0 else None
 
 
@@ -145,8 +146,8 @@ def _adjust(candidates: Candidates, marks: NDArray[np.uint64], parts: dict[str, 
         parts["fatigue"] = score * (np.exp2(-showings / options.settings.fatigue_showings) - 1.0)
         score = score + parts["fatigue"]
     if options.rotation > 0:
-        drawn = chance.gumbel(marks, options.seed, "rotation")
-        parts["rotation"] = score * np.expm1(options.rotation * drawn)
+        drawn = chance.gumbel(marks, options.seed, ROTATION)
+        parts[ROTATION] = score * np.expm1(options.rotation * drawn)
 
 
 def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDArray[np.intp]:
