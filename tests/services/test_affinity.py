@@ -70,10 +70,16 @@ def test_what_a_crashed_profiler_tells_twice_counts_once(store: FakeStore, affin
     assert trend(store)["count"] == 2
 
 
+def test_what_was_told_two_hundred_records_ago_is_still_known(store: FakeStore, affinity: Affinity) -> None:
+    feed(affinity, *(came(n) for n in range(200)))
+    feed(affinity, *(came(200 + n, source=f"interactions:0:{n}") for n in range(200)))
+    assert trend(store)["count"] == 200
+
+
 def test_what_is_remembered_of_an_item_is_bounded(store: FakeStore, affinity: Affinity) -> None:
     feed(affinity, *(came(n) for n in range(500)))
     assert trend(store)["count"] == 500
-    assert len(row(store)["sources"]) <= 64
+    assert len(row(store)["sources"]) <= 256 * 8
     feed(affinity, *(came(n) for n in range(500)))
     assert trend(store)["count"] == 500, "the watermark remembers what the ring doesn't"
 

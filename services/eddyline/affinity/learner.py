@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,10 @@ from eddyline.settings import Affinity as AffinitySettings
 
 VECTOR, ROW, TREND = "affinity", "row", "trend"
 """The vector, and the two payload objects, that only this service writes."""
-SOURCES = 64
+SOURCES = 256
 """Newest records remembered per item, to recognise those that a profiler tells twice around a crash."""
+_SIGNS = 8
+"""Length of what stands for each: 48 bits of its source's hash in base64, half as long as in a list of numbers."""
 
 
 class Learner:
@@ -35,7 +38,8 @@ class Learner:
         self._trend = dict(point.payload.get(TREND) or {})
         self._log: str | None = self._known.get("log")
         self._offset: int = self._known.get("offset", -1)
-        self._sources: list[int] = list(self._known.get("sources", ()))
+        sources: str = self._known.get("sources", "")
+        self._sources = [sources[at : at + _SIGNS] for at in range(0, len(sources), _SIGNS)]
         self._lessons: list[Row] = []
         self.taken = 0
         """Messages that it has learnt from."""
@@ -50,7 +54,7 @@ class Learner:
     def take(self, message: Message[Activity]) -> None:
         """Learn from it, unless it was folded before: by its offset, or told again by a profiler that crashed."""
         activity, record = message.value, message.record
-        log, source = _log(record), fingerprint(activity.source)
+        log, source = _log(record), _signs(activity.source)
         if (log == self._log and record.offset <= self._offset) or source in self._sources:
             return
         self._log, self._offset = log, record.offset
@@ -69,7 +73,7 @@ class Learner:
         """What is to be stored: the vectors (none, while the row is empty) and the payload."""
         row = affinity.fold(self.before, self._lessons, self._settings)
         learnt = bool(self._known.get("learnt")) or any(len(lesson.indices) for lesson in self._lessons)
-        marks = {"learnt": learnt, "log": self._log, "offset": self._offset, "sources": self._sources}
+        marks = {"learnt": learnt, "log": self._log, "offset": self._offset, "sources": "".join(self._sources)}
         payload = {ROW: {**self._known, **row_payload(row, self._settings), **marks}}
         return row_vectors(row, self._settings), payload | ({TREND: self._trend} if self._trend else {})
 
@@ -100,6 +104,10 @@ def row_payload(row: Row, settings: AffinitySettings) -> dict[str, Any]:
 def row_vectors(row: Row, settings: AffinitySettings) -> dict[str, Sparse]:
     """The row as the named vector that is searched; nothing while it is empty."""
     return {VECTOR: Sparse(row.indices, row.stored(settings))} if len(row.indices) else {}
+
+
+def _signs(source: str) -> str:
+    return b64encode((fingerprint(source) & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")).decode()
 
 
 def _log(record: Record) -> str:
