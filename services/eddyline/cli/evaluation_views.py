@@ -30,6 +30,8 @@ NAMES = {
     "diversity": "diversity",
     "novelty": "novelty",
 }
+ROUNDING = 1e-9
+"""What sums of the same values in another order may differ by."""
 AT_K = ("hr", "ndcg", "mrr")
 
 
@@ -88,16 +90,14 @@ def _value(estimate: Estimate, metric: str) -> str:
     if math.isnan(estimate.value):
         return "–"
     digits = _digits(metric)
-    return (
-        f"{_plain(estimate.value, digits)} [dim]\\[{_plain(estimate.low, digits)}, {_plain(estimate.high, digits)}][/]"
-    )
+    return f"{_plain(estimate.value, digits)} [dim]±{_plain(_half(estimate), digits)}[/]"
 
 
 def _difference(estimate: Estimate, metric: str) -> str:
     if math.isnan(estimate.value):
         return "–"
     digits = _digits(metric)
-    sure = estimate.low > 0 or estimate.high < 0
+    sure = estimate.low > ROUNDING or estimate.high < -ROUNDING
     colour = "dim" if not sure else "green" if estimate.value > 0 else "red"
     value, half = _plain(estimate.value, digits, sign=True), _plain(_half(estimate), digits)
     return f"[{colour}]{value} ±{half}[/]{'*' if sure else ' '}"

@@ -31,10 +31,10 @@ SPREAD = 0.5
 """Standard deviation of the logarithm of a random factor."""
 STEP = 1.6
 """Factor of one step, either way."""
-TRIED = 0.1
-"""What a weight of zero is tried with."""
-DROPPED = 0.15
-"""How often a weight is left out, or one of zero put in."""
+TRIED = 0.3
+"""What a weight of zero is tried with, as a share of the largest."""
+DROPPED, ADDED = 0.15, 0.35
+"""How often a weight is left out, and one of zero put in, at random."""
 AT_ONCE = 8
 """Single steps that are tried in one run of the log."""
 PAUSE_SHARE = 0.25
@@ -139,9 +139,9 @@ def _varied(point: Point, random: np.random.Generator) -> Point:
     """Everything moved at random; now and then a weight left out, or put in."""
     varied = {}
     for place, value in point.items():
-        factor, change = math.exp(random.normal(0.0, SPREAD)), random.random() < DROPPED
-        if place[0] == "strategy" and change:
-            varied[place] = 0.0 if value > 0 else TRIED
+        factor, chance = math.exp(random.normal(0.0, SPREAD)), random.random()
+        if place[0] == "strategy" and chance < (DROPPED if value > 0 else ADDED):
+            varied[place] = 0.0 if value > 0 else _rounded(_first_tried(point) * factor**2)
         else:
             varied[place] = _rounded(value * factor)
     return varied
@@ -150,8 +150,13 @@ def _varied(point: Point, random: np.random.Generator) -> Point:
 def _steps(point: Point, place: tuple[str, ...]) -> list[Point]:
     """One value a step up and a step down."""
     value = point[place]
-    moves = [value * STEP, value / STEP] if value > 0 else [TRIED]
+    moves = [value * STEP, value / STEP] if value > 0 else [_first_tried(point)]
     return [point | {place: _rounded(moved_to)} for moved_to in moves]
+
+
+def _first_tried(point: Point) -> float:
+    largest = max(value for place, value in point.items() if place[0] == "strategy")
+    return _rounded(TRIED * (largest or 1.0))
 
 
 def _rounded(value: float) -> float:

@@ -1,0 +1,93 @@
+"""Tuning finds better weights on its own part of the log, and never looks at the last."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.fakes import NOW, TinyEncoder
+
+from eddyline.model.events import Content
+from eddyline.model.ids import Person
+from eddyline.offline.evaluation import tuning
+from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
+from eddyline.offline.evaluation.log import Event, Log
+from eddyline.offline.evaluation.prequential import Protocols
+from eddyline.offline.evaluation.tuning import as_toml, moved, point_of, tune
+from eddyline.offline.importing import Silent
+from eddyline.settings import Settings, Strategy
+
+SETTINGS = Settings()
+PROTOCOL = Protocols(k=3, min_events=2)
+ITEMS = 12
+
+
+def chain(people: int = 10) -> Log:
+    """All go through the items in the same order: affinity knows what comes next, content doesn't."""
+    items = tuple(Content(item_id=f"i{number}", title=f"thing {number * 7919}") for number in range(ITEMS))
+    events = [
+        Event(person, item, "like", 3.0, NOW + 86_400.0 * person + 60.0 * item, f"{person}.{item}")
+        for person in range(people)
+        for item in range(ITEMS)
+    ]
+    return Log("chain", "0", items, tuple(Person("u", str(number)) for number in range(people)), tuple(events))
+
+
+def ground(log: Log) -> Ground:
+    return Ground(TinyEncoder().encode([item.title for item in log.items]), {}, SETTINGS)
+
+
+def contender(**weights: Any) -> Contender:
+    return Contender(SETTINGS.ranking, Strategy(**weights))
+
+
+def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> None:
+    log, base = chain(), contender(freshness=1.0)
+    found = tune(log, ground(log), base, len(log.events) // 2, PROTOCOL, 24, 1, Silent())
+    assert found.score > 1.2
+    assert found.contender.strategy.affinity > 0
+    assert found.trials <= 24
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    log, base = chain(5), contender(taste=1.0)
+    found = [tune(log, ground(log), base, 30, PROTOCOL, 6, seed, Silent()) for seed in (1, 1)]
+    assert found[0] == found[1]
+
+
+def test_where_nothing_helps_nothing_changes() -> None:
+    """Lists that hold all items hit the same whatever the weights, and at no better rank with one item left."""
+    log = chain(2)
+    begin = len(log.events) - 1
+    base = contender(taste=1.0)
+    assert tune(log, ground(log), base, begin, Protocols(k=3, min_events=2), 6, 1, Silent()).contender == base
+
+
+def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def counted(log: Log, ground: Ground, contenders: dict[str, Contender], *rest: Any) -> Any:
+        ran.extend(contenders)
+        return run_once(log, ground, contenders, *rest)
+
+    monkeypatch.setattr(tuning, "run_once", counted)
+    log = chain(4)
+    tune(log, ground(log), contender(taste=1.0, affinity=0.1), 24, PROTOCOL, 7, 1, Silent())
+    assert len(ran) <= 7 + 1
+
+
+def test_what_is_printed_are_settings_that_say_the_same() -> None:
+    base = contender(affinity=1.0, taste=0.15, arrival={"popularity": 0.4})
+    changed = moved(base, point_of(base) | {("strategy", "taste"): 0.25, ("ranking", "popularity_damping"): 0.1})
+    read = Settings(**tomllib.loads(as_toml("mine", changed)))
+    assert read.strategies["mine"] == changed.strategy
+    assert read.ranking == changed.ranking
+    assert read.ranking.popularity_damping == 0.1
+
+
+def test_every_weight_is_searched() -> None:
+    names = {place[1] for place in point_of(contender()) if place[0] == "strategy"}
+    assert names == {"affinity", "taste", "session", "popularity", "trending", "freshness"}
+    assert np.isfinite(list(point_of(contender()).values())).all()
