@@ -120,8 +120,9 @@ class Memory:
         count = min(settings.seed_neighbours, len(taught))
         if count == 0:
             return
+        vectors = self.content[taught]
         for item in set(range(len(self.content))) - self._taught:
-            likeness = self.content[taught] @ self.content[item]
+            likeness = vectors @ self.content[item]
             nearest = np.argsort(-likeness, kind="stable")[:count]
             neighbours = [(self._rows[int(taught[near])], float(likeness[near])) for near in nearest]
             known, seed = self._rows.get(item, NO_ROW), affinity.seed(neighbours, settings)

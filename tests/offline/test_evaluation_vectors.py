@@ -1,0 +1,53 @@
+"""Texts are encoded once per space, and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.fakes import TinyEncoder
+
+from eddyline.errors import InvalidInput
+from eddyline.model.events import Content
+from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
+from eddyline.offline.importing import Silent
+
+
+def item(item_id: str, title: str) -> Content:
+    return Content(item_id=item_id, title=title)
+
+
+def test_only_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
+    first, second = TinyEncoder(), TinyEncoder()
+    before = encode_items([item("a", "space"), item("b", "soup")], first, tmp_path, Silent())
+    after = encode_items([item("b", "soup"), item("a", "space opera"), item("c", "soup")], second, tmp_path, Silent())
+    assert second.texts == ["space opera"]
+    assert (after[[0, 2]] == before[1]).all()
+    assert after[1] == pytest.approx(TinyEncoder().encode(["space opera"])[0])
+
+
+def test_spaces_do_not_share_vectors(tmp_path: Path) -> None:
+    encode_texts(["space"], TinyEncoder(), tmp_path, Silent())
+    other = TinyEncoder("other-t1")
+    encode_texts(["space"], other, tmp_path, Silent())
+    assert other.texts == ["space"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", "other"])
+def test_a_damaged_file_says_what_to_delete(tmp_path: Path, content: bytes | str) -> None:
+    file = tmp_path / "tiny-t1.npy"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InvalidInput, match=r"tiny-t1\.npy .*delete it"):
+        encode_texts(["space"], TinyEncoder(), tmp_path, Silent())
+
+
+def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / "eddyline" / "vectors"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_directory() == tmp_path / "home" / ".cache" / "eddyline" / "vectors"
