@@ -31,3 +31,13 @@ def test_the_ranking_is_compared_with_blending_and_sorting_alone() -> None:
     assert [name for name, _, _ in rows][:2] == ["floor", "terms alone"]
     assert len(rows) == 6
     assert all(0 < float(median) <= float(p99) for _, median, p99 in rows)
+
+
+def test_what_items_learn_is_compared_with_its_writes() -> None:
+    command = [sys.executable, "benchmarks/affinity.py", "--items", "40", "--events", "300"]
+    env = {name: value for name, value in os.environ.items() if name != "QDRANT_URL"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.findall(r"^(learnt|both writes|vectors alone) +([\d,]+) rows/s", done.stdout, re.MULTILINE)
+    assert [words for words, _ in found] == ["learnt", "both writes", "vectors alone"]
+    assert all(int(rate.replace(",", "")) > 0 for _, rate in found)

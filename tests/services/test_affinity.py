@@ -123,6 +123,10 @@ def test_an_untouched_item_has_no_trend(store: FakeStore, affinity: Affinity) ->
     assert order(store, "quarter") == ["a"]
 
 
-def test_what_cannot_be_read_is_refused(affinity: Affinity) -> None:
-    with pytest.raises(InvalidEvent, match="weight"):
-        affinity.parse(record("activity", "a", {"item_id": "a", "weight": 0, "timestamp": NOW, "source": "x"}))
+@pytest.mark.parametrize("wrong", [{"weight": 0}, {"position": -1}, {"position": 10**9}, {"recents": ["b", 3]}])
+def test_what_cannot_be_read_is_refused(affinity: Affinity, wrong: dict[str, Any]) -> None:
+    value = {"item_id": "a", "weight": 1, "timestamp": NOW, "source": "x", **wrong}
+    with pytest.raises(InvalidEvent) as refusal:
+        affinity.parse(record("activity", "a", value))
+    assert refusal.value.field is not None
+    assert refusal.value.field.startswith(next(iter(wrong)))

@@ -406,7 +406,7 @@ class Activity(Wire):
     item_id: Id
     recents: list[str] = []
     """Newest first, without the item itself."""
-    position: Annotated[int, Field(ge=0)] | None = None
+    position: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Where this item was among the person's recents, 0 being the newest, when the other came. It makes no trend."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     timestamp: Timestamp
