@@ -437,7 +437,9 @@ def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
     for collection, vectors in ((ITEMS, ("content",)), (PROFILES, ("taste", "session", "lifetime", "history"))):
         edge.upsert(collection, shop.store.scroll(collection, limit=1000, vectors=vectors)[0])
     output, wanted = tmp_path / "lists.jsonl", '{"category": ["space", "kitchen"]}'
-    asked = ("--all", "--output", output, "--data-dir", settings.data_dir, "--filter", wanted)
+    pool = tmp_path / "pool"
+    pool.write_text("\n".join(f"{kind}{n}" for kind in ("space", "kitchen") for n in range(10, 20)))
+    asked = ("--all", "--output", output, "--data-dir", settings.data_dir, "--filter", wanted, "--pool", pool)
     held = invoke(*asked)
     assert isinstance(held.exception, AlreadyRunning)
     assert "--url" in str(held.exception)
@@ -446,6 +448,9 @@ def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
     assert ended.exception is None, ended.exception
     first = {line["user_id"]: line["items"][0]["category"] for line in lists(output)}
     assert first == {"ada": "space", "bob": "kitchen"}
+    shown = {item["item_id"] for line in lists(output) for item in line["items"]}
+    assert shown
+    assert shown <= set(pool.read_text().split())
 
 
 @pytest.mark.parametrize(

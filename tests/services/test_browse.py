@@ -92,6 +92,16 @@ def test_complements_are_what_people_went_on_to_and_no_copies(it: Shop) -> None:
     assert ids(it.get("/v1/items/space2/similar", relation="complement").json()) == ["kitchen5", "kitchen3"]
 
 
+def test_what_people_do_next_becomes_a_complement(fresh: Shop) -> None:
+    assert ids(fresh.get("/v1/items/space1/similar", relation="complement").json()) == []
+    for user in ("ada", "bob"):
+        fresh.did(user, "space1", ago=20.0)
+        fresh.did(user, "kitchen3", ago=10.0)
+    fresh.did("eve", "space1", ago=20.0)
+    fresh.did("eve", "kitchen4", ago=10.0)
+    assert ids(fresh.get("/v1/items/space1/similar", relation="complement").json()) == ["kitchen3", "kitchen4"]
+
+
 def test_how_alike_makes_a_copy_is_a_setting() -> None:
     shop = stocked()
     went_on(shop, {"space7": {"space1": 1.0}, "kitchen3": {"space1": 0.5}})

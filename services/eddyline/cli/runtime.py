@@ -169,7 +169,8 @@ class Runtime:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
         if "reader" in self._roles:
             reading = Reader(self._store, settings, self.metrics, shown=self._shown)
-            routers.append(router(reading, settings.server.max_body_bytes, self._build_search(reading, encoder)))
+            search = build_search(self._store, settings, reading, encoder, self.metrics)
+            routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
         self._server = HttpServer(app, settings.server.host, settings.server.port)
@@ -199,14 +200,6 @@ class Runtime:
             if self._broker is None
             else FileDeadLetters(dead_letters_directory(self._settings))
         )
-
-    def _build_search(self, reading: Reader, encoder: TextEncoder | None) -> Search | None:
-        """With the embedder's encoder, or one of its own where the settings ask for it."""
-        wanted = self._settings.reader.search
-        if wanted is False or (wanted is None and encoder is None):
-            return None
-        encoder = encoder or SentenceTransformerEncoder(self._settings.encoder, self.metrics)
-        return Search(self._store, self._settings, reading.people, encoder, time.time)
 
     def _open_shown(self) -> ShownLog | None:
         """Through which the reader tells what it shows; None where it isn't to, or there is no Kafka."""
@@ -299,6 +292,20 @@ class Runtime:
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
         self._consumers.stop(drain)
+
+
+def build_search(
+    store: VectorStore, settings: Settings, reading: Reader, embedders: TextEncoder | None, metrics: Metrics
+) -> Search | None:
+    """With the encoder of the embedder in this process, or one of its own where the settings ask for it.
+
+    Raises `Misconfigured` when that can't be had.
+    """
+    wanted = settings.reader.search
+    if wanted is False or (wanted is None and embedders is None):
+        return None
+    encoder = embedders or SentenceTransformerEncoder(settings.encoder, metrics)
+    return Search(store, settings, reading.people, encoder, time.time)
 
 
 def open_store(settings: Settings) -> VectorStore:

@@ -1,0 +1,48 @@
+"""Which process searches, and with whose encoder."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.fakes import FakeStore, TinyEncoder
+
+from eddyline.adapters.telemetry import Metrics
+from eddyline.cli import runtime
+from eddyline.cli.runtime import build_search
+from eddyline.errors import Misconfigured
+from eddyline.reader import Reader, Search
+from eddyline.reader.browse_requests import SearchQuery
+from eddyline.settings import Encoder, Settings
+from eddyline.settings import Reader as ReaderSettings
+
+
+def built(wanted: bool | None, embedders: TinyEncoder | None, encoder: Encoder | None = None) -> Search | None:
+    settings = Settings(reader=ReaderSettings(search=wanted), encoder=encoder or Encoder())
+    store, metrics = FakeStore(), Metrics()
+    return build_search(store, settings, Reader(store, settings, metrics), embedders, metrics)
+
+
+@pytest.mark.parametrize("wanted", [None, True])
+def test_beside_an_embedder_its_encoder_is_shared(wanted: bool | None) -> None:
+    encoder = TinyEncoder()
+    search = built(wanted, encoder)
+    assert search is not None
+    search.find(SearchQuery(q="starship"))
+    assert encoder.texts == ["starship"]
+
+
+def test_a_reader_alone_loads_an_encoder_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = TinyEncoder()
+    monkeypatch.setattr(runtime, "SentenceTransformerEncoder", lambda *_: own)
+    assert built(None, None) is None
+    assert built(False, None) is None
+    assert built(False, TinyEncoder()) is None
+    search = built(True, None)
+    assert search is not None
+    search.find(SearchQuery(q="starship"))
+    assert own.texts == ["starship"]
+
+
+def test_an_encoder_that_cannot_be_had_stops_the_start() -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
+    with pytest.raises(Misconfigured, match=r"encoder\.model"):
+        built(True, None, Encoder(model="./no such model"))
