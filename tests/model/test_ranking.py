@@ -105,6 +105,15 @@ def test_excluded_items_and_items_of_earlier_pages_are_left_out() -> None:
     assert ids(items, exclude={"a"}, excluded=lambda item: item == "c") == ["b", "d"]
 
 
+def test_scores_go_on_from_page_to_page() -> None:
+    person = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0, "popularity": 0.4})
+    items = table(taste=[found(f"i{n}", 0.9 - 0.1 * n, popularity=9 - n) for n in range(6)])
+    whole = rank(items, person, options(limit=6))
+    served = {place.item_id for place in whole[:3]}
+    assert rank(items, person, options(limit=3, excluded=served.__contains__)) == whole[3:]
+    assert rank(items, person, options(limit=3, excluded=lambda _: True)) == []
+
+
 def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
     person = Plan({"session": np.ones(2)}, NOTHING | {"session": 1.0, "popularity": 0.2, "freshness": 0.1})
     items = table(session=[found("a", 0.9, popularity=3), found("b", 0.1)])

@@ -101,12 +101,10 @@ class Ranked:
 def rank(candidates: Candidates, plan: Plan, options: RankOptions) -> list[Ranked]:
     """The best `limit` of the candidates, best first; equal scores in the order of their ids.
 
-    Works for any number of candidates. Excluded ones are left out before anything is normalised by them, except for the
-    floors, which are the sources' own.
+    Works for any number of candidates. Those of `exclude` are left out before anything is normalised by them, except
+    for the floors, which are the sources' own. Those that are `excluded` were there: the others' scores stay.
     """
     keep = ~np.array(list(map(options.exclude.__contains__, candidates.item_ids)), np.bool_)
-    if options.excluded is not None:
-        keep &= ~np.array(list(map(options.excluded, candidates.item_ids)), np.bool_)
     left = candidates.kept(keep)
     if not len(left):
         return []
@@ -151,7 +149,7 @@ def _adjust(candidates: Candidates, marks: NDArray[np.uint64], parts: dict[str, 
 
 
 def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDArray[np.intp]:
-    """Best first, by score, then by id; without those below the least score."""
+    """Best first, by score, then by id; without those below the least score, or of earlier pages."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     if len(order) > 1 and (ordered[1:] == ordered[:-1]).any():
@@ -159,6 +157,8 @@ def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDAr
         order = by_id[np.argsort(-scores[by_id], kind="stable")]
     if options.min_score is not None:
         order = order[scores[order] >= options.min_score]
+    if options.excluded is not None:
+        order = order[[not options.excluded(candidates.item_ids[place]) for place in order.tolist()]]
     return order
 
 
