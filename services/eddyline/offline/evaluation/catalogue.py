@@ -25,6 +25,7 @@ class Catalogue:
 
     def __init__(self, items: Sequence[Content], content: Floats) -> None:
         self.items, self.content = items, content
+        self._columns = np.ascontiguousarray(content.T)  # a third faster to multiply with
         self.item_ids = [item.item_id for item in items]
         self.place_of = {item_id: place for place, item_id in enumerate(self.item_ids)}
         self.affinity = SparseRows(len(items))
@@ -60,7 +61,7 @@ class Catalogue:
 
     def similarities(self, vectors: Sequence[NDArray[np.floating]]) -> Floats:
         """Cosine of every unit query vector with every item: (vectors, items)."""
-        return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self.content.T)
+        return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self._columns)
 
     def ordered(self, field: str, now: float) -> NDArray[np.float64]:
         """What the store would order by: a `trend.<window>`, or `listed_at`; minus infinity where there is none."""

@@ -17,6 +17,8 @@ from eddyline.offline.evaluation.log import IMPRESSION, Event, Log
 from eddyline.offline.evaluation.sparse import SparseRows
 from eddyline.settings import Settings
 
+BATCH = 16
+"""Most lessons of an item that wait to be folded."""
 SPACE = "evaluation"
 """All vectors of a run are of one encoder."""
 
@@ -40,6 +42,7 @@ class Memory:
         self._rows: dict[int, Row] = {}
         self._histories = SparseRows(len(log.people))
         self._changed: set[int] = set()
+        self._lessons: defaultdict[int, list[Row]] = defaultdict(list)
         self._taught: set[int] = set()
         self._seeded = False
         self.learnt = 0
@@ -96,24 +99,36 @@ class Memory:
     def _came(self, item: int, recents: list[str], time: float) -> None:
         settings = self.settings.affinity
         self.catalogue.count(item, time)
-        self._write(item, affinity.came(recents, time, settings))
+        self._teach(item, affinity.came(recents, time, settings))
         for position, recent in enumerate(recents[: settings.reverse_recents]):
             lesson = affinity.followed(self.catalogue.item_ids[item], position, time, settings)
-            self._write(self.catalogue.place_of[recent], lesson)
+            self._teach(self.catalogue.place_of[recent], lesson)
 
-    def _write(self, item: int, lesson: Row) -> None:
+    def _teach(self, item: int, lesson: Row) -> None:
+        """Lessons are folded in batches, as the service does it, and at the latest before the next search."""
         if len(lesson.indices):
             self._taught.add(item)
-        self._keep(item, affinity.fold(self._rows.get(item, NO_ROW), [lesson], self.settings.affinity))
+        waiting = self._lessons[item]
+        waiting.append(lesson)
+        if len(waiting) >= BATCH:
+            self._fold(item)
 
-    def seed_new_items(self) -> None:
+    def _fold(self, item: int) -> None:
+        self._keep(item, affinity.fold(self._rows.get(item, NO_ROW), self._lessons.pop(item), self.settings.affinity))
+
+    def settle(self) -> None:
+        """Make all that was learnt searchable: to be called before a search."""
+        for item in list(self._lessons):
+            self._fold(item)
+        if not self._seeded:
+            self._seed_new_items()
+
+    def _seed_new_items(self) -> None:
         """Before the first search, items that learnt nothing get the row that the affinity service seeds them with.
 
         Once: from then on, what they learn is added to it. (The service does it when an item arrives; here all are
         there from the start, when nobody could be learnt from yet.)
         """
-        if self._seeded:
-            return
         self._seeded = True
         settings = self.settings.affinity
         taught = np.asarray(sorted(self._taught), dtype=np.int64)

@@ -54,7 +54,7 @@ class Searches:
     """What was searched for one request: strategies that ask alike share the answer."""
 
     def __init__(self, world: Memory, person: int, now: float) -> None:
-        world.seed_new_items()
+        world.settle()
         self._world, self._now = world, now
         self._person, self._blocked = person, world.seen(person)
         self._done: dict[Hashable, list[Found]] = {}
