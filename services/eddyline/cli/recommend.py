@@ -58,10 +58,11 @@ def recommend(
                 bars.say(f"stopped; the same command goes on where this one was, in {output}")
                 raise
     if report.finished_before:
-        console.print(f"{output} is complete ({report.earlier:,} lists): name another file for new lists.")
+        what = f"{output} is complete ({report.earlier:,} lists): name another file for new lists."
     else:
         earlier = f"; {report.earlier:,} were there from an earlier run" if report.earlier else ""
-        console.print(f"{report.written:,} lists written to {output}{earlier}.")
+        what = f"{report.written:,} lists written to {output}{earlier}."
+    console.print(what, markup=False, highlight=False, soft_wrap=True)
     if report.failed:
         raise EddylineError(f"{report.failed:,} people have no list: their lines in {output} have an error")
 
