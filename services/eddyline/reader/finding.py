@@ -141,7 +141,7 @@ class Finder:
     def _promoted(self, promotion: Promotion, wanted: Wanted) -> Query:
         """The promotion's items, those first that are closest to the person, or else the most popular."""
         condition = wanted.own & promotion.filter
-        nearest = max(wanted.plan.dense, key=lambda name: wanted.plan.weights[name], default=None)
+        nearest = wanted.plan.closest
         if nearest is None:
             return self._query(OrderBy("listed_at"), wanted, condition)
         by = Nearest(np.asarray(wanted.plan.dense[nearest], dtype=np.float32), "content")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -177,7 +178,7 @@ class Reader:
         options = self._options(asked, planned, strategy, adjustments, profile, hidden)
         places = self._placed(asked, haul, planned, options)
         if len(places) < asked.request.limit and not asked.request.strict and profile is not None:
-            places += self._repeats(asked, wanted, profile, {place.ranked.item_id for place in places})
+            places += self._repeats(asked, wanted, profile, places, options.per_category)
         reason = None if places else self._why_empty(asked, wanted)
         return Answer(places, name, planned, planned.is_cold, reason)
 
@@ -248,21 +249,24 @@ class Reader:
             return [Place(one) for one in rank(haul.candidates, planned, options)]
         deeper = replace(options, limit=options.limit + sum(len(found) for _, found in haul.promoted))
         ranked = {one.item_id: one for one in rank(haul.candidates, planned, deeper)}
-        promoted = []
+        by_itself, promoted = list(ranked), []
         for promotion, found in haul.promoted:
-            listed = rank(gather({promotion.name: found}, options.limit), planned, replace(deeper, min_score=None))
+            table = gather({planned.closest or PROMOTED: found}, options.limit)
+            listed = rank(table, planned, replace(deeper, min_score=None))
             for one in listed:
                 ranked.setdefault(one.item_id, one)
             promoted.append((promotion, [one.item_id for one in listed]))
-        by_itself = [item_id for item_id, one in ranked.items() if item_id in set(haul.candidates.item_ids)]
         order = placed(by_itself, promoted, options.limit, asked.position.depth + 1)
         return [Place(ranked[one.item_id], one.promotion) for one in order]
 
-    def _repeats(self, asked: Asked, wanted: Wanted, profile: Profile, listed: set[str]) -> list[Place]:
+    def _repeats(
+        self, asked: Asked, wanted: Wanted, profile: Profile, places: Sequence[Place], per_category: int | None
+    ) -> list[Place]:
         """What fills a short list: the items seen longest ago, under the same filter, never what is disliked. They
         score nothing, so there are none where a score is asked for."""
         if asked.request.min_score is not None and asked.request.min_score > 0:
             return []
+        listed = {place.ranked.item_id for place in places}
         never = profile.hidden(("disliked",)) | set(asked.request.exclude) | listed
         times = {**profile.viewed.times, **profile.purchased.times}
         seen = [item for item in times if item not in never and not asked.position.has_served(item)]
@@ -270,8 +274,8 @@ class Reader:
             return []
         found = self._finder.seen([item for item in seen if item in wanted.hidden], wanted, wanted.shared)
         oldest = sorted(found, key=lambda one: (times[one.item_id], one.item_id))
-        missing = asked.request.limit - len(listed)
-        return [Place(Ranked(one.item_id, 0.0, one.payload), is_repeat=True) for one in oldest[:missing]]
+        repeats = [Place(Ranked(one.item_id, 0.0, one.payload), is_repeat=True) for one in oldest]
+        return _capped(repeats, places, per_category)[: asked.request.limit - len(places)]
 
     def _why_empty(self, asked: Asked, wanted: Wanted) -> str:
         if asked.position.depth:
@@ -313,9 +317,43 @@ def _person(request: RecommendationRequest) -> Person | None:
     return None if request.anonymous_id is None else Person("a", request.anonymous_id)
 
 
+_LIST = {
+    "filter",
+    "candidates",
+    "exclude",
+    "hide",
+    "strict",
+    "strategy",
+    "boost",
+    "diversity",
+    "explore",
+    "per_category",
+    "min_score",
+}
+"""What makes it another list. What someone does meanwhile, and where they are, doesn't: a list goes on with it."""
+
+
 def _mark(request: RecommendationRequest, person: Person | None) -> bytes:
-    asked = request.model_dump(mode="json", include={"filter", "exclude", "hide", "candidates", "strategy", "boost"})
-    return mark(person and person.key, asked)
+    return mark(person and person.key, request.model_dump(mode="json", include=_LIST))
+
+
+def _capped(more: Sequence[Place], places: Sequence[Place], per_category: int | None) -> list[Place]:
+    """Without those whose category is full, counted with the places that there are."""
+    if per_category is None:
+        return list(more)
+    taken = Counter(_category(place) for place in places)
+    fitting = []
+    for place in more:
+        category = _category(place)
+        taken[category] += 1
+        if category is None or taken[category] <= per_category:
+            fitting.append(place)
+    return fitting
+
+
+def _category(place: Place) -> str | None:
+    category: str | None = place.ranked.payload.get("meta", {}).get("category")
+    return category
 
 
 def _line(place: Place, rank: int, because: str | None, explain: bool) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class Plan:
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
 
     @property
+    def closest(self) -> str | None:
+        """The content search that weighs most, where there is any."""
+        return max(self.dense, key=lambda name: self.weights[name], default=None)
+
+    @property
     def ordered(self) -> tuple[str, ...]:
         """The orders that are asked for: always what is popular and what is new, so that no list is empty."""
         return tuple(name for name in ORDERED if self.weights[name] > 0 or name != "trending")

@@ -1,0 +1,480 @@
+"""Recommendations under all that can be asked of them: what they cost, what they keep to, how they hold together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.services.reading import DAY, SETTINGS, Shop, ids, share, stocked
+from tests.services.serving import problem
+from tests.support.fakes import NOW
+
+from eddyline.adapters.vectors import ITEMS, PROFILES, Point, Query, Scored
+from eddyline.reader.requests import RecommendationRequest
+from eddyline.settings import STRATEGIES, Promotion, Settings, Strategy
+
+HOUR = 3600.0
+SALE = Promotion(name="sale", filter={"tag": "odd"}, share=0.2)
+TOP = Promotion(name="top", filter={"brand": "bakers", "year": {"lt": 2003}}, positions=(1, 4))
+
+
+def with_more(**more: Any) -> Settings:
+    return SETTINGS.model_copy(update=more)
+
+
+def by(**changed: Any) -> Settings:
+    """The usual strategy, changed."""
+    usual = STRATEGIES["eddyline"].model_copy(update=changed)
+    alike = Strategy(people=1.0)
+    return with_more(strategies={**STRATEGIES, "eddyline": usual, "alike": alike})
+
+
+@contextmanager
+def opened(settings: Settings = by(), shop: Shop | None = None) -> Iterator[Shop]:
+    """A shop in which ada likes space, and bob kitchens."""
+    it = stocked(settings) if shop is None else shop
+    for n, user in enumerate(["ada", "ada", "ada", "eve"]):
+        it.did(user, f"space{n}", "like", ago=60.0 - n)
+    it.did("bob", "kitchen1", "purchase", ago=50.0)
+    it.did("a:x7", "kitchen2", "like", ago=40.0)
+    for user in ("u1", "u2", "u3"):
+        it.did(user, "space1", ago=400.0)
+        it.did(user, "space6", ago=300.0)
+    with it.open():
+        yield it
+
+
+@pytest.fixture(scope="module")
+def _shop() -> Iterator[Shop]:
+    with opened() as shop:
+        yield shop
+
+
+@pytest.fixture
+def it(_shop: Shop) -> Shop:
+    """For tests that only read."""
+    return _shop
+
+
+# -- what an answer costs ----------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """Notes what is asked of a shop's store: (what, of which collection)."""
+
+    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.queries: list[Sequence[Query]] = []
+        retrieve, query = shop.store.retrieve, shop.store.query
+
+        def retrieving(collection: str, ids: Sequence[str], **more: Any) -> dict[str, Point]:
+            self.calls.append(("look-up", collection))
+            return retrieve(collection, ids, **more)
+
+        def querying(collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
+            self.calls.append(("query", collection))
+            self.queries.append(queries)
+            return query(collection, queries)
+
+        monkeypatch.setattr(shop.store, "retrieve", retrieving)
+        monkeypatch.setattr(shop.store, "query", querying)
+
+
+USUAL = [("look-up", PROFILES), ("query", ITEMS)]
+BATCH = [("query", ITEMS)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"user_id": "ada"}, USUAL),
+        ({"user_id": "nobody"}, USUAL),
+        ({"anonymous_id": "x7"}, USUAL),
+        ({}, BATCH),
+        ({"filter": {"category": "kitchen"}}, BATCH),
+        ({"user_id": "ada", "filter": {"category": "space", "price": {"gte": 3}}, "limit": 5}, USUAL),
+        ({"user_id": "ada", "hide": [], "exclude": ["space4", "kitchen4"]}, USUAL),
+        ({"user_id": "ada", "candidates": [f"space{n}" for n in range(5, 20)], "limit": 5}, USUAL),
+        ({"user_id": "ada", "diversity": 0.5, "explore": 0.5, "per_category": 5, "limit": 9}, USUAL),
+        ({"user_id": "ada", "boost": [{"filter": {"tag": "odd"}, "factor": 2.0}]}, USUAL),
+        ({"user_id": "ada", "strategy": "content"}, USUAL),
+        ({"user_id": "ada", "session_id": "s1", "context": {"device": "phone"}, "surface": "home"}, USUAL),
+    ],
+    ids=str,
+)
+def test_an_answer_takes_one_look_up_and_one_query(
+    it: Shop, asked: dict[str, Any], expected: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.monotonic.forward(HOUR)  # so that no list is cached
+    counted = Counted(it, monkeypatch)
+    first = it.asked(**asked)
+    assert first["items"]
+    assert counted.calls == expected, "with nothing cached"
+    counted.calls.clear()
+    it.asked(**asked)
+    assert not Counter(counted.calls) - Counter(expected), "with what everyone shares cached"
+    counted.calls.clear()
+    if first["next"] is not None:
+        assert it.asked(**asked, next=first["next"])["items"]
+        assert counted.calls == expected, "on the second page"
+
+
+def test_promotions_are_looked_for_in_the_same_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(with_more(promotions=(SALE, TOP))) as shop:
+        counted = Counted(shop, monkeypatch)
+        first = shop.recommend("ada")
+        shop.recommend("ada", next=first["next"])
+        shop.asked()
+    assert counted.calls == [*USUAL, *USUAL, *BATCH]
+
+
+def test_what_everyone_shares_is_not_looked_for_again_for_a_moment(it: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    it.monotonic.forward(HOUR)
+    counted = Counted(it, monkeypatch)
+    it.asked()
+    it.asked()
+    assert [len(queries) for queries in counted.queries][1:] == [], "a stranger's second list costs nothing"
+    it.asked(user_id="bob")
+    personal = len(counted.queries[-1])
+    it.monotonic.forward(HOUR)
+    it.asked(user_id="bob")
+    assert len(counted.queries[-1]) > personal
+
+
+def test_what_is_out_of_the_usual_costs_more(it: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up, query = ("look-up", ITEMS), ("query", ITEMS)
+    counted = Counted(it, monkeypatch)
+
+    def costs(**asked: Any) -> list[tuple[str, str]]:
+        it.monotonic.forward(HOUR)
+        counted.calls.clear()
+        it.asked(**asked)
+        return counted.calls
+
+    assert costs(user_id="ada", recent=[{"item_id": "kitchen4"}]) == [USUAL[0], look_up, USUAL[1]], "the items sent"
+    assert costs(user_id="ada", limit=40) == [*USUAL, query], "to fill up with what was seen"
+    assert costs(user_id="nobody", filter={"brand": "x"}) == [*USUAL, query, query], "to say why it is empty"
+    assert costs(user_id="ada", filter={"brand": "x"}) == [*USUAL, query, query, query], "both"
+    assert costs(user_id="ada", strategy="content", explain=True) == USUAL, "nothing to name"
+    assert costs(user_id="ada", strategy="affinity", explain=True, limit=1) == [*USUAL, look_up, look_up], (
+        "rows, and titles"
+    )
+    assert costs(user_id="ada", strategy="alike") == [*USUAL, ("query", PROFILES), query], "people, and their choices"
+
+
+# -- what a list keeps to ----------------------------------------------------------------------------------------------
+
+SPACE, KITCHEN = ([f"{kind}{n}" for n in range(20)] for kind in ("space", "kitchen"))
+
+
+def directly(shop: Shop, **asked: Any) -> dict[str, Any]:
+    """Past the limit that the tests' server sets to a body."""
+    return shop.reader.recommend(RecommendationRequest(**asked))
+
+
+VARIED = {"diversity": 0.5, "explore": 0.8, "boost": [{"filter": {"category": "kitchen"}, "factor": 50.0}]}
+
+
+@pytest.mark.parametrize("how", [{}, VARIED, {"hide": []}, {"strategy": "trending"}, {"strategy": "articles"}], ids=str)
+@pytest.mark.parametrize("user", ["ada", "nobody", None])
+def test_a_filter_holds_though_few_items_match(it: Shop, user: str | None, how: dict[str, Any]) -> None:
+    """Also where all else speaks for other items, and where one of the few was seen: that one comes last."""
+    wanted = {"price": {"gte": 2, "lt": 5}}
+    answer = it.asked(user_id=user, filter=wanted, limit=20, **how)
+    assert set(ids(answer)) == {"space2", "space3", "space4"}
+    assert answer["next"] is None
+    if user == "ada" and "hide" not in how:
+        assert [item["item_id"] for item in answer["items"] if item.get("repeat")] == ["space2"]
+        assert ids(answer)[-1] == "space2"
+
+
+def test_a_pool_is_all_that_a_list_is_made_of(it: Shop) -> None:
+    newsletter = ["kitchen5", "space1", "space7", "kitchen9", "there is none"]
+    assert set(ids(it.asked(candidates=newsletter))) == set(newsletter[:4])
+    answer = it.asked(user_id="ada", candidates=newsletter, strict=True)
+    assert set(ids(answer)) == {"kitchen5", "space7", "kitchen9"}
+    assert ids(answer)[0] == "space7"
+    assert ids(
+        it.asked(user_id="ada", candidates=newsletter, filter={"category": "kitchen"}, exclude=["kitchen5"])
+    ) == ["kitchen9"]
+    assert it.asked(candidates=[])["items"] == []
+    many = [f"none{n}" for n in range(9_998)] + ["space9", "kitchen9"]
+    assert set(ids(directly(it, user_id="bob", candidates=many))) == {"space9", "kitchen9"}
+    with pytest.raises(ValidationError, match="candidates"):
+        directly(it, candidates=[*many, "one more"])
+
+
+def test_ten_thousand_items_can_be_left_out(it: Shop) -> None:
+    left = {"space7", "kitchen7", "kitchen8"}
+    exclude = [item for item in SPACE + KITCHEN if item not in left]
+    exclude += [f"none{n}" for n in range(10_000 - len(exclude))]
+    for user in ("ada", None):
+        answer = directly(it, user_id=user, exclude=exclude, limit=20)
+        assert set(ids(answer)) == left, "nor do repeats bring back what is excluded"
+    with pytest.raises(ValidationError, match="exclude"):
+        directly(it, exclude=[*exclude, "one more"])
+
+
+def test_a_short_list_is_filled_with_what_was_seen_longest_ago() -> None:
+    with stocked().open() as shop:
+        for days, item in [(1, "space1"), (9, "space2"), (5, "space3"), (7, "kitchen1"), (3, "space4")]:
+            shop.did("ada", item, ago=days * DAY)
+        shop.did("ada", "space2", "view", ago=2 * DAY)
+        shop.did("ada", "space5", "dislike", ago=8 * DAY)
+        shop.did("ada", "space6", "purchase", ago=6 * DAY)
+        asked = {"user_id": "ada", "filter": {"category": "space", "price": {"lt": 9}}, "limit": 9}
+        answer = shop.asked(**asked)
+        repeated = [item["item_id"] for item in answer["items"] if item.get("repeat")]
+        assert repeated == ["space6", "space3", "space4", "space2", "space1"]
+        assert set(ids(answer)) - set(repeated) == {"space0", "space7", "space8"}
+        assert ids(answer)[3:] == repeated
+        assert [item["rank"] for item in answer["items"]] == list(range(1, 9))
+        assert ids(shop.asked(**asked | {"limit": 5}))[3:] == ["space6", "space3"]
+        assert set(ids(shop.asked(**asked, strict=True))) == {"space0", "space7", "space8"}
+        assert "space3" not in ids(shop.asked(**asked, exclude=["space3"]))
+        explained = shop.asked(**asked, explain=True)["items"][3]
+        assert (explained["because"], explained["scores"], explained["score"]) == ("seen before", {}, 0.0)
+        seen_alone = {**asked, "filter": {"category": "space", "price": {"gte": 1, "lt": 7}}}
+        assert ids(shop.asked(**seen_alone)) == repeated, "all of it was seen: better that than nothing"
+        two = shop.asked(**asked, per_category=4)
+        assert len(two["items"]) == 4, "nor may repeats be more of a category than asked for"
+
+
+def test_pages_go_on_into_what_was_seen_and_end(it: Shop) -> None:
+    pages = followed(it, user_id="ada", filter={"category": "space"}, limit=6)
+    assert [len(page) for page in pages] == [6, 6, 6, 2]
+    repeated = [item["item_id"] for page in pages for item in page if item.get("repeat")]
+    assert repeated == ["space0", "space1", "space2"]
+    assert [item["item_id"] for page in pages for item in page][-3:] == repeated
+
+
+def test_only_items_that_score_enough(it: Shop) -> None:
+    everything = it.asked(user_id="ada", limit=40, strict=True)["items"]
+    least = everything[7]["score"]
+    answer = it.asked(user_id="ada", limit=40, min_score=least)
+    assert [item["item_id"] for item in answer["items"]] == [
+        item["item_id"] for item in everything if item["score"] >= least
+    ]
+    assert all(item["score"] >= least for item in it.asked(user_id="ada", limit=40, min_score=least, **VARIED)["items"])
+
+
+@pytest.mark.parametrize("how", [{}, {"diversity": 0.7}, {"explore": 1.0}, {"strategy": "trending"}], ids=str)
+def test_no_more_of_a_category_than_asked_for(it: Shop, how: dict[str, Any]) -> None:
+    for user in ("ada", None):
+        answer = it.asked(user_id=user, limit=10, per_category=3, **how)
+        assert Counter(item["category"] for item in answer["items"]) == {"space": 3, "kitchen": 3}
+
+
+def test_a_boost_raises_and_lowers_and_nothing_else_comes_in(it: Shop) -> None:
+    def listed(factor: float) -> dict[str, Any]:
+        return it.asked(user_id="ada", limit=10, boost=[{"filter": {"category": "kitchen"}, "factor": factor}])
+
+    assert share(it.asked(user_id="ada"), "kitchen") <= 0.1
+    assert share(listed(100.0), "kitchen") >= 0.9
+    assert share(listed(0.0), "kitchen") == 0.0
+    both = {"boost": [{"filter": {"tag": "odd"}, "factor": 100.0}], "filter": {"category": "kitchen"}}
+    assert share(it.asked(user_id="ada", **both), "kitchen") == 1.0
+    refused = problem(
+        it.ask(boost=[{"filter": {"category": "x"}, "factor": 2.0}, {"filter": {"hue": 1}, "factor": 2.0}])
+    )
+    assert refused["field"] == "boost.1.filter.hue"
+
+
+def test_diversity_makes_a_list_less_alike(it: Shop) -> None:
+    assert share(it.asked(user_id="ada", diversity=0.0), "space") > share(
+        it.asked(user_id="ada", diversity=0.7), "space"
+    )
+
+
+def test_exploration_tries_what_few_have_chosen_and_never_first(it: Shop) -> None:
+    told = it.asked(user_id="ada", explore=1.0, explain=True)["items"]
+    tried = [item["rank"] for item in told if item["because"] == "something different to try"]
+    assert tried == list(range(3, 11))
+    assert ids(it.asked(user_id="ada", explore=1.0))[:2] == ids(it.asked(user_id="ada", explore=0.0))[:2]
+    assert not {"space0", "space1", "space2"} & set(ids(it.asked(user_id="ada", explore=1.0))), (
+        "nor is it what was seen"
+    )
+
+
+def test_an_empty_list_says_why(it: Shop) -> None:
+    def why(**asked: Any) -> str:
+        answer = it.asked(**asked)
+        assert answer["items"] == []
+        return str(answer["reason"])
+
+    for user in ("ada", None):
+        assert why(user_id=user, filter={"brand": "nobody's"}).startswith("no item passes the filter")
+        assert why(user_id=user, candidates=["none"]).startswith("no item passes the filter")
+        assert "excluded" in why(user_id=user, candidates=["space4"], exclude=["space4"])
+        assert "min_score" in why(user_id=user, min_score=1e6)
+    assert "strict" in why(user_id="ada", candidates=["space1"], strict=True)
+    with Shop().open() as empty:
+        assert empty.asked(user_id="ada")["reason"] == "there is no item to show yet"
+    assert it.asked(user_id="ada").get("reason") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "named"),
+    [
+        ({"filter": {"hue": "red"}}, "filter.hue", "declare"),
+        ({"strategy": "best"}, "strategy", "'best'"),
+        ({"context": {"timezone": "Mars/Olympus"}}, "context.timezone", "'Mars/Olympus'"),
+        ({"hue": "red"}, "hue", ""),
+        ({"boost": [{"filter": {"hue": "red"}, "factor": 1.0}]}, "boost.0.filter.hue", "declare"),
+    ],
+    ids=str,
+)
+def test_what_is_unknown_is_refused_by_name(it: Shop, body: dict[str, Any], field: str, named: str) -> None:
+    for person in ({}, {"user_id": "ada"}):
+        said = problem(it.ask(**person, **body), 422)
+        assert said["field"] == field
+        assert named in said["detail"]
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+def followed(shop: Shop, **asked: Any) -> list[list[dict[str, Any]]]:
+    """The items of every page, to the end."""
+    pages, cursor = [], None
+    while True:
+        answer = shop.asked(**asked, next=cursor)
+        pages.append(answer["items"])
+        cursor = answer["next"]
+        if cursor is None:
+            return pages
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"session_id": "s"}, {"explore": 1.0}, {"diversity": 0.5, "explore": 0.5, "per_category": 3}, {"hide": []}],
+    ids=str,
+)
+@pytest.mark.parametrize("user", ["ada", None])
+def test_no_page_repeats_an_item_and_none_is_missed(user: str | None, how: dict[str, Any], steered: Shop) -> None:
+    """With a rotation that turns everything over from one moment to the next, promotions, and repeats at the end."""
+    shown: list[str] = []
+    answer = steered.asked(user_id=user, limit=6, **how)
+    while True:
+        shown += ids(answer)
+        assert [item["rank"] for item in answer["items"]] == list(
+            range(len(shown) - len(answer["items"]) + 1, len(shown) + 1)
+        )
+        if answer["next"] is None:
+            break
+        steered.clock.forward(7 * HOUR)
+        answer = steered.asked(user_id=user, limit=6, next=answer["next"], **how)
+    assert len(shown) == len(set(shown))
+    if "per_category" not in how:
+        assert set(shown) == {*SPACE, *KITCHEN}
+
+
+@pytest.fixture(scope="module")
+def steered() -> Iterator[Shop]:
+    turning = by(rotation=5.0, explore=0.2).model_copy(update={"promotions": (SALE, TOP)})
+    with opened(turning) as shop:
+        yield shop
+
+
+def test_promotions_have_their_places_on_every_page(steered: Shop) -> None:
+    pages = followed(steered, user_id="bob", limit=10)
+    placed = {item["rank"]: item.get("promotion") for page in pages for item in page}
+    assert [rank for rank, name in placed.items() if name == "top"] == [1, 4]
+    promoted = [rank for rank, name in placed.items() if name == "sale"]
+    assert promoted
+    assert all(sum(rank <= n for rank in promoted) <= n * 0.2 for n in placed)
+    by_rank = {item["rank"]: item["item_id"] for page in pages for item in page}
+    assert {by_rank[1], by_rank[4]} < {"kitchen0", "kitchen1", "kitchen2"}
+    assert "kitchen1" not in {by_rank[1], by_rank[4]}, "bob has it"
+
+
+def test_of_a_promotion_that_comes_first_which_is_closest_to_the_person() -> None:
+    everything = Promotion(name="taste", filter={"language": ["en", "de"]}, positions=(1, 2, 3))
+    with opened(with_more(promotions=(everything,))) as shop:
+        for user, kind in (("ada", "space"), ("bob", "kitchen")):
+            first = shop.recommend(user)["items"][:3]
+            assert [item["promotion"] for item in first] == ["taste"] * 3
+            assert all(item["item_id"].startswith(kind) for item in first)
+
+
+CHANGED: list[dict[str, Any]] = [
+    {"filter": {"category": "space"}},
+    {"exclude": ["space9"]},
+    {"hide": []},
+    {"candidates": SPACE},
+    {"strategy": "content"},
+    {"boost": [{"filter": {"tag": "odd"}, "factor": 2.0}]},
+    {"strict": True},
+    {"diversity": 0.5},
+    {"explore": 0.5},
+    {"per_category": 4},
+    {"min_score": 0.01},
+    {"user_id": "bob"},
+]
+"""What makes another list of it."""
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=str)
+def test_a_cursor_is_refused_where_another_list_is_asked_for(it: Shop, changed: dict[str, Any]) -> None:
+    cursor = it.asked(user_id="ada", limit=4)["next"]
+    said = problem(it.ask(**{"user_id": "ada", "limit": 4, "next": cursor} | changed))
+    assert (said["field"], "other parameters" in said["detail"]) == ("next", True)
+    again = it.asked(**{"user_id": "ada", "limit": 4} | changed)["next"]
+    assert it.ask(**{"user_id": "ada", "limit": 4, "next": again} | changed).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"limit": 7},
+        {"explain": True},
+        {"session_id": "s"},
+        {"surface": "more"},
+        {"context": {"device": "phone"}},
+        {"recent": [{"item_id": "space4"}]},
+    ],
+    ids=str,
+)
+def test_a_list_goes_on_while_the_situation_changes(it: Shop, changed: dict[str, Any]) -> None:
+    """What the person does meanwhile, and where, is no other list."""
+    first = it.asked(user_id="ada", limit=4)
+    second = it.asked(**{"user_id": "ada", "limit": 4, "next": first["next"]} | changed)
+    assert not set(ids(first)) & set(ids(second))
+
+
+# -- few items, and none -----------------------------------------------------------------------------------------------
+
+
+SIZED: list[dict[str, Any]] = [{}, {"per_category": 1}, {"hide": []}, {"strategy": "content"}, {"strategy": "affinity"}]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 50])
+def test_it_works_with_any_number_of_items(count: int) -> None:
+    shop = Shop(by(explore=0.3, diversity=0.3))
+    shop.put(
+        *(
+            {"item_id": f"i{n:02}", "title": f"word{n % 7} word{n}", "category": f"c{n % 3}", "published_at": NOW - n}
+            for n in range(count)
+        )
+    )
+    for n in range(0, count, 3):
+        shop.did("ada", f"i{n:02}", "like", ago=60.0)
+    seen = {f"i{n:02}" for n in range(0, count, 3)}
+    everything = {f"i{n:02}" for n in range(count)}
+    with shop.open():
+        for person in ({"user_id": "ada"}, {"user_id": "nobody"}, {}, {"recent": [{"item_id": "i01"}]}):
+            for how in SIZED:
+                answer = shop.asked(**person, **how, limit=100)
+                listed = ids(answer)
+                assert len(listed) == len(set(listed))
+                assert answer.get("reason") == (None if count else "there is no item to show yet")
+                if "per_category" in how:
+                    assert len(listed) == min(3, count)
+                else:
+                    assert set(listed) == everything
+        listed = ids(shop.asked(user_id="ada", strict=True, limit=100))
+        assert set(listed) == everything - seen
