@@ -10,7 +10,7 @@ import pytest
 from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
-from eddyline.model.events import Content, Interaction, strength
+from eddyline.model.events import Content, Interaction, User, strength
 from eddyline.model.ids import Person
 from eddyline.model.text import item_text
 from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
@@ -116,6 +116,16 @@ def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
     served = Served(settings.ranking, settings.strategies["eddyline"], SharedSearches())
     listed = served.recommend(memory, 0, NOW + ITEMS, 10)
     assert sorted(listed) == [ITEMS - 3, ITEMS - 2, ITEMS - 1]
+
+
+def test_onboarding_answers_count_from_their_time_on() -> None:
+    items, person = contents(), Person("u", "p")
+    answers = {0: User(user_id="p", interests=["soup"], timestamp=NOW)}
+    log = Log("test", "0", items, (person,), (), answers)
+    memory = Memory(log, vectors(items), SETTINGS, {0: vectors(items)[7]})
+    served = Served(SETTINGS.ranking, SETTINGS.strategies["content"], SharedSearches())
+    assert memory.profile(0, NOW - 1).is_unknown
+    assert served.recommend(memory, 0, NOW, 1) == [7]
 
 
 def test_new_items_begin_with_what_their_neighbours_learnt() -> None:

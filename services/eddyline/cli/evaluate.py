@@ -96,7 +96,7 @@ def evaluate(
     started = time.monotonic()
     log = read(open_source(path), settings.events)
     for line in views.about(log, options.share):
-        err.print(escape(line), highlight=False)
+        err.print(escape(line), highlight=False, soft_wrap=True)
     with _progress(err) as bars:
         ground, space = _ground(log, settings, bars)
         if tune:
