@@ -78,7 +78,7 @@ def test_all_strategies_are_compared_by_their_shipped_weights_the_default_first(
     shown = evaluate(log, "--output", output)
     assert shown.exit_code == 0
     found = rows(output / "metrics.csv")
-    assert list(dict.fromkeys(row["strategy"] for row in found)) == list(STRATEGIES)
+    assert list(dict.fromkeys(row["strategy"] for row in found)) == [*STRATEGIES, "popularity"]
     assert {row["slice"] for row in found} == {
         "all",
         "positive",

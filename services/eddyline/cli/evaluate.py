@@ -17,7 +17,7 @@ from rich.markup import escape
 from eddyline import __version__
 from eddyline.cli.options import ConfigFile, load_settings
 from eddyline.errors import Misconfigured
-from eddyline.settings import Settings, effective
+from eddyline.settings import Settings, Strategy, effective
 
 if TYPE_CHECKING:
     from eddyline.offline.evaluation.comparison import Comparison, Contender, Ground
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from eddyline.offline.evaluation.prequential import Protocols
     from eddyline.offline.importing import Progress
 
+FLOORS = {"popularity": Strategy(popularity=1.0)}
+"""What anybody could do without a recommender: compared with, though no strategy that is served."""
 FILES = {"metrics": "metrics.csv", "requests": "requests.csv", "run": "run.json", "plot": "quality.png"}
 TUNED = "{} (tuned)"
 WIDTH = 120
@@ -146,14 +148,15 @@ def _tuned(
 def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Contender]:
     from eddyline.offline.evaluation.comparison import Contender
 
-    chosen = list(dict.fromkeys(names or [settings.ranking.strategy, *settings.strategies]))
-    unknown = [name for name in chosen if name not in settings.strategies]
+    known = {**settings.strategies, **{name: one for name, one in FLOORS.items() if name not in settings.strategies}}
+    chosen = list(dict.fromkeys(names or [settings.ranking.strategy, *known]))
+    unknown = [name for name in chosen if name not in known]
     if unknown:
         raise Misconfigured(
-            f"there is no strategy {', '.join(unknown)}: there are {', '.join(settings.strategies)}, and those that "
+            f"there is no strategy {', '.join(unknown)}: there are {', '.join(known)}, and those that "
             "[strategies.NAME] in the settings adds"
         )
-    return {name: Contender(settings.ranking, settings.strategies[name]) for name in chosen}
+    return {name: Contender(settings.ranking, known[name]) for name in chosen}
 
 
 def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, str]:
