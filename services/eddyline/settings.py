@@ -284,9 +284,9 @@ class Strategy(_Section):
 STRATEGIES: Mapping[str, Strategy] = {
     "eddyline": Strategy(
         affinity=1.0,
-        taste=0.05,
-        session=0.15,
-        popularity=0.4,
+        taste=0.04,
+        session=0.06,
+        popularity=0.3,
         freshness=0.02,
         arrival={"popularity": 0.25, "trending": 0.2, "freshness": 0.05},
         rotation=0.1,
@@ -307,9 +307,9 @@ class Ranking(_Section):
     """Positions after which a recent item's weight in the affinity query halves, in a running visit."""
     recents_slow_half_life: Positive = 30.0
     """Positions after which the lasting part of that weight halves."""
-    recents_slow_weight: NotNegative = 0.15
+    recents_slow_weight: NotNegative = 0.1
     """The lasting part, beside 1. On a visit's first list it is all there is."""
-    evidence_power: Positive = 0.7
+    evidence_power: Positive = 0.85
     """Affinity, over the largest on the list, is raised to this power: below 1, what comes behind the first few still
     counts."""
     popularity_damping: NotNegative = 0.3
