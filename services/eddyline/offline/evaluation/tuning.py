@@ -23,6 +23,7 @@ RANKING = (
     "recents_half_life",
     "recents_slow_half_life",
     "recents_slow_weight",
+    "evidence_power",
     "popularity_damping",
     "visit_half_life_minutes",
 )
