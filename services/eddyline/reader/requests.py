@@ -76,11 +76,13 @@ class RecommendationQuery(ListQuery):
     session_id: str | None = None
     """The running session: the list holds still for as long as it is the same."""
     surface: str | None = None
-    """Where the list is shown, for attribution and rules; so are the next ones."""
+    """Where the list is shown, for rules and promotions."""
     device: str | None = None
+    """In the app's own words, e.g. phone, for rules."""
     locale: str | None = None
-    """A language tag, e.g. de-AT."""
+    """A language tag, e.g. de-AT, for rules."""
     location: str | None = None
+    """In the app's own words, for rules."""
     timezone: str | None = None
     """An IANA name, e.g. Europe/Vienna, for rules that go by the time of day."""
     explain: bool = False
@@ -124,8 +126,11 @@ class RecommendationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     user_id: Id | None = None
+    """For whom; with neither this nor `anonymous_id`, for somebody unknown."""
     anonymous_id: Id | None = None
+    """For someone who isn't signed in; with both, for the user."""
     session_id: Id | None = None
+    """The running session: the list holds still for as long as it is the same."""
     recent: Annotated[list[Recent], Field(max_length=100)] = []
     """What the person did this very moment; counted for this answer only."""
     filter: dict[str, Any] = {}
@@ -133,6 +138,7 @@ class RecommendationRequest(BaseModel):
     candidates: Annotated[list[Id], Field(max_length=MAX_IDS)] | None = None
     """Only these items: say, the pool of a newsletter."""
     exclude: Annotated[list[Id], Field(max_length=MAX_IDS)] = []
+    """Not these items."""
     hide: list[Hidden] | None = None
     """Seen items to leave out; where missing: the setting `reader.hide`."""
     strict: bool = False
@@ -150,12 +156,15 @@ class RecommendationRequest(BaseModel):
     min_score: Finite | None = None
     """Only items that score at least this."""
     limit: Limit = 10
+    """Most items in the answer."""
     next: Annotated[str, Field(max_length=8192)] | None = None
+    """The `next` of an earlier answer, for the page after it."""
     surface: Annotated[str, Field(max_length=256)] | None = None
-    """Where the list is shown, for attribution and rules."""
+    """Where the list is shown, for rules and promotions."""
     context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
     """device, locale, location, timezone (an IANA name) and whatever else the rules of the settings look at."""
     explain: bool = False
+    """Give each item's terms, and a sentence from them."""
 
 
 class Item(BaseModel):
@@ -193,10 +202,11 @@ class RecommendationList(ItemList):
     request_id: str
     """Send it along with the events that this list leads to."""
     variant: str
+    """The strategy, or `degraded`."""
     strategy: str
     """What the list is ranked by."""
     cold_start: bool
-    """True while nothing is known of the person."""
+    """True while nothing is known of the person: no events, and no answers."""
     reason: str | None = None
     """Where the list is empty: why."""
 
