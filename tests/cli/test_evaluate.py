@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 import re
@@ -11,17 +12,21 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
+from rich.console import Console
 from tests.support.fakes import TinyEncoder
 from typer.testing import CliRunner, Result
 
 from eddyline.adapters import encoders
 from eddyline.cli import app
+from eddyline.cli import evaluation_views as views
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.offline.evaluation import tuning
 from eddyline.offline.evaluation.comparison import run_once
 from eddyline.offline.evaluation.log import Log
+from eddyline.offline.evaluation.metrics import Lists, measure
 from eddyline.settings import STRATEGIES, Settings
 
 FIRST = 1_400_000_000
@@ -195,6 +200,20 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
     assert list(ran["contenders"]) == ["content", "content (tuned)"]
     assert ran["contenders"]["content (tuned)"]["strategy"] == pasted.strategies["content"].model_dump(mode="json")
     assert ran["contenders"]["content (tuned)"]["ranking"] == pasted.ranking.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_figure_is_cut_off(width: int) -> None:
+    some = Lists(np.asarray([[0, 1]] * 9), np.asarray([1, 0, 2] * 3), np.full(9, 0.25), np.full(9, 12.5))
+    none = Lists(np.asarray([[1, -1]] * 9), np.zeros(9, dtype=np.int32), np.full(9, np.nan), np.full(9, 9.5))
+    found = measure("all", np.arange(9), {"eddyline": some, "eddyline (tuned)": none}, items=7, seed=1)
+    console = Console(width=width, file=io.StringIO(), record=True)
+    views.show(found, 10, console)
+    shown = console.export_text()
+    assert "…" not in shown
+    assert ".667 ±" in shown
+    assert "-.667 ±" in shown
+    assert ("12.50" in shown) == (width == 120)
 
 
 def test_own_strategies_of_the_settings_can_be_compared(log: Path, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ NAMES = {
 ROUNDING = 1e-9
 """What sums of the same values in another order may differ by."""
 AT_K = ("hr", "ndcg", "mrr")
+WIDE = 110
+"""Columns that a table with all metrics takes; in narrower terminals there are those at k alone."""
 
 
 def about(log: Log, share: float) -> Iterator[str]:
@@ -48,6 +50,7 @@ def about(log: Log, share: float) -> Iterator[str]:
 
 def show(found: Sequence[Measured], k: int, console: Console) -> None:
     """A table for each slice: values with their intervals, and under them the difference to the first strategy."""
+    metrics = METRICS if console.width >= WIDE else AT_K
     for name, group in groupby(found, key=lambda one: one.slice):
         strategies = list(group)
         requests, people = strategies[0].requests, strategies[0].people
@@ -59,14 +62,14 @@ def show(found: Sequence[Measured], k: int, console: Console) -> None:
             title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False, pad_edge=False
         )
         table.add_column("strategy", no_wrap=True)
-        for metric in METRICS:
+        for metric in metrics:
             table.add_column(f"{NAMES[metric]}@{k}" if metric in AT_K else NAMES[metric], justify="right", no_wrap=True)
         for one in strategies:
-            table.add_row(one.strategy, *(_value(one.metrics[metric], metric) for metric in METRICS))
+            table.add_row(one.strategy, *(_value(one.metrics[metric], metric) for metric in metrics))
             if one.differences is not None:
                 table.add_row(
                     f"[dim]  - {strategies[0].strategy}[/]",
-                    *(_difference(one.differences[metric], metric) for metric in METRICS),
+                    *(_difference(one.differences[metric], metric) for metric in metrics),
                 )
         console.print(table)
         console.print()
@@ -76,6 +79,8 @@ def show(found: Sequence[Measured], k: int, console: Console) -> None:
         "requests; * where its interval excludes 0.",
         highlight=False,
     )
+    if metrics != METRICS:
+        console.print("A wider terminal, or metrics.csv, has coverage, diversity and novelty too.", highlight=False)
 
 
 def speed(answered: Answered, seconds: float) -> Iterator[str]:
