@@ -196,6 +196,12 @@ def test_activity_names_the_item_and_what_came_before_it(it: Profiling) -> None:
     assert dict(sent[2].headers)["ce_id"] == b"log-1:0:2"
 
 
+def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> None:
+    it.feed(click(0, "a"), click(1, "b", at=NOW + 2), click(2, "c", at=NOW + 1, arrived=NOW + 3))
+    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["a"]]
+    assert it.stored().recents.newest_first() == ["b", "c", "a"]
+
+
 @pytest.mark.parametrize("kind", ["dislike", "skip", "impression"])
 def test_only_positive_events_are_activity(it: Profiling, kind: str) -> None:
     it.feed(click(0, "a", type=kind))

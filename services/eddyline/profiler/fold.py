@@ -196,8 +196,10 @@ def _addressee(record: Record) -> Person:
 def _activities(
     profile: Profile, item_id: str, weight: float, at: float, record: Record, reverse_recents: int
 ) -> Iterator[Activity]:
-    """That the item came after the person's recents; and the other way round, for the newest of these."""
-    recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
+    """That the item came after the person's recents; and the other way round, for the newest of these. A late one came
+    after those of before its own time alone."""
+    times = profile.recents.times
+    recents = [recent for recent in profile.recents.newest_first() if recent != item_id and times[recent] <= at]
     yield Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
     for position, recent in enumerate(recents[:reverse_recents]):
         source = f"{record.place}/{position}"
