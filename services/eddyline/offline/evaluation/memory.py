@@ -84,7 +84,7 @@ class Memory:
         self.learnt += 1
         profile = self.profile(event.person, event.time)
         item_id = self.catalogue.item_ids[event.item]
-        popularity = self.catalogue.popularity(event.item, event.time)
+        popularity = round(self.catalogue.popularity(event.item, event.time), 2)  # as the profiler keeps it
         if event.weight > 0 and profile.counts(item_id, event.time):
             recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
             self._came(event.item, recents, event.time)
