@@ -220,8 +220,9 @@ class Affinity(_Section):
     """Added to an item's count where its row is divided by it, so that a rare item doesn't look certain."""
     power: Annotated[float, Field(ge=0, le=1)] = 0.7
     """A row is divided by (count + prior) to this power: 0 favours popular items, 1 rare ones."""
-    half_life_days: Positive = 365.0
-    """Half-life of a row's weights and count. They fade only when the row is written."""
+    half_life_days: Positive = 2000.0
+    """Half-life of a row's weights and count. They fade only when the row is written: what is chosen seldom has little
+    else to go by than what was learnt years ago."""
     entries: Count = 256
     """Largest weights that a row is cut to."""
     grown: Count = 512
