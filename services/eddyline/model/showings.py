@@ -53,6 +53,16 @@ class Showings:
                 found[item_id] = sum(left)
         return found
 
+    def visit_began(self, now: float, pause: float, longest: float) -> float:
+        """When the visit of `now` began, to the minute: before it nothing was shown for `pause`, or it has lasted
+        `longest` (both in seconds). What was shown in it is never before that, so `fatigue` until then holds still."""
+        began = now
+        for minute in sorted({minute for minutes in self.minutes.values() for minute in minutes}, reverse=True):
+            if began - minute * MINUTE >= pause:
+                break
+            began = min(began, minute * MINUTE)
+        return max(began, now - longest) // MINUTE * MINUTE
+
     def __len__(self) -> int:
         return sum(len(minutes) for minutes in self.minutes.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from eddyline.errors import InvalidInput, Unavailable
 from eddyline.model.events import Interaction
 from eddyline.model.filters import excluding, fields, matcher, parse_filter, pool, servable
 from eddyline.model.ids import Person
-from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
 from eddyline.model.ranking import Boost, Found, Plan, Ranked, RankOptions, gather, plan, rank, usual_options
 from eddyline.model.rules import Adjustments, Rules, Situation, adjust, placed, promotions, situation
 from eddyline.reader import inline
@@ -227,7 +227,6 @@ class Reader:
             planned, strategy, settings, asked.now, request.limit, asked.person, session_id=request.session_id
         )
         caps = [cap for cap in (request.per_category, usual.per_category) if cap is not None]
-        until = asked.now - settings.fatigue_after_minutes * MINUTE
         return replace(
             usual,
             exclude=hidden,
@@ -236,12 +235,19 @@ class Reader:
                 *(Boost(one.matches, one.factor) for one in adjustments.boosts),
                 *(boost for boost, _ in asked.boosts),
             ),
-            fatigue=profile.fatigue(asked.now, until) if profile is not None else {},
+            fatigue={} if profile is None else self._fatigue(profile, asked.now),
             diversity=usual.diversity if request.diversity is None else request.diversity,
             explore=usual.explore if request.explore is None else request.explore,
             per_category=min(caps, default=None),
             min_score=request.min_score,
         )
+
+    def _fatigue(self, profile: Profile, now: float) -> Mapping[str, float]:
+        """As of the beginning of the visit, so that a list holds still within it."""
+        settings = self._settings.ranking
+        pause, longest = settings.fatigue_after_minutes * MINUTE, settings.rotation_hours * HOUR
+        began = profile.shown.visit_began(now, pause, longest)
+        return profile.fatigue(began, began)
 
     def _placed(self, asked: Asked, haul: Haul, planned: Plan, options: RankOptions) -> list[Place]:
         """The ranked items, with the promotions' among them."""
