@@ -188,7 +188,7 @@ class Profile(_Section):
     """Newest distinct items kept of those seen, bought, and judged, each."""
     shown: Count = 300
     """Newest showings kept: that an item was in a list of theirs, once a minute at most."""
-    shown_half_life_days: Positive = 1.0
+    shown_half_life_days: Positive = 7.0
     """Half-life of what is held against an item that was shown and left alone."""
     event_ids: Count = 200
     """Newest event ids kept to recognise a producer's own retries."""
@@ -214,20 +214,20 @@ class Affinity(_Section):
     """Positions after which the weight halves with which an item learns a recent one."""
     slow_half_life: Positive = 20.0
     """Positions after which a second, slower weight halves, which is added to it."""
-    slow_weight: NotNegative = 0.5
+    slow_weight: NotNegative = 0.7
     """The slower weight of the newest recent item; 0 for none."""
     prior: Positive = 5.0
     """Added to an item's count where its row is divided by it, so that a rare item doesn't look certain."""
     power: Annotated[float, Field(ge=0, le=1)] = 0.7
     """A row is divided by (count + prior) to this power: 0 favours popular items, 1 rare ones."""
-    half_life_days: Positive = 2000.0
+    half_life_days: Positive = 3650.0
     """Half-life of a row's weights and count. They fade only when the row is written: what is chosen seldom has little
     else to go by than what was learnt years ago."""
     entries: Count = 256
     """Largest weights that a row is cut to."""
     grown: Count = 512
     """Weights at which a row is cut, so that newcomers get a chance to grow."""
-    reverse: NotNegative = 0.6
+    reverse: NotNegative = 0.8
     """Weight with which recent items learn the one that came after them."""
     reverse_recents: Annotated[int, Field(ge=0, le=50)] = 3
     """How many of the newest recent items do; each costs a record of `activity`. 0 turns it off."""
@@ -271,7 +271,8 @@ class Strategy(_Section):
     diversity: Share = 0.0
     """0: by score alone; towards 1: ever less like what is above it on the list."""
     explore: Share = 0.0
-    """Share of places, from the third on, for items that few people have chosen yet."""
+    """Share of places, from the third on, for items that few people have chosen yet; on a visit's first list, less as
+    the visit goes on."""
     rotation: NotNegative = 0.0
     """How much the order varies from one visit to the next. 0: not at all; at 0.3, an item half as good comes first
     about one time in ten."""
@@ -285,12 +286,13 @@ class Strategy(_Section):
 STRATEGIES: Mapping[str, Strategy] = {
     "eddyline": Strategy(
         affinity=1.0,
-        taste=0.04,
-        session=0.06,
-        popularity=0.3,
+        taste=0.05,
+        session=0.12,
+        popularity=0.4,
         freshness=0.02,
-        arrival={"popularity": 0.25, "trending": 0.2, "freshness": 0.05},
-        rotation=0.1,
+        arrival={"popularity": 0.3, "trending": 0.05, "freshness": 0.05},
+        explore=0.05,
+        rotation=0.2,
     ),
     "articles": Strategy(taste=0.5, people=0.3, trending=0.2),
     "content": Strategy(taste=1.0, session=1.2),
@@ -308,7 +310,7 @@ class Ranking(_Section):
     """Positions after which a recent item's weight in the affinity query halves, in a running visit."""
     recents_slow_half_life: Positive = 30.0
     """Positions after which the lasting part of that weight halves."""
-    recents_slow_weight: NotNegative = 0.1
+    recents_slow_weight: NotNegative = 0.13
     """The lasting part, beside 1. On a visit's first list it is all there is."""
     evidence_power: Positive = 0.85
     """Affinity, over the largest on the list, is raised to this power: below 1, what comes behind the first few still
@@ -327,10 +329,11 @@ class Ranking(_Section):
     """Lifetime evidence at which behaviour gets half of the long-term share; the rest is the onboarding's."""
     freshness_half_life_hours: Positive = 72.0
     """Age at which an item's freshness is one half."""
-    fatigue_showings: Positive = 4.0
+    fatigue_showings: Positive = 2.0
     """Decayed number of earlier showings without a click at which an item's score is halved."""
     fatigue_after_minutes: NotNegative = 60.0
-    """A showing counts only when it is this old, so that a list holds still within a visit."""
+    """A pause of this length ends a visit. Only what was shown in earlier ones counts, so that a list holds still
+    within one."""
     rotation_hours: Positive = 6.0
     """How long one order holds; a request with a session_id holds it for the session."""
     cold_explore: Share = 0.2

@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 from tests.offline.closed_loop import ARRIVING, ITEMS, World
 
-from eddyline.settings import STRATEGIES, Profile, Ranking, Settings
+from eddyline.settings import Settings
 
-RESTED = Settings(
-    profile=Profile(shown_half_life_days=7.0),
-    ranking=Ranking(fatigue_showings=2.0),
-    strategies={**STRATEGIES, "eddyline": STRATEGIES["eddyline"].model_copy(update={"explore": 0.1})},
-)
-"""What was left alone for days makes more room than by default, and every tenth place is for what few have chosen."""
+SETTINGS = Settings()
 
 
 def test_a_month_of_its_own_choices_narrows_nothing() -> None:
-    days = list(World(RESTED, 1).days())
+    days = list(World(SETTINGS, 1).days())
     first, last = days[0], days[-1]
     assert last.coverage >= first.coverage / 1.2
     assert last.concentration <= first.concentration * 1.2

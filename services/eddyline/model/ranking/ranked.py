@@ -65,16 +65,17 @@ def usual_options(
     person: Person | None,
     session_id: str | None = None,
 ) -> RankOptions:
-    """What a strategy makes of a request. The order varies from visit to visit, less as a visit goes on (what people
-    do changes the list by itself then), and holds for `session_id`, or else for `rotation_hours`."""
+    """What a strategy makes of a request. Rotation and exploration vary the list from visit to visit, less as a visit
+    goes on (what people do changes it by itself then); it holds for `session_id`, or else for `rotation_hours`."""
+    arriving = 1.0 - asked.pace
     held = session_id or int(now // (settings.rotation_hours * HOUR))
     return RankOptions(
         now=now,
         settings=settings,
         limit=limit,
         diversity=strategy.diversity,
-        explore=max(strategy.explore, settings.cold_explore) if asked.is_cold else strategy.explore,
-        rotation=strategy.rotation * (1.0 - asked.pace),
+        explore=max(strategy.explore, settings.cold_explore) if asked.is_cold else strategy.explore * arriving,
+        rotation=strategy.rotation * arriving,
         per_category=settings.per_category,
         seed=chance.seed(person and person.key, held),
     )
