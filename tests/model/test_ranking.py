@@ -42,7 +42,10 @@ def found(item: str, score: float = 0.0, popularity: float = 0, listed_at: float
     if listed_at is not None:
         payload["listed_at"] = listed_at
     if popularity:
-        payload["trend"] = {"quarter": count_in(None, float(popularity), NOW, trend_tau("quarter"))}
+        payload["trend"] = {
+            "quarter": count_in(None, float(popularity), NOW, trend_tau("quarter")),
+            "count": popularity,
+        }
     return Found(item, score, payload)
 
 
@@ -122,7 +125,8 @@ def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
     assert best.item_id == "a"
     assert set(best.terms) == {"session", "popularity", "freshness", "boost", "fatigue"}
     assert sum(best.terms.values()) == pytest.approx(best.score, abs=1e-6)
-    assert best.score == pytest.approx(1.2 * 1.5 * 2 ** (-2.0 / RANKING.fatigue_showings), abs=1e-5)
+    popular = 0.2 * np.log(4) / np.log(11)
+    assert best.score == pytest.approx((1.0 + popular) * 1.5 * 2 ** (-2.0 / RANKING.fatigue_showings), abs=1e-5)
     assert best.strongest == "session"
 
 
@@ -142,7 +146,7 @@ def test_the_end_of_a_full_list_is_zero_even_when_it_is_excluded() -> None:
 def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
     query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
     person = Plan({}, NOTHING | {"affinity": 2.0}, query)
-    items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n) for n in range(25)])
+    items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n, popularity=3) for n in range(25)])
     scores = {place.item_id: place.score for place in rank(items, person, options(limit=50))}
     assert scores["i00"] == 2.0
     assert scores["i05"] == pytest.approx(2.0 * (20 / 25) ** RANKING.evidence_power, abs=1e-6)
@@ -152,7 +156,10 @@ def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
 def test_what_affinity_cannot_use_goes_to_content() -> None:
     query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
     person = Plan({"taste": np.ones(2)}, NOTHING | {"affinity": 1.0, "taste": 0.2}, query)
-    few = table(affinity=[found("a", 3.0)], taste=[found("b", 0.9), found("c", 0.1)])
+    few = table(
+        affinity=[found("a", 3.0, popularity=3), found("hearsay", 2.0, popularity=2)],
+        taste=[found("b", 0.9), found("c", 0.1)],
+    )
     scores = {place.item_id: place.score for place in rank(few, person, options())}
     assert scores["a"] == pytest.approx(1 / 25)
     assert scores["b"] == pytest.approx(0.2 + 24 / 25)

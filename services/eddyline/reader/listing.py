@@ -13,7 +13,16 @@ from eddyline.model.ids import item_point
 from eddyline.model.trends import POPULARITY
 from eddyline.reader.paging import Page
 
-DISPLAY = ("item_id", "meta.title", "meta.category", "meta.url", "meta.expires_at", "listed_at", f"trend.{POPULARITY}")
+DISPLAY = (
+    "item_id",
+    "meta.title",
+    "meta.category",
+    "meta.url",
+    "meta.expires_at",
+    "listed_at",
+    f"trend.{POPULARITY}",
+    "trend.count",
+)
 """What is read of a candidate: what ranking needs, and what is shown."""
 
 

@@ -59,6 +59,10 @@ class Candidates:
         logarithms = np.array([payload.get("trend", _NONE).get(window, -math.inf) for payload in self.payloads])
         return np.exp(np.minimum(700.0, logarithms - trend_time(now, window)))
 
+    def chosen(self) -> NDArray[np.float64]:
+        """How often each was chosen, ever."""
+        return np.fromiter((payload.get("trend", _NONE).get("count", 0) for payload in self.payloads), np.float64)
+
     def listed_at(self) -> NDArray[np.float64]:
         """Publication, or else first arrival, of each, in epoch seconds; -inf where unknown."""
         return np.array([payload.get("listed_at", -math.inf) for payload in self.payloads], np.float64)

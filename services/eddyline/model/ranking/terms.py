@@ -4,12 +4,14 @@
   nothing.
 - `taste`, `lifetime`, `session`, `onboarding`: cosines, whose level says little. Each is brought to 0…1 by its own
   list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
-- `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest.
+- `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest, or over that of `A_CROWD` where
+  nothing is chosen by so many: what one person chose isn't popular.
 - `freshness`: $2^{-age / h}$.
 
-Where affinity has little to say (few items have a row that knows any of the person's recents), the part of its weight
-that it can't use, $1 - min(1, listed / ENOUGH)$, goes to the content terms in proportion to their own weights: a new
-catalogue is ranked by content, and by what people do as soon as they do it.
+Where affinity has little to say, the part of its weight that it can't use, $1 - min(1, known / ENOUGH)$, goes to the
+content terms in proportion to their own weights. Known are the items on its list that were chosen `OFTEN` or more: a
+row that one person taught, or that was only seeded, is hearsay. So a new catalogue is ranked by content, and by what
+people do as soon as enough of them do it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from eddyline.settings import Ranking
 Column = NDArray[np.float64]
 EVIDENCE = ("affinity", "people")
 ENOUGH = 25
-"""Items with any affinity from which on it uses its whole weight."""
+"""Known items with any affinity from which on it uses its whole weight."""
+OFTEN = 3
+A_CROWD = 10
 
 
 def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> dict[str, Column]:
@@ -45,7 +49,8 @@ def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> 
             found[name] = weights[name] * within
     for name, window in {"popularity": POPULARITY, "trending": settings.trending_window}.items():
         if plan.weights[name] > 0:
-            found[name] = plan.weights[name] * _over_largest(np.log1p(candidates.counts(window, now)))
+            counts = np.log1p(candidates.counts(window, now))
+            found[name] = plan.weights[name] * counts / max(math.log1p(A_CROWD), float(counts.max(initial=0.0)))
     if plan.weights["freshness"] > 0:
         fresh = freshness(candidates.listed_at(), now, settings.freshness_half_life_hours * HOUR)
         found["freshness"] = plan.weights["freshness"] * fresh
@@ -57,8 +62,9 @@ def _weights(candidates: Candidates, plan: Plan) -> dict[str, float]:
     weights = dict(plan.weights)
     content = sum(weights.get(name, 0.0) for name in DENSE)
     if content > 0 and weights["affinity"] + plan.unmet > 0:
-        listed = np.count_nonzero(candidates.scores["affinity"] > 0) if "affinity" in candidates.scores else 0
-        used = weights["affinity"] * min(1.0, listed / ENOUGH)
+        scores = candidates.scores.get("affinity")
+        known = 0 if scores is None else np.count_nonzero((scores > 0) & (candidates.chosen() >= OFTEN))
+        used = weights["affinity"] * min(1.0, known / ENOUGH)
         grown = 1.0 + (weights["affinity"] + plan.unmet - used) / content
         weights |= {name: weights[name] * grown for name in DENSE if name in weights} | {"affinity": used}
     return weights

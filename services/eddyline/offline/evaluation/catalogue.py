@@ -42,7 +42,9 @@ class Catalogue:
         for window, logarithms in self.trends.items():
             known = float(logarithms[item])
             logarithms[item] = count_in(None if known == -np.inf else known, 1.0, time, trend_tau(window))
-        self._payloads[item]["trend"] = {window: float(each[item]) for window, each in self.trends.items()}
+        chosen = self._payloads[item].get("trend", {}).get("count", 0) + 1
+        windows = {window: float(each[item]) for window, each in self.trends.items()}
+        self._payloads[item]["trend"] = {**windows, "count": chosen}
 
     def popularity(self, item: int, now: float) -> float:
         """The item's decayed count over about a quarter."""
