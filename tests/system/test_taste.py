@@ -22,7 +22,7 @@ def _films(place: Eddyline, tag: str) -> list[str]:
     found: list[str] = []
     cursor: str | None = None
     while True:
-        asked = {"tag": tag, "limit": 100} | ({} if cursor is None else {"next": cursor})
+        asked = {"tag": tag, "limit": "100"} | ({} if cursor is None else {"next": cursor})
         page = httpx.get(f"{place.url}/v1/latest", params=asked, timeout=30.0).raise_for_status().json()
         found += [item["item_id"] for item in page["items"]]
         cursor = page["next"]
