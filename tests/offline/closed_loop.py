@@ -131,8 +131,10 @@ class World:
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
         lists = Searches(memory, person, now).run(asked, ranking)
-        began = profile.shown.visit_began(now, ranking.fatigue_after_minutes * MINUTE, ranking.rotation_hours * HOUR)
-        usual = usual_options(asked, strategy, ranking, now, LIMIT, profile.person)
+        pause = ranking.fatigue_after_minutes * MINUTE
+        began = profile.shown.visit_began(now, pause, ranking.rotation_hours * HOUR)
+        varies = profile.was_left_alone(pause, began)
+        usual = usual_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)
         options = replace(usual, fatigue=profile.fatigue(began, began))
         listed = [one.item_id for one in rank(gather(lists, ranking.candidates, unscored=ORDERED), asked, options)]
         profile.show(listed, now)

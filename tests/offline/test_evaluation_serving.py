@@ -69,7 +69,7 @@ def test_the_same_events_give_the_lists_that_the_services_give(name: str) -> Non
     items = contents()
     people = tuple(Person("u", f"p{number}") for number in range(PEOPLE + 1))
     memory = Memory(Log("test", "0", items, people, ()), vectors(items), SETTINGS)
-    served = Served(SETTINGS.ranking, SETTINGS.strategies[name], SharedSearches())
+    served = Served(SETTINGS.ranking, SETTINGS.strategies[name], SharedSearches(), varies=True)
     compared = 0
     with Shop(SETTINGS).open() as shop:
         shop.put(*(one.model_dump(mode="json", exclude_none=True) for one in items))
@@ -113,7 +113,7 @@ def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
     memory = Memory(Log("test", "0", items, (Person("u", "p"),), ()), vectors(items), settings)
     for item in range(ITEMS - 3):
         memory.learn(Event(0, item, "like", 3.0, NOW + item, f"e{item}"))
-    served = Served(settings.ranking, settings.strategies["eddyline"], SharedSearches())
+    served = Served(settings.ranking, settings.strategies["eddyline"], SharedSearches(), varies=True)
     listed = served.recommend(memory, 0, NOW + ITEMS, 10)
     assert sorted(listed) == [ITEMS - 3, ITEMS - 2, ITEMS - 1]
 

@@ -198,7 +198,7 @@ def it() -> Profiling:
 def test_what_was_shown_and_left_alone_tires_for_a_while(it: Profiling) -> None:
     it.feed(shown(0, "a", "b", "unheard of"), click(1, "a", at=NOW + 20), shown(2, "b", at=NOW + 60))
     assert it.stored().fatigue(NOW + 60) == pytest.approx({"b": 2.0, "unheard of": 1.0}, rel=2e-3)
-    assert it.stored().fatigue(NOW + 60 + 10 * DAY)["b"] < 0.01
+    assert it.stored().fatigue(NOW + 60 + 70 * DAY)["b"] < 0.01
 
 
 def test_what_was_shown_is_no_event(it: Profiling) -> None:
@@ -347,7 +347,7 @@ def test_what_a_reader_serves_tires_a_person_who_leaves_it_alone() -> None:
     assert it.fatigue() == {}
     it.pass_on()
     assert it.fatigue() == pytest.approx(dict.fromkeys(served, 1.0), rel=5e-3)
-    it.shop.clock.forward(DAY)
+    it.shop.clock.forward(7 * DAY)
     assert it.fatigue() == pytest.approx(dict.fromkeys(served, 0.5), rel=5e-3)
     feed(it.shop.profiler, click(1000, served[0], at=it.shop.clock()))
     assert it.fatigue().keys() == set(served[1:])

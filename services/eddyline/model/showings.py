@@ -63,6 +63,10 @@ class Showings:
             began = min(began, minute * MINUTE)
         return max(began, now - longest) // MINUTE * MINUTE
 
+    def is_any(self, after: float, before: float) -> bool:
+        """Whether anything was shown between these times (epoch seconds)."""
+        return any(after < minute * MINUTE < before for minutes in self.minutes.values() for minute in minutes)
+
     def __len__(self) -> int:
         return sum(len(minutes) for minutes in self.minutes.values())
 

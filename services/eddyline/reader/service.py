@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -223,8 +223,11 @@ class Reader:
         hidden: frozenset[str],
     ) -> RankOptions:
         request, settings = asked.request, self._settings.ranking
+        began = asked.now if profile is None else self._began(profile, asked.now)
+        pause = settings.fatigue_after_minutes * MINUTE
+        varies = self._shown is None or profile is None or profile.is_unknown or profile.was_left_alone(pause, began)
         usual = usual_options(
-            planned, strategy, settings, asked.now, request.limit, asked.person, session_id=request.session_id
+            planned, strategy, settings, asked.now, request.limit, asked.person, request.session_id, varies
         )
         caps = [cap for cap in (request.per_category, usual.per_category) if cap is not None]
         return replace(
@@ -235,19 +238,18 @@ class Reader:
                 *(Boost(one.matches, one.factor) for one in adjustments.boosts),
                 *(boost for boost, _ in asked.boosts),
             ),
-            fatigue={} if profile is None else self._fatigue(profile, asked.now),
+            fatigue={} if profile is None else profile.fatigue(began, began),
             diversity=usual.diversity if request.diversity is None else request.diversity,
             explore=usual.explore if request.explore is None else request.explore,
             per_category=min(caps, default=None),
             min_score=request.min_score,
         )
 
-    def _fatigue(self, profile: Profile, now: float) -> Mapping[str, float]:
-        """As of the beginning of the visit, so that a list holds still within it."""
+    def _began(self, profile: Profile, now: float) -> float:
+        """When the visit began: what was shown counts as of then, so that a list holds still within it."""
         settings = self._settings.ranking
         pause, longest = settings.fatigue_after_minutes * MINUTE, settings.rotation_hours * HOUR
-        began = profile.shown.visit_began(now, pause, longest)
-        return profile.fatigue(began, began)
+        return profile.shown.visit_began(now, pause, longest)
 
     def _placed(self, asked: Asked, haul: Haul, planned: Plan, options: RankOptions) -> list[Place]:
         """The ranked items, with the promotions' among them."""

@@ -314,6 +314,13 @@ class Profile:
         tau = decay.time_constant(self.settings.shown_half_life_days * DAY)
         return self.shown.fatigue(now, tau, self.viewed.times, until)
 
+    def was_left_alone(self, pause: float, began: float) -> bool:
+        """Whether in an earlier visit than that which began then, they were shown something and did nothing at all.
+
+        `pause`: seconds without anything that end a visit; `began` in epoch seconds.
+        """
+        return self.shown.is_any(self.last_seen + pause, began)
+
     def hidden(self, kinds: Iterable[str]) -> set[str]:
         """Items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""
         items: set[str] = set()

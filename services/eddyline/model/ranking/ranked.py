@@ -64,9 +64,13 @@ def usual_options(
     limit: int,
     person: Person | None,
     session_id: str | None = None,
+    varies: bool = True,
 ) -> RankOptions:
     """What a strategy makes of a request. Rotation and exploration vary the list from visit to visit, less as a visit
-    goes on (what people do changes it by itself then); it holds for `session_id`, or else for `rotation_hours`."""
+    goes on (what people do changes it by itself then); it holds for `session_id`, or else for `rotation_hours`.
+
+    `varies`: whether there is reason to rotate, an earlier list of which nothing came, or one can't know.
+    """
     arriving = 1.0 - asked.pace
     held = session_id or int(now // (settings.rotation_hours * HOUR))
     return RankOptions(
@@ -75,7 +79,7 @@ def usual_options(
         limit=limit,
         diversity=strategy.diversity,
         explore=max(strategy.explore, settings.cold_explore) if asked.is_cold else strategy.explore * arriving,
-        rotation=strategy.rotation * arriving,
+        rotation=strategy.rotation * arriving if varies else 0.0,
         per_category=settings.per_category,
         seed=chance.seed(person and person.key, held),
     )

@@ -14,10 +14,14 @@ from eddyline.settings import Ranking, Strategy
 
 
 class Served:
-    """Recommends by one strategy, as a reader with these settings would."""
+    """Recommends by one strategy, as a reader with these settings would.
 
-    def __init__(self, ranking: Ranking, strategy: Strategy, shared: SharedSearches) -> None:
-        self._ranking, self._strategy, self._shared = ranking, strategy, shared
+    `varies`: as one that doesn't know whether its lists were left alone. In a log nobody leaves a list alone: whoever
+    is asked about did something in their last visit.
+    """
+
+    def __init__(self, ranking: Ranking, strategy: Strategy, shared: SharedSearches, varies: bool = False) -> None:
+        self._ranking, self._strategy, self._shared, self._varies = ranking, strategy, shared, varies
 
     def recommend(self, world: Memory, person: int, now: float, k: int) -> Sequence[int]:
         """At most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
@@ -30,7 +34,7 @@ class Served:
                 name: [one._replace(vector=content[place_of[one.item_id]]) for one in found]
                 for name, found in lists.items()
             }
-        options = usual_options(asked, strategy, settings, now, k, profile.person)
+        options = usual_options(asked, strategy, settings, now, k, profile.person, varies=self._varies)
         listed = rank(gather(lists, settings.candidates, unscored=ORDERED), asked, options)
         return [world.catalogue.place_of[place.item_id] for place in listed]
 
