@@ -74,6 +74,8 @@ class Answer:
     plan: Plan
     is_cold: bool
     reason: str | None = None
+    is_noted: bool = True
+    """Whether the profile may hear of it: to ask about someone who was erased must not bring their name back."""
 
 
 class Reader:
@@ -113,7 +115,7 @@ class Reader:
             log.warning("answering from the cache", reason=str(error))
             answer, because, degraded = self._fallback(asked), {}, True
         item_ids = [place.ranked.item_id for place in answer.places]
-        if self._shown is not None and asked.person is not None and asked.position.depth == 0:
+        if self._shown is not None and asked.person is not None and asked.position.depth == 0 and answer.is_noted:
             self._shown.note(asked.person, item_ids)
         self._metrics.recommendations.labels(str(answer.is_cold).lower(), str(degraded).lower()).inc()
         told = {
@@ -180,7 +182,8 @@ class Reader:
         if len(places) < asked.request.limit and not asked.request.strict and profile is not None:
             places += self._repeats(asked, wanted, profile, places, options.per_category)
         reason = None if places else self._why_empty(asked, wanted)
-        return Answer(places, name, planned, planned.is_cold, reason)
+        is_erased = profile is not None and profile.erased_at is not None and profile.is_unknown
+        return Answer(places, name, planned, planned.is_cold, reason, is_noted=not is_erased)
 
     def _hidden(self, asked: Asked, profile: Profile | None) -> frozenset[str]:
         hide = self._settings.reader.hide if asked.request.hide is None else asked.request.hide
@@ -316,7 +319,7 @@ class Reader:
             excluded=asked.position.has_served,
         )
         ranked = rank(gather({"popularity": left}, len(left) + 1, unscored=("popularity",)), everyone, options)
-        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, ENDED)
+        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, ENDED, is_noted=False)
 
 
 def _person(request: RecommendationRequest) -> Person | None:
