@@ -178,7 +178,7 @@ def shown_to(*lists: tuple[list[str], float]) -> Profile:
 def test_what_was_shown_and_left_alone_tires_and_what_was_chosen_does_not() -> None:
     profile = shown_to((["i1", "i2"], NOW), (["i1", "i2"], NOW + 3600))
     profile.fold(deed(2, time=NOW + 3610), TAUS)
-    half_life = SETTINGS.shown_half_life_days * 86_400.0
+    half_life = profile.settings.shown_half_life_days * 86_400.0
     faded = {"i1": 0.5 + 0.5 ** (1 + 3600 / half_life)}
     assert profile.fatigue(NOW + 3600 + half_life) == pytest.approx(faded, rel=1e-3)
     assert profile.fatigue(NOW + 3600, until=NOW) == {}
