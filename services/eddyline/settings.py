@@ -286,7 +286,7 @@ class Strategy(_Section):
 STRATEGIES: Mapping[str, Strategy] = {
     "eddyline": Strategy(
         affinity=1.0,
-        taste=0.085,
+        taste=0.05,
         session=0.12,
         popularity=0.4,
         freshness=0.02,
