@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,7 @@ from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
-    from eddyline.offline.audit import Difference, Progress, Report, Who
+    from eddyline.offline.audit import Difference, Report, Who
 
 SHOWN = 200
 """Most characters of a stored or expected value that are printed."""
@@ -71,6 +71,7 @@ def lines(report: Report, limit: int) -> Iterator[str]:
 def _run(settings: Settings, who: Who, console: Console) -> Report:
     from eddyline.adapters.kafka import LogReader
     from eddyline.adapters.vectors import generations
+    from eddyline.cli.data import watched
     from eddyline.cli.runtime import kafka_options, open_store
     from eddyline.offline.audit import GROUP
     from eddyline.offline.audit import audit as compare_with_log
@@ -87,7 +88,7 @@ def _run(settings: Settings, who: Who, console: Console) -> Report:
         stack.callback(reader.close)
         live = generations.live(store)
         group = generations.group_of(GROUP, live.profiles)
-        progress = stack.enter_context(_progress(console))
+        progress = stack.enter_context(watched(console))
         return compare_with_log(reader, store, settings, who, group=group, collections=live, progress=progress)
 
 
@@ -103,20 +104,6 @@ def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int)
     if anonymous is not None:
         return Person("a", check_id(anonymous, "--anonymous"))
     return Everyone() if sample is None else Sample(sample, seed)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    """Bars on a terminal, nothing elsewhere."""
-    from eddyline.cli.data import Bars
-    from eddyline.offline.audit import Silent
-
-    if not console.is_terminal:
-        yield Silent()
-        return
-    bars = Bars(console)
-    with bars.progress:
-        yield bars
 
 
 def _plain(report: Report) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from eddyline.cli.runtime import LISTENING
 from eddyline.errors import EddylineError, Unavailable
 from eddyline.offline import tour
-from eddyline.offline.importing import Importer, Report, Source, open_source
+from eddyline.offline.importing import Importer, Report, Silent, Source, open_source
+from eddyline.offline.importing import Progress as Watcher
 from eddyline.offline.importing.importer import MAX_SHOWN
 
 STATES = Path(".eddyline/imports")
@@ -51,6 +52,17 @@ class Bars:
     def say(self, line: str) -> None:
         """A line above the bars."""
         self._console.print(escape(line))
+
+
+@contextmanager
+def watched(console: Console) -> Iterator[Watcher]:
+    """Bars on a terminal, nothing elsewhere."""
+    if not console.is_terminal:
+        yield Silent()
+        return
+    bars = Bars(console)
+    with bars.progress:
+        yield bars
 
 
 def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console: Console) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,6 +80,7 @@ def evaluate(
     # The products are small: threads that wait for each other would cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from eddyline.cli import evaluation_views as views
+    from eddyline.cli.data import watched
     from eddyline.offline.evaluation import plot
     from eddyline.offline.evaluation.log import read
     from eddyline.offline.evaluation.prequential import Protocols
@@ -99,7 +99,7 @@ def evaluate(
     log = read(open_source(path), settings.events)
     for line in views.about(log, options.share):
         err.print(escape(line), highlight=False, soft_wrap=True)
-    with _progress(err) as bars:
+    with watched(err) as bars:
         ground, space = _ground(log, settings, bars)
         if tune:
             name, better = next(iter(contenders)), _tuned(log, ground, contenders, options, bars, out)
@@ -223,17 +223,3 @@ def _write(
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    """Bars on a terminal, nothing elsewhere."""
-    from eddyline.cli.data import Bars
-    from eddyline.offline.importing import Silent
-
-    if not console.is_terminal:
-        yield Silent()
-        return
-    bars = Bars(console)
-    with bars.progress:
-        yield bars

@@ -243,10 +243,9 @@ class Interaction(Wire):
     @property
     def person(self) -> Person:
         """Whose profile it changes."""
-        if self.user_id is not None:
-            return Person("u", self.user_id)
-        assert self.anonymous_id is not None
-        return Person("a", self.anonymous_id)
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
 
 
 class Origin(Wire):
@@ -360,10 +359,9 @@ class Shown(Wire):
     @property
     def person(self) -> Person:
         """To whom they were shown."""
-        if self.user_id is not None:
-            return Person("u", self.user_id)
-        assert self.anonymous_id is not None
-        return Person("a", self.anonymous_id)
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
 
 
 PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Shown

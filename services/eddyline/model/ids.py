@@ -25,6 +25,13 @@ class Person:
         return f"{self.kind}:{self.id}"
 
     @classmethod
+    def named(cls, user_id: str | None, anonymous_id: str | None) -> Person | None:
+        """Whom these ids name: the user where both are given, nobody where neither is."""
+        if user_id is not None:
+            return cls("u", user_id)
+        return None if anonymous_id is None else cls("a", anonymous_id)
+
+    @classmethod
     def from_key(cls, key: str) -> Person:
         """The inverse of `key`. Raises ValueError when it isn't one."""
         kind, colon, name = key.partition(":")

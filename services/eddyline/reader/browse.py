@@ -27,11 +27,11 @@ from eddyline.errors import NotFound, Unavailable
 from eddyline.model.blending import blend
 from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content
-from eddyline.model.filters import parse_filter, servable
+from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point
 from eddyline.model.trends import trend_tau
 from eddyline.reader.browse_requests import AudienceQuery, SimilarQuery, TrendingQuery
-from eddyline.reader.listing import DISPLAY, END, FILTERED, Listing, Place, explained, places, unexpired, without
+from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained, places, unexpired
 from eddyline.reader.paging import mark, page
 from eddyline.reader.requests import ListQuery
 from eddyline.reader.shared import SharedLists
@@ -49,7 +49,6 @@ BECAUSE = {CONTENT: "similar to {}", AFFINITY: "people went on to it from {}"}
 NO_NEIGHBOUR = "there is no other item to show yet"
 NOBODY_WENT_ON = "nobody has gone on from this item to another yet"
 NOTHING_TRENDS = "nobody has chosen anything lately; a longer window may have something"
-NO_ITEMS = "there is no item to show yet"
 NOBODY_HAS_IT = "nobody has this item in their recent history"
 NOBODY_SUCH = "nobody who has it in their recent history is in such a segment, or was active within this time"
 
@@ -88,7 +87,7 @@ class Browse:
         went_on = Query(Nearest(_dimension(item_id), "affinity"), listing.depth, listing.condition, DISPLAY)
         title = point.payload["meta"]["title"]
         because = {source: sentence.format(title) for source, sentence in BECAUSE.items()}
-        own = without({item_id})
+        own = excluding({item_id})
         if query.relation == "complement":
             own &= self._unlike(content.by)
             found = self._store.query(ITEMS, [replace(went_on, filter=listing.condition & own)])[0]
@@ -194,7 +193,7 @@ class Browse:
         wanted = parse_filter(query.grammar(), self._settings.attributes, now)
         position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
         excluded = exclude.union(query.exclude)
-        return Listing((*kind, wanted, excluded), servable(now) & wanted & without(excluded), position)
+        return Listing((*kind, wanted, excluded), servable(now) & wanted & excluding(excluded), position)
 
     def _why_empty(
         self, answer: Mapping[str, Any], listing: Listing, by: Nearest | OrderBy, own: Filter, nothing: str

@@ -24,7 +24,7 @@ from eddyline.adapters.vectors import (
 from eddyline.model.filters import pool
 from eddyline.model.ids import person_point
 from eddyline.model.profile import Profile, recents_of
-from eddyline.model.ranking import ORDERED, Candidates, Found, Plan, gather
+from eddyline.model.ranking import ORDERED, Candidates, Found, Plan, chosen_by, gather
 from eddyline.model.rules import Promotion
 from eddyline.reader.listing import DISPLAY
 from eddyline.reader.shared import SharedLists
@@ -139,7 +139,7 @@ class Finder:
         return (name, wanted.asked, wanted.depth, wanted.payload, wanted.with_vectors)
 
     def _promoted(self, promotion: Promotion, wanted: Wanted) -> Query:
-        """The promotion's items, those first that are closest to the person, or else the most popular."""
+        """The promotion's items, those first that are closest to the person, or else the newest."""
         condition = wanted.own & promotion.filter
         nearest = wanted.plan.closest
         if nearest is None:
@@ -150,21 +150,17 @@ class Finder:
     def _of_people(self, wanted: Wanted, profile: Profile) -> list[Found]:
         """What the people with the most similar history chose lately: the sum of their likenesses, by item.
 
-        User-based neighbours (Resnick et al., "GroupLens", CSCW 1994) over the sparse `history`. Two more queries.
+        Those with the nearest sparse `history`. Two more queries.
         """
         history = Nearest(Sparse(*profile.history()), "history")
         others = Filter(must_not=(HasId((person_point(profile.person),)), Missing("person")))
         near = self._store.query(PROFILES, [Query(history, self._settings.people, others, ("state",))])[0]
-        likeness: dict[str, float] = {}
-        for point in near:
-            for item_id in recents_of(point.payload):
-                if item_id not in wanted.hidden:
-                    likeness[item_id] = likeness.get(item_id, 0.0) + point.score
-        best = sorted(likeness, key=lambda item: (-likeness[item], item))[: 2 * wanted.depth]
+        neighbours = ((recents_of(point.payload), point.score) for point in near)
+        best = dict(chosen_by(neighbours, wanted.hidden.__contains__)[: 2 * wanted.depth])
         if not best:
             return []
         listed = replace(self._query(OrderBy("listed_at"), wanted, wanted.own & pool(best)), limit=len(best))
-        found = [one._replace(score=likeness[one.item_id]) for one in _as_found(self._store.query(ITEMS, [listed])[0])]
+        found = [one._replace(score=best[one.item_id]) for one in _as_found(self._store.query(ITEMS, [listed])[0])]
         return sorted(found, key=lambda one: (-one.score, one.item_id))[: wanted.depth]
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from eddyline.adapters.vectors import Filter, HasId, Scored
-from eddyline.model.ids import item_point
+from eddyline.adapters.vectors import Filter, Scored
 from eddyline.model.trends import POPULARITY
 from eddyline.reader.paging import Page
 
@@ -25,8 +24,8 @@ DISPLAY = (
 )
 """What is read of a candidate: what ranking needs, and what is shown."""
 
-
 END = "the list ends here"
+NO_ITEMS = "there is no item to show yet"
 FILTERED = "nothing there matches: the filter and `exclude` leave none"
 
 
@@ -77,12 +76,6 @@ def explained(found: Iterable[Scored], source: str, because: str) -> list[Place]
 def unexpired(found: Sequence[Scored], now: float) -> list[Scored]:
     """Without what has expired since it was found."""
     return [point for point in found if point.payload.get("meta", {}).get("expires_at", math.inf) > now]
-
-
-def without(item_ids: Collection[str]) -> Filter:
-    """Anything but these items."""
-    ids = tuple(item_point(item_id) for item_id in sorted(item_ids))
-    return Filter(must_not=(HasId(ids),)) if ids else Filter()
 
 
 def line(item_id: str, position: int, score: float, payload: Mapping[str, Any]) -> dict[str, Any]:

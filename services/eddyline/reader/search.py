@@ -13,11 +13,11 @@ from eddyline.adapters.encoders import TextEncoder
 from eddyline.adapters.vectors import ITEMS, Dense, Nearest, Query, Scored, VectorStore
 from eddyline.errors import Unavailable
 from eddyline.model.blending import RELEVANCE, Leaning, lean, leaning
-from eddyline.model.filters import parse_filter, servable
+from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
 from eddyline.reader.browse_requests import SearchQuery
-from eddyline.reader.listing import DISPLAY, END, FILTERED, Listing, Place, explained, without
+from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained
 from eddyline.reader.paging import mark, page
 from eddyline.reader.people import People
 from eddyline.settings import Settings
@@ -31,7 +31,6 @@ BECAUSE = {
     "session": "close to what you are looking at now",
     "taste": "close to what you like",
 }
-NO_ITEMS = "there is no item to show yet"
 
 
 class Search:
@@ -72,11 +71,11 @@ class Search:
         wanted = parse_filter(query.grammar(), self._settings.attributes, now)
         asked = ("search", query.q, query.user_id, query.anonymous_id)
         position = page(query.next, mark(asked, query.grammar(), query.exclude), query.limit)
-        return Listing(asked, servable(now) & wanted & without(query.exclude), position)
+        return Listing(asked, servable(now) & wanted & excluding(query.exclude), position)
 
     def _leaning(self, query: SearchQuery, now: float) -> Leaning | None:
         """None where nobody is named, nothing is known of them, or their profile is of another model."""
-        person = _person(query)
+        person = Person.named(query.user_id, query.anonymous_id)
         if person is None or self._settings.reader.search_taste_share == 0:
             return None
         profile = self._people.profile(person)
@@ -123,9 +122,3 @@ class Search:
         if listing.position.depth:
             return END
         return FILTERED if self._store.query(ITEMS, [Query(nearest, 1, servable(now))])[0] else NO_ITEMS
-
-
-def _person(query: SearchQuery) -> Person | None:
-    if query.user_id is not None:
-        return Person("u", query.user_id)
-    return None if query.anonymous_id is None else Person("a", query.anonymous_id)

@@ -24,7 +24,7 @@ from eddyline.reader import inline
 from eddyline.reader.browse import Browse
 from eddyline.reader.explaining import PROMOTED, REPEAT, Explainer
 from eddyline.reader.finding import Finder, Haul, Wanted
-from eddyline.reader.listing import line, unexpired
+from eddyline.reader.listing import END, NO_ITEMS, line, unexpired
 from eddyline.reader.paging import Page, mark, page
 from eddyline.reader.people import People
 from eddyline.reader.requests import RecommendationRequest
@@ -35,10 +35,8 @@ from eddyline.settings import Settings, Strategy
 log = structlog.get_logger("reader")
 
 DEGRADED = "degraded"
-NO_ITEMS = "there is no item to show yet"
 FILTERED = "no item passes the filter, exclude and candidates together"
 HIDDEN = "what passes the filter was all seen before (hide, strict), excluded or scores below min_score"
-ENDED = "the list ends here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +147,7 @@ class Reader:
             except InvalidInput as error:
                 raise InvalidInput(error.reason, f"boost.{index}.{error.field}") from None
             boosts.append((Boost(matcher(chosen), one.factor), fields(chosen)))
-        person = _person(request)
+        person = Person.named(request.user_id, request.anonymous_id)
         position = page(request.next, _mark(request, person), request.limit)
         recent = inline.check(request.recent, self._settings, now)
         situation(self._rules, self._context(request), None, {}, now)  # a wrong time zone is refused at once
@@ -290,7 +288,7 @@ class Reader:
 
     def _why_empty(self, asked: Asked, wanted: Wanted) -> str:
         if asked.position.depth:
-            return ENDED
+            return END
         if self._finder.any(wanted.shared):
             return HIDDEN
         return FILTERED if self._finder.any(servable(asked.now)) else NO_ITEMS
@@ -319,13 +317,7 @@ class Reader:
             excluded=asked.position.has_served,
         )
         ranked = rank(gather({"popularity": left}, len(left) + 1, unscored=("popularity",)), everyone, options)
-        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, ENDED, is_noted=False)
-
-
-def _person(request: RecommendationRequest) -> Person | None:
-    if request.user_id is not None:
-        return Person("u", request.user_id)
-    return None if request.anonymous_id is None else Person("a", request.anonymous_id)
+        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, END, is_noted=False)
 
 
 _LIST = {

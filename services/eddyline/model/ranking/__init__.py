@@ -3,7 +3,7 @@
 `plan` says what to look for on someone's behalf, `gather` makes one table of what was found, `rank` makes a list of it.
 """
 
-from eddyline.model.ranking.candidates import Candidates, Found, gather
+from eddyline.model.ranking.candidates import Candidates, Found, chosen_by, gather
 from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, plan
 from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank, usual_options
 from eddyline.model.ranking.terms import freshness
@@ -17,6 +17,7 @@ __all__ = [
     "Plan",
     "RankOptions",
     "Ranked",
+    "chosen_by",
     "freshness",
     "gather",
     "plan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, NamedTuple
@@ -96,6 +96,21 @@ def gather(lists: Mapping[str, Sequence[Found]], depth: int, unscored: Iterable[
             floors[name] = lists[name][-1].score
     vectors = [one.vector for one in found] if any(one.vector is not None for one in found) else ()
     return Candidates([one.item_id for one in found], [one.payload for one in found], scores, floors, vectors)
+
+
+def chosen_by(
+    neighbours: Iterable[tuple[Iterable[str], float]], is_hidden: Callable[[str], bool]
+) -> list[tuple[str, float]]:
+    """What people chose lately, given as (recent items, likeness): the sum of their likenesses by item, best first.
+
+    User-based neighbours (Resnick et al., "GroupLens", CSCW 1994).
+    """
+    sums: dict[str, float] = {}
+    for recents, likeness in neighbours:
+        for item_id in recents:
+            if not is_hidden(item_id):
+                sums[item_id] = sums.get(item_id, 0.0) + likeness
+    return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
 
 
 def trend_time(now: float, window: str) -> float:

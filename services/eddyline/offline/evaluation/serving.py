@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.model.ranking import ORDERED, Found, Plan, gather, plan, rank, usual_options
+from eddyline.model.ranking import ORDERED, Found, Plan, chosen_by, gather, plan, rank, usual_options
 from eddyline.offline.evaluation.catalogue import top
 from eddyline.offline.evaluation.memory import Memory
 from eddyline.settings import Ranking, Strategy
@@ -93,15 +93,10 @@ class Searches:
     def _of_people(self, people: int, depth: int) -> list[Found]:
         """What the people with the most similar history chose lately: the sum of their likenesses, by item."""
         catalogue, seen = self._world.catalogue, set(self._blocked.tolist())
-        likeness: dict[str, float] = {}
-        for recents, score in self._world.like(self._person, people):
-            for item_id in recents:
-                if catalogue.place_of[item_id] not in seen:
-                    likeness[item_id] = likeness.get(item_id, 0.0) + score
-        best = sorted(likeness, key=lambda item: (-likeness[item], item))[:depth]
+        neighbours = self._world.like(self._person, people)
+        best = chosen_by(neighbours, lambda item_id: catalogue.place_of[item_id] in seen)[:depth]
         return [
-            Found(item_id, likeness[item_id], catalogue.payload(catalogue.place_of[item_id], self._now))
-            for item_id in best
+            Found(item_id, score, catalogue.payload(catalogue.place_of[item_id], self._now)) for item_id, score in best
         ]
 
     def _top(self, scores: NDArray[np.floating], depth: int) -> list[Found]:
