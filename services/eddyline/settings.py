@@ -369,6 +369,35 @@ class Reader(_Section):
     a reader without `kafka.bootstrap_servers` tells nobody."""
 
 
+class Insights(_Section):
+    """How what is served is measured."""
+
+    impressions: bool = True
+    """Readers tell what they served. Needs Kafka: a reader without `kafka.bootstrap_servers` tells nobody."""
+    run: bool = True
+    """Whether `eddyline up` runs the insights service too; it needs `eddyline[insights]`."""
+    clicks: Annotated[tuple[Name, ...], Field(min_length=1)] = ("view", "click")
+    """Event types that count as a click on an item of a list."""
+    conversions: Annotated[tuple[Name, ...], Field(min_length=1)] = ("purchase",)
+    """Event types that count as a conversion; their `value` is the revenue."""
+    attribution_hours: Positive = 24.0
+    """How long after a list was served what people do counts for it."""
+    lateness_minutes: Positive = 60.0
+    """A record that reaches the log later than this after it happened isn't measured."""
+    new_item_days: Positive = 7.0
+    """An item published (or first come) less than this before it was served is new."""
+    positions: Annotated[int, Field(ge=1, le=100)] = 20
+    """Positions that are measured one by one."""
+    minutes_kept_hours: Positive = 6.0
+    """How long windows of a minute are kept."""
+    hours_kept_days: Positive = 14.0
+    """How long windows of an hour are kept."""
+    days_kept: Annotated[float, Field(ge=9)] = 400.0
+    """How long windows of a day are kept; at least nine days, so that who comes back on the seventh still counts."""
+    flush_seconds: Positive = 1.0
+    """How often what was measured is written down."""
+
+
 class Boost(_Section):
     """Some items' scores multiplied."""
 
@@ -469,6 +498,9 @@ class Settings(BaseSettings):
     """By name. What is given is merged over the built-in ones (docs/ranking.md has their weights); a new name is a new
     strategy."""
     reader: Reader = Reader()
+    insights: Insights = Insights()
+    experiments_file: Path = Path("experiments.toml")
+    """Experiments, where the file exists (docs/experiments.md). It is read again when it changes."""
 
     @field_validator("attributes")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
@@ -33,6 +33,7 @@ MAX_ID_BYTES = 512
 MILLISECONDS_FROM = 1e11
 EARLIEST_EPOCH, LATEST_EPOCH = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which RFC 3339 can write
 MAX_AHEAD_SECONDS = 86_400.0
+MAX_RANK = 1000
 RATING = "rating"
 MAX_STRENGTH = 100.0
 """Most that one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
@@ -374,25 +375,105 @@ _INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Shown]] 
 }
 
 
-class Served(Wire):
-    """One place of a served list."""
+class Served(BaseModel):
+    """One place of a list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     item_id: Id
-    rank: Annotated[int, Field(ge=1)]
+    rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
+    """Its place, counted from 1 over all pages."""
     score: Finite | None = None
+    category: Short | None = None
+    published_at: Timestamp | None = None
+    """When it was published, or first came: a younger one is new."""
 
 
-class Impression(Wire):
-    """What was served to whom, where. Topic `impressions`, key the typed person key."""
+class _Addressed(Wire):
+    """Goes to one person. Topic `impressions`, key the typed person key."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_needs("user_id"), _needs("anonymous_id")]})
 
     request_id: Id
+    """Of the response."""
     user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
     anonymous_id: Id | None = None
+    session_id: Id | None = None
     surface: Short | None = None
+    """Where the list is, in the app's own words."""
     strategy: Short | None = None
+    """What it is ranked by."""
+    experiment: Short | None = None
     variant: Short | None = None
+    """Of the experiment; without one, a name of the app's own."""
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Self:
+        if self.user_id is None and self.anonymous_id is None:
+            raise FieldError("user_id", "is needed, or anonymous_id")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """To whom it went."""
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
+
+
+class Impression(_Addressed):
+    """Internal, topic `impressions`: a response of the reader, as it was served."""
+
+    type: Literal["served"] = "served"
+    revision: Short | None = None
+    """Of the experiment's definition."""
+    forced: bool = False
+    """The variant was forced by a header: it isn't measured."""
+    batch: bool = False
+    """The list was made ahead: it counts only once it is opened."""
+    degraded: bool = False
+    """It came from a cache, since the vector store didn't answer."""
+    took_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Time to make the response."""
     items: Annotated[list[Served], Field(max_length=1000)]
+    """Empty where nothing was found."""
     timestamp: Timestamp
+
+
+class Seen(_Addressed):
+    """What a person really saw: an event of type `impression`, which goes to the topic `impressions`.
+
+    Of a list of the reader, by its `request_id`: the `positions` that were seen, or, without any, all of it. With
+    `items` it is a list of another system, which counts as served and seen at once.
+    """
+
+    type: Literal["impression"] = "impression"
+    event_id: Id | None = None
+    """Made by the collector where missing."""
+    positions: (
+        Annotated[list[Annotated[int, Field(ge=1, le=MAX_RANK)]], Field(min_length=1, max_length=1000)] | None
+    ) = None
+    """Ranks."""
+    items: Annotated[list[Served], Field(min_length=1, max_length=1000)] | None = None
+    revision: Short | None = None
+    """Of the experiment's definition, as its assignment says it."""
+    timestamp: Timestamp | None = None
+    """When it was seen; the time of arrival where missing. At most 24 hours ahead."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+
+    @model_validator(mode="after")
+    def _is_of_one_list(self) -> Self:
+        if self.items is None:
+            for field in ("surface", "strategy", "experiment", "variant", "revision"):
+                if getattr(self, field) is not None:
+                    raise FieldError(field, "belongs to the list of another system: give its items too")
+        elif self.positions is not None:
+            raise FieldError("positions", "are of the reader's own list: leave items out, or name just the items seen")
+        return self
+
+
+ImpressionRecord: TypeAlias = Impression | Seen
 
 
 class Activity(Wire):
@@ -454,6 +535,13 @@ def parse_person_event(data: bytes | None) -> PersonEvent:
     kind = value.get("type") if isinstance(value, dict) else None
     model = _INTERNAL.get(kind) if isinstance(kind, str) else None
     return validate(Interaction, value) if model is None else validate(model, value)
+
+
+def parse_impression(data: bytes | None) -> ImpressionRecord:
+    """Read a record of `impressions`. Raises `InvalidEvent`."""
+    value = load_json(data)
+    kind = value.get("type") if isinstance(value, dict) else None
+    return validate(Seen, value) if kind == "impression" else validate(Impression, value)
 
 
 def timely(timestamp: float | None, arrived: float) -> float:

@@ -55,9 +55,22 @@ SOURCES: tuple[TopicSpec, ...] = (
 """The topics that carry the flow. All have the same number of partitions, so that `content`, `availability`
 and `users` are co-partitioned, as the embedder's `range` assignor needs."""
 
+STATE: tuple[TopicSpec, ...] = (
+    TopicSpec("insights-people-changelog", "compact"),
+    TopicSpec("insights-windows-changelog", "compact"),
+    TopicSpec("insights-progress-changelog", "compact"),
+    TopicSpec("verdicts", "compact"),
+)
+"""What services keep in Kafka for themselves: the tables of insights, and which variants are stopped. They have as many
+partitions as the sources, since a table is partitioned as what it is made from."""
+
 CATALOGUE: Mapping[str, TopicSpec] = {
     spec.name: spec
-    for spec in (*SOURCES, *(TopicSpec(source.name + DEAD_LETTERS, "delete", 30 * _DAY_MS) for source in SOURCES))
+    for spec in (
+        *SOURCES,
+        *STATE,
+        *(TopicSpec(source.name + DEAD_LETTERS, "delete", 30 * _DAY_MS) for source in SOURCES),
+    )
 }
 """Every topic by its logical name, dead letters included."""
 

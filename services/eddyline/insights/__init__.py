@@ -1,0 +1,1 @@
+"""Insights: what is served is measured, and variants compete."""

@@ -1,0 +1,1 @@
+"""Experiments: who gets which variant, and what came of it. Pure."""

@@ -1,0 +1,78 @@
+r"""Sums over people, from which means, variances and covariances come.
+
+The unit of an experiment is the person: their clicks hang together, so a test that took each impression for a draw of
+its own would be too sure. For every person p there is one vector $x_p$ of totals; kept are the number of people,
+$\sum_p x_p$ and $\sum_p x_p x_p^T$. When a person's totals change from x to y, y - x and $yy^T - xx^T$ are added, so
+the moments are exact at any time, and those of several partitions add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TOTALS = ("requests", "impressions", "clicks", "conversions", "revenue", "dwell_ms", "dwells")
+"""What is summed for each person, in the order of the vectors. `revenue` in the unit of the events' `value`."""
+PAIRS = tuple((i, j) for i in range(len(TOTALS)) for j in range(i, len(TOTALS)))
+"""The upper triangle, row by row."""
+NOBODY: tuple[float, ...] = (0.0,) * len(TOTALS)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Of a variant's people. `sums`: by `TOTALS`; `products`: by `PAIRS`. `since`, `until`: epoch seconds of the
+    first and the last list that was counted."""
+
+    people: int = 0
+    sums: tuple[float, ...] = NOBODY
+    products: tuple[float, ...] = (0.0,) * len(PAIRS)
+    since: float | None = None
+    until: float | None = None
+
+    def moved(self, before: tuple[float, ...] | None, after: tuple[float, ...], at: float) -> Moments:
+        """With one person's totals changed, by a list of time `at`; `before` None: they weren't among them yet."""
+        old = NOBODY if before is None else before
+        return Moments(
+            self.people + (before is None),
+            tuple(total + new - was for total, new, was in zip(self.sums, after, old, strict=True)),
+            tuple(
+                total + after[i] * after[j] - old[i] * old[j]
+                for total, (i, j) in zip(self.products, PAIRS, strict=True)
+            ),
+            at if self.since is None else min(self.since, at),
+            at if self.until is None else max(self.until, at),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.people + other.people,
+            tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
+            tuple(a + b for a, b in zip(self.products, other.products, strict=True)),
+            min((t for t in (self.since, other.since) if t is not None), default=None),
+            max((t for t in (self.until, other.until) if t is not None), default=None),
+        )
+
+    def total(self, name: str) -> float:
+        """Sum over all people."""
+        return self.sums[TOTALS.index(name)]
+
+    def product(self, one: str, other: str) -> float:
+        """Sum over all people of the product of two totals."""
+        i, j = sorted((TOTALS.index(one), TOTALS.index(other)))
+        return self.products[PAIRS.index((i, j))]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "people": self.people,
+            "sums": self.sums,
+            "products": self.products,
+            "since": self.since,
+            "until": self.until,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Moments:
+        """The inverse of `to_plain`."""
+        return cls(int(plain["people"]), tuple(plain["sums"]), tuple(plain["products"]), plain["since"], plain["until"])

@@ -1,0 +1,1 @@
+"""What is measured: lists and what came of them, in windows. Pure."""
