@@ -20,11 +20,9 @@ from eddyline.errors import Misconfigured, Unavailable
 
 
 def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:
-    names = {
-        f"{name}{suffix}"
-        for name in ("content", "availability", "users", "interactions", "impressions", "activity")
-        for suffix in ("", ".dlq")
-    }
+    sources = {"content", "availability", "users", "interactions", "impressions", "activity"}
+    of_services = {*(f"insights-{table}-changelog" for table in ("people", "windows", "progress")), "verdicts"}
+    names = sources | {f"{name}.dlq" for name in sources} | of_services
     assert set(CATALOGUE) == names
     again = ensure_topics(kafka.options)
     assert {each.topic for each in again} == {kafka.options.prefix + name for name in names}
@@ -47,6 +45,8 @@ def test_topics_are_created_with_their_settings(real_kafka: KafkaForTest) -> Non
         ("interactions", "delete", 90 * day),
         ("impressions", "delete", 7 * day),
         ("activity", "delete", day),
+        ("insights-windows-changelog", "compact", None),
+        ("verdicts", "compact", None),
         ("users.dlq", "delete", 30 * day),
     ]:
         found = config(topic)
