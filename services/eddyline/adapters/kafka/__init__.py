@@ -31,6 +31,7 @@ from eddyline.adapters.kafka.partitioning import murmur2, partition_of
 from eddyline.adapters.kafka.producer import KafkaProducer
 from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
 from eddyline.adapters.kafka.status import LoopMetrics, LoopStatus, NoMetrics
+from eddyline.adapters.kafka.tail import TopicTail
 from eddyline.adapters.kafka.topics import (
     CATALOGUE,
     SOURCES,
@@ -74,6 +75,7 @@ __all__ = [
     "TopicDeadLetters",
     "TopicPartition",
     "TopicSpec",
+    "TopicTail",
     "Unreadable",
     "Watermarks",
     "ensure_topics",
