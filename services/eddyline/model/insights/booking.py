@@ -1,0 +1,129 @@
+"""From what people add to the measures to the rows that are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from eddyline.model.experiments.moments import NOBODY, Moments
+from eddyline.model.insights.people import CellSums, Measured, PersonLog, measured, remember_days
+from eddyline.model.insights.rows import DAY, SECONDS, Cell, CellKey, Dimensions, Size, VariantKey
+from eddyline.settings import Insights
+
+
+def kept_seconds(size: Size, settings: Insights) -> float:
+    """How long a window of this size is kept after its beginning, its own length included."""
+    kept = {
+        "minute": settings.minutes_kept_hours * 3600,
+        "hour": settings.hours_kept_days * DAY,
+        "day": settings.days_kept * DAY,
+    }
+    return kept[size] + SECONDS[size]
+
+
+@dataclass(slots=True)
+class _Addition:
+    """What is added to a cell."""
+
+    sums: CellSums = field(default_factory=CellSums)
+    people: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Book:
+    """Collects what people add, until it is applied to the rows. `now`: epoch seconds; windows that aren't kept any
+    more are left out."""
+
+    settings: Insights
+    now: float
+    _cells: dict[CellKey, _Addition] = field(default_factory=dict)
+    _moves: dict[VariantKey, list[tuple[tuple[float, ...] | None, tuple[float, ...], float]]] = field(
+        default_factory=dict
+    )
+
+    def add(self, name: str, person: PersonLog, before: Measured) -> Measured:
+        """Book what `person` (called `name`) adds beyond `before`, and keep their totals and days. Returns what they
+        add now."""
+        after = measured(person, self.settings)
+        for key in before.minutes.keys() | after.minutes.keys():
+            self._add_minute(name, *key, before.minutes.get(key), after.minutes.get(key))
+        for start, whose in before.days.keys() | after.days.keys():
+            old, new = before.days.get((start, whose)), after.days.get((start, whose))
+            if new != old:
+                into = self._cell("day", start, whose)
+                if into is not None:
+                    _difference(into.sums.counts, old or {}, new or {})
+        for variant in before.variants.keys() | after.variants.keys():
+            self._move(person, variant, before, after)
+        remember_days(person, after)
+        return after
+
+    def apply(
+        self, cell: Callable[[CellKey], Cell | None], variant: Callable[[VariantKey], Moments | None]
+    ) -> dict[CellKey | VariantKey, Cell | Moments]:
+        """The rows as they are now. `cell`, `variant`: give the rows as they were."""
+        rows: dict[CellKey | VariantKey, Cell | Moments] = {}
+        for key, addition in self._cells.items():
+            row = cell(key) or Cell()
+            row.counts.update(addition.sums.counts)
+            row.took.update(addition.sums.took)
+            row.shown.update(addition.sums.shown)
+            row.clicked.update(addition.sums.clicked)
+            row.people.add(sorted(addition.people))
+            row.items.add(sorted(addition.sums.items))
+            rows[key] = row
+        for name, moves in self._moves.items():
+            moments = variant(name) or Moments()
+            for before, after, at in moves:
+                moments = moments.moved(before, after, at)
+            rows[name] = moments
+        return rows
+
+    def _add_minute(
+        self, name: str, minute: int, whose: Dimensions, old: CellSums | None, new: CellSums | None
+    ) -> None:
+        if new == old:
+            return
+        was, now = old or CellSums(), new or CellSums()
+        for size, seconds in SECONDS.items():
+            into = self._cell(size, minute // seconds * seconds, whose)
+            if into is None:
+                continue
+            _difference(into.sums.counts, was.counts, now.counts)
+            _difference(into.sums.took, was.took, now.took)
+            _difference(into.sums.shown, was.shown, now.shown)
+            _difference(into.sums.clicked, was.clicked, now.clicked)
+            into.sums.items |= now.items - was.items
+            if now.is_there and not was.is_there:
+                into.people.add(name)
+
+    def _cell(self, size: Size, start: int, whose: Dimensions) -> _Addition | None:
+        if start + kept_seconds(size, self.settings) <= self.now:
+            return None
+        return self._cells.setdefault(CellKey(size, start, whose), _Addition())
+
+    def _move(self, person: PersonLog, variant: VariantKey, before: Measured, after: Measured) -> None:
+        was = before.variants.get(variant, NOBODY)
+        now = after.variants.get(variant, NOBODY)
+        known = person.totals.get(variant)
+        totals = tuple(total + new - old for total, new, old in zip(known or NOBODY, now, was, strict=True))
+        if totals == known:
+            return
+        person.totals[variant] = totals
+        at = after.times.get(variant, before.times.get(variant, self.now))
+        self._moves.setdefault(variant, []).append((known, totals, at))
+
+
+def expired(keys: Iterable[CellKey], settings: Insights, now: float) -> Iterable[CellKey]:
+    """Those that aren't kept any more."""
+    return (key for key in keys if key.start + kept_seconds(key.size, settings) <= now)
+
+
+def _difference(
+    into: Counter[str] | Counter[int],
+    old: Mapping[str, int] | Mapping[int, int],
+    new: Mapping[str, int] | Mapping[int, int],
+) -> None:
+    for name in old.keys() | new.keys():
+        into[name] += new.get(name, 0) - old.get(name, 0)
