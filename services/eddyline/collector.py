@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any
@@ -30,6 +30,7 @@ from eddyline.model.events import (
     Identify,
     Interaction,
     Model,
+    Seen,
     User,
     Wire,
     cloud_event,
@@ -43,14 +44,15 @@ from eddyline.settings import Server as ServerSettings
 
 log = structlog.get_logger("collector")
 
-CONTENT, AVAILABILITY, USERS, INTERACTIONS = "content", "availability", "users", "interactions"
-IDENTIFY = "identify"
+CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
+INTERACTIONS, IMPRESSIONS = "interactions", "impressions"
+IDENTIFY, IMPRESSION = "identify", "impression"
 
 
 class EventBatch(BaseModel):
     """Several events at once."""
 
-    events: Annotated[list[Interaction | Identify], Field(min_length=1)]
+    events: Annotated[list[Interaction | Identify | Seen], Field(min_length=1)]
 
 
 class ItemBatch(BaseModel):
@@ -81,7 +83,7 @@ class Accepted(BaseModel):
     ids: list[str | None] = []
 
 
-BODIES = (Interaction, Identify, EventBatch, Content, ItemBatch, Availability, AvailabilityBatch, User)
+BODIES = (Interaction, Identify, Seen, EventBatch, Content, ItemBatch, Availability, AvailabilityBatch, User)
 """Models of the bodies that the routes read themselves."""
 
 
@@ -111,8 +113,8 @@ class Collector:
 
         @router.post(
             "/v1/events",
-            summary="Say what people did",
-            openapi_extra=describe_body(Interaction, Identify, EventBatch, description="One event, or several"),
+            summary="Say what people did, and saw",
+            openapi_extra=describe_body(Interaction, Identify, Seen, EventBatch, description="One event, or several"),
             **options,
         )
         async def post_events(
@@ -182,18 +184,24 @@ class Collector:
     # -- one thing said → (its id, its record) -------------------------------------------------------------------
 
     def _event(self, given: Any, ids: _EventIds, now: float) -> tuple[str, Outgoing]:
-        event: Interaction | Identify
-        if isinstance(given, dict) and given.get("type") == IDENTIFY:
-            event = validate(Identify, given)
-        else:
-            event = validate(Interaction, given)
-            if event.type in RESERVED_EVENT_TYPES:
-                raise InvalidEvent(f"{event.type!r} is reserved", "type")
-            strength(event, self._events)
+        event = self._read_event(given)
         at = timely(event.timestamp, now)
         event_id = event.event_id or ids.make(given)
         event = event.model_copy(update={"event_id": event_id, "timestamp": at})
-        return event_id, _record(INTERACTIONS, event.person.key, event, event_id)
+        topic = IMPRESSIONS if isinstance(event, Seen) else INTERACTIONS
+        return event_id, _record(topic, event.person.key, event, event_id)
+
+    def _read_event(self, given: Any) -> Interaction | Identify | Seen:
+        kind = given.get("type") if isinstance(given, dict) else None
+        if kind == IDENTIFY:
+            return validate(Identify, given)
+        if kind == IMPRESSION:
+            return validate(Seen, given)
+        event = validate(Interaction, given)
+        if event.type in RESERVED_EVENT_TYPES:
+            raise InvalidEvent(f"{event.type!r} is reserved", "type")
+        strength(event, self._events)
+        return event
 
     def _item(self, given: Any, now: float) -> tuple[str, Outgoing]:
         item = _stamped(validate(Content, given), now)
@@ -277,7 +285,7 @@ class Collector:
             return _all_rejected(rejected)
         results = dict(zip(waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True))
         failures = [result for result in results.values() if isinstance(result, BaseException)]
-        self._metrics.accepted.labels(next(iter(outgoing.values())).topic).inc(len(results) - len(failures))
+        self._count(outgoing[index].topic for index, result in results.items() if not isinstance(result, BaseException))
         unexpected = next((f for f in failures if not isinstance(f, Overloaded | Unavailable)), None)
         if unexpected is not None:
             raise unexpected
@@ -295,6 +303,11 @@ class Collector:
             acknowledged=acknowledged,
             rejected=rejected,
         )
+
+    def _count(self, topics: Iterable[str]) -> None:
+        """These records were acknowledged."""
+        for topic, records in Counter(topics).items():
+            self._metrics.accepted.labels(topic).inc(records)
 
     def _settled(self, size: int, _sent: Future[Delivered]) -> None:
         self._in_flight.give(size)

@@ -24,7 +24,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "interaction": {"type": "click", "item_id": "i", "anonymous_id": "a", "timestamp": 1772366400},
     "identify": {"type": "identify", "anonymous_id": "a", "user_id": "u", "timestamp": 1772366400},
     "transfer": {"user_id": "u", "anonymous_id": "a", "timestamp": 1772366400, "payload": {"events": 1, "state": "{}"}},
-    "impression": {"request_id": "r", "items": [{"item_id": "i", "rank": 1}], "timestamp": 1772366400},
+    "impression": {
+        "request_id": "r",
+        "user_id": "u",
+        "items": [{"item_id": "i", "rank": 1, "published_at": 1772366400}],
+        "timestamp": 1772366400,
+    },
+    "seen": {"type": "impression", "request_id": "r", "anonymous_id": "a", "positions": [1, 2]},
     "activity": {"item_id": "i", "weight": 1.0, "timestamp": 1772366400, "source": "log:0:1"},
     "onboarded": {"user_id": "u", "origin": {"log": "l", "partition": 0, "offset": 1}},
     "erased": {"user_id": "u", "timestamp": 1772366400, "origin": {"log": "l", "partition": 0, "offset": 1}},
@@ -98,7 +104,7 @@ def test_openapi_is_3_1_and_describes_every_route() -> None:
 def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
     document = orjson.loads((SCHEMAS / "asyncapi.json").read_bytes())
     assert document["asyncapi"] == "3.0.0"
-    assert {"content", "availability", "users", "interactions"} <= set(document["channels"])
+    assert {"content", "availability", "users", "interactions", "impressions"} <= set(document["channels"])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +130,15 @@ def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
         ("shown", {"user_id": None, "timestamp": 1, "items": ["i"]}),
         ("shown", {"user_id": "u", "timestamp": 1, "items": []}),
         ("shown", {"user_id": "u", "timestamp": 1, "items": ["i"] * 1001}),
+        ("impression", {"request_id": "r", "items": [], "timestamp": 1}),
+        ("impression", {"request_id": "r", "user_id": "u", "timestamp": 1}),
+        ("impression", {"request_id": "r", "user_id": "u", "items": [{"item_id": "i", "rank": 0}], "timestamp": 1}),
+        ("seen", {"type": "impression", "request_id": "r"}),
+        ("seen", {"type": "impression", "user_id": "u"}),
+        ("seen", {"type": "impression", "request_id": "r", "user_id": "u", "positions": []}),
+        ("seen", {"type": "impression", "request_id": "r", "user_id": "u", "positions": [0]}),
+        ("seen", {"type": "impression", "request_id": "r", "user_id": "u", "items": []}),
+        ("seen", {"type": "impression", "request_id": "r", "user_id": "u", "item_id": "i"}),
     ],
 )
 def test_a_schema_refuses_what_its_model_refuses(name: str, value: dict[str, Any]) -> None:

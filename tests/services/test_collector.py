@@ -17,10 +17,20 @@ from tests.support.fakes import NOW, Clock, FakeProducer
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import Collector
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
-from eddyline.model.events import format_timestamp
+from eddyline.model.events import Seen, format_timestamp, parse_impression
 from eddyline.settings import Events, Server
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
+SEEN = {"type": "impression", "request_id": "r1", "user_id": "ada"}
+OUTSIDE: dict[str, Any] = {
+    **SEEN,
+    "items": [{"item_id": "a", "rank": 1, "score": 0.5, "category": "space"}, {"item_id": "b", "rank": 2}],
+    "surface": "home",
+    "strategy": "the old one",
+    "experiment": "move",
+    "variant": "control",
+    "revision": "0a1b2c3d",
+}
 ODD_IDS = [
     "https://a/b?c",
     "..",
@@ -121,6 +131,72 @@ def test_events_are_taken_whatever_their_content_type(it: Place) -> None:
     assert len(it.producer.sent) == 3
 
 
+# -- impressions -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_seen_of_a_list_goes_to_the_impressions_under_its_persons_key(it: Place) -> None:
+    answer = it.post({**SEEN, "anonymous_id": "x7", "positions": [3, 1, 3], "context": {"device": "tv"}})
+    [event_id] = answer.json()["ids"]
+    assert answer.json() == {"accepted": 1, "rejected": [], "ids": [event_id]}
+    [sent] = it.producer.sent
+    assert (sent.topic, sent.key) == ("impressions", b"u:ada")
+    assert dict(sent.headers)["ce_id"] == event_id.encode()
+    seen = parse_impression(sent.value)
+    assert isinstance(seen, Seen)
+    assert (seen.request_id, seen.positions, seen.items) == ("r1", [1, 3], None)
+    assert (seen.event_id, seen.timestamp, seen.context) == (event_id, NOW, {"device": "tv"})
+
+
+def test_a_whole_list_that_was_opened_and_another_systems_list_are_impressions_too(it: Place) -> None:
+    assert it.post({"events": [{**SEEN, "timestamp": NOW - 60}, OUTSIDE]}).json()["accepted"] == 2
+    opened, outside = (parse_impression(sent.value) for sent in it.producer.to("impressions"))
+    assert isinstance(opened, Seen)
+    assert (opened.positions, opened.items, opened.timestamp) == (None, None, NOW - 60)
+    assert isinstance(outside, Seen)
+    said = orjson.loads(outside.to_bytes())
+    assert {name: said[name] for name in OUTSIDE} == OUTSIDE
+
+
+def test_impressions_come_beside_other_events_and_each_topic_counts_its_own(it: Place) -> None:
+    def counted(topic: str) -> float:
+        name = "eddyline_collector_accepted_total"
+        return it.metrics.registry.get_sample_value(name, {"topic": topic}) or 0.0
+
+    before = {topic: counted(topic) for topic in ("interactions", "impressions")}
+    mixed = [SEEN, CLICK, {**SEEN, "item_id": "i"}, {**SEEN, "anonymous_id": "x", "user_id": None}, SEEN]
+    answer = it.post({"events": mixed}, content_type="text/plain;charset=UTF-8").json()
+    assert (answer["accepted"], [one["index"] for one in answer["rejected"]]) == (4, [2])
+    assert [(sent.topic, sent.key) for sent in it.producer.sent] == [
+        ("impressions", b"u:ada"),
+        ("interactions", b"u:ada"),
+        ("impressions", b"a:x"),
+        ("impressions", b"u:ada"),
+    ]
+    assert {topic: counted(topic) - before[topic] for topic in before} == {"interactions": 1, "impressions": 3}
+
+
+def test_an_impression_sent_again_with_its_key_has_the_same_id(it: Place) -> None:
+    first = it.post({"events": [SEEN, CLICK]}, Idempotency_Key="k").json()["ids"]
+    assert it.post({"events": [SEEN, CLICK]}, Idempotency_Key="k").json()["ids"] == first
+    assert it.post({"events": [SEEN, CLICK]}, Idempotency_Key="other").json()["ids"] != first
+
+
+def test_impressions_that_the_broker_cannot_take_are_not_dropped_silently(it: Place) -> None:
+    it.producer.refuse, it.producer.room = Overloaded("the queue is full", retry_after=2), 1
+    answer = it.post({"events": [{**SEEN, "event_id": "e1"}, {**SEEN, "event_id": "e2"}]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["acknowledged"] == ["e1"]
+
+
+def test_the_type_of_what_was_seen_stays_its_own_whatever_the_settings_weigh(it: Place) -> None:
+    collector = Collector(it.producer, Events(weights={"click": 1.0}), Server(), Metrics())
+    with served(collector.router()) as client:
+        assert client.post("/v1/events", json=SEEN).status_code == 202
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("body", "field", "reason"),
     [
@@ -171,6 +247,24 @@ def test_events_are_taken_whatever_their_content_type(it: Place) -> None:
         ({**CLICK, "context": {"page": "x" * 1025}}, "context.page", "at most 1024 characters"),
         ({**CLICK, "context": {f"{n}": n for n in range(33)}}, "context", "32"),
         ({**CLICK, "v": 2}, "v", "1"),
+        ({**SEEN, "item_id": "i1"}, "item_id", "which is of a list: name the list's request_id"),
+        ({**SEEN, "request_id": None}, "request_id", "string"),
+        ({"type": "impression", "user_id": "ada"}, "request_id", "is needed"),
+        ({"type": "impression", "request_id": "r1"}, "user_id", "is needed, or anonymous_id"),
+        ({**SEEN, "positions": []}, "positions", "at least 1"),
+        ({**SEEN, "positions": [1, 0]}, "positions.1", "greater than or equal to 1"),
+        ({**SEEN, "positions": ["1"]}, "positions.0", "integer"),
+        ({**SEEN, "surface": "home"}, "surface", "another system: give its items too"),
+        ({**SEEN, "variant": "B"}, "variant", "another system: give its items too"),
+        ({**OUTSIDE, "positions": [1]}, "positions", "leave items out"),
+        ({**OUTSIDE, "items": []}, "items", "at least 1"),
+        ({**OUTSIDE, "items": [{"item_id": "a"}]}, "items.0.rank", "is needed"),
+        ({**OUTSIDE, "items": [*OUTSIDE["items"], {"item_id": "a", "rank": 9}]}, "items.2.item_id", "already"),
+        ({**OUTSIDE, "items": [*OUTSIDE["items"], {"item_id": "c", "rank": 2}]}, "items.2.rank", "2 is another"),
+        ({**OUTSIDE, "variant": None, "revision": None}, "variant", "is needed with an experiment"),
+        ({**OUTSIDE, "experiment": None}, "experiment", "is needed with a revision"),
+        ({**SEEN, "timestamp": "2099-01-01T00:00:00Z"}, "timestamp", "24 hours ahead"),
+        ({**SEEN, "colour": "red"}, "colour", "no such field"),
     ],
     ids=lambda value: str(value)[:60] if not isinstance(value, bytes) else value[:60].decode("latin-1"),
 )

@@ -375,6 +375,10 @@ _INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Shown]] 
 }
 
 
+def _once_each(ranks: list[int]) -> list[int]:
+    return sorted(set(ranks))
+
+
 class Served(BaseModel):
     """One place of a list."""
 
@@ -387,6 +391,19 @@ class Served(BaseModel):
     category: Short | None = None
     published_at: Timestamp | None = None
     """When it was published, or first came: a younger one is new."""
+
+
+def _check_places(items: Iterable[Served]) -> None:
+    """Raise `FieldError` where two places have one item, or one rank."""
+    item_ids: set[str] = set()
+    ranks: set[int] = set()
+    for place, one in enumerate(items):
+        if one.item_id in item_ids:
+            raise FieldError(f"items.{place}.item_id", "is in the list already")
+        if one.rank in ranks:
+            raise FieldError(f"items.{place}.rank", f"{one.rank} is another item's already")
+        item_ids.add(one.item_id)
+        ranks.add(one.rank)
 
 
 class _Addressed(Wire):
@@ -452,15 +469,33 @@ class Seen(_Addressed):
     event_id: Id | None = None
     """Made by the collector where missing."""
     positions: (
-        Annotated[list[Annotated[int, Field(ge=1, le=MAX_RANK)]], Field(min_length=1, max_length=1000)] | None
+        Annotated[
+            list[Annotated[int, Field(ge=1, le=MAX_RANK)]],
+            Field(min_length=1, max_length=1000),
+            AfterValidator(_once_each),
+        ]
+        | None
     ) = None
-    """Ranks."""
+    """Ranks; one that is there twice counts once."""
     items: Annotated[list[Served], Field(min_length=1, max_length=1000)] | None = None
+    """Of another system's list."""
     revision: Short | None = None
     """Of the experiment's definition, as its assignment says it."""
     timestamp: Timestamp | None = None
     """When it was seen; the time of arrival where missing. At most 24 hours ahead."""
     context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    """Device, locale, …"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_a_list(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "item_id" in given:
+            raise FieldError(
+                "item_id",
+                "is none of an impression's, which is of a list: name the list's request_id, and the positions seen, "
+                "or the items of another system's list",
+            )
+        return given
 
     @model_validator(mode="after")
     def _is_of_one_list(self) -> Self:
@@ -468,8 +503,14 @@ class Seen(_Addressed):
             for field in ("surface", "strategy", "experiment", "variant", "revision"):
                 if getattr(self, field) is not None:
                     raise FieldError(field, "belongs to the list of another system: give its items too")
-        elif self.positions is not None:
+            return self
+        if self.positions is not None:
             raise FieldError("positions", "are of the reader's own list: leave items out, or name just the items seen")
+        _check_places(self.items)
+        if self.experiment is not None and self.variant is None:
+            raise FieldError("variant", "is needed with an experiment")
+        if self.revision is not None and self.experiment is None:
+            raise FieldError("experiment", "is needed with a revision")
         return self
 
 

@@ -19,6 +19,7 @@ from eddyline.model.events import (
     Impression,
     Interaction,
     Onboarded,
+    Seen,
     Shown,
     Transfer,
     User,
@@ -36,6 +37,7 @@ MODELS: Mapping[str, type[Wire]] = {
     "transfer": Transfer,
     "shown": Shown,
     "impression": Impression,
+    "seen": Seen,
     "activity": Activity,
 }
 
@@ -48,7 +50,11 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "u:<user_id> or a:<anonymous_id>",
         ("interaction", "identify", "onboarded", "erased", "transfer", "shown"),
     ),
-    "impressions": ("What was served", "u:<user_id> or a:<anonymous_id>", ("impression",)),
+    "impressions": (
+        "What was served, by a reader; and what of it, or of another system's lists, was seen",
+        "u:<user_id> or a:<anonymous_id>",
+        ("impression", "seen"),
+    ),
     "activity": ("Internal: this item came, after these recent ones", "item_id", ("activity",)),
 }
 
@@ -139,7 +145,7 @@ def _asyncapi() -> dict[str, Any]:
         "operations": {
             f"write-{topic}": {"action": "receive", "channel": {"$ref": f"#/channels/{topic}"}, "summary": text}
             for topic, (text, _, _) in CHANNELS.items()
-            if topic in ("content", "availability", "users", "interactions")
+            if topic in ("content", "availability", "users", "interactions", "impressions")
         },
         "components": {
             "messages": {
