@@ -1,0 +1,189 @@
+"""The rows of insights in memory, as the changelog of their table tells them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from eddyline.adapters.kafka import Record
+from eddyline.model.experiments.moments import Moments
+from eddyline.model.insights.rows import (
+    SECONDS,
+    Cell,
+    CellKey,
+    Dimensions,
+    Progress,
+    ProgressKey,
+    RowKey,
+    Size,
+    VariantKey,
+    parse_key,
+    parse_row,
+)
+from eddyline.settings import Insights
+
+log = structlog.get_logger("insights")
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+Key = TypeVar("Key")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which cells: windows of a size that begin in [start, end) (epoch seconds), and for each named dimension any of
+    these values."""
+
+    size: Size
+    start: float
+    end: float
+    where: Mapping[str, frozenset[str]]
+
+    def takes(self, dimensions: Dimensions) -> bool:
+        """Whether a cell of these is wanted."""
+        return all(getattr(dimensions, name) in values for name, values in self.where.items())
+
+
+class View:
+    """Every row of the table that hasn't expired, by partition. Thread-safe.
+
+    Cells are kept as the bytes they came as, since they take several times as much room once they are read. A window
+    that the table no longer keeps is left out, whether its tombstone comes or not.
+    """
+
+    def __init__(self, settings: Insights, clock: Callable[[], float]) -> None:
+        """`clock`: epoch seconds."""
+        self._kept = kept_seconds(settings)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._log: str | None = None
+        self._cells: dict[tuple[Size, int], dict[tuple[int, Dimensions], bytes]] = {}
+        self._variants: dict[tuple[int, VariantKey], Moments] = {}
+        self._progress: dict[int, Progress] = {}
+        self._unreadable = 0
+        self._swept_at = clock()
+
+    @property
+    def unreadable(self) -> int:
+        """Records that were no rows, and were left out."""
+        return self._unreadable
+
+    def apply(self, record: Record) -> None:
+        """Take one record of the changelog. One that can't be read is counted; the row stays as it was."""
+        try:
+            if record.key is None:
+                raise ValueError("a row has a key")
+            key = parse_key(record.key)
+            row = None if record.value is None else parse_row(key, record.value)
+            _checked(key, row)
+        except Exception as error:  # whatever is in it: a row of rubbish must not hide the others
+            self._unreadable += 1
+            log.warning(
+                "left out what is no row of insights",
+                partition=record.partition,
+                offset=record.offset,
+                error=repr(error),
+            )
+            return
+        with self._lock:
+            self._follow(record.log)
+            self._sweep()
+            self._put(record.partition, key, row, record.value)
+
+    def cells(self, wanted: Wanted) -> list[tuple[CellKey, Cell]]:
+        """The cells that are wanted, one for each partition that has it."""
+        oldest = self.oldest(wanted.size)
+        with self._lock:
+            found = [
+                (CellKey(size, start, dimensions), value)
+                for (size, start), cells in self._cells.items()
+                if size == wanted.size and max(wanted.start, oldest) <= start < wanted.end
+                for (_, dimensions), value in cells.items()
+                if wanted.takes(dimensions)
+            ]
+        return [(key, Cell.from_bytes(value)) for key, value in found]
+
+    def variants(self) -> dict[VariantKey, Moments]:
+        """The people of every variant, of all revisions."""
+        summed: dict[VariantKey, Moments] = {}
+        with self._lock:
+            for (_, key), moments in self._variants.items():
+                summed[key] = summed.get(key, Moments()) + moments
+        return summed
+
+    def progress(self) -> dict[int, Progress]:
+        """How far each partition has got."""
+        with self._lock:
+            return dict(sorted(self._progress.items()))
+
+    def oldest(self, size: Size) -> float:
+        """The earliest start of a window of this size that is kept, in epoch seconds."""
+        return self._clock() - self._kept[size] - SECONDS[size]
+
+    def _follow(self, identity: str) -> None:
+        """Of a topic that was created anew, nothing old holds."""
+        if identity == self._log:
+            return
+        self._log = identity
+        self._cells, self._variants, self._progress = {}, {}, {}
+
+    def _sweep(self) -> None:
+        """Once a minute, drop the windows that have expired."""
+        now = self._clock()
+        if now - self._swept_at < MINUTE:
+            return
+        self._swept_at = now
+        for size, start in list(self._cells):
+            if start < self.oldest(size):
+                del self._cells[size, start]
+
+    def _put(self, partition: int, key: RowKey, row: Cell | Moments | Progress | None, value: bytes | None) -> None:
+        match key:
+            case CellKey(size, start, dimensions):
+                self._put_cell(size, start, (partition, dimensions), value)
+            case VariantKey():
+                _set(self._variants, (partition, key), row if isinstance(row, Moments) else None)
+            case ProgressKey():
+                _set(self._progress, partition, row if isinstance(row, Progress) else None)
+
+    def _put_cell(self, size: Size, start: int, place: tuple[int, Dimensions], value: bytes | None) -> None:
+        if value is not None and start < self.oldest(size):
+            return
+        cells = self._cells.setdefault((size, start), {})
+        _set(cells, place, value)
+        if not cells:
+            del self._cells[size, start]
+
+
+def kept_seconds(settings: Insights) -> dict[Size, float]:
+    """How long windows of each size are kept once they are over."""
+    return {
+        "minute": settings.minutes_kept_hours * HOUR,
+        "hour": settings.hours_kept_days * DAY,
+        "day": settings.days_kept * DAY,
+    }
+
+
+def _checked(key: RowKey, row: Cell | Moments | Progress | None) -> None:
+    """Raise ValueError for what can be decoded but not added up."""
+    if isinstance(key, CellKey) and not (
+        isinstance(key.start, int) and all(isinstance(name, str) for name in key.dimensions)
+    ):
+        raise ValueError("a cell's key has a time and names")
+    if isinstance(row, Cell):
+        counters = (row.counts, row.took, row.shown, row.clicked)
+        if not all(isinstance(count, int) for counter in counters for count in counter.values()):
+            raise ValueError("counts are whole numbers")
+    elif isinstance(row, Moments):
+        Moments() + row
+
+
+def _set(rows: dict[Key, Row], key: Key, row: Row | None) -> None:
+    if row is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = row

@@ -1,0 +1,251 @@
+"""From cells to measures: sums over windows, dimensions and partitions, and the ratios of them. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from eddyline.model.insights.rows import (
+    DAY,
+    LATENCIES_MS,
+    MILLIONTHS,
+    SECONDS,
+    SKETCH_LG_K,
+    Cell,
+    CellKey,
+    Dimensions,
+    Size,
+)
+
+Dimension: TypeAlias = Literal["surface", "strategy", "experiment", "variant", "category"]
+Group: TypeAlias = Literal["surface", "strategy", "experiment", "variant", "category", "time"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""What measures can be told apart by."""
+Label: TypeAlias = tuple[str | int, ...]
+"""The values of a group, in the order in which they were asked for; a time is a window's start in epoch seconds."""
+SKETCH_ERROR = 1.04 / 2 ** (SKETCH_LG_K / 2)
+"""Relative standard error of `people` and `items`. (Flajolet et al., HyperLogLog, 2007.)"""
+PERCENTILES: Mapping[str, float] = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
+RETURN_DAYS = (1, 7)
+ROUNDING = 9
+"""Decimals of ratios: what is beyond is the binary fraction's, not the measure's."""
+
+Ratio: TypeAlias = Annotated[float, Field(ge=0)] | None
+
+
+class Position(BaseModel):
+    """A place of the lists."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    rank: int
+    """Counted from 1."""
+    impressions: int
+    """Items that were seen there."""
+    clicks: int
+    """Of them, those that were clicked."""
+    ctr: Ratio
+    """clicks / impressions"""
+
+
+class Kpis(BaseModel):
+    """The measures of a group. A ratio of nothing is null, not 0; so is what a group can't have."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    requests: int | None
+    """lists that were served; those made ahead count once they are opened. Not by category"""
+    served: int
+    """items of those lists"""
+    impressions: int
+    """items that were seen: as the app says it, else all of the list"""
+    clicks: int
+    """items of a list that were clicked, each once a list"""
+    ctr: Ratio
+    """clicks / impressions"""
+    dwell_ms: Ratio
+    """mean of the dwell times on items of lists: their sum / their number"""
+    conversions: int
+    """conversions of items of lists"""
+    conversion_rate: Ratio
+    """conversions / clicks; above 1 where people convert without a click, or more than once"""
+    revenue: float
+    """sum of the conversions' `value`"""
+    revenue_per_mille: float | None
+    """1000 · revenue / impressions"""
+    people: Ratio
+    """different people who were served lists: a HyperLogLog, see `sketch_error`"""
+    items: Ratio
+    """different items that were served: a HyperLogLog, see `sketch_error`"""
+    coverage: Ratio
+    """items / items in the catalogue now, at most 1; null where the catalogue's size isn't known. Not by category"""
+    new_share: Ratio
+    """impressions of new items / impressions"""
+    empty_share: Ratio
+    """lists without any item / requests. Not by category"""
+    degraded_share: Ratio
+    """lists from a cache, while the vector store didn't answer, / requests. Not by category"""
+    latency_p50: Ratio
+    """median of the milliseconds to make a list, interpolated in its bucket; 2000: that or more. Not by category"""
+    latency_p95: Ratio
+    """the same: 95 % took at most that"""
+    latency_p99: Ratio
+    """the same: 99 % took at most that"""
+    visitors: int | None
+    """people on a day, counted exactly, and added up over the days, and the surfaces, strategies and variants that they
+    had. In windows of a day; not by category"""
+    returned_1: Ratio
+    """visitors who were there on the next day too / visitors, of days whose next day is over"""
+    returned_7: Ratio
+    """visitors who were there on the seventh day after / visitors, of days whose seventh day after is over"""
+    organic_clicks: int | None
+    """clicks on what no list had shown. Of no list's surface, strategy, experiment, variant or category"""
+    organic_conversions: int | None
+    """conversions of what no list had shown. The same"""
+    organic_revenue: float | None
+    """sum of their `value`. The same"""
+    positions: list[Position]
+    """impressions, clicks and CTR by place"""
+
+
+@dataclass(slots=True)
+class Returning:
+    """Visitors of days of which it is known who came back, and how many did."""
+
+    visitors: int = 0
+    returned: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Cells added up. `returning`: by how many days later."""
+
+    cell: Cell = field(default_factory=Cell)
+    visitors: int | None = None
+    """None: of windows that don't count them."""
+    returning: dict[int, Returning] = field(default_factory=lambda: {days: Returning() for days in RETURN_DAYS})
+
+    def add(self, key: CellKey, cell: Cell, known_until: float) -> None:
+        """Add a cell. `known_until`: epoch seconds up to which it is known who was there."""
+        self.cell.merge(cell)
+        if key.size != "day":
+            return
+        self.visitors = (self.visitors or 0) + cell.counts["visitors"]
+        for days, found in self.returning.items():
+            if key.start + (days + 1) * DAY <= known_until:
+                found.visitors += cell.counts["visitors"]
+                found.returned += cell.counts[f"returned_{days}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which measures a group can have. `lists`: those that belong to a list, not to an item. `organic`: what was done
+    with what no list had shown."""
+
+    lists: bool = True
+    organic: bool = True
+
+    @classmethod
+    def of(cls, dimensions: Collection[str]) -> Scope:
+        """Of groups that are told apart, or chosen, by these dimensions."""
+        return cls(lists="category" not in dimensions, organic=not set(dimensions) & set(Dimensions._fields))
+
+
+def grouped(cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_until: float) -> dict[Label, Tally]:
+    """Add up what has the same values of `by`, sorted by them; without any, everything under ()."""
+    found: dict[Label, Tally] = {}
+    for key, cell in cells:
+        found.setdefault(_label(key, by), Tally()).add(key, cell, known_until)
+    told_apart = bool(set(by) & set(Dimensions._fields))
+    return {label: found[label] for label in sorted(found) if not told_apart or _has_lists(found[label])}
+
+
+def kpis(tally: Tally, scope: Scope, catalogue: Callable[[], int | None]) -> Kpis:
+    """The measures. `catalogue`: how many items there are."""
+    cell, counts = tally.cell, tally.cell.counts
+    impressions, clicks, requests = counts["impressions"], counts["clicks"], counts["requests"]
+    items = cell.items.estimate
+    revenue = counts["revenue"] / MILLIONTHS
+    return Kpis(
+        requests=requests if scope.lists else None,
+        served=counts["served"],
+        impressions=impressions,
+        clicks=clicks,
+        ctr=ratio(clicks, impressions),
+        dwell_ms=ratio(counts["dwell_ms"], counts["dwells"]),
+        conversions=counts["conversions"],
+        conversion_rate=ratio(counts["conversions"], clicks),
+        revenue=revenue,
+        revenue_per_mille=ratio(1000 * revenue, impressions),
+        people=round(cell.people.estimate, 1),
+        items=round(items, 1),
+        coverage=_coverage(items, catalogue() if scope.lists else None),
+        new_share=ratio(counts["new_items"], impressions),
+        empty_share=ratio(counts["empty"], requests) if scope.lists else None,
+        degraded_share=ratio(counts["degraded"], requests) if scope.lists else None,
+        **{name: percentile(cell.took, share) if scope.lists else None for name, share in PERCENTILES.items()},
+        visitors=tally.visitors if scope.lists else None,
+        returned_1=_returned(tally, 1, scope),
+        returned_7=_returned(tally, 7, scope),
+        organic_clicks=counts["organic_clicks"] if scope.organic else None,
+        organic_conversions=counts["organic_conversions"] if scope.organic else None,
+        organic_revenue=counts["organic_revenue"] / MILLIONTHS if scope.organic else None,
+        positions=list(positions(cell.shown, cell.clicked)),
+    )
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """part / whole; None where there is nothing to divide by."""
+    return round(part / whole, ROUNDING) if whole else None
+
+
+def percentile(took: Counter[int], share: float) -> float | None:
+    """The time in milliseconds that this share of answers took at most; None without any.
+
+    Within a bucket, times are taken to lie evenly, as in PromQL's `histogram_quantile`. In the last one, which has no
+    upper bound, the answer is its lower one: "at least".
+    """
+    total = took.total()
+    if not total:
+        return None
+    before, wanted = 0, share * total
+    for bucket, upper in enumerate(LATENCIES_MS):
+        count = took[bucket]
+        if count and before + count >= wanted:
+            lower = LATENCIES_MS[bucket - 1] if bucket else 0.0
+            return round(lower + (upper - lower) * (wanted - before) / count, 3)
+        before += count
+    return LATENCIES_MS[-1]
+
+
+def positions(shown: Counter[int], clicked: Counter[int]) -> Iterator[Position]:
+    """The measured places, from the first on."""
+    for rank in sorted(shown.keys() | clicked.keys()):
+        yield Position(rank=rank, impressions=shown[rank], clicks=clicked[rank], ctr=ratio(clicked[rank], shown[rank]))
+
+
+def window_of(time: float, size: Size) -> int:
+    """Start of the window that a time (epoch seconds) is in."""
+    return int(time // SECONDS[size]) * SECONDS[size]
+
+
+def _label(key: CellKey, by: Collection[Group]) -> Label:
+    return tuple(key.start if one == "time" else str(getattr(key.dimensions, one)) for one in by)
+
+
+def _has_lists(tally: Tally) -> bool:
+    counts = tally.cell.counts
+    return any(counts[name] for name in ("requests", "served", "impressions", "clicks", "conversions", "visitors"))
+
+
+def _coverage(items: float, catalogue: int | None) -> float | None:
+    return min(1.0, round(items / catalogue, ROUNDING)) if catalogue else None
+
+
+def _returned(tally: Tally, days: int, scope: Scope) -> float | None:
+    found = tally.returning[days]
+    return ratio(found.returned, found.visitors) if scope.lists else None
