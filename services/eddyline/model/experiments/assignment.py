@@ -1,0 +1,78 @@
+r"""Who gets which variant.
+
+Two numbers in [0, 1) are drawn for each person and experiment, by a stable hash of (experiment, purpose, unit): the
+first, under the share, says whether they are in; the second, by the variants' weights, which variant they get. So who
+is in stays in, in the same variant, when the share is raised, and experiments are independent of each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from eddyline.errors import InvalidInput
+from eddyline.model.experiments.definitions import Experiment, Experiments, Variant
+
+Stopped: TypeAlias = Set[tuple[str, str, str]]
+"""(experiment, revision, variant) that get no traffic."""
+NONE_STOPPED: frozenset[tuple[str, str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """That a list is of a variant. `forced`: by a header, for testing; it isn't measured."""
+
+    experiment: str
+    variant: str
+    revision: str
+    forced: bool = False
+
+
+def assign(
+    experiments: Experiments, unit: str, surface: str | None, now: float, stopped: Stopped = NONE_STOPPED
+) -> Assignment | None:
+    """The first experiment that runs, fits the surface and takes the person in; None where there is none, or where
+    their variant is stopped. `unit` is whom it stays the same for; `now` in epoch seconds."""
+    for experiment in experiments:
+        if experiment.runs(now) and experiment.fits(surface) and takes(experiment, unit):
+            variant = variant_of(experiment, unit)
+            if (experiment.name, experiment.revision, variant.name) in stopped:
+                return None
+            return Assignment(experiment.name, variant.name, experiment.revision)
+    return None
+
+
+def forced(experiments: Experiments, wanted: str) -> Assignment:
+    """The variant that `<experiment>/<variant>` names, whether it runs or not. Raises `InvalidInput` naming what there
+    is."""
+    name, _, variant = wanted.partition("/")
+    experiment = experiments.named(name)
+    if experiment is None or experiment.variant(variant) is None:
+        known = ", ".join(f"{one.name}/{each.name}" for one in experiments for each in one.variants)
+        raise InvalidInput(
+            f"there is no variant {wanted!r:.140}; " + (f"known are {known}" if known else "none is set")
+        )
+    return Assignment(experiment.name, variant, experiment.revision, forced=True)
+
+
+def takes(experiment: Experiment, unit: str) -> bool:
+    """Whether a person is among the share of the experiment."""
+    return _draw(experiment.name, "share", unit) < experiment.share
+
+
+def variant_of(experiment: Experiment, unit: str) -> Variant:
+    """The variant that a person gets, if they are in."""
+    left = _draw(experiment.name, "variant", unit) * sum(one.weight for one in experiment.variants)
+    for variant in experiment.variants[:-1]:
+        left -= variant.weight
+        if left < 0:
+            return variant
+    return experiment.variants[-1]
+
+
+def _draw(name: str, purpose: str, unit: str) -> float:
+    """In [0, 1), to 53 bits. Neither names nor ids have a NUL in them."""
+    digest = hashlib.blake2b("\0".join((name, purpose, unit)).encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2.0**53
