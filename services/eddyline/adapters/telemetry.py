@@ -125,6 +125,21 @@ class Metrics:
             registry=registry,
         )
 
+        self.impressions = Counter(
+            "eddyline_reader_impressions_total", "Lists that the measures are told of", registry=registry
+        )
+        self.impressions_dropped = Counter(
+            "eddyline_reader_impressions_dropped_total",
+            "Lists that the measures aren't told of: too many at once (full), not taken (broker), or invalid",
+            ("reason",),
+            registry=registry,
+        )
+        self.insights_restarts = Counter(
+            "eddyline_insights_restarts_total",
+            "Times that the insights worker had to be started again",
+            registry=registry,
+        )
+
     def render(self) -> bytes:
         """The Prometheus text format."""
         return generate_latest(self.registry)

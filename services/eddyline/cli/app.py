@@ -17,6 +17,7 @@ from eddyline.cli.dead_letters import dlq
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
 from eddyline.cli.recommend import recommend
+from eddyline.cli.simulate import simulate
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
@@ -32,6 +33,7 @@ app.add_typer(dlq)
 app.command()(audit)
 app.command()(recommend)
 app.command()(evaluate)
+app.command()(simulate)
 
 
 def main() -> NoReturn:
@@ -121,6 +123,14 @@ def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) ->
 def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run a reader: recommendations over HTTP."""
     _serve(load_settings(config, None, host, port), ["reader"])
+
+
+@app.command(name="insights-worker", hidden=True)
+def insights_worker() -> None:
+    """What the insights role runs beside itself: its job is on the standard input."""
+    from eddyline.insights.worker import run
+
+    run(sys.stdin.buffer)
 
 
 @app.command()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from eddyline.model.experiments.moments import NOBODY, Moments
 from eddyline.model.insights.people import CellSums, Measured, PersonLog, measured, remember_days
 from eddyline.model.insights.rows import DAY, SECONDS, Cell, CellKey, Dimensions, Size, VariantKey
 from eddyline.settings import Insights
+
+Name = TypeVar("Name", str, int)
 
 
 def kept_seconds(size: Size, settings: Insights) -> float:
@@ -120,10 +123,6 @@ def expired(keys: Iterable[CellKey], settings: Insights, now: float) -> Iterable
     return (key for key in keys if key.start + kept_seconds(key.size, settings) <= now)
 
 
-def _difference(
-    into: Counter[str] | Counter[int],
-    old: Mapping[str, int] | Mapping[int, int],
-    new: Mapping[str, int] | Mapping[int, int],
-) -> None:
+def _difference(into: Counter[Name], old: Mapping[Name, int], new: Mapping[Name, int]) -> None:
     for name in old.keys() | new.keys():
         into[name] += new.get(name, 0) - old.get(name, 0)

@@ -157,6 +157,13 @@ class PersonLog:
             self.lists, self.deeds = dict(lists), dict(deeds)
         return cut
 
+    def halve(self) -> int:
+        """Drop the older half of the lists and of the deeds, since their row would be too large. Returns how many."""
+        lists = sorted(self.lists.items(), key=lambda item: (_time(item[1]), item[0]))
+        deeds = sorted(self.deeds.items(), key=lambda item: (item[1].at, item[0]))
+        self.lists, self.deeds = dict(lists[(len(lists) + 1) // 2 :]), dict(deeds[(len(deeds) + 1) // 2 :])
+        return len(lists) + len(deeds) - len(self.lists) - len(self.deeds)
+
     def is_done(self, now: float, settings: Insights) -> bool:
         """Whether nothing of it is of use any more at `now` (epoch seconds)."""
         kept = max(settings.attribution_hours * 3600 + settings.lateness_minutes * MINUTE, (max(RETURN_DAYS) + 2) * DAY)

@@ -1,0 +1,261 @@
+"""A partition's records into its rows: read, folded by person, and written so that each counts once.
+
+The tables' writes aren't atomic, so a batch is first written as one record, with the places in the log up to which it
+goes: the *plan*. It holds every row as it will be. Once the plan is durable, the rows are written, and then the offsets
+are committed. A worker that takes over writes the rows of the last plan again (they are what they are, not changes),
+and skips what that plan has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import orjson
+import structlog
+
+from eddyline.adapters.kafka import Record
+from eddyline.errors import InvalidEvent
+from eddyline.model.events import (
+    Erased,
+    Impression,
+    Interaction,
+    Seen,
+    parse_impression,
+    parse_person_event,
+    timely,
+)
+from eddyline.model.experiments.moments import Moments
+from eddyline.model.ids import Person
+from eddyline.model.insights.booking import Book
+from eddyline.model.insights.people import PersonLog, measured
+from eddyline.model.insights.rows import PROGRESS_KEY, Cell, CellKey, Progress, VariantKey, parse_row
+from eddyline.settings import Insights
+
+IMPRESSIONS, INTERACTIONS = "impressions", "interactions"
+TOPICS = (IMPRESSIONS, INTERACTIONS)
+PEOPLE, WINDOWS, PLANS = "people", "windows", "progress"
+PLAN_KEY = b"plan"
+PLAN_BYTES = 900_000
+"""Largest plan: what a record may hold."""
+PERSON_BYTES = 300_000
+"""Largest row of a person; beyond, their oldest lists and deeds are dropped early."""
+
+log = structlog.get_logger("insights")
+
+
+class Tables(Protocol):
+    """The rows of one partition, by table and key."""
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """A row's value."""
+
+    def put(self, table: str, key: bytes, value: bytes | None) -> None:
+        """Write a row, or drop it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a batch comes to. `offsets`: the last one taken by topic, in the log of this identity (`logs`). `rows`: by
+    table and key; None: dropped."""
+
+    logs: Mapping[str, str]
+    offsets: Mapping[str, int]
+    progress: Progress
+    rows: Mapping[str, Mapping[bytes, bytes | None]] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """The value of its row."""
+        rows = {
+            table: {key.decode(): None if value is None else value.decode() for key, value in rows.items()}
+            for table, rows in self.rows.items()
+        }
+        return orjson.dumps(
+            {"logs": self.logs, "offsets": self.offsets, "progress": self.progress.to_bytes().decode(), "rows": rows}
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Plan:
+        """The inverse of `to_bytes`."""
+        plain = orjson.loads(data)
+        rows = {
+            table: {key.encode(): None if value is None else value.encode() for key, value in rows.items()}
+            for table, rows in plain["rows"].items()
+        }
+        return cls(plain["logs"], plain["offsets"], Progress.from_bytes(plain["progress"].encode()), rows)
+
+    def write(self, tables: Tables) -> None:
+        """Write the rows, and how far it goes."""
+        for table, rows in self.rows.items():
+            for key, value in rows.items():
+                tables.put(table, key, value)
+        tables.put(WINDOWS, PROGRESS_KEY, self.progress.to_bytes())
+
+
+Said = Impression | Seen | Interaction | Erased
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A record, read: who, what, and when it happened (epoch seconds)."""
+
+    record: Record
+    person: Person
+    said: Said
+    at: float
+
+
+class Folding:
+    """The fold of one partition, from its last plan on. `put_aside` keeps a record that can't be read (or folded), with
+    the reason's slug and a sentence. `clock` in epoch seconds."""
+
+    def __init__(
+        self,
+        settings: Insights,
+        logs: Mapping[str, str],
+        last: Plan | None,
+        put_aside: Callable[[Record, str, str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._logs, self._put_aside, self._clock = settings, logs, put_aside, clock
+        counts: Mapping[str, int] = {} if last is None else last.progress.counts
+        newest = 0.0 if last is None else last.progress.newest
+        offsets = {} if last is None else {t: n for t, n in last.offsets.items() if last.logs.get(t) == logs.get(t)}
+        self._last = Plan(logs, offsets, Progress(clock(), newest, counts))
+
+    @property
+    def offsets(self) -> Mapping[str, int]:
+        """The last one taken, by topic."""
+        return self._last.offsets
+
+    def plans(self, tables: Tables, records: Sequence[Record]) -> Iterable[Plan]:
+        """One after another what these records come to; the caller must make each durable, and write it, before it asks
+        for the next."""
+        fresh = [record for record in records if record.offset > self._last.offsets.get(record.topic, -1)]
+        while fresh:
+            count = len(fresh)
+            while True:
+                plan = self._plan(tables, fresh[:count])
+                if count == 1 or len(plan.to_bytes()) <= PLAN_BYTES:
+                    break
+                count = (count + 1) // 2
+            self._last = replace(plan, rows={})
+            yield plan
+            fresh = fresh[count:]
+
+    def idle(self, read: float | None) -> Plan:
+        """How far it is, with nothing new. `read`: see `Progress`."""
+        progress = replace(self._last.progress, at=self._clock(), read=read)
+        self._last = replace(self._last, progress=progress)
+        return self._last
+
+    def _plan(self, tables: Tables, records: Sequence[Record]) -> Plan:
+        counts = dict(self._last.progress.counts)
+        offsets, newest = dict(self._last.offsets), self._last.progress.newest
+        heard: dict[str, list[Heard]] = {}
+        for record in records:
+            expected = offsets.get(record.topic, record.offset - 1) + 1
+            _count(counts, "missed", record.offset - expected)
+            _count(counts, "records", 1)
+            offsets[record.topic] = record.offset
+            one = self._read(record, counts)
+            if one is not None:
+                newest = max(newest, one.at)
+                heard.setdefault(one.person.key, []).append(one)
+        now = self._clock()
+        book = Book(self._settings, now)
+        people: dict[bytes, bytes | None] = {}
+        for name, said in heard.items():
+            try:
+                people[name.encode()] = self._fold(tables, book, name, said, counts)
+            except Exception as error:  # one person's records must not stop everyone's
+                log.exception("a person's records can't be folded", records=len(said))
+                for one in said:
+                    self._give_up(one.record, error, counts)
+        windows = self._windows(tables, book)
+        progress = Progress(now, newest, counts)
+        return Plan(self._logs, offsets, progress, {PEOPLE: people, WINDOWS: windows})
+
+    def _read(self, record: Record, counts: dict[str, int]) -> Heard | None:
+        """None: it isn't measured."""
+        arrived = record.timestamp / 1000
+        try:
+            said: Said
+            if record.topic == IMPRESSIONS:
+                said = parse_impression(record.value)
+            else:
+                event = parse_person_event(record.value)
+                if not isinstance(event, Interaction | Erased):
+                    return None
+                said = event
+            at = timely(said.timestamp, arrived)
+        except InvalidEvent as error:
+            _count(counts, "unreadable", 1)
+            if record.topic == IMPRESSIONS:  # of interactions, the profiler keeps what can't be read
+                self._put_aside(record, "invalid_event", str(error))
+            return None
+        if not isinstance(said, Erased) and arrived - at > self._settings.lateness_minutes * 60:
+            _count(counts, "late", 1)
+            return None
+        if isinstance(said, Impression):
+            said = said.model_copy(update={"timestamp": at})
+        return Heard(record, said.person, said, at)
+
+    def _fold(self, tables: Tables, book: Book, name: str, heard: Sequence[Heard], counts: dict[str, int]) -> bytes:
+        kept = tables.get(PEOPLE, name.encode())
+        person = PersonLog() if kept is None else PersonLog.from_bytes(kept)
+        before = measured(person, self._settings)
+        for one in heard:
+            person.newest = max(person.newest, one.record.timestamp / 1000)
+            if isinstance(one.said, Erased):
+                book.add(name, person, before)
+                person.erase(one.at)
+                before = measured(person, self._settings)
+                continue
+            try:
+                self._take(person, one)
+            except Exception as error:
+                log.exception("a record can't be folded", place=one.record.place, topic=one.record.topic)
+                self._give_up(one.record, error, counts)
+        book.add(name, person, before)
+        _count(counts, "cut", person.dropped(self._settings))
+        data = person.to_bytes()
+        while len(data) > PERSON_BYTES:
+            _count(counts, "cut", person.halve())
+            data = person.to_bytes()
+        return data
+
+    def _give_up(self, record: Record, error: Exception, counts: dict[str, int]) -> None:
+        _count(counts, "failed", 1)
+        self._put_aside(record, "insights_failed", f"{type(error).__name__}: {error}")
+
+    def _take(self, person: PersonLog, heard: Heard) -> None:
+        if isinstance(heard.said, Impression):
+            person.serve(heard.said, self._settings)
+        elif isinstance(heard.said, Seen):
+            person.see(heard.said, heard.at, self._settings)
+        elif isinstance(heard.said, Interaction):
+            person.act(heard.said, heard.said.event_id or heard.record.place, heard.at, self._settings)
+
+    def _windows(self, tables: Tables, book: Book) -> dict[bytes, bytes | None]:
+        def cell(key: CellKey) -> Cell | None:
+            data = tables.get(WINDOWS, key.to_bytes())
+            row = None if data is None else parse_row(key, data)
+            return row if isinstance(row, Cell) else None
+
+        def variant(key: VariantKey) -> Moments | None:
+            data = tables.get(WINDOWS, key.to_bytes())
+            row = None if data is None else parse_row(key, data)
+            return row if isinstance(row, Moments) else None
+
+        rows = book.apply(cell, variant)
+        return {
+            key.to_bytes(): row.to_bytes() if isinstance(row, Cell) else orjson.dumps(row.to_plain())
+            for key, row in rows.items()
+        }
+
+
+def _count(counts: dict[str, int], name: str, more: int) -> None:
+    if more > 0:
+        counts[name] = counts.get(name, 0) + more

@@ -1,0 +1,54 @@
+"""Drops rows that are over, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eddyline.insights.folding import PEOPLE, WINDOWS, Tables
+from eddyline.model.insights.booking import kept_seconds
+from eddyline.model.insights.people import PersonLog
+from eddyline.model.insights.rows import CellKey, parse_key
+from eddyline.settings import Insights
+
+ROWS = 500
+"""Looked at in one go."""
+
+
+class Sweep:
+    """Goes round and round over the rows of each partition."""
+
+    def __init__(self, settings: Insights) -> None:
+        self._settings = settings
+        self._left: dict[tuple[str, int], Iterator[bytes]] = {}
+
+    def some(self, tables: Tables, faust_tables: Mapping[str, Any], partition: int, now: float) -> None:
+        """Look at the next rows of a partition's people and windows, and drop those that are over at `now` (epoch
+        seconds)."""
+        for table in (PEOPLE, WINDOWS):
+            keys = self._left.get((table, partition))
+            if keys is None:
+                keys = iter(_keys(faust_tables[table], partition))
+            for _ in range(ROWS):
+                key = next(keys, None)
+                if key is None:
+                    self._left.pop((table, partition), None)
+                    break
+                if self._is_over(table, key, tables, now):
+                    tables.put(table, key, None)
+            else:
+                self._left[table, partition] = keys
+
+    def _is_over(self, table: str, key: bytes, tables: Tables, now: float) -> bool:
+        if table == PEOPLE:
+            data = tables.get(PEOPLE, key)
+            return data is not None and PersonLog.from_bytes(data).is_done(now, self._settings)
+        name = parse_key(key)
+        return isinstance(name, CellKey) and name.start + kept_seconds(name.size, self._settings) <= now
+
+
+def _keys(table: Any, partition: int) -> list[bytes]:
+    """All keys of a partition's rows, as they are now."""
+    store = table.data
+    rows = store._db_for_partition(partition)
+    return [key for key in rows.keys() if key != store.offset_key]  # noqa: SIM118  # a database, not a mapping

@@ -1,0 +1,291 @@
+"""The Faust application: `impressions` and `interactions` in, changelogged tables out.
+
+Faust brings the consumer group, the tables with their changelogs and their recovery. What it doesn't bring is a write
+of several rows that happens as a whole, so its own acknowledgements are off: a batch is acknowledged when its plan and
+its rows are (see `folding`). One agent, one at a time; no web server; nothing escapes the agent, since Faust would
+count the record as handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import IO, Any
+
+import faust
+import structlog
+from faust.streams import _current_event
+from faust.types import TP
+
+from eddyline.adapters.kafka import (
+    DeadLetters,
+    FileDeadLetters,
+    KafkaOptions,
+    KafkaProducer,
+    Record,
+    TopicDeadLetters,
+    log_identities,
+)
+from eddyline.adapters.telemetry import configure_logging
+from eddyline.insights.carrying import carry_over
+from eddyline.insights.folding import PEOPLE, PLAN_KEY, PLANS, TOPICS, WINDOWS, Folding, Plan
+from eddyline.insights.job import Job
+from eddyline.insights.security import credentials
+from eddyline.insights.sweeping import Sweep
+
+APP = "insights"
+"""The consumer group, and the first part of the changelogs' names."""
+BATCH = 500
+IDLE_SECONDS = 2.0
+SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
+FAILED = 70
+"""Exit status (`EX_SOFTWARE`) of a worker that must start anew from its last commit."""
+
+log = structlog.get_logger("insights")
+
+
+class Context:
+    """Stands for an event of a partition, since Faust's tables go by the event at hand."""
+
+    def __init__(self, partition: int) -> None:
+        self.message = SimpleNamespace(partition=partition, topic=None)
+
+
+class FaustTables:
+    """The rows of one partition in Faust's tables."""
+
+    def __init__(self, tables: Mapping[str, Any], partition: int) -> None:
+        self._tables, self._context = tables, Context(partition)
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """A row's value."""
+        with self._here():
+            value: bytes | None = self._tables[table].get(key)
+        return value
+
+    def put(self, table: str, key: bytes, value: bytes | None) -> None:
+        """Write a row, or drop it."""
+        with self._here():
+            if value is not None:
+                self._tables[table][key] = value
+            elif key in self._tables[table]:
+                del self._tables[table][key]
+
+    @contextlib.contextmanager
+    def _here(self) -> Iterator[None]:
+        token = _current_event.set(weakref.ref(self._context))  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            _current_event.reset(token)
+
+
+class Worker:
+    """Folds the records of the partitions that the group gives it. `logs`: the topics' identities."""
+
+    def __init__(self, job: Job, options: KafkaOptions, logs: Mapping[str, str], dead_letters: DeadLetters) -> None:
+        self._job, self._options, self._logs, self._dead_letters = job, options, logs, dead_letters
+        self.app = _application(job, options)
+        self._tables = {
+            name: self.app.Table(
+                name,
+                key_type=bytes,
+                value_type=bytes,
+                partitions=options.partitions,
+                on_recover=self._recovered,
+            )
+            for name in (PEOPLE, WINDOWS, PLANS)
+        }
+        names = [options.prefix + topic for topic in TOPICS]
+        self._topic = self.app.topic(
+            *names,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
+        )
+        self._foldings: dict[int, Folding] = {}
+        self._waiting: list[Any] = []
+        self._stream: Any = None
+        self._lock = asyncio.Lock()
+        self._sweep = Sweep(job.settings)
+        self.app.agent(self._topic, name=APP, concurrency=1)(self._consume)
+        self.app.timer(interval=job.settings.flush_seconds)(self._flush)
+        self.app.timer(interval=IDLE_SECONDS)(self._idle)
+
+    async def _consume(self, stream: Any) -> None:
+        self._stream = stream
+        async for event in _events(stream):
+            self._waiting.append(event)
+            if len(self._waiting) >= BATCH:
+                await self._flush()
+
+    async def _recovered(self) -> None:
+        """The tables are those of the partitions that are ours from now on."""
+        self._foldings.clear()
+        self._waiting.clear()
+
+    async def _flush(self) -> None:
+        """Fold what waits, and acknowledge it. A worker that can't write ends, and starts anew."""
+        try:
+            async with self._lock:
+                await self._fold()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            _end(error)
+
+    async def _fold(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        generation = self.app.consumer_generation_id
+        ours = [event for event in waiting if event.message.generation_id == generation]
+        by_partition: dict[int, list[Any]] = {}
+        for event in ours:
+            by_partition.setdefault(event.message.partition, []).append(event)
+        for partition, events in by_partition.items():
+            tables = FaustTables(self._tables, partition)
+            folding = await self._folding(partition, tables)
+            for plan in folding.plans(tables, [self._record(event) for event in events]):
+                await self._carry_out(plan, tables)
+            for event in events:
+                await self._stream.ack(event)
+
+    async def _folding(self, partition: int, tables: FaustTables) -> Folding:
+        """Of this partition; where it is newly ours, from the last plan on, whose rows are written again."""
+        known = self._foldings.get(partition)
+        if known is not None:
+            return known
+        data = tables.get(PLANS, PLAN_KEY)
+        last = None if data is None else Plan.from_bytes(data)
+        if last is not None:
+            await self._carry_out(last, tables)
+        folding = Folding(self._job.settings, self._logs, last, self._put_aside, time.time)
+        self._foldings[partition] = folding
+        return folding
+
+    async def _carry_out(self, plan: Plan, tables: FaustTables) -> None:
+        tables.put(PLANS, PLAN_KEY, plan.to_bytes())
+        await self._written()
+        plan.write(tables)
+        await self._written()
+
+    async def _written(self) -> None:
+        """Wait until the changelogs have what was put."""
+        await self.app.producer.flush()
+
+    async def _idle(self) -> None:
+        """Say how far each partition is, and drop what is over."""
+        try:
+            async with self._lock:
+                now = time.time()
+                for tp in sorted(self.app.consumer.assignment()):
+                    if tp.topic != self._options.prefix + TOPICS[0]:
+                        continue
+                    tables = FaustTables(self._tables, tp.partition)
+                    folding = await self._folding(tp.partition, tables)
+                    folding.idle(self._read_until(tp.partition, folding, now)).write(tables)
+                    self._sweep.some(tables, self._tables, tp.partition, now)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            _end(error)
+
+    def _read_until(self, partition: int, folding: Folding, now: float) -> float | None:
+        """`now`, where nothing is left to read of either topic."""
+        for topic in TOPICS:
+            end = self.app.consumer.highwater(TP(self._options.prefix + topic, partition))
+            if end is None or end > folding.offsets.get(topic, -1) + 1:
+                return None
+        return now
+
+    def _record(self, event: Any) -> Record:
+        message = event.message
+        topic = message.topic.removeprefix(self._options.prefix)
+        return Record(
+            topic,
+            message.partition,
+            message.offset,
+            message.key,
+            message.value,
+            round(message.timestamp * 1000),
+            self._logs[topic],
+            tuple((name, value) for name, value in _headers(message.headers)),
+        )
+
+    def _put_aside(self, record: Record, reason: str, detail: str) -> None:
+        log.warning("dead letter", topic=record.topic, place=record.place, reason=reason, detail=detail)
+        self._dead_letters.put(record, reason, detail)
+
+
+def run(source: IO[bytes]) -> None:
+    """Work off the job that `source` holds in its first line, until SIGTERM, or until `source` ends: whoever started
+    this is gone then. Raises `Misconfigured`."""
+    job = Job.model_validate_json(source.readline())
+    configure_logging(job.log_level, job.log_format)
+    options = job.cluster.options()
+    logs = log_identities(options, TOPICS)
+    producer = KafkaProducer(options)
+    carry_over(job.directory, logs, producer)
+    dead_letters: DeadLetters = (
+        TopicDeadLetters(producer) if job.dead_letters is None else FileDeadLetters(job.dead_letters)
+    )
+    threading.Thread(target=_follow, args=(source,), name="parent", daemon=True).start()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(job, options, logs, dead_letters)
+    faust.Worker(worker.app, loop=loop, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+
+
+def _application(job: Job, options: KafkaOptions) -> faust.App:
+    servers = [f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(",")]
+    return faust.App(
+        options.prefix + APP,
+        broker=servers,
+        broker_credentials=credentials(options.client),
+        store="rocksdb://",
+        datadir=str(job.directory),
+        web_enabled=False,
+        topic_partitions=options.partitions,
+        topic_replication_factor=options.replication_factor,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        broker_commit_interval=1.0,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
+        broker_rebalance_timeout=REBALANCE_SECONDS,
+        producer_acks=-1,
+        stream_wait_empty=False,
+    )
+
+
+async def _events(stream: Any) -> AsyncIterator[Any]:
+    """Its events, which aren't acknowledged by being read."""
+    async for event in stream.noack().events():
+        yield event
+
+
+def _headers(given: Any) -> Iterable[tuple[str, bytes]]:
+    if not given:
+        return ()
+    return given.items() if isinstance(given, Mapping) else given
+
+
+def _follow(source: IO[bytes]) -> None:
+    while os.read(source.fileno(), 4096):  # past the buffer, whose lock would be held for ever
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(error: BaseException) -> None:
+    log.error("insights starts anew from its last commit", reason=f"{type(error).__name__}: {error}", exc_info=error)
+    sys.stderr.flush()
+    os._exit(FAILED)
