@@ -95,12 +95,13 @@ def _object(text: str) -> dict[str, Any]:
 
 @contextmanager
 def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple[Any, Any]]:
-    """Whom to ask, and the store, where it is needed.
+    """Whom to ask, and the store, where it is needed. Where Kafka is set, a reader in this process tells the measures,
+    as a running one does by itself.
 
     Raises `Misconfigured` where another process holds the store.
     """
     from eddyline.adapters.telemetry import Metrics
-    from eddyline.cli.runtime import check_collections, open_store
+    from eddyline.cli.runtime import check_collections, open_store, telling_measures
     from eddyline.offline.recommending import directly, over_http
     from eddyline.reader import Reader
 
@@ -116,7 +117,9 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
             check_collections(store)
         if url is None:
             assert store is not None
-            yield directly(Reader(store, settings, Metrics())), store
+            metrics = Metrics()
+            with telling_measures(settings, metrics) as impressions:
+                yield directly(Reader(store, settings, metrics, impressions=impressions)), store
         else:
             with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
                 yield over_http(client), store

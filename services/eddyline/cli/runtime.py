@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,7 +52,7 @@ from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.reader import Reader, Search, ShownLog, router
+from eddyline.reader import ImpressionLog, Reader, Search, ShownLog, router
 from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
@@ -117,8 +117,9 @@ class Runtime:
                 self._consumers.start()
                 self._server.run()
             finally:
-                if self._shown is not None:  # what it sends is still to be handled
-                    self._shown.close()
+                for telling in (self._shown, self._impressions):  # what it sends is still to be handled
+                    if telling is not None:
+                        telling.close()
                 self._stop_consumers()
         if self._consumers.failure is not None:
             raise self._consumers.failure
@@ -154,7 +155,7 @@ class Runtime:
         self._stack.callback(self._store.close)
         if self._has_broker:
             self._open_broker()
-        self._shown = self._open_shown()
+        self._shown, self._impressions = self._open_telling()
         checks: dict[str, Check] = {"vectors": lambda: check_collections(self._store)}
         if self._has_broker:
             checks["broker"] = self._producer.check
@@ -168,7 +169,7 @@ class Runtime:
         if "collector" in self._roles:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
         if "reader" in self._roles:
-            reading = Reader(self._store, settings, self.metrics, shown=self._shown)
+            reading = Reader(self._store, settings, self.metrics, shown=self._shown, impressions=self._impressions)
             search = build_search(self._store, settings, reading, encoder, self.metrics)
             routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
@@ -201,21 +202,27 @@ class Runtime:
             else FileDeadLetters(dead_letters_directory(self._settings))
         )
 
-    def _open_shown(self) -> ShownLog | None:
-        """Through which the reader tells what it shows; None where it isn't to, or there is no Kafka."""
-        if "reader" not in self._roles or not self._settings.reader.shown:
-            return None
+    def _open_telling(self) -> tuple[ShownLog | None, ImpressionLog | None]:
+        """Through which the reader tells the profiles and the measures what it shows; None where it isn't to, or there
+        is no Kafka."""
+        settings = self._settings
+        tells = settings.reader.shown or settings.insights.impressions
+        if "reader" not in self._roles or not tells:
+            return None, None
         if self._has_broker:
             producer = self._producer
-        elif self._settings.kafka.bootstrap_servers:  # its answers need no Kafka, so nothing is verified or waited for
-            producer = KafkaProducer(kafka_options(self._settings))
+        elif settings.kafka.bootstrap_servers:  # its answers need no Kafka, so nothing is verified or waited for
+            producer = KafkaProducer(kafka_options(settings))
             self._stack.callback(producer.close)
         else:
-            return None
-        shown = ShownLog(producer, self.metrics)
-        self._stack.callback(shown.close)
-        shown.start()
-        return shown
+            return None, None
+        shown = ShownLog(producer, self.metrics) if settings.reader.shown else None
+        impressions = ImpressionLog(producer, self.metrics) if settings.insights.impressions else None
+        for telling in (shown, impressions):
+            if telling is not None:
+                self._stack.callback(telling.close)
+                telling.start()
+        return shown, impressions
 
     def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
         names = [name for name in CONSUMERS if name in self._roles]
@@ -292,6 +299,21 @@ class Runtime:
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
         self._consumers.stop(drain)
+
+
+@contextmanager
+def telling_measures(settings: Settings, metrics: Metrics) -> Iterator[ImpressionLog | None]:
+    """Through which a reader of a command tells what it made; None where it isn't to, or no Kafka is set."""
+    if not settings.insights.impressions or not settings.kafka.bootstrap_servers:
+        yield None
+        return
+    with ExitStack() as stack:
+        producer = KafkaProducer(kafka_options(settings))
+        stack.callback(producer.close)
+        impressions = ImpressionLog(producer, metrics)
+        stack.callback(impressions.close)
+        impressions.start()
+        yield impressions
 
 
 def build_search(

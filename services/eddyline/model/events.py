@@ -423,7 +423,7 @@ class _Addressed(Wire):
     """What it is ranked by."""
     experiment: Short | None = None
     variant: Short | None = None
-    """Of the experiment; without one, a name of the app's own."""
+    """Of the experiment; without one what the response says, or a name of the app's own."""
 
     @model_validator(mode="after")
     def _has_person(self) -> Self:

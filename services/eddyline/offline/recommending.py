@@ -1,6 +1,7 @@
 """Lists for many people at once, as JSON lines: a newsletter's five for each.
 
 The output has a line for each person, in the order in which they are named: what a reader answers, or why it doesn't.
+The reader hears that it is a batch, so a list counts as shown only once an impression with its `request_id` says so.
 Beside it, `<output>.run` says what was asked for. A run that was stopped, or killed, goes on after the last complete
 line, and only with the same parameters.
 """
@@ -208,7 +209,7 @@ class Recommending:
 
     def _line(self, user: str) -> dict[str, Any]:
         try:
-            answer = self._patiently({**self._body, "user_id": user})
+            answer = self._patiently({**self._body, "user_id": user, "batch": True})
         except Unavailable:
             raise
         except InvalidInput as error:

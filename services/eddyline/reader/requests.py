@@ -87,6 +87,8 @@ class RecommendationQuery(ListQuery):
     """An IANA name, e.g. Europe/Vienna, for rules that go by the time of day."""
     explain: bool = False
     """Give each item's terms, and a sentence from them."""
+    batch: bool = False
+    """The list is made ahead, say for a mail: it counts as shown only once it is opened."""
 
     @field_validator("hide", mode="before")
     @classmethod
@@ -165,6 +167,8 @@ class RecommendationRequest(BaseModel):
     """device, locale, location, timezone (an IANA name) and whatever else the rules of the settings look at."""
     explain: bool = False
     """Give each item's terms, and a sentence from them."""
+    batch: bool = False
+    """The list is made ahead, say for a mail: it counts as shown only once it is opened."""
 
 
 class Item(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from eddyline.reader import inline
 from eddyline.reader.browse import Browse
 from eddyline.reader.explaining import PROMOTED, REPEAT, Explainer
 from eddyline.reader.finding import Finder, Haul, Wanted
+from eddyline.reader.impressions import ImpressionLog, Line, Response
 from eddyline.reader.listing import END, NO_ITEMS, line, unexpired
 from eddyline.reader.paging import Page, mark, page
 from eddyline.reader.people import People
@@ -72,8 +73,8 @@ class Answer:
     plan: Plan
     is_cold: bool
     reason: str | None = None
-    is_noted: bool = True
-    """Whether the profile may hear of it: to ask about someone who was erased must not bring their name back."""
+    is_erased: bool = False
+    """Nobody may hear of it: to ask about someone who was erased must not bring their name back."""
 
 
 class Reader:
@@ -90,10 +91,13 @@ class Reader:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         shown: ShownLog | None = None,
+        impressions: ImpressionLog | None = None,
     ) -> None:
-        """`shown`: is told what was served to whom; None: nobody is. Raises `Misconfigured` for a wrong rule."""
+        """`shown`, `impressions`: are told what was served to whom, for the profiles and for the measures; None: nobody
+        is. Raises `Misconfigured` for a wrong rule."""
         self._store, self._settings, self._metrics = store, settings, metrics
-        self._clock, self._shown = clock, shown
+        self._clock, self._monotonic = clock, monotonic
+        self._shown, self._impressions = shown, impressions
         self._taus = TimeConstants.of(settings.profile)
         self._shared = SharedLists(store, settings.reader, monotonic)
         self._finder = Finder(store, self._shared, settings.ranking)
@@ -104,6 +108,7 @@ class Reader:
 
     def recommend(self, request: RecommendationRequest) -> dict[str, Any]:
         """A person's next items. Raises `InvalidInput`; `Unavailable` only when not even a cached list is there."""
+        began = self._monotonic()
         asked = self._read(request)
         degraded = False
         try:
@@ -113,8 +118,6 @@ class Reader:
             log.warning("answering from the cache", reason=str(error))
             answer, because, degraded = self._fallback(asked), {}, True
         item_ids = [place.ranked.item_id for place in answer.places]
-        if self._shown is not None and asked.person is not None and asked.position.depth == 0 and answer.is_noted:
-            self._shown.note(asked.person, item_ids)
         self._metrics.recommendations.labels(str(answer.is_cold).lower(), str(degraded).lower()).inc()
         told = {
             "request_id": str(uuid.uuid4()),
@@ -128,7 +131,38 @@ class Reader:
             ],
             "next": asked.position.after(item_ids),
         }
+        if asked.person is not None and not answer.is_erased:
+            self._note(asked, asked.person, answer, told, self._monotonic() - began)
         return told if item_ids else told | {"reason": answer.reason}
+
+    def _note(self, asked: Asked, person: Person, answer: Answer, told: Mapping[str, Any], took: float) -> None:
+        """Tell the profiles and the measures what was served. `took`: seconds."""
+        request, items = asked.request, told["items"]
+        # Made ahead, it may never be seen; from the cache, it may be of someone who was erased; and it was the first
+        # page that was looked at.
+        if self._shown is not None and not (request.batch or told["degraded"] or asked.position.depth):
+            self._shown.note(person, [one["item_id"] for one in items])
+        if self._impressions is None:
+            return
+        lines = [
+            Line(one["item_id"], one["rank"], one["score"], one["category"], place.ranked.payload.get("listed_at"))
+            for one, place in zip(items, answer.places, strict=True)
+        ]
+        self._impressions.note(
+            Response(
+                told["request_id"],
+                person,
+                asked.now,
+                took,
+                lines,
+                told["strategy"],
+                told["variant"],
+                session_id=request.session_id,
+                surface=request.surface,
+                is_batch=request.batch,
+                is_degraded=told["degraded"],
+            )
+        )
 
     # -- reading the request ------------------------------------------------------------------------------------
 
@@ -181,7 +215,7 @@ class Reader:
             places += self._repeats(asked, wanted, profile, places, options.per_category)
         reason = None if places else self._why_empty(asked, wanted)
         is_erased = profile is not None and profile.erased_at is not None and profile.is_unknown
-        return Answer(places, name, planned, planned.is_cold, reason, is_noted=not is_erased)
+        return Answer(places, name, planned, planned.is_cold, reason, is_erased)
 
     def _hidden(self, asked: Asked, profile: Profile | None) -> frozenset[str]:
         hide = self._settings.reader.hide if asked.request.hide is None else asked.request.hide
@@ -317,7 +351,7 @@ class Reader:
             excluded=asked.position.has_served,
         )
         ranked = rank(gather({"popularity": left}, len(left) + 1, unscored=("popularity",)), everyone, options)
-        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, END, is_noted=False)
+        return Answer([Place(one) for one in ranked], ranking.strategy, everyone, True, END)
 
 
 _LIST = {
