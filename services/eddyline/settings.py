@@ -396,6 +396,11 @@ class Insights(_Section):
     """How long windows of a day are kept; at least nine days, so that who comes back on the seventh still counts."""
     flush_seconds: Positive = 1.0
     """How often what was measured is written down."""
+    settle_minutes: Positive = 10.0
+    """How long after a window its clicks are waited for, before a guardrail judges its click-through rate, or a gauge
+    shows it."""
+    guard_seconds: Positive = 10.0
+    """How often guardrails are looked at."""
 
 
 class Boost(_Section):

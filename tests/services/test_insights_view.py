@@ -174,6 +174,12 @@ def test_progress_is_told_by_partition(view: View) -> None:
     assert view.progress() == {2: Progress(NOW, NOW - 5, {"late": 2}, NOW)}
 
 
+def test_what_was_read_stays_read(view: View) -> None:
+    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW, {}, NOW - 9).to_bytes()))
+    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW + 1, NOW, {}).to_bytes()))
+    assert view.progress() == {0: Progress(NOW + 1, NOW, {}, NOW - 9)}
+
+
 def test_it_may_be_asked_while_it_is_fed(view: View) -> None:
     failures: list[BaseException] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -148,7 +148,14 @@ class View:
             case VariantKey():
                 _set(self._variants, (partition, key), row if isinstance(row, Moments) else None)
             case ProgressKey():
-                _set(self._progress, partition, row if isinstance(row, Progress) else None)
+                self._put_progress(partition, row if isinstance(row, Progress) else None)
+
+    def _put_progress(self, partition: int, row: Progress | None) -> None:
+        """What was read stays read, also where a later row doesn't say how far that is."""
+        before = self._progress.get(partition)
+        if row is not None and row.read is None and before is not None:
+            row = replace(row, read=before.read)
+        _set(self._progress, partition, row)
 
     def _put_cell(self, size: Size, start: int, place: tuple[int, Dimensions], value: bytes | None) -> None:
         if value is not None and start < self.oldest(size):
