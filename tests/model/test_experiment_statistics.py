@@ -78,7 +78,7 @@ def test_the_delta_method_gives_the_spread_of_simulated_rates() -> None:
 def test_the_bounds_exclude_no_difference_if_and_only_if_it_is_decided(metric: str) -> None:
     decided = 0
     for seed in range(60):
-        effect = compare(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 60)), metric)
+        effect = compare(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 12)), metric)
         decided += effect.is_decided
         above, below = effect.low is not None and effect.low > 0, effect.high is not None and effect.high < 0
         assert effect.is_decided == (above or below)

@@ -1,84 +1,102 @@
-"""What an experiment has shown so far, in a sentence."""
+"""What an experiment has shown so far, and what to do next, in a sentence."""
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from eddyline.model.experiments.statistics.difference import LEAST_PEOPLE, Effect
 
-DOES: Final = {
-    "ctr": ("clicks", "", "per impression"),
-    "clicks": ("clicks", "", "per person"),
-    "conversions": ("converts", "", ""),
-    "revenue": ("earns", "", "per person"),
-    "dwell": ("dwells", "", ""),
+
+class Words(NamedTuple):
+    """`does`: what a variant does, `do`: what it may do, and what is missing where there is nothing of it."""
+
+    does: str
+    do: str
+    more: str
+    less: str
+    missing: str
+
+
+WORDS: Final[Mapping[str, Words]] = {
+    "ctr": Words("clicks", "click", "more", "less", "clicks"),
+    "clicks": Words("clicks", "click", "more per person", "less per person", "clicks"),
+    "conversions": Words("converts", "convert", "more", "less", "conversions"),
+    "revenue": Words("earns", "earn", "more", "less", "revenue"),
+    "dwell": Words("holds people", "hold people", "longer", "shorter", "dwell times"),
 }
-NUMBERS: Final = (
-    "no",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-)
+NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+TOO_MANY_DAYS: Final = 365
 
 
 def sentence(effect: Effect, *, control: str, variant: str, days_left: float | None, is_mismatch: bool) -> str:
     """`control`, `variant`: their names; `days_left`: until the planned end or number of people, None where nothing is
-    planned; `is_mismatch`: of `sample_ratio`."""
+    planned, infinite where nobody comes; `is_mismatch`: of `sample_ratio`."""
     if is_mismatch:
         return (
-            f"don't trust this: the people aren't split between {control} and {variant} as the weights say, so some of"
-            " them are lost; find out where before anything else"
+            f"don't trust this: people aren't split between {control} and {variant} as the weights say, so whatever "
+            "loses some of them has made the two differ; find it before reading on"
         )
-    return "; ".join(part for part in (_found(effect, control, variant), _what_next(effect, days_left)) if part)
-
-
-def _found(effect: Effect, control: str, variant: str) -> str:
-    verb, _, per = DOES[effect.metric]
-    if effect.is_decided:
-        return " ".join(part for part in (variant, verb, _amount(effect), per, f"than {control}") if part)
     if math.isinf(effect.absolute_low):
-        return f"nothing can be said yet: it takes at least {LEAST_PEOPLE} people in each variant, who do something"
-    text = f"no difference is to be seen yet between {variant} and {control}"
+        missing = WORDS[effect.metric].missing
+        found = (
+            f"it is too early to compare {variant} with {control} ({effect.people} people): each needs "
+            f"{LEAST_PEOPLE} people, and some {missing}"
+        )
+    elif effect.is_decided:
+        found = _decided(effect, control, variant)
+    else:
+        found = _undecided(effect, control, variant, is_over=days_left is not None and days_left <= 0)
+    return f"{found}; {_next(effect.is_decided, days_left)}"
+
+
+def _decided(effect: Effect, control: str, variant: str) -> str:
+    words = WORDS[effect.metric]
+    direction = words.more if effect.absolute > 0 else words.less
+    if effect.low is None and effect.high is None:
+        amount = ""
+    elif effect.high is None or effect.low is None:
+        (amount,) = _percents([abs(bound) for bound in (effect.low, effect.high) if bound is not None])
+        amount = f"at least {amount} % "
+    else:
+        near, far = _percents(sorted((abs(effect.low), abs(effect.high))))
+        amount = f"{near}–{far} % " if near != far else f"{near} % "
+    return f"{variant} {words.does} {amount}{direction} than {control}"
+
+
+def _undecided(effect: Effect, control: str, variant: str, is_over: bool) -> str:
+    found = "no difference was found" if is_over else "no difference is to be seen yet"
     if effect.low is None or effect.high is None:
-        return text
-    return f"{text}: {variant} {verb} between {_signed(effect.low)} and {_signed(effect.high)}"
+        return f"{found} between {variant} and {control}"
+    words = WORDS[effect.metric]
+    less, more = _percents([abs(effect.low), abs(effect.high)])
+    return f"{found}: {variant} may {words.do} from {less} % {words.less} to {more} % {words.more} than {control}"
 
 
-def _amount(effect: Effect) -> str:
-    word = "more" if effect.absolute > 0 else "less"
-    low, high = effect.low, effect.high
-    if low is None:
-        return word
-    if high is None:
-        return f"at least {_percent(low, low)} % {word}"
-    near, far = sorted((abs(low), abs(high)))
-    return f"{_percent(near, far - near)}–{_percent(far, far - near)} % {word}"
+def _percents(shares: list[float]) -> list[str]:
+    """Each with as few decimals as tell it from zero, all with as many as tell them apart; three at most."""
+    written: list[str] = []
+    for least in range(4):
+        written = [_percent(share, least) for share in shares]
+        if len(set(written)) == len(set(shares)):
+            break
+    return written
 
 
-def _percent(share: float, width: float) -> str:
-    places = max(0, math.ceil(-math.log10(max(100 * width, 1e-6))))
-    return f"{100 * share:.{places}f}"
+def _percent(share: float, least: int) -> str:
+    texts = [f"{100 * share:.{places}f}" for places in range(least, 4)]
+    return next((text for text in texts if float(text)), texts[0])
 
 
-def _signed(share: float) -> str:
-    return f"{abs(100 * share):.1f} % {'less' if share < 0 else 'more'}"
-
-
-def _what_next(effect: Effect, days_left: float | None) -> str:
+def _next(is_decided: bool, days_left: float | None) -> str:
     if days_left is None:
-        return "" if effect.is_decided else "keep going"
+        return "that is sure enough to stop" if is_decided else "keep going; no number of people is planned"
     if days_left <= 0:
-        return "that is the planned end"
+        return "the planned end is reached: stop" if is_decided else "the planned end is reached: stop, or plan anew"
+    if days_left > TOO_MANY_DAYS:
+        return "that is sure enough to stop" if is_decided else "at this pace it takes over a year: plan anew"
     days = math.ceil(days_left)
-    count = NUMBERS[days] if days < len(NUMBERS) else str(days)
-    return f"keep going for {count} more day{'s' * (days > 1)}"
+    count = NUMBERS[days - 1] if days <= len(NUMBERS) else str(days)
+    going = f"keep going for {count} more day{'s' if days > 1 else ''}"
+    return f"{going} to know it more closely, or stop" if is_decided else going
