@@ -193,6 +193,24 @@ def test_an_event_that_was_folded_for_someone_else_is_found(it: Auditing) -> Non
     assert {"u:bob", "u:cyd"} >= found(it.audit()).keys() >= {"u:bob"}
 
 
+def test_someone_who_is_taken_for_another_by_experiments_is_found(it: Auditing) -> None:
+    a_day(it)
+    it.work()
+    assert it.stored(ADA).unit == (NOW, VISITOR)
+    it.tamper(ADA, lambda profile: setattr(profile, "unit", (NOW, ADA)))
+    assert found(it.audit()) == {ADA: {"unit"}}
+    it.tamper(ADA, lambda profile: setattr(profile, "unit", None))
+    assert found(it.audit()) == {ADA: {"unit"}}
+
+
+def test_an_event_under_both_ids_counts_as_the_profiler_counts_it(it: Auditing) -> None:
+    it.say(ADA, item_id="a", anonymous_id="cookie")
+    it.say("u:bob", type="shown", items=["a"], timestamp=NOW, anonymous_id="phone")
+    it.work()
+    assert (it.stored(ADA).unit, it.stored("u:bob").unit) == ((NOW, VISITOR), (NOW, "a:phone"))
+    assert it.audit().differences == []
+
+
 def test_a_transfer_that_was_lost_is_found(it: Auditing) -> None:
     a_day(it)
     it.lose = a_kind("transfer")

@@ -262,6 +262,67 @@ def _after(it: Profiling, days: float) -> None:
     it.profiler.tick()
 
 
+# -- whom experiments take them for ------------------------------------------------------------------------------------
+
+
+def unit_of(it: Profiling, key: str = f"u:{USER}") -> tuple[float, str] | None:
+    return it.stored(key).unit
+
+
+def test_who_signs_in_stays_who_they_were(it: Profiling) -> None:
+    it.feed(anonymous(0, "a", at=NOW - 500))
+    assert unit_of(it, f"a:{ANONYMOUS}") == (NOW - 500, f"a:{ANONYMOUS}")
+    it.feed(signed_in(0, "c", at=NOW - 300), identify(1))
+    it.deliver()
+    assert unit_of(it) == (NOW - 500, f"a:{ANONYMOUS}")
+
+
+def test_a_user_who_was_there_before_stays_who_they_were(it: Profiling) -> None:
+    it.feed(signed_in(0, "c", at=NOW - 900), anonymous(0, "a", at=NOW - 500), identify(1))
+    it.deliver()
+    assert unit_of(it) == (NOW - 900, f"u:{USER}")
+
+
+def test_who_was_only_shown_lists_before_they_signed_in_stays_who_they_were(it: Profiling) -> None:
+    shown = {"type": "shown", "anonymous_id": ANONYMOUS, "timestamp": NOW - 500, "items": ["a"]}
+    it.feed(record("interactions", f"a:{ANONYMOUS}", shown, 0, partition=HERE, at=NOW), identify(1))
+    it.deliver()
+    assert unit_of(it) == (NOW - 500, f"a:{ANONYMOUS}")
+
+
+def test_who_did_nothing_before_they_signed_in_stays_who_they_were(it: Profiling) -> None:
+    it.feed(identify(0, at=NOW - 500), signed_in(0, "c", at=NOW - 300))
+    it.deliver()
+    assert unit_of(it) == (NOW - 500, f"a:{ANONYMOUS}")
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["comes late", "comes in time"])
+def test_it_does_not_matter_whether_an_anonymous_event_comes_late(it: Profiling, late: bool) -> None:
+    early = [anonymous(5 if late else 0, "a", at=NOW - 900, arrived=NOW)]
+    it.feed(*([] if late else early), anonymous(1, "b", at=NOW - 500), signed_in(0, "c", at=NOW - 700), identify(2))
+    it.deliver()
+    it.feed(*(early if late else []))
+    it.deliver(1)
+    assert unit_of(it) == (NOW - 900, f"a:{ANONYMOUS}")
+
+
+def test_an_event_with_both_ids_says_who_they_were_before(it: Profiling) -> None:
+    it.feed(signed_in(0, "c", anonymous_id=ANONYMOUS))
+    assert unit_of(it) == (NOW, f"a:{ANONYMOUS}")
+
+
+def test_an_erasure_forgets_under_which_id_they_came_first(it: Profiling) -> None:
+    it.feed(anonymous(0, "a", at=NOW - 500), identify(1))
+    it.deliver()
+    it.feed(erasure(20_000, at=NOW))
+    assert unit_of(it) is None
+    assert ANONYMOUS not in it.point().payload["state"]
+    it.feed(signed_in(20_001, "b", at=NOW - 10))
+    assert unit_of(it) is None, "what was before the erasure doesn't bring it back"
+    it.feed(signed_in(20_002, "b", at=NOW + 10))
+    assert unit_of(it) == (NOW + 10, f"u:{USER}")
+
+
 # -- erasure -----------------------------------------------------------------------------------------------------------
 
 

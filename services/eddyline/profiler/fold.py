@@ -27,7 +27,17 @@ from eddyline.model.profile import Deed, Pending, Profile, TimeConstants
 from eddyline.profiler import identity, waiting
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.items import ItemVector
-from eddyline.profiler.records import GROUP, arrived, event_id, from_pending, happened, settled, snapshot, to_pending
+from eddyline.profiler.records import (
+    GROUP,
+    arrived,
+    event_id,
+    from_pending,
+    happened,
+    heard_of,
+    settled,
+    snapshot,
+    to_pending,
+)
 from eddyline.settings import Events as EventSettings
 from eddyline.settings import Profile as ProfileSettings
 
@@ -173,6 +183,7 @@ class Fold:
                 attempt.send(record, outgoing)
         known = event_id(event, record)
         profile.fold(Deed(event.item_id, event.type, item.vector, weight, at, known, item.popularity), self._taus)
+        profile.meet(at, heard_of(event))
         attempt.folded += 1
 
 
@@ -183,6 +194,7 @@ def _show(profile: Profile, event: Shown, record: Record, attempt: Attempt) -> N
         attempt.pass_on(record, profile.forward, theirs)
     else:
         profile.show(event.items, happened(event, record))
+        profile.meet(happened(event, record), heard_of(event))
     profile.stub_since = arrived(record)
 
 

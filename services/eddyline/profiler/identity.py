@@ -13,7 +13,7 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
 from eddyline.profiler import waiting
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.records import GROUP, TOPIC, arrived, happened, origin, snapshot
+from eddyline.profiler.records import GROUP, TOPIC, arrived, happened, heard_of, origin, snapshot
 from eddyline.settings import Profile as ProfileSettings
 
 TRANSFER_BYTES = 900_000
@@ -25,6 +25,7 @@ log = structlog.get_logger("profiler")
 def identify(profile: Profile, event: Identify, record: Record, attempt: Attempt) -> None:
     """Hand everything over to the user, as of exactly this offset, and forward from now on."""
     if profile.forward != event.user:
+        profile.meet(happened(event, record), heard_of(event))
         attempt.pass_on(record, event.user, _transfer(profile, event, record))
         profile.freeze(event.user, arrived(record))
     profile.stub_since = arrived(record)

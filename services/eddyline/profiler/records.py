@@ -23,6 +23,13 @@ def happened(event: Interaction | Identify | Shown, record: Record) -> float:
     return timely(event.timestamp, arrived(record))
 
 
+def heard_of(event: Interaction | Identify | Shown) -> str:
+    """The typed key under which an experiment knew the person: with both ids, it is still the anonymous one that says
+    who they were before they signed in; so it is in what an anonymous id forwards."""
+    person = Person.named(None, event.anonymous_id) or event.person
+    return person.key
+
+
 def event_id(event: Interaction | Identify, record: Record) -> str:
     """Its own, or the place where it was first."""
     return event.event_id or record.place

@@ -86,6 +86,9 @@ class Profile:
     """Of an anonymous id that was identified: the user whom everything goes to."""
     twins: tuple[str, ...] = ()
     """Of a user: the anonymous ids that were identified as theirs, the newest last."""
+    unit: tuple[float, str] | None = None
+    """When anything was heard of them first (epoch seconds), and under which key that was, of all that are theirs: what
+    experiments assign by, so that someone keeps their variants when they sign in."""
     stub_since: float | None = None
     """When this was last of use, in epoch seconds, for a profile that is only kept to forward or to stay forgotten."""
 
@@ -138,6 +141,11 @@ class Profile:
         self.event_ids = tuple(known for known in self.event_ids if known != mark)
 
     # -- the fold -----------------------------------------------------------------------------------------------
+
+    def meet(self, time: float, key: str) -> None:
+        """Something was heard of them at that time, under this typed person key; not if they were erased since."""
+        if not self.is_over(time):
+            self.unit = (time, key) if self.unit is None else min(self.unit, (time, key))
 
     def fold(self, deed: Deed, taus: TimeConstants) -> None:
         """Fold one deed in. The caller has checked the space with `accepts`.
@@ -251,6 +259,8 @@ class Profile:
         self.pending = (*self.pending, *other.pending)
         self.event_ids = (*other.event_ids, *self.event_ids)[-self.settings.event_ids :]
         self.first = lowest_of(self.first, other.first)
+        if other.unit is not None:
+            self.unit = other.unit if self.unit is None else min(self.unit, other.unit)
 
     def add_twin(self, anonymous_id: str) -> None:
         """Note that an anonymous id is this user's."""

@@ -21,6 +21,8 @@ from eddyline.model.showings import Showings
 if TYPE_CHECKING:
     from eddyline.model.profile.state import Profile
 
+BEFORE = 0.0
+"""The time of `unit` where it wasn't kept yet."""
 OFFSETS = ("watermarks", "origins", "first")
 
 
@@ -76,6 +78,7 @@ def _state(profile: Profile) -> dict[str, Any]:
         ],
         "event_ids": list(profile.event_ids),
         "twins": profile.twins,
+        "unit": profile.unit,
         **{name: to_plain(getattr(profile, name)) for name in OFFSETS},
     }
 
@@ -111,6 +114,7 @@ def fill(profile: Profile, payload: Mapping[str, Any], vectors: Mapping[str, Any
     profile.pending = tuple(_pending(row) for row in state["pending"])
     profile.event_ids = tuple(state["event_ids"])
     profile.twins = tuple(state["twins"])
+    profile.unit = _unit(profile, state)
     for name in OFFSETS:
         setattr(profile, name, from_plain(state[name]))
     profile.forward = Person.from_key(payload["forward"]) if "forward" in payload else None
@@ -131,6 +135,16 @@ def packed_vectors(profile: Profile) -> dict[str, str]:
 def unpacked_vectors(vectors: Mapping[str, str]) -> dict[str, Vector]:
     """The inverse of `packed_vectors`. Raises ValueError or TypeError for what isn't one."""
     return {name: _floats(text) for name, text in vectors.items()}
+
+
+def _unit(profile: Profile, state: Mapping[str, Any]) -> tuple[float, str] | None:
+    if "unit" in state:
+        if state["unit"] is None:
+            return None
+        time, key = state["unit"]
+        return float(time), str(key)
+    # Of before it was kept: who was known then stays who they are.
+    return (BEFORE, profile.person.key) if profile.events or profile.twins or state.get("shown") else None
 
 
 def _pending(row: Sequence[Any]) -> Pending:

@@ -10,7 +10,8 @@ import numpy as np
 
 from eddyline.model.profile import SETS as SET_NAMES
 from eddyline.model.profile import VECTORS, Profile, TimeConstants
-from eddyline.offline.audit.reference import SETS, Deed, Life, Vectors, decayed, newest, shown
+from eddyline.model.profile.stored import BEFORE
+from eddyline.offline.audit.reference import SETS, Deed, Life, Vectors, decayed, first_heard, newest, shown
 from eddyline.settings import Profile as ProfileSettings
 
 TOLERANCE = 1e-5
@@ -49,6 +50,7 @@ def compare(
     _compare_sets(found, stored, deeds, settings)
     _compare_shown(found, stored, life, settings)
     _compare_standing(found, stored, life)
+    _compare_unit(found, stored, life, deeds)
     return found
 
 
@@ -117,6 +119,17 @@ def _compare_shown(found: Comparison, stored: Profile, life: Life, settings: Pro
     if wrong:
         kept, wanted = ({item: each[item] for item in wrong if item in each} for each in (there, should))
         found.differences.append(Difference(stored.person.key, "shown", kept, wanted, by=len(wrong)))
+
+
+def _compare_unit(found: Comparison, stored: Profile, life: Life, deeds: Sequence[Deed]) -> None:
+    """A profile of before this was kept can't be compared."""
+    there, should = stored.unit, first_heard(deeds, life)
+    if there is None or should is None:
+        same = there == should
+    else:
+        same = there[0] == BEFORE or (abs(there[0] - should[0]) <= SECONDS and there[1] == should[1])
+    if not same:
+        found.differences.append(Difference(stored.person.key, "unit", there, should, by=1))
 
 
 def _compare_standing(found: Comparison, stored: Profile, life: Life) -> None:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Container, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -42,7 +42,10 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """An interaction: its item, type, signed weight, time in epoch seconds, the mark of its id, its size in bytes."""
+    """An interaction: its item, type, signed weight, time in epoch seconds, the mark of its id, its size in bytes.
+
+    `heard`: the key under which it counts for who someone was first, which is an anonymous id's where it names one.
+    """
 
     item_id: str
     type: str
@@ -50,14 +53,16 @@ class Did:
     time: float
     mark: int
     size: int
+    heard: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Items of lists that were served, at `time` in epoch seconds."""
+    """Items of lists that were served, at `time` in epoch seconds; `heard` as in `Did`."""
 
     items: tuple[str, ...]
     time: float
+    heard: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,8 @@ class Ledger:
         self._partition, self._offset = array("i"), array("q")
         self._mark, self._size = array("Q"), array("I")
         self._time, self._weight, self._arrived = array("d"), array("d"), array("d")
+        self._heard, self._keys = array("i"), _Names()
+        """The key that a row counts under, where it isn't the person's own."""
         self._lists = array("i")
         """The items of all lists, one after the other."""
         self._copies = _Copies()
@@ -229,9 +236,9 @@ class Ledger:
             if isinstance(event, Identify):
                 return Identified(event.user, time, mark)
             weight = strength(event, self._events)
-            return Did(event.item_id, event.type, weight, time, mark, len(record.value or b""))
+            return Did(event.item_id, event.type, weight, time, mark, len(record.value or b""), _heard(event))
         if isinstance(event, Shown):
-            return Seen(tuple(event.items), timely(event.timestamp, arrived))
+            return Seen(tuple(event.items), timely(event.timestamp, arrived), _heard(event))
         if isinstance(event, Transfer):
             return Transferred(Person("a", event.anonymous_id), len(record.value or b""))
         origin = (event.origin.log, event.origin.partition, event.origin.offset)
@@ -255,6 +262,8 @@ class Ledger:
         self._partition.append(record.partition)
         self._offset.append(record.offset)
         self._time.append(said.time)
+        own = said.heard == self._people.names[who]
+        self._heard.append(NOWHERE if own else self._keys.number(said.heard))
         self._arrived.append(record.timestamp / 1000)
         if isinstance(said, Did):
             self._append_did(said)
@@ -296,12 +305,17 @@ class Ledger:
 
     def _did(self, row: int, kind: str) -> Did:
         item_id = self._items.names[self._item[row]]
-        return Did(item_id, kind, self._weight[row], self._time[row], self._mark[row], self._size[row])
+        mark, size = self._mark[row], self._size[row]
+        return Did(item_id, kind, self._weight[row], self._time[row], mark, size, self._key(row))
 
     def _seen(self, row: int) -> Seen:
         start = self._item[row]
         numbers = self._lists[start : start + self._size[row]]
-        return Seen(tuple(self._items.names[number] for number in numbers), self._time[row])
+        return Seen(tuple(self._items.names[number] for number in numbers), self._time[row], self._key(row))
+
+    def _key(self, row: int) -> str:
+        other = self._heard[row]
+        return self._people.names[self._who[row]] if other == NOWHERE else self._keys.names[other]
 
 
 class _Copies:
@@ -349,6 +363,10 @@ def _origin(record: Record) -> Origin | None:
     if passage is None:
         return None
     return Origin((passage.partition, passage.offset) if passage.log == record.log else None, passage.after)
+
+
+def _heard(event: Interaction | Shown) -> str:
+    return event.person.key if event.anonymous_id is None else Person("a", event.anonymous_id).key
 
 
 def _twin_of(event: Erased) -> Person | None:

@@ -94,6 +94,8 @@ class Life:
     told: bool = False
     forward: Person | None = None
     twins: list[str] = field(default_factory=list)
+    identified: list[tuple[float, str]] = field(default_factory=list)
+    """When anonymous ids of theirs were identified, and the ids' keys."""
     last_use: float = 0.0
     entries: int = 0
     """Records under their own key."""
@@ -276,7 +278,7 @@ class Reference:
             marks, doubts = tuple(life.marks), frozenset(life.doubts)
             was = Snapshot(life.person, tuple(life.deeds), tuple(life.seen), marks, time, doubts)
             life.passed.append(Passed(said.user, arrival.place, arrival.arrived, was))
-            life.deeds, life.seen, life.twins, life.told = [], [], [], False
+            life.deeds, life.seen, life.twins, life.identified, life.told = [], [], [], [], False
             life.forward = said.user
         life.last_use = arrival.arrived
 
@@ -289,6 +291,7 @@ class Reference:
             life.doubts.add(ERASED_BETWEEN)  # what still waited for its item was dropped then, the rest was not
         life.deeds += was.deeds
         life.seen += was.seen
+        life.identified.append((was.time, was.anonymous.key))
         life.history += was.deeds
         life.known.update(was.marks)
         life.doubts |= was.doubts
@@ -302,7 +305,7 @@ class Reference:
         if _applied(life, said.origin):
             return
         twins, life.twins = life.twins, []
-        life.deeds, life.seen, life.told, life.forward = [], [], False, None
+        life.deeds, life.seen, life.identified, life.told, life.forward = [], [], [], False, None
         life.marks.clear()
         life.known.clear()
         life.onboarded, life.last_use = said.origin, said.time
@@ -367,6 +370,14 @@ def shown(seen: Iterable[Seen], size: int) -> dict[str, tuple[int, ...]]:
     for minute, item_id in pairs:
         minutes[item_id] = (*minutes.get(item_id, ()), minute)
     return minutes
+
+
+def first_heard(deeds: Iterable[Deed], life: Life) -> tuple[float, str] | None:
+    """When anything was heard of someone first, and under which key: of the deeds, what they were shown, and their
+    anonymous ids' becoming theirs."""
+    done = ((deed.did.time, deed.did.heard) for deed in deeds)
+    shown = ((seen.time, seen.heard) for seen in life.seen)
+    return min((*done, *shown, *life.identified), default=None)
 
 
 SETS: Mapping[str, Callable[[Did], bool]] = {
