@@ -29,7 +29,7 @@ class Intake:
             response = self.request(method, path, content)
             if response.status_code != 503:
                 return response
-            self._sleep(_retry_after(response))
+            self._sleep(retry_after(response))
 
     def request(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
         """One request. Raises `Unavailable` when nobody answers."""
@@ -60,7 +60,7 @@ def said(response: httpx.Response) -> str:
     return str(decoded(response).get("detail", response.text[:200]))
 
 
-def _retry_after(response: httpx.Response) -> float:
+def retry_after(response: httpx.Response) -> float:
     """Seconds; a proxy may say a date, or nothing."""
     try:
         return max(0.1, float(response.headers.get("Retry-After", "1")))

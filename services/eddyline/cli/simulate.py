@@ -1,0 +1,128 @@
+"""`eddyline simulate`: people with hidden tastes, for demos, experiments and load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from eddyline.cli.options import Url
+from eddyline.errors import EddylineError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from eddyline.offline.simulating import Habits, Plan, Report
+
+TIMEOUT_SECONDS = 30.0
+DURATION_SECONDS = 60.0
+REFRESH_SECONDS = 0.25
+
+
+def simulate(
+    url: Url = "http://127.0.0.1:8000",
+    people: Annotated[int, typer.Option("--people", min=1, help="Who are around at any time.")] = 200,
+    items: Annotated[
+        int,
+        typer.Option("--items", min=0, help="Items to make up and send first; 0 takes the catalogue that is there."),
+    ] = 300,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Lists a second; 0: as fast as it goes.")] = 20.0,
+    duration: Annotated[
+        float | None, typer.Option("--duration", min=0.001, help="Seconds; 60 where --lists isn't given either.")
+    ] = None,
+    lists: Annotated[int | None, typer.Option("--lists", min=1, help="End after so many lists.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another one is other people.")] = 0,
+    surface: Annotated[str, typer.Option("--surface", help="Where the lists are shown.")] = "home",
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Rank by this one instead of the usual.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items of a list.")] = 10,
+    taste_change: Annotated[
+        float,
+        typer.Option("--taste-change", min=0, max=1, help="Chance at each visit that a taste has become another."),
+    ] = 0.03,
+    arrivals: Annotated[float, typer.Option("--arrivals", min=0, help="New items a minute.")] = 0.0,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Lists asked for at once.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Let people with hidden tastes use a running Eddyline over HTTP, and report what they saw and did."""
+    from eddyline.cli import simulation_views as views
+    from eddyline.offline.simulating import Habits, Plan, Report
+
+    if duration is None and lists is None:
+        duration = DURATION_SECONDS
+    plan = Plan(people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency)
+    report, err = Report(), Console(stderr=True)
+    try:
+        asyncio.run(_run(_Target(url, concurrency), plan, Habits(taste_change=taste_change), report, err))
+    finally:
+        if report.lists:
+            if as_json:
+                print(orjson.dumps({"url": url, "seed": seed, **report.as_json()}, option=orjson.OPT_INDENT_2).decode())
+            else:
+                views.show(report, views.console())
+    if report.is_interrupted:
+        raise typer.Exit(130)
+    if not report.lists:
+        raise EddylineError("no list was answered" + "".join(f"; {reason}" for reason in report.failed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Who is asked."""
+
+    url: str
+    concurrency: int
+
+
+async def _run(target: _Target, plan: Plan, habits: Habits, report: Report, console: Console) -> None:
+    from eddyline.offline.simulating import Api, Driver
+
+    async with open_client(target.url, target.concurrency) as client, _watched(report, console) as say:
+        api = Api(client, report, asyncio.sleep, time.perf_counter)
+        await Driver(api, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, say).run()
+
+
+def open_client(url: str, concurrency: int) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    """A client with a connection for each list that is asked for at once."""
+    import httpx
+
+    limits = httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1)
+    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits)
+
+
+@asynccontextmanager
+async def _watched(report: Report, console: Console) -> AsyncIterator[Callable[[str], None]]:
+    """A live line on a terminal, nothing but what is said elsewhere."""
+    from rich.live import Live
+
+    from eddyline.cli import simulation_views as views
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    if not console.is_terminal:
+        yield say
+        return
+    began = time.perf_counter()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        async def follow() -> None:
+            while True:
+                live.update(views.line(report, time.perf_counter() - began), refresh=True)
+                await asyncio.sleep(REFRESH_SECONDS)
+
+        following = asyncio.create_task(follow())
+        try:
+            yield say
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following

@@ -1,0 +1,115 @@
+"""What a simulation prints: a line while it runs, tables at its end."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from eddyline.offline.simulating.report import Group, Report, Tally, percentile
+
+WIDTH = 120
+"""Columns where the output isn't a terminal."""
+MAX_RANKS = 10
+COLUMNS = ("lists", "people", "seen", "clicks", "CTR", "a list", "dwell", "bought", "revenue", "liking")
+NARROW = ("lists", "seen", "clicks", "CTR", "liking")
+WIDE = 110
+"""Columns of a terminal from which on the table has all of its own."""
+
+
+def console() -> Console:
+    """Where the tables go."""
+    found = Console()
+    return found if found.is_terminal else Console(width=WIDTH)
+
+
+def line(report: Report, elapsed: float) -> str:
+    """How it goes. `elapsed`: seconds since the command began."""
+    clock = f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"
+    if not report.lists:
+        return f"{clock}  no list yet  {report.errors:,} errors"
+    rate = report.lists / report.seconds if report.seconds else 0.0
+    ctr = report.clicks / report.seen if report.seen else 0.0
+    p95 = percentile(report.recent, 95) or 0.0
+    return (
+        f"{clock}  {report.lists:,} lists  {rate:,.1f}/s  {report.clicks:,} clicks  CTR {ctr:.1%}  "
+        f"p95 {1000 * p95:,.0f} ms  {report.errors:,} errors"
+    )
+
+
+def show(report: Report, out: Console) -> None:
+    """What people saw and did, by experiment, variant and strategy; by position; and how fast it was."""
+    out.print(_results(report, out.width))
+    out.print(_positions(report))
+    for text in _lines(report):
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _results(report: Report, width: int) -> Table:
+    table = Table(title="What people saw and did", box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    columns = [name for name in COLUMNS if width >= WIDE or name in NARROW]
+    table.add_column("variant", no_wrap=True)
+    table.add_column("strategy", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in report.sorted_groups():
+        figures = _figures(report.groups[group])
+        table.add_row(_name(group), group.strategy, *(figures[name] for name in columns))
+    if len(report.groups) > 1:
+        table.add_section()
+        figures = _figures(report.total)
+        table.add_row("all", "", *(figures[name] for name in columns))
+    return table
+
+
+def _name(group: Group) -> str:
+    return group.variant if group.experiment is None else f"{group.experiment}/{group.variant}"
+
+
+def _figures(tally: Tally) -> dict[str, str]:
+    said = tally.as_json()
+    values = (
+        f"{tally.lists:,}",
+        f"{len(tally.people):,}",
+        f"{tally.seen:,}",
+        f"{tally.clicks:,}",
+        _or_dash(said["ctr"], "{:.2%}"),
+        _or_dash(said["clicks_per_list"], "{:.2f}"),
+        _or_dash(said["mean_dwell_seconds"], "{:.0f} s"),
+        f"{tally.conversions:,}",
+        f"{tally.revenue:,.2f}",
+        _or_dash(said["liking_served"], "{:+.3f}"),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _positions(report: Report) -> Table:
+    ranks = sorted(report.shown_at)[:MAX_RANKS]
+    table = Table(title="CTR by position", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for rank in ranks:
+        table.add_column(str(rank), justify="right", no_wrap=True)
+    table.add_row(*(f"{report.clicked_at[rank] / report.shown_at[rank]:.1%}" for rank in ranks))
+    return table
+
+
+def _lines(report: Report) -> list[str]:
+    said = report.as_json()
+    took, people, errors = said["latency_ms"], said["people"], said["errors"]
+    lines = [
+        f"{report.lists:,} lists in {report.seconds:,.1f} s, {said['lists_per_second'] or 0:,.1f}/s; "
+        f"answered in {took['p50']:.1f} ms (p50), {took['p95']:.1f} (p95), {took['p99']:.1f} (p99)",
+        f"{sum(report.events.values()):,} events taken, {report.late:,} of them late; "
+        f"{report.items_arrived:,} new items",
+        f"{people['visits']:,} visits in {people['simulated_hours']:,.0f} hours of the people's time: "
+        f"{people['came']:,} came, {people['left']:,} left for good, {people['identified']:,} signed in, "
+        f"{people['taste_changes']:,} tastes became others",
+        f"{report.errors:,} errors: {errors['busy']:,} busy, {errors['unreachable']:,} unreachable, "
+        f"{sum(report.failed.values()):,} failed, {sum(report.refused.values()):,} events refused",
+    ]
+    for kind in ("failed", "refused"):
+        lines += [f"  {kind} {count:,} times: {reason}" for reason, count in errors[kind].items()]
+    return lines if not report.is_interrupted else [*lines, "interrupted"]
+
+
+def _or_dash(value: float | None, written: str) -> str:
+    return "–" if value is None else written.format(value)

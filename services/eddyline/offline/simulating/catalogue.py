@@ -1,0 +1,119 @@
+"""Items: made-up ones, whose topics are known, and those that are there already, by their categories and tags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, TypeAlias
+
+from eddyline.model.events import format_timestamp
+from eddyline.offline.simulating.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY
+
+Json: TypeAlias = dict[str, Any]
+
+DAY = 86_400.0
+MEAN_AGE_DAYS: Final = 60.0
+CROSSED_SHARE: Final = 0.35
+"""Of made-up items: those about two topics."""
+SECOND_SHARE: Final = (0.2, 0.5)
+"""Of such an item: how much of it is about its second topic."""
+QUALITY_SPREAD: Final = 0.5
+"""Standard deviation of the quality, in logits."""
+MAX_TOPICS: Final = 24
+"""Of a catalogue that is there already: its most frequent categories and tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What an item truly is.
+
+    `topics`: shares by name in lower case, which add up to 1; empty where it is about nothing that anybody cares for.
+    `quality`: what makes it more attractive than others to everyone, in logits.
+    """
+
+    item_id: str
+    topics: Mapping[str, float]
+    quality: float
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A made-up item, and how it is told to Eddyline (without `published_at`). `age`: days at the begin of a run."""
+
+    item: Item
+    state: Json
+    age_days: float
+
+    def published(self, at: float) -> Json:
+        """The item's full state, published at this time in epoch seconds."""
+        return {**self.state, "published_at": format_timestamp(at)}
+
+
+def write(item_id: str, random: Random) -> Written:
+    """Make an item up."""
+    names = list(VOCABULARY)
+    topic = random.choice(names)
+    words = VOCABULARY[topic]
+    subject = random.choice(words.subjects)
+    first, second = random.sample(words.doings, 2)
+    title = random.choice(TITLES).format(subject=subject)
+    description = DESCRIPTION.format(topic=topic.lower(), subject=subject, first=first, second=second)
+    topics = {topic.casefold(): 1.0}
+    tags = [topic.lower(), subject]
+    if random.random() < CROSSED_SHARE:
+        other = random.choice([name for name in names if name != topic])
+        about, share = VOCABULARY[other], random.uniform(*SECOND_SHARE)
+        beside = random.choice(about.subjects)
+        title = random.choice(CROSSED).format(subject=subject, other=beside)
+        description += CROSSING.format(topic=other.lower(), subject=beside, first=random.choice(about.doings))
+        topics = {topic.casefold(): 1.0 - share, other.casefold(): share}
+        tags += [other.lower(), beside]
+    price = round(random.lognormvariate(3.0, 0.6), 2)
+    item = Item(item_id, topics, random.gauss(0.0, QUALITY_SPREAD), price)
+    state = {
+        "item_id": item_id,
+        "title": title[0].upper() + title[1:],
+        "description": description,
+        "category": topic,
+        "tags": tags,
+        "price": price,
+        "language": "en",
+    }
+    return Written(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
+
+
+def made_up(count: int) -> list[Written]:
+    """The first `count` items of the one made-up catalogue: the same for every seed, so that it is embedded once."""
+    return [write(f"sim-item-{number}", Random(f"catalogue/{number}")) for number in range(count)]
+
+
+def topics_of(states: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a catalogue is about: the names that most of its items have as their category or a tag, in lower case."""
+    counts: Counter[str] = Counter()
+    for state in states:
+        counts.update(dict.fromkeys(_names(state), 1))
+    return [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_TOPICS]]
+
+
+def read(state: Mapping[str, Any], known: Collection[str]) -> Item:
+    """An item as Eddyline has it: about those of the `known` topics that are its category or its tags, all alike, and
+    twice as much about one that is both. Its quality, and its price where it has none, follow from its id."""
+    names = [name for name in _names(state) if name in known]
+    random = Random(f"quality/{state['item_id']}")
+    quality, price = random.gauss(0.0, QUALITY_SPREAD), round(random.lognormvariate(3.0, 0.6), 2)
+    given = state.get("price")
+    price = float(given) if isinstance(given, int | float) else price
+    return Item(str(state["item_id"]), _shares(names), quality, price)
+
+
+def _names(state: Mapping[str, Any]) -> list[str]:
+    category = state.get("category")
+    tags = list(dict.fromkeys(str(tag).casefold() for tag in state.get("tags") or ()))
+    return [*([str(category).casefold()] if category else []), *tags]
+
+
+def _shares(names: list[str]) -> dict[str, float]:
+    return {name: names.count(name) / len(names) for name in dict.fromkeys(names)}
