@@ -13,8 +13,8 @@ from eddyline.cli import runtime
 from eddyline.cli.runtime import ROLES, Runtime
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.reader import ShownLog
-from eddyline.settings import Kafka, Qdrant, Server, Settings
+from eddyline.reader import ImpressionLog, ShownLog
+from eddyline.settings import Insights, Kafka, Qdrant, Server, Settings
 from eddyline.settings import Reader as ReaderSettings
 
 
@@ -59,29 +59,33 @@ def test_the_embedded_reader_tells_through_the_collectors_producer_what_it_shows
 ) -> None:
     _, named = build_up_to("Reader", tmp_path, monkeypatch)
     assert isinstance(named["shown"], ShownLog)
+    assert isinstance(named["impressions"], ImpressionLog)
 
 
-def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> ShownLog | None:
-    """What a process that only reads has built to tell what it shows."""
-    given: list[Any] = []
+def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[bool, bool]:
+    """Whether a process that only reads tells the profiles, and the measures, what it shows."""
+    given: list[bool] = []
 
     def noting(*_: Any, **named: Any) -> Any:
-        given.append(named["shown"])
+        given.extend(named[name] is not None for name in ("shown", "impressions"))
         raise Enough
 
     monkeypatch.setattr(runtime, "open_store", lambda _: FakeStore())
     monkeypatch.setattr(runtime, "Reader", noting)
     with pytest.raises(Enough):
         Runtime(Settings(qdrant=Qdrant(url="http://nowhere"), server=Server(port=0), **settings), ["reader"])
-    shown: ShownLog | None = given[0]
-    return shown
+    shown, impressions = given
+    return shown, impressions
 
 
 def test_a_lone_reader_without_kafka_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lone_reader(monkeypatch) is None
+    assert lone_reader(monkeypatch) == (False, False)
 
 
 def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = Kafka(bootstrap_servers="127.0.0.1:9")
-    assert lone_reader(monkeypatch, kafka=nowhere) is not None
-    assert lone_reader(monkeypatch, kafka=nowhere, reader=ReaderSettings(shown=False)) is None
+    unshown, unmeasured = ReaderSettings(shown=False), Insights(impressions=False)
+    assert lone_reader(monkeypatch, kafka=nowhere) == (True, True)
+    assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown) == (False, True)
+    assert lone_reader(monkeypatch, kafka=nowhere, insights=unmeasured) == (True, False)
+    assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown, insights=unmeasured) == (False, False)

@@ -15,15 +15,18 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from tests.services.reading import Shop, stocked
+from tests.services.reading import SETTINGS, Shop, stocked
 from tests.services.serving import served
-from tests.support.fakes import TinyEncoder
+from tests.support.fakes import FakeProducer, TinyEncoder
 from typer.testing import CliRunner, Result
 
+from eddyline.adapters.kafka import EmbeddedBroker, LogReader
+from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, EdgeStore
 from eddyline.cli.app import app
 from eddyline.cli.runtime import create_collections, vectors_directory
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Unavailable
+from eddyline.model.events import Impression, parse
 from eddyline.offline.importing import Silent
 from eddyline.offline.recommending import (
     Ask,
@@ -36,7 +39,8 @@ from eddyline.offline.recommending import (
     read_ids,
     stored_users,
 )
-from eddyline.reader import router
+from eddyline.reader import ImpressionLog, router
+from eddyline.reader import Reader as ServiceReader
 from eddyline.settings import Settings
 
 USERS = [f"user{n}" for n in range(20)]
@@ -124,6 +128,24 @@ def test_a_line_is_what_a_reader_answers(shop: Shop, output: Path, tmp_path: Pat
             assert len(line["items"]) == 3
             assert line["cold_start"] == (user == "nobody")
             assert "next" not in line
+
+
+def test_a_line_has_the_request_id_by_which_the_measures_know_the_list(output: Path, tmp_path: Path) -> None:
+    shop, producer = stocked(), FakeProducer()
+    log = ImpressionLog(producer, Metrics())
+    shop.reader = ServiceReader(shop.store, SETTINGS, shop.metrics, shop.clock, shop.monotonic, impressions=log)
+    over, body = tmp_path / "over.jsonl", {"limit": 3, "surface": "newsletter"}
+    run(directly(shop.reader), output, body, ["ada", "bob"], at_once=1)
+    with shop.open():
+        run(over_http(shop.client), over, body, ["ada", "bob"], at_once=1)
+    log.send_waiting()
+    told = [parse(Impression, record.value) for record in producer.to("impressions")]
+    written = [*lists(output), *lists(over)]
+    assert len({line["request_id"] for line in written}) == 4
+    assert [(one.request_id, one.user_id) for one in told] == [(one["request_id"], one["user_id"]) for one in written]
+    assert {(one.batch, one.surface) for one in told} == {(True, "newsletter")}
+    for one, line in zip(told, written, strict=True):
+        assert [place.item_id for place in one.items] == [item["item_id"] for item in line["items"]]
 
 
 def test_no_more_requests_at_once_than_allowed(output: Path) -> None:
@@ -426,16 +448,22 @@ def test_the_exit_code_says_that_someone_failed(tmp_path: Path) -> None:
     assert ["error" in line for line in lists(tmp_path / "lists.jsonl")] == [False, True, False]
 
 
-def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
+def on_disk(place: Path) -> tuple[Settings, EdgeStore]:
+    """A store with Ada, who likes space, Bob, who likes kitchens, and an anonymous visitor; it is open."""
     shop = stocked()
     shop.did("ada", "space1", "like")
     shop.did("bob", "kitchen1", "like")
     shop.did("a:x7", "kitchen1", "like")
-    settings = Settings(data_dir=tmp_path / "data")
+    settings = Settings(data_dir=place / "data")
     edge = EdgeStore(vectors_directory(settings))
     create_collections(edge, settings, TinyEncoder.dimension)
     for collection, vectors in ((ITEMS, ("content",)), (PROFILES, ("taste", "session", "lifetime", "history"))):
         edge.upsert(collection, shop.store.scroll(collection, limit=1000, vectors=vectors)[0])
+    return settings, edge
+
+
+def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
+    settings, edge = on_disk(tmp_path)
     output, wanted = tmp_path / "lists.jsonl", '{"category": ["space", "kitchen"]}'
     pool = tmp_path / "pool"
     pool.write_text("\n".join(f"{kind}{n}" for kind in ("space", "kitchen") for n in range(10, 20)))
@@ -451,6 +479,28 @@ def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
     shown = {item["item_id"] for line in lists(output) for item in line["items"]}
     assert shown
     assert shown <= set(pool.read_text().split())
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_command_tells_kafka_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool) -> None:
+    settings, edge = on_disk(tmp_path)
+    edge.close()
+    broker = EmbeddedBroker()
+    monkeypatch.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", broker.options.bootstrap_servers)
+    monkeypatch.setenv("EDDYLINE_INSIGHTS__IMPRESSIONS", str(is_told))
+    output = tmp_path / "lists.jsonl"
+    ended = invoke("--all", "--output", output, "--data-dir", settings.data_dir, "--surface", "newsletter")
+    topic = LogReader(broker.options)
+    try:
+        ends = {partition: bounds.high for partition, bounds in topic.bounds("impressions").items()}
+        records = [one for partition, end in ends.items() for one in topic.read("impressions", partition, 0, end)]
+    finally:
+        topic.close()
+        broker.close()
+    assert ended.exception is None, ended.exception
+    told = {one.request_id: one for one in (parse(Impression, record.value) for record in records)}
+    assert told.keys() == {line["request_id"] for line in lists(output) if is_told}
+    assert {(one.batch, one.surface) for one in told.values()} <= {(True, "newsletter")}
 
 
 @pytest.mark.parametrize(

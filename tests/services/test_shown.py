@@ -363,6 +363,13 @@ def test_further_pages_and_people_without_a_name_are_not_told_of() -> None:
     assert not it.shop.store.scroll("profiles")[0][1:]
 
 
+def test_a_list_made_ahead_tires_nobody() -> None:
+    it = Serving()
+    assert ids(it.serve(user_id="ada", batch=True))
+    it.pass_on()
+    assert it.fatigue() == {}
+
+
 def test_nothing_is_known_of_someone_who_was_only_shown_lists() -> None:
     shop = stocked()
     feed(shop.profiler, shown(0, "space1"))
