@@ -15,6 +15,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Filter, VectorStore
 from eddyline.errors import InvalidInput, Unavailable
 from eddyline.model.events import Interaction
+from eddyline.model.experiments.assignment import Assignment
 from eddyline.model.filters import excluding, fields, matcher, parse_filter, pool, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
@@ -75,6 +76,8 @@ class Answer:
     reason: str | None = None
     is_erased: bool = False
     """Nobody may hear of it: to ask about someone who was erased must not bring their name back."""
+    assignment: Assignment | None = None
+    """The experiment's variant that it is of."""
 
 
 class Reader:
