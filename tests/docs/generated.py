@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from tests.docs.pages import ROOT
@@ -16,7 +17,8 @@ def metrics_table() -> str:
     """Every metric with its type, its labels and its help text."""
     metrics = Metrics()
     rows = ["| metric | type | labels | |", "| --- | --- | --- | --- |"]
-    for declared in vars(metrics).values():
+    grouped = (one.values() if isinstance(one, dict) else [one] for one in vars(metrics).values())
+    for declared in chain.from_iterable(grouped):
         if not hasattr(declared, "describe") or declared is metrics.registry:
             continue
         (family,) = [one for one in declared.describe() if not one.name.endswith("_created")]

@@ -41,7 +41,7 @@ def measured(
     *cells: tuple[CellKey, Cell], known_until: float = LATER, scope: Scope = EVERYTHING, catalogue: int | None = None
 ) -> Kpis:
     found = grouped(cells, (), known_until)
-    return kpis(found.get((), Tally()), scope, lambda: catalogue)
+    return kpis(found.get((), Tally()), scope, catalogue)
 
 
 def test_ratios_are_of_the_sums_not_means_of_ratios() -> None:

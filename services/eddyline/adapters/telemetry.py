@@ -15,6 +15,20 @@ from structlog.tracebacks import ExceptionDictTransformer
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENCY = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_WHOSE = ("surface", "strategy", "experiment", "variant")
+_INSIGHTS = {
+    "requests": "Lists served",
+    "impressions": "Items seen",
+    "clicks": "Items of lists clicked",
+    "ctr": "Clicks per impression",
+    "conversions": "Conversions of items of lists",
+    "revenue": "Value of these conversions",
+    "people": "Different people served, about",
+    "dwell_ms": "Mean dwell time on items of lists, in milliseconds",
+    "empty_share": "Share of lists without any item",
+    "degraded_share": "Share of lists from a cache",
+    "latency_p95": "95th percentile of the milliseconds to make a list",
+}
 
 
 class Metrics:
@@ -137,6 +151,27 @@ class Metrics:
         self.insights_restarts = Counter(
             "eddyline_insights_restarts_total",
             "Times that the insights worker had to be started again",
+            registry=registry,
+        )
+
+        self.insights = {
+            name: Gauge(f"eddyline_insights_{name}", f"{text}, in the last settled minute", _WHOSE, registry=registry)
+            for name, text in _INSIGHTS.items()
+        }
+        self.insights_window = Gauge(
+            "eddyline_insights_window_start_seconds",
+            "When the minute began that the gauges of insights are of (epoch)",
+            registry=registry,
+        )
+        self.insights_behind = Gauge(
+            "eddyline_insights_behind_seconds",
+            "Time since when everything that was sent is in the measures",
+            registry=registry,
+        )
+        self.insights_stopped = Gauge(
+            "eddyline_insights_stopped",
+            "1 where a guardrail has stopped the variant",
+            ("experiment", "variant"),
             registry=registry,
         )
 

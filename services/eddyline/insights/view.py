@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from eddyline.adapters.kafka import Record
+from eddyline.errors import InvalidInput
 from eddyline.model.experiments.moments import Moments
 from eddyline.model.insights.rows import (
     SECONDS,
@@ -28,6 +29,8 @@ from eddyline.settings import Insights
 
 log = structlog.get_logger("insights")
 
+MOST_CELLS = 50_000
+"""Most that are read for one answer: seconds of work."""
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 Key = TypeVar("Key")
 Row = TypeVar("Row")
@@ -95,7 +98,8 @@ class View:
             self._put(record.partition, key, row, record.value)
 
     def cells(self, wanted: Wanted) -> list[tuple[CellKey, Cell]]:
-        """The cells that are wanted, one for each partition that has it."""
+        """The cells that are wanted, one for each partition that has it. Raises `InvalidInput` where there are too many
+        for one answer."""
         oldest = self.oldest(wanted.size)
         with self._lock:
             found = [
@@ -105,6 +109,12 @@ class View:
                 for (_, dimensions), value in cells.items()
                 if wanted.takes(dimensions)
             ]
+        if len(found) > MOST_CELLS:
+            raise InvalidInput(
+                f"these are {len(found):,} rows, at most {MOST_CELLS:,} are read at once: ask for a shorter time, or "
+                "larger windows",
+                "size",
+            )
         return [(key, Cell.from_bytes(value)) for key, value in found]
 
     def variants(self) -> dict[VariantKey, Moments]:

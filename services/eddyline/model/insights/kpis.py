@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias, get_args
 
@@ -164,8 +164,8 @@ def grouped(cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_
     return {label: found[label] for label in sorted(found) if not told_apart or _has_lists(found[label])}
 
 
-def kpis(tally: Tally, scope: Scope, catalogue: Callable[[], int | None]) -> Kpis:
-    """The measures. `catalogue`: how many items there are."""
+def kpis(tally: Tally, scope: Scope, catalogue: int | None) -> Kpis:
+    """The measures. `catalogue`: how many items there are, where that is known."""
     cell, counts = tally.cell, tally.cell.counts
     impressions, clicks, requests = counts["impressions"], counts["clicks"], counts["requests"]
     items = cell.items.estimate
@@ -183,7 +183,7 @@ def kpis(tally: Tally, scope: Scope, catalogue: Callable[[], int | None]) -> Kpi
         revenue_per_mille=ratio(1000 * revenue, impressions),
         people=round(cell.people.estimate, 1),
         items=round(items, 1),
-        coverage=_coverage(items, catalogue() if scope.lists else None),
+        coverage=_coverage(items, catalogue if scope.lists else None),
         new_share=ratio(counts["new_items"], impressions),
         empty_share=ratio(counts["empty"], requests) if scope.lists else None,
         degraded_share=ratio(counts["degraded"], requests) if scope.lists else None,

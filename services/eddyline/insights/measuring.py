@@ -1,0 +1,160 @@
+"""Answers to what was served and what came of it: the measures, over a time and by groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eddyline.errors import InvalidInput, Unavailable
+from eddyline.insights.requests import KpiQuery, parse_span, parse_time
+from eddyline.insights.view import View, Wanted, kept_seconds
+from eddyline.model.events import format_timestamp
+from eddyline.model.insights.guardrails import read_until
+from eddyline.model.insights.kpis import SKETCH_ERROR, Group, Label, Scope, Tally, grouped, kpis, window_of
+from eddyline.model.insights.rows import SECONDS, Size
+from eddyline.settings import Insights
+
+USUAL_SPAN = "24h"
+SUITS: Mapping[Size, float] = {"minute": 3 * 3600.0, "hour": 3 * 86_400.0, "day": math.inf}
+"""The longest time (seconds) for which windows of a size are taken where none is asked for."""
+MOST_ROWS = 5_000
+"""Most groups in an answer."""
+COUNTED = ("records", "late", "unreadable", "failed", "missed", "cut")
+
+
+class Measuring:
+    """Answers about the measures. `caught_up`: whether the view has read what there was when it started; `catalogue`:
+    how many items there are, and may raise `Unavailable`; `clock`: epoch seconds. Thread-safe."""
+
+    def __init__(
+        self,
+        view: View,
+        settings: Insights,
+        caught_up: Callable[[], bool],
+        catalogue: Callable[[], int | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._view, self._settings = view, settings
+        self._caught_up, self._catalogue, self._clock = caught_up, catalogue, clock
+        self._settles = settings.attribution_hours * 3600 + settings.lateness_minutes * 60
+        self._late = settings.lateness_minutes * 60
+
+    def kpis(self, query: KpiQuery) -> dict[str, Any]:
+        """The measures that are asked for. Raises `InvalidInput` where they aren't kept, or are too many."""
+        now = self._clock()
+        wanted = self._wanted(query, now)
+        by = query.groups
+        cells = self._view.cells(wanted)
+        dimensions = list(query.where)
+        catalogue = self._known_catalogue()
+        total = grouped(cells, (), now - self._late).get((), Tally())
+        found = grouped(cells, by, now - self._late) if by else {}
+        if len(found) > MOST_ROWS:
+            raise InvalidInput(
+                f"gives {len(found):,} rows, at most {MOST_ROWS:,} are told: ask for a shorter time, or fewer groups",
+                "by",
+            )
+        span = (wanted.start, wanted.end)
+        scope = Scope.of([*dimensions, *by])
+        return {
+            "from": format_timestamp(wanted.start),
+            "to": format_timestamp(wanted.end),
+            "size": wanted.size,
+            "by": list(by),
+            "as_of": self.as_of,
+            "complete": self._caught_up(),
+            "sketch_error": round(SKETCH_ERROR, 4),
+            "total": self._row(total, Scope.of(dimensions), span, now, catalogue),
+            "rows": [
+                _named(by, label) | self._row(tally, scope, _span(by, label, wanted), now, catalogue)
+                for label, tally in found.items()
+            ],
+            "progress": self._progress(),
+        }
+
+    @property
+    def as_of(self) -> str | None:
+        """When a row was last written."""
+        return timestamp(max((one.at for one in self._view.progress().values()), default=None))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the view has read what there was when it started."""
+        return self._caught_up()
+
+    def _wanted(self, query: KpiQuery, now: float) -> Wanted:
+        end = now if query.to is None else parse_time(query.to)
+        start = end - parse_span(query.last or USUAL_SPAN) if query.from_ is None else parse_time(query.from_)
+        if start >= end:
+            raise InvalidInput(f"must be before the end, {format_timestamp(end)}", "from")
+        size = query.size or self._suiting(end - start, start)
+        first = window_of(start, size)
+        if first < self._view.oldest(size):
+            kept = _days(kept_seconds(self._settings)[size])
+            earliest = format_timestamp(window_of(self._view.oldest(size), size) + SECONDS[size])
+            raise InvalidInput(
+                f"windows of {_article(size)} are kept for {kept}, from {earliest} on: ask for a later time"
+                + ("" if size == "day" else ", or larger windows (size)"),
+                "last" if query.from_ is None else "from",
+            )
+        last = math.ceil(end / SECONDS[size]) * SECONDS[size]
+        return Wanted(size, first, last, query.where)
+
+    def _suiting(self, seconds: float, start: float) -> Size:
+        """The smallest windows that suit a time and are kept for it; else the largest."""
+        sizes = [size for size in SECONDS if seconds <= SUITS[size]]
+        return next((size for size in sizes if window_of(start, size) >= self._view.oldest(size)), "day")
+
+    def _row(
+        self, tally: Tally, scope: Scope, span: tuple[float, float], now: float, catalogue: int | None
+    ) -> dict[str, Any]:
+        over = span[1]
+        return {
+            "is_open": over > now,
+            "is_settled": over + self._settles <= now,
+            **kpis(tally, scope, catalogue).model_dump(),
+        }
+
+    def _known_catalogue(self) -> int | None:
+        try:
+            return self._catalogue()
+        except Unavailable:
+            return None
+
+    def _progress(self) -> dict[str, Any]:
+        told = self._view.progress().values()
+        return {
+            "partitions": len(told),
+            "read_until": timestamp(read_until(told)),
+            **{name: sum(one.counts.get(name, 0) for one in told) for name in COUNTED},
+            "rows_unreadable": self._view.unreadable,
+        }
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339, or None."""
+    return None if seconds is None else format_timestamp(seconds)
+
+
+def _named(by: tuple[Group, ...], label: Label) -> dict[str, str]:
+    return {
+        group: format_timestamp(value) if isinstance(value, int) else value
+        for group, value in zip(by, label, strict=True)
+    }
+
+
+def _span(by: tuple[Group, ...], label: Label, wanted: Wanted) -> tuple[float, float]:
+    """The time that a group is of."""
+    for group, value in zip(by, label, strict=True):
+        if group == "time":
+            return float(value), float(value) + SECONDS[wanted.size]
+    return wanted.start, wanted.end
+
+
+def _article(size: Size) -> str:
+    return "an hour" if size == "hour" else f"a {size}"
+
+
+def _days(seconds: float) -> str:
+    return f"{seconds / 86_400:g} days" if seconds >= 2 * 86_400 else f"{seconds / 3600:g} hours"
