@@ -3,7 +3,7 @@ rate of their own. Nothing here is a draw of its own per impression."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,14 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How people are. `impressions` and `visits` of a person on average; `rates_cv`: of their own click-through rates
-    (gamma, mean `ctr`); `first_day`: all come within the first day, else through all days; `tail`: sigma of the
-    log-normal values of what they buy, None: nobody buys; a click becomes a purchase with probability `bought`."""
+    """How people are. `impressions` and `visits` of a person on average (visits: geometric, most come seldom and some
+    all the time); `rates_cv`: of their own click-through rates (gamma, mean `ctr`); `is_early`: all come within the
+    first day and come back, else they come through all days; `tail`: sigma of the log-normal values of what they buy,
+    None: nobody buys; a click becomes a purchase with probability `bought`."""
 
     people: int
     ctr: float = 0.05
-    impressions: float = 20.0
+    impressions: int = 20
     visits: int = 4
     rates_cv: float = 0.5
     is_early: bool = False
@@ -60,27 +61,27 @@ class Crowd:
     bought: float = 0.2
 
     def courses(
-        self, seed: int, experiments: int, looks: int, lift: float = 0.0, batch: int = 50
-    ) -> Iterator[tuple[Course, Course]]:
+        self, seed: int, experiments: int, looks: int, lift: float = 0.0, batch: int = 25
+    ) -> list[tuple[Course, Course]]:
         """Control and variant of `experiments` experiments, in batches; `lift` of the variant's rates."""
         random = np.random.default_rng(seed)
-        for start in range(0, experiments, batch):
-            number = min(batch, experiments - start)
-            half = self.people // 2
-            yield self._arm(random, number, half, looks, 0.0), self._arm(random, number, half, looks, lift)
+        half = self.people // 2
+        sizes = [min(batch, experiments - start) for start in range(0, experiments, batch)]
+        return [
+            (self._arm(random, size, half, looks, 0.0), self._arm(random, size, half, looks, lift)) for size in sizes
+        ]
 
     def _arm(self, random: np.random.Generator, experiments: int, people: int, looks: int, lift: float) -> Course:
         persons = experiments * people
-        # Geometric numbers of visits: many come once, some come all the time.
         visits = random.geometric(1 / self.visits, persons)
         person = np.repeat(np.arange(persons), visits)
         shape = 1 / self.rates_cv**2
         rates = np.minimum(random.gamma(shape, self.ctr / shape, persons) * (1 + lift), 0.9)
         arrival = random.random(persons) / (DAYS if self.is_early else 1.0)
         time = arrival[person] + (1 - arrival[person]) * random.random(len(person))
-        order = np.lexsort((time, person))
-        time, person = time[order], person[order]
-        seen = 1 + random.poisson(self.impressions / self.visits - 1, len(person))
+        # Sorted by person and time: a person keeps their number of rows.
+        time = np.sort(person + time) - person
+        seen = random.integers(1, 2 * self.impressions // self.visits, len(person))
         clicks = random.binomial(seen, rates[person])
         drawn = {"impressions": seen.astype(float), "clicks": clicks.astype(float)}
         if self.tail is not None:
