@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import orjson
@@ -85,6 +86,7 @@ def parse_timestamp(value: Any) -> float:
     return seconds
 
 
+@lru_cache(maxsize=16_384)  # every list says again since when its items are there
 def format_timestamp(seconds: float) -> str:
     """RFC 3339 in UTC, to the microsecond."""
     return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")
