@@ -19,9 +19,12 @@ def all_schema_files() -> dict[str, bytes]:
 
 
 def openapi() -> dict[str, Any]:
-    """The OpenAPI document of a process with both halves of the API. Nothing is connected for it."""
+    """The OpenAPI document of a process with all of the API. Nothing is connected for it."""
+    from eddyline.insights import api as insights  # whose libraries are an extra
+
     settings, metrics, nothing = Settings(), Metrics(), cast(Any, None)
     writing = Collector(nothing, settings.events, settings.server, metrics).router()
     reading = router(Reader(nothing, settings, metrics), settings.server.max_body_bytes)
     bodies = (*collector.BODIES, *reader.BODIES)
-    return create_app([writing, reading], {}, metrics, bodies).openapi()
+    measuring = insights.router(nothing, nothing)
+    return create_app([writing, reading, measuring], {}, metrics, bodies).openapi()

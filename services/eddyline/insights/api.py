@@ -1,0 +1,42 @@
+"""The routes of insights."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from starlette.concurrency import run_in_threadpool
+
+from eddyline.adapters.http import path_id, reply
+from eddyline.insights.comparing import Comparing
+from eddyline.insights.measuring import Measuring
+from eddyline.insights.requests import ExperimentList, ExperimentReport, KpiQuery, KpiReport
+
+Name = Annotated[str, Path(description="Percent-encoded")]
+
+
+def router(measuring: Measuring, comparing: Comparing) -> APIRouter:
+    """The routes of a process that keeps a view."""
+    routes = APIRouter(tags=["insights"])
+
+    @routes.get(
+        "/v1/insights/kpis",
+        summary="What was served, and what came of it",
+        response_model=KpiReport,
+    )
+    async def kpis(query: Annotated[KpiQuery, Query()]) -> Response:
+        return reply(await run_in_threadpool(measuring.kpis, query))
+
+    @routes.get("/v1/insights/experiments", summary="All experiments", response_model=ExperimentList)
+    async def experiments() -> Response:
+        return reply(await run_in_threadpool(comparing.experiments))
+
+    @routes.get(
+        "/v1/insights/experiments/{name}",
+        summary="Which variant does better, and whether that is sure",
+        response_model=ExperimentReport,
+    )
+    async def experiment(name: Name) -> Response:
+        return reply(await run_in_threadpool(comparing.experiment, path_id(name, "name")))
+
+    return routes
