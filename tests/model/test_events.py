@@ -8,7 +8,18 @@ import pytest
 
 from eddyline.errors import InvalidEvent
 from eddyline.model import events
-from eddyline.model.events import Content, Interaction, User, parse, strength, timely
+from eddyline.model.events import (
+    Content,
+    Impression,
+    Interaction,
+    Seen,
+    User,
+    parse,
+    parse_impression,
+    strength,
+    timely,
+)
+from eddyline.model.ids import Person
 from eddyline.settings import Events
 
 NOW = 1_790_000_000.0
@@ -118,3 +129,44 @@ def test_timestamps_survive_a_round_trip_to_the_microsecond() -> None:
 def test_what_is_written_is_what_was_read() -> None:
     user = User(user_id="ü", interests=["space"], attributes={"age": 30, "langs": ["en", "de"], "vip": True})
     assert parse(User, user.to_bytes()) == user
+
+
+LIST = '{"request_id":"r","user_id":"u","items":[{"item_id":"i","rank":1}],"timestamp":1772366400%s}'
+SEEN = '{"type":"impression","request_id":"r","user_id":"u"%s}'
+
+
+def test_what_was_served_and_what_was_seen_share_a_topic() -> None:
+    served, seen = parse_impression((LIST % "").encode()), parse_impression((SEEN % ',"positions":[2,1,2]').encode())
+    assert isinstance(served, Impression)
+    assert isinstance(seen, Seen)
+    assert seen.positions == [1, 2], "a position that was seen twice was seen"
+    assert (served.person, seen.person) == (Person("u", "u"), Person("u", "u"))
+    for one in (served, seen):
+        assert parse_impression(one.to_bytes()) == one
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "reason"),
+    [
+        (b"{", None, "not valid JSON"),
+        (b"[1]", None, "must be a JSON object"),
+        (b'{"type":["impression"]}', "type", "'served' or 'impression'"),
+        ((LIST % ',"type":"shown"').encode(), "type", "'served' or 'impression'"),
+        ((LIST % ',"positions":[1]').encode(), "positions", "no such field"),
+        (LIST.replace('"rank":1', '"rank":1001').replace("%s", "").encode(), "items.0.rank", "1000"),
+        ((SEEN % ',"item_id":"i"').encode(), "item_id", "which is of a list: name the list's request_id"),
+        ((SEEN % ',"positions":[1,1001]').encode(), "positions.1", "1000"),
+        ((SEEN % ',"strategy":"mine"').encode(), "strategy", "another system"),
+        ((SEEN % ',"items":[{"item_id":"i","rank":1}],"positions":[1]').encode(), "positions", "leave items out"),
+        (
+            (SEEN % ',"items":[{"item_id":"i","rank":1},{"item_id":"i","rank":2}]').encode(),
+            "items.1.item_id",
+            "already",
+        ),
+    ],
+)
+def test_a_wrong_impression_is_refused_with_the_field(data: bytes, field: str | None, reason: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        parse_impression(data)
+    assert refused.value.field == field
+    assert reason in refused.value.reason

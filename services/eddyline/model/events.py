@@ -584,6 +584,8 @@ def parse_impression(data: bytes | None) -> ImpressionRecord:
     """Read a record of `impressions`. Raises `InvalidEvent`."""
     value = load_json(data)
     kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in (None, "served", "impression"):
+        raise InvalidEvent("must be 'served' or 'impression' on this topic", "type")
     return validate(Seen, value) if kind == "impression" else validate(Impression, value)
 
 
