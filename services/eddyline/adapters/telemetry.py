@@ -174,6 +174,14 @@ class Metrics:
             ("experiment", "variant"),
             registry=registry,
         )
+        self.experiments_refused = Gauge(
+            "eddyline_reader_experiments_refused",
+            "1 while the experiments' file was changed and is refused: those before stay in force",
+            registry=registry,
+        )
+        self.verdicts_ignored = Counter(
+            "eddyline_reader_verdicts_ignored_total", "Records of verdicts that can't be read", registry=registry
+        )
 
     def render(self) -> bytes:
         """The Prometheus text format."""

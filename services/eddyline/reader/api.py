@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -21,6 +21,8 @@ from eddyline.reader.browse_requests import (
     TrendingQuery,
 )
 from eddyline.reader.requests import (
+    AssignmentQuery,
+    AssignmentView,
     ListQuery,
     PersonView,
     RecommendationList,
@@ -39,6 +41,14 @@ NO_SEARCH = (
 )
 
 ItemId = Annotated[str, Path(description="Percent-encoded")]
+Variant = Annotated[
+    str | None,
+    Header(
+        alias="Eddyline-Variant",
+        max_length=256,
+        description="`<experiment>/<variant>`: the list as this variant has it, for testing; it isn't measured",
+    ),
+]
 UserId = Annotated[str, Path(description="Percent-encoded")]
 
 
@@ -51,9 +61,11 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         summary="What this person should see next",
         response_model=RecommendationList,
     )
-    async def recommendations(user_id: UserId, query: Annotated[RecommendationQuery, Query()]) -> Response:
+    async def recommendations(
+        user_id: UserId, query: Annotated[RecommendationQuery, Query()], variant: Variant = None
+    ) -> Response:
         request = _as_request(path_id(user_id, "user_id"), query)
-        return reply(await run_in_threadpool(reader.recommend, request))
+        return reply(await run_in_threadpool(reader.recommend, request, variant))
 
     @routes.post(
         "/v1/recommendations",
@@ -61,9 +73,17 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         response_model=RecommendationList,
         openapi_extra=describe_body(RecommendationRequest, description="Nothing of it is stored"),
     )
-    async def post_recommendations(request: Request) -> Response:
+    async def post_recommendations(request: Request, variant: Variant = None) -> Response:
         given = await read_json(request, max_body_bytes)
-        return reply(await run_in_threadpool(reader.recommend, _read(given)))
+        return reply(await run_in_threadpool(reader.recommend, _read(given), variant))
+
+    @routes.get(
+        "/v1/experiments/assignment",
+        summary="Which variant someone gets, for apps in which another system makes the lists of one",
+        response_model=AssignmentView,
+    )
+    async def assignment(query: Annotated[AssignmentQuery, Query()]) -> Response:
+        return reply(await run_in_threadpool(reader.assignments.of, query))
 
     @routes.get("/v1/items/{item_id}/similar", summary="Items that go with this one", response_model=BrowseList)
     async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:

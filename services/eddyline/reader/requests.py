@@ -205,14 +205,37 @@ class RecommendationList(ItemList):
 
     request_id: str
     """Send it along with the events that this list leads to."""
+    experiment: str | None = None
+    """The experiment that the list is in."""
     variant: str
-    """The strategy, or `degraded`."""
+    """The experiment's variant; without an experiment the strategy, or `degraded`."""
     strategy: str
     """What the list is ranked by."""
     cold_start: bool
     """True while nothing is known of the person: no events, and no answers."""
     reason: str | None = None
     """Where the list is empty: why."""
+
+
+class AssignmentQuery(_Request):
+    """Who asks what they get, and where."""
+
+    user_id: Id | None = None
+    """One of user_id and anonymous_id is needed; with both, it is the user's."""
+    anonymous_id: Id | None = None
+    surface: Annotated[str, Field(max_length=256)] | None = None
+    """Where the list would be."""
+
+
+class AssignmentView(BaseModel):
+    """What someone gets; all null where they are in no experiment."""
+
+    experiment: str | None
+    variant: str | None
+    revision: str | None
+    """Of the experiment's definition: send it with the `impression` events of an external variant."""
+    external: bool
+    """Another system makes this variant's lists."""
 
 
 class PersonView(BaseModel):

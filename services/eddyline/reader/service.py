@@ -22,6 +22,7 @@ from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
 from eddyline.model.ranking import Boost, Found, Plan, Ranked, RankOptions, gather, plan, rank, usual_options
 from eddyline.model.rules import Adjustments, Rules, Situation, adjust, placed, promotions, situation
 from eddyline.reader import inline
+from eddyline.reader.assigning import Assignments, Chosen, Running, nothing_runs
 from eddyline.reader.browse import Browse
 from eddyline.reader.explaining import PROMOTED, REPEAT, Explainer
 from eddyline.reader.finding import Finder, Haul, Wanted
@@ -54,6 +55,10 @@ class Asked:
     boosts: tuple[tuple[Boost, tuple[str, ...]], ...]
     """Its boosts, each with the payload fields that it looks at."""
     recent: Sequence[Interaction]
+    running: Running
+    """The experiments, as they were when it came."""
+    forced: Assignment | None
+    """The variant that its header names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,11 @@ class Answer:
     assignment: Assignment | None = None
     """The experiment's variant that it is of."""
 
+    @property
+    def variant(self) -> str:
+        """The experiment's; without one, the strategy."""
+        return self.strategy if self.assignment is None else self.assignment.variant
+
 
 class Reader:
     """The reading half: recommendations, and with `browse` and `people` what else can be asked.
@@ -95,24 +105,27 @@ class Reader:
         monotonic: Callable[[], float] = time.monotonic,
         shown: ShownLog | None = None,
         impressions: ImpressionLog | None = None,
+        experiments: Callable[[], Running] = nothing_runs,
     ) -> None:
         """`shown`, `impressions`: are told what was served to whom, for the profiles and for the measures; None: nobody
-        is. Raises `Misconfigured` for a wrong rule."""
+        is. `experiments`: tells which run now. Raises `Misconfigured` for a wrong rule."""
         self._store, self._settings, self._metrics = store, settings, metrics
         self._clock, self._monotonic = clock, monotonic
-        self._shown, self._impressions = shown, impressions
+        self._shown, self._impressions, self._experiments = shown, impressions, experiments
         self._taus = TimeConstants.of(settings.profile)
         self._shared = SharedLists(store, settings.reader, monotonic)
         self._finder = Finder(store, self._shared, settings.ranking)
         self._explainer = Explainer(store)
         self._rules = Rules.of(settings)
         self.people = People(store, settings)
+        self.assignments = Assignments(self.people, experiments, clock)
         self.browse = Browse(store, settings, self._shared, clock)
 
-    def recommend(self, request: RecommendationRequest) -> dict[str, Any]:
-        """A person's next items. Raises `InvalidInput`; `Unavailable` only when not even a cached list is there."""
+    def recommend(self, request: RecommendationRequest, variant: str | None = None) -> dict[str, Any]:
+        """A person's next items; `variant`: one to force, as `<experiment>/<variant>`. Raises `InvalidInput`;
+        `Unavailable` only when not even a cached list is there."""
         began = self._monotonic()
-        asked = self._read(request)
+        asked = self._read(request, variant)
         degraded = False
         try:
             answer = self._personal(asked)
@@ -124,7 +137,8 @@ class Reader:
         self._metrics.recommendations.labels(str(answer.is_cold).lower(), str(degraded).lower()).inc()
         told = {
             "request_id": str(uuid.uuid4()),
-            "variant": DEGRADED if degraded else answer.strategy,
+            "experiment": answer.assignment and answer.assignment.experiment,
+            "variant": DEGRADED if degraded else answer.variant,
             "strategy": answer.strategy,
             "cold_start": answer.is_cold,
             "degraded": degraded,
@@ -134,13 +148,14 @@ class Reader:
             ],
             "next": asked.position.after(item_ids),
         }
-        if asked.person is not None and not answer.is_erased:
+        is_external = answer.assignment is not None and answer.assignment.external  # then the app says what was shown
+        if asked.person is not None and not answer.is_erased and not is_external:
             self._note(asked, asked.person, answer, told, self._monotonic() - began)
         return told if item_ids else told | {"reason": answer.reason}
 
     def _note(self, asked: Asked, person: Person, answer: Answer, told: Mapping[str, Any], took: float) -> None:
         """Tell the profiles and the measures what was served. `took`: seconds."""
-        request, items = asked.request, told["items"]
+        request, items, assignment = asked.request, told["items"], answer.assignment
         # Made ahead, it may never be seen; from the cache, it may be of someone who was erased; and it was the first
         # page that was looked at.
         if self._shown is not None and not (request.batch or told["degraded"] or asked.position.depth):
@@ -160,8 +175,11 @@ class Reader:
                 lines,
                 told["strategy"],
                 told["variant"],
+                told["experiment"],
+                None if assignment is None else assignment.revision,
                 session_id=request.session_id,
                 surface=request.surface,
+                is_forced=assignment is not None and assignment.forced,
                 is_batch=request.batch,
                 is_degraded=told["degraded"],
             )
@@ -169,7 +187,7 @@ class Reader:
 
     # -- reading the request ------------------------------------------------------------------------------------
 
-    def _read(self, request: RecommendationRequest) -> Asked:
+    def _read(self, request: RecommendationRequest, variant: str | None) -> Asked:
         now, attributes = self._clock(), self._settings.attributes
         if request.strategy is not None and request.strategy not in self._settings.strategies:
             known = ", ".join(self._settings.strategies)
@@ -188,7 +206,8 @@ class Reader:
         position = page(request.next, _mark(request, person), request.limit)
         recent = inline.check(request.recent, self._settings, now)
         situation(self._rules, self._context(request), None, {}, now)  # a wrong time zone is refused at once
-        return Asked(request, now, person, position, wanted, tuple(boosts), recent)
+        running = self._experiments()
+        return Asked(request, now, person, position, wanted, tuple(boosts), recent, running, running.forced(variant))
 
     def _context(self, request: RecommendationRequest) -> dict[str, Any]:
         return dict(request.context) | ({} if request.surface is None else {"surface": request.surface})
@@ -201,24 +220,25 @@ class Reader:
 
     def _personal(self, asked: Asked) -> Answer:
         profile = self.people.profile(asked.person)
+        assignment = asked.forced or asked.running.assigned(asked.request, asked.person, profile, asked.now)
         if asked.recent:
             profile = inline.fold(profile, asked.recent, self._store, self._settings, asked.now)
         where = self._situation(asked, profile)
         adjustments = adjust(self._rules, where)
-        name = asked.request.strategy or adjustments.strategy or self._settings.ranking.strategy
-        strategy = self._settings.strategies[name]
-        planned = plan(profile, asked.now, self._taus, self._settings.ranking, strategy, adjustments.weights)
+        named = asked.request.strategy
+        chosen = Chosen.of(self._settings, asked.running, assignment, named, adjustments.strategy)
+        planned = plan(profile, asked.now, self._taus, self._settings.ranking, chosen.strategy, adjustments.weights)
         hidden = self._hidden(asked, profile)
-        wanted = self._wanted(asked, planned, strategy, adjustments, profile, hidden)
+        wanted = self._wanted(asked, planned, chosen.strategy, adjustments, profile, hidden)
         wanted = replace(wanted, promotions=promotions(self._rules, where))
         haul = self._finder.find(wanted)
-        options = self._options(asked, planned, strategy, adjustments, profile, hidden)
+        options = self._options(asked, planned, chosen, adjustments, profile, hidden)
         places = self._placed(asked, haul, planned, options)
         if len(places) < asked.request.limit and not asked.request.strict and profile is not None:
             places += self._repeats(asked, wanted, profile, places, options.per_category)
         reason = None if places else self._why_empty(asked, wanted)
         is_erased = profile is not None and profile.erased_at is not None and profile.is_unknown
-        return Answer(places, name, planned, planned.is_cold, reason, is_erased)
+        return Answer(places, chosen.name, planned, planned.is_cold, reason, is_erased, assignment)
 
     def _hidden(self, asked: Asked, profile: Profile | None) -> frozenset[str]:
         hide = self._settings.reader.hide if asked.request.hide is None else asked.request.hide
@@ -255,7 +275,7 @@ class Reader:
         self,
         asked: Asked,
         planned: Plan,
-        strategy: Strategy,
+        chosen: Chosen,
         adjustments: Adjustments,
         profile: Profile | None,
         hidden: frozenset[str],
@@ -265,9 +285,9 @@ class Reader:
         pause = settings.fatigue_after_minutes * MINUTE
         varies = self._shown is None or profile is None or profile.is_unknown or profile.was_left_alone(pause, began)
         usual = usual_options(
-            planned, strategy, settings, asked.now, request.limit, asked.person, request.session_id, varies
+            planned, chosen.strategy, settings, asked.now, request.limit, asked.person, request.session_id, varies
         )
-        caps = [cap for cap in (request.per_category, usual.per_category) if cap is not None]
+        caps = [cap for cap in (request.per_category, chosen.per_category) if cap is not None]
         return replace(
             usual,
             exclude=hidden,

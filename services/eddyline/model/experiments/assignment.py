@@ -22,12 +22,14 @@ NONE_STOPPED: frozenset[tuple[str, str, str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """That a list is of a variant. `forced`: by a header, for testing; it isn't measured."""
+    """That a list is of a variant. `forced`: by a header, for testing; it isn't measured. `external`: another system
+    makes this variant's lists."""
 
     experiment: str
     variant: str
     revision: str
     forced: bool = False
+    external: bool = False
 
 
 def assign(
@@ -40,21 +42,22 @@ def assign(
             variant = variant_of(experiment, unit)
             if (experiment.name, experiment.revision, variant.name) in stopped:
                 return None
-            return Assignment(experiment.name, variant.name, experiment.revision)
+            return Assignment(experiment.name, variant.name, experiment.revision, external=variant.external)
     return None
 
 
 def forced(experiments: Experiments, wanted: str) -> Assignment:
     """The variant that `<experiment>/<variant>` names, whether it runs or not. Raises `InvalidInput` naming what there
     is."""
-    name, _, variant = wanted.partition("/")
+    name, _, variant_name = wanted.partition("/")
     experiment = experiments.named(name)
-    if experiment is None or experiment.variant(variant) is None:
+    variant = None if experiment is None else experiment.variant(variant_name)
+    if experiment is None or variant is None:
         known = ", ".join(f"{one.name}/{each.name}" for one in experiments for each in one.variants)
         raise InvalidInput(
             f"there is no variant {wanted!r:.140}; " + (f"known are {known}" if known else "none is set")
         )
-    return Assignment(experiment.name, variant, experiment.revision, forced=True)
+    return Assignment(experiment.name, variant.name, experiment.revision, forced=True, external=variant.external)
 
 
 def takes(experiment: Experiment, unit: str) -> bool:

@@ -211,6 +211,9 @@ class Experiments:
         return next((one for one in self.experiments if one.name == name), None)
 
 
+NO_EXPERIMENTS = Experiments()
+
+
 def load(path: Path, settings: Settings) -> Experiments:
     """Read a file; one that doesn't exist has no experiments.
 
@@ -219,7 +222,7 @@ def load(path: Path, settings: Settings) -> Experiments:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Experiments()
+        return NO_EXPERIMENTS
     except OSError as error:
         raise Misconfigured(f"the experiments' file {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
