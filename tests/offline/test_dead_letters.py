@@ -187,6 +187,8 @@ def test_one_that_a_profiler_passed_on_is_sent_as_though_it_came_from_its_author
         ("interactions", b'{"type": "onboarded", "user_id": "ada"}'),
         ("interactions", b'{"type": "transfer", "user_id": "ada"}'),
         ("interactions", b'{"type": "shown", "user_id": "ada", "items": ["a"]}'),
+        ("impressions", b'{"type": "served", "user_id": "ada", "request_id": "r"}'),
+        ("impressions", b'{"type": "impression", "user_id": "ada", "request_id": "r", "timestamp": 1}'),
         ("users", b'{"user_id": "ada"}'),
         ("activity", b'{"item_id": "i"}'),
         ("content", None),
@@ -324,6 +326,15 @@ def test_interactions_are_taken_again_under_the_id_and_time_they_had(place: Plac
     assert (first["event_id"], second["event_id"]) == ("cluster/log:1:7", "e-1")
     assert first["timestamp"] == "2023-11-14T22:13:20.250000Z"
     assert log.letters == []
+
+
+def test_what_was_seen_is_taken_again_and_what_was_served_has_no_way_in(place: Place) -> None:
+    seen = {"type": "impression", "user_id": "ada", "request_id": "r"}
+    log = FakeLog(a_letter(7, seen, topic="impressions"), a_letter(8, {"request_id": "r"}, topic="impressions"))
+    outcome = replay([log], Selection(), place.destination, nothing)
+    assert [reason for _, reason in outcome.refused] == ["'served' is only written by Eddyline's own services"]
+    (again,) = place.producer.values("impressions")
+    assert (again["request_id"], again["timestamp"]) == ("r", "2023-11-14T22:13:20.250000Z")
 
 
 def test_what_is_refused_again_stays_and_says_why(place: Place) -> None:

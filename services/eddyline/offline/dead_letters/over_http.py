@@ -10,11 +10,12 @@ import httpx
 
 from eddyline.adapters.kafka import Letter
 from eddyline.errors import Unavailable
-from eddyline.offline.dead_letters.restoring import INTERACTIONS, is_internal, json_object, restored
+from eddyline.offline.dead_letters.restoring import IMPRESSIONS, INTERACTIONS, is_internal, json_object, restored
 from eddyline.offline.intake import GOES_ON, Intake, decoded, in_path, said
 
 BATCHES = {
     INTERACTIONS: ("/v1/events", "events"),
+    IMPRESSIONS: ("/v1/events", "events"),
     "content": ("/v1/items", "items"),
     "availability": ("/v1/items/availability", "items"),
 }
@@ -37,7 +38,7 @@ class HttpDestination:
         self._intake = intake
 
     def send(self, letters: Sequence[Letter]) -> list[str | None]:
-        """Interactions, items and availability in batches, everything else one by one."""
+        """Events, items and availability in batches, everything else one by one."""
         calls = [_call(letter) for letter in letters]
         answers: list[str | None] = []
         for is_batch, run in groupby(calls, lambda call: isinstance(call, _Call) and call.batch is not None):
@@ -84,7 +85,7 @@ def _call(letter: Letter) -> _Call | str:
     if body is None:
         return "its value is not a JSON object"
     if is_internal(topic, body):
-        return f"{body['type']!r} is only written by Eddyline's own services"
+        return f"{body.get('type', 'served')!r} is only written by Eddyline's own services"
     if topic in BATCHES:
         path, batch = BATCHES[topic]
         return _Call("POST", path, body, batch)

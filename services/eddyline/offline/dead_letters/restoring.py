@@ -11,10 +11,10 @@ from eddyline.model.events import format_timestamp
 from eddyline.model.passage import without_passage
 from eddyline.settings import RESERVED_EVENT_TYPES
 
-INTERACTIONS = "interactions"
+INTERACTIONS, IMPRESSIONS = "interactions", "impressions"
 INTERNAL = RESERVED_EVENT_TYPES - {"identify"}
 """Types that only our own services write."""
-_TIMED = {INTERACTIONS, "content", "availability"}
+_TIMED = {INTERACTIONS, IMPRESSIONS, "content", "availability"}
 
 
 def restored(record: Record) -> Record:
@@ -39,7 +39,9 @@ def restored(record: Record) -> Record:
 
 
 def is_internal(topic: str, said: dict[str, object]) -> bool:
-    """Whether it is one of the records that our own services put among people's interactions."""
+    """Whether it is one of the records that our own services put among what people did and saw."""
+    if topic == IMPRESSIONS:
+        return said.get("type") != "impression"
     return topic == INTERACTIONS and said.get("type") in INTERNAL
 
 
