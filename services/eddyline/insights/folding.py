@@ -8,7 +8,7 @@ and skips what that plan has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -122,21 +122,24 @@ class Folding:
         counts: Mapping[str, int] = {} if last is None else last.progress.counts
         newest = 0.0 if last is None else last.progress.newest
         offsets = {} if last is None else {t: n for t, n in last.offsets.items() if last.logs.get(t) == logs.get(t)}
-        self._last = Plan(logs, offsets, Progress(clock(), newest, counts))
+        self._last = Plan(logs, offsets, Progress(clock(), newest, counts, offsets))
+        self._times: dict[str, float] = {}
+        """The broker's time of the newest record taken, by topic."""
 
-    @property
-    def offsets(self) -> Mapping[str, int]:
-        """The last one taken, by topic."""
-        return self._last.offsets
+    def taken(self, topic: str) -> int:
+        """The last offset taken of a topic; -1: none."""
+        return self._last.offsets.get(topic, -1)
 
-    def plans(self, tables: Tables, records: Sequence[Record]) -> Iterable[Plan]:
+    def plans(self, tables: Tables, records: Sequence[Record], finished: Set[str] = frozenset()) -> Iterable[Plan]:
         """One after another what these records come to; the caller must make each durable, and write it, before it asks
-        for the next."""
+        for the next. `finished`: the topics of which nothing is left to read beyond these."""
+        for record in records:
+            self._times[record.topic] = max(self._times.get(record.topic, 0.0), record.timestamp / 1000)
         fresh = [record for record in records if record.offset > self._last.offsets.get(record.topic, -1)]
         while fresh:
             count = len(fresh)
             while True:
-                plan = self._plan(tables, fresh[:count])
+                plan = self._plan(tables, fresh[:count], self._read_until(finished))
                 if count == 1 or len(plan.to_bytes()) <= PLAN_BYTES:
                     break
                 count = (count + 1) // 2
@@ -150,7 +153,13 @@ class Folding:
         self._last = replace(self._last, progress=progress)
         return self._last
 
-    def _plan(self, tables: Tables, records: Sequence[Record]) -> Plan:
+    def _read_until(self, finished: Set[str]) -> float:
+        """The broker's time up to which both topics have been read."""
+        if finished >= set(TOPICS):
+            return max(self._times.values(), default=0.0)
+        return min(self._times.get(topic, 0.0) for topic in TOPICS if topic not in finished)
+
+    def _plan(self, tables: Tables, records: Sequence[Record], read: float) -> Plan:
         counts = dict(self._last.progress.counts)
         offsets, newest = dict(self._last.offsets), self._last.progress.newest
         heard: dict[str, list[Heard]] = {}
@@ -168,13 +177,13 @@ class Folding:
         people: dict[bytes, bytes | None] = {}
         for name, said in heard.items():
             try:
-                people[name.encode()] = self._fold(tables, book, name, said, counts)
+                people[name.encode()] = self._fold(tables, book, name, said, read, counts)
             except Exception as error:  # one person's records must not stop everyone's
                 log.exception("a person's records can't be folded", records=len(said))
                 for one in said:
                     self._give_up(one.record, error, counts)
         windows = self._windows(tables, book)
-        progress = Progress(now, newest, counts)
+        progress = Progress(now, newest, counts, offsets)
         return Plan(self._logs, offsets, progress, {PEOPLE: people, WINDOWS: windows})
 
     def _read(self, record: Record, counts: dict[str, int]) -> Heard | None:
@@ -202,7 +211,9 @@ class Folding:
             said = said.model_copy(update={"timestamp": at})
         return Heard(record, said.person, said, at)
 
-    def _fold(self, tables: Tables, book: Book, name: str, heard: Sequence[Heard], counts: dict[str, int]) -> bytes:
+    def _fold(
+        self, tables: Tables, book: Book, name: str, heard: Sequence[Heard], read: float, counts: dict[str, int]
+    ) -> bytes:
         kept = tables.get(PEOPLE, name.encode())
         person = PersonLog() if kept is None else PersonLog.from_bytes(kept)
         before = measured(person, self._settings)
@@ -219,7 +230,7 @@ class Folding:
                 log.exception("a record can't be folded", place=one.record.place, topic=one.record.topic)
                 self._give_up(one.record, error, counts)
         book.add(name, person, before)
-        _count(counts, "cut", person.dropped(self._settings))
+        _count(counts, "cut", person.dropped(read, self._settings))
         data = person.to_bytes()
         while len(data) > PERSON_BYTES:
             _count(counts, "cut", person.halve())

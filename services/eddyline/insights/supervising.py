@@ -77,7 +77,8 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _once(self) -> int:
-        process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+        # A session of its own: Ctrl-C is for us, and we end it once it has finished.
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
         self._process = process
         assert process.stdin is not None
         try:

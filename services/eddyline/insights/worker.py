@@ -44,7 +44,7 @@ from eddyline.insights.sweeping import Sweep
 APP = "insights"
 """The consumer group, and the first part of the changelogs' names."""
 BATCH = 500
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 1.0
 SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
 FAILED = 70
 """Exit status (`EX_SOFTWARE`) of a worker that must start anew from its last commit."""
@@ -154,7 +154,12 @@ class Worker:
         for partition, events in by_partition.items():
             tables = FaustTables(self._tables, partition)
             folding = await self._folding(partition, tables)
-            for plan in folding.plans(tables, [self._record(event) for event in events]):
+            records = [self._record(event) for event in events]
+            ends = {record.topic: record.offset for record in records}
+            finished = {
+                topic for topic in TOPICS if self._is_read(topic, partition, ends.get(topic, folding.taken(topic)))
+            }
+            for plan in folding.plans(tables, records, finished):
                 await self._carry_out(plan, tables)
             for event in events:
                 await self._stream.ack(event)
@@ -201,11 +206,12 @@ class Worker:
 
     def _read_until(self, partition: int, folding: Folding, now: float) -> float | None:
         """`now`, where nothing is left to read of either topic."""
-        for topic in TOPICS:
-            end = self.app.consumer.highwater(TP(self._options.prefix + topic, partition))
-            if end is None or end > folding.offsets.get(topic, -1) + 1:
-                return None
-        return now
+        return now if all(self._is_read(topic, partition, folding.taken(topic)) for topic in TOPICS) else None
+
+    def _is_read(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether nothing comes after this offset, as far as the consumer knows."""
+        end = self.app.consumer.highwater(TP(self._options.prefix + topic, partition))
+        return end is not None and end <= offset + 1
 
     def _record(self, event: Any) -> Record:
         message = event.message
@@ -242,7 +248,9 @@ def run(source: IO[bytes]) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(job, options, logs, dead_letters)
-    faust.Worker(worker.app, loop=loop, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(
+        worker.app, loop=loop, loglevel="WARNING", redirect_stdouts=False, quiet=True
+    ).execute_from_commandline()
 
 
 def _application(job: Job, options: KafkaOptions) -> faust.App:

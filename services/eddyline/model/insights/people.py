@@ -140,15 +140,19 @@ class PersonLog:
         self.days, self.totals = {}, {}
         self.erased_at = at
 
-    def dropped(self, settings: Insights) -> int:
-        """Drop what can't change any more, and the oldest beyond the bounds. Returns how many of the latter."""
-        oldest = self.newest - settings.attribution_hours * 3600 - settings.lateness_minutes * MINUTE
-        unopened = self.newest - BATCH_SECONDS
+    def dropped(self, read: float, settings: Insights) -> int:
+        """Drop what can't change any more, and the oldest beyond the bounds. Returns how many of the latter.
+
+        `read`: the broker's time, in epoch seconds, up to which both topics have been read: one may be far behind the
+        other.
+        """
+        oldest = read - settings.attribution_hours * 3600 - settings.lateness_minutes * MINUTE
+        unopened = read - BATCH_SECONDS
         self.lists = {
             name: one for name, one in self.lists.items() if _time(one) > (unopened if one.is_batch else oldest)
         }
         self.deeds = {name: deed for name, deed in self.deeds.items() if deed.at > oldest}
-        today = int(self.newest // DAY)
+        today = int(read // DAY)
         self.days = {day: whose for day, whose in self.days.items() if day >= today - max(RETURN_DAYS) - 1}
         cut = max(0, len(self.lists) - MOST_LISTS) + max(0, len(self.deeds) - MOST_DEEDS)
         if cut:

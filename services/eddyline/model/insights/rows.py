@@ -191,13 +191,23 @@ class Progress:
     counts: Mapping[str, int]
     """`records`, `late`, `unreadable`, `failed`, `missed` (dropped by the log before they were read) and `cut` (what
     exceeded a person's bound), since the beginning."""
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    """The last one taken of the partition, by topic."""
     read: float | None = None
     """Epoch seconds: what reached either topic until then is in the rows; the time of the write where nothing is left
     to read. None where it isn't known. No guardrail judges a window that ends later: its clicks may still be unread."""
 
     def to_bytes(self) -> bytes:
         """The value of its row."""
-        return orjson.dumps({"at": self.at, "newest": self.newest, "counts": dict(self.counts), "read": self.read})
+        return orjson.dumps(
+            {
+                "at": self.at,
+                "newest": self.newest,
+                "counts": dict(self.counts),
+                "offsets": dict(self.offsets),
+                "read": self.read,
+            }
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Progress:

@@ -1,0 +1,478 @@
+"""The fold of insights, against counting the whole log anew: in any order, in any batches, after any crash."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from tests.support.recount import recount
+
+from eddyline.adapters.kafka import Record
+from eddyline.insights.folding import PLAN_KEY, PLANS, WINDOWS, Folding, Plan
+from eddyline.model.events import Erased, Impression, Interaction, Origin, Seen, Served
+from eddyline.model.experiments.moments import Moments
+from eddyline.model.insights.people import measured
+from eddyline.model.insights.rows import Cell, CellKey, Progress, VariantKey, parse_key, parse_row
+from eddyline.settings import Insights
+
+NOW = 1_790_000_000.0
+LOGS = {"impressions": "log-a", "interactions": "log-b"}
+ITEMS = [f"item-{number}" for number in range(6)]
+CATEGORIES = ["", "news", "sport"]
+
+
+class Killed(Exception):
+    pass
+
+
+class Rows:
+    """The tables of one partition. `survives`: how many more writes until the worker is killed."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[bytes, bytes]] = {}
+        self.survives = -1
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return self.rows.get(table, {}).get(key)
+
+    def put(self, table: str, key: bytes, value: bytes | None) -> None:
+        if self.survives == 0:
+            raise Killed
+        self.survives -= 1
+        rows = self.rows.setdefault(table, {})
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+
+
+class Partition:
+    """A partition's worker, which can be killed and started again."""
+
+    def __init__(self, settings: Insights, now: float = NOW + 3600) -> None:
+        self.settings, self.now = settings, now
+        self.tables = Rows()
+        self.letters: list[tuple[Record, str, str]] = []
+        self.folding = self._start()
+
+    def _start(self) -> Folding:
+        data = self.tables.get(PLANS, PLAN_KEY)
+        last = None if data is None else Plan.from_bytes(data)
+        if last is not None:
+            last.write(self.tables)
+        return Folding(self.settings, LOGS, last, self._put_aside, lambda: self.now)
+
+    def _put_aside(self, record: Record, reason: str, detail: str) -> None:
+        self.letters.append((record, reason, detail))
+
+    def take(
+        self, records: Sequence[Record], kill_after: int | None = None, finished: Set[str] = frozenset(LOGS)
+    ) -> bool:
+        """Whether it came through; else it was killed after so many writes, and has started again."""
+        self.tables.survives = -1 if kill_after is None else kill_after
+        try:
+            for plan in self.folding.plans(self.tables, records, finished):
+                self.tables.put(PLANS, PLAN_KEY, plan.to_bytes())
+                plan.write(self.tables)
+        except Killed:
+            self.tables.survives = -1
+            self.folding = self._start()
+            return False
+        self.tables.survives = -1
+        return True
+
+    def cells(self) -> dict[CellKey, Cell]:
+        return {key: row for key, row in self.parsed() if isinstance(key, CellKey) and isinstance(row, Cell)}
+
+    def moments(self) -> dict[VariantKey, Moments]:
+        return {key: row for key, row in self.parsed() if isinstance(key, VariantKey) and isinstance(row, Moments)}
+
+    def counts(self) -> dict[str, int]:
+        (progress,) = (row for _, row in self.parsed() if isinstance(row, Progress))
+        return dict(progress.counts)
+
+    def parsed(self) -> list[tuple[Any, Any]]:
+        rows = self.tables.rows.get(WINDOWS, {})
+        return [(parse_key(key), parse_row(parse_key(key), value)) for key, value in rows.items()]
+
+    def total(self, size: str = "hour") -> Counter[str]:
+        found: Counter[str] = Counter()
+        for key, cell in self.cells().items():
+            if key.size == size:
+                found.update(cell.counts)
+        return +found
+
+
+class Log:
+    """Appends what is said to two topics, and gives the records."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._next = Counter[str]()
+
+    def add(self, topic: str, value: bytes | None, arrived: float) -> Record:
+        record = Record(topic, 0, self._next[topic], b"u:ann", value, round(arrived * 1000), LOGS[topic])
+        self._next[topic] += 1
+        self.records.append(record)
+        return record
+
+    def plain(self) -> list[tuple[str, bytes | None, float]]:
+        return [(record.topic, record.value, record.timestamp / 1000) for record in self.records]
+
+
+def served(request_id: str, at: float, items: Sequence[str], **more: Any) -> bytes:
+    places = [Served(item_id=item, rank=rank, category=None) for rank, item in enumerate(items, start=1)]
+    given = {"user_id": "ann", "surface": "home", "strategy": "eddyline"} | more
+    return Impression(request_id=request_id, items=places, timestamp=at, **given).to_bytes()
+
+
+def did(event_id: str, item_id: str, at: float, **more: Any) -> bytes:
+    given = {"type": "click", "user_id": "ann"} | more
+    return Interaction(event_id=event_id, item_id=item_id, timestamp=at, **given).to_bytes()
+
+
+# -- any history, any order, any crash ------------------------------------------------------------------------------
+
+people = st.sampled_from(["ann", "bob", "cleo"])
+moments = st.integers(0, 3 * 86_400).map(lambda seconds: NOW - seconds + 0.5)
+requests = st.integers(0, 5).map(lambda number: f"r{number}")
+places = st.lists(
+    st.tuples(st.sampled_from(ITEMS), st.sampled_from(CATEGORIES)), max_size=4, unique_by=lambda one: one[0]
+)
+
+
+@st.composite
+def a_served(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
+    at = draw(moments)
+    is_in = draw(st.booleans())
+    said = Impression(
+        request_id=draw(requests),
+        user_id=draw(people),
+        surface=draw(st.sampled_from(["home", None])),
+        strategy="eddyline",
+        experiment="x" if is_in else None,
+        variant=draw(st.sampled_from(["a", "b"])) if is_in else None,
+        revision="1" if is_in else None,
+        forced=draw(st.booleans()) and draw(st.booleans()),
+        batch=draw(st.booleans()) and draw(st.booleans()),
+        degraded=draw(st.booleans()),
+        items=[
+            Served(item_id=item, rank=rank, category=category or None)
+            for rank, (item, category) in enumerate(draw(places), start=1)
+        ],
+        timestamp=at,
+    )
+    return "impressions", said.to_bytes(), at + draw(st.sampled_from([0.0, 5.0, 5000.0]))
+
+
+@st.composite
+def a_seen(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
+    at = draw(moments)
+    said = Seen(
+        request_id=draw(requests),
+        user_id=draw(people),
+        positions=draw(st.none() | st.lists(st.integers(1, 5), min_size=1, max_size=3)),
+        timestamp=at,
+    )
+    return "impressions", said.to_bytes(), at + draw(st.sampled_from([0.0, 5.0]))
+
+
+@st.composite
+def a_deed(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
+    at = draw(moments)
+    kind = draw(st.sampled_from(["click", "view", "purchase", "like"]))
+    said = Interaction(
+        type=kind,
+        user_id=draw(people),
+        item_id=draw(st.sampled_from(ITEMS)),
+        event_id=f"e{draw(st.integers(0, 40))}",
+        request_id=draw(st.none() | requests),
+        value=draw(st.sampled_from([1.25, 0.1, 10.0])) if kind == "purchase" else None,
+        dwell_ms=draw(st.none() | st.sampled_from([10.0, 1234.4])) if kind == "view" else None,
+        timestamp=at,
+    )
+    return "interactions", said.to_bytes(), at + draw(st.sampled_from([0.0, 5.0, 5000.0]))
+
+
+histories = st.lists(a_served() | a_seen() | a_deed(), max_size=25)
+
+
+@hypothesis_settings(deadline=None, max_examples=150)
+@given(history=histories, seed=st.integers(0, 2**32))
+def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_kill(
+    history: list[tuple[str, bytes, float]], seed: int
+) -> None:
+    chance = random.Random(seed)
+    settings = Insights(minutes_kept_hours=24 * 30)
+    # Request ids, of which the first record counts, are of one record each; so are event ids: as in life.
+    history = _unlike(history)
+    by_topic = {topic: [one for one in history if one[0] == topic] for topic in LOGS}
+    log = Log()
+    for topic, ones in by_topic.items():
+        for _, value, arrived in sorted(ones, key=lambda one: one[2]):
+            log.add(topic, value, arrived)
+    queues = {topic: [record for record in log.records if record.topic == topic] for topic in LOGS}
+    partition = Partition(settings)
+    read = dict.fromkeys(LOGS, 0)
+    while any(read[topic] < len(queue) for topic, queue in queues.items()):
+        batch: list[Record] = []
+        for topic in chance.sample(sorted(LOGS), 2):
+            count = chance.randint(0, 4)
+            batch += queues[topic][read[topic] : read[topic] + count]
+        finished = {
+            topic for topic, queue in queues.items() if read[topic] + sum(r.topic == topic for r in batch) == len(queue)
+        }
+        if partition.take(batch, chance.choice([None, None, 0, 1, 2, 5, 9]), finished):
+            for record in batch:
+                read[record.topic] = max(read[record.topic], record.offset + 1)
+        if chance.random() < 0.3:  # what was committed last may be older than what was taken
+            read = {topic: max(0, place - chance.randint(0, 3)) for topic, place in read.items()}
+            partition.folding = partition._start()
+    assert not partition.letters
+    expected = recount(log.plain(), settings)
+    cells = partition.cells()
+    for key in cells.keys() | expected.counts.keys():
+        cell = cells.get(key, Cell())
+        assert +cell.counts == +expected.counts[key], key
+        assert +cell.shown == +expected.shown[key], key
+        assert +cell.clicked == +expected.clicked[key], key
+        assert round(cell.people.estimate) == len(expected.people[key]), key
+        assert round(cell.items.estimate) == len(expected.items[key]), key
+    moments = partition.moments()
+    assert moments.keys() == expected.totals.keys()
+    for variant, totals in expected.totals.items():
+        found = moments[variant]
+        assert found.people == len(totals)
+        for name in ("requests", "impressions", "clicks"):
+            assert found.total(name) == sum(each[name] for each in totals.values())
+            assert found.product(name, "clicks") == pytest.approx(
+                sum(each[name] * each["clicks"] for each in totals.values())
+            )
+
+
+def _unlike(history: list[tuple[str, bytes, float]]) -> list[tuple[str, bytes, float]]:
+    known: set[tuple[str, str, str]] = set()
+    kept = []
+    for topic, value, arrived in history:
+        said = orjson.loads(value)
+        kind = said["type"] if topic == "impressions" else "deed"
+        name = (said["user_id"], kind, said["request_id"] if topic == "impressions" else said["event_id"])
+        if kind != "impression" and name in known:
+            continue
+        known.add(name)
+        kept.append((topic, value, arrived))
+    return kept
+
+
+# -- what it says in words ------------------------------------------------------------------------------------------
+
+
+def folded(log: Log, settings: Insights | None = None, **more: Any) -> Partition:
+    partition = Partition(settings or Insights(), **more)
+    assert partition.take(log.records)
+    return partition
+
+
+def test_a_click_that_is_read_before_its_list_finds_it() -> None:
+    log = Log()
+    log.add("interactions", did("e1", "item-1", NOW + 2, request_id="r"), NOW + 2)
+    partition = Partition(Insights())
+    partition.take(log.records)
+    assert partition.total() == Counter(organic_clicks=1)
+    log.add("impressions", served("r", NOW, ["item-0", "item-1"]), NOW)
+    partition.take(log.records[1:])
+    assert partition.total() == Counter(requests=1, served=2, impressions=2, clicks=1)
+
+
+def test_without_a_request_id_a_click_goes_to_the_last_list_that_showed_the_item() -> None:
+    log = Log()
+    log.add("impressions", served("r1", NOW - 100, ["item-1"], strategy="one"), NOW - 100)
+    log.add("impressions", served("r2", NOW - 50, ["item-1"], strategy="two"), NOW - 50)
+    log.add("impressions", served("r3", NOW - 20, ["item-2"], strategy="three"), NOW - 20)
+    log.add("interactions", did("e1", "item-1", NOW), NOW)
+    clicked = {key.dimensions.strategy for key, cell in folded(log).cells().items() if cell.counts["clicks"]}
+    assert clicked == {"two"}
+
+
+def test_what_was_seen_takes_the_place_of_what_was_served() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ITEMS), NOW)
+    log.add("impressions", Seen(request_id="r", user_id="ann", positions=[1, 2], timestamp=NOW + 1).to_bytes(), NOW + 1)
+    log.add("interactions", did("e1", ITEMS[3], NOW + 3, request_id="r"), NOW + 3)
+    # Whoever clicked on the fourth has seen it.
+    assert folded(log).total() == Counter(requests=1, served=6, impressions=3, clicks=1)
+
+
+def test_a_list_made_ahead_counts_once_it_is_opened_and_then() -> None:
+    log = Log()
+    log.add("impressions", served("mail", NOW - 40 * 3600, ["item-1"], batch=True), NOW - 40 * 3600)
+    partition = folded(log)
+    assert not partition.total()
+    log.add("impressions", Seen(request_id="mail", user_id="ann", timestamp=NOW).to_bytes(), NOW)
+    partition.take(log.records[1:])
+    (hour,) = {key.start for key, cell in partition.cells().items() if key.size == "hour" and cell.counts["requests"]}
+    assert hour == NOW // 3600 * 3600
+    assert partition.total() == Counter(requests=1, served=1, impressions=1)
+
+
+def test_another_systems_list_is_served_and_seen_at_once() -> None:
+    log = Log()
+    said = Seen(
+        request_id="theirs",
+        user_id="ann",
+        items=[Served(item_id="item-1", rank=1), Served(item_id="item-2", rank=2)],
+        variant="current",
+        experiment="takeover",
+        timestamp=NOW,
+    )
+    log.add("impressions", said.to_bytes(), NOW)
+    log.add("interactions", did("e1", "item-2", NOW + 1, request_id="theirs"), NOW + 1)
+    partition = folded(log)
+    assert partition.total() == Counter(requests=1, served=2, impressions=2, clicks=1)
+    assert partition.moments()[VariantKey("takeover", "", "current")].total("clicks") == 1
+
+
+def test_a_forced_variant_is_measured_nowhere() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"], forced=True, experiment="x", variant="b"), NOW)
+    log.add("interactions", did("e1", "item-1", NOW + 1, request_id="r"), NOW + 1)
+    partition = folded(log)
+    assert not partition.total()
+    assert not partition.moments()
+
+
+def test_a_late_record_is_counted_as_late_and_not_measured() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW - 3601, ["item-1"]), NOW)
+    log.add("impressions", served("s", NOW - 3599, ["item-1"]), NOW)
+    partition = folded(log)
+    assert partition.total() == Counter(requests=1, served=1, impressions=1)
+    assert partition.counts()["late"] == 1
+
+
+def test_rubbish_becomes_a_dead_letter_and_the_rest_is_measured() -> None:
+    log = Log()
+    log.add("impressions", b'{"no', NOW)
+    log.add("impressions", b'{"type": "served"}', NOW)
+    log.add("impressions", None, NOW)
+    log.add("interactions", b"\xff", NOW)
+    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    partition = folded(log)
+    assert partition.total()["requests"] == 1
+    assert partition.counts()["unreadable"] == 4
+    # What can't be read of `interactions` is the profiler's dead letter.
+    assert [(record.topic, reason) for record, reason, _ in partition.letters] == [("impressions", "invalid_event")] * 3
+    assert "is needed" in partition.letters[1][2]
+
+
+def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = measured
+
+    def breaks(person: Any, settings: Insights) -> Any:
+        if any(deed.item_id == "item-5" for deed in person.deeds.values()):
+            raise ZeroDivisionError("a bug")
+        return real(person, settings)
+
+    monkeypatch.setattr("eddyline.insights.folding.measured", breaks)
+    monkeypatch.setattr("eddyline.model.insights.booking.measured", breaks)
+    log = Log()
+    log.add("interactions", did("e1", "item-5", NOW, user_id="bad"), NOW)
+    log.add("interactions", did("e2", "item-1", NOW), NOW)
+    partition = folded(log)
+    assert partition.total() == Counter(organic_clicks=1)
+    assert [(reason, detail) for _, reason, detail in partition.letters] == [
+        ("insights_failed", "ZeroDivisionError: a bug")
+    ]
+
+
+def test_an_erased_person_is_forgotten_and_what_was_counted_stays() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW - 10, ["item-1"]), NOW - 10)
+    log.add("interactions", did("e1", "item-1", NOW - 5, request_id="r"), NOW - 5)
+    erased = Erased(user_id="ann", timestamp=NOW - 1, origin=Origin(log="users", partition=0, offset=0))
+    log.add("interactions", erased.to_bytes(), NOW - 1)
+    log.add("interactions", did("e2", "item-1", NOW - 2, request_id="r"), NOW)
+    partition = folded(log)
+    assert partition.total() == Counter(requests=1, served=1, impressions=1, clicks=1)
+    (row,) = partition.tables.rows["people"].values()
+    assert b"item-1" not in row
+
+
+def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed() -> None:
+    log = Log()
+    for number in range(5):
+        log.add("impressions", served(f"r{number}", NOW, ["item-1"]), NOW)
+    partition = Partition(Insights())
+    partition.take(log.records[:1])
+    partition.take(log.records[3:])
+    assert partition.counts()["missed"] == 2
+    assert partition.counts()["records"] == 3
+
+
+def test_a_log_that_was_made_anew_is_read_from_its_beginning() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    partition = folded(log)
+    partition.folding = Folding(
+        Insights(),
+        LOGS | {"impressions": "another"},
+        Plan.from_bytes(partition.tables.rows[PLANS][PLAN_KEY]),
+        partition._put_aside,
+        lambda: NOW + 3600,
+    )
+    fresh = replace(log.records[0], value=served("r2", NOW + 1, ["item-1"]), log="another")
+    partition.take([fresh])
+    assert partition.total()["requests"] == 2
+
+
+def test_a_plan_is_no_larger_than_a_record_may_be() -> None:
+    log = Log()
+    for number in range(400):
+        items = [f"{number}-{rank}-" + "x" * 100 for rank in range(60)]
+        log.add("impressions", served(f"r{number}", NOW, items, user_id=f"u{number}"), NOW)
+    partition = Partition(Insights())
+    sizes = []
+    for plan in partition.folding.plans(partition.tables, log.records):
+        sizes.append(len(plan.to_bytes()))
+        plan.write(partition.tables)
+    assert len(sizes) > 1
+    assert max(sizes) <= 900_000
+    assert partition.total()["requests"] == 400
+
+
+def test_a_person_without_end_is_cut_and_said_so() -> None:
+    log = Log()
+    for number in range(500):
+        log.add("impressions", served(f"r{number}", NOW + number / 100, ["item-1"]), NOW + 5)
+    partition = folded(log)
+    assert partition.total()["requests"] == 500
+    assert partition.counts()["cut"] == 200
+    (row,) = partition.tables.rows["people"].values()
+    assert len(orjson.loads(row)["lists"]) == 300
+
+
+def test_somebody_who_comes_back_on_the_next_and_on_the_seventh_day_is_counted_on_the_first() -> None:
+    log = Log()
+    first = NOW // 86_400 * 86_400 + 100
+    for day in (0, 1, 7):
+        at = first + day * 86_400
+        log.add("impressions", served(f"r{day}", at, ["item-1"]), at)
+    partition = folded(log, now=first + 8 * 86_400)
+    counts = {
+        (key.start - first + 100) // 86_400: cell.counts
+        for key, cell in partition.cells().items()
+        if key.size == "day" and cell.counts["visitors"]
+    }
+    assert [(day, one["visitors"], one["returned_1"], one["returned_7"]) for day, one in sorted(counts.items())] == [
+        (0, 1, 1, 1),
+        (1, 1, 0, 0),
+        (7, 1, 0, 0),
+    ]
