@@ -102,8 +102,9 @@ def test_minutes_and_days_are_windows_too() -> None:
 def test_clicks_get_time_to_come_and_what_is_unread_is_waited_for() -> None:
     assert settled("ctr", 1000.0, 600.0) == 400.0
     assert settled("latency_ms", 1000.0, 600.0) == 1000.0
-    assert read_until([Progress(9.0, 9.0, {}, 7.0), Progress(9.0, 9.0, {}, 5.0), Progress(9.0, 9.0, {})]) == 5.0
-    assert read_until([Progress(9.0, 9.0, {})]) is None
+    told = [Progress(9.0, 9.0, {}, read=until) for until in (7.0, 5.0, None)]
+    assert read_until(told) == 5.0
+    assert read_until(told[2:]) is None
 
 
 def test_a_broken_one_is_told_in_a_sentence() -> None:

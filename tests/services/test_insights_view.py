@@ -170,14 +170,14 @@ def test_a_variants_people_of_all_partitions_add_up(view: View) -> None:
 
 
 def test_progress_is_told_by_partition(view: View) -> None:
-    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW - 5, {"late": 2}, NOW).to_bytes(), partition=2))
-    assert view.progress() == {2: Progress(NOW, NOW - 5, {"late": 2}, NOW)}
+    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW - 5, {"late": 2}, read=NOW).to_bytes(), partition=2))
+    assert view.progress() == {2: Progress(NOW, NOW - 5, {"late": 2}, read=NOW)}
 
 
 def test_what_was_read_stays_read(view: View) -> None:
-    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW, {}, NOW - 9).to_bytes()))
+    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW, {}, read=NOW - 9).to_bytes()))
     view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW + 1, NOW, {}).to_bytes()))
-    assert view.progress() == {0: Progress(NOW + 1, NOW, {}, NOW - 9)}
+    assert view.progress() == {0: Progress(NOW + 1, NOW, {}, read=NOW - 9)}
 
 
 def test_it_may_be_asked_while_it_is_fed(view: View) -> None:

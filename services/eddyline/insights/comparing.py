@@ -22,6 +22,7 @@ from eddyline.model.insights.kpis import ratio
 DAY = 86_400.0
 USUAL_METRIC = "ctr"
 """What an experiment without a definition is decided by."""
+NOBODY = "nobody has had a list of it yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,8 @@ class Comparing:
         said = None
         if verdict is not None:
             said = f"stopped by a guardrail: {verdict.reason}"
+        elif not found.people:
+            said = None if is_control else NOBODY
         elif not is_control:
             said = sentence(
                 effects[found.metric],
