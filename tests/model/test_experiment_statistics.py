@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from tests.support.crowd import Array, moments
 
-from eddyline.model.experiments.moments import Moments
+from eddyline.model.experiments.moments import PAIRS, Moments
 from eddyline.model.experiments.statistics import METRICS, compare
-from eddyline.model.experiments.statistics.difference import LEAST_PEOPLE, _p_value, bound, mean_of, precision
+from eddyline.model.experiments.statistics.difference import (
+    LEAST_PEOPLE,
+    USUAL_SPREAD,
+    _p_value,
+    bound,
+    mean_of,
+    precision,
+)
 
 
 def crowd(seed: int, people: int = 2000, lift: float = 0.0) -> dict[str, Array]:
@@ -111,3 +118,134 @@ def test_few_people_decide_nothing() -> None:
         assert not effect.is_decided
         assert (effect.low, effect.high, effect.p_value) == (None, None, 1.0)
         assert (effect.absolute_low, effect.absolute_high) == (-math.inf, math.inf)
+
+
+def test_nothing_to_compare_decides_nothing() -> None:
+    idle = moments(500, impressions=np.full(500, 10.0))
+    alike = moments(500, impressions=np.full(500, 10.0), clicks=np.full(500, 1.0))
+    broken = Moments(500, (0.0, 0.0, 0.0, 0.0, 5e202, 0.0, 0.0), (math.inf,) * len(PAIRS))
+    for control, variant, metric in [
+        (idle, idle, "ctr"),  # nobody clicked
+        (alike, moments(500, impressions=np.full(500, 10.0), clicks=np.full(500, 2.0)), "ctr"),  # no variance
+        (idle, idle, "dwell"),  # nothing below the line
+        (of(crowd(1)), idle, "dwell"),  # the same, in one arm alone
+        (broken, broken, "revenue"),  # squares that overflow
+    ]:
+        effect = compare(control, variant, metric)
+        assert not effect.is_decided
+        assert (effect.low, effect.high, effect.p_value) == (None, None, 1.0)
+
+
+def test_rounding_is_not_taken_for_variance() -> None:
+    control = Moments()
+    for _ in range(300):
+        control = control.moved(None, (1.0, 10.0, 0.0, 1.0, 0.1, 0.0, 0.0), 0.0)
+    variant = Moments()
+    for _ in range(300):
+        variant = variant.moved(None, (1.0, 10.0, 0.0, 1.0, 0.3, 0.0, 0.0), 0.0)
+    assert mean_of(control, "revenue").variance == 0
+    assert not compare(control, variant, "revenue").is_decided
+
+
+def test_a_variant_that_nobody_clicks_loses() -> None:
+    control = of(crowd(1, 20_000))
+    dead = {**crowd(2, 20_000), "clicks": np.zeros(20_000)}
+    effect = compare(control, of(dead), "ctr")
+    assert effect.is_decided
+    assert effect.relative == -1.0
+    assert effect.low == -1.0
+    assert effect.high is not None
+    assert -1 < effect.high < -0.5
+
+
+def test_against_a_control_that_nobody_clicks_there_is_no_relative_difference() -> None:
+    dead = {**crowd(2, 20_000), "clicks": np.zeros(20_000)}
+    effect = compare(of(dead), of(crowd(1, 20_000)), "ctr")
+    assert effect.is_decided
+    assert (effect.relative, effect.low, effect.high) == (None, None, None)
+    assert effect.absolute_low > 0
+
+
+def test_where_control_may_have_nothing_the_difference_has_no_upper_bound() -> None:
+    seldom = moments(1000, conversions=np.r_[1.0, np.zeros(999)])
+    often = moments(1000, conversions=np.r_[np.ones(200), np.zeros(800)])
+    effect = compare(seldom, often, "conversions", planned_people=1000)
+    assert effect.is_decided
+    assert effect.high is None
+    assert effect.low is not None
+    assert effect.low > 0
+
+
+def test_refunds_beyond_the_sales_leave_only_the_absolute_difference() -> None:
+    random = np.random.default_rng(1)
+    sales, refunds = random.normal(10, 5, 1000), random.normal(-10, 5, 1000)
+    effect = compare(moments(1000, revenue=sales), moments(1000, revenue=refunds), "revenue", planned_people=1000)
+    assert (effect.low, effect.high) == (None, None)
+    assert effect.absolute_high == math.inf or effect.absolute_high > effect.absolute_low
+
+
+@given(st.floats(1e-6, 1e6))
+def test_the_unit_of_money_does_not_matter(unit: float) -> None:
+    a, b = crowd(1), crowd(2, lift=0.5)
+    one = compare(of(a), of(b), "revenue")
+    other = compare(of({**a, "revenue": a["revenue"] * unit}), of({**b, "revenue": b["revenue"] * unit}), "revenue")
+    assert other.p_value == pytest.approx(one.p_value, rel=1e-6)
+    assert other.low == pytest.approx(one.low, rel=1e-6)
+    assert other.high == pytest.approx(one.high, rel=1e-6)
+    assert other.absolute_low == pytest.approx(one.absolute_low * unit, rel=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_swapping_control_and_variant_turns_the_difference_round(metric: str) -> None:
+    a, b = of(crowd(1)), of(crowd(2, lift=1.0))
+    one, other = compare(a, b, metric), compare(b, a, metric)
+    assert other.absolute == -one.absolute
+    assert (other.absolute_low, other.absolute_high) == (-one.absolute_high, -one.absolute_low)
+    assert (other.p_value, other.is_decided) == (one.p_value, one.is_decided)
+    if one.low is not None and other.high is not None:
+        assert 1 + other.high == pytest.approx(1 / (1 + one.low))
+
+
+def test_several_variants_share_the_error_by_bonferroni() -> None:
+    a, b = of(crowd(1)), of(crowd(2, lift=0.3))
+    three, third = compare(a, b, "ctr", comparisons=3), compare(a, b, "ctr", alpha=0.05 / 3)
+    assert (three.low, three.high) == (third.low, third.high)
+    assert three.is_decided == third.is_decided
+    assert three.p_value == pytest.approx(min(1.0, 3 * third.p_value))
+    alone = compare(a, b, "ctr")
+    assert three.absolute_low < alone.absolute_low
+
+
+def test_alpha_and_the_p_value_decide_alike_under_bonferroni() -> None:
+    decided = 0
+    for seed in range(60):
+        effect = compare(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 60)), "ctr", comparisons=4)
+        assert effect.is_decided == (effect.p_value < 0.05)
+        decided += effect.is_decided
+    assert 5 < decided < 60
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_bounds_are_tightest_at_the_planned_number_of_people(metric: str) -> None:
+    for planned in (1000, 50_000):
+        usual = planned / (4 * USUAL_SPREAD[metric])
+        widths = [bound(usual, 0.05, precision(metric, 0.05, round(planned * k))) for k in (0.1, 0.5, 1, 2, 10)]
+        assert min(widths) == widths[2]
+        # People who differ four times as much as is assumed, or a sixteenth, cost little.
+        assert max(bound(usual * k, 0.05, precision(metric, 0.05, planned)) for k in (0.25, 16)) < 1.095 * widths[2]
+
+
+def test_what_was_seen_does_not_tune_the_bounds() -> None:
+    """Else they wouldn't hold: rho is the same whatever the people have done."""
+    a, b = of(crowd(1)), of(crowd(2))
+    rhos = []
+    for control, variant in [(a, b), (a + a, b + b), (b, of(crowd(3, 5000, lift=1.0)))]:
+        effect = compare(control, variant, "ctr", planned_people=4000)
+        one, other = mean_of(control, "ctr"), mean_of(variant, "ctr")
+        error = one.variance / one.people + other.variance / other.people
+        limit = (effect.absolute_high - effect.absolute) / math.sqrt(error)
+        information = mean_of(control + variant, "ctr").value ** 2 / error
+        rhos.append((limit, bound(information, 0.05, precision("ctr", 0.05, 4000))))
+    for limit, said in rhos:
+        assert limit == pytest.approx(said)
+    assert len({round(limit, 3) for limit, _ in rhos}) == 3

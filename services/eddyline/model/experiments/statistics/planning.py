@@ -24,8 +24,13 @@ from eddyline.errors import InvalidInput
 from eddyline.model.experiments.moments import Moments
 from eddyline.model.experiments.statistics.difference import METRICS, bound, mean_of, precision
 
-PER_PERSON: Final[Mapping[str, float]] = {"ctr": 20.0, "clicks": 1.0, "conversions": 1.0, "revenue": 0.1, "dwell": 5.0}
-"""What a person does over an experiment, where nothing else is said: impressions, conversions or dwells."""
+PER_PERSON: Final[Mapping[str, tuple[str, float]]] = {
+    "ctr": ("impressions", 20.0),
+    "dwell": ("dwells", 5.0),
+    "revenue": ("conversions", 0.1),
+}
+"""What a person does over an experiment, and how much of it where nothing else is said. The baselines of the other
+metrics are such numbers themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,11 @@ def plan(
 ) -> Plan:
     """From assumptions. `baseline`: control's metric; `lift`: relative, 0.1 for 10 % more; `per_person`: impressions
     (ctr), dwells (dwell) or conversions (revenue) of a person over the experiment, on average. Coefficients of
-    variation: `rates_cv` of people's own rates, `activity_cv` of how much they do, `values_cv` of single dwells or
-    conversions' values. Raises InvalidInput naming the field."""
+    variation: `rates_cv` of people's own rates, `activity_cv` of how much they do, `values_cv` of one person's single
+    dwells, or of single conversions' values. Raises InvalidInput naming the field."""
     _check(metric, lift, alpha, power, variants)
-    many = PER_PERSON[metric] if per_person is None else per_person
+    unit, usual = PER_PERSON.get(metric, ("", 1.0))
+    many = usual if per_person is None else per_person
     for name, value in (("baseline", baseline), ("per_person", many)):
         if not 0 < value < math.inf:
             raise InvalidInput(f"must be over 0, it is {value:g}", name)
@@ -74,17 +80,7 @@ def plan(
             raise InvalidInput(f"must be 0 or more, it is {value:g}", name)
     if metric == "ctr" and baseline >= 1:
         raise InvalidInput(f"a click-through rate is a share under 1, it is {baseline:g}", "baseline")
-    rates, activity, values = rates_cv**2, activity_cv**2, values_cv**2
-    between = rates * (1 + activity)
-    intensity = (1 + rates) * (1 + activity) - 1
-    spread = {
-        "ctr": lambda: max(0.0, 1 - baseline * (1 + rates)) / (baseline * many) + between,
-        "clicks": lambda: 1 / baseline + intensity,
-        "conversions": lambda: 1 / baseline + intensity,
-        "revenue": lambda: (1 + values) / many + intensity,
-        "dwell": lambda: values / many + between,
-    }[metric]()
-    unit = {"ctr": "impressions", "dwell": "dwells", "revenue": "conversions"}.get(metric)
+    spread = _spread(metric, baseline, many, rates_cv**2, activity_cv**2, values_cv**2)
     told = [f"a person has {many:g} {unit} over the experiment, on average"] if unit else []
     told.append(
         f"people's own rates differ by {rates_cv:.0%} (coefficient of variation), their activity by {activity_cv:.0%}"
@@ -105,10 +101,22 @@ def plan_from(
             f"nothing to plan from: {moments.people} people, and a {metric} of {mean.value:g}; say a baseline instead",
             "moments",
         )
-    told = [f"people are as active, and as different, as the {mean.people:,} that were measured"]
+    told = f"people are as active, and as different, as the {mean.people:,} that were measured"
     if moments.since is not None and moments.until is not None:
-        told.append(f"over {(moments.until - moments.since) / 86_400:.1f} days")
-    return _planned(metric, mean.value, lift, mean.spread, alpha, power, variants, told)
+        told += f" over {(moments.until - moments.since) / 86_400:.1f} days"
+    return _planned(metric, mean.value, lift, mean.spread, alpha, power, variants, [told])
+
+
+def _spread(metric: str, baseline: float, many: float, rates: float, activity: float, values: float) -> float:
+    """What chance adds, and what people differ by; all of them squared coefficients of variation."""
+    intensity = (1 + rates) * (1 + activity) - 1
+    if metric == "ctr":
+        return max(0.0, 1 - baseline * (1 + rates)) / (baseline * many) + rates * (1 + activity)
+    if metric == "dwell":
+        return values * (1 + rates) / many + rates * (1 + activity)
+    if metric == "revenue":
+        return (1 + values) / many + intensity
+    return 1 / baseline + intensity
 
 
 def _check(metric: str, lift: float, alpha: float, power: float, variants: int) -> None:
