@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeAlias
 
 from eddyline.model.events import format_timestamp
-from eddyline.offline.simulating.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY
+from eddyline.offline.simulating.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, unwritten
 
 Json: TypeAlias = dict[str, Any]
 
@@ -29,7 +29,7 @@ MAX_TOPICS: Final = 24
 class Item:
     """What an item truly is.
 
-    `topics`: shares by name in lower case, which add up to 1; empty where it is about nothing that anybody cares for.
+    `topics`: shares by name, which add up to 1; empty where it is about nothing that anybody cares for.
     `quality`: what makes it more attractive than others to everyone, in logits.
     """
 
@@ -52,36 +52,32 @@ class Written:
         return {**self.state, "published_at": format_timestamp(at)}
 
 
-def write(item_id: str, random: Random) -> Written:
-    """Make an item up."""
-    names = list(VOCABULARY)
-    topic = random.choice(names)
-    words = VOCABULARY[topic]
-    subject = random.choice(words.subjects)
-    first, second = random.sample(words.doings, 2)
-    title = random.choice(TITLES).format(subject=subject)
-    description = DESCRIPTION.format(topic=topic.lower(), subject=subject, first=first, second=second)
-    topics = {topic.casefold(): 1.0}
-    tags = [topic.lower(), subject]
-    if random.random() < CROSSED_SHARE:
-        other = random.choice([name for name in names if name != topic])
-        about, share = VOCABULARY[other], random.uniform(*SECOND_SHARE)
-        beside = random.choice(about.subjects)
-        title = random.choice(CROSSED).format(subject=subject, other=beside)
-        description += CROSSING.format(topic=other.lower(), subject=beside, first=random.choice(about.doings))
-        topics = {topic.casefold(): 1.0 - share, other.casefold(): share}
-        tags += [other.lower(), beside]
+def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> Written:
+    """Make an item up, about one of the topics, or two."""
+    names = random.sample(topics, min(2, len(topics)))
+    about = [VOCABULARY.get(name) or unwritten(name) for name in names]
+    subjects = [random.choice(words.subjects) for words in about]
+    first, second = random.sample(about[0].doings, 2)
+    title = random.choice(TITLES).format(subject=subjects[0])
+    description = DESCRIPTION.format(topic=names[0].lower(), subject=subjects[0], first=first, second=second)
+    shares, tags = {names[0]: 1.0}, [names[0], subjects[0]]
+    if len(names) == 2 and random.random() < CROSSED_SHARE:
+        share = random.uniform(*SECOND_SHARE)
+        title = random.choice(CROSSED).format(subject=subjects[0], other=subjects[1])
+        doing = random.choice(about[1].doings)
+        description += CROSSING.format(topic=names[1].lower(), subject=subjects[1], first=doing)
+        shares, tags = {names[0]: 1.0 - share, names[1]: share}, [*tags, names[1], subjects[1]]
     price = round(random.lognormvariate(3.0, 0.6), 2)
-    item = Item(item_id, topics, random.gauss(0.0, QUALITY_SPREAD), price)
     state = {
         "item_id": item_id,
         "title": title[0].upper() + title[1:],
         "description": description,
-        "category": topic,
-        "tags": tags,
+        "category": names[0],
+        "tags": list(dict.fromkeys(tags)),
         "price": price,
         "language": "en",
     }
+    item = Item(item_id, shares, random.gauss(0.0, QUALITY_SPREAD), price)
     return Written(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
 
 
@@ -91,7 +87,7 @@ def made_up(count: int) -> list[Written]:
 
 
 def topics_of(states: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a catalogue is about: the names that most of its items have as their category or a tag, in lower case."""
+    """What a catalogue is about: the names that most of its items have as their category or a tag."""
     counts: Counter[str] = Counter()
     for state in states:
         counts.update(dict.fromkeys(_names(state), 1))
@@ -111,8 +107,7 @@ def read(state: Mapping[str, Any], known: Collection[str]) -> Item:
 
 def _names(state: Mapping[str, Any]) -> list[str]:
     category = state.get("category")
-    tags = list(dict.fromkeys(str(tag).casefold() for tag in state.get("tags") or ()))
-    return [*([str(category).casefold()] if category else []), *tags]
+    return [*([str(category)] if category else []), *dict.fromkeys(str(tag) for tag in state.get("tags") or ())]
 
 
 def _shares(names: list[str]) -> dict[str, float]:

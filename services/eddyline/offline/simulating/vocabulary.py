@@ -19,6 +19,11 @@ def _words(subjects: str, doings: str) -> Words:
     return Words(tuple(subjects.split(", ")), tuple(doings.split(", ")))
 
 
+def unwritten(topic: str) -> Words:
+    """For a topic of somebody else's catalogue: its own name, and what one can say of anything."""
+    return Words((topic,), ("seeing it for the first time", "coming back to it", "telling friends about it"))
+
+
 VOCABULARY: Final[Mapping[str, Words]] = {
     "Baking": _words(
         "sourdough, croissants, rye bread, puff pastry, cinnamon rolls, baguettes, brioche, focaccia, "

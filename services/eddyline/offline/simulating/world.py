@@ -147,8 +147,8 @@ class World:
         return {name: _within(random.gauss(liking, change)) for name, liking in taste.items()}, False
 
     def news(self, item_id: str) -> Written:
-        """Something new has been made."""
-        written = write(item_id, self._news)
+        """Something new has been made, about what people talk of here."""
+        written = write(item_id, self._news, self.topics)
         self.add([written.item])
         return written
 
