@@ -31,6 +31,7 @@ from eddyline.adapters.kafka import (
     Producer,
     RetentionGuard,
     TopicDeadLetters,
+    TopicTail,
     ensure_topics,
 )
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
@@ -51,8 +52,9 @@ from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
+from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.profiler import Profiler
-from eddyline.reader import ImpressionLog, Reader, Search, ShownLog, router
+from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
 from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
@@ -169,7 +171,14 @@ class Runtime:
         if "collector" in self._roles:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
         if "reader" in self._roles:
-            reading = Reader(self._store, settings, self.metrics, shown=self._shown, impressions=self._impressions)
+            reading = Reader(
+                self._store,
+                settings,
+                self.metrics,
+                shown=self._shown,
+                impressions=self._impressions,
+                experiments=self._open_experiments().now,
+            )
             search = build_search(self._store, settings, reading, encoder, self.metrics)
             routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
@@ -223,6 +232,19 @@ class Runtime:
                 self._stack.callback(telling.close)
                 telling.start()
         return shown, impressions
+
+    def _open_experiments(self) -> LiveExperiments:
+        """The experiments' file, and, where there is Kafka, which variants are stopped."""
+        board = VerdictBoard(self.metrics)
+        experiments = LiveExperiments(self._settings, self.metrics, board.stopped)
+        options = self._options if self._has_broker else kafka_options(self._settings)
+        if options.bootstrap_servers:
+            verdicts = TopicTail(options, VERDICTS, board.take)
+            self._stack.callback(verdicts.close)
+            verdicts.start()
+        self._stack.callback(experiments.close)
+        experiments.start()
+        return experiments
 
     def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
         names = [name for name in CONSUMERS if name in self._roles]

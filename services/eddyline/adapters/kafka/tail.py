@@ -22,7 +22,8 @@ _GROUP = "log-reader"
 """The library wants a name; nobody joins it and nothing is committed under it."""
 _BATCH = 500
 _POLL_SECONDS = 0.1
-_REQUEST_SECONDS = 5.0
+_REQUEST_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
 _MISSING_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
@@ -68,20 +69,31 @@ class TopicTail:
     # -- in the thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        failures, pace = 0, LoopOptions(backoff_cap=5.0)
         while not self._stopping.is_set():
             consumer = self._new_consumer()
             try:
+                if self._begin(consumer):
+                    self._follow(consumer)
+            except KafkaException as error:
+                self._say(error.args[0].str())
+                self._stopping.wait(_PAUSE_SECONDS)
+            finally:
+                consumer.close()
+
+    def _begin(self, consumer: Consumer) -> bool:
+        """Ask until the partitions are known; False where it was stopped before that."""
+        failures, pace = 0, LoopOptions(backoff_cap=5.0)
+        while not self._stopping.is_set():
+            try:
                 self._assign(consumer)
-                self._say(None)
-                failures = 0
-                self._follow(consumer)
             except (KafkaException, Unavailable, Misconfigured) as error:
                 failures += 1
                 self._say(error.args[0].str() if isinstance(error, KafkaException) else str(error))
                 self._stopping.wait(pace.backoff(failures, 1.0))
-            finally:
-                consumer.close()
+            else:
+                self._say(None)
+                return True
+        return False
 
     def _assign(self, consumer: Consumer) -> None:
         """Take all partitions, from where each was left. Raises `KafkaException`, `Unavailable`, `Misconfigured`."""
