@@ -1,0 +1,295 @@
+"""Guardrails at work, and gauges: a bad variant is stopped once, whoever restarts, and is said to be."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.fakes import NOW, record
+from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
+from tests.support.system import wait_until
+
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, Record
+from eddyline.errors import Unavailable
+from eddyline.insights.answers import ROWS, Answers
+from eddyline.insights.gauges import MOST, Gauges
+from eddyline.insights.guarding import Task, Watch
+from eddyline.model.experiments.verdicts import TOPIC, parse_verdict
+from eddyline.model.insights.kpis import window_of
+
+FILE = """
+[[experiment]]
+name = "e"
+[[experiment.variant]]
+name = "control"
+[[experiment.variant]]
+name = "bad"
+[[experiment.variant]]
+name = "good"
+[[experiment.guardrail]]
+metric = "ctr"
+min = 0.02
+"""
+HOUR = 3600
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """An experiment that has run for a day; nothing was clicked in control and in bad within the last full hour."""
+    desk = Desk(FILE)
+    feed(desk, NOW)
+    return desk
+
+
+def feed(desk: Desk, now: float) -> None:
+    desk.feed(progress_row(now))
+    for variant, clicks in (("control", 0), ("bad", 1), ("good", 300)):
+        found = cell(requests=300, impressions=3000, clicks=clicks)
+        began = moments([{}], since=NOW - 24 * HOUR)
+        desk.feed(
+            *cell_rows(now - HOUR, found, experiment="e", variant=variant),
+            variant_row("e", desk.revision("e"), variant, began),
+        )
+
+
+def written(desk: Desk) -> list[str]:
+    return [parse_verdict(one.value).variant for one in desk.producer.to(TOPIC)]
+
+
+def told(desk: Desk, offset: int = 0, log: str = "log-1") -> list[Record]:
+    """What was written, as a tail sees it."""
+    return [record(TOPIC, one.key, one.value, offset, log=log) for one in desk.producer.to(TOPIC)]
+
+
+def test_a_variant_under_its_floor_is_stopped_and_the_control_never(desk: Desk) -> None:
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+    (sent,) = desk.producer.to(TOPIC)
+    verdict = parse_verdict(sent.value)
+    assert sent.key == b"e/bad"
+    assert (verdict.experiment, verdict.revision) == ("e", desk.revision("e"))
+    assert (verdict.metric, verdict.bound, verdict.at) == ("ctr", 0.02, NOW)
+    assert verdict.value == pytest.approx(1 / 3000)
+    assert "click-through rate was 0.0003333, under 0.02, in 300 lists" in verdict.reason
+    page = desk.metrics.render().decode()
+    assert 'eddyline_insights_stopped{experiment="e",variant="bad"} 1.0' in page
+    assert 'eddyline_insights_stopped{experiment="e",variant="good"} 0.0' in page
+
+
+def test_a_verdict_is_written_once(desk: Desk) -> None:
+    for _ in range(3):
+        desk.guard.look()
+    assert written(desk) == ["bad"]
+
+
+def test_after_a_restart_a_known_verdict_is_not_repeated(desk: Desk) -> None:
+    desk.guard.look()
+    after = Desk(FILE)
+    for one in told(desk):
+        after.verdicts.apply(one)
+    feed(after, NOW)
+    after.guard.look()
+    assert written(after) == []
+
+
+def test_nothing_is_judged_before_rows_and_verdicts_are_read(desk: Desk) -> None:
+    desk.caught_up = False
+    desk.guard.look()
+    assert written(desk) == []
+    desk.caught_up = True
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+
+
+def test_young_windows_wait_for_their_clicks(desk: Desk) -> None:
+    full = window_of(NOW, "hour")
+    desk.feed(progress_row(full + 599))
+    desk.clock.now = full + 5 * HOUR
+    desk.guard.look()
+    assert written(desk) == [], "what is unread counts, not the clock"
+    desk.feed(progress_row(full + 600))
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+
+
+def test_a_partition_that_is_behind_is_waited_for(desk: Desk) -> None:
+    desk.feed(progress_row(NOW, read_until=NOW - 3 * HOUR, partition=1))
+    desk.guard.look()
+    assert written(desk) == []
+
+
+def test_what_cannot_be_written_is_written_later(desk: Desk) -> None:
+    desk.producer.refuse = Unavailable("Kafka is down")
+    desk.guard.look()
+    assert written(desk) == []
+    assert desk.verdicts.all() == []
+    desk.producer.refuse = None
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+
+
+def test_a_changed_definition_starts_afresh(desk: Desk) -> None:
+    desk.guard.look()
+    desk.define(FILE.replace('name = "bad"\n', 'name = "bad"\ndiversity = 0.1\n'))
+    desk.guard.look()
+    assert written(desk) == ["bad"], "nothing is known of it yet"
+    began = NOW + 60
+    desk.feed(variant_row("e", desk.revision("e"), "bad", moments([{}], since=began)))
+    later = window_of(began, "hour") + 2 * HOUR
+    desk.feed(
+        *(cell_row(size, began, cell(requests=500, impressions=500), experiment="e", variant="bad") for size in SIZES),
+        progress_row(later - HOUR + 600),
+    )
+    desk.guard.look()
+    assert written(desk) == ["bad"], "its first window has lists of the old one too"
+    desk.feed(
+        *cell_rows(later - HOUR, cell(requests=500, impressions=500), experiment="e", variant="bad"),
+        progress_row(later + 600),
+    )
+    desk.guard.look()
+    assert written(desk) == ["bad", "bad"]
+    first, second = (parse_verdict(one.value).revision for one in desk.producer.to(TOPIC))
+    assert first != second
+
+
+def test_a_variant_that_was_let_go_on_is_judged_by_what_comes_then(desk: Desk) -> None:
+    desk.guard.look()
+    for one in told(desk):
+        desk.verdicts.apply(one)
+    desk.verdicts.apply(record(TOPIC, "e/bad", None, 1, at=NOW))
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+    feed(desk, NOW + 2 * HOUR + 600)
+    desk.guard.look()
+    assert written(desk) == ["bad", "bad"]
+
+
+def test_experiments_that_do_not_run_are_left_alone(desk: Desk) -> None:
+    desk.define(FILE.replace('name = "e"\n', 'name = "e"\nends = 2020-01-01T00:00:00Z\n'))
+    desk.feed(variant_row("e", desk.revision("e"), "bad", moments([{}], since=NOW - 24 * HOUR)))
+    desk.guard.look()
+    assert written(desk) == []
+
+
+def test_a_verdict_that_cannot_be_read_changes_nothing(desk: Desk) -> None:
+    desk.verdicts.apply(record(TOPIC, "e/bad", b"rubbish"))
+    desk.verdicts.apply(record(TOPIC, None, b"{}"))
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+
+
+def test_a_topic_of_verdicts_made_anew_stops_nobody(desk: Desk) -> None:
+    desk.guard.look()
+    for one in told(desk):
+        desk.verdicts.apply(one)
+    assert len(desk.verdicts.all()) == 1
+    desk.verdicts.apply(record(TOPIC, "other/x", None, log="log-2"))
+    assert desk.verdicts.all() == []
+
+
+# -- gauges -------------------------------------------------------------------------------------------------------
+
+
+def gauges(desk: Desk) -> dict[str, float]:
+    """Name and labels → value, of what insights shows."""
+    Gauges(desk.view, desk.settings, desk.metrics, desk.clock).set()
+    lines = desk.metrics.render().decode().splitlines()
+    return {
+        name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if "eddyline_ins" in line[:13])
+    }
+
+
+def test_gauges_show_the_last_minute_whose_clicks_have_come() -> None:
+    desk = Desk()
+    settled = window_of(NOW - 600, "minute") - 60
+    assert not any("requests" in name for name in gauges(desk))
+    desk.feed(
+        progress_row(NOW),
+        cell_row("minute", settled, cell(requests=4, impressions=40, clicks=2), surface="home", variant="a"),
+        cell_row("minute", settled, cell(impressions=10), surface="home", variant="a", category="x"),
+        cell_row("minute", settled + 60, cell(requests=100), surface="home", variant="a"),
+        cell_row("minute", settled, cell(organic_clicks=1)),
+    )
+    labels = '{experiment="",strategy="",surface="home",variant="a"}'
+    shown = gauges(desk)
+    assert shown[f"eddyline_insights_requests{labels}"] == 4
+    assert shown[f"eddyline_insights_ctr{labels}"] == pytest.approx(2 / 50)
+    assert f"eddyline_insights_dwell_ms{labels}" not in shown, "a ratio of nothing is no 0"
+    assert shown["eddyline_insights_window_start_seconds"] == settled
+    assert shown["eddyline_insights_behind_seconds"] == 0
+    assert len([name for name in shown if "_requests{" in name]) == 1
+
+
+def test_gauges_of_what_is_gone_vanish() -> None:
+    desk = Desk()
+    settled = window_of(NOW - 600, "minute") - 60
+    desk.feed(progress_row(NOW), cell_row("minute", settled, cell(requests=4), surface="home"))
+    shown = Gauges(desk.view, desk.settings, desk.metrics, desk.clock)
+    shown.set()
+    assert "eddyline_insights_requests{" in desk.metrics.render().decode()
+    desk.feed(progress_row(NOW + 60))
+    shown.set()
+    assert "eddyline_insights_requests{" not in desk.metrics.render().decode()
+
+
+def test_gauges_are_bounded_whatever_names_come() -> None:
+    desk = Desk()
+    settled = window_of(NOW - 600, "minute") - 60
+    desk.feed(progress_row(NOW))
+    for number in range(MOST + 20):
+        desk.feed(cell_row("minute", settled, cell(requests=number + 1), surface=f"s{number}"))
+    requests = {name: value for name, value in gauges(desk).items() if "_requests{" in name}
+    assert len(requests) == MOST + 1
+    other = '{experiment="other",strategy="other",surface="other",variant="other"}'
+    assert requests[f"eddyline_insights_requests{other}"] == sum(range(1, 21))
+
+
+def test_a_task_that_fails_does_not_keep_the_others_from_running() -> None:
+    ran = []
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    watch = Watch([Task("first", fail), Task("second", lambda: ran.append(1))], 0.01)
+    watch.start()
+    wait_until(lambda: len(ran) >= 2, "the second task ran again and again")
+    watch.close()
+
+
+# -- all of it, on a broker -----------------------------------------------------------------------------------------
+
+
+def test_it_follows_the_topics_and_stops_a_variant_through_them() -> None:
+    desk = Desk(FILE, settings=Desk().settings.model_copy(update={"guard_seconds": 0.05}))
+    feed(desk, NOW)
+    broker = EmbeddedBroker()
+    producer = KafkaProducer(broker.options, guard=broker.guard)
+    try:
+        for row in (progress_row(NOW), *(one for one in _rows(desk))):
+            producer.send_all([Outgoing(ROWS, row.key, row.value)])
+        answers = Answers(
+            broker.options,
+            producer,
+            desk.settings,
+            lambda: desk.experiments,
+            lambda: 10,
+            desk.metrics,
+            desk.clock,
+        )
+        answers.start()
+        try:
+            stopped = 'eddyline_insights_stopped{experiment="e",variant="bad"} 1.0'
+            wait_until(lambda: stopped in desk.metrics.render().decode(), "the guardrail stopped it")
+            answers.check()
+        finally:
+            answers.close()
+    finally:
+        producer.close()
+        broker.close()
+
+
+def _rows(desk: Desk) -> list[Record]:
+    found = cell(requests=300, impressions=3000)
+    began = moments([{}], since=NOW - 24 * HOUR)
+    return [
+        *cell_rows(NOW - HOUR, found, experiment="e", variant="bad"),
+        variant_row("e", desk.revision("e"), "bad", began),
+    ]
