@@ -15,6 +15,8 @@ from eddyline import __version__, settings
 from eddyline.cli.audit import audit
 from eddyline.cli.dead_letters import dlq
 from eddyline.cli.evaluate import evaluate
+from eddyline.cli.experiments import experiments
+from eddyline.cli.insights import insights
 from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
 from eddyline.cli.recommend import recommend
 from eddyline.cli.simulate import simulate
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 
 app.add_typer(dlq)
+app.add_typer(insights)
+app.add_typer(experiments)
 app.command()(audit)
 app.command()(recommend)
 app.command()(evaluate)

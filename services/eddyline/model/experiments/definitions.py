@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, Strategy, Term
@@ -29,6 +38,7 @@ Metric: TypeAlias = Literal["ctr", "clicks", "conversions", "revenue", "dwell"]
 OVERRIDES = ("strategy", "weights", "diversity", "explore", "rotation", "per_category")
 """What a variant can change of a list."""
 TABLES = ("variant", "guardrail")
+TOO_FEW = "needs at least two tables [[experiment.variant]], the first being the control"
 SHARES = ("ctr", "empty")
 """Metrics of guardrails that lie in 0…1."""
 
@@ -120,7 +130,7 @@ class Experiment(_Table):
     """Variants that compete for the same people."""
 
     name: Name
-    variants: Annotated[tuple[Variant, ...], Field(min_length=2, max_length=20, alias="variant")]
+    variants: Annotated[tuple[Variant, ...], Field(max_length=20, alias="variant")]
     """The first is the control."""
     share: Share = 1.0
     """Of people who are in it."""
@@ -178,6 +188,13 @@ class Experiment(_Table):
             -math.inf if self.starts is None else self.starts.timestamp(),
             math.inf if self.ends is None else self.ends.timestamp(),
         )
+
+    @field_validator("variants")
+    @classmethod
+    def _compete(cls, value: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        if len(value) < 2:
+            raise ValueError(TOO_FEW)
+        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -300,10 +317,8 @@ def _named(table: Any, index: int) -> str:
 def _why(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such key"
-    if error["type"] == "missing" and error["loc"][-1] != "variant":
-        return "is needed"
-    if error["type"] in ("missing", "too_short"):
-        return "needs at least two tables [[experiment.variant]], the first being the control"
+    if error["type"] == "missing":
+        return TOO_FEW if error["loc"][-1] == "variant" else "is needed"
     if error["type"] in ("tuple_type", "model_type"):
         return f"write each as a table of its own, under [[experiment.{error['loc'][0]}]]"
     if error["type"] == "string_pattern_mismatch":

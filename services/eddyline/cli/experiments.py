@@ -1,0 +1,147 @@
+"""`eddyline experiments`: the file checked, and who gets what."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from eddyline.cli.options import ConfigFile, DataDir, load_settings
+from eddyline.errors import AlreadyRunning, InvalidInput, Misconfigured, Unavailable
+from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load
+from eddyline.settings import Settings
+
+TIMEOUT_SECONDS = 10.0
+
+experiments = typer.Typer(
+    name="experiments", help="Experiments: check their file, and see who gets what.", no_args_is_help=True
+)
+
+
+@experiments.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file; by default that of the settings (experiments_file).")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Check a file of experiments, and print what it says."""
+    settings = load_settings(config)
+    path = file or settings.experiments_file
+    if file is not None and not file.exists():
+        raise Misconfigured(f"there is no file {file}")
+    loaded = load(path, settings)
+    if not len(loaded):
+        print(f"{path} has no experiments" if path.exists() else f"there is no file {path}, so no experiments run")
+        return
+    Console().print(_table(loaded, time.time()))
+
+
+@experiments.command()
+def who(
+    user_id: Annotated[str | None, typer.Argument(help="A user.")] = None,
+    anonymous_id: Annotated[str | None, typer.Option("--anonymous", help="Someone who isn't signed in.")] = None,
+    surface: Annotated[str | None, typer.Option("--surface", help="Where the list would be.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="A running reader to ask; without it, the vector store is opened here.")
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say which variant someone gets. Only a running reader (--url) knows which variants are stopped."""
+    if user_id is None and anonymous_id is None:
+        raise Misconfigured("name a user, or --anonymous with an id")
+    given = (("user_id", user_id), ("anonymous_id", anonymous_id), ("surface", surface))
+    asked = {name: value for name, value in given if value is not None}
+    found = _assigned_here(load_settings(config, data_dir), asked) if url is None else _assigned_there(url, asked)
+    if found["experiment"] is None:
+        print("in no experiment: the usual list")
+    else:
+        by = "; another system makes the list" if found["external"] else ""
+        print(f"{found['experiment']}/{found['variant']} (revision {found['revision']}){by}")
+
+
+def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
+    from eddyline.adapters.telemetry import Metrics
+    from eddyline.cli.runtime import check_collections, open_store
+    from eddyline.model.events import check_id
+    from eddyline.reader import Reader, Running
+    from eddyline.reader.requests import AssignmentQuery
+
+    for name in ("user_id", "anonymous_id"):
+        if name in asked:
+            check_id(asked[name], name)
+    running = Running(load(settings.experiments_file, settings))
+    try:
+        store = open_store(settings)
+    except AlreadyRunning as error:
+        raise AlreadyRunning(f"{error}; or ask the running one: --url http://127.0.0.1:8000") from None
+    try:
+        check_collections(store)
+        reader = Reader(store, settings, Metrics(), experiments=lambda: running)
+        return reader.assignments.of(AssignmentQuery(**asked))
+    finally:
+        store.close()
+
+
+def _assigned_there(url: str, asked: dict[str, str]) -> dict[str, Any]:
+    import httpx
+
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/v1/experiments/assignment", params=asked, timeout=TIMEOUT_SECONDS)
+        said: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Unavailable(f"{url} doesn't answer as a reader does: {error}") from None
+    if answer.status_code >= 500:
+        raise Unavailable(f"{url}: {said.get('detail')}")
+    if answer.status_code >= 400:
+        raise InvalidInput(f"{url}: {said.get('detail')}")
+    return said
+
+
+def _table(loaded: Experiments, now: float) -> Table:
+    table = Table("experiment", "variant", "people", "changes", "when", "surface", "stops at", "revision")
+    for experiment in loaded:
+        whole = sum(variant.weight for variant in experiment.variants)
+        for index, variant in enumerate(experiment.variants):
+            first = index == 0
+            table.add_row(
+                experiment.name if first else "",
+                variant.name,
+                f"{experiment.share * variant.weight / whole:.1%}",
+                _changes(variant),
+                _when(experiment, now) if first else "",
+                (experiment.surface or "everywhere") if first else "",
+                _bounds(experiment) if first else "",
+                experiment.revision if first else "",
+                end_section=index == len(experiment.variants) - 1,
+            )
+    return table
+
+
+def _changes(variant: Variant) -> str:
+    if variant.external:
+        return "external: another system"
+    given = {name: getattr(variant, name) for name in sorted(variant.overrides())}
+    weights = given.pop("weights", {})
+    words = [f"{name} = {value}" for name, value in (given | dict(weights)).items()]
+    return ", ".join(words) or "nothing: the usual list"
+
+
+def _when(experiment: Experiment, now: float) -> str:
+    if experiment.runs(now):
+        return "runs" if experiment.ends is None else f"runs until {experiment.ends.isoformat()}"
+    if experiment.starts is not None and now < experiment.starts.timestamp():
+        return f"starts {experiment.starts.isoformat()}"
+    return "is over"
+
+
+def _bounds(experiment: Experiment) -> str:
+    return ", ".join(
+        f"{rail.metric} {'<' if rail.max is None else '>'} {rail.bound:g} a {rail.window}"
+        for rail in experiment.guardrails
+    )
