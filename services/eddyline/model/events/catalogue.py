@@ -1,0 +1,83 @@
+"""Items and people, as they are: the compacted topics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field, model_validator
+
+from eddyline.model.events.wire import Attributes, FieldError, Id, Short, Timestamp, Wire
+
+
+class Content(Wire):
+    """The full state of an item. Topic `content`, key item_id; a tombstone deletes it."""
+
+    item_id: Id
+    title: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Embedded and displayed."""
+    description: Annotated[str, Field(max_length=100_000)] | None = None
+    """Embedded, as far as the model reads."""
+    category: Short | None = None
+    """Embedded, displayed and filterable."""
+    tags: Annotated[list[Short], Field(max_length=100)] = []
+    """Embedded and filterable."""
+    url: Annotated[str, Field(max_length=2048)] | None = None
+    image_url: Annotated[str, Field(max_length=2048)] | None = None
+    language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
+    """BCP 47, e.g. `en`; filterable."""
+    published_at: Timestamp | None = None
+    """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
+    expires_at: Timestamp | None = None
+    """Not recommended from then on."""
+    available: bool = True
+    """Not recommended while false."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    attributes: Attributes = {}
+    """Anything else. Filterable where declared in the settings."""
+    timestamp: Timestamp | None = None
+    """When this state was true; the time of arrival where missing."""
+
+    @model_validator(mode="after")
+    def _expires_later(self) -> Content:
+        if self.published_at is not None and self.expires_at is not None and self.expires_at <= self.published_at:
+            raise FieldError("expires_at", "must be after published_at")
+        return self
+
+
+class Availability(Wire):
+    """Price and stock alone, always both. Topic `availability`, key item_id.
+
+    The topic keeps only the last record of an item, and an item that is built anew from it must come out the same.
+    """
+
+    item_id: Id
+    available: bool
+    """Not recommended while false."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    """Null: not known, or no longer."""
+    timestamp: Timestamp | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_all(cls, given: Any) -> Any:
+        for field in ("available", "price"):
+            if isinstance(given, dict) and field not in given:
+                raise FieldError(field, "is needed: price and stock replace what was said of both (price may be null)")
+        return given
+
+    def to_bytes(self) -> bytes:
+        """The record's value, in which the price is always there."""
+        return orjson.dumps(self.model_dump(mode="json", exclude_none=True) | {"price": self.price})
+
+
+class User(Wire):
+    """Onboarding answers and attributes. Topic `users`, key user_id; a tombstone erases the person."""
+
+    user_id: Id
+    interests: Annotated[list[Short], Field(max_length=100)] = []
+    goals: Annotated[list[Short], Field(max_length=100)] = []
+    experience: Annotated[str, Field(max_length=256)] | None = None
+    segment: Short | None = None
+    attributes: Attributes = {}
+    timestamp: Timestamp | None = None

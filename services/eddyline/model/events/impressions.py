@@ -1,0 +1,176 @@
+"""What people were served, and what they saw of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from eddyline.errors import InvalidEvent
+from eddyline.model.events.wire import (
+    ContextValue,
+    FieldError,
+    Finite,
+    Id,
+    Short,
+    Timestamp,
+    Wire,
+    load_json,
+    needs,
+    validate,
+)
+from eddyline.model.ids import Person
+
+MAX_RANK = 1000
+
+
+def _once_each(ranks: list[int]) -> list[int]:
+    return sorted(set(ranks))
+
+
+class Served(BaseModel):
+    """One place of a list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    item_id: Id
+    rank: Annotated[int, Field(ge=1, le=MAX_RANK)]
+    """Its place, counted from 1 over all pages."""
+    score: Finite | None = None
+    category: Short | None = None
+    published_at: Timestamp | None = None
+    """When it was published, or first came: a younger one is new."""
+
+
+def _check_places(items: Iterable[Served]) -> None:
+    """Raise `FieldError` where two places have one item, or one rank."""
+    item_ids: set[str] = set()
+    ranks: set[int] = set()
+    for place, one in enumerate(items):
+        if one.item_id in item_ids:
+            raise FieldError(f"items.{place}.item_id", "is in the list already")
+        if one.rank in ranks:
+            raise FieldError(f"items.{place}.rank", f"{one.rank} is another item's already")
+        item_ids.add(one.item_id)
+        ranks.add(one.rank)
+
+
+class _Addressed(Wire):
+    """Goes to one person. Topic `impressions`, key the typed person key."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [needs("user_id"), needs("anonymous_id")]})
+
+    request_id: Id
+    """Of the response."""
+    user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
+    anonymous_id: Id | None = None
+    session_id: Id | None = None
+    surface: Short | None = None
+    """Where the list is, in the app's own words."""
+    strategy: Short | None = None
+    """What it is ranked by."""
+    experiment: Short | None = None
+    variant: Short | None = None
+    """Of the experiment; without one what the response says, or a name of the app's own."""
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Self:
+        if self.user_id is None and self.anonymous_id is None:
+            raise FieldError("user_id", "is needed, or anonymous_id")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """To whom it went."""
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
+
+
+class Impression(_Addressed):
+    """Internal, topic `impressions`: a response of the reader, as it was served."""
+
+    type: Literal["served"] = "served"
+    revision: Short | None = None
+    """Of the experiment's definition."""
+    forced: bool = False
+    """The variant was forced by a header: it isn't measured."""
+    batch: bool = False
+    """The list was made ahead: it counts only once it is opened."""
+    degraded: bool = False
+    """It came from a cache, since the vector store didn't answer."""
+    took_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Time to make the response."""
+    items: Annotated[list[Served], Field(max_length=1000)]
+    """Empty where nothing was found."""
+    timestamp: Timestamp
+
+
+class Seen(_Addressed):
+    """What a person really saw: an event of type `impression`, which goes to the topic `impressions`.
+
+    Of a list of the reader, by its `request_id`: the `positions` that were seen, or, without any, all of it. With
+    `items` it is a list of another system, which counts as served and seen at once.
+    """
+
+    type: Literal["impression"] = "impression"
+    event_id: Id | None = None
+    """Made by the collector where missing."""
+    positions: (
+        Annotated[
+            list[Annotated[int, Field(ge=1, le=MAX_RANK)]],
+            Field(min_length=1, max_length=1000),
+            AfterValidator(_once_each),
+        ]
+        | None
+    ) = None
+    """Ranks; one that is there twice counts once."""
+    items: Annotated[list[Served], Field(min_length=1, max_length=1000)] | None = None
+    """Of another system's list."""
+    revision: Short | None = None
+    """Of the experiment's definition, as its assignment says it."""
+    timestamp: Timestamp | None = None
+    """When it was seen; the time of arrival where missing. At most 24 hours ahead."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    """Device, locale, …"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_a_list(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "item_id" in given:
+            raise FieldError(
+                "item_id",
+                "is none of an impression's, which is of a list: name the list's request_id, and the positions seen, "
+                "or the items of another system's list",
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _is_of_one_list(self) -> Self:
+        if self.items is None:
+            for field in ("surface", "strategy", "experiment", "variant", "revision"):
+                if getattr(self, field) is not None:
+                    raise FieldError(field, "belongs to the list of another system: give its items too")
+            return self
+        if self.positions is not None:
+            raise FieldError("positions", "are of the reader's own list: leave items out, or name just the items seen")
+        _check_places(self.items)
+        if self.experiment is not None and self.variant is None:
+            raise FieldError("variant", "is needed with an experiment")
+        if self.revision is not None and self.experiment is None:
+            raise FieldError("experiment", "is needed with a revision")
+        return self
+
+
+ImpressionRecord: TypeAlias = Impression | Seen
+
+
+def parse_impression(data: bytes | None) -> ImpressionRecord:
+    """Read a record of `impressions`. Raises `InvalidEvent`."""
+    value = load_json(data)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in (None, "served", "impression"):
+        raise InvalidEvent("must be 'served' or 'impression' on this topic", "type")
+    return validate(Seen, value) if kind == "impression" else validate(Impression, value)

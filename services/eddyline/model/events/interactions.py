@@ -1,0 +1,254 @@
+"""What people did, what else changes a profile, and what items hear of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import ConfigDict, Field, JsonValue, model_validator
+
+from eddyline.errors import InvalidEvent
+from eddyline.model.events.wire import (
+    Attributes,
+    ContextValue,
+    FieldError,
+    Finite,
+    Id,
+    Timestamp,
+    Wire,
+    load_json,
+    needs,
+    validate,
+)
+from eddyline.model.ids import Person
+from eddyline.settings import Events
+
+RATING = "rating"
+MAX_STRENGTH = 100.0
+"""Most that one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
+
+
+class Interaction(Wire):
+    """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [needs("user_id"), needs("anonymous_id")],
+            "if": {"properties": {"type": {"const": RATING}}},
+            "then": needs("value"),
+        }
+    )
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+    """view, click, like, … : one of the settings' `events.weights`."""
+    item_id: Id
+    user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, the event is the user's."""
+    anonymous_id: Id | None = None
+    event_id: Id | None = None
+    """Made by the collector where missing; the same id again changes nothing."""
+    session_id: Id | None = None
+    timestamp: Timestamp | None = None
+    """When it happened; the time of arrival where missing. At most 24 hours ahead."""
+    value: Finite | None = None
+    """A rating, a price."""
+    dwell_ms: Annotated[float, Field(ge=0, le=86_400_000, allow_inf_nan=False)] | None = None
+    request_id: Id | None = None
+    """The response it came from."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    """Surface, device, locale, …"""
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Interaction:
+        if self.user_id is None and self.anonymous_id is None:
+            raise FieldError("user_id", "is needed, or anonymous_id")
+        if self.type == RATING and self.value is None:
+            raise FieldError("value", "is needed with a rating")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """Whose profile it changes."""
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
+
+
+class Origin(Wire):
+    """Where in another log a record of our own came from."""
+
+    log: str
+    partition: int
+    offset: int
+
+
+class Onboarded(Wire):
+    """Internal, topic `interactions`: the embedded answers of a `users` record, for the profiler."""
+
+    type: Literal["onboarded"] = "onboarded"
+    user_id: Id
+    vector: list[Finite] | None = None
+    """Unit length; None where nothing was answered."""
+    space: str | None = None
+    segment: str | None = None
+    attributes: Attributes = {}
+    origin: Origin
+
+    @property
+    def person(self) -> Person:
+        """Whose profile it changes."""
+        return Person("u", self.user_id)
+
+
+class Erased(Wire):
+    """Internal, topic `interactions`: the person is forgotten, and so is what they did until then."""
+
+    type: Literal["erased"] = "erased"
+    user_id: Id
+    anonymous_id: Id | None = None
+    """With it: the erasure of this anonymous id, as far as it is known to be the user's."""
+    timestamp: Timestamp
+    origin: Origin
+    """The tombstone in `users`: told twice, it must not erase what came after it."""
+
+    @property
+    def person(self) -> Person:
+        """Whose profile it erases."""
+        return Person("u", self.user_id) if self.anonymous_id is None else Person("a", self.anonymous_id)
+
+
+class Identify(Wire):
+    """Someone anonymous turned out to be this user. Topic `interactions`, key `a:<anonymous_id>`.
+
+    What they did anonymously becomes the user's, once; so does what they do under the anonymous id from then on.
+    """
+
+    type: Literal["identify"] = "identify"
+    anonymous_id: Id
+    user_id: Id
+    event_id: Id | None = None
+    """Made by the collector where missing; the same id again changes nothing."""
+    session_id: Id | None = None
+    timestamp: Timestamp | None = None
+    """When it happened; the time of arrival where missing. At most 24 hours ahead."""
+    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+
+    @property
+    def person(self) -> Person:
+        """Whose profile is handed over."""
+        return Person("a", self.anonymous_id)
+
+    @property
+    def user(self) -> Person:
+        """Whose it becomes."""
+        return Person("u", self.user_id)
+
+
+class Transfer(Wire):
+    """Internal, topic `interactions`, key `u:<user_id>`: the profile of an anonymous id, as it was when identified."""
+
+    type: Literal["transfer"] = "transfer"
+    user_id: Id
+    anonymous_id: Id
+    timestamp: Timestamp
+    """When they were identified."""
+    payload: dict[str, JsonValue]
+    """The profile's payload, as it is stored."""
+    vectors: dict[str, str] = {}
+    """Its sums: little-endian float64 in base64, so that nothing is rounded on the way."""
+
+    @property
+    def person(self) -> Person:
+        """Whose profile takes it in."""
+        return Person("u", self.user_id)
+
+
+class Shown(Wire):
+    """Internal, topic `interactions`: items of lists that were served to a person within a minute."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [needs("user_id"), needs("anonymous_id")]})
+
+    type: Literal["shown"] = "shown"
+    user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
+    anonymous_id: Id | None = None
+    timestamp: Timestamp
+    """When the first of them was served; a profile keeps the minute."""
+    items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Shown:
+        if self.user_id is None and self.anonymous_id is None:
+            raise FieldError("user_id", "is needed, or anonymous_id")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """To whom they were shown."""
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
+
+
+PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Shown
+_INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Shown]] = {
+    "onboarded": Onboarded,
+    "erased": Erased,
+    "identify": Identify,
+    "transfer": Transfer,
+    "shown": Shown,
+}
+
+
+class Activity(Wire):
+    """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person.
+
+    With a `position` it is the other way round: one of `recents`, the only one, came after this item.
+    """
+
+    item_id: Id
+    recents: list[str] = []
+    """Newest first, without the item itself."""
+    position: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Where this item was among the person's recents, 0 being the newest, when the other came. It makes no trend."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    timestamp: Timestamp
+    source: str
+    """`log:partition:offset` of the interaction; with `/position` where there is one."""
+
+
+def parse_person_event(data: bytes | None) -> PersonEvent:
+    """Read a record of `interactions`: someone's, or one of our own. Raises `InvalidEvent`."""
+    value = load_json(data)
+    kind = value.get("type") if isinstance(value, dict) else None
+    model = _INTERNAL.get(kind) if isinstance(kind, str) else None
+    return validate(Interaction, value) if model is None else validate(model, value)
+
+
+def check_type(event: Interaction, weights: Mapping[str, float]) -> None:
+    """Raise `InvalidEvent` unless the type is configured."""
+    if event.type not in weights:
+        known = ", ".join(sorted(weights))
+        raise InvalidEvent(
+            f"unknown type {event.type[:64]!r}; known are {known}; add it to events.weights in the settings", "type"
+        )
+
+
+def strength(event: Interaction, settings: Events) -> float:
+    """The signed weight of an event: its type's, times what its rating or its dwell time says.
+
+    A rating weighs (value - neutral) x scale, at most `MAX_STRENGTH` either way; a view or click with a dwell time d
+    weighs log2(1 + d / dwell_seconds), within a quarter and twice its type's weight.
+
+    Raises `InvalidEvent` for an unknown type.
+    """
+    check_type(event, settings.weights)
+    weight = settings.weights[event.type]
+    if event.type == RATING and event.value is not None:
+        given = weight * (event.value - settings.rating_neutral) * settings.rating_scale
+        return min(MAX_STRENGTH, max(-MAX_STRENGTH, given))
+    if event.dwell_ms is not None and weight > 0 and event.type in ("view", "click"):
+        seconds = event.dwell_ms / 1000
+        return weight * min(2.0, max(0.25, math.log2(1 + seconds / settings.dwell_seconds)))
+    return weight
