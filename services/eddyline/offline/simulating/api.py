@@ -66,7 +66,7 @@ class Api:
             path = f"/v1/users/{in_path(user_id)}/recommendations"
             response, seconds = await self._call("GET", path, params={**asked, "device": device})
         if 400 <= response.status_code < 500:
-            raise InvalidInput(said(response), decoded(response).get("field"))
+            raise InvalidInput(said(response))
         if response.status_code != 200:
             self._report.fail(f"a list: {response.status_code} {said(response)}")
             return None
