@@ -55,7 +55,8 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: Insights) 
         name = (deed["person"], deed.get("request_id", ""))
         one = lists.get(name)
         if one is not None and any(place["item_id"] == deed["item_id"] for place in one["items"]):
-            made = min((at for at, _ in seen[name]), default=one["at"]) if one.get("batch") else one["at"]
+            opened_at = [at for at, _ in seen[name] if at <= one["at"] + 7 * 86_400]
+            made = min(opened_at, default=one["at"]) if one.get("batch") else one["at"]
             if -3600 <= deed["at"] - made <= (7 * 86_400 if one.get("batch") else window):
                 by_list[name].append(deed)
                 continue
@@ -63,12 +64,13 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: Insights) 
     counted: dict[tuple[str, str], tuple[dict[str, Any], float, list[dict[str, Any]]]] = {}
     for name, one in lists.items():
         at = one["at"]
+        latest = at + (7 * 86_400 if one.get("batch") else window)
         if one.get("batch"):
-            opened = [time for time, _ in seen[name]] or [deed["at"] for deed in by_list[name]]
+            opened = [time for time, _ in seen[name] if time <= latest] or [deed["at"] for deed in by_list[name]]
             if not opened:
                 continue
             at = min(opened)
-        told = [positions for _, positions in seen[name]]
+        told = [positions for time, positions in seen[name] if time <= latest]
         ranks = {place["rank"] for place in one["items"]}
         if told and None not in told:
             clicked = {deed["item_id"] for deed in by_list[name]}

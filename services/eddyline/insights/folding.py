@@ -8,6 +8,7 @@ and skips what that plan has.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -41,6 +42,9 @@ PLAN_BYTES = 900_000
 """Largest plan: what a record may hold."""
 PERSON_BYTES = 300_000
 """Largest row of a person; beyond, their oldest lists and deeds are dropped early."""
+
+SLACK_SECONDS = 5.0
+"""How long ago, at most, the consumer heard that nothing is left to read."""
 
 log = structlog.get_logger("insights")
 
@@ -147,19 +151,20 @@ class Folding:
             yield plan
             fresh = fresh[count:]
 
-    def idle(self, read: float | None) -> Plan:
-        """How far it is, with nothing new. `read`: see `Progress`."""
-        progress = replace(self._last.progress, at=self._clock(), read=read)
+    def idle(self, finished: Set[str]) -> Plan:
+        """How far it is, with nothing new. `finished`: as for `plans`."""
+        progress = replace(self._last.progress, at=self._clock(), read=self._read_until(finished))
         self._last = replace(self._last, progress=progress)
         return self._last
 
-    def _read_until(self, finished: Set[str]) -> float:
-        """The broker's time up to which both topics have been read."""
-        if finished >= set(TOPICS):
-            return max(self._times.values(), default=0.0)
-        return min(self._times.get(topic, 0.0) for topic in TOPICS if topic not in finished)
+    def _read_until(self, finished: Set[str]) -> float | None:
+        """The broker's time up to which both topics have been read; None where it isn't known."""
+        times = [
+            self._clock() - SLACK_SECONDS if topic in finished else self._times.get(topic, math.nan) for topic in TOPICS
+        ]
+        return None if any(math.isnan(time) for time in times) else min(times)
 
-    def _plan(self, tables: Tables, records: Sequence[Record], read: float) -> Plan:
+    def _plan(self, tables: Tables, records: Sequence[Record], read: float | None) -> Plan:
         counts = dict(self._last.progress.counts)
         offsets, newest = dict(self._last.offsets), self._last.progress.newest
         heard: dict[str, list[Heard]] = {}
@@ -177,13 +182,13 @@ class Folding:
         people: dict[bytes, bytes | None] = {}
         for name, said in heard.items():
             try:
-                people[name.encode()] = self._fold(tables, book, name, said, read, counts)
+                people[name.encode()] = self._fold(tables, book, name, said, read or 0.0, counts)
             except Exception as error:  # one person's records must not stop everyone's
                 log.exception("a person's records can't be folded", records=len(said))
                 for one in said:
                     self._give_up(one.record, error, counts)
         windows = self._windows(tables, book)
-        progress = Progress(now, newest, counts, offsets)
+        progress = Progress(now, newest, counts, offsets, read)
         return Plan(self._logs, offsets, progress, {PEOPLE: people, WINDOWS: windows})
 
     def _read(self, record: Record, counts: dict[str, int]) -> Heard | None:

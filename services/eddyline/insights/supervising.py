@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -78,12 +79,16 @@ class Supervisor:
 
     def _once(self) -> int:
         # A session of its own: Ctrl-C is for us, and we end it once it has finished.
-        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         self._process = process
         assert process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it has ended already
             process.stdin.write(self._job.model_dump_json().encode() + b"\n")
             process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended already
-        return process.wait()
+        try:
+            return process.wait()
+        finally:
+            with suppress(BrokenPipeError):
+                process.stdin.close()

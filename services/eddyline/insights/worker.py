@@ -119,8 +119,8 @@ class Worker:
         self._lock = asyncio.Lock()
         self._sweep = Sweep(job.settings)
         self.app.agent(self._topic, name=APP, concurrency=1)(self._consume)
-        self.app.timer(interval=job.settings.flush_seconds)(self._flush)
-        self.app.timer(interval=IDLE_SECONDS)(self._idle)
+        self.app.task(self._flush_again_and_again)
+        self.app.task(self._idle_again_and_again)
 
     async def _consume(self, stream: Any) -> None:
         self._stream = stream
@@ -133,6 +133,16 @@ class Worker:
         """The tables are those of the partitions that are ours from now on."""
         self._foldings.clear()
         self._waiting.clear()
+
+    async def _flush_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._job.settings.flush_seconds)
+            await self._flush()
+
+    async def _idle_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            await self._idle()
 
     async def _flush(self) -> None:
         """Fold what waits, and acknowledge it. A worker that can't write ends, and starts anew."""
@@ -155,10 +165,8 @@ class Worker:
             tables = FaustTables(self._tables, partition)
             folding = await self._folding(partition, tables)
             records = [self._record(event) for event in events]
-            ends = {record.topic: record.offset for record in records}
-            finished = {
-                topic for topic in TOPICS if self._is_read(topic, partition, ends.get(topic, folding.taken(topic)))
-            }
+            taken = {topic: folding.taken(topic) for topic in TOPICS} | {one.topic: one.offset for one in records}
+            finished = self._finished(partition, taken)
             for plan in folding.plans(tables, records, finished):
                 await self._carry_out(plan, tables)
             for event in events:
@@ -197,16 +205,17 @@ class Worker:
                         continue
                     tables = FaustTables(self._tables, tp.partition)
                     folding = await self._folding(tp.partition, tables)
-                    folding.idle(self._read_until(tp.partition, folding, now)).write(tables)
+                    finished = self._finished(tp.partition, {topic: folding.taken(topic) for topic in TOPICS})
+                    folding.idle(finished).write(tables)
                     self._sweep.some(tables, self._tables, tp.partition, now)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             _end(error)
 
-    def _read_until(self, partition: int, folding: Folding, now: float) -> float | None:
-        """`now`, where nothing is left to read of either topic."""
-        return now if all(self._is_read(topic, partition, folding.taken(topic)) for topic in TOPICS) else None
+    def _finished(self, partition: int, taken: Mapping[str, int]) -> set[str]:
+        """The topics of which nothing is left to read, so many having been taken."""
+        return {topic for topic in TOPICS if self._is_read(topic, partition, taken[topic])}
 
     def _is_read(self, topic: str, partition: int, offset: int) -> bool:
         """Whether nothing comes after this offset, as far as the consumer knows."""

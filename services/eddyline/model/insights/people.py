@@ -12,6 +12,7 @@ records. What is dropped then has been booked, and stays.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,10 +52,10 @@ class Listing:
 
     served_at: float | None = None
     """None: only what was seen of it has been read yet."""
-    seen_at: float | None = None
-    seen: set[int] | None = None
-    """Ranks; None: nothing was said of them."""
-    is_seen_whole: bool = False
+    seen: dict[int, float] = field(default_factory=dict)
+    """When each rank was first seen, as far as the app says."""
+    whole_at: float | None = None
+    """When the app first said that all of it was seen."""
     whose: Dimensions = field(default_factory=Dimensions)
     revision: str = ""
     is_batch: bool = False
@@ -111,17 +112,14 @@ class PersonLog:
         if self._is_forgotten(at):
             return
         listing = self.lists.setdefault(said.request_id, Listing())
-        listing.seen_at = at if listing.seen_at is None else min(listing.seen_at, at)
-        if said.items is None:
-            if said.positions is None:
-                listing.is_seen_whole = True
-            else:
-                listing.seen = (listing.seen or set()) | set(said.positions)
-            return
-        if listing.served_at is None:  # another system's list: this is all there is of it
+        if said.items is not None and listing.served_at is None:  # another system's list: this is all there is of it
             listing.served_at, listing.whose, listing.revision = at, _dimensions(said), said.revision or ""
             listing.places = _places(said, at, settings)
-        listing.seen = (listing.seen or set()) | {place.rank for place in said.items}
+        ranks = said.positions if said.items is None else [place.rank for place in said.items]
+        if ranks is None:
+            listing.whole_at = at if listing.whole_at is None else min(listing.whole_at, at)
+        for rank in ranks or ():
+            listing.seen[rank] = min(at, listing.seen.get(rank, at))
 
     def act(self, said: Interaction, event_id: str, at: float, settings: Insights) -> None:
         """Add what someone did, where it can be measured."""
@@ -241,7 +239,7 @@ def measured(person: PersonLog, settings: Insights) -> Measured:
     named, rest = _named(person, window)
     counted = {name: one for name, one in person.lists.items() if _is_counted(one, bool(named.get(name)))}
     times = {name: _opened(one, named.get(name, ())) for name, one in counted.items()}
-    shown = {name: _shown(one, named.get(name, ())) for name, one in counted.items()}
+    shown = {name: _shown(one, window, named.get(name, ())) for name, one in counted.items()}
     latest = _by_item(counted, shown, times)
     for deed in rest:
         name = _last_before(latest.get(deed.item_id, ()), deed.at, window)
@@ -282,23 +280,36 @@ def _named(person: PersonLog, window: float) -> tuple[defaultdict[str, list[Deed
 
 def _is_counted(listing: Listing, is_clicked: bool) -> bool:
     """Whether it was served, and opened where it was made ahead."""
-    return listing.served_at is not None and (not listing.is_batch or listing.seen_at is not None or is_clicked)
+    return listing.served_at is not None and (
+        not listing.is_batch or is_clicked or _first_seen(listing, BATCH_SECONDS) is not None
+    )
 
 
-def _shown(listing: Listing, deeds: Iterable[Deed]) -> set[int]:
-    """The ranks that were seen: as the app says, and what was clicked; else all."""
+def _first_seen(listing: Listing, window: float) -> float | None:
+    """When any of it was seen, within so long after it was served."""
+    times = [*listing.seen.values(), *([] if listing.whole_at is None else [listing.whole_at])]
+    latest = math.inf if listing.served_at is None else listing.served_at + window
+    return min((time for time in times if time <= latest), default=None)
+
+
+def _shown(listing: Listing, window: float, deeds: Iterable[Deed]) -> set[int]:
+    """The ranks that were seen: as the app says within the window, and what was clicked; else all."""
     every = {place.rank for place in listing.places}
-    if listing.seen is None or listing.is_seen_whole:
+    latest = (listing.served_at or 0.0) + (BATCH_SECONDS if listing.is_batch else window)
+    told = {rank for rank, time in listing.seen.items() if time <= latest}
+    is_whole = listing.whole_at is not None and listing.whole_at <= latest
+    if is_whole or not told:
         return every
     done = {deed.item_id for deed in deeds}
-    return (listing.seen & every) | {place.rank for place in listing.places if place.item_id in done}
+    return (told & every) | {place.rank for place in listing.places if place.item_id in done}
 
 
 def _opened(listing: Listing, deeds: Iterable[Deed]) -> float:
-    """When a list counts: when it was served, or, made ahead, when it was first opened or clicked."""
-    if not listing.is_batch or listing.seen_at is not None:
+    """When a list counts: when it was served, or, made ahead, when it was first seen or else clicked."""
+    if not listing.is_batch:
         return _time(listing)
-    return min((deed.at for deed in deeds), default=_time(listing))
+    seen = _first_seen(listing, BATCH_SECONDS)
+    return min((deed.at for deed in deeds), default=_time(listing)) if seen is None else seen
 
 
 def _by_item(
@@ -399,13 +410,12 @@ def remember_days(person: PersonLog, found: Measured) -> None:
 
 
 def _time(listing: Listing) -> float:
-    """When a list was served; one made ahead: when it was first opened. Of one whose serving hasn't been read yet:
-    when it was seen."""
-    if listing.is_batch and listing.seen_at is not None:
-        return listing.seen_at
-    if listing.served_at is not None:
+    """When a list was served; one made ahead: when it was first seen. Of one whose serving hasn't been read yet: when
+    it was seen."""
+    if listing.served_at is not None and not listing.is_batch:
         return listing.served_at
-    return listing.seen_at or 0.0
+    seen = _first_seen(listing, BATCH_SECONDS)
+    return (listing.served_at or 0.0) if seen is None else seen
 
 
 def _dimensions(said: Impression | Seen) -> Dimensions:
@@ -428,9 +438,8 @@ def _places(said: Impression | Seen, at: float, settings: Insights) -> tuple[Pla
 def _plain(one: Listing) -> list[Any]:
     return [
         one.served_at,
-        one.seen_at,
-        None if one.seen is None else sorted(one.seen),
-        one.is_seen_whole,
+        [[rank, at] for rank, at in sorted(one.seen.items())],
+        one.whole_at,
         tuple(one.whose),
         one.revision,
         one.is_batch,
@@ -442,12 +451,11 @@ def _plain(one: Listing) -> list[Any]:
 
 
 def _listing(plain: list[Any]) -> Listing:
-    served_at, seen_at, seen, whole, whose, revision, batch, forced, degraded, took, places = plain
+    served_at, seen, whole_at, whose, revision, batch, forced, degraded, took, places = plain
     return Listing(
         served_at,
-        seen_at,
-        None if seen is None else set(seen),
-        whole,
+        dict(seen),
+        whole_at,
         Dimensions(*whose),
         revision,
         batch,

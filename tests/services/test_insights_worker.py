@@ -1,0 +1,265 @@
+"""The Faust worker as a process, on the most real Kafka there is: its windows equal a recount of the log, whatever
+befalls it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.kafka import KafkaForTest, wait_until
+from tests.support.recount import Recount, recount
+
+from eddyline.adapters.kafka import (
+    EmbeddedBroker,
+    FileDeadLetterBox,
+    KafkaProducer,
+    Letter,
+    LogReader,
+    Outgoing,
+    Record,
+    TopicTail,
+    ensure_topics,
+)
+from eddyline.adapters.telemetry import Metrics
+from eddyline.insights.folding import TOPICS
+from eddyline.insights.job import Cluster, Job
+from eddyline.insights.supervising import Supervisor
+from eddyline.model.events import Impression, Interaction, Seen, Served
+from eddyline.model.insights.rows import Cell, CellKey, Progress, parse_key, parse_row
+from eddyline.settings import Insights
+
+CHANGELOG = "insights-windows-changelog"
+SLOWLY = 90.0
+SETTINGS = Insights(flush_seconds=0.2)
+
+
+class Table:
+    """The windows, as their changelog tells them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[int, bytes], bytes] = {}
+
+    def take(self, record: Record) -> None:
+        assert record.key is not None
+        if record.value is None:
+            self._rows.pop((record.partition, record.key), None)
+        else:
+            self._rows[record.partition, record.key] = record.value
+
+    def cells(self) -> dict[CellKey, Cell]:
+        found: dict[CellKey, Cell] = {}
+        for (_, data), value in list(self._rows.items()):
+            key = parse_key(data)
+            if isinstance(key, CellKey):
+                row = parse_row(key, value)
+                assert isinstance(row, Cell)
+                found.setdefault(key, Cell()).merge(row)
+        return found
+
+    def total(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for key, cell in self.cells().items():
+            if key.size == "hour":
+                found.update(cell.counts)
+        return +found
+
+    def progress(self) -> dict[int, Progress]:
+        rows = ((partition, parse_row(parse_key(key), value)) for (partition, key), value in list(self._rows.items()))
+        return {partition: row for partition, row in rows if isinstance(row, Progress)}
+
+    def taken(self) -> Counter[str]:
+        """Records, by topic."""
+        found: Counter[str] = Counter()
+        for progress in self.progress().values():
+            found.update({topic: offset + 1 for topic, offset in progress.offsets.items()})
+        return found
+
+
+class App:
+    """People who are shown lists and click, seeded."""
+
+    def __init__(self, producer: KafkaProducer, seed: int = 1) -> None:
+        self._producer, self._chance = producer, random.Random(seed)
+        self.sent: Counter[str] = Counter()
+
+    def use(self, lists: int) -> None:
+        records = []
+        for _ in range(lists):
+            records += self._visit(f"p{self._chance.randrange(30)}")
+        self._producer.send_all(records)
+        self.sent.update(record.topic for record in records)
+
+    def _visit(self, user: str) -> list[Outgoing]:
+        chance, now, request_id = self._chance, time.time(), str(uuid.UUID(int=self._chance.getrandbits(128)))
+        items = chance.sample([f"item-{number}" for number in range(40)], 8)
+        places = [
+            Served(item_id=item, rank=rank, category=f"c{hash(item) % 3}") for rank, item in enumerate(items, start=1)
+        ]
+        said: list[Impression | Seen | Interaction] = [
+            Impression(
+                request_id=request_id,
+                user_id=user,
+                surface="home",
+                strategy="eddyline",
+                experiment="x",
+                revision="1",
+                variant=f"v{len(user) % 2}",
+                items=places,
+                timestamp=now,
+                took_ms=chance.uniform(1, 30),
+            )
+        ]
+        if chance.random() < 0.5:
+            said.append(Seen(request_id=request_id, user_id=user, positions=[1, 2, 3], timestamp=now + 0.001))
+        for item in chance.sample(items, chance.randrange(3)):
+            event_id = str(uuid.UUID(int=chance.getrandbits(128)))
+            named = request_id if chance.random() < 0.7 else None
+            said.append(
+                Interaction(
+                    type=chance.choice(["click", "purchase"]),
+                    item_id=item,
+                    user_id=user,
+                    event_id=event_id,
+                    request_id=named,
+                    value=2.5,
+                    timestamp=now + 0.002,
+                )
+            )
+        return [
+            Outgoing(
+                "interactions" if isinstance(one, Interaction) else "impressions", f"u:{user}".encode(), one.to_bytes()
+            )
+            for one in said
+        ]
+
+
+@contextmanager
+def measuring(kafka: KafkaForTest, directory: Path) -> Iterator[tuple[Supervisor, Table]]:
+    """A supervised worker, and its table."""
+    job = Job(
+        cluster=Cluster.of(kafka.options),
+        settings=SETTINGS,
+        directory=directory / "tables",
+        dead_letters=directory / "letters",
+        log_level="warning",
+        log_format="json",
+    )
+    table, supervisor = Table(), Supervisor(job, Metrics())
+    tail = TopicTail(kafka.options, CHANGELOG, table.take)
+    tail.start()
+    supervisor.start()
+    try:
+        yield supervisor, table
+    finally:
+        supervisor.stop(lambda: True, 0)
+        tail.close()
+
+
+def records(kafka: KafkaForTest) -> list[tuple[str, bytes | None, float]]:
+    """All that the topics hold."""
+    reader = LogReader(kafka.options)
+    try:
+        return [
+            (topic, record.value, record.timestamp / 1000)
+            for topic in TOPICS
+            for partition, bounds in reader.bounds(topic).items()
+            for record in reader.read(topic, partition, *bounds)
+        ]
+    finally:
+        reader.close()
+
+
+def assert_equal(table: Table, expected: Recount) -> None:
+    cells = table.cells()
+    for key in cells.keys() | expected.counts.keys():
+        cell = cells.get(key, Cell())
+        assert +cell.counts == +expected.counts[key], key
+        assert +cell.shown == +expected.shown[key], key
+        assert +cell.clicked == +expected.clicked[key], key
+        assert round(cell.people.estimate) == len(expected.people[key]), key
+
+
+@pytest.fixture
+def table_topics(kafka: KafkaForTest) -> KafkaForTest:
+    ensure_topics(kafka.options)
+    return kafka
+
+
+def test_after_kills_at_any_moment_the_windows_equal_a_recount(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka = table_topics
+    app, chance = App(kafka.producer()), random.Random(7)
+    with measuring(kafka, tmp_path) as (worker, table):
+        for _ in range(2):
+            kill_in_mid_work(app, worker, table, chance)
+        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+        assert_equal(table, recount(records(kafka), SETTINGS))
+        assert table.total()["clicks"] > 50
+
+
+def kill_in_mid_work(app: App, worker: Supervisor, table: Table, chance: random.Random) -> None:
+    wait_until(lambda: worker.pid is not None, "a worker runs", SLOWLY)
+    victim, before = worker.pid, table.taken().total()
+    assert victim is not None
+    app.use(100)
+    wait_until(lambda: table.taken().total() > before, "it has begun", SLOWLY)
+    for _ in range(chance.randrange(5)):
+        app.use(5)
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: worker.pid != victim, "it has ended", SLOWLY)
+
+
+def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: KafkaForTest, tmp_path: Path) -> None:
+    ensure_topics(real_kafka.options)
+    app = App(real_kafka.producer())
+    for life in ("first", "second"):
+        with measuring(real_kafka, tmp_path / life) as (_, table):
+            app.use(50)
+            wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+    assert_equal(table, recount(records(real_kafka), SETTINGS))
+
+
+def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> None:
+    """And so do lists: what people do in the second life may come from a list of the first."""
+    log: list[tuple[str, bytes | None, float]] = []
+    for life in (1, 2):
+        broker = EmbeddedBroker()
+        kafka = KafkaForTest("in-process", broker.options, broker.guard)
+        app = App(kafka.producer(), seed=life)
+        try:
+            with measuring(kafka, tmp_path) as (_, table):
+                if log:
+                    wait_until(lambda: table.total()["requests"] == 50, "what was there is there again", SLOWLY)
+                app.use(50)
+                wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)  # noqa: B023
+                log += records(kafka)
+                assert_equal(table, recount(log, SETTINGS))
+        finally:
+            for producer in kafka.producers:
+                producer.close()
+            broker.close()
+
+
+def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka = table_topics
+    app = App(kafka.producer())
+    with measuring(kafka, tmp_path) as (_, table):
+        kafka.producer().send_all([Outgoing("impressions", b"x", b"{rubbish") for _ in range(200)])
+        app.use(20)
+        wait_until(lambda: table.total()["requests"] == 20, "the lists are counted", SLOWLY)
+        wait_until(
+            lambda: sum(one.counts.get("unreadable", 0) for one in table.progress().values()) == 200,
+            "the rubbish is counted",
+            SLOWLY,
+        )
+    (log,) = FileDeadLetterBox(tmp_path / "letters").logs("impressions")
+    letters = [letter for letter in log.read() if isinstance(letter, Letter)]
+    assert len(letters) == 200
+    assert {(letter.reason, letter.record.value) for letter in letters} == {("invalid_event", b"{rubbish")}
