@@ -35,6 +35,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "onboarded": {"user_id": "u", "origin": {"log": "l", "partition": 0, "offset": 1}},
     "erased": {"user_id": "u", "timestamp": 1772366400, "origin": {"log": "l", "partition": 0, "offset": 1}},
     "shown": {"anonymous_id": "a", "timestamp": 1772366400, "items": ["i"]},
+    "verdict": {
+        "experiment": "e",
+        "revision": "0123abcd",
+        "variant": "v",
+        "metric": "ctr",
+        "value": 0.01,
+        "bound": 0.02,
+        "at": 1772366400,
+        "reason": "ctr was 0.01",
+    },
 }
 
 

@@ -25,6 +25,7 @@ from eddyline.model.events import (
     User,
     Wire,
 )
+from eddyline.model.experiments.verdicts import Verdict
 
 MODELS: Mapping[str, type[Wire]] = {
     "content": Content,
@@ -39,6 +40,7 @@ MODELS: Mapping[str, type[Wire]] = {
     "impression": Impression,
     "seen": Seen,
     "activity": Activity,
+    "verdict": Verdict,
 }
 
 CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
@@ -56,6 +58,11 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         ("impression", "seen"),
     ),
     "activity": ("Internal: this item came, after these recent ones", "item_id", ("activity",)),
+    "verdicts": (
+        "Internal: a guardrail stopped a variant; a tombstone lets it go on",
+        "<experiment>/<variant>",
+        ("verdict",),
+    ),
 }
 
 
