@@ -1,0 +1,216 @@
+"""What `eddyline insights` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from eddyline.model.experiments.statistics import Plan
+
+NONE = "–"
+RISES = "*"
+COLUMNS = {
+    "requests": "lists",
+    "impressions": "seen",
+    "clicks": "clicks",
+    "ctr": "CTR",
+    "dwell_ms": "dwell",
+    "conversions": "conv.",
+    "revenue": "revenue",
+    "people": "people",
+    "empty_share": "empty",
+    "latency_p95": "p95 ms",
+}
+"""The measures of the table, and how their columns are called."""
+FACTS = {
+    "coverage": "coverage",
+    "new_share": "new items",
+    "degraded_share": "degraded",
+    "returned_1": "back the next day",
+    "returned_7": "back on the seventh",
+    "conversion_rate": "conversions a click",
+}
+WRONG = {
+    "late": "came too late",
+    "unreadable": "could not be read",
+    "failed": "could not be measured",
+    "missed": "had been dropped by the log",
+    "cut": "exceeded what is kept of a person",
+}
+
+
+def show_kpis(said: Mapping[str, Any], console: Console) -> None:
+    """The measures: a row for each group, and all together."""
+    groups = list(said["by"])
+    title = f"{_minute(said['from'])} to {_minute(said['to'])} UTC, in windows of {_article(said['size'])}"
+    table = _table(title)
+    for group in groups:
+        table.add_column(group, no_wrap=True)
+    if not groups:
+        table.add_column("")
+    for name in COLUMNS.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in said["rows"]:
+        table.add_row(*(_group(row, name) for name in groups), *_measures(row))
+    names = ["all", *[""] * (len(groups) - 1)]
+    table.add_row(*names, *_measures(said["total"]), style="bold")
+    console.print(table)
+    facts = [
+        f"{words} {_share(said['total'][name])}" for name, words in FACTS.items() if said["total"][name] is not None
+    ]
+    if facts:
+        console.print(f"In all: {', '.join(facts)}.", highlight=False)
+    if not said["total"]["is_settled"]:
+        console.print(f"{RISES} clicks may still come in for the newest lists.", highlight=False, style="dim")
+    for line in _warnings(said):
+        console.print(escape(line), style="yellow", highlight=False)
+    console.print()
+
+
+def show_experiment(said: Mapping[str, Any], console: Console) -> None:
+    """An experiment: its variants, what that says, and what should be known."""
+    metric = said["metric"]
+    head = f"{said['name']}: {said['state']}, revision {said['revision'] or NONE}, {said['people']:,} people"
+    if said["planned_people"] is not None:
+        head += f" of {said['planned_people']:,} planned"
+    table = _table(head)
+    table.add_column("variant", no_wrap=True)
+    for name in ("people", metric, f"{metric} against control", "between", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in said["reports"]:
+        stopped = " (stopped)" if one["state"] == "stopped" else ""
+        effect = (one["effects"] or {}).get(metric)
+        table.add_row(
+            escape(one["name"]) + stopped,
+            f"{one['people']:,}",
+            _value(one["values"][metric], metric),
+            *_effect(effect),
+        )
+    console.print(table)
+    for one in said["reports"]:
+        if one["sentence"] is not None:
+            console.print(escape(f"{_sentence(one['sentence'])}"), highlight=False, soft_wrap=True)
+        for guardrail in one["guardrails"]:
+            console.print(escape(f"  {_guardrail(one['name'], guardrail)}"), highlight=False, soft_wrap=True)
+    split = said["sample_ratio"]
+    if split is not None and split["is_mismatch"]:
+        seen = ", ".join(
+            f"{name} {count:,} (of {split['expected'][name]:,.0f})" for name, count in split["seen"].items()
+        )
+        console.print(escape(f"SAMPLE RATIO MISMATCH (p = {split['p_value']:.2g}): {seen}"), style="bold red")
+    for note in said["notes"]:
+        console.print(escape(f"Note: {note}."), style="yellow", highlight=False, soft_wrap=True)
+    console.print()
+
+
+def show_plan(plan: Plan, a_day: float | None, console: Console) -> None:
+    """How many people an experiment takes."""
+    console.print(
+        f"{plan.people:,} people ({plan.each:,} in each of {plan.variants} variants) find a lift of "
+        f"{plan.lift:+.1%} on a {plan.metric} of {plan.baseline:g} with a probability of {plan.power:.0%}, however "
+        f"often one looks; without any, at most {plan.alpha:.0%} of experiments say that there is one.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"A test that may be looked at only once takes {plan.fixed:,} in each.", highlight=False, soft_wrap=True
+    )
+    if a_day is not None:
+        days = math.ceil(plan.people / a_day)
+        console.print(f"At {a_day:,.0f} new people a day: {days:,} day{'s' * (days > 1)}.", highlight=False)
+    for assumption in plan.assumptions:
+        console.print(escape(f"  assumed: {assumption}"), highlight=False, soft_wrap=True)
+    console.print(f"In the experiments' file: planned_people = {plan.people}", highlight=False, soft_wrap=True)
+
+
+def _warnings(said: Mapping[str, Any]) -> Iterable[str]:
+    if not said["complete"]:
+        yield "The rows are still being read: numbers are too low until that is done."
+    if said["as_of"] is None:
+        yield "Nothing was measured yet: is the insights service running, and does the reader serve lists?"
+        return
+    wrong = [f"{said['progress'][name]:,} {words}" for name, words in WRONG.items() if said["progress"][name]]
+    if wrong:
+        yield f"Not measured, since the beginning: {', '.join(wrong)}."
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False, pad_edge=False
+    )
+
+
+def _group(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    return _minute(value) if name == "time" else escape(value) if value else NONE
+
+
+def _measures(row: Mapping[str, Any]) -> Iterable[str]:
+    for name in COLUMNS:
+        value = row[name]
+        rises = RISES if name == "ctr" and value is not None and not row["is_settled"] else ""
+        yield NONE if value is None else _measure(name, value) + rises
+
+
+def _measure(name: str, value: float) -> str:
+    if name in ("ctr", "empty_share"):
+        return _share(value)
+    if name == "dwell_ms":
+        return f"{value / 1000:,.1f} s"
+    if name == "revenue":
+        return f"{value:,.2f}"
+    return f"{value:,.1f}" if name == "latency_p95" else f"{round(value):,}"
+
+
+def _value(value: float | None, metric: str) -> str:
+    if value is None:
+        return NONE
+    if metric == "ctr":
+        return _share(value)
+    return f"{value / 1000:,.2f} s" if metric == "dwell" else f"{value:,.4g}"
+
+
+def _effect(effect: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    if effect is None:
+        return NONE, NONE, NONE
+    colour = "dim" if not effect["is_decided"] else "green" if effect["absolute"] > 0 else "red"
+    relative = NONE if effect["relative"] is None else f"[{colour}]{effect['relative']:+.1%}[/]"
+    low, high = effect["low"], effect["high"]
+    between = NONE if low is None and high is None else f"{_bound(low)} … {_bound(high)}"
+    return relative, between, f"{effect['p_value']:.3g}"
+
+
+def _bound(value: float | None) -> str:
+    return "?" if value is None else f"{value:+.1%}"
+
+
+def _guardrail(variant: str, one: Mapping[str, Any]) -> str:
+    bound = f"at least {one['min']:g}" if one["min"] is not None else f"at most {one['max']:g}"
+    if one["value"] is None:
+        seen = f"{one['lists']:,} of {one['least']:,} lists"
+    else:
+        seen = f"{one['value']:.4g} in {one['lists']:,} lists" if one["state"] != "stopped" else f"{one['value']:.4g}"
+    return f"guardrail of {variant}: {one['metric']} {bound}: {one['state']} ({seen})"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else text
+
+
+def _share(value: float) -> str:
+    return f"{value:.2%}"
+
+
+def _minute(text: str) -> str:
+    return f"{text[:10]} {text[11:16]}"
+
+
+def _article(size: str) -> str:
+    return "an hour" if size == "hour" else f"a {size}"
