@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.docs.pages import ROOT
 
 from eddyline.adapters.telemetry import Metrics
+from eddyline.model.experiments.statistics import plan
 from eddyline.offline.documents import settings_table, strategies_table
 
 
@@ -28,10 +29,30 @@ def metrics_table() -> str:
     return "\n".join(rows)
 
 
+def plans_table() -> str:
+    """How many people an experiment takes, by what there is and what is to be found."""
+    lifts = (0.02, 0.05, 0.1, 0.2)
+    rows = ["| control has | " + " | ".join(f"a lift of {lift:.0%}" for lift in lifts) + " |", "|---|" + "---:|" * 4]
+    for said, metric, baseline, per_person in (
+        ("`ctr` 2 %, 20 impressions a person", "ctr", 0.02, 20.0),
+        ("`ctr` 5 %, 5 impressions a person", "ctr", 0.05, 5.0),
+        ("`ctr` 5 %, 20 impressions a person", "ctr", 0.05, 20.0),
+        ("`ctr` 5 %, 50 impressions a person", "ctr", 0.05, 50.0),
+        ("1 click a person", "clicks", 1.0, None),
+        ("3 conversions of a hundred people", "conversions", 0.03, None),
+        ("revenue, 10 orders of a hundred people", "revenue", 2.0, 0.1),
+        ("dwell time, 5 dwells a person", "dwell", 30_000.0, 5.0),
+    ):
+        people = [plan(metric=metric, baseline=baseline, lift=lift, per_person=per_person).people for lift in lifts]
+        rows.append(f"| {said} | " + " | ".join(f"{number:,}" for number in people) + " |")
+    return "\n".join(rows)
+
+
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs" / "configuration.md", settings_table),
     "strategies": (ROOT / "docs" / "ranking.md", strategies_table),
     "metrics": (ROOT / "docs" / "operations.md", metrics_table),
+    "plans": (ROOT / "docs" / "statistics.md", plans_table),
 }
 """Name of the markers → page and what belongs between them."""
 
