@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 from tests.support.fakes import NOW, record
-from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
+from tests.support.rows import ROWS, SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
 from tests.support.system import wait_until
 
-from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, Record
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, Record, TopicTail
 from eddyline.errors import Unavailable
-from eddyline.insights.answers import ROWS, Answers
 from eddyline.insights.gauges import MOST, Gauges
 from eddyline.insights.guarding import Task, Watch
 from eddyline.model.experiments.verdicts import TOPIC, parse_verdict
@@ -258,30 +257,23 @@ def test_a_task_that_fails_does_not_keep_the_others_from_running() -> None:
 
 
 def test_it_follows_the_topics_and_stops_a_variant_through_them() -> None:
-    desk = Desk(FILE, settings=Desk().settings.model_copy(update={"guard_seconds": 0.05}))
-    feed(desk, NOW)
     broker = EmbeddedBroker()
     producer = KafkaProducer(broker.options, guard=broker.guard)
+    here = Desk(FILE)
+    tails = (TopicTail(broker.options, ROWS, here.view.apply), TopicTail(broker.options, TOPIC, here.verdicts.apply))
     try:
-        for row in (progress_row(NOW), *(one for one in _rows(desk))):
-            producer.send_all([Outgoing(ROWS, row.key, row.value)])
-        answers = Answers(
-            broker.options,
-            producer,
-            desk.settings,
-            lambda: desk.experiments,
-            lambda: 10,
-            desk.metrics,
-            desk.clock,
-        )
-        answers.start()
-        try:
-            stopped = 'eddyline_insights_stopped{experiment="e",variant="bad"} 1.0'
-            wait_until(lambda: stopped in desk.metrics.render().decode(), "the guardrail stopped it")
-            answers.check()
-        finally:
-            answers.close()
+        producer.send_all([Outgoing(ROWS, row.key, row.value) for row in (progress_row(NOW), *_rows(here))])
+        for tail in tails:
+            tail.start()
+        wait_until(lambda: all(tail.caught_up for tail in tails), "all is read")
+        here.guard.look()
+        for sent in here.producer.to(TOPIC):
+            producer.send_all([sent])
+        wait_until(lambda: len(here.verdicts.all()) == 1, "the verdict came back")
+        assert written(here) == ["bad"]
     finally:
+        for tail in tails:
+            tail.close()
         producer.close()
         broker.close()
 

@@ -50,6 +50,7 @@ def draw(file: Path, drawn: Drawn) -> None:
     # Not pyplot: no window system, and no state that outlives the call.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
@@ -60,6 +61,7 @@ def draw(file: Path, drawn: Drawn) -> None:
         _by_position(panels[1], name, [row for row in drawn.whole if row[drawn.by] == name])
     panels[0].set_xlabel("window (UTC); bands: 95 % of each window alone, impressions taken as independent")
     panels[1].set_xlabel("position")
+    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for panel in panels:
         panel.set_ylabel("CTR")
         panel.set_ylim(bottom=0)
