@@ -382,14 +382,14 @@ class Gate:
         self.asked: Counter[str] = Counter()
         shop.reader.recommend = self._answer  # type: ignore[method-assign]
 
-    def _answer(self, request: Any) -> dict[str, Any]:
+    def _answer(self, request: Any, variant: str | None = None) -> dict[str, Any]:
         with self.lock:
             self.left -= 1
             wait = self.left < 0
         if wait:
             assert self.opened.wait(WAIT)
         self.asked[request.user_id] += 1
-        return self._recommend(request)
+        return self._recommend(request, variant)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -434,7 +434,7 @@ def _until(condition: Any) -> None:
 def test_the_exit_code_says_that_someone_failed(tmp_path: Path) -> None:
     shop = stocked()
 
-    def recommend(request: Any) -> dict[str, Any]:
+    def recommend(request: Any, variant: str | None = None) -> dict[str, Any]:
         if request.user_id == "user1":
             raise InvalidInput("is too odd", "user_id")
         return {"items": []}
