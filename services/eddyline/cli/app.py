@@ -81,15 +81,20 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
 
     A Kafka cluster or a Qdrant server that is set is used instead of the embedded one.
     """
-    from eddyline.cli.runtime import ROLES
+    from eddyline.cli.insights_role import is_installed
+    from eddyline.cli.runtime import MEASURING, ROLES
 
-    _serve(load_settings(config, data_dir, host, port), ROLES)
+    loaded = load_settings(config, data_dir, host, port)
+    measures = loaded.insights.run and is_installed()
+    if loaded.insights.run and not measures:
+        print("Insights is left out: it needs pip install 'eddyline[insights]'", flush=True)
+    _serve(loaded, [role for role in ROLES if measures or role != MEASURING])
 
 
 @app.command()
 def serve(
     roles: Annotated[
-        str, typer.Option("--roles", help="Comma-separated: collector, embedder, profiler, affinity, reader.")
+        str, typer.Option("--roles", help="Comma-separated: collector, embedder, profiler, affinity, reader, insights.")
     ],
     config: ConfigFile = None,
     host: Host = None,

@@ -49,6 +49,7 @@ from eddyline.adapters.vectors import (
 from eddyline.adapters.vectors.generations import Generations, group_of
 from eddyline.affinity import Affinity
 from eddyline.cli.consumers import Consumer, Consumers
+from eddyline.cli.insights_role import InsightsRole
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
@@ -59,7 +60,9 @@ from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
 
-ROLES = ("collector", "embedder", "profiler", "affinity", "reader")
+ROLES = ("collector", "embedder", "profiler", "affinity", "reader", "insights")
+MEASURING = "insights"
+"""The role that the others do without: `eddyline up` leaves it out where it is turned off, or not installed."""
 LISTENING = "Listening on "
 """How the line begins that says where."""
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -117,6 +120,8 @@ class Runtime:
         with self._stack:
             try:
                 self._consumers.start()
+                if self._insights is not None:
+                    self._insights.start()
                 self._server.run()
             finally:
                 for telling in (self._shown, self._impressions):  # what it sends is still to be handled
@@ -137,7 +142,7 @@ class Runtime:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown or not roles:
             raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose of {', '.join(ROLES)}")
-        if set(roles) == set(ROLES):
+        if set(roles) | {MEASURING} == set(ROLES):
             return
         needs = []
         if self._has_broker and not self._settings.kafka.bootstrap_servers:
@@ -170,6 +175,12 @@ class Runtime:
         routers = []
         if "collector" in self._roles:
             routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
+        self._insights: InsightsRole | None = None
+        if MEASURING in self._roles:
+            self._insights = self._build_insights()
+            routers.append(self._insights.router)
+            if self._roles == (MEASURING,):  # beside others it isn't needed to answer
+                checks[MEASURING] = self._insights.check
         if "reader" in self._roles:
             reading = Reader(
                 self._store,
@@ -245,6 +256,20 @@ class Runtime:
         self._stack.callback(experiments.close)
         experiments.start()
         return experiments
+
+    def _build_insights(self) -> InsightsRole:
+        experiments = LiveExperiments(self._settings, self.metrics)
+        self._stack.callback(experiments.close)
+        experiments.start()
+        return InsightsRole(
+            self._settings,
+            self._options,
+            self._producer,
+            lambda: experiments.now().experiments,
+            lambda: self._store.count(ITEMS),
+            None if self._broker is None else dead_letters_directory(self._settings),
+            self.metrics,
+        )
 
     def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
         names = [name for name in CONSUMERS if name in self._roles]

@@ -117,8 +117,11 @@ class Worker:
         self._waiting: list[Any] = []
         self._stream: Any = None
         self._lock = asyncio.Lock()
+        self._is_recovered = False
+        """Whether the tables hold all of the partitions that are ours now."""
         self._sweep = Sweep(job.settings)
         self.app.agent(self._topic, name=APP, concurrency=1)(self._consume)
+        self.app.on_partitions_revoked.connect(self._revoked)
         self.app.task(self._flush_again_and_again)
         self.app.task(self._idle_again_and_again)
 
@@ -130,7 +133,13 @@ class Worker:
                 await self._flush()
 
     async def _recovered(self) -> None:
-        """The tables are those of the partitions that are ours from now on."""
+        """The tables are those of the partitions that are ours from now on. Called for each table."""
+        self._foldings.clear()
+        self._is_recovered = True
+
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        """What waits is read again by whoever owns it next."""
+        self._is_recovered = False
         self._foldings.clear()
         self._waiting.clear()
 
@@ -155,6 +164,8 @@ class Worker:
             _end(error)
 
     async def _fold(self) -> None:
+        if not self._is_recovered:
+            return
         waiting, self._waiting = self._waiting, []
         generation = self.app.consumer_generation_id
         ours = [event for event in waiting if event.message.generation_id == generation]
@@ -199,6 +210,8 @@ class Worker:
         """Say how far each partition is, and drop what is over."""
         try:
             async with self._lock:
+                if not self._is_recovered:
+                    return
                 now = time.time()
                 for tp in sorted(self.app.consumer.assignment()):
                     if tp.topic != self._options.prefix + TOPICS[0]:
