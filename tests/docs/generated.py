@@ -11,6 +11,7 @@ from tests.docs.pages import ROOT
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.model.experiments.statistics import plan
+from eddyline.model.insights.kpis import Kpis
 from eddyline.offline.documents import settings_table, strategies_table
 
 
@@ -32,7 +33,7 @@ def metrics_table() -> str:
 def plans_table() -> str:
     """How many people an experiment takes, by what there is and what is to be found."""
     lifts = (0.02, 0.05, 0.1, 0.2)
-    rows = ["| control has | " + " | ".join(f"a lift of {lift:.0%}" for lift in lifts) + " |", "|---|" + "---:|" * 4]
+    rows = ["| control has | " + " | ".join(f"a lift of {100 * lift:.0f} %" for lift in lifts) + " |", "|---|" + "---:|" * 4]
     for said, metric, baseline, per_person in (
         ("`ctr` 2 %, 20 impressions a person", "ctr", 0.02, 20.0),
         ("`ctr` 5 %, 5 impressions a person", "ctr", 0.05, 5.0),
@@ -48,9 +49,17 @@ def plans_table() -> str:
     return "\n".join(rows)
 
 
+def kpis_table() -> str:
+    """Every measure with its formula."""
+    rows = ["| measure | |", "| --- | --- |"]
+    rows += [f"| `{name}` | {' '.join((field.description or '').split())} |" for name, field in Kpis.model_fields.items()]
+    return "\n".join(rows)
+
+
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs" / "configuration.md", settings_table),
     "strategies": (ROOT / "docs" / "ranking.md", strategies_table),
+    "kpis": (ROOT / "docs" / "insights.md", kpis_table),
     "metrics": (ROOT / "docs" / "operations.md", metrics_table),
     "plans": (ROOT / "docs" / "statistics.md", plans_table),
 }
