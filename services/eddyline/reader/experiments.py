@@ -25,12 +25,13 @@ log = structlog.get_logger("reader")
 
 
 class VerdictBoard:
-    """Which variants are stopped, as the topic `verdicts` tells it: the latest record of each. Thread-safe."""
+    """Which variants are stopped, as the topic `verdicts` tells it: the latest record of each. One thread writes."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._verdicts: dict[tuple[str, str], tuple[bytes | None, Verdict]] = {}
         """By experiment and variant, each with its record's key."""
+        self._log: str | None = None
         self._stopped: Stopped = NONE_STOPPED
 
     def stopped(self) -> Stopped:
@@ -39,6 +40,8 @@ class VerdictBoard:
 
     def take(self, record: Record) -> None:
         """A record of the topic; a tombstone takes back what is under its key, and what can't be read is counted."""
+        if record.log != self._log:  # the topic was created anew
+            self._log, self._verdicts = record.log, {}
         if record.value is None:
             self._verdicts = {what: kept for what, kept in self._verdicts.items() if kept[0] != record.key}
         else:
@@ -46,8 +49,8 @@ class VerdictBoard:
                 verdict = parse_verdict(record.value)
             except InvalidEvent:
                 self._metrics.verdicts_ignored.inc()
-                return
-            self._verdicts[verdict.experiment, verdict.variant] = (record.key, verdict)
+            else:
+                self._verdicts[verdict.experiment, verdict.variant] = (record.key, verdict)
         stopped = frozenset((one.experiment, one.revision, one.variant) for _, one in self._verdicts.values())
         for experiment, revision, variant in stopped - self._stopped:
             log.warning("variant stopped", experiment=experiment, revision=revision, variant=variant)
