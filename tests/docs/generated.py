@@ -33,7 +33,8 @@ def metrics_table() -> str:
 def plans_table() -> str:
     """How many people an experiment takes, by what there is and what is to be found."""
     lifts = (0.02, 0.05, 0.1, 0.2)
-    rows = ["| control has | " + " | ".join(f"a lift of {100 * lift:.0f} %" for lift in lifts) + " |", "|---|" + "---:|" * 4]
+    heads = " | ".join(f"a lift of {100 * lift:.0f} %" for lift in lifts)
+    rows = [f"| control has | {heads} |", "|---|---:|---:|---:|---:|"]
     for said, metric, baseline, per_person in (
         ("`ctr` 2 %, 20 impressions a person", "ctr", 0.02, 20.0),
         ("`ctr` 5 %, 5 impressions a person", "ctr", 0.05, 5.0),
@@ -52,7 +53,9 @@ def plans_table() -> str:
 def kpis_table() -> str:
     """Every measure with its formula."""
     rows = ["| measure | |", "| --- | --- |"]
-    rows += [f"| `{name}` | {' '.join((field.description or '').split())} |" for name, field in Kpis.model_fields.items()]
+    rows += [
+        f"| `{name}` | {' '.join((field.description or '').split())} |" for name, field in Kpis.model_fields.items()
+    ]
     return "\n".join(rows)
 
 
