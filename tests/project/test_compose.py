@@ -22,7 +22,7 @@ import yaml
 from eddyline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
-OURS = {"init", "api", "embedder", "profiler", "affinity"}
+OURS = {"init", "api", "embedder", "profiler", "affinity", "insights"}
 ONE_SHOT = {"init"}
 
 
