@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from tests.docs.pages import ROOT, blocks, steps
+from tests.docs.pages import EXPERIMENTS, ROOT, blocks, steps
 from tests.docs.shell import STATUS, Shell
 from tests.support.system import eddyline
 
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A shell beside an Eddyline that has docs/http-api.md's settings and the README's items."""
+    """A shell beside an Eddyline that has docs/http-api.md's settings, docs/experiments.md's experiments and the
+    README's items."""
     curl, bash = shutil.which("curl"), shutil.which("bash")
     if curl is None or bash is None:
         pytest.skip("the pages' examples need curl and bash")
@@ -28,8 +29,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     wrapper.chmod(0o755)
     (settings,) = (block for block in blocks(ROOT / "docs" / "http-api.md") if block.language == "toml")
     (folder / "eddyline.toml").write_text(settings.text, encoding="utf-8")
+    written = folder / "experiments.toml"
+    (tried,) = (block for block in blocks(ROOT / "docs" / "experiments.md") if EXPERIMENTS in block.info)
+    written.write_text(tried.text, encoding="utf-8")
+    env = {"EDDYLINE_EXPERIMENTS_FILE": str(written)}
     options = ("--config", str(folder / "eddyline.toml"), "--data-dir", str(folder / "data"))
-    with eddyline("up", *options, log=folder / "log.txt") as running:
+    with eddyline("up", *options, log=folder / "log.txt", env=env) as running:
         shell = Shell(running.url, folder)
         catalogue = next(steps(ROOT / "README.md")).shell
         assert shell.run(catalogue.text).statuses[0][0] == 202, f"{catalogue.where} must load the items"

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (?P<text>.+)$", re.MULTILINE)
+EXPERIMENTS = "toml experiments"
+"""A block of an experiments file, not of the settings."""
 SKIP = re.compile(r'\bskip="(?P<reason>[^"]*)"')
 
 

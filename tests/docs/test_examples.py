@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.docs import shapes
-from tests.docs.pages import ROOT, Block, Step, blocks, pages, steps
+from tests.docs.pages import EXPERIMENTS, ROOT, Block, Step, blocks, pages, steps
 from tests.docs.shell import Answer, Shell
 
 from eddyline.model import events
+from eddyline.model.experiments import definitions as experiments
 from eddyline.model.rules import Rules
 from eddyline.settings import Settings
 
@@ -50,8 +51,11 @@ def test_every_block_has_a_known_language() -> None:
 
 
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "toml"], ids=lambda block: block.where)
-def test_settings_shown_are_settings(block: Block) -> None:
-    Rules.of(Settings(**tomllib.loads(block.text)))
+def test_settings_and_experiments_shown_are_such(block: Block) -> None:
+    if EXPERIMENTS in block.info:
+        assert len(experiments.read(block.text, Settings(), block.where))
+    else:
+        Rules.of(Settings(**tomllib.loads(block.text)))
 
 
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "python"], ids=lambda block: block.where)
