@@ -254,6 +254,13 @@ def test_a_displeased_person_leaves_sooner_for_the_day_and_for_good() -> None:
     assert fled > 1.5 * left > 0
 
 
+def test_nobody_stays_for_ever() -> None:
+    visit = Visit(made := world(go_on=50.0), someone(made))
+    while not visit.next().is_over:
+        visit.look("r", served("sim-item-1"))
+        assert visit.lists <= 12
+
+
 def test_for_each_who_leaves_someone_new_comes_and_the_calendar_goes_on_in_time() -> None:
     made = world()
     people = Population(made, 1, 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import httpx
@@ -81,6 +81,17 @@ def test_what_people_did_comes_with_the_list_it_came_from_and_an_id_of_its_own(f
     assert report.clicks == len(fake.of_type("click")) == report.events["click"]
     assert report.total.seen == sum(len(event["positions"]) for event in fake.of_type("impression"))
     assert report.total.revenue == pytest.approx(sum(event["value"] for event in fake.of_type("purchase")))
+
+
+def test_what_was_done_with_a_list_has_its_order_in_its_times(fake: FakeEddyline) -> None:
+    run(Running(fake, Habits(unattributed=0.0, late=0.0), lists=200))
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for event in fake.events:
+        if "request_id" in event:
+            times[event["request_id"]].append(parse_timestamp(event["timestamp"]))
+    assert max(len(of_list) for of_list in times.values()) > 3
+    for of_list in times.values():
+        assert of_list == sorted(set(of_list))
 
 
 def test_a_second_run_tells_other_events(fake: FakeEddyline) -> None:

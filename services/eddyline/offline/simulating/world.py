@@ -21,7 +21,7 @@ Taste: TypeAlias = dict[str, float]
 
 LOVED, LIKED = 3, 2
 """Topics of a circle of people that are loved, and liked."""
-ZIPF: Final = 0.7
+ZIPF: Final = 0.4
 """How much larger the first circle is than the others."""
 OWN: Final = 0.25
 """How much of a taste is a person's own: the standard deviation of each liking from their circle's."""
