@@ -109,7 +109,10 @@ class LiveExperiments:
 
     def _run(self) -> None:
         while not self._closing.wait(LOOK_SECONDS):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a mistake of ours must not end the looking
+                log.exception("couldn't look at the experiments")
 
     def _stamp(self) -> Stamp:
         try:
