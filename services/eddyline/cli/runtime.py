@@ -346,6 +346,8 @@ class Runtime:
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
         self._consumers.stop(drain)
+        if self._insights is not None:
+            self._insights.close(drain)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ COMMAND = (sys.executable, "-m", "eddyline", "insights-worker")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 STEADY_SECONDS = 60.0
 """Having run for so long, it is started again at once when it ends."""
-STOP_SECONDS = 10.0
+STOP_SECONDS = 5.0
 
 log = structlog.get_logger("insights")
 

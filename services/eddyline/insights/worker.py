@@ -46,6 +46,7 @@ APP = "insights"
 BATCH = 500
 IDLE_SECONDS = 1.0
 SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
+LEAVE_SECONDS = 5.0
 FAILED = 70
 """Exit status (`EX_SOFTWARE`) of a worker that must start anew from its last commit."""
 
@@ -271,7 +272,7 @@ def run(source: IO[bytes]) -> None:
     asyncio.set_event_loop(loop)
     worker = Worker(job, options, logs, dead_letters)
     faust.Worker(
-        worker.app, loop=loop, loglevel="WARNING", redirect_stdouts=False, quiet=True
+        worker.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True
     ).execute_from_commandline()
 
 
@@ -313,6 +314,8 @@ def _follow(source: IO[bytes]) -> None:
     while os.read(source.fileno(), 4096):  # past the buffer, whose lock would be held for ever
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LEAVE_SECONDS)
+    os._exit(0)  # it can't leave its group in order: the broker is gone, too
 
 
 def _end(error: BaseException) -> None:
