@@ -317,6 +317,8 @@ def test_a_revision_is_8_hex_digits_and_stays() -> None:
         ("share = 0.5", ""),
         ("starts = 2026-01-01T00:00:00Z", ""),
         ('surface = "home"', ""),
+        ("planned_people = 5", ""),
+        ('metric = "dwell"', ""),
         ("", "weight = 2"),
         ("", 'strategy = "articles"'),
         ("", "weights = { taste = 0 }"),
@@ -333,14 +335,12 @@ def test_what_changes_the_statistics_makes_another_revision(fields: str, other: 
     "same",
     [
         one("ends = 2027-01-01T00:00:00Z"),
-        one("planned_people = 5"),
-        one('metric = "dwell"'),
         one("share = 1"),
         one(other="weight = 1"),
         one(more='[[experiment.guardrail]]\nmetric = "ctr"\nmin = 0.1'),
     ],
 )
-def test_how_it_is_judged_and_what_is_only_written_out_makes_none(same: Experiment) -> None:
+def test_its_end_its_guardrails_and_what_is_only_written_out_make_none(same: Experiment) -> None:
     assert same.revision == one().revision
 
 

@@ -153,8 +153,13 @@ class Experiment(_Table):
 
     @cached_property
     def revision(self) -> str:
-        """8 hex digits that stand for what changes the statistics. How it is judged, and its end, don't."""
-        defined = self.model_dump(exclude_defaults=True, include={"name", "share", "surface", "variants"})
+        """8 hex digits that stand for what changes the statistics. Its guardrails and its end don't.
+
+        Its metric and the people that are planned do: a test that is tuned anew in sight of the data may say more than
+        it should.
+        """
+        named = {"name", "share", "surface", "variants", "metric", "planned_people"}
+        defined = self.model_dump(exclude_defaults=True, include=named)
         defined["starts"] = None if self.starts is None else self.starts.timestamp()
         plain = orjson.dumps(defined, option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(plain, digest_size=4).hexdigest()
