@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.support.recount import recount
 
 from eddyline.adapters.kafka import Record
-from eddyline.insights.folding import PLAN_KEY, PLANS, WINDOWS, Folding, Plan
+from eddyline.insights.folding import PLAN_KEY, PLANS, WINDOWS, Folding, Plan, last_plan
 from eddyline.model.events import Erased, Impression, Interaction, Origin, Seen, Served
 from eddyline.model.experiments.moments import Moments
 from eddyline.model.insights.people import measured
@@ -64,8 +64,7 @@ class Partition:
         self.folding = self._start()
 
     def _start(self) -> Folding:
-        data = self.tables.get(PLANS, PLAN_KEY)
-        last = None if data is None else Plan.from_bytes(data)
+        last = last_plan(self.tables)
         if last is not None:
             last.write(self.tables)
         return Folding(self.settings, LOGS, last, self._put_aside, lambda: self.now)
@@ -371,6 +370,20 @@ def test_rubbish_becomes_a_dead_letter_and_the_rest_is_measured() -> None:
     # What can't be read of `interactions` is the profiler's dead letter.
     assert [(record.topic, reason) for record, reason, _ in partition.letters] == [("impressions", "invalid_event")] * 3
     assert "is needed" in partition.letters[1][2]
+
+
+def test_rubbish_among_the_rows_stops_nobody() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    partition = folded(log)
+    for rows in partition.tables.rows.values():
+        for key in rows:
+            rows[key] = b"{rubbish"
+    partition.folding = partition._start()
+    log.add("impressions", served("s", NOW + 1, ["item-1"]), NOW + 1)
+    assert partition.take(log.records[1:])
+    assert partition.total()["requests"] == 1
+    assert not partition.letters
 
 
 def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ EXPERIMENT = """
 [[experiment]]
 name = "ranking"
 surface = "home"
-planned_people = 100
+planned_people = 300
 
 [[experiment.variant]]
 name = "newest"
@@ -173,7 +173,7 @@ def test_without_its_worker_and_with_rubbish_answers_are_the_same(tmp_path: Path
         kill_worker(process)
         assert ids() == before
         producer = Producer({"bootstrap.servers": env["EDDYLINE_KAFKA__BOOTSTRAP_SERVERS"]})
-        for number in range(2000):
+        for number in range(1000):
             producer.produce(env["EDDYLINE_KAFKA__PREFIX"] + "impressions", b"{rubbish" * 50, key=str(number).encode())
         for number in range(50):
             producer.produce(env["EDDYLINE_KAFKA__PREFIX"] + "verdicts", b"{rubbish", key=str(number).encode())
@@ -182,7 +182,7 @@ def test_without_its_worker_and_with_rubbish_answers_are_the_same(tmp_path: Path
             )
         assert producer.flush(30) == 0
         assert ids() == before
-        wait_until(lambda: kpis(process)["progress"]["unreadable"] == 2000, "the rubbish is set aside", SLOWLY)
+        wait_until(lambda: kpis(process)["progress"]["unreadable"] == 1000, "the rubbish is set aside", SLOWLY)
         assert ids() == before
         assert process.client.get("/readyz").status_code == 200
 
@@ -193,12 +193,12 @@ def test_the_better_variant_is_found(tmp_path: Path) -> None:
     env = {"EDDYLINE_EXPERIMENTS_FILE": str(experiments)}
     with up(tmp_path, env) as process:
         simulated = run(
-            *("simulate", "--url", process.url, "--people", "120", "--items", "60", "--lists", "1500", "--rate", "0"),
+            *("simulate", "--url", process.url, "--people", "300", "--items", "60", "--lists", "2400", "--rate", "0"),
             *("--seed", "3", "--json"),
         )
         assert simulated.returncode == 0, simulated.stderr
-        seen = orjson.loads(simulated.stdout)
-        await_total(process, requests=seen["lists"], clicks=seen["clicks"])
+        seen = orjson.loads(simulated.stdout)["all"]
+        await_total(process, requests=seen["lists"], impressions=seen["impressions"], clicks=seen["clicks"])
         report = process.client.get("/v1/insights/experiments/ranking").json()
         (personal,) = (one for one in report["reports"] if one["name"] == "personal")
         assert personal["effects"]["ctr"]["is_decided"], personal

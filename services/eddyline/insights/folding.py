@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import orjson
 import structlog
@@ -31,8 +31,10 @@ from eddyline.model.experiments.moments import Moments
 from eddyline.model.ids import Person
 from eddyline.model.insights.booking import Book
 from eddyline.model.insights.people import PersonLog, measured
-from eddyline.model.insights.rows import PROGRESS_KEY, Cell, CellKey, Progress, VariantKey, parse_row
+from eddyline.model.insights.rows import PROGRESS_KEY, Cell, CellKey, Progress, VariantKey
 from eddyline.settings import Insights
+
+Row = TypeVar("Row")
 
 IMPRESSIONS, INTERACTIONS = "impressions", "interactions"
 TOPICS = (IMPRESSIONS, INTERACTIONS)
@@ -95,6 +97,11 @@ class Plan:
             for key, value in rows.items():
                 tables.put(table, key, value)
         tables.put(WINDOWS, PROGRESS_KEY, self.progress.to_bytes())
+
+
+def last_plan(tables: Tables) -> Plan | None:
+    """What a partition's table of plans holds."""
+    return _row(tables, PLANS, PLAN_KEY, Plan.from_bytes)
 
 
 Said = Impression | Seen | Interaction | Erased
@@ -219,8 +226,7 @@ class Folding:
     def _fold(
         self, tables: Tables, book: Book, name: str, heard: Sequence[Heard], read: float, counts: dict[str, int]
     ) -> bytes:
-        kept = tables.get(PEOPLE, name.encode())
-        person = PersonLog() if kept is None else PersonLog.from_bytes(kept)
+        person = _row(tables, PEOPLE, name.encode(), PersonLog.from_bytes) or PersonLog()
         before = measured(person, self._settings)
         for one in heard:
             person.newest = max(person.newest, one.record.timestamp / 1000)
@@ -256,14 +262,10 @@ class Folding:
 
     def _windows(self, tables: Tables, book: Book) -> dict[bytes, bytes | None]:
         def cell(key: CellKey) -> Cell | None:
-            data = tables.get(WINDOWS, key.to_bytes())
-            row = None if data is None else parse_row(key, data)
-            return row if isinstance(row, Cell) else None
+            return _row(tables, WINDOWS, key.to_bytes(), Cell.from_bytes)
 
         def variant(key: VariantKey) -> Moments | None:
-            data = tables.get(WINDOWS, key.to_bytes())
-            row = None if data is None else parse_row(key, data)
-            return row if isinstance(row, Moments) else None
+            return _row(tables, WINDOWS, key.to_bytes(), lambda data: Moments.from_plain(orjson.loads(data)))
 
         rows = book.apply(cell, variant)
         return {
@@ -275,3 +277,15 @@ class Folding:
 def _count(counts: dict[str, int], name: str, more: int) -> None:
     if more > 0:
         counts[name] = counts.get(name, 0) + more
+
+
+def _row(tables: Tables, table: str, key: bytes, read: Callable[[bytes], Row]) -> Row | None:
+    """None also where it is rubbish: it must stop nobody."""
+    data = tables.get(table, key)
+    if data is None:
+        return None
+    try:
+        return read(data)
+    except Exception as error:
+        log.warning("left out what is no row", table=table, key=repr(key[:100]), error=repr(error))
+        return None

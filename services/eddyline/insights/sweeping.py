@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import structlog
+
 from eddyline.insights.folding import PEOPLE, WINDOWS, Tables
 from eddyline.model.insights.booking import kept_seconds
 from eddyline.model.insights.people import PersonLog
@@ -13,6 +15,8 @@ from eddyline.settings import Insights
 
 ROWS = 500
 """Looked at in one go."""
+
+log = structlog.get_logger("insights")
 
 
 class Sweep:
@@ -40,10 +44,15 @@ class Sweep:
                 self._left[table, partition] = keys
 
     def _is_over(self, table: str, key: bytes, tables: Tables, now: float) -> bool:
-        if table == PEOPLE:
-            data = tables.get(PEOPLE, key)
-            return data is not None and PersonLog.from_bytes(data).is_done(now, self._settings)
-        name = parse_key(key)
+        """Or is no row at all: anybody who may write to a changelog can put rubbish there."""
+        try:
+            if table == PEOPLE:
+                data = tables.get(PEOPLE, key)
+                return data is not None and PersonLog.from_bytes(data).is_done(now, self._settings)
+            name = parse_key(key)
+        except Exception as error:
+            log.warning("dropped what is no row", table=table, key=repr(key[:100]), error=repr(error))
+            return True
         return isinstance(name, CellKey) and name.start + kept_seconds(name.size, self._settings) <= now
 
 

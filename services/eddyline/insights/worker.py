@@ -36,7 +36,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import configure_logging
 from eddyline.insights.carrying import carry_over
-from eddyline.insights.folding import PEOPLE, PLAN_KEY, PLANS, TOPICS, WINDOWS, Folding, Plan
+from eddyline.insights.folding import PEOPLE, PLAN_KEY, PLANS, TOPICS, WINDOWS, Folding, Plan, last_plan
 from eddyline.insights.job import Job
 from eddyline.insights.security import credentials
 from eddyline.insights.sweeping import Sweep
@@ -189,8 +189,7 @@ class Worker:
         known = self._foldings.get(partition)
         if known is not None:
             return known
-        data = tables.get(PLANS, PLAN_KEY)
-        last = None if data is None else Plan.from_bytes(data)
+        last = last_plan(tables)
         if last is not None:
             await self._carry_out(last, tables)
         folding = Folding(self._job.settings, self._logs, last, self._put_aside, time.time)
