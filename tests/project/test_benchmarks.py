@@ -41,3 +41,12 @@ def test_what_items_learn_is_compared_with_its_writes() -> None:
     found = re.findall(r"^(learnt|both writes|vectors alone) +([\d,]+) rows/s", done.stdout, re.MULTILINE)
     assert [words for words, _ in found] == ["learnt", "both writes", "vectors alone"]
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
+
+
+def test_what_insights_folds_is_compared_with_parsing_alone() -> None:
+    command = [sys.executable, "benchmarks/insights.py", "--lists", "100", "--no-answers"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.findall(r"^(parsed alone|folded) +([\d,]+) records/s", done.stdout, re.MULTILINE)
+    assert [words for words, _ in found] == ["parsed alone", "folded"]
+    assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
