@@ -259,7 +259,9 @@ def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: Kaf
             "the rubbish is counted",
             SLOWLY,
         )
-    (log,) = FileDeadLetterBox(tmp_path / "letters").logs("impressions")
+    box = FileDeadLetterBox(tmp_path / "letters")
+    (log,) = box.logs("impressions")
     letters = [letter for letter in log.read() if isinstance(letter, Letter)]
+    box.close()
     assert len(letters) == 200
     assert {(letter.reason, letter.record.value) for letter in letters} == {("invalid_event", b"{rubbish")}

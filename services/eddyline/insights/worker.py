@@ -47,6 +47,8 @@ BATCH = 500
 IDLE_SECONDS = 1.0
 SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
 LEAVE_SECONDS = 5.0
+WRITE_SECONDS = 60.0
+"""A write to a changelog that takes longer has failed."""
 FAILED = 70
 """Exit status (`EX_SOFTWARE`) of a worker that must start anew from its last commit."""
 
@@ -61,24 +63,34 @@ class Context:
 
 
 class FaustTables:
-    """The rows of one partition in Faust's tables."""
+    """The rows of one partition in Faust's tables. What is put is on its way to the changelogs until `written`."""
 
     def __init__(self, tables: Mapping[str, Any], partition: int) -> None:
-        self._tables, self._context = tables, Context(partition)
+        self._tables, self._partition, self._context = tables, partition, Context(partition)
+        self._sent: list[Any] = []
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """A row's value."""
         with self._here():
-            value: bytes | None = self._tables[table].get(key)
+            value: bytes | None = self._tables[table].data.get(key)
         return value
 
     def put(self, table: str, key: bytes, value: bytes | None) -> None:
         """Write a row, or drop it."""
+        # Faust's own assignment does the same two things, but keeps the future to itself; its flush neither says what
+        # failed nor waits for longer than a tenth of a second.
+        self._sent.append(self._tables[table].send_changelog(self._partition, key, value, value_serializer="raw"))
         with self._here():
+            rows = self._tables[table].data
             if value is not None:
-                self._tables[table][key] = value
-            elif key in self._tables[table]:
-                del self._tables[table][key]
+                rows[key] = value
+            elif key in rows:
+                del rows[key]
+
+    async def written(self) -> None:
+        """Wait until the changelogs have all that was put. Raises what kept one from it, or `TimeoutError`."""
+        sent, self._sent = self._sent, []
+        await asyncio.wait_for(asyncio.gather(*sent), WRITE_SECONDS)
 
     @contextlib.contextmanager
     def _here(self) -> Iterator[None]:
@@ -198,13 +210,9 @@ class Worker:
 
     async def _carry_out(self, plan: Plan, tables: FaustTables) -> None:
         tables.put(PLANS, PLAN_KEY, plan.to_bytes())
-        await self._written()
+        await tables.written()
         plan.write(tables)
-        await self._written()
-
-    async def _written(self) -> None:
-        """Wait until the changelogs have what was put."""
-        await self.app.producer.flush()
+        await tables.written()
 
     async def _idle(self) -> None:
         """Say how far each partition is, and drop what is over."""
@@ -221,6 +229,7 @@ class Worker:
                     finished = self._finished(tp.partition, {topic: folding.taken(topic) for topic in TOPICS})
                     folding.idle(finished).write(tables)
                     self._sweep.some(tables, self._tables, tp.partition, now)
+                    await tables.written()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
