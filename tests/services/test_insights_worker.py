@@ -226,6 +226,23 @@ def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: Kafk
     assert_equal(table, recount(records(real_kafka), SETTINGS))
 
 
+def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaForTest, tmp_path: Path) -> None:
+    ensure_topics(real_kafka.options)
+    app = App(real_kafka.producer())
+    with measuring(real_kafka, tmp_path / "one") as (first, table):
+        app.use(60)
+        wait_until(lambda: table.taken().total() > 0, "the first has begun", SLOWLY)
+        with measuring(real_kafka, tmp_path / "two"):
+            for _ in range(10):
+                app.use(20)
+                before = app.sent.copy()
+                wait_until(lambda: table.taken() == before, "both are at work", SLOWLY)  # noqa: B023
+        app.use(20)  # the second leaves in order, the first goes on alone
+        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+        assert_equal(table, recount(records(real_kafka), SETTINGS))
+        assert first.pid is not None
+
+
 def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> None:
     """And so do lists: what people do in the second life may come from a list of the first."""
     log: list[tuple[str, bytes | None, float]] = []

@@ -151,10 +151,11 @@ class Worker:
         self._is_recovered = True
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
-        """What waits is read again by whoever owns it next."""
+        """The plan in hand is carried out; what waits is read again by whoever owns it next."""
         self._is_recovered = False
-        self._foldings.clear()
-        self._waiting.clear()
+        async with self._lock:
+            self._foldings.clear()
+            self._waiting.clear()
 
     async def _flush_again_and_again(self) -> None:
         while True:
@@ -193,8 +194,14 @@ class Worker:
             finished = self._finished(partition, taken)
             for plan in folding.plans(tables, records, finished):
                 await self._carry_out(plan, tables)
+                if self._is_leaving():  # the plan says how far this got
+                    return
             for event in events:
                 await self._stream.ack(event)
+
+    def _is_leaving(self) -> bool:
+        """Whether partitions are being taken away."""
+        return not self._is_recovered
 
     async def _folding(self, partition: int, tables: FaustTables) -> Folding:
         """Of this partition; where it is newly ours, from the last plan on, whose rows are written again."""
