@@ -95,6 +95,8 @@ class Impression(_Addressed):
     type: Literal["served"] = "served"
     revision: Short | None = None
     """Of the experiment's definition."""
+    unit: Short | None = None
+    """The typed person key by which they were assigned, where it isn't their own."""
     forced: bool = False
     """The variant was forced by a header: it isn't measured."""
     batch: bool = False

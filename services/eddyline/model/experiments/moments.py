@@ -29,9 +29,14 @@ class Moments:
     products: tuple[float, ...] = (0.0,) * len(PAIRS)
     since: float | None = None
     until: float | None = None
+    units: int = 0
+    """Of the people: those who were assigned by their own name. Somebody who signs in is two people, and one unit."""
 
-    def moved(self, before: tuple[float, ...] | None, after: tuple[float, ...], at: float) -> Moments:
-        """With one person's totals changed, by a list of time `at`; `before` None: they weren't among them yet."""
+    def moved(
+        self, before: tuple[float, ...] | None, after: tuple[float, ...], at: float, is_unit: bool = True
+    ) -> Moments:
+        """With one person's totals changed, by a list of time `at`; `before` None: they weren't among them yet.
+        `is_unit`: whether they were assigned by their own name."""
         old = NOBODY if before is None else before
         return Moments(
             self.people + (before is None),
@@ -42,6 +47,7 @@ class Moments:
             ),
             at if self.since is None else min(self.since, at),
             at if self.until is None else max(self.until, at),
+            self.units + (before is None and is_unit),
         )
 
     def __add__(self, other: Moments) -> Moments:
@@ -51,6 +57,7 @@ class Moments:
             tuple(a + b for a, b in zip(self.products, other.products, strict=True)),
             min((t for t in (self.since, other.since) if t is not None), default=None),
             max((t for t in (self.until, other.until) if t is not None), default=None),
+            self.units + other.units,
         )
 
     def total(self, name: str) -> float:
@@ -70,6 +77,7 @@ class Moments:
             "products": self.products,
             "since": self.since,
             "until": self.until,
+            "units": self.units,
         }
 
     @classmethod
