@@ -200,6 +200,7 @@ def test_a_wrong_variant_is_refused_by_its_experiment_name_and_field(fields: str
         ('metric = "ctr"\nmin = 2', "min must be in 0…1"),
         ('metric = "empty"\nmax = 1.1', "max must be in 0…1"),
         ('metric = "latency_ms"\nmax = -1', "max must be at least 0"),
+        ('metric = "latency_ms"\nmax = 2000', "max must be under 2000: longer times aren't told apart"),
         ('metric = "ctr"\nmin = 0.1\nwindow = "week"', "window: Input should be 'minute', 'hour' or 'day'"),
         ('metric = "ctr"\nmin = 0.1\nleast = 0', "least: Input should be greater than or equal to 1"),
         ('metric = "joy"\nmin = 0.1', "metric: Input should be 'ctr', 'latency_ms' or 'empty'"),

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from eddyline.model.experiments.definitions import Guardrail
+from eddyline.model.experiments.definitions import SLOWEST_MS, Guardrail
 from eddyline.model.insights.guardrails import MOST_WINDOWS, Judgement, describe, judge, read_until, settled
-from eddyline.model.insights.rows import DAY, Cell, CellKey, Dimensions, Progress, Size
+from eddyline.model.insights.rows import DAY, LATENCIES_MS, Cell, CellKey, Dimensions, Progress, Size
 
 HOUR = 3600
 START = 1_790_000_000 // DAY * DAY
@@ -112,3 +112,9 @@ def test_a_broken_one_is_told_in_a_sentence() -> None:
     assert said == "diverse: its click-through rate was 0.01, under 0.05, in 1,200 lists"
     most = Guardrail(metric="latency_ms", max=100, least=1)
     assert ", over 100, in 5 lists" in describe(most, "b", judged(cell(2, took={6: 5}), guardrail=most))
+
+
+def test_every_bound_on_the_time_to_answer_that_is_taken_can_be_broken() -> None:
+    assert SLOWEST_MS == LATENCIES_MS[-1]
+    most = Guardrail(metric="latency_ms", max=SLOWEST_MS - 1, least=1)
+    assert judged(cell(2, took={len(LATENCIES_MS): 100}), guardrail=most).state == "broken"

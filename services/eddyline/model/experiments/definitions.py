@@ -41,6 +41,8 @@ TABLES = ("variant", "guardrail")
 TOO_FEW = "needs at least two tables [[experiment.variant]], the first being the control"
 SHARES = ("ctr", "empty")
 """Metrics of guardrails that lie in 0…1."""
+SLOWEST_MS = 2000.0
+"""No measured latency is longer: the last bound of insights' buckets. (A reader's image can't import them.)"""
 
 
 class _Table(BaseModel):
@@ -81,6 +83,8 @@ class Guardrail(_Table):
             raise ValueError(f"{self.metric} takes {needed}, and no {odd}")
         if self.bound < 0 or (self.metric in SHARES and self.bound > 1):
             raise ValueError(f"{needed} must be {'in 0…1' if self.metric in SHARES else 'at least 0'}")
+        if self.metric == "latency_ms" and self.bound >= SLOWEST_MS:
+            raise ValueError(f"max must be under {SLOWEST_MS:g}: longer times aren't told apart, so it would never fire")
         return self
 
 
