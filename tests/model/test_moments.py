@@ -17,14 +17,14 @@ Totals = tuple[float, ...]
 totals = st.tuples(*[st.integers(0, 1000).map(float) for _ in TOTALS])
 times = st.integers(1_790_000_000, 1_790_086_400).map(float)
 changes = st.lists(st.tuples(st.integers(0, 3), totals, times), max_size=8)
-"""(person, their new totals, time of the list)"""
+"""(person, their new totals, time of the list). Those of even numbers are units."""
 
 
 def folded(all_changes: list[tuple[int, Totals, float]]) -> tuple[Moments, dict[int, Totals]]:
     """One change after the other, and what everybody has in the end."""
     found, known = Moments(), dict[int, Totals]()
     for person, after, at in all_changes:
-        found = found.moved(known.get(person), after, at)
+        found = found.moved(known.get(person), after, at, is_unit=person % 2 == 0)
         known[person] = after
     return found, known
 
@@ -45,6 +45,7 @@ def test_moving_people_one_by_one_is_recomputing_from_what_they_have_in_the_end(
 ) -> None:
     found, known = folded(all_changes)
     assert numbers(found) == numbers(recomputed(list(known.values())))
+    assert found.units == sum(person % 2 == 0 for person in known)
     at = [time for _, _, time in all_changes]
     assert (found.since, found.until) == ((min(at), max(at)) if at else (None, None))
 
@@ -86,6 +87,13 @@ def test_the_moments_of_partitions_add_up_to_those_of_all_people(partitions: lis
 def test_they_survive_being_written_as_json(all_changes: list[tuple[int, Totals, float]]) -> None:
     found, _ = folded(all_changes)
     assert Moments.from_plain(orjson.loads(orjson.dumps(found.to_plain()))) == found
+
+
+def test_someone_who_was_assigned_under_another_name_is_a_person_and_no_unit() -> None:
+    found = Moments().moved(None, NOBODY, 5.0).moved(None, NOBODY, 6.0, is_unit=False)
+    assert (found.people, found.units) == (2, 1)
+    assert found.moved(NOBODY, NOBODY, 7.0).units == 1, "once known, nobody is counted again"
+    assert ((found + found).people, (found + found).units) == (4, 2)
 
 
 def test_totals_and_products_are_found_by_name_in_either_order() -> None:

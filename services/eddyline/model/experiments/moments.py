@@ -83,4 +83,11 @@ class Moments:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Moments:
         """The inverse of `to_plain`."""
-        return cls(int(plain["people"]), tuple(plain["sums"]), tuple(plain["products"]), plain["since"], plain["until"])
+        return cls(
+            int(plain["people"]),
+            tuple(plain["sums"]),
+            tuple(plain["products"]),
+            plain["since"],
+            plain["until"],
+            int(plain["units"]),
+        )
