@@ -319,6 +319,48 @@ def test_what_makes_no_record_stops_nothing() -> None:
     assert it.counted("invalid") == 1
 
 
+@pytest.mark.parametrize("surprise", [TypeError("a mistake of ours"), RuntimeError()])
+def test_a_surprise_costs_one_list_and_not_those_after_it(surprise: Exception) -> None:
+    it = Telling(most=4)
+    it.producer.refuse = surprise
+    it.log.note(response("r1", 3))
+    with capture_logs() as logged:
+        assert it.told() == []
+    assert [line["log_level"] for line in logged] == ["error", "warning"]
+    assert it.counted("invalid") == 1
+    it.producer.refuse = None
+    it.log.note(response("r2", 3))
+    assert [one.request_id for one in it.told()] == ["r2"], "there is room again"
+
+
+class Surprised(FakeProducer):
+    """Fails at the first record in a way that nobody foresaw, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed, self.took = threading.Event(), threading.Event()
+
+    def send(self, record: Outgoing) -> Future[Delivered]:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise RuntimeError("nobody foresaw this")
+        sent = super().send(record)
+        self.took.set()
+        return sent
+
+
+def test_the_telling_goes_on_after_a_surprise() -> None:
+    producer = Surprised()
+    log = ImpressionLog(producer, Metrics())
+    log.start()
+    log.note(response("r1"))
+    assert producer.failed.wait(WAIT)
+    log.note(response("r2"))
+    assert producer.took.wait(WAIT), "while it isn't being closed"
+    log.close()
+    assert [one.request_id for one in impressions(producer.sent)] == ["r2"]
+
+
 def test_many_threads_may_note_at_once() -> None:
     it = Telling()
 

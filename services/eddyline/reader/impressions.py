@@ -114,7 +114,10 @@ class ImpressionLog:
 
     def _run(self) -> None:
         while not self._closing.wait(PAUSE_SECONDS):
-            self.send_waiting()
+            try:
+                self.send_waiting()
+            except Exception:  # a mistake of ours must not end the telling
+                log.exception("couldn't tell what was served")
 
     def _next(self) -> Response | None:
         with self._lock:
@@ -124,8 +127,15 @@ class ImpressionLog:
         size = _size(response)
         try:
             sent = self._producer.send(_record(response))
-        except (EddylineError, ValidationError) as error:
-            self._drop(size, error)
+        except EddylineError as error:
+            self._drop(size, error, BROKER)
+            return
+        except ValidationError as error:
+            self._drop(size, error, INVALID)
+            return
+        except Exception as error:  # a mistake of ours: it must cost no more than this list
+            log.exception("no record of what was served could be sent", request_id=response.request_id)
+            self._drop(size, error, INVALID)
             return
         with self._lock:
             self._sent.add(sent)
@@ -137,17 +147,18 @@ class ImpressionLog:
             self._sent.discard(sent)
         error = sent.exception()
         if error is not None:
-            self._drop(size, error)
+            self._drop(size, error, BROKER)
             return
         with self._lock:
             self._held -= size
         self._metrics.impressions.inc()
 
-    def _drop(self, size: int, error: BaseException) -> None:
+    def _drop(self, size: int, error: BaseException, reason: str) -> None:
+        said = str(error) or type(error).__name__
         with self._lock:
             self._held -= size
-            self._untold[str(error)] = self._untold.get(str(error), 0) + 1
-        self._metrics.impressions_dropped.labels(INVALID if isinstance(error, ValidationError) else BROKER).inc()
+            self._untold[said] = self._untold.get(said, 0) + 1
+        self._metrics.impressions_dropped.labels(reason).inc()
 
     def _complain(self) -> None:
         """Once for many, since a broker that is away takes none."""
