@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tests.services.serving import problem, served
 from tests.support.fakes import NOW
-from tests.support.rows import Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
+from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
 
 from eddyline.errors import Unavailable
 from eddyline.insights.api import router
@@ -129,6 +129,15 @@ def test_times_are_extended_to_whole_windows(client: httpx.Client) -> None:
     said = ask(client, **given)
     assert parse_timestamp(said["from"]) == window_of(NOW - 5000, "hour")
     assert parse_timestamp(said["to"]) == window_of(NOW - 100, "hour") + 3600
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_end_may_be_as_late_as_a_time_can_be(client: httpx.Client, desk: Desk, size: str) -> None:
+    desk.feed(*cell_rows(NOW, lists(3, 0)))
+    said = ask(client, **{"from": format_timestamp(NOW - 60), "to": "9999-12-31T23:59:59Z", "size": size})
+    assert said["total"]["requests"] == 3
+    assert parse_timestamp(said["to"]) <= NOW + 2 * DAY
+    assert ask(client, last="24h", to="9999-12-31T23:59:59Z")["rows"] == []
 
 
 @pytest.mark.parametrize(

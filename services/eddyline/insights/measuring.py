@@ -84,7 +84,7 @@ class Measuring:
         return self._caught_up()
 
     def _wanted(self, query: KpiQuery, now: float) -> Wanted:
-        end = now if query.to is None else parse_time(query.to)
+        end = now if query.to is None else min(parse_time(query.to), now + SECONDS["day"])
         start = end - parse_span(query.last or USUAL_SPAN) if query.from_ is None else parse_time(query.from_)
         if start >= end:
             raise InvalidInput(f"must be before the end, {format_timestamp(end)}", "from")

@@ -60,7 +60,7 @@ class KpiQuery(BaseModel):
     from_: Annotated[Time | None, Field(alias="from")] = None
     """Lists served from then on: RFC 3339 with an offset, or an epoch number."""
     to: Time | None = None
-    """Lists served before; now, where missing."""
+    """Lists served before; now, where missing; at most a day from now."""
     last: Annotated[str, AfterValidator(_is_span)] | None = None
     """Instead of `from`: so many minutes, hours or days until then, e.g. 30m, 24h, 7d. Without either: 24h."""
     size: Size | None = None
