@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eddyline.errors import Misconfigured
+from eddyline.model.experiments.assignment import variant_of
 from eddyline.model.experiments.definitions import Experiment, Experiments, Guardrail, load, read
 from eddyline.settings import STRATEGIES, Settings
 
@@ -159,6 +160,11 @@ def test_what_it_does_not_name_stays_the_strategys() -> None:
         ('metric = "joy"', "experiment 'one', metric: Input should be 'ctr', 'clicks', 'conversions'"),
         ('surface = ""', "experiment 'one', surface:"),
         ("planned_people = 0", "experiment 'one', planned_people:"),
+        (
+            f"planned_people = {10**20}",
+            "experiment 'one', planned_people: Input should be less than or equal to 10000000",
+        ),
+        (f"planned_people = {10**9 + 1}", "experiment 'one', planned_people: Input should be less than or equal to 10"),
         ("starts = 2026-01-01T00:00:00", "experiment 'one', starts: needs an offset, e.g. 2026-01-01T00:00:00Z"),
         ("starts = 2026-02-01T00:00:00Z\nends = 2026-01-01T00:00:00Z", "experiment 'one': ends must be after starts"),
     ],
@@ -175,7 +181,12 @@ def test_a_wrong_experiment_is_refused_by_its_name_and_field(fields: str, compla
         ("weights = { affinty = 1 }", "weights.affinty: Input should be 'affinity', 'taste'"),
         ("weights = { taste = -1 }", "weights.taste: Input should be greater than or equal to 0"),
         ("weights = { taste = inf }", "weights.taste: Input should be a finite number"),
-        ("weight = 0", "weight: Input should be greater than 0"),
+        ("weights = { taste = 1e308 }", "weights.taste: Input should be less than or equal to 1000000"),
+        ("weight = 0", "weight: Input should be greater than or equal to 0.000001"),
+        ("weight = 1e308", "weight: Input should be less than or equal to 1000000"),
+        ("weight = 1e-300", "weight: Input should be greater than or equal to 0.000001"),
+        ("rotation = 1e308", "rotation: Input should be less than or equal to 1000000"),
+        (f"per_category = {10**20}", "per_category: Input should be less than or equal to 1000000000"),
         ("diversity = 2", "diversity: Input should be less than or equal to 1"),
         ("per_category = 0", "per_category: Input should be greater than or equal to 1"),
         ('external = "yes"', "external: Input should be a valid boolean"),
@@ -203,6 +214,7 @@ def test_a_wrong_variant_is_refused_by_its_experiment_name_and_field(fields: str
         ('metric = "latency_ms"\nmax = 2000', "max must be under 2000: longer times aren't told apart"),
         ('metric = "ctr"\nmin = 0.1\nwindow = "week"', "window: Input should be 'minute', 'hour' or 'day'"),
         ('metric = "ctr"\nmin = 0.1\nleast = 0', "least: Input should be greater than or equal to 1"),
+        (f'metric = "ctr"\nmin = 0.1\nleast = {10**20}', "least: Input should be less than or equal to 1000000000"),
         ('metric = "joy"\nmin = 0.1', "metric: Input should be 'ctr', 'latency_ms' or 'empty'"),
     ],
 )
@@ -350,3 +362,19 @@ def test_the_same_instant_and_the_same_weights_make_the_same_revision() -> None:
     assert utc.revision == vienna.revision
     there, back = one(other="weights = { taste = 1, people = 2 }"), one(other="weights = { people = 2, taste = 1 }")
     assert there.revision == back.revision
+
+
+def test_the_largest_numbers_that_are_taken_make_a_revision_and_draw_a_variant() -> None:
+    largest = "weight = 1e6\nweights = { taste = 1e6 }\nrotation = 1e6\nper_category = 1000000000"
+    experiment = one("planned_people = 1000000000", largest)
+    assert len(experiment.revision) == 8
+    assert {variant_of(experiment, f"u:{n}").name for n in range(10)} == {"other"}, "a millionth has the control"
+
+
+def test_an_experiment_whose_revision_cannot_be_made_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(experiment: Experiment) -> str:
+        raise TypeError("Integer exceeds 64-bit range")
+
+    monkeypatch.setattr(Experiment, "revision", property(none))
+    (line,) = refused(f'[[experiment]]\nname = "one"\n{VARIANTS}')
+    assert line == "experiment 'one': it makes no revision: Integer exceeds 64-bit range"

@@ -33,7 +33,8 @@ from eddyline.settings import Settings, Strategy, Term
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Weight = Annotated[Number, Field(ge=0, le=1e6)]
 Metric: TypeAlias = Literal["ctr", "clicks", "conversions", "revenue", "dwell"]
 OVERRIDES = ("strategy", "weights", "diversity", "explore", "rotation", "per_category")
 """What a variant can change of a list."""
@@ -84,7 +85,9 @@ class Guardrail(_Table):
         if self.bound < 0 or (self.metric in SHARES and self.bound > 1):
             raise ValueError(f"{needed} must be {'in 0…1' if self.metric in SHARES else 'at least 0'}")
         if self.metric == "latency_ms" and self.bound >= SLOWEST_MS:
-            raise ValueError(f"max must be under {SLOWEST_MS:g}: longer times aren't told apart, so it would never fire")
+            raise ValueError(
+                f"max must be under {SLOWEST_MS:g}: longer times aren't told apart, so it would never fire"
+            )
         return self
 
 
@@ -92,15 +95,15 @@ class Variant(_Table):
     """What some of the people get. Without overrides: the usual list."""
 
     name: Name
-    weight: Annotated[Number, Field(gt=0)] = 1.0
+    weight: Annotated[Number, Field(ge=1e-6, le=1e6)] = 1.0
     """Traffic, relative to the other variants."""
     strategy: str | None = None
     """Rank by this strategy of the settings."""
-    weights: Mapping[Term, Annotated[Number, Field(ge=0)]] = {}
+    weights: Mapping[Term, Weight] = {}
     """Weights of terms, instead of the strategy's (those of a visit's first list, too)."""
     diversity: Share | None = None
     explore: Share | None = None
-    rotation: Annotated[Number, Field(ge=0)] | None = None
+    rotation: Weight | None = None
     per_category: Count | None = None
     """Most items of one category."""
     external: bool = Field(False, strict=True)
@@ -274,7 +277,7 @@ def read(text: str, settings: Settings, source: str) -> Experiments:
         except ValidationError as error:
             wrong += [f"{_where(index, table, each['loc'])}{_why(each)}" for each in error.errors(include_url=False)]
         else:
-            wrong += _unknown(experiment, settings)
+            wrong += [*_unknown(experiment, settings), *_unrevised(experiment)]
             experiments.append(experiment)
     wrong += _clashes(experiments)
     if wrong:
@@ -290,6 +293,14 @@ def _unknown(experiment: Experiment, settings: Settings) -> Iterator[str]:
                 f"experiment {experiment.name!r}, variant {variant.name!r}, strategy: "
                 f"there is no strategy {variant.strategy!r}; known are {known}"
             )
+
+
+def _unrevised(experiment: Experiment) -> Iterator[str]:
+    """Every list of its people names the revision, so it must not be there that it turns out to have none."""
+    try:
+        _ = experiment.revision
+    except (TypeError, ValueError, OverflowError) as error:
+        yield f"experiment {experiment.name!r}: it makes no revision: {error}"
 
 
 def _clashes(experiments: list[Experiment]) -> Iterator[str]:
