@@ -109,7 +109,7 @@ def _parse(records: list[Record]) -> float:
 
 def _fold(records: list[Record]) -> float:
     tables = Rows()
-    folding = Folding(Insights(), LOGS, None, lambda *_: None, lambda: START + 3600)
+    folding = Folding(Insights(), 1, LOGS, None, lambda *_: None, lambda: START + 3600)
     began = time.perf_counter()
     for first in range(0, len(records), BATCH):
         for plan in folding.plans(tables, records[first : first + BATCH]):

@@ -15,12 +15,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tests.support.recount import recount
 
-from eddyline.adapters.kafka import Record
+from eddyline.adapters.kafka import Record, partition_of
 from eddyline.insights.folding import PLAN_KEY, PLANS, WINDOWS, Folding, Plan, last_plan
 from eddyline.model.events import Erased, Impression, Interaction, Origin, Seen, Served
 from eddyline.model.experiments.moments import Moments
 from eddyline.model.insights.people import measured
 from eddyline.model.insights.rows import Cell, CellKey, Progress, VariantKey, parse_key, parse_row
+from eddyline.model.passage import Passage
 from eddyline.settings import Insights
 
 NOW = 1_790_000_000.0
@@ -67,7 +68,7 @@ class Partition:
         last = last_plan(self.tables)
         if last is not None:
             last.write(self.tables)
-        return Folding(self.settings, LOGS, last, self._put_aside, lambda: self.now)
+        return Folding(self.settings, 1, LOGS, last, self._put_aside, lambda: self.now)
 
     def _put_aside(self, record: Record, reason: str, detail: str) -> None:
         self.letters.append((record, reason, detail))
@@ -436,6 +437,7 @@ def test_a_log_that_was_made_anew_is_read_from_its_beginning() -> None:
     partition = folded(log)
     partition.folding = Folding(
         Insights(),
+        1,
         LOGS | {"impressions": "another"},
         Plan.from_bytes(partition.tables.rows[PLANS][PLAN_KEY]),
         partition._put_aside,
@@ -470,6 +472,171 @@ def test_a_person_without_end_is_cut_and_said_so() -> None:
     assert partition.counts()["cut"] == 200
     (row,) = partition.tables.rows["people"].values()
     assert len(orjson.loads(row)["lists"]) == 300
+
+
+@pytest.mark.parametrize("value", [1e300, -1e14, 1.1e9])
+def test_a_value_that_is_no_price_becomes_a_dead_letter(value: float) -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    log.add("interactions", did("e1", "item-1", NOW, type="purchase", value=value), NOW)
+    log.add("interactions", did("e2", "item-1", NOW, type="purchase", value=2.5), NOW)
+    partition = folded(log)
+    assert (partition.total()["conversions"], partition.total()["revenue"]) == (1, 2_500_000)
+    assert [reason for _, reason, _ in partition.letters] == ["insights_failed"]
+    assert "no price" in partition.letters[0][2]
+
+
+def test_sums_beyond_what_a_row_can_hold_stay_at_the_most() -> None:
+    cell = Cell()
+    cell.counts["revenue"] = 2**70
+    assert Cell.from_bytes(cell.to_bytes()).counts["revenue"] == 2**63 - 1
+
+
+def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
+    log = Log()
+    for number in range(2500):
+        said = Seen(
+            request_id=f"r{number}",
+            user_id="ann",
+            items=[Served(item_id="item-1", rank=1)],
+            surface=f"https://shop.example/{number}/" + "x" * 200,
+            experiment=f"experiment-{number}",
+            variant="a",
+            timestamp=NOW,
+        )
+        log.add("impressions", said.to_bytes(), NOW)
+    partition = folded(log)
+    assert partition.total()["requests"] == 2500
+    (row,) = partition.tables.rows["people"].values()
+    assert len(row) < 300_000
+    assert partition.take([log.add("impressions", served("last", NOW + 1, ["item-1"]), NOW + 1)])
+    assert partition.total()["requests"] == 2501
+
+
+def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eddyline.insights.folding.LARGEST_PLAN_BYTES", 2_000_000)
+
+    def wide(request_id: str, count: int) -> bytes:
+        places = [
+            Served(item_id=f"item-{rank}", rank=rank, category=f"{rank}-" + "é" * 250) for rank in range(1, count + 1)
+        ]
+        return Seen(request_id=request_id, user_id="ann", items=places, surface="s" * 256, timestamp=NOW).to_bytes()
+
+    log = Log()
+    for record in (wide("too wide", 1000), wide("wide", 300), served("usual", NOW, ["item-1"])):
+        log.add("impressions", record, NOW)
+    partition = folded(log)
+    assert partition.total()["requests"] == 2
+    assert [(record.offset, reason) for record, reason, _ in partition.letters] == [(0, "insights_failed")]
+    assert "bytes" in partition.letters[0][2]
+    assert partition.counts() == {"records": 3, "failed": 1}
+
+
+def test_each_dead_letter_is_kept_once_however_a_batch_is_split() -> None:
+    log = Log()
+    for number in range(60):
+        items = [f"{number}-{rank}-" + "x" * 100 for rank in range(100)]
+        log.add("impressions", served(f"r{number}", NOW, items, user_id=f"u{number}"), NOW)
+        log.add("impressions", b"{rubbish", NOW)
+    partition = folded(log)
+    assert len(partition.letters) == 60
+    assert partition.counts()["unreadable"] == 60
+
+
+def test_what_the_profiler_passes_on_counts_once() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor"), NOW)
+    bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor"}
+    original = log.add("interactions", did("e1", "item-1", NOW + 1, **bought), NOW + 1)
+    copy = log.add("interactions", did("e1", "item-1", NOW + 1, **(bought | {"user_id": "ann"})), NOW + 1)
+    passage = Passage(original.log, original.partition, original.offset)
+    partition = Partition(Insights())
+    partition.take([log.records[0], original, replace(copy, headers=passage.headers())])
+    assert partition.total()["conversions"] == 1
+    assert partition.total()["organic_conversions"] == 0
+
+
+def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to() -> None:
+    log = Log()
+    log.add("interactions", did("e1", "item-1", NOW), NOW)
+    wrong = 1 - partition_of(b"u:ann", 2)
+    for place, counted in ((wrong, 0), (1 - wrong, 1)):
+        folding = Folding(Insights(), 2, LOGS, None, lambda *_: None, lambda: NOW)
+        partition = Partition(Insights())
+        partition.folding = folding
+        passage = Passage("log-b", wrong, 0)
+        headers = () if place == wrong else passage.headers()
+        partition.take([replace(log.records[0], partition=place, headers=headers)])
+        assert partition.total()["organic_clicks"] == counted
+
+
+def test_a_list_made_ahead_counts_once_however_late_it_is_clicked_again() -> None:
+    hour = 3600.0
+    log = Log()
+    log.add("impressions", served("mail", NOW, ["item-1", "item-2"], batch=True), NOW)
+    partition = folded(log, now=NOW + 50 * hour)
+    for event_id, at in (("e1", NOW + hour), ("e2", NOW + 40 * hour)):
+        partition.take([log.add("interactions", did(event_id, "item-1", at, request_id="mail"), at)])
+        partition.take([log.add("impressions", served(f"other-{event_id}", at + hour, ["item-9"]), at + hour)])
+        partition.take([log.add("impressions", served(f"late-{event_id}", at + 28 * hour, []), at + 28 * hour)])
+    assert partition.total()["requests"] == 1 + 4
+    assert partition.total()["clicks"] == 1
+
+
+def test_a_click_stays_with_its_list_when_the_list_gets_old() -> None:
+    hour = 3600.0
+    log = Log()
+    log.add("impressions", served("one", NOW, ["item-1"], strategy="one"), NOW)
+    log.add("impressions", served("two", NOW + 9 * hour, ["item-1"], strategy="two"), NOW + 9 * hour)
+    clicks = (("e1", "one", NOW + 10 * hour), ("e2", "two", NOW + 26 * hour))
+    partition = folded(log, now=NOW + 50 * hour)
+    for event_id, request_id, at in clicks:
+        partition.take([log.add("interactions", did(event_id, "item-1", at, request_id=request_id), at)])
+        partition.take([log.add("impressions", served(f"r-{event_id}", at + 15.5 * hour, []), at + 15.5 * hour)])
+    assert partition.total()["clicks"] == 2
+
+
+def test_catching_up_in_parts_loses_no_click() -> None:
+    hour = 3600.0
+    log = Log()
+    first = log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    wide = [f"{rank}-" + "x" * 400 for rank in range(90)]
+    lists = [
+        log.add("impressions", served(f"w{number}", NOW + 60 * hour, wide, user_id=f"u{number}"), NOW + 60 * hour)
+        for number in range(40)
+    ]
+    click = log.add("interactions", did("e1", "item-1", NOW + 10, request_id="r"), NOW + 10)
+    other = log.add("impressions", served("s", NOW + 60 * hour, ["item-2"]), NOW + 60 * hour)
+    partition = Partition(Insights(), now=NOW + 60 * hour)
+    assert partition.take([first, *lists, other, click])
+    assert partition.total()["clicks"] == 1
+
+
+def test_rows_that_can_be_decoded_and_not_added_up_stop_nobody() -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"], experiment="x", variant="a"), NOW)
+    log.add("interactions", did("e1", "item-1", NOW + 1), NOW + 1)
+    partition = folded(log)
+    for key, value in partition.tables.rows[WINDOWS].items():
+        plain = orjson.loads(value)
+        if "clicked" in plain:
+            plain["counts"]["clicks"] = "x"
+        if "sums" in plain:
+            plain["sums"] = [1.0]
+        partition.tables.rows[WINDOWS][key] = orjson.dumps(plain)
+    log.add("impressions", served("s", NOW + 2, ["item-1"], experiment="x", variant="a"), NOW + 2)
+    assert partition.take(log.records[2:])
+    assert partition.total()["requests"] == 1
+    assert not partition.letters
+
+
+def test_who_signs_in_is_two_people_and_one_unit() -> None:
+    log = Log()
+    given: dict[str, Any] = {"experiment": "x", "revision": "1", "variant": "a"}
+    log.add("impressions", served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor", **given), NOW)
+    log.add("impressions", served("s", NOW + 1, ["item-1"], unit="a:visitor", **given), NOW + 1)
+    moments = folded(log).moments()[VariantKey("x", "1", "a")]
+    assert (moments.people, moments.units) == (2, 1)
 
 
 def test_somebody_who_comes_back_on_the_next_and_on_the_seventh_day_is_counted_on_the_first() -> None:

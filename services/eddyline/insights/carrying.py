@@ -1,4 +1,4 @@
-"""What the tables hold on disk outlives the in-process broker, whose changelogs begin anew each time."""
+"""What the tables hold on disk outlives their changelogs: those of the in-process broker begin anew each time."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _OFFSET_KEY = b"__faust\0offset__"
 _BATCH = 200
 
 
-def carry_over(directory: Path, logs: Mapping[str, str], producer: Producer) -> None:
-    """Where the log isn't the one that the tables were written with: forget their places in the old changelogs, and
-    write the windows to the new one, for those who read it."""
-    marker = directory / "log.json"
+def carry_over(directory: Path, changelogs: Mapping[str, str], producer: Producer | None) -> None:
+    """Where the tables' changelogs (their identities, by topic) aren't those that the tables were written with: forget
+    the places in them. With a `producer`, for the in-process broker alone: write the windows to the new one, for those
+    who read it; a cluster's has been written by whoever owned the partition last."""
+    marker = directory / "changelogs.json"
     known = orjson.loads(marker.read_bytes()) if marker.exists() else None
-    if known is not None and known != dict(logs):
+    if known is not None and known != dict(changelogs):
         for path in sorted(directory.glob("v*/tables/*.db")):
             _carry(path, producer)
     directory.mkdir(parents=True, exist_ok=True)
     fresh = marker.with_suffix(".new")
-    fresh.write_bytes(orjson.dumps(dict(logs)))
+    fresh.write_bytes(orjson.dumps(dict(changelogs)))
     fresh.replace(marker)
 
 
-def _carry(path: Path, producer: Producer) -> None:
+def _carry(path: Path, producer: Producer | None) -> None:
     table, _, partition = path.stem.rpartition("-")
-    options = Options(raw_mode=True)
-    database = Rdict(str(path), options, access_type=AccessType.read_write())
+    database = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_write())
     try:
         if _OFFSET_KEY in database:
             del database[_OFFSET_KEY]
-        if table == WINDOWS:
+        if table == WINDOWS and producer is not None:
+            topic = f"insights-{WINDOWS}-changelog"
             for rows in _batches(database):
-                topic = f"insights-{WINDOWS}-changelog"
                 producer.send_all([Outgoing(topic, key, value, partition=int(partition)) for key, value in rows])
     finally:
         database.close()

@@ -8,15 +8,15 @@ and skips what that plan has.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import orjson
 import structlog
 
-from eddyline.adapters.kafka import Record
+from eddyline.adapters.kafka import Record, partition_of
 from eddyline.errors import InvalidEvent
 from eddyline.model.events import (
     Erased,
@@ -30,8 +30,9 @@ from eddyline.model.events import (
 from eddyline.model.experiments.moments import Moments
 from eddyline.model.ids import Person
 from eddyline.model.insights.booking import Book
-from eddyline.model.insights.people import PersonLog, measured
-from eddyline.model.insights.rows import PROGRESS_KEY, Cell, CellKey, Progress, VariantKey
+from eddyline.model.insights.people import Measured, PersonLog, measured
+from eddyline.model.insights.rows import PROGRESS_KEY, Cell, CellKey, Progress, VariantKey, parse_row
+from eddyline.model.passage import Passage
 from eddyline.settings import Insights
 
 Row = TypeVar("Row")
@@ -41,7 +42,9 @@ TOPICS = (IMPRESSIONS, INTERACTIONS)
 PEOPLE, WINDOWS, PLANS = "people", "windows", "progress"
 PLAN_KEY = b"plan"
 PLAN_BYTES = 900_000
-"""Largest plan: what a record may hold."""
+"""Largest plan of several records: what a record of Kafka's usually may hold."""
+LARGEST_PLAN_BYTES = 3_500_000
+"""Largest plan of one record. `LARGE_RECORD_BYTES` of its topic is more."""
 PERSON_BYTES = 300_000
 """Largest row of a person; beyond, their oldest lists and deeds are dropped early."""
 
@@ -89,7 +92,11 @@ class Plan:
             table: {key.encode(): None if value is None else value.encode() for key, value in rows.items()}
             for table, rows in plain["rows"].items()
         }
-        return cls(plain["logs"], plain["offsets"], Progress.from_bytes(plain["progress"].encode()), rows)
+        progress = Progress.from_bytes(plain["progress"].encode())
+        numbers = [*plain["offsets"].values(), *progress.counts.values()]
+        if not (all(isinstance(number, int) for number in numbers) and rows.keys() <= {PEOPLE, WINDOWS}):
+            raise ValueError("a plan has offsets, counts and rows")
+        return cls(plain["logs"], plain["offsets"], progress, rows)
 
     def write(self, tables: Tables) -> None:
         """Write the rows, and how far it goes."""
@@ -119,23 +126,27 @@ class Heard:
 
 class Folding:
     """The fold of one partition, from its last plan on. `put_aside` keeps a record that can't be read (or folded), with
-    the reason's slug and a sentence. `clock` in epoch seconds."""
+    the reason's slug and a sentence. `partitions`: of each topic; `clock`: epoch seconds."""
 
     def __init__(
         self,
         settings: Insights,
+        partitions: int,
         logs: Mapping[str, str],
         last: Plan | None,
         put_aside: Callable[[Record, str, str], None],
         clock: Callable[[], float],
     ) -> None:
-        self._settings, self._logs, self._put_aside, self._clock = settings, logs, put_aside, clock
+        self._settings, self._partitions, self._logs = settings, partitions, logs
+        self._put_aside, self._clock = put_aside, clock
         counts: Mapping[str, int] = {} if last is None else last.progress.counts
         newest = 0.0 if last is None else last.progress.newest
         offsets = {} if last is None else {t: n for t, n in last.offsets.items() if last.logs.get(t) == logs.get(t)}
         self._last = Plan(logs, offsets, Progress(clock(), newest, counts, offsets))
         self._times: dict[str, float] = {}
         """The broker's time of the newest record taken, by topic."""
+        self._letters: list[tuple[Record, str, str]] = []
+        """What the plan in hand puts aside."""
 
     def taken(self, topic: str) -> int:
         """The last offset taken of a topic; -1: none."""
@@ -144,32 +155,56 @@ class Folding:
     def plans(self, tables: Tables, records: Sequence[Record], finished: Set[str] = frozenset()) -> Iterable[Plan]:
         """One after another what these records come to; the caller must make each durable, and write it, before it asks
         for the next. `finished`: the topics of which nothing is left to read beyond these."""
-        for record in records:
-            self._times[record.topic] = max(self._times.get(record.topic, 0.0), record.timestamp / 1000)
         fresh = [record for record in records if record.offset > self._last.offsets.get(record.topic, -1)]
         while fresh:
             count = len(fresh)
             while True:
-                plan = self._plan(tables, fresh[:count], self._read_until(finished))
-                if count == 1 or len(plan.to_bytes()) <= PLAN_BYTES:
+                self._letters.clear()
+                plan = self._plan(tables, fresh[:count], self._read_until(fresh, count, finished))
+                size = len(plan.to_bytes())
+                if size <= PLAN_BYTES or (count == 1 and size <= LARGEST_PLAN_BYTES):
+                    break
+                if count == 1:
+                    plan = self._without(
+                        fresh[0], f"its rows take {size:,} bytes, at most {LARGEST_PLAN_BYTES:,} are written"
+                    )
                     break
                 count = (count + 1) // 2
+            for letter in self._letters:
+                self._put_aside(*letter)
+            for record in fresh[:count]:
+                self._times[record.topic] = max(self._times.get(record.topic, 0.0), record.timestamp / 1000)
             self._last = replace(plan, rows={})
             yield plan
             fresh = fresh[count:]
 
     def idle(self, finished: Set[str]) -> Plan:
         """How far it is, with nothing new. `finished`: as for `plans`."""
-        progress = replace(self._last.progress, at=self._clock(), read=self._read_until(finished))
+        progress = replace(self._last.progress, at=self._clock(), read=self._read_until((), 0, finished))
         self._last = replace(self._last, progress=progress)
         return self._last
 
-    def _read_until(self, finished: Set[str]) -> float | None:
-        """The broker's time up to which both topics have been read; None where it isn't known."""
-        times = [
-            self._clock() - SLACK_SECONDS if topic in finished else self._times.get(topic, math.nan) for topic in TOPICS
-        ]
-        return None if any(math.isnan(time) for time in times) else min(times)
+    def _read_until(self, fresh: Sequence[Record], count: int, finished: Set[str]) -> float | None:
+        """The broker's time up to which both topics have been read once `count` of the fresh ones are taken; None where
+        it isn't known."""
+        times, left = dict(self._times), {record.topic for record in fresh[count:]}
+        for record in fresh[:count]:
+            times[record.topic] = max(times.get(record.topic, 0.0), record.timestamp / 1000)
+        for topic in finished - left:
+            times[topic] = self._clock() - SLACK_SECONDS
+        return None if any(topic not in times for topic in TOPICS) else min(times.values())
+
+    def _without(self, record: Record, reason: str) -> Plan:
+        """What is left to do of one record that can't be measured."""
+        self._letters.clear()
+        self._letters.append((record, "insights_failed", reason))
+        counts = dict(self._last.progress.counts)
+        _count(counts, "records", 1)
+        _count(counts, "failed", 1)
+        offsets = {**self._last.offsets, record.topic: record.offset}
+        return replace(
+            self._last, offsets=offsets, progress=replace(self._last.progress, counts=counts, offsets=offsets)
+        )
 
     def _plan(self, tables: Tables, records: Sequence[Record], read: float | None) -> Plan:
         counts = dict(self._last.progress.counts)
@@ -188,8 +223,10 @@ class Folding:
         book = Book(self._settings, now)
         people: dict[bytes, bytes | None] = {}
         for name, said in heard.items():
+            theirs = Book(self._settings, now)
             try:
-                people[name.encode()] = self._fold(tables, book, name, said, read or 0.0, counts)
+                people[name.encode()] = self._fold(tables, theirs, name, said, read or 0.0, counts)
+                book.take(theirs)
             except Exception as error:  # one person's records must not stop everyone's
                 log.exception("a person's records can't be folded", records=len(said))
                 for one in said:
@@ -207,14 +244,14 @@ class Folding:
                 said = parse_impression(record.value)
             else:
                 event = parse_person_event(record.value)
-                if not isinstance(event, Interaction | Erased):
+                if not isinstance(event, Interaction | Erased) or self._counts_elsewhere(event, record):
                     return None
                 said = event
             at = timely(said.timestamp, arrived)
         except InvalidEvent as error:
             _count(counts, "unreadable", 1)
             if record.topic == IMPRESSIONS:  # of interactions, the profiler keeps what can't be read
-                self._put_aside(record, "invalid_event", str(error))
+                self._letters.append((record, "invalid_event", str(error)))
             return None
         if not isinstance(said, Erased) and arrived - at > self._settings.lateness_minutes * 60:
             _count(counts, "late", 1)
@@ -223,11 +260,23 @@ class Folding:
             said = said.model_copy(update={"timestamp": at})
         return Heard(record, said.person, said, at)
 
+    def _counts_elsewhere(self, event: Interaction | Erased, record: Record) -> bool:
+        """Whether the profiler passes it on to the partition where it belongs, or has passed it on from where it was
+        counted: what comes under an anonymous id counts for the lists of that id."""
+        if isinstance(event, Erased):
+            return False
+        if partition_of(event.person.key.encode(), self._partitions) != record.partition:
+            return True
+        passage = Passage.of(record.headers)
+        if passage is None or event.user_id is None or event.anonymous_id is None:
+            return False
+        visitor = Person("a", event.anonymous_id)
+        return partition_of(visitor.key.encode(), self._partitions) == passage.partition
+
     def _fold(
         self, tables: Tables, book: Book, name: str, heard: Sequence[Heard], read: float, counts: dict[str, int]
     ) -> bytes:
-        person = _row(tables, PEOPLE, name.encode(), PersonLog.from_bytes) or PersonLog()
-        before = measured(person, self._settings)
+        person, before = _row(tables, PEOPLE, name.encode(), self._known) or (PersonLog(), Measured())
         for one in heard:
             person.newest = max(person.newest, one.record.timestamp / 1000)
             if isinstance(one.said, Erased):
@@ -244,13 +293,18 @@ class Folding:
         _count(counts, "cut", person.dropped(read, self._settings))
         data = person.to_bytes()
         while len(data) > PERSON_BYTES:
-            _count(counts, "cut", person.halve())
+            _count(counts, "cut", person.shrink())
             data = person.to_bytes()
         return data
 
+    def _known(self, data: bytes) -> tuple[PersonLog, Measured]:
+        """A person's row, and what it has added so far."""
+        person = PersonLog.from_bytes(data)
+        return person, measured(person, self._settings)
+
     def _give_up(self, record: Record, error: Exception, counts: dict[str, int]) -> None:
         _count(counts, "failed", 1)
-        self._put_aside(record, "insights_failed", f"{type(error).__name__}: {error}")
+        self._letters.append((record, "insights_failed", f"{type(error).__name__}: {error}"))
 
     def _take(self, person: PersonLog, heard: Heard) -> None:
         if isinstance(heard.said, Impression):
@@ -262,10 +316,12 @@ class Folding:
 
     def _windows(self, tables: Tables, book: Book) -> dict[bytes, bytes | None]:
         def cell(key: CellKey) -> Cell | None:
-            return _row(tables, WINDOWS, key.to_bytes(), Cell.from_bytes)
+            row = _row(tables, WINDOWS, key.to_bytes(), partial(parse_row, key))
+            return row if isinstance(row, Cell) else None
 
         def variant(key: VariantKey) -> Moments | None:
-            return _row(tables, WINDOWS, key.to_bytes(), lambda data: Moments.from_plain(orjson.loads(data)))
+            row = _row(tables, WINDOWS, key.to_bytes(), partial(parse_row, key))
+            return row if isinstance(row, Moments) else None
 
         rows = book.apply(cell, variant)
         return {

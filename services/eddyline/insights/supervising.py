@@ -67,7 +67,10 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS
         while not self._over.is_set():
             began = time.monotonic()
-            status = self._once()
+            try:
+                status: int | str = self._once()
+            except OSError as error:  # no process can be had: there may be one soon
+                status = str(error)
             if self._over.is_set():
                 return
             if time.monotonic() - began > STEADY_SECONDS:
@@ -83,6 +86,8 @@ class Supervisor:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
         self._process = process
+        if self._over.is_set():  # too late for `stop` to see it
+            process.terminate()
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already
             process.stdin.write(self._job.model_dump_json().encode() + b"\n")

@@ -26,6 +26,7 @@ from faust.streams import _current_event
 from faust.types import TP
 
 from eddyline.adapters.kafka import (
+    LARGE_RECORD_BYTES,
     DeadLetters,
     FileDeadLetters,
     KafkaOptions,
@@ -211,7 +212,7 @@ class Worker:
         last = last_plan(tables)
         if last is not None:
             await self._carry_out(last, tables)
-        folding = Folding(self._job.settings, self._logs, last, self._put_aside, time.time)
+        folding = Folding(self._job.settings, self._options.partitions, self._logs, last, self._put_aside, time.time)
         self._foldings[partition] = folding
         return folding
 
@@ -278,7 +279,8 @@ def run(source: IO[bytes]) -> None:
     options = job.cluster.options()
     logs = log_identities(options, TOPICS)
     producer = KafkaProducer(options)
-    carry_over(job.directory, logs, producer)
+    tables = log_identities(options, [f"{APP}-{table}-changelog" for table in (PEOPLE, WINDOWS, PLANS)])
+    carry_over(job.directory, tables, producer if options.in_process else None)
     dead_letters: DeadLetters = (
         TopicDeadLetters(producer) if job.dead_letters is None else FileDeadLetters(job.dead_letters)
     )
@@ -309,6 +311,8 @@ def _application(job: Job, options: KafkaOptions) -> faust.App:
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_rebalance_timeout=REBALANCE_SECONDS,
         producer_acks=-1,
+        producer_max_request_size=LARGE_RECORD_BYTES,
+        consumer_max_fetch_size=LARGE_RECORD_BYTES,
         stream_wait_empty=False,
     )
 

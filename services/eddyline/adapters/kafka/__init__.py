@@ -26,7 +26,7 @@ from eddyline.adapters.kafka.embedded import EmbeddedBroker
 from eddyline.adapters.kafka.feedback import FeedbackProducer
 from eddyline.adapters.kafka.log import LogReader
 from eddyline.adapters.kafka.loop import ConsumeLoop
-from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions, LoopOptions
+from eddyline.adapters.kafka.options import LARGE_RECORD_BYTES, QUEUE_BYTES, KafkaOptions, LoopOptions
 from eddyline.adapters.kafka.partitioning import murmur2, partition_of
 from eddyline.adapters.kafka.producer import KafkaProducer
 from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
@@ -43,6 +43,7 @@ from eddyline.adapters.kafka.topics import (
 
 __all__ = [
     "CATALOGUE",
+    "LARGE_RECORD_BYTES",
     "QUEUE_BYTES",
     "SOURCES",
     "ConsumeLoop",

@@ -18,6 +18,8 @@ _LEAST_RECORD_BYTES = 64  # `framed_size` of any record is larger
 
 RECORD_BYTES = 1_000_000
 """Largest record that is produced: Kafka's default is a little more."""
+LARGE_RECORD_BYTES = 4_000_000
+"""Largest record of a changelog."""
 LETTER_BYTES = 1_200_000
 """Largest dead letter: whatever a topic holds, and why it is dead."""
 

@@ -16,12 +16,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     ResourceType,
 )
 
-from eddyline.adapters.kafka.options import LETTER_BYTES, KafkaOptions, admin_config
+from eddyline.adapters.kafka.options import LARGE_RECORD_BYTES, LETTER_BYTES, KafkaOptions, admin_config
 from eddyline.errors import Misconfigured, Unavailable
 
 _DAY_MS = 86_400_000
 _REQUEST_SECONDS = 10.0
 DEAD_LETTERS = ".dlq"
+CHANGELOG = "-changelog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class TopicSpec:
         config = {"cleanup.policy": self.cleanup, "message.timestamp.type": "LogAppendTime"}
         if self.name.endswith(DEAD_LETTERS):
             config["max.message.bytes"] = str(LETTER_BYTES)
+        if self.name.endswith(CHANGELOG):
+            config["max.message.bytes"] = str(LARGE_RECORD_BYTES)
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         if options.replication_factor >= 3:

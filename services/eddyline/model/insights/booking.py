@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from eddyline.model.experiments.moments import NOBODY, Moments
 from eddyline.model.insights.people import CellSums, Measured, PersonLog, measured, remember_days
@@ -33,6 +33,15 @@ class _Addition:
     people: set[str] = field(default_factory=set)
 
 
+class _Move(NamedTuple):
+    """A person's totals of a variant, before (None: none yet) and after, by a list of time `at`."""
+
+    before: tuple[float, ...] | None
+    after: tuple[float, ...]
+    at: float
+    is_unit: bool
+
+
 @dataclass(slots=True)
 class Book:
     """Collects what people add, until it is applied to the rows. `now`: epoch seconds; windows that aren't kept any
@@ -41,9 +50,7 @@ class Book:
     settings: Insights
     now: float
     _cells: dict[CellKey, _Addition] = field(default_factory=dict)
-    _moves: dict[VariantKey, list[tuple[tuple[float, ...] | None, tuple[float, ...], float]]] = field(
-        default_factory=dict
-    )
+    _moves: dict[VariantKey, list[_Move]] = field(default_factory=dict)
 
     def add(self, name: str, person: PersonLog, before: Measured) -> Measured:
         """Book what `person` (called `name`) adds beyond `before`, and keep their totals and days. Returns what they
@@ -62,6 +69,19 @@ class Book:
         remember_days(person, after)
         return after
 
+    def take(self, other: Book) -> None:
+        """Book all that is in the other one."""
+        for key, addition in other._cells.items():
+            into = self._cells.setdefault(key, _Addition())
+            into.sums.counts.update(addition.sums.counts)
+            into.sums.took.update(addition.sums.took)
+            into.sums.shown.update(addition.sums.shown)
+            into.sums.clicked.update(addition.sums.clicked)
+            into.sums.items |= addition.sums.items
+            into.people |= addition.people
+        for variant, moves in other._moves.items():
+            self._moves.setdefault(variant, []).extend(moves)
+
     def apply(
         self, cell: Callable[[CellKey], Cell | None], variant: Callable[[VariantKey], Moments | None]
     ) -> dict[CellKey | VariantKey, Cell | Moments]:
@@ -78,8 +98,8 @@ class Book:
             rows[key] = row
         for name, moves in self._moves.items():
             moments = variant(name) or Moments()
-            for before, after, at in moves:
-                moments = moments.moved(before, after, at)
+            for move in moves:
+                moments = moments.moved(*move)
             rows[name] = moments
         return rows
 
@@ -115,12 +135,7 @@ class Book:
             return
         person.totals[variant] = totals
         at = after.times.get(variant, before.times.get(variant, self.now))
-        self._moves.setdefault(variant, []).append((known, totals, at))
-
-
-def expired(keys: Iterable[CellKey], settings: Insights, now: float) -> Iterable[CellKey]:
-    """Those that aren't kept any more."""
-    return (key for key in keys if key.start + kept_seconds(key.size, settings) <= now)
+        self._moves.setdefault(variant, []).append(_Move(known, totals, at, variant in after.units))
 
 
 def _difference(into: Counter[Name], old: Mapping[Name, int], new: Mapping[Name, int]) -> None:

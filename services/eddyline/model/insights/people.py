@@ -30,6 +30,11 @@ BATCH_SECONDS = 7 * DAY
 """How long a list that was made ahead waits to be opened: as long as `impressions` keeps it."""
 SKEW_SECONDS = 3600.0
 """How far an app's clock may be behind ours, where an event names the list that it came from."""
+MOST_VALUE = 1e9
+"""Largest value of a conversion, either way: what is more is no price."""
+MOST_NAMES, MOST_TOTALS = 50, 100
+"""Most combinations of dimensions that are kept of a person's day, and variants that they ever had; the names come from
+outside."""
 MOST_LISTS, MOST_DEEDS = 300, 1000
 """Most that is kept of one person; beyond, the oldest are dropped early."""
 RETURN_DAYS = (1, 7)
@@ -61,6 +66,8 @@ class Listing:
     is_batch: bool = False
     is_forced: bool = False
     is_degraded: bool = False
+    is_unit: bool = True
+    """Whether they were assigned by their own name."""
     took: int | None = None
     """Bucket of the time to answer."""
     places: tuple[Place, ...] = ()
@@ -104,6 +111,7 @@ class PersonLog:
         listing.whose = _dimensions(said)
         listing.revision = said.revision or ""
         listing.is_batch, listing.is_forced, listing.is_degraded = said.batch, said.forced, said.degraded
+        listing.is_unit = said.unit is None
         listing.took = None if said.took_ms is None else bucket(said.took_ms)
         listing.places = _places(said, said.timestamp, settings)
 
@@ -122,10 +130,12 @@ class PersonLog:
             listing.seen[rank] = min(at, listing.seen.get(rank, at))
 
     def act(self, said: Interaction, event_id: str, at: float, settings: Insights) -> None:
-        """Add what someone did, where it can be measured."""
+        """Add what someone did, where it can be measured. Raises ValueError for a value that is no price."""
         is_click, is_conversion = said.type in settings.clicks, said.type in settings.conversions
         if self._is_forgotten(at) or not (is_click or is_conversion or said.dwell_ms is not None):
             return
+        if is_conversion and abs(said.value or 0.0) > MOST_VALUE:
+            raise ValueError(f"value: {said.value:g} is no price, which is at most {MOST_VALUE:g}")
         dwell = None if said.dwell_ms is None else round(said.dwell_ms)
         value = round((said.value or 0.0) * MILLIONTHS) if is_conversion else 0
         deed = Deed(said.item_id, at, said.request_id, is_click, is_conversion, dwell, value)
@@ -144,32 +154,53 @@ class PersonLog:
         `read`: the broker's time, in epoch seconds, up to which both topics have been read: one may be far behind the
         other.
         """
-        oldest = read - settings.attribution_hours * 3600 - settings.lateness_minutes * MINUTE
-        unopened = read - BATCH_SECONDS
+        window, lateness = settings.attribution_hours * 3600, settings.lateness_minutes * MINUTE
+        # A list outlives the deeds that may belong to it, else they would move to another one.
+        ended = read - 2 * window - lateness - SKEW_SECONDS
+        unopened = read - BATCH_SECONDS - window - lateness
         self.lists = {
-            name: one for name, one in self.lists.items() if _time(one) > (unopened if one.is_batch else oldest)
+            name: one for name, one in self.lists.items() if _time(one) > (unopened if one.is_batch else ended)
         }
-        self.deeds = {name: deed for name, deed in self.deeds.items() if deed.at > oldest}
+        ahead = {name for name, one in self.lists.items() if one.is_batch}
+        done = read - window - lateness - SKEW_SECONDS
+        self.deeds = {name: deed for name, deed in self.deeds.items() if deed.at > done or deed.request_id in ahead}
         today = int(read // DAY)
-        self.days = {day: whose for day, whose in self.days.items() if day >= today - max(RETURN_DAYS) - 1}
-        cut = max(0, len(self.lists) - MOST_LISTS) + max(0, len(self.deeds) - MOST_DEEDS)
-        if cut:
-            lists = sorted(self.lists.items(), key=lambda item: (_time(item[1]), item[0]))[-MOST_LISTS:]
-            deeds = sorted(self.deeds.items(), key=lambda item: (item[1].at, item[0]))[-MOST_DEEDS:]
-            self.lists, self.deeds = dict(lists), dict(deeds)
-        return cut
+        self.days = {
+            day: set(sorted(whose)[:MOST_NAMES])
+            for day, whose in self.days.items()
+            if day >= today - max(RETURN_DAYS) - 1
+        }
+        self.totals = dict(list(self.totals.items())[-MOST_TOTALS:])
+        before = len(self.lists) + len(self.deeds)
+        if len(self.lists) > MOST_LISTS or len(self.deeds) > MOST_DEEDS:
+            self._keep(MOST_LISTS, MOST_DEEDS)
+        return before - len(self.lists) - len(self.deeds)
 
-    def halve(self) -> int:
-        """Drop the older half of the lists and of the deeds, since their row would be too large. Returns how many."""
-        lists = sorted(self.lists.items(), key=lambda item: (_time(item[1]), item[0]))
-        deeds = sorted(self.deeds.items(), key=lambda item: (item[1].at, item[0]))
-        self.lists, self.deeds = dict(lists[(len(lists) + 1) // 2 :]), dict(deeds[(len(deeds) + 1) // 2 :])
-        return len(lists) + len(deeds) - len(self.lists) - len(self.deeds)
+    def _keep(self, lists: int, deeds: int) -> None:
+        """Keep so many of the newest, and no deed from before the lists that are kept."""
+        by_time = sorted(self.lists.items(), key=lambda item: (_time(item[1]), item[0]))
+        is_cut = len(by_time) > lists
+        self.lists = dict(by_time[-lists:] if lists else ())
+        first = min((_time(one) for one in self.lists.values()), default=math.inf) if is_cut else -math.inf
+        newest = sorted(self.deeds.items(), key=lambda item: (item[1].at, item[0]))[-deeds:] if deeds else ()
+        self.deeds = {name: deed for name, deed in newest if deed.at >= first}
+
+    def shrink(self) -> int:
+        """Drop the older half of the lists and of the deeds, since their row would be too large; where there are none,
+        all the rest. Returns how many lists and deeds."""
+        before = len(self.lists) + len(self.deeds)
+        if not before:
+            self.days, self.totals = {}, {}
+            return 0
+        self._keep(len(self.lists) // 2, len(self.deeds) // 2)
+        return before - len(self.lists) - len(self.deeds)
 
     def is_done(self, now: float, settings: Insights) -> bool:
         """Whether nothing of it is of use any more at `now` (epoch seconds)."""
-        kept = max(settings.attribution_hours * 3600 + settings.lateness_minutes * MINUTE, (max(RETURN_DAYS) + 2) * DAY)
-        longest = settings.days_kept * DAY if self.totals else max(kept, BATCH_SECONDS)
+        kept = max(
+            2 * settings.attribution_hours * 3600 + 2 * settings.lateness_minutes * MINUTE, (max(RETURN_DAYS) + 2) * DAY
+        )
+        longest = settings.days_kept * DAY if self.totals else max(kept, BATCH_SECONDS + 2 * DAY)
         return now - self.newest > longest
 
     def _is_forgotten(self, at: float) -> bool:
@@ -226,6 +257,8 @@ class Measured:
     variants: dict[VariantKey, list[float]] = field(default_factory=dict)
     times: dict[VariantKey, float] = field(default_factory=dict)
     """Time of the newest list, by variant."""
+    units: set[VariantKey] = field(default_factory=set)
+    """The variants to which they were assigned by their own name."""
 
 
 def measured(person: PersonLog, settings: Insights) -> Measured:
@@ -379,6 +412,8 @@ def _book(
         for index, name in enumerate(TOTALS):
             mine[index] += totals[name]
         found.times[key] = max(found.times.get(key, 0.0), at)
+        if listing.is_unit:
+            found.units.add(key)
 
 
 def _book_organic(found: Measured, deed: Deed) -> None:
@@ -445,13 +480,14 @@ def _plain(one: Listing) -> list[Any]:
         one.is_batch,
         one.is_forced,
         one.is_degraded,
+        one.is_unit,
         one.took,
         [tuple(place) for place in one.places],
     ]
 
 
 def _listing(plain: list[Any]) -> Listing:
-    served_at, seen, whole_at, whose, revision, batch, forced, degraded, took, places = plain
+    served_at, seen, whole_at, whose, revision, batch, forced, degraded, unit, took, places = plain
     return Listing(
         served_at,
         dict(seen),
@@ -461,6 +497,7 @@ def _listing(plain: list[Any]) -> Listing:
         batch,
         forced,
         degraded,
+        unit,
         took,
         tuple(Place(*place) for place in places),
     )

@@ -44,6 +44,8 @@ MEASURES: Final[Mapping[str, str]] = {
 """Every sum of a cell. `requests`, `empty`, `degraded`, `visitors`, `returned_*` and latencies belong to no item, and
 are in the cell without a category."""
 MILLIONTHS = 1_000_000
+MOST = 2**63 - 1
+"""Largest sum: what JSON's numbers hold here."""
 LATENCIES_MS: Final = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Upper bounds of the buckets of the time to answer; a last one has no bound."""
 SKETCH_LG_K = 11
@@ -216,14 +218,26 @@ class Progress:
 
 
 def parse_row(key: RowKey, data: bytes) -> Cell | Moments | Progress:
-    """Read a row's value."""
+    """Read a row's value. Raises something for what is none, or can't be added up: anybody who may write to a changelog
+    can put it there."""
     if isinstance(key, CellKey):
-        return Cell.from_bytes(data)
-    return Moments.from_plain(orjson.loads(data)) if isinstance(key, VariantKey) else Progress.from_bytes(data)
+        if not (isinstance(key.start, int) and all(isinstance(name, str) for name in key.dimensions)):
+            raise ValueError("a cell's key has a time and names")
+        return _checked(Cell.from_bytes(data))
+    if isinstance(key, VariantKey):
+        return Moments() + Moments.from_plain(orjson.loads(data))
+    return Progress.from_bytes(data)
+
+
+def _checked(cell: Cell) -> Cell:
+    counters = (cell.counts, cell.took, cell.shown, cell.clicked)
+    if not all(isinstance(count, int) for counter in counters for count in counter.values()):
+        raise ValueError("counts are whole numbers")
+    return cell
 
 
 def _set(counter: Counter[Any]) -> dict[Any, int]:
-    return {name: count for name, count in counter.items() if count}
+    return {name: max(-MOST, min(MOST, count)) for name, count in counter.items() if count}
 
 
 def _by_number(plain: Mapping[str, int]) -> Counter[int]:
