@@ -187,6 +187,23 @@ def test_an_answer_from_the_cache_is_told_as_such() -> None:
     assert told.degraded
 
 
+def test_a_list_from_the_cache_names_nobody_since_they_may_have_been_erased() -> None:
+    it = Serving()
+    it.shop.did("bob", "space1")
+    it.serve(user_id="bob")
+    it.shop.user("gone", {"interests": ["galaxy"]})
+    it.shop.user("gone", None)
+    it.shop.store.down = {"all"}
+    answers = [it.serve(**who, session_id="s1") for who in ({"user_id": "gone"}, {"anonymous_id": "cookie"})]
+    _, *told = it.told()
+    assert [one.person for one in told] == [Person("a", answer["request_id"]) for answer in answers]
+    assert [one.session_id for one in told] == [None, None]
+    for record, one in zip(it.telling.producer.sent[1:], told, strict=True):
+        assert record.key == one.person.key.encode()
+        assert b"gone" not in (record.value or b"")
+        assert b"cookie" not in (record.value or b"")
+
+
 def test_a_list_made_ahead_says_so_over_both_routes(it: Serving) -> None:
     with it.shop.open() as shop:
         shop.recommend("ada", batch="true")

@@ -338,6 +338,18 @@ def test_a_header_forces_a_stopped_variant_and_nobodys_list_too(it: Trying) -> N
     assert (answer["strategy"], *mark(answer)) == ("kitchens", "home", "kitchens")
 
 
+def test_a_forced_list_from_the_cache_is_not_measured_either(fresh: Trying) -> None:
+    fresh.asked(user_id="ada")
+    fresh.shop.store.down = {"all"}
+    fresh.told()
+    assert fresh.forced("home/kitchens", user_id="ada").json()["degraded"]
+    assert fresh.asked(user_id="ada")["degraded"]
+    assert [(one.forced, one.degraded, one.experiment) for one in fresh.told()] == [
+        (True, True, None),
+        (False, True, None),
+    ]
+
+
 @pytest.mark.parametrize("wanted", ["home/nope", "nope/control", "home", "/", "x" * 300])
 def test_a_variant_that_is_not_there_is_refused_with_those_that_are(it: Trying, wanted: str) -> None:
     refusal = problem(it.forced(wanted, user_id="ada"))

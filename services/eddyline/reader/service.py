@@ -162,6 +162,8 @@ class Reader:
             self._shown.note(person, [one["item_id"] for one in items])
         if self._impressions is None:
             return
+        if told["degraded"]:  # nobody could look them up, and who was erased must not be named anew
+            person = Person("a", told["request_id"])
         lines = [
             Line(one["item_id"], one["rank"], one["score"], one["category"], place.ranked.payload.get("listed_at"))
             for one, place in zip(items, answer.places, strict=True)
@@ -177,9 +179,9 @@ class Reader:
                 told["variant"],
                 told["experiment"],
                 None if assignment is None else assignment.revision,
-                session_id=request.session_id,
+                session_id=None if told["degraded"] else request.session_id,
                 surface=request.surface,
-                is_forced=assignment is not None and assignment.forced,
+                is_forced=asked.forced is not None,
                 is_batch=request.batch,
                 is_degraded=told["degraded"],
             )
