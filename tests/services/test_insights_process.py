@@ -87,6 +87,26 @@ def test_a_worker_is_given_time_to_finish(tmp_path: Path) -> None:
     assert None not in asked
 
 
+def test_a_worker_that_was_just_being_started_is_ended_too(tmp_path: Path) -> None:
+    for _ in range(5):
+        supervisor, _ = a_worker(tmp_path, "import sys; sys.stdin.read()")
+        supervisor.start()
+        supervisor.stop(lambda: True, 0)
+        assert supervisor.pid is None
+
+
+def test_where_no_process_can_be_had_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "FIRST_PAUSE_SECONDS", 0.01)
+    told = tmp_path / "told"
+    program = tmp_path / "worker"
+    supervisor = Supervisor(a_job(tmp_path), Metrics(), [str(program)])
+    supervisor.start()
+    program.write_text(f"#!/bin/sh\nread line; echo told > {told}; cat\n")
+    program.chmod(0o755)
+    wait_until(told.exists, "it was started in the end")
+    supervisor.stop(lambda: True, 5)
+
+
 def test_an_open_cluster_needs_no_credentials() -> None:
     assert credentials({}) is None
     assert credentials({"linger.ms": "5", "security.protocol": "PLAINTEXT"}) is None
