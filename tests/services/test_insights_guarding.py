@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.support.fakes import NOW, record
 from tests.support.rows import ROWS, SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
@@ -11,8 +13,12 @@ from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, Rec
 from eddyline.errors import Unavailable
 from eddyline.insights.gauges import MOST, Gauges
 from eddyline.insights.guarding import Task, Watch
+from eddyline.insights.requests import KpiQuery
+from eddyline.insights.view import Wanted
 from eddyline.model.experiments.verdicts import TOPIC, parse_verdict
+from eddyline.model.insights.guardrails import MOST_WINDOWS
 from eddyline.model.insights.kpis import window_of
+from eddyline.model.insights.rows import Cell, CellKey, Dimensions
 
 FILE = """
 [[experiment]]
@@ -113,6 +119,39 @@ def test_a_partition_that_is_behind_is_waited_for(desk: Desk) -> None:
     desk.feed(progress_row(NOW, read_until=NOW - 3 * HOUR, partition=1))
     desk.guard.look()
     assert written(desk) == []
+
+
+def test_however_many_rows_there_are_a_bad_variant_is_stopped_and_all_is_told(desk: Desk) -> None:
+    one = cell(served=1).to_bytes()
+    begins = [int(window_of(NOW, "hour")) - hours * HOUR for hours in range(1, MOST_WINDOWS)]
+    desk.feed(
+        *(
+            record(ROWS, CellKey("hour", begin, Dimensions("", "", "e", "bad", f"c{number}")).to_bytes(), one)
+            for begin in begins
+            for number in range(2_200)
+        )
+    )
+    desk.guard.look()
+    assert written(desk) == ["bad"]
+    assert desk.comparing.experiment("e")["reports"][1]["guardrails"][0]["state"] == "stopped"
+    assert desk.measuring.kpis(KpiQuery(by="variant"))["total"]["served"] == len(begins) * 2_200 > 50_000
+
+
+def test_a_variant_that_cannot_be_judged_keeps_no_other_from_being_stopped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = desk.view.cells
+
+    def failing(wanted: Wanted) -> Iterator[tuple[CellKey, Cell]]:
+        if wanted.where["variant"] == {"bad"}:
+            raise RuntimeError("a bug")
+        return cells(wanted)
+
+    monkeypatch.setattr(desk.view, "cells", failing)
+    desk.feed(*cell_rows(NOW - HOUR, cell(requests=300, impressions=3000), experiment="e", variant="good"))
+    desk.guard.look()
+    assert written(desk) == ["good"]
+    assert 'eddyline_insights_stopped{experiment="e",variant="good"} 1.0' in desk.metrics.render().decode()
 
 
 def test_what_cannot_be_written_is_written_later(desk: Desk) -> None:

@@ -86,6 +86,13 @@ def test_cells_are_chosen_by_size_time_and_dimension(view: View) -> None:
     assert requests(view, size="hour") == 100
 
 
+def test_the_newest_windows_are_told_first(view: View) -> None:
+    for minutes, partition in ((5, 0), (0, 0), (3, 1), (0, 1), (5, 1)):
+        view.apply(row(1, start=MINUTE - 60 * minutes, partition=partition))
+    told = [(MINUTE - key.start) // 60 for key, _ in view.cells(Wanted("minute", 0, NOW * 2, {}))]
+    assert told == [0, 0, 3, 5, 5]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -89,8 +89,9 @@ class Judging:
             return Judgement("not enough yet")
         until = settled(guardrail.metric, read, self._delay)
         where = {"experiment": frozenset([experiment.name]), "variant": frozenset([variant.name])}
-        start = until - (MOST_WINDOWS + 1) * SECONDS[guardrail.window]
-        cells = self._view.cells(Wanted(guardrail.window, start, until, where))
+        end = window_of(until, guardrail.window)
+        start = max(since, end - MOST_WINDOWS * SECONDS[guardrail.window])
+        cells = self._view.cells(Wanted(guardrail.window, start, end, where))
         return judge(guardrail, cells, since, until)
 
     def _since(self, experiment: Experiment, variant: Variant, guardrail: Guardrail) -> float | None:
@@ -130,7 +131,7 @@ class Guard:
         self._producer, self._metrics, self._ready, self._clock = producer, metrics, ready, clock
 
     def look(self) -> None:
-        """Judge every variant that runs. What can't be written now is tried again at the next look."""
+        """Judge every variant that runs. What can't be judged or written now is tried again at the next look."""
         if not self._ready():
             return
         now = self._clock()
@@ -139,8 +140,14 @@ class Guard:
             if experiment.runs(now):
                 for variant in experiment.variants[1:]:
                     if self._verdicts.of(experiment, variant.name) is None:
-                        self._look_at(experiment, variant, now)
+                        self._try(experiment, variant, now)
         self._tell(experiments)
+
+    def _try(self, experiment: Experiment, variant: Variant, now: float) -> None:
+        try:
+            self._look_at(experiment, variant, now)
+        except Exception:  # whatever is wrong with this one: the others are still to be stopped
+            log.exception("a variant couldn't be judged", experiment=experiment.name, variant=variant.name)
 
     def _look_at(self, experiment: Experiment, variant: Variant, now: float) -> None:
         for guardrail in experiment.guardrails:

@@ -11,7 +11,7 @@ from eddyline.insights.requests import KpiQuery, parse_span, parse_time
 from eddyline.insights.view import View, Wanted, kept_seconds
 from eddyline.model.events import format_timestamp
 from eddyline.model.insights.guardrails import read_until
-from eddyline.model.insights.kpis import SKETCH_ERROR, Group, Label, Scope, Tally, grouped, kpis, window_of
+from eddyline.model.insights.kpis import SKETCH_ERROR, Group, Label, Scope, Tally, counted, grouped, kpis, window_of
 from eddyline.model.insights.rows import SECONDS, Size
 from eddyline.settings import Insights
 
@@ -45,16 +45,11 @@ class Measuring:
         now = self._clock()
         wanted = self._wanted(query, now)
         by = query.groups
-        cells = self._view.cells(wanted)
+        known_until, total = now - self._late, Tally()
+        cells = counted(self._view.cells(wanted), total, known_until)
+        found = grouped(cells, by, known_until, MOST_ROWS)
         dimensions = list(query.where)
         catalogue = self._known_catalogue()
-        total = grouped(cells, (), now - self._late).get((), Tally())
-        found = grouped(cells, by, now - self._late) if by else {}
-        if len(found) > MOST_ROWS:
-            raise InvalidInput(
-                f"gives {len(found):,} rows, at most {MOST_ROWS:,} are told: ask for a shorter time, or fewer groups",
-                "by",
-            )
         span = (wanted.start, wanted.end)
         scope = Scope.of([*dimensions, *by])
         return {
@@ -69,6 +64,7 @@ class Measuring:
             "rows": [
                 _named(by, label) | self._row(tally, scope, _span(by, label, wanted), now, catalogue)
                 for label, tally in found.items()
+                if by
             ],
             "progress": self._progress(),
         }

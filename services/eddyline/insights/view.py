@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
 
 from eddyline.adapters.kafka import Record
-from eddyline.errors import InvalidInput
 from eddyline.model.experiments.moments import Moments
 from eddyline.model.insights.rows import (
     SECONDS,
@@ -29,8 +28,6 @@ from eddyline.settings import Insights
 
 log = structlog.get_logger("insights")
 
-MOST_CELLS = 50_000
-"""Most that are read for one answer: seconds of work."""
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 Key = TypeVar("Key")
 Row = TypeVar("Row")
@@ -97,25 +94,21 @@ class View:
             self._sweep()
             self._put(record.partition, key, row, record.value)
 
-    def cells(self, wanted: Wanted) -> list[tuple[CellKey, Cell]]:
-        """The cells that are wanted, one for each partition that has it. Raises `InvalidInput` where there are too many
-        for one answer."""
-        oldest = self.oldest(wanted.size)
-        with self._lock:
-            found = [
-                (CellKey(size, start, dimensions), value)
-                for (size, start), cells in self._cells.items()
-                if size == wanted.size and max(wanted.start, oldest) <= start < wanted.end
-                for (_, dimensions), value in cells.items()
-                if wanted.takes(dimensions)
-            ]
-        if len(found) > MOST_CELLS:
-            raise InvalidInput(
-                f"these are {len(found):,} rows, at most {MOST_CELLS:,} are read at once: ask for a shorter time, or "
-                "larger windows",
-                "size",
-            )
-        return [(key, Cell.from_bytes(value)) for key, value in found]
+    def cells(self, wanted: Wanted) -> Iterator[tuple[CellKey, Cell]]:
+        """The cells that are wanted, one for each partition that has it: window by window, the newest first.
+
+        Each is read when it is its turn. However many there are, no more need be held than what they are added up to;
+        and who has enough leaves the rest unread.
+        """
+        for start in self._starts(wanted):
+            with self._lock:
+                found = [
+                    (dimensions, value)
+                    for (_, dimensions), value in self._cells.get((wanted.size, start), {}).items()
+                    if wanted.takes(dimensions)
+                ]
+            for dimensions, value in found:
+                yield CellKey(wanted.size, start, dimensions), Cell.from_bytes(value)
 
     def variants(self) -> dict[VariantKey, Moments]:
         """The people of every variant, of all revisions."""
@@ -133,6 +126,13 @@ class View:
     def oldest(self, size: Size) -> float:
         """The earliest start of a window of this size that is kept, in epoch seconds."""
         return self._clock() - self._kept[size] - SECONDS[size]
+
+    def _starts(self, wanted: Wanted) -> list[int]:
+        """Of the windows that are wanted, the newest first."""
+        first = max(wanted.start, self.oldest(wanted.size))
+        with self._lock:
+            known = [start for size, start in self._cells if size == wanted.size]
+        return sorted((start for start in known if first <= start < wanted.end), reverse=True)
 
     def _follow(self, identity: str) -> None:
         """Of a topic that was created anew, nothing old holds."""

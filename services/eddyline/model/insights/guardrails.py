@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
 from eddyline.model.experiments.definitions import Guardrail
@@ -35,7 +36,8 @@ class Judgement:
 
 
 def judge(guardrail: Guardrail, cells: Iterable[tuple[CellKey, Cell]], since: float, until: float) -> Judgement:
-    """Judge a variant by its cells of the guardrail's window size.
+    """Judge a variant by its cells of the guardrail's window size, which come by window, the newest first. They are
+    taken only as far back as is needed.
 
     Judged is the last window that is over by `until`; where it has fewer lists than needed, together with as many
     before it as it takes, at most `MOST_WINDOWS` back, and none that begins before `since` (both epoch seconds).
@@ -43,13 +45,11 @@ def judge(guardrail: Guardrail, cells: Iterable[tuple[CellKey, Cell]], since: fl
     seconds = SECONDS[guardrail.window]
     newest = int(until // seconds) * seconds - seconds
     oldest = max(since, newest - (MOST_WINDOWS - 1) * seconds)
-    windows: dict[int, Cell] = {}
-    for key, cell in cells:
-        if key.size == guardrail.window and oldest <= key.start <= newest:
-            windows.setdefault(key.start, Cell()).merge(cell)
+    mine = ((key.start, cell) for key, cell in cells if key.size == guardrail.window and oldest <= key.start <= newest)
     total, lists = Cell(), 0
-    for start in sorted(windows, reverse=True):
-        total.merge(windows[start])
+    for start, window in groupby(mine, key=lambda one: one[0]):
+        for _, cell in window:
+            total.merge(cell)
         lists = _lists(guardrail, total)
         if lists >= guardrail.least:
             return _judged(guardrail, total, lists, start, newest + seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from eddyline.errors import InvalidInput
 from eddyline.model.insights.rows import (
     DAY,
     LATENCIES_MS,
@@ -155,13 +157,32 @@ class Scope:
         return cls(lists="category" not in dimensions, organic=not set(dimensions) & set(Dimensions._fields))
 
 
-def grouped(cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_until: float) -> dict[Label, Tally]:
-    """Add up what has the same values of `by`, sorted by them; without any, everything under ()."""
+def grouped(
+    cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_until: float, most: float = math.inf
+) -> dict[Label, Tally]:
+    """Add up what has the same values of `by`, sorted by them; without any, everything under ().
+
+    Raises `InvalidInput` as soon as there are more than `most` groups.
+    """
     found: dict[Label, Tally] = {}
-    for key, cell in cells:
-        found.setdefault(_label(key, by), Tally()).add(key, cell, known_until)
     told_apart = bool(set(by) & set(Dimensions._fields))
-    return {label: found[label] for label in sorted(found) if not told_apart or _has_lists(found[label])}
+    for key, cell in cells:
+        if told_apart and not _has_lists(cell):
+            continue
+        label = _label(key, by)
+        if label not in found and len(found) >= most:
+            raise InvalidInput(
+                f"gives more than {most:,} rows, the most that are told: ask for a shorter time, or fewer groups", "by"
+            )
+        found.setdefault(label, Tally()).add(key, cell, known_until)
+    return dict(sorted(found.items()))
+
+
+def counted(cells: Iterable[tuple[CellKey, Cell]], total: Tally, known_until: float) -> Iterator[tuple[CellKey, Cell]]:
+    """The same cells; each is added to `total` as it passes."""
+    for key, cell in cells:
+        total.add(key, cell, known_until)
+        yield key, cell
 
 
 def kpis(tally: Tally, scope: Scope, catalogue: int | None) -> Kpis:
@@ -237,9 +258,8 @@ def _label(key: CellKey, by: Collection[Group]) -> Label:
     return tuple(key.start if one == "time" else str(getattr(key.dimensions, one)) for one in by)
 
 
-def _has_lists(tally: Tally) -> bool:
-    counts = tally.cell.counts
-    return any(counts[name] for name in ("requests", "served", "impressions", "clicks", "conversions", "visitors"))
+def _has_lists(cell: Cell) -> bool:
+    return any(cell.counts[name] for name in ("requests", "served", "impressions", "clicks", "conversions", "visitors"))
 
 
 def _coverage(items: float, catalogue: int | None) -> float | None:
