@@ -9,13 +9,14 @@ from typing import Any
 import httpx
 import pytest
 from tests.services.serving import problem, served
-from tests.support.fakes import NOW
+from tests.support.fakes import NOW, record
 from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
 
 from eddyline.errors import Unavailable
 from eddyline.insights.api import router
 from eddyline.insights.measuring import MOST_ROWS
 from eddyline.model.events import format_timestamp, parse_timestamp
+from eddyline.model.experiments.verdicts import TOPIC
 from eddyline.model.insights.kpis import window_of
 
 KPIS, EXPERIMENTS = "/v1/insights/kpis", "/v1/insights/experiments"
@@ -286,6 +287,21 @@ def test_a_skewed_split_raises_the_alarm(client: httpx.Client, desk: Desk) -> No
     assert said["sample_ratio"]["is_mismatch"]
     assert "don't trust this" in said["reports"][1]["sentence"]
     assert any("split as the weights" in note for note in said["notes"])
+
+
+def test_a_variant_that_was_let_go_on_is_not_held_against_the_weights(client: httpx.Client, desk: Desk) -> None:
+    desk.define(TWO + '[[experiment.variant]]\nname = "third"\n')
+    revision = desk.revision("diversity")
+    for variant, people in (("control", 2000), ("diverse", 1500), ("third", 2000)):
+        desk.feed(variant_row("diversity", revision, variant, moments(clickers(people, 0.05, people), NOW - DAY)))
+    desk.verdicts.apply(record(TOPIC, "diversity/diverse", None, at=NOW - 2 * DAY))
+    said = ask(client, f"{EXPERIMENTS}/diversity")
+    assert said["sample_ratio"]["is_mismatch"], "it was stopped before this definition"
+    desk.verdicts.apply(record(TOPIC, "diversity/diverse", None, at=NOW - 3600))
+    said = ask(client, f"{EXPERIMENTS}/diversity")
+    assert (said["sample_ratio"]["is_mismatch"], said["sample_ratio"]["left_out"]) == (False, ["diverse"])
+    assert "don't trust this" not in said["reports"][1]["sentence"]
+    assert [note for note in said["notes"] if f"goes on since {format_timestamp(NOW - 3600)}" in note]
 
 
 def test_weights_are_minded_and_external_people_are_not_held_against_them(client: httpx.Client, desk: Desk) -> None:

@@ -153,7 +153,15 @@ class Comparing:
 
     def _is_incomparable(self, found: Found, variant: str) -> bool:
         defined = found.defined(variant)
-        return defined is None or defined.external or self._verdict(found, variant) is not None
+        if defined is None or defined.external or self._verdict(found, variant) is not None:
+            return True
+        return self._went_on(found, variant) is not None
+
+    def _went_on(self, found: Found, variant: str) -> float | None:
+        """When a variant of the present definition was let go on; None where it wasn't. Until then, it got nobody
+        new."""
+        lifted = self._verdicts.lifted(found.name, variant)
+        return lifted if lifted > (found.since or 0.0) else None
 
     def _variant(self, found: Found, name: str, split: SampleRatio | None, days_left: float | None) -> dict[str, Any]:
         moments, defined, verdict = found.moments[name], found.defined(name), self._verdict(found, name)
@@ -224,6 +232,11 @@ class Comparing:
                 )
             if verdict is not None:
                 yield f"{name} gets no traffic since {timestamp(verdict.at)}, and isn't checked against the weights"
+            elif (went_on := self._went_on(found, name)) is not None:
+                yield (
+                    f"{name} was stopped, and goes on since {timestamp(went_on)}: in between it got nobody new, so it "
+                    "isn't checked against the weights; a new definition would be"
+                )
         if split is not None and split.is_mismatch:
             yield "people aren't split as the weights say: find out why before you trust anything else here"
         if found.others:

@@ -286,7 +286,7 @@ class SampleRatioView(BaseModel):
     p_value: float
     is_mismatch: bool
     left_out: list[str]
-    """Variants whose people can't be compared: external ones, and those that are stopped."""
+    """Variants whose people can't be compared: external ones, and those that are, or once were, stopped."""
 
 
 class EarlierRevision(BaseModel):
