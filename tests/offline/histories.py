@@ -76,7 +76,10 @@ class History:
     def show(self) -> None:
         at = self.a.it.clock() - self.chance.choice([0, 0.1234567, 30, 60, 3600, -3600])
         items = self.chance.choices(ITEMS, k=self.chance.choice([1, 4]))
-        self.a.say(self.someone(), self.a_partition(), type="shown", timestamp=at, items=items)
+        key, more = self.someone(), {}
+        if key[0] == "u" and self.chance.random() < 0.3:
+            more["anonymous_id"] = self.chance.choice(VISITORS)
+        self.a.say(key, self.a_partition(), type="shown", timestamp=at, items=items, **more)
 
     def a_partition(self) -> int | None:
         """Now and then one that may be wrong."""

@@ -11,14 +11,16 @@ import httpx
 import pytest
 from tests.services.reading import SETTINGS, Shop, ids, stocked
 from tests.services.serving import problem
-from tests.support.fakes import FakeProducer
+from tests.support.fakes import FakeProducer, feed, redelivered
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES
 from eddyline.model.events import Impression, parse_impression
 from eddyline.model.experiments.assignment import NONE_STOPPED, assign, takes, variant_of
 from eddyline.model.experiments.definitions import read
-from eddyline.reader import ImpressionLog, Reader, Running
+from eddyline.model.ids import Person
+from eddyline.reader import ImpressionLog, Reader, Running, ShownLog
+from eddyline.reader.requests import RecommendationRequest
 from eddyline.settings import STRATEGIES, Rule, Settings, Strategy
 
 FILE = """
@@ -139,14 +141,14 @@ def fresh() -> Iterator[Trying]:
         yield it
 
 
-def someone(experiment: str, variant: str, kind: str = "u") -> str:
-    """The id of someone who gets a variant."""
+def someone(experiment: str, variant: str, kind: str = "u", length: int = 0) -> str:
+    """The id of someone who gets a variant, of so many characters at least."""
     named = ALL.named(experiment)
     assert named is not None
     return next(
-        f"someone{n}"
-        for n in range(1000)
-        if takes(named, f"{kind}:someone{n}") and variant_of(named, f"{kind}:someone{n}").name == variant
+        one
+        for one in (f"someone{n}".ljust(length, "x") for n in range(1000))
+        if takes(named, f"{kind}:{one}") and variant_of(named, f"{kind}:{one}").name == variant
     )
 
 
@@ -381,6 +383,54 @@ def test_who_signs_in_keeps_their_variant(fresh: Trying, variant: str) -> None:
         assert fresh.who(**asked, surface="home")["variant"] == variant
     fresh.shop.did(user, "space2")
     assert mark(fresh.asked(user_id=user, surface="home")) == ("home", variant)
+
+
+def test_who_sends_both_ids_keeps_their_variant_when_it_is_heard_what_they_were_shown(fresh: Trying) -> None:
+    producer = FakeProducer()
+    shown = ShownLog(producer, Metrics(), fresh.shop.clock)
+    reader = Reader(
+        fresh.shop.store,
+        HERE,
+        Metrics(),
+        fresh.shop.clock,
+        fresh.shop.monotonic,
+        shown,
+        fresh.log,
+        lambda: fresh.running,
+    )
+    visitor, user = someone("home", "kitchens", "a"), someone("home", "control")
+    both: dict[str, Any] = {"user_id": user, "anonymous_id": visitor, "surface": "home"}
+    assert mark(reader.recommend(RecommendationRequest(**both))) == ("home", "kitchens")
+    fresh.shop.clock.forward(60)
+    shown.send_due()
+    (told,) = producer.sent
+    feed(fresh.shop.profiler, redelivered(told, 10_000, at=fresh.shop.clock()))
+    profile = reader.people.profile(Person("u", user))
+    assert profile is not None
+    assert profile.unit == (fresh.shop.clock() - 60, f"a:{visitor}")
+    for asked in (both, both | {"anonymous_id": None}):
+        assert mark(reader.recommend(RecommendationRequest(**asked))) == ("home", "kitchens")
+
+
+@pytest.mark.parametrize("length", [0, 512])
+def test_an_impression_says_by_whom_the_person_was_assigned_where_it_is_another_id(fresh: Trying, length: int) -> None:
+    visitor = someone("home", "kitchens", "a", length)
+    fresh.asked(anonymous_id=visitor, surface="home")
+    fresh.asked(user_id="ada", anonymous_id=visitor, surface="home")
+    fresh.asked(user_id="signed in", anonymous_id=visitor, surface="home")
+    fresh.asked(user_id="signed in", anonymous_id=visitor, surface="nowhere else")
+    fresh.forced("home/kitchens", user_id="signed in", anonymous_id=visitor)
+    assert [(one.person.key, one.experiment, one.unit) for one in fresh.told()] == [
+        (f"a:{visitor}", "home", None),
+        ("u:ada", "home", None),
+        ("u:signed in", "home", f"a:{visitor}"),
+        ("u:signed in", None, None),
+        ("u:signed in", "home", None),
+    ]
+    fresh.shop.did(f"a:{visitor}", "space1", ago=30)
+    fresh.shop.identify(visitor, "signed in")
+    fresh.asked(user_id="signed in", surface="home")
+    assert [one.unit for one in fresh.told()] == [f"a:{visitor}"], "after they are known, too"
 
 
 def test_a_user_who_was_there_before_keeps_theirs(fresh: Trying) -> None:

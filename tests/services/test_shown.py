@@ -67,6 +67,32 @@ def test_a_persons_lists_of_a_minute_are_one_record_under_their_key() -> None:
     assert it.counted() == 3
 
 
+def test_a_users_record_names_the_anonymous_id_that_the_first_of_its_lists_came_with() -> None:
+    it = Telling()
+    it.shown.note(ADA, ["a"], "cookie")
+    it.shown.note(ADA, ["b"], "another")
+    it.shown.note(VISITOR, ["c"], "cookie")
+    it.clock.forward(1)
+    it.shown.note(Person("u", "bob"), ["d"])
+    it.shown.note(Person("u", "bob"), ["e"], "late")
+    told = [(one.user_id, one.anonymous_id, one.items) for one in it.after(60)]
+    assert told == [("ada", "cookie", ["a", "b"]), (None, "cookie", ["c"]), ("bob", None, ["d", "e"])]
+    assert [sent.key for sent in it.producer.sent] == [b"u:ada", b"a:cookie", b"u:bob"]
+
+
+def test_a_surprise_costs_one_record_and_not_those_after_it() -> None:
+    it = Telling()
+    it.producer.refuse = RuntimeError("nobody foresaw this")
+    it.shown.note(ADA, ["a", "b"])
+    assert it.after(60) == []
+    assert it.counted("broker") == 2
+    it.producer.refuse, it.producer.room = RuntimeError("nor this"), 1
+    it.shown.note(VISITOR, ["c"])
+    it.shown.note(ADA, ["d"])
+    assert [told.items for told in it.after(60)] == [["c"]]
+    assert it.counted("broker") == 3
+
+
 def test_everyone_has_a_minute_of_their_own() -> None:
     it = Telling()
     it.shown.note(ADA, ["a"])

@@ -55,6 +55,8 @@ class Response(NamedTuple):
     variant: str
     experiment: str | None = None
     revision: str | None = None
+    unit: str | None = None
+    """The typed key that they were assigned by, where it isn't their own."""
     session_id: str | None = None
     surface: str | None = None
     is_forced: bool = False
@@ -184,6 +186,7 @@ def _record(response: Response) -> Outgoing:
         experiment=response.experiment,
         variant=response.variant,
         revision=response.revision,
+        unit=response.unit,
         forced=response.is_forced,
         batch=response.is_batch,
         degraded=response.is_degraded,

@@ -159,7 +159,7 @@ class Reader:
         # Made ahead, it may never be seen; from the cache, it may be of someone who was erased; and it was the first
         # page that was looked at.
         if self._shown is not None and not (request.batch or told["degraded"] or asked.position.depth):
-            self._shown.note(person, [one["item_id"] for one in items])
+            self._shown.note(person, [one["item_id"] for one in items], request.anonymous_id)
         if self._impressions is None:
             return
         if told["degraded"]:  # nobody could look them up, and who was erased must not be named anew
@@ -179,6 +179,7 @@ class Reader:
                 told["variant"],
                 told["experiment"],
                 None if assignment is None else assignment.revision,
+                None if assignment is None or assignment.unit == person.key else assignment.unit,
                 session_id=None if told["degraded"] else request.session_id,
                 surface=request.surface,
                 is_forced=asked.forced is not None,

@@ -38,6 +38,8 @@ class _Window:
     """What one person was shown since `start` (epoch seconds), in that order."""
 
     start: float
+    anonymous_id: str | None = None
+    """That the first of these lists was asked for with, beside the user's: by it an experiment knew them."""
     items: dict[str, None] = field(default_factory=dict)
 
 
@@ -56,11 +58,12 @@ class ShownLog:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def note(self, person: Person, item_ids: Iterable[str]) -> None:
-        """These items were just served to a person. Returns at once and raises nothing."""
+    def note(self, person: Person, item_ids: Iterable[str], anonymous_id: str | None = None) -> None:
+        """These items were just served to a person. `anonymous_id`: the request's, which a user's may have too. Returns
+        at once and raises nothing."""
         dropped = 0
         with self._lock:
-            window = self._windows.get(person) or _Window(self._clock())
+            window = self._windows.get(person) or _Window(self._clock(), anonymous_id)
             for item_id in item_ids:
                 if item_id in window.items:
                     continue
@@ -96,7 +99,10 @@ class ShownLog:
 
     def _run(self) -> None:
         while not self._closing.wait(1.0):
-            self.send_due()
+            try:
+                self.send_due()
+            except Exception:  # a mistake of ours must not end the telling
+                log.exception("couldn't tell what was shown")
 
     def _take(self, began: float) -> dict[Person, _Window]:
         """The windows that began at this time or before."""
@@ -119,6 +125,10 @@ class ShownLog:
             except EddylineError as error:
                 refused, reason = refused + len(window.items), str(error)
                 continue
+            except Exception as error:  # a mistake of ours: it must cost no more than this record
+                log.exception("no record of what was shown could be sent")
+                refused, reason = refused + len(window.items), str(error)
+                continue
             with self._lock:
                 self._sent.add(sent)
             sent.add_done_callback(partial(self._settled, len(window.items)))
@@ -139,7 +149,7 @@ class ShownLog:
 def _record(person: Person, window: _Window) -> Outgoing:
     shown = Shown(
         user_id=person.id if person.kind == "u" else None,
-        anonymous_id=person.id if person.kind == "a" else None,
+        anonymous_id=person.id if person.kind == "a" else window.anonymous_id,
         timestamp=window.start,
         items=list(window.items),
     )

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from eddyline.errors import InvalidEvent
 from eddyline.model.events.wire import (
+    MAX_ID_BYTES,
     ContextValue,
     FieldError,
     Finite,
@@ -95,7 +96,7 @@ class Impression(_Addressed):
     type: Literal["served"] = "served"
     revision: Short | None = None
     """Of the experiment's definition."""
-    unit: Short | None = None
+    unit: Annotated[str, Field(min_length=3, max_length=2 + MAX_ID_BYTES)] | None = None
     """The typed person key by which they were assigned, where it isn't their own."""
     forced: bool = False
     """The variant was forced by a header: it isn't measured."""

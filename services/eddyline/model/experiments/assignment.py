@@ -23,13 +23,14 @@ NONE_STOPPED: frozenset[tuple[str, str, str]] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """That a list is of a variant. `forced`: by a header, for testing; it isn't measured. `external`: another system
-    makes this variant's lists."""
+    makes this variant's lists. `unit`: the key that was drawn for; None where nothing was."""
 
     experiment: str
     variant: str
     revision: str
     forced: bool = False
     external: bool = False
+    unit: str | None = None
 
 
 def assign(
@@ -42,7 +43,7 @@ def assign(
             variant = variant_of(experiment, unit)
             if (experiment.name, experiment.revision, variant.name) in stopped:
                 return None
-            return Assignment(experiment.name, variant.name, experiment.revision, external=variant.external)
+            return Assignment(experiment.name, variant.name, experiment.revision, external=variant.external, unit=unit)
     return None
 
 
