@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -287,6 +288,18 @@ def test_a_skewed_split_raises_the_alarm(client: httpx.Client, desk: Desk) -> No
     assert said["sample_ratio"]["is_mismatch"]
     assert "don't trust this" in said["reports"][1]["sentence"]
     assert any("split as the weights" in note for note in said["notes"])
+
+
+def test_whoever_signs_in_is_counted_once_in_the_split(client: httpx.Client, desk: Desk) -> None:
+    desk.define(TWO)
+    revision = desk.revision("diversity")
+    for variant, people, signed_in in (("control", 1000, 0), ("diverse", 1000, 400)):
+        found = replace(moments(clickers(people + signed_in, 0.05, 1)), units=people)
+        desk.feed(variant_row("diversity", revision, variant, found))
+    said = ask(client, f"{EXPERIMENTS}/diversity")
+    assert said["sample_ratio"]["seen"] == {"control": 1000, "diverse": 1000}
+    assert said["sample_ratio"]["is_mismatch"] is False
+    assert said["reports"][1]["people"] == 1400
 
 
 def test_a_variant_that_was_let_go_on_is_not_held_against_the_weights(client: httpx.Client, desk: Desk) -> None:

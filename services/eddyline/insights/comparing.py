@@ -284,6 +284,8 @@ def _state(experiment: Experiment | None, now: float) -> RunState:
 
 
 def _split(found: Found, left_out: list[str]) -> SampleRatio | None:
+    """Of those who were assigned, each once: somebody who signs in is two people, always of the same variant, and a
+    test that took them for two draws would be too sure."""
     weights = {
         name: defined.weight
         for name in found.moments
@@ -291,7 +293,7 @@ def _split(found: Found, left_out: list[str]) -> SampleRatio | None:
     }
     if len(weights) < 2:
         return None
-    return sample_ratio({name: found.moments[name].people for name in weights}, weights)
+    return sample_ratio({name: found.moments[name].units for name in weights}, weights)
 
 
 def _days_left(found: Found, now: float) -> float | None:

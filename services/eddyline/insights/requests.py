@@ -283,6 +283,7 @@ class SampleRatioView(BaseModel):
 
     expected: dict[str, float]
     seen: dict[str, int]
+    """Those who were assigned, each once; somebody who signs in is two of `people`."""
     p_value: float
     is_mismatch: bool
     left_out: list[str]
