@@ -25,7 +25,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, EdgeStore
 from eddyline.cli.app import app
 from eddyline.cli.runtime import create_collections, vectors_directory
-from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Unavailable
+from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.model.events import Impression, parse
 from eddyline.offline.importing import Silent
 from eddyline.offline.recommending import (
@@ -479,6 +479,48 @@ def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
     shown = {item["item_id"] for line in lists(output) for item in line["items"]}
     assert shown
     assert shown <= set(pool.read_text().split())
+
+
+EXPERIMENTS = """
+[[experiment]]
+name = "mail"
+surface = "newsletter"
+[[experiment.variant]]
+name = "control"
+weight = 0.000001
+[[experiment.variant]]
+name = "trends"
+weight = 1000000
+strategy = "trending"
+"""
+
+
+def test_the_command_follows_the_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, edge = on_disk(tmp_path)
+    edge.close()
+    file, output = tmp_path / "tests.toml", tmp_path / "lists.jsonl"
+    file.write_text(EXPERIMENTS)
+    monkeypatch.setenv("EDDYLINE_EXPERIMENTS_FILE", str(file))
+    asked = ("--all", "--data-dir", settings.data_dir, "--output")
+    assert invoke(*asked, output, "--surface", "newsletter").exception is None
+    said = [(line["experiment"], line["variant"], line["strategy"]) for line in lists(output)]
+    assert said == [("mail", "trends", "trending")] * 2
+    assert invoke(*asked, tmp_path / "elsewhere.jsonl").exception is None
+    assert [line["experiment"] for line in lists(tmp_path / "elsewhere.jsonl")] == [None, None]
+
+
+def test_wrong_experiments_stop_the_command_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, edge = on_disk(tmp_path)
+    edge.close()
+    file, output = tmp_path / "tests.toml", tmp_path / "lists.jsonl"
+    file.write_text(EXPERIMENTS.replace("trending", "nope"))
+    monkeypatch.setenv("EDDYLINE_EXPERIMENTS_FILE", str(file))
+    ended = invoke("--all", "--output", output, "--data-dir", settings.data_dir)
+    assert isinstance(ended.exception, Misconfigured)
+    assert "'mail', variant 'trends', strategy" in str(ended.exception)
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("is_told", [True, False])

@@ -96,20 +96,22 @@ def _object(text: str) -> dict[str, Any]:
 @contextmanager
 def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple[Any, Any]]:
     """Whom to ask, and the store, where it is needed. Where Kafka is set, a reader in this process tells the measures,
-    as a running one does by itself.
+    as a running one does by itself; it has the experiments of the file, and knows of no stopped variant.
 
-    Raises `Misconfigured` where another process holds the store.
+    Raises `Misconfigured` where another process holds the store, and for wrong experiments.
     """
     from eddyline.adapters.telemetry import Metrics
     from eddyline.cli.runtime import check_collections, open_store, telling_measures
+    from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load
     from eddyline.offline.recommending import directly, over_http
-    from eddyline.reader import Reader
+    from eddyline.reader import Reader, Running
 
     if url is not None and everyone and not settings.qdrant.url:
         raise Misconfigured(
             "--all reads who there is from the vector store, which the running process holds: name a file of user ids, "
             "or stop it and leave --url out"
         )
+    running = Running(load(settings.experiments_file, settings) if url is None else NO_EXPERIMENTS)
     store = None
     try:
         if url is None or everyone:
@@ -119,7 +121,8 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
             assert store is not None
             metrics = Metrics()
             with telling_measures(settings, metrics) as impressions:
-                yield directly(Reader(store, settings, metrics, impressions=impressions)), store
+                reader = Reader(store, settings, metrics, impressions=impressions, experiments=lambda: running)
+                yield directly(reader), store
         else:
             with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
                 yield over_http(client), store
