@@ -556,6 +556,18 @@ def test_what_the_profiler_passes_on_counts_once() -> None:
     assert partition.total()["organic_conversions"] == 0
 
 
+@pytest.mark.parametrize(("by", "conversions"), [({}, 1), ({"user_id": "ann"}, 0)])
+def test_what_comes_of_an_anonymous_list_belongs_to_it_under_the_anonymous_id_alone(
+    by: dict[str, str], conversions: int
+) -> None:
+    log = Log()
+    log.add("impressions", served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor"), NOW)
+    bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor", **by}
+    log.add("interactions", did("e1", "item-1", NOW + 1, **bought), NOW + 1)
+    total = folded(log).total()
+    assert (total["conversions"], total["organic_conversions"]) == (conversions, 1 - conversions)
+
+
 def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to() -> None:
     log = Log()
     log.add("interactions", did("e1", "item-1", NOW), NOW)
