@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 from tests.kafka.loops import numbered
-from tests.support.kafka import Cluster, KafkaForTest, wait_until
+from tests.support.kafka import Cluster, KafkaForTest, start_cluster, wait_until
 
 from eddyline.adapters.kafka import KafkaOptions, Outgoing, Record, TopicTail, ensure_topics
 from eddyline.errors import Misconfigured
@@ -124,19 +124,34 @@ def test_a_topic_that_is_made_later_is_followed_then(real_kafka: KafkaForTest) -
         AdminClient({"bootstrap.servers": later.bootstrap_servers}).delete_topics([later.prefix + TOPIC])
 
 
-def test_it_goes_on_where_it_was_when_the_broker_comes_back(real_kafka: KafkaForTest, kafka_cluster: Cluster) -> None:
-    if kafka_cluster.kill is None or kafka_cluster.start is None:
-        pytest.skip("this Kafka can't be killed")
-    producer = real_kafka.producer()
+@pytest.fixture
+def mortal() -> Iterator[tuple[Cluster, KafkaForTest]]:
+    """A Kafka of the test's own, which can be killed without harm to others."""
+    cluster = start_cluster()
+    try:
+        if cluster.kill is None:
+            pytest.skip("this Kafka can't be killed")
+        kafka = KafkaForTest(cluster.kind, KafkaOptions(cluster.bootstrap_servers))
+        ensure_topics(kafka.options, [TOPIC])
+        yield cluster, kafka
+        for producer in kafka.producers:
+            producer.close()
+    finally:
+        cluster.close()
+
+
+def test_it_goes_on_where_it_was_when_the_broker_comes_back(mortal: tuple[Cluster, KafkaForTest]) -> None:
+    cluster, kafka = mortal
+    assert cluster.kill is not None
+    assert cluster.start is not None
+    producer = kafka.producer()
     producer.send_all(verdicts(40))
-    with following(real_kafka.options) as followed:
+    with following(kafka.options) as followed:
         wait_until(lambda: followed.tail.caught_up, "it has read what there was")
-        kafka_cluster.kill()
-        try:
-            early = Followed(real_kafka.options)
-            early.tail.start()
-        finally:
-            kafka_cluster.start()
+        cluster.kill()
+        early = Followed(kafka.options)
+        early.tail.start()
+        cluster.start()
         producer.send_all(verdicts(40, start=40))
         wait_until(lambda: len(followed.records) >= 80, "it goes on", SLOWLY)
         wait_until(lambda: len(early.records) >= 80, "so does one that was started meanwhile", SLOWLY)
