@@ -24,7 +24,9 @@ from eddyline.adapters.kafka import (
     Letter,
     LogReader,
     Outgoing,
+    Position,
     Record,
+    TopicPartition,
     TopicTail,
     ensure_topics,
 )
@@ -224,6 +226,30 @@ def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: Kafk
             app.use(50)
             wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
     assert_equal(table, recount(records(real_kafka), SETTINGS))
+
+
+def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka = table_topics
+    app = App(kafka.producer())
+    with measuring(kafka, tmp_path) as (_, table):
+        app.use(40)
+        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+    app.use(40)
+    reader = LogReader(kafka.options)
+    try:
+        ends = {
+            TopicPartition(topic, partition): Position(bounds.high, "")
+            for topic in TOPICS
+            for partition, bounds in reader.bounds(topic).items()
+        }
+        reader.commit("insights", ends)
+    finally:
+        reader.close()
+    with measuring(kafka, tmp_path) as (_, table):
+        app.use(20)  # what the committed offsets lead to
+        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+        assert_equal(table, recount(records(kafka), SETTINGS))
+        assert sum(one.counts.get("missed", 0) for one in table.progress().values()) == 0
 
 
 def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaForTest, tmp_path: Path) -> None:

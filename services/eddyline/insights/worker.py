@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import dropwhile
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -50,6 +51,8 @@ SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
 LEAVE_SECONDS = 5.0
 WRITE_SECONDS = 60.0
 """A write to a changelog that takes longer has failed."""
+SEEK_SECONDS = 5.0
+"""A seek that has shown nothing by then is made again."""
 FAILED = 70
 """Exit status (`EX_SOFTWARE`) of a worker that must start anew from its last commit."""
 
@@ -133,6 +136,11 @@ class Worker:
         self._lock = asyncio.Lock()
         self._is_recovered = False
         """Whether the tables hold all of the partitions that are ours now."""
+        self._in_step: set[TP] = set()
+        """Partitions of topics that are read on from where the last plan ended."""
+        self._sought: dict[TP, tuple[int, float]] = {}
+        """Those that were sent back there: the offset that was too far on, and until when (monotonic seconds) earlier
+        ones are waited for."""
         self._sweep = Sweep(job.settings)
         self.app.agent(self._topic, name=APP, concurrency=1)(self._consume)
         self.app.on_partitions_revoked.connect(self._revoked)
@@ -149,6 +157,8 @@ class Worker:
     async def _recovered(self) -> None:
         """The tables are those of the partitions that are ours from now on. Called for each table."""
         self._foldings.clear()
+        self._in_step.clear()
+        self._sought.clear()
         self._is_recovered = True
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
@@ -187,9 +197,10 @@ class Worker:
         by_partition: dict[int, list[Any]] = {}
         for event in ours:
             by_partition.setdefault(event.message.partition, []).append(event)
-        for partition, events in by_partition.items():
+        for partition, theirs in by_partition.items():
             tables = FaustTables(self._tables, partition)
             folding = await self._folding(partition, tables)
+            events = await self._in_sequence(partition, folding, theirs)
             records = [self._record(event) for event in events]
             taken = {topic: folding.taken(topic) for topic in TOPICS} | {one.topic: one.offset for one in records}
             finished = self._finished(partition, taken)
@@ -199,6 +210,36 @@ class Worker:
                     return
             for event in events:
                 await self._stream.ack(event)
+
+    async def _in_sequence(self, partition: int, folding: Folding, events: Sequence[Any]) -> list[Any]:
+        """What goes on from the last plan. Over a rebalance Faust counts records as handled that it threw away, and may
+        commit past them; so a reader that begins further on is sent back, and what it has read comes again."""
+        kept = []
+        for topic in TOPICS:
+            tp = TP(self._options.prefix + topic, partition)
+            mine = [event for event in events if event.message.topic == tp.topic]
+            if mine and tp not in self._in_step:
+                mine = await self._from(tp, folding.taken(topic) + 1, mine)
+            if mine:
+                self._in_step.add(tp)
+            kept += mine
+        return kept
+
+    async def _from(self, tp: TP, expected: int, events: list[Any]) -> list[Any]:
+        """Those events that begin where they should, or where the log does. Not every offset holds a record: after a
+        seek, it has begun with the first event that isn't after the one that was too far on before."""
+        sought, until = self._sought.get(tp, (expected, 0.0))
+        begun = [*dropwhile(lambda event: event.message.offset > sought, events)]
+        now, first = time.monotonic(), events[0].message.offset
+        if begun or now < until:
+            return begun
+        start = max(expected, (await self.app.consumer.earliest_offsets(tp)).get(tp) or 0)
+        if first <= start:
+            return events
+        log.info("reading on from the last plan", topic=tp.topic, partition=tp.partition, offset=start)
+        self._sought[tp] = (first, now + SEEK_SECONDS)
+        await self.app.consumer.seek(tp, start)
+        return []
 
     def _is_leaving(self) -> bool:
         """Whether partitions are being taken away."""
