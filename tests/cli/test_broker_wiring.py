@@ -10,6 +10,7 @@ from tests.support.fakes import FakeStore, TinyEncoder
 
 from eddyline.adapters.kafka import FeedbackProducer
 from eddyline.cli import runtime
+from eddyline.cli.insights_role import is_installed
 from eddyline.cli.runtime import ROLES, Runtime
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
@@ -60,6 +61,13 @@ def test_the_embedded_reader_tells_through_the_collectors_producer_what_it_shows
     _, named = build_up_to("Reader", tmp_path, monkeypatch)
     assert isinstance(named["shown"], ShownLog)
     assert isinstance(named["impressions"], ImpressionLog)
+
+
+def test_insights_is_found_also_where_its_libraries_are_loaded() -> None:
+    import faust
+
+    assert faust.__spec__ is None  # it puts another module in its place, which can't be looked up
+    assert is_installed()
 
 
 def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[bool, bool]:

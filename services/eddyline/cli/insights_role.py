@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,7 +32,7 @@ LIBRARIES = ("faust", "datasketches", "rocksdict", "ville")
 
 def is_installed() -> bool:
     """Whether the extra `insights` is there."""
-    return all(importlib.util.find_spec(name) is not None for name in LIBRARIES)
+    return all(name in sys.modules or importlib.util.find_spec(name) is not None for name in LIBRARIES)
 
 
 class KeptVerdicts:
