@@ -8,11 +8,11 @@ from typing import Any
 
 from eddyline.errors import InvalidInput, Unavailable
 from eddyline.insights.requests import KpiQuery, parse_span, parse_time
-from eddyline.insights.view import View, Wanted, kept_seconds
+from eddyline.insights.view import View, Wanted
 from eddyline.model.events import format_timestamp
 from eddyline.model.insights.guardrails import read_until
 from eddyline.model.insights.kpis import SKETCH_ERROR, Group, Label, Scope, Tally, counted, grouped, kpis, window_of
-from eddyline.model.insights.rows import SECONDS, Size
+from eddyline.model.insights.rows import SECONDS, Size, kept_seconds
 from eddyline.settings import Insights
 
 USUAL_SPAN = "24h"

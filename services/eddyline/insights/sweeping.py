@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from eddyline.insights.folding import PEOPLE, WINDOWS, Tables
-from eddyline.model.insights.booking import kept_seconds
+from eddyline.model.insights.booking import is_over
 from eddyline.model.insights.people import PersonLog
 from eddyline.model.insights.rows import CellKey, parse_key
 from eddyline.settings import Insights
@@ -53,7 +53,7 @@ class Sweep:
         except Exception as error:
             log.warning("dropped what is no row", table=table, key=repr(key[:100]), error=repr(error))
             return True
-        return isinstance(name, CellKey) and name.start + kept_seconds(name.size, self._settings) <= now
+        return isinstance(name, CellKey) and is_over(name, self._settings, now)
 
 
 def _keys(table: Any, partition: int) -> list[bytes]:

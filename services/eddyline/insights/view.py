@@ -21,6 +21,7 @@ from eddyline.model.insights.rows import (
     RowKey,
     Size,
     VariantKey,
+    kept_seconds,
     parse_key,
     parse_row,
 )
@@ -28,7 +29,7 @@ from eddyline.settings import Insights
 
 log = structlog.get_logger("insights")
 
-MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+MINUTE = 60.0
 Key = TypeVar("Key")
 Row = TypeVar("Row")
 
@@ -79,7 +80,6 @@ class View:
                 raise ValueError("a row has a key")
             key = parse_key(record.key)
             row = None if record.value is None else parse_row(key, record.value)
-            _checked(key, row)
         except Exception as error:  # whatever is in it: a row of rubbish must not hide the others
             self._unreadable += 1
             log.warning(
@@ -174,29 +174,6 @@ class View:
         _set(cells, place, value)
         if not cells:
             del self._cells[size, start]
-
-
-def kept_seconds(settings: Insights) -> dict[Size, float]:
-    """How long windows of each size are kept once they are over."""
-    return {
-        "minute": settings.minutes_kept_hours * HOUR,
-        "hour": settings.hours_kept_days * DAY,
-        "day": settings.days_kept * DAY,
-    }
-
-
-def _checked(key: RowKey, row: Cell | Moments | Progress | None) -> None:
-    """Raise ValueError for what can be decoded but not added up."""
-    if isinstance(key, CellKey) and not (
-        isinstance(key.start, int) and all(isinstance(name, str) for name in key.dimensions)
-    ):
-        raise ValueError("a cell's key has a time and names")
-    if isinstance(row, Cell):
-        counters = (row.counts, row.took, row.shown, row.clicked)
-        if not all(isinstance(count, int) for counter in counters for count in counter.values()):
-            raise ValueError("counts are whole numbers")
-    elif isinstance(row, Moments):
-        Moments() + row
 
 
 def _set(rows: dict[Key, Row], key: Key, row: Row | None) -> None:

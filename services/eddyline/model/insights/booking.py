@@ -9,20 +9,15 @@ from typing import NamedTuple, TypeVar
 
 from eddyline.model.experiments.moments import NOBODY, Moments
 from eddyline.model.insights.people import CellSums, Measured, PersonLog, measured, remember_days
-from eddyline.model.insights.rows import DAY, SECONDS, Cell, CellKey, Dimensions, Size, VariantKey
+from eddyline.model.insights.rows import SECONDS, Cell, CellKey, Dimensions, Size, VariantKey, kept_seconds
 from eddyline.settings import Insights
 
 Name = TypeVar("Name", str, int)
 
 
-def kept_seconds(size: Size, settings: Insights) -> float:
-    """How long a window of this size is kept after its beginning, its own length included."""
-    kept = {
-        "minute": settings.minutes_kept_hours * 3600,
-        "hour": settings.hours_kept_days * DAY,
-        "day": settings.days_kept * DAY,
-    }
-    return kept[size] + SECONDS[size]
+def is_over(key: CellKey, settings: Insights, now: float) -> bool:
+    """Whether a window isn't kept any more at `now` (epoch seconds)."""
+    return key.start + SECONDS[key.size] + kept_seconds(settings)[key.size] <= now
 
 
 @dataclass(slots=True)
@@ -122,9 +117,8 @@ class Book:
                 into.people.add(name)
 
     def _cell(self, size: Size, start: int, whose: Dimensions) -> _Addition | None:
-        if start + kept_seconds(size, self.settings) <= self.now:
-            return None
-        return self._cells.setdefault(CellKey(size, start, whose), _Addition())
+        key = CellKey(size, start, whose)
+        return None if is_over(key, self.settings, self.now) else self._cells.setdefault(key, _Addition())
 
     def _move(self, person: PersonLog, variant: VariantKey, before: Measured, after: Measured) -> None:
         was = before.variants.get(variant, NOBODY)

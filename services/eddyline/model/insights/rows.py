@@ -17,10 +17,21 @@ import datasketches
 import orjson
 
 from eddyline.model.experiments.moments import Moments
+from eddyline.settings import Insights
 
 Size: TypeAlias = Literal["minute", "hour", "day"]
 SECONDS: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600, "day": 86_400}
 DAY = 86_400
+
+
+def kept_seconds(settings: Insights) -> dict[Size, float]:
+    """How long windows of each size are kept once they are over."""
+    return {
+        "minute": settings.minutes_kept_hours * SECONDS["hour"],
+        "hour": settings.hours_kept_days * DAY,
+        "day": settings.days_kept * DAY,
+    }
+
 
 MEASURES: Final[Mapping[str, str]] = {
     "requests": "lists served; those made ahead once they are opened",
@@ -106,7 +117,10 @@ def parse_key(data: bytes) -> RowKey:
         return VariantKey(*parts[1:])
     if parts[0] not in SECONDS:
         raise ValueError(f"{data!r} is no key of a row")
-    return CellKey(parts[0], parts[1], Dimensions(*parts[2:]))
+    key = CellKey(parts[0], parts[1], Dimensions(*parts[2:]))
+    if not (isinstance(key.start, int) and all(isinstance(name, str) for name in key.dimensions)):
+        raise ValueError("a cell's key has a time and names")
+    return key
 
 
 class Sketch:
@@ -221,8 +235,6 @@ def parse_row(key: RowKey, data: bytes) -> Cell | Moments | Progress:
     """Read a row's value. Raises something for what is none, or can't be added up: anybody who may write to a changelog
     can put it there."""
     if isinstance(key, CellKey):
-        if not (isinstance(key.start, int) and all(isinstance(name, str) for name in key.dimensions)):
-            raise ValueError("a cell's key has a time and names")
         return _checked(Cell.from_bytes(data))
     if isinstance(key, VariantKey):
         return Moments() + Moments.from_plain(orjson.loads(data))
