@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.telemetry import Metrics
 from eddyline.insights.folding import TOPICS
 from eddyline.insights.job import Cluster, Job
-from eddyline.insights.supervising import Supervisor
+from eddyline.insights.supervising import COMMAND, Supervisor
 from eddyline.model.events import Impression, Interaction, Seen, Served
 from eddyline.model.insights.rows import Cell, CellKey, Progress, parse_key, parse_row
 from eddyline.settings import Insights
@@ -143,8 +144,37 @@ class App:
         ]
 
 
+SLOW_TO_RESUME = """
+import asyncio, sys
+from faust.transport.consumer import Consumer
+from eddyline.cli import main
+from eddyline.insights import worker
+
+perform_seek, events = Consumer.perform_seek, worker._events
+
+async def seek_slowly(self):
+    await perform_seek(self)
+    await asyncio.sleep(2)
+
+async def stop_to_think(stream):
+    count = 0
+    async for event in events(stream):
+        yield event
+        count += 1
+        if count == 20:
+            await asyncio.sleep(4)
+
+Consumer.perform_seek, worker._events = seek_slowly, stop_to_think
+sys.argv = ["eddyline", "insights-worker"]
+main()
+"""
+"""A worker that is late: Faust has read on when it resumes, and empties the queues."""
+
+
 @contextmanager
-def measuring(kafka: KafkaForTest, directory: Path) -> Iterator[tuple[Supervisor, Table]]:
+def measuring(
+    kafka: KafkaForTest, directory: Path, command: Sequence[str] = COMMAND
+) -> Iterator[tuple[Supervisor, Table]]:
     """A supervised worker, and its table."""
     job = Job(
         cluster=Cluster.of(kafka.options),
@@ -154,7 +184,7 @@ def measuring(kafka: KafkaForTest, directory: Path) -> Iterator[tuple[Supervisor
         log_level="warning",
         log_format="json",
     )
-    table, supervisor = Table(), Supervisor(job, Metrics())
+    table, supervisor = Table(), Supervisor(job, Metrics(), command)
     tail = TopicTail(kafka.options, CHANGELOG, table.take)
     tail.start()
     supervisor.start()
@@ -250,6 +280,19 @@ def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaFor
         wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
         assert_equal(table, recount(records(kafka), SETTINGS))
         assert sum(one.counts.get("missed", 0) for one in table.progress().values()) == 0
+
+
+def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaForTest, tmp_path: Path) -> None:
+    ensure_topics(real_kafka.options)
+    app = App(real_kafka.producer())
+    with measuring(real_kafka, tmp_path / "one") as (_, table):
+        app.use(10)
+        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+    app.use(500)
+    with measuring(real_kafka, tmp_path / "two", (sys.executable, "-c", SLOW_TO_RESUME)) as (_, table):
+        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+        assert sum(one.counts.get("missed", 0) for one in table.progress().values()) == 0
+        assert_equal(table, recount(records(real_kafka), SETTINGS))
 
 
 def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaForTest, tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from itertools import dropwhile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -40,6 +39,7 @@ from eddyline.adapters.telemetry import configure_logging
 from eddyline.insights.carrying import carry_over
 from eddyline.insights.folding import PEOPLE, PLAN_KEY, PLANS, TOPICS, WINDOWS, Folding, Plan, last_plan
 from eddyline.insights.job import Job
+from eddyline.insights.missing import Missing
 from eddyline.insights.security import credentials
 from eddyline.insights.sweeping import Sweep
 
@@ -51,8 +51,8 @@ SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
 LEAVE_SECONDS = 5.0
 WRITE_SECONDS = 60.0
 """A write to a changelog that takes longer has failed."""
-SEEK_SECONDS = 5.0
-"""A seek that has shown nothing by then is made again."""
+QUIET_SECONDS = 5.0
+"""When so long nothing has come, what there still is to read is read from the log itself."""
 FAILED = 70
 """Exit status (`EX_SOFTWARE`) of a worker that must start anew from its last commit."""
 
@@ -110,14 +110,13 @@ class Worker:
 
     def __init__(self, job: Job, options: KafkaOptions, logs: Mapping[str, str], dead_letters: DeadLetters) -> None:
         self._job, self._options, self._logs, self._dead_letters = job, options, logs, dead_letters
-        self.app = _application(job, options)
+        self.app = _application(job, options, self._resumed)
         self._tables = {
             name: self.app.Table(
                 name,
                 key_type=bytes,
                 value_type=bytes,
                 partitions=options.partitions,
-                on_recover=self._recovered,
             )
             for name in (PEOPLE, WINDOWS, PLANS)
         }
@@ -134,13 +133,13 @@ class Worker:
         self._waiting: list[Any] = []
         self._stream: Any = None
         self._lock = asyncio.Lock()
-        self._is_recovered = False
-        """Whether the tables hold all of the partitions that are ours now."""
-        self._in_step: set[TP] = set()
-        """Partitions of topics that are read on from where the last plan ended."""
-        self._sought: dict[TP, tuple[int, float]] = {}
-        """Those that were sent back there: the offset that was too far on, and until when (monotonic seconds) earlier
-        ones are waited for."""
+        self._is_reading = False
+        """Whether the tables hold all of the partitions that are ours now, and their records come in sequence."""
+        self._missing = Missing(options, BATCH)
+        self._read_up_to: dict[tuple[str, int], int] = {}
+        """Of a topic's partition, the offset before which the log itself holds nothing more than was taken."""
+        self._since = 0.0
+        """When something last came, or reading began, in monotonic seconds."""
         self._sweep = Sweep(job.settings)
         self.app.agent(self._topic, name=APP, concurrency=1)(self._consume)
         self.app.on_partitions_revoked.connect(self._revoked)
@@ -151,19 +150,20 @@ class Worker:
         self._stream = stream
         async for event in _events(stream):
             self._waiting.append(event)
+            self._since = time.monotonic()
             if len(self._waiting) >= BATCH:
                 await self._flush()
 
-    async def _recovered(self) -> None:
-        """The tables are those of the partitions that are ours from now on. Called for each table."""
+    def _resumed(self) -> None:
+        """The tables are those of the partitions that are ours from now on."""
         self._foldings.clear()
-        self._in_step.clear()
-        self._sought.clear()
-        self._is_recovered = True
+        self._read_up_to.clear()
+        self._since = time.monotonic()
+        self._is_reading = True
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """The plan in hand is carried out; what waits is read again by whoever owns it next."""
-        self._is_recovered = False
+        self._is_reading = False
         async with self._lock:
             self._foldings.clear()
             self._waiting.clear()
@@ -189,7 +189,7 @@ class Worker:
             _end(error)
 
     async def _fold(self) -> None:
-        if not self._is_recovered:
+        if not self._is_reading:
             return
         waiting, self._waiting = self._waiting, []
         generation = self.app.consumer_generation_id
@@ -200,50 +200,49 @@ class Worker:
         for partition, theirs in by_partition.items():
             tables = FaustTables(self._tables, partition)
             folding = await self._folding(partition, tables)
-            events = await self._in_sequence(partition, folding, theirs)
-            records = [self._record(event) for event in events]
-            taken = {topic: folding.taken(topic) for topic in TOPICS} | {one.topic: one.offset for one in records}
-            finished = self._finished(partition, taken)
-            for plan in folding.plans(tables, records, finished):
-                await self._carry_out(plan, tables)
-                if self._is_leaving():  # the plan says how far this got
+            async for records in self._in_sequence(partition, folding, theirs):
+                if not await self._take(partition, tables, folding, records):
                     return
-            for event in events:
+            for event in theirs:
                 await self._stream.ack(event)
 
-    async def _in_sequence(self, partition: int, folding: Folding, events: Sequence[Any]) -> list[Any]:
-        """What goes on from the last plan. Over a rebalance Faust counts records as handled that it threw away, and may
-        commit past them; so a reader that begins further on is sent back, and what it has read comes again."""
-        kept = []
-        for topic in TOPICS:
-            tp = TP(self._options.prefix + topic, partition)
-            mine = [event for event in events if event.message.topic == tp.topic]
-            if mine and tp not in self._in_step:
-                mine = await self._from(tp, folding.taken(topic) + 1, mine)
-            if mine:
-                self._in_step.add(tp)
-            kept += mine
-        return kept
+    async def _take(self, partition: int, tables: FaustTables, folding: Folding, records: Sequence[Record]) -> bool:
+        """Whether these were folded, all of them: not so where the partition is being taken away."""
+        taken = {topic: folding.taken(topic) for topic in TOPICS} | {one.topic: one.offset for one in records}
+        for plan in folding.plans(tables, records, self._finished(partition, taken)):
+            await self._carry_out(plan, tables)
+            if self._is_leaving():  # the plan says how far this got
+                return False
+        return True
 
-    async def _from(self, tp: TP, expected: int, events: list[Any]) -> list[Any]:
-        """Those events that begin where they should, or where the log does. Not every offset holds a record: after a
-        seek, it has begun with the first event that isn't after the one that was too far on before."""
-        sought, until = self._sought.get(tp, (expected, 0.0))
-        begun = [*dropwhile(lambda event: event.message.offset > sought, events)]
-        now, first = time.monotonic(), events[0].message.offset
-        if begun or now < until:
-            return begun
-        start = max(expected, (await self.app.consumer.earliest_offsets(tp)).get(tp) or 0)
-        if first <= start:
-            return events
-        log.info("reading on from the last plan", topic=tp.topic, partition=tp.partition, offset=start)
-        self._sought[tp] = (first, now + SEEK_SECONDS)
-        await self.app.consumer.seek(tp, start)
-        return []
+    async def _in_sequence(
+        self, partition: int, folding: Folding, events: Sequence[Any]
+    ) -> AsyncIterator[list[Record]]:
+        """The records that go on from the last plan up to the last of these events: where one is missing between them,
+        all from the log. (Not every offset holds a record.)"""
+        for topic in TOPICS:
+            expected = folding.taken(topic) + 1
+            of_topic = (self._record(event) for event in events if event.message.topic == self._options.prefix + topic)
+            records = [record for record in of_topic if record.offset >= expected]
+            if not records:
+                continue
+            last = records[-1].offset
+            if [record.offset for record in records] == [*range(expected, last + 1)]:
+                yield records
+            else:
+                async for batch in self._from_log(topic, partition, expected, last + 1):
+                    yield batch
+
+    async def _from_log(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+        """What is there at offsets `start` to `end` - 1."""
+        log.info("reading from the log itself", topic=topic, partition=partition, start=start, end=end)
+        async for batch in self._missing.records(topic, partition, start, end):
+            yield batch
+        self._read_up_to[topic, partition] = end
 
     def _is_leaving(self) -> bool:
         """Whether partitions are being taken away."""
-        return not self._is_recovered
+        return not self._is_reading
 
     async def _folding(self, partition: int, tables: FaustTables) -> Folding:
         """Of this partition; where it is newly ours, from the last plan on, whose rows are written again."""
@@ -267,7 +266,7 @@ class Worker:
         """Say how far each partition is, and drop what is over."""
         try:
             async with self._lock:
-                if not self._is_recovered:
+                if not self._is_reading:
                     return
                 now = time.time()
                 for tp in sorted(self.app.consumer.assignment()):
@@ -275,6 +274,10 @@ class Worker:
                         continue
                     tables = FaustTables(self._tables, tp.partition)
                     folding = await self._folding(tp.partition, tables)
+                    if not self._waiting and time.monotonic() - self._since > QUIET_SECONDS:
+                        await self._catch_up(tp.partition, tables, folding)
+                    if self._is_leaving():
+                        return
                     finished = self._finished(tp.partition, {topic: folding.taken(topic) for topic in TOPICS})
                     folding.idle(finished).write(tables)
                     self._sweep.some(tables, self._tables, tp.partition, now)
@@ -284,14 +287,29 @@ class Worker:
         except BaseException as error:
             _end(error)
 
+    async def _catch_up(self, partition: int, tables: FaustTables, folding: Folding) -> None:
+        """Take what nothing came after that would have shown that it is missing."""
+        for topic in TOPICS:
+            end = self._end_of(topic, partition)
+            if end is None or self._is_read(topic, partition, folding.taken(topic)):
+                continue
+            async for records in self._from_log(topic, partition, folding.taken(topic) + 1, end):
+                if not await self._take(partition, tables, folding, records):
+                    return
+
     def _finished(self, partition: int, taken: Mapping[str, int]) -> set[str]:
         """The topics of which nothing is left to read, so many having been taken."""
         return {topic for topic in TOPICS if self._is_read(topic, partition, taken[topic])}
 
     def _is_read(self, topic: str, partition: int, offset: int) -> bool:
         """Whether nothing comes after this offset, as far as the consumer knows."""
-        end = self.app.consumer.highwater(TP(self._options.prefix + topic, partition))
-        return end is not None and end <= offset + 1
+        end = self._end_of(topic, partition)
+        return end is not None and end <= max(offset + 1, self._read_up_to.get((topic, partition), 0))
+
+    def _end_of(self, topic: str, partition: int) -> int | None:
+        """The offset of its next record, as far as the consumer knows."""
+        end: int | None = self.app.consumer.highwater(TP(self._options.prefix + topic, partition))
+        return end
 
     def _record(self, event: Any) -> Record:
         message = event.message
@@ -334,10 +352,24 @@ def run(source: IO[bytes]) -> None:
     ).execute_from_commandline()
 
 
-def _application(job: Job, options: KafkaOptions) -> faust.App:
+class Application(faust.App):
+    """Tells when a rebalance is over: the tables are recovered, and the streams flow again."""
+
+    def __init__(self, *args: Any, resumed: Callable[[], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._resumed = resumed
+
+    def on_rebalance_end(self) -> None:
+        """Faust calls it; none of its signals comes as late."""
+        super().on_rebalance_end()
+        self._resumed()
+
+
+def _application(job: Job, options: KafkaOptions, resumed: Callable[[], None]) -> Application:
     servers = [f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(",")]
-    return faust.App(
+    return Application(
         options.prefix + APP,
+        resumed=resumed,
         broker=servers,
         broker_credentials=credentials(options.client),
         store="rocksdb://",
