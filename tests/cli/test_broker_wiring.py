@@ -35,7 +35,7 @@ def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **serve
             given.extend((positional, named))
             raise Enough
 
-    monkeypatch.setattr(runtime, "SentenceTransformerEncoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(runtime, "text_encoder", lambda *_: TinyEncoder())
     monkeypatch.setattr(runtime, name, Noting)
     with pytest.raises(Enough):
         Runtime(Settings(data_dir=place, server=Server(port=0, **server)), ROLES)

@@ -42,7 +42,7 @@ def small_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TinyE
         made.append(TinyEncoder())
         return made[-1]
 
-    monkeypatch.setattr(encoders, "SentenceTransformerEncoder", make)
+    monkeypatch.setattr(encoders, "text_encoder", make)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return made
 

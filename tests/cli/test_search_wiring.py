@@ -32,7 +32,7 @@ def test_beside_an_embedder_its_encoder_is_shared(wanted: bool | None) -> None:
 
 def test_a_reader_alone_loads_an_encoder_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     own = TinyEncoder()
-    monkeypatch.setattr(runtime, "SentenceTransformerEncoder", lambda *_: own)
+    monkeypatch.setattr(runtime, "text_encoder", lambda *_: own)
     assert built(None, None) is None
     assert built(False, None) is None
     assert built(False, TinyEncoder()) is None

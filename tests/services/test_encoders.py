@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tests.support.fakes import near
 
-from eddyline.adapters.encoders import PACKAGED_SHA256, SentenceTransformerEncoder, _weights_checksum
+from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder, _weights_checksum
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import TEMPLATE_VERSION

@@ -161,14 +161,14 @@ def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Conten
 
 def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, str]:
     """The vectors of the items and of people's answers, and their space."""
-    from eddyline.adapters.encoders import SentenceTransformerEncoder
+    from eddyline.adapters.encoders import text_encoder
     from eddyline.adapters.telemetry import Metrics
     from eddyline.model.text import onboarding_text
     from eddyline.offline.evaluation.comparison import Ground
     from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
 
     directory = cache_directory()
-    encoder = SentenceTransformerEncoder(settings.encoder, Metrics())
+    encoder = text_encoder(settings.encoder, Metrics())
     content = encode_items(log.items, encoder, directory, progress)
     texts = {
         person: text

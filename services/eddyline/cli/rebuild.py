@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eddyline.adapters.encoders import SentenceTransformerEncoder
+from eddyline.adapters.encoders import text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
@@ -87,7 +87,7 @@ def give_up(settings: Settings, console: Console) -> None:
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
     """`eddyline reembed`."""
-    encoder = SentenceTransformerEncoder(settings.encoder, Metrics())
+    encoder = text_encoder(settings.encoder, Metrics())
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     with ExitStack() as stack:
         store = _opened_store(settings, stack)

@@ -1,4 +1,4 @@
-"""The text encoder: sentence-transformers behind a small port."""
+"""An encoder in this process: sentence-transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
@@ -25,21 +25,6 @@ FRAME_TOKENS = 2
 """Tokens that a model puts around a text."""
 
 log = structlog.get_logger("encoder")
-
-
-class TextEncoder(Protocol):
-    """Turns texts into vectors of one space."""
-
-    @property
-    def dimension(self) -> int:
-        """Length of its vectors, from the model."""
-
-    @property
-    def space(self) -> str:
-        """Model checksum and text template version: vectors of different spaces are never compared."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, shape (len(texts), dimension). Text past the model's limit is cut, and counted."""
 
 
 class SentenceTransformerEncoder:

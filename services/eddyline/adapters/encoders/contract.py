@@ -1,0 +1,24 @@
+"""What an encoder must do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class TextEncoder(Protocol):
+    """Turns texts into vectors of one space. Every call is safe from any thread."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of its vectors, from the model."""
+
+    @property
+    def space(self) -> str:
+        """Which model, and which text template: vectors of different spaces are never compared."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, shape (len(texts), dimension), in the order of the texts."""
