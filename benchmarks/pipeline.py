@@ -132,7 +132,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
 
 def embedder(directory: Path, settings: Settings, metrics: Metrics) -> None:
     """Items embedded and written a second; the floor encodes the same texts and throws the vectors away."""
-    encoder = text_encoder(settings.encoder, metrics)
+    encoder = text_encoder(settings, metrics)
     store, content = EdgeStore(directory / "embedder"), films()[:512]
     create_collections(store, settings, encoder.dimension)
     texts = [item_text(film.title, film.description, film.category, film.tags) for film in content]

@@ -126,13 +126,44 @@ class Qdrant(_Section):
 class Encoder(_Section):
     """The text encoder. Changing the model means embedding every item again."""
 
+    kind: Literal["local", "openai", "http"] = "local"
+    """Where texts become vectors: `local` in this process by sentence-transformers; `openai` at an endpoint that speaks
+    OpenAI's embeddings API; `http` in another process, `eddyline encoder` or one of your own."""
     model: str = "packaged"
     """`packaged` (all-MiniLM-L6-v2, from the package index), or any sentence-transformers model by name or path,
-    e.g. sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 for fifty languages."""
+    e.g. sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 for fifty languages. For `openai`, what the
+    endpoint calls it, e.g. text-embedding-3-small."""
     device: str = "cpu"
     """Torch device."""
     batch_size: Count = 32
     """Texts encoded at once."""
+    url: str = ""
+    """Of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""
+    api_key: SecretStr | None = None
+    """Sent as a bearer token. Give it by the environment: EDDYLINE_ENCODER__API_KEY."""
+    serving_key: SecretStr | None = None
+    """What others must send to `eddyline encoder` as a bearer token: their `api_key`. Unset, anyone is answered."""
+    dimensions: Count | None = None
+    """Asks an `openai` endpoint for vectors of this length, where the model can shorten them."""
+    timeout_seconds: Positive = 10.0
+    """A request to another process that takes longer is made again."""
+    attempts: Count = 3
+    """Most requests for a batch before it counts as unavailable; what consumes content goes on trying."""
+    cache_entries: Annotated[int, Field(ge=0)] = 100_000
+    """Most vectors of an `openai` endpoint kept on disk, by what was embedded, so that nothing is paid for twice; 0:
+    none."""
+    cache_dir: Path | None = None
+    """Where that is kept; `encoder` in `data_dir` where it isn't set."""
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Encoder:
+        if self.kind != "local" and not self.url:
+            raise ValueError(f"kind = {self.kind!r} needs url (EDDYLINE_ENCODER__URL)")
+        if self.kind == "openai" and self.model == "packaged":
+            raise ValueError("kind = 'openai' needs model: what the endpoint calls it, e.g. text-embedding-3-small")
+        if self.dimensions is not None and self.kind != "openai":
+            raise ValueError("dimensions is for kind = 'openai': elsewhere they come from the model")
+        return self
 
 
 class Events(_Section):

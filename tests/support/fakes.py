@@ -105,6 +105,7 @@ class TinyEncoder:
 
     def __init__(self, space: str = "tiny-t1") -> None:
         self.space = space
+        self.model = space.partition("-")[0]
         self.texts: list[str] = []
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

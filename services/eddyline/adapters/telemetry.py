@@ -101,6 +101,18 @@ class Metrics:
         self.truncated = Counter(
             "eddyline_encoder_truncated_total", "Texts longer than the model reads, cut at its limit", registry=registry
         )
+        self.encoder_cached = Counter(
+            "eddyline_encoder_cached_total", "Texts whose vectors were paid for before", registry=registry
+        )
+        self.encoder_tokens = Counter(
+            "eddyline_encoder_tokens_total", "Tokens that the endpoint says it has counted", registry=registry
+        )
+        self.encoder_failures = Counter(
+            "eddyline_encoder_failures_total",
+            "Requests to an encoder's endpoint that failed and may be made again: its status, timeout or unreachable",
+            ("reason",),
+            registry=registry,
+        )
         self.folded = Counter("eddyline_profiler_folded_total", "Interactions folded into profiles", registry=registry)
         self.repeated = Counter(
             "eddyline_profiler_repeated_total",

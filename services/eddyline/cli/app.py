@@ -134,6 +134,14 @@ def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> N
     _serve(load_settings(config, None, host, port), ["reader"])
 
 
+@app.command()
+def encoder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an encoder: texts into vectors over HTTP, for processes with `encoder.kind = "http"`."""
+    from eddyline.cli.encoding import serve_encoder
+
+    serve_encoder(load_settings(config, None, host, port))
+
+
 @app.command(name="insights-worker", hidden=True)
 def insights_worker() -> None:
     """What the insights role runs beside itself: its job is on the standard input."""

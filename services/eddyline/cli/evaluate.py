@@ -168,7 +168,7 @@ def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, s
     from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
 
     directory = cache_directory()
-    encoder = text_encoder(settings.encoder, Metrics())
+    encoder = text_encoder(settings, Metrics())
     content = encode_items(log.items, encoder, directory, progress)
     texts = {
         person: text

@@ -87,7 +87,7 @@ def give_up(settings: Settings, console: Console) -> None:
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
     """`eddyline reembed`."""
-    encoder = text_encoder(settings.encoder, Metrics())
+    encoder = text_encoder(settings, Metrics())
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     with ExitStack() as stack:
         store = _opened_store(settings, stack)

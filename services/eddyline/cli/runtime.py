@@ -168,7 +168,7 @@ class Runtime:
             checks["broker"] = self._producer.check
         encoder: TextEncoder | None = None
         if "embedder" in self._roles:
-            encoder = text_encoder(settings.encoder, self.metrics)
+            encoder = text_encoder(settings, self.metrics)
             create_collections(self._store, settings, encoder.dimension)
         consumers = self._build_consumers(encoder)
         checks |= {consumer.name: consumer.check for consumer in consumers}
@@ -375,7 +375,7 @@ def build_search(
     wanted = settings.reader.search
     if wanted is False or (wanted is None and embedders is None):
         return None
-    encoder = embedders or text_encoder(settings.encoder, metrics)
+    encoder = embedders or text_encoder(settings, metrics)
     return Search(store, settings, reading.people, encoder, time.time)
 
 
@@ -452,7 +452,7 @@ def initialise(settings: Settings, say: Callable[[str], None]) -> None:
     for topic in ensure_topics(kafka_options(settings)):
         say(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
     metrics = Metrics()
-    encoder = text_encoder(settings.encoder, metrics)
+    encoder = text_encoder(settings, metrics)
     store = open_store(settings)
     try:
         create_collections(store, settings, encoder.dimension)

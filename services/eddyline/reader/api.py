@@ -36,8 +36,9 @@ BODIES = (RecommendationRequest,)
 """Models of the bodies that the routes read themselves."""
 
 NO_SEARCH = (
-    "this reader doesn't search: it would need the text encoder. Install eddyline[embedder] beside it and set "
-    "reader.search = true (EDDYLINE_READER__SEARCH=true), with the encoder.model of the embedder"
+    "this reader doesn't search: it would need the text encoder. Set reader.search = true "
+    "(EDDYLINE_READER__SEARCH=true) and the encoder of the embedder: with eddyline[embedder] installed beside it, or "
+    "in another process (encoder.kind)"
 )
 
 ItemId = Annotated[str, Path(description="Percent-encoded")]

@@ -2,12 +2,27 @@
 
 from eddyline.adapters.encoders.contract import TextEncoder
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
+from eddyline.adapters.encoders.openai import OpenAIEncoder
+from eddyline.adapters.encoders.served import DESCRIPTION, ENCODE, ServedEncoder
 from eddyline.adapters.telemetry import Metrics
-from eddyline.settings import Encoder as EncoderSettings
+from eddyline.settings import Settings
 
-__all__ = ["SentenceTransformerEncoder", "TextEncoder", "text_encoder"]
+__all__ = [
+    "DESCRIPTION",
+    "ENCODE",
+    "OpenAIEncoder",
+    "SentenceTransformerEncoder",
+    "ServedEncoder",
+    "TextEncoder",
+    "text_encoder",
+]
 
 
-def text_encoder(settings: EncoderSettings, metrics: Metrics) -> TextEncoder:
-    """The encoder that the settings name. Raises `Misconfigured` where it can't be had."""
-    return SentenceTransformerEncoder(settings, metrics)
+def text_encoder(settings: Settings, metrics: Metrics) -> TextEncoder:
+    """The encoder that the settings name. Raises `Misconfigured` where it can't be had, and `Unavailable`."""
+    wanted = settings.encoder
+    if wanted.kind == "openai":
+        return OpenAIEncoder(wanted, metrics, wanted.cache_dir or settings.data_dir / "encoder")
+    if wanted.kind == "http":
+        return ServedEncoder(wanted, metrics)
+    return SentenceTransformerEncoder(wanted, metrics)

@@ -17,8 +17,13 @@ class TextEncoder(Protocol):
         """Length of its vectors, from the model."""
 
     @property
+    def model(self) -> str:
+        """Which model, whatever the template."""
+
+    @property
     def space(self) -> str:
         """Which model, and which text template: vectors of different spaces are never compared."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, shape (len(texts), dimension), in the order of the texts."""
+        """Vectors of unit length, shape (len(texts), dimension), in the order of the texts. What is past the model's
+        limit is counted where it isn't read. Raises `Unavailable` where the model is in another process."""

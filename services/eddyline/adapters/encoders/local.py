@@ -43,7 +43,7 @@ class SentenceTransformerEncoder:
         except Exception as error:  # whatever a foreign library makes of a damaged or missing model
             raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
-        self._space = f"{checksum[:16]}-t{TEMPLATE_VERSION}"
+        self._checksum = checksum[:16]
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
@@ -55,9 +55,14 @@ class SentenceTransformerEncoder:
         return self._dimension
 
     @property
+    def model(self) -> str:
+        """The first 16 hex digits of the weights' SHA-256."""
+        return self._checksum
+
+    @property
     def space(self) -> str:
-        """`<first 16 of the weights' SHA-256>-t<template version>`."""
-        return self._space
+        """`<model>-t<template version>`."""
+        return f"{self._checksum}-t{TEMPLATE_VERSION}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, float32, in the order of the texts. Threads take turns, a batch each."""

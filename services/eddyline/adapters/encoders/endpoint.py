@@ -1,0 +1,134 @@
+"""One HTTP endpoint that encodes: retries with back-off, time-outs, and a key that nobody gets to see."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import orjson
+import structlog
+from pydantic import SecretStr
+
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import EddylineError, Misconfigured, Unavailable
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
+SHOWN = 300
+"""Most characters shown of what an endpoint says of an error."""
+_AGAIN = frozenset({408, 409, 425, 429})
+_NOT_THERE = {
+    401: "check encoder.api_key (EDDYLINE_ENCODER__API_KEY)",
+    403: "check what encoder.api_key (EDDYLINE_ENCODER__API_KEY) may do",
+    404: "check encoder.url and encoder.model",
+    405: "check encoder.url",
+}
+
+log = structlog.get_logger("encoder")
+
+
+class Refused(EddylineError):
+    """The endpoint won't take what was sent (a 4xx): sending it again changes nothing."""
+
+
+class Endpoint:
+    """Requests to one address, from any thread. `sleep` takes seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: SecretStr | None,
+        timeout_seconds: float,
+        attempts: int,
+        metrics: Metrics,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Raises `Misconfigured` for a URL that isn't http(s), or holds credentials."""
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise Misconfigured(f"encoder.url can't be read: {error}") from error
+        if parsed.userinfo:
+            raise Misconfigured("encoder.url holds credentials: give them as EDDYLINE_ENCODER__API_KEY instead")
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise Misconfigured(f"encoder.url must be http://… or https://…, not {url!r}")
+        self.url = str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
+        self._key = None if api_key is None else api_key.get_secret_value()
+        self._attempts, self._metrics, self._sleep = attempts, metrics, sleep
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._client = httpx.Client(headers=headers, timeout=timeout_seconds, limits=httpx.Limits(max_connections=16))
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """The answer's JSON.
+
+        Raises `Unavailable` once `attempts` requests have failed for reasons that may pass, `Misconfigured` for a wrong
+        key or address, and `Refused`.
+        """
+        content = None if body is None else orjson.dumps(body)
+        for attempt in range(1, self._attempts + 1):
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+            try:
+                return self._once(method, path, content)
+            except _Passing as error:
+                self._metrics.encoder_failures.labels(error.kind).inc()
+                if attempt == self._attempts:
+                    raise Unavailable(f"{self.url}{path}: {error} ({attempt} attempts)") from error
+                wanted = pause if error.retry_after is None else max(pause, error.retry_after)
+                self._sleep(min(wanted, LONGEST_PAUSE_SECONDS))
+        raise AssertionError("an attempt returns or raises")
+
+    def _once(self, method: str, path: str, content: bytes | None) -> Any:
+        try:
+            response = self._client.request(method, self.url + path, content=content)
+        except httpx.TimeoutException as error:
+            raise _Passing("timeout", f"no answer in time ({type(error).__name__})") from error
+        except httpx.TransportError as error:
+            raise _Passing("unreachable", self._hidden(f"can't be reached: {error}")) from error
+        status = response.status_code
+        if response.is_success:
+            try:
+                return orjson.loads(response.content)
+            except orjson.JSONDecodeError as error:
+                raise Misconfigured(f"{self.url}{path} doesn't answer with JSON: check encoder.url") from error
+        if status >= 500 or status in _AGAIN:
+            raise _Passing(str(status), f"answered {status}: {self._said(response)}", _retry_after(response))
+        if status in _NOT_THERE or response.is_redirect:
+            hint = _NOT_THERE.get(status, "it redirects, which isn't followed: check encoder.url")
+            raise Misconfigured(f"{self.url}{path} answered {status}: {self._said(response)}; {hint}")
+        raise Refused(f"{self.url}{path} answered {status}: {self._said(response)}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _said(self, response: httpx.Response) -> str:
+        try:
+            answer = orjson.loads(response.content)
+            error = answer.get("error", answer) if isinstance(answer, dict) else answer
+            said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+        except orjson.JSONDecodeError:
+            said = response.text
+        return self._hidden(" ".join(str(said or "nothing").split())[:SHOWN])
+
+    def _hidden(self, text: str) -> str:
+        """Without the key, should somebody have put it there."""
+        return text.replace(self._key, "***") if self._key else text
+
+
+class _Passing(Exception):
+    """What may be over soon. `retry_after`: seconds, where the endpoint says so."""
+
+    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
+        self.kind, self.retry_after = kind, retry_after
+        super().__init__(message)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return max(0.0, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,142 @@
+"""An encoder behind an endpoint that speaks OpenAI's embeddings API: OpenAI, Azure, vLLM, Ollama, llama.cpp, …
+
+Source: https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.adapters.encoders.answers import as_rows, in_parts
+from eddyline.adapters.encoders.cache import VectorCache
+from eddyline.adapters.encoders.endpoint import Endpoint, Refused
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import Misconfigured
+from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.settings import Encoder as EncoderSettings
+
+CACHE_FILE = "vectors.sqlite"
+PROBE = "eddyline"
+"""Embedded at the start, to learn the dimensions."""
+SHORTEST = 64
+"""Characters to which a text is cut at most before it is taken for refused."""
+
+
+class OpenAIEncoder:
+    """Sends what it hasn't embedded before, in batches. Threads don't wait for each other."""
+
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        metrics: Metrics,
+        directory: Path,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Asks for one vector, unless it is known. `directory` holds the cache. Raises `Misconfigured` for an endpoint
+        that isn't one, or won't, and `Unavailable`."""
+        self._endpoint = Endpoint(
+            settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
+        )
+        self._settings, self._metrics = settings, metrics
+        entries = settings.cache_entries
+        self._cache = VectorCache(directory / CACHE_FILE, entries) if entries else None
+        self._model = hashlib.sha256(f"openai\0{settings.model}\0{settings.dimensions}".encode()).hexdigest()[:16]
+        self._dimension: int | None = None
+        try:
+            self._dimension = self.encode([PROBE]).shape[1]
+        except Refused as error:
+            self.close()
+            raise Misconfigured(f"{error}; check encoder.model and encoder.dimensions") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dimension(self) -> int:
+        """Length of its vectors."""
+        assert self._dimension is not None
+        return self._dimension
+
+    @property
+    def model(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the model's name and the dimensions asked for. The address isn't in
+        it: another one may serve the same model."""
+        return self._model
+
+    @property
+    def space(self) -> str:
+        """`<model>-t<template version>`."""
+        return f"{self._model}-t{TEMPLATE_VERSION}"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, float32, in the order of the texts. A text that the endpoint finds too long is cut in
+        half until it takes it, and counted. Raises `Unavailable`, and `Misconfigured` for answers that can't be."""
+        keys = {text: VectorCache.key(self._model, text) for text in texts}
+        known = {} if self._cache is None else self._cache.get(list(keys.values()))
+        self._metrics.encoder_cached.inc(len(known))
+        unknown = [text for text in keys if keys[text] not in known]
+        for start in range(0, len(unknown), self._settings.batch_size):
+            batch = unknown[start : start + self._settings.batch_size]
+            rows = dict(zip((keys[text] for text in batch), in_parts(self._embed, batch), strict=True))
+            if self._cache is not None:
+                self._cache.put(rows)
+            known |= rows
+        if not texts:
+            return np.zeros((0, self._dimension or 0), dtype=np.float32)
+        return np.stack([known[keys[text]] for text in texts])
+
+    def close(self) -> None:
+        """Release the connections and the cache."""
+        self._endpoint.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        try:
+            return self._ask(texts)
+        except Refused as refusal:
+            if len(texts) > 1 or self._dimension is None:
+                raise
+            return self._shortened(texts[0], refusal)
+
+    def _shortened(self, text: str, refusal: Refused) -> NDArray[np.float32]:
+        while len(text) > SHORTEST:
+            text = text[: len(text) // 2]
+            try:
+                row = self._ask([text])
+            except Refused as error:
+                refusal = error
+            else:
+                self._metrics.truncated.inc()
+                return row
+        raise Misconfigured(f"a text is refused, even cut to {len(text)} characters: {refusal}") from refusal
+
+    def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        body: dict[str, Any] = {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
+        if self._settings.dimensions is not None:
+            body["dimensions"] = self._settings.dimensions
+        answer = self._endpoint.call("POST", "/embeddings", body)
+        try:
+            data = sorted(answer["data"], key=lambda one: one["index"])
+            rows = [one["embedding"] for one in data]
+            indices = [one["index"] for one in data]
+        except (KeyError, TypeError) as error:
+            raise Misconfigured(f"{self._endpoint.url}/embeddings answers unlike OpenAI: check encoder.url") from error
+        if indices != list(range(len(texts))):
+            raise Misconfigured(f"{self._endpoint.url}/embeddings gives {len(rows)} vectors for {len(texts)} texts")
+        self._count_tokens(answer)
+        wanted = self._dimension or self._settings.dimensions
+        return as_rows(rows, len(texts), wanted, f"{self._endpoint.url}/embeddings")
+
+    def _count_tokens(self, answer: Any) -> None:
+        usage = answer.get("usage")
+        tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
+        if isinstance(tokens, int) and tokens > 0:
+            self._metrics.encoder_tokens.inc(tokens)

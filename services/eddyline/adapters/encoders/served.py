@@ -1,0 +1,102 @@
+"""An encoder in another process, over HTTP: `eddyline encoder`, or one of your own that answers the same two requests.
+
+`GET /v1/encoder` says `{"model": …, "dimension": …}`, and `POST /v1/encoder/encode` with `{"texts": […]}` answers
+`{"model": …, "vectors": [[…], …]}`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.adapters.encoders.answers import as_rows, in_parts
+from eddyline.adapters.encoders.endpoint import Endpoint, Refused
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import Misconfigured
+from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.settings import Encoder as EncoderSettings
+
+DESCRIPTION, ENCODE = "/v1/encoder", "/v1/encoder/encode"
+_MODEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class ServedEncoder:
+    """Asks another process, a batch a request. Threads don't wait for each other."""
+
+    def __init__(
+        self, settings: EncoderSettings, metrics: Metrics, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Asks what it is. Raises `Misconfigured` for a process that isn't an encoder, and `Unavailable`."""
+        self._endpoint = Endpoint(
+            settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
+        )
+        self._batch_size = settings.batch_size
+        try:
+            self._model, self._dimension = self._described()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dimension(self) -> int:
+        """Length of its vectors."""
+        return self._dimension
+
+    @property
+    def model(self) -> str:
+        """What the other process calls its model."""
+        return self._model
+
+    @property
+    def space(self) -> str:
+        """`<model>-t<template version>`."""
+        return f"{self._model}-t{TEMPLATE_VERSION}"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, float32, in the order of the texts. Raises `Unavailable`, and `Misconfigured` where
+        the other process has another model by now."""
+        starts = range(0, len(texts), self._batch_size)
+        try:
+            batches = [in_parts(self._encode_batch, texts[start : start + self._batch_size]) for start in starts]
+        except Refused as error:
+            raise Misconfigured(f"{error}; check encoder.url") from error
+        return np.concatenate([np.zeros((0, self._dimension), dtype=np.float32), *batches])
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._endpoint.close()
+
+    def _described(self) -> tuple[str, int]:
+        try:
+            said = self._call("GET", DESCRIPTION)
+        except Refused as error:
+            raise Misconfigured(f"{error}; check encoder.url") from error
+        model, dimension = said.get("model"), said.get("dimension")
+        if not isinstance(model, str) or not _MODEL.fullmatch(model):
+            raise Misconfigured(
+                f"{self._endpoint.url}{DESCRIPTION} says model {model!r}: needs up to 64 letters, digits, '.', '_', '-'"
+            )
+        if not isinstance(dimension, int) or dimension < 1:
+            raise Misconfigured(f"{self._endpoint.url}{DESCRIPTION} says dimension {dimension!r}: needs a whole number")
+        return model, dimension
+
+    def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        answer = self._call("POST", ENCODE, {"texts": list(texts)})
+        if answer.get("model") != self._model:
+            raise Misconfigured(
+                f"{self._endpoint.url} has model {answer.get('model')!r} by now, at the start it was {self._model!r}: "
+                "embed everything anew (`eddyline reembed`)"
+            )
+        return as_rows(answer.get("vectors"), len(texts), self._dimension, f"{self._endpoint.url}{ENCODE}")
+
+    def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Raises `Refused` too."""
+        answer = self._endpoint.call(method, path, body)
+        if not isinstance(answer, dict):
+            raise Misconfigured(f"{self._endpoint.url}{path} doesn't answer with an object: check encoder.url")
+        return answer

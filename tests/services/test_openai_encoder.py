@@ -1,0 +1,263 @@
+"""An endpoint of OpenAI's kind, over real HTTP: batches, retries, what is paid for once, and a key nobody sees."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import SecretStr, ValidationError
+from tests.support.endpoint import Answer, FakeEndpoint, Request, serving
+from tests.support.fakes import near, text_vector
+
+from eddyline.adapters.encoders import OpenAIEncoder, text_encoder
+from eddyline.adapters.encoders.cache import VectorCache
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import Misconfigured, Unavailable
+from eddyline.settings import Encoder, Settings
+
+KEY = "sk-not-for-anyone"
+LIMIT = 300
+"""Characters that the fake's model reads."""
+
+
+def embeddings(request: Request) -> Answer:
+    """As OpenAI answers, in any order, and not of unit length."""
+    texts = request.body["input"]
+    if any(len(text) > LIMIT for text in texts):
+        return 400, {"error": {"message": "maximum context length exceeded", "type": "invalid_request_error"}}
+    data = [
+        {"index": index, "embedding": [3 * float(x) for x in text_vector(text)]} for index, text in enumerate(texts)
+    ]
+    tokens = sum(len(text.split()) for text in texts)
+    return 200, {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    with serving() as found:
+        found.answer = embeddings
+        yield found
+
+
+class World:
+    """Makes encoders of one endpoint; keeps how long they waited."""
+
+    def __init__(self, endpoint: FakeEndpoint, directory: Path) -> None:
+        self.endpoint, self.directory = endpoint, directory
+        self.metrics, self.pauses = Metrics(), list[float]()
+        self.made: list[OpenAIEncoder] = []
+
+    def encoder(self, **settings: Any) -> OpenAIEncoder:
+        given: dict[str, Any] = {"model": "small", "url": f"{self.endpoint.url}/v1", "api_key": SecretStr(KEY)}
+        made = Encoder(kind="openai", **(given | settings))
+        encoder = OpenAIEncoder(made, self.metrics, self.directory, self.pauses.append)
+        self.made.append(encoder)
+        return encoder
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def asked(self) -> list[list[str]]:
+        """The texts of each request but the first, which learns the dimensions."""
+        return [request.body["input"] for request in self.endpoint.requests][1:]
+
+
+@pytest.fixture
+def world(endpoint: FakeEndpoint, tmp_path: Path) -> Iterator[World]:
+    world = World(endpoint, tmp_path)
+    yield world
+    for encoder in world.made:
+        encoder.close()
+
+
+def test_texts_become_vectors_of_unit_length_in_their_order(world: World) -> None:
+    encoder = world.encoder(batch_size=2)
+    rows = encoder.encode(["a film", "a book", "a song"])
+    assert rows.dtype == np.float32
+    near(rows, [text_vector(text) for text in ("a film", "a book", "a song")])
+    assert world.asked() == [["a film", "a book"], ["a song"]]
+    assert encoder.dimension == 16
+    assert encoder.encode([]).shape == (0, 16)
+
+
+def test_the_request_is_as_openai_documents_it(world: World) -> None:
+    world.encoder(dimensions=16).encode(["a film"])
+    request = world.endpoint.requests[-1]
+    assert (request.method, request.path) == ("POST", "/v1/embeddings")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.body == {"model": "small", "input": ["a film"], "encoding_format": "float", "dimensions": 16}
+
+
+def test_nothing_is_paid_for_twice_not_even_after_a_restart(world: World) -> None:
+    first = world.encoder()
+    before = first.encode(["a film", "a book", "a film"])
+    first.close()
+    again = world.encoder()
+    near(again.encode(["a book", "a film"]), before[[1, 0]])
+    assert world.asked() == [["a film", "a book"]]
+    assert world.value("eddyline_encoder_cached_total") == 3  # two texts, and the one that learns the dimensions
+    assert world.value("eddyline_encoder_tokens_total") == 5
+
+
+def test_another_model_or_length_is_another_space_with_nothing_in_the_cache(world: World) -> None:
+    spaces = set()
+    for settings in ({"model": "small"}, {"model": "large"}, {"model": "small", "dimensions": 16}):
+        encoder = world.encoder(**settings)
+        encoder.encode(["a film"])
+        spaces.add(encoder.space)
+    assert len(spaces) == 3
+    assert [request.body["input"] for request in world.endpoint.requests].count(["a film"]) == 3
+
+
+def test_without_a_cache_every_text_is_sent(world: World) -> None:
+    encoder = world.encoder(cache_entries=0)
+    encoder.encode(["a film"])
+    encoder.encode(["a film"])
+    assert world.asked() == [["a film"], ["a film"]]
+    assert list(world.directory.iterdir()) == []
+
+
+def test_the_cache_holds_no_more_than_it_may(tmp_path: Path) -> None:
+    cache = VectorCache(tmp_path / "vectors.sqlite", 100)
+    keys = [VectorCache.key("m", str(number)) for number in range(250)]
+    for start in range(0, 250, 25):
+        cache.put({key: np.ones(3, dtype=np.float32) for key in keys[start : start + 25]})
+    found = cache.get(keys)
+    assert 80 <= len(found) <= 100
+    assert keys[-1] in found
+    assert keys[0] not in found
+
+
+def test_a_damaged_cache_stops_nobody(world: World) -> None:
+    (world.directory / "vectors.sqlite").write_bytes(b"rubbish" * 1000)
+    encoder = world.encoder()
+    near(encoder.encode(["a film"])[0], text_vector("a film"))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_request_that_fails_is_made_again(world: World, status: int) -> None:
+    encoder = world.encoder()
+    world.endpoint.script = [(status, {"error": {"message": "busy"}}), (status, b"<html>")]
+    near(encoder.encode(["a film"])[0], text_vector("a film"))
+    assert len(world.pauses) == 2
+    assert 0 < world.pauses[0] < world.pauses[1] * 2
+    assert world.value("eddyline_encoder_failures_total", reason=str(status)) == 2
+
+
+def test_it_waits_as_long_as_the_endpoint_says(world: World) -> None:
+    encoder = world.encoder()
+    world.endpoint.script = [(429, {}, {"Retry-After": "3"}), (429, {}, {"Retry-After": "3600"})]
+    encoder.encode(["a film"])
+    assert world.pauses[0] == 3
+    assert world.pauses[1] <= 8
+
+
+def test_after_its_attempts_it_is_unavailable(world: World) -> None:
+    encoder = world.encoder(attempts=2)
+    world.endpoint.answer = lambda _: (503, {"error": {"message": "overloaded"}})
+    with pytest.raises(Unavailable, match=r"answered 503: overloaded \(2 attempts\)"):
+        encoder.encode(["a film"])
+
+
+def test_an_endpoint_that_is_slow_or_gone_is_unavailable(world: World) -> None:
+    encoder = world.encoder(attempts=1, timeout_seconds=0.2)
+    held = threading.Event()
+
+    def slowly(request: Request) -> Answer:
+        held.wait(10)
+        return embeddings(request)
+
+    world.endpoint.answer = slowly
+    with pytest.raises(Unavailable, match="no answer in time"):
+        encoder.encode(["a film"])
+    held.set()
+    with pytest.raises(Unavailable, match="can't be reached"):
+        world.encoder(attempts=1, url="http://127.0.0.1:9/v1", cache_entries=0)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_address_is_a_setting_to_mend(
+    world: World, status: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.endpoint.answer = lambda _: (status, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    with caplog.at_level(logging.DEBUG), pytest.raises(Misconfigured) as caught:
+        world.encoder()
+    assert f"answered {status}" in str(caught.value)
+    assert "encoder." in str(caught.value)
+    said = "".join([str(caught.value), caplog.text, *capsys.readouterr(), repr(Encoder(api_key=SecretStr(KEY)))])
+    assert KEY not in said
+
+
+def test_a_text_that_is_too_long_is_cut_and_counted_and_delays_no_other(world: World) -> None:
+    encoder = world.encoder()
+    long = "word " * 200
+    rows = encoder.encode(["a film", long, "a book"])
+    near(rows[0], text_vector("a film"))
+    near(rows[2], text_vector("a book"))
+    near(rows[1], text_vector(long[:250]))
+    assert world.value("eddyline_encoder_truncated_total") == 1
+
+
+def test_a_text_that_is_never_taken_is_named(world: World) -> None:
+    encoder = world.encoder()
+    world.endpoint.answer = lambda _: (400, {"error": {"message": "not allowed"}})
+    with pytest.raises(Misconfigured, match=r"even cut to .* characters: .*not allowed"):
+        encoder.encode(["word " * 100])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda _: [], "answers unlike OpenAI"),
+        (lambda _: {"data": "no"}, "answers unlike OpenAI"),
+        (lambda answer: {"data": answer["data"][:1]}, "1 vectors for 2 texts"),
+        (
+            lambda answer: {"data": [one | {"embedding": [float("inf")] * 16} for one in answer["data"]]},
+            "aren't finite",
+        ),
+        (lambda answer: {"data": [one | {"embedding": [1, 2]} for one in answer["data"]]}, "2 dimensions"),
+        (lambda answer: {"data": [one | {"embedding": "AAAA"} for one in answer["data"]]}, "no vectors"),
+    ],
+)
+def test_an_answer_that_cant_be_is_refused(world: World, change: Callable[[Any], Any], complaint: str) -> None:
+    encoder = world.encoder()
+    world.endpoint.answer = lambda request: (200, change(embeddings(request)[1]))
+    with pytest.raises(Misconfigured, match=complaint):
+        encoder.encode(["a film", "a book"])
+    world.endpoint.answer = lambda _: (200, b"<html>Welcome</html>")
+    with pytest.raises(Misconfigured, match="doesn't answer with JSON"):
+        encoder.encode(["a song"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"kind": "openai", "model": "small"}, "needs url"),
+        ({"kind": "openai", "url": "http://x/v1"}, "needs model"),
+        ({"kind": "http"}, "needs url"),
+        ({"dimensions": 3}, "dimensions is for kind = 'openai'"),
+    ],
+)
+def test_settings_that_say_too_little_are_refused(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        Encoder(**settings)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "//x", "http://user:secret@x/v1"])
+def test_a_url_that_cant_be_used_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(Misconfigured, match=r"encoder\.url") as caught:
+        OpenAIEncoder(Encoder(kind="openai", model="m", url=url), Metrics(), tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_settings_name_the_encoder(endpoint: FakeEndpoint, tmp_path: Path) -> None:
+    wanted = Encoder(kind="openai", model="small", url=endpoint.url)
+    made = text_encoder(Settings(data_dir=tmp_path, encoder=wanted), Metrics())
+    assert isinstance(made, OpenAIEncoder)
+    assert (tmp_path / "encoder" / "vectors.sqlite").exists()
+    made.close()

@@ -1,0 +1,149 @@
+"""An encoder in another process: `eddyline encoder`, and what asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from tests.support.endpoint import FakeEndpoint, serving
+from tests.support.fakes import TinyEncoder, near, text_vector
+
+from eddyline.adapters.encoders import ServedEncoder, TextEncoder, text_encoder
+from eddyline.adapters.http import HttpServer, create_app
+from eddyline.adapters.telemetry import Metrics
+from eddyline.cli.encoding import serve_encoder
+from eddyline.encoding import BODIES, router
+from eddyline.errors import Misconfigured, Unavailable
+from eddyline.settings import Encoder, Settings
+
+KEY = SecretStr("between us")
+
+
+@contextmanager
+def running(encoder: TextEncoder, key: SecretStr | None = None, limit: int = 100_000) -> Iterator[str]:
+    """The service's URL."""
+    server = HttpServer(create_app([router(encoder, key, limit)], {}, Metrics(), BODIES), "127.0.0.1", 0)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        server.join()
+
+
+class Asking:
+    """Makes encoders that ask, and closes them."""
+
+    def __init__(self) -> None:
+        self.made: list[ServedEncoder] = []
+
+    def __call__(self, url: str, **settings: Any) -> ServedEncoder:
+        encoder = ServedEncoder(Encoder(kind="http", url=url, **settings), Metrics(), lambda _: None)
+        self.made.append(encoder)
+        return encoder
+
+
+@pytest.fixture
+def asking() -> Iterator[Asking]:
+    asking = Asking()
+    yield asking
+    for encoder in asking.made:
+        encoder.close()
+
+
+def test_vectors_are_those_of_the_other_process(asking: Asking) -> None:
+    own = TinyEncoder("tiny-t1")
+    with running(own) as url:
+        encoder = asking(url, batch_size=2)
+        assert (encoder.dimension, encoder.model, encoder.space) == (16, own.model, own.space)
+        texts = ["a film", "ein Buch", "песня"]
+        near(encoder.encode(texts), [text_vector(text) for text in texts])
+        assert encoder.encode([]).shape == (0, 16)
+
+
+def test_the_settings_name_it() -> None:
+    with running(TinyEncoder()) as url:
+        made = text_encoder(Settings(encoder=Encoder(kind="http", url=url)), Metrics())
+        assert isinstance(made, ServedEncoder)
+        made.close()
+
+
+def test_with_a_key_only_who_has_it_is_answered(asking: Asking) -> None:
+    with running(TinyEncoder(), KEY) as url:
+        near(asking(url, api_key=KEY).encode(["a film"])[0], text_vector("a film"))
+        for wrong in ({}, {"api_key": SecretStr("guessed")}):
+            with pytest.raises(Misconfigured, match=r"answered 401.*encoder\.api_key"):
+                asking(url, **wrong)
+        refused = httpx.post(f"{url}/v1/encoder/encode", json={"texts": ["a"]})
+        assert refused.status_code == 401
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_batch_that_is_too_large_for_a_request_goes_in_parts(asking: Asking) -> None:
+    with running(TinyEncoder(), limit=3000) as url:
+        texts = [f"{number} " + "word " * 200 for number in range(8)]
+        near(asking(url, batch_size=8).encode(texts), [text_vector(text) for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "texts"),
+        ({"texts": []}, "texts"),
+        ({"texts": "one"}, "texts"),
+        ({"texts": [1]}, "texts.0"),
+        ({"texts": ["a"], "model": "x"}, "model"),
+    ],
+)
+def test_a_wrong_request_is_refused_by_field(body: dict[str, Any], field: str) -> None:
+    with running(TinyEncoder()) as url:
+        answer = httpx.post(f"{url}/v1/encoder/encode", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["field"] == field
+
+
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    with serving() as found:
+        found.answer = lambda _: (200, {"model": "m", "dimension": 2})
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ([], "doesn't answer with an object"),
+        ({"model": "m"}, "dimension None"),
+        ({"model": "m", "dimension": 0}, "dimension 0"),
+        ({"dimension": 2}, "model None"),
+        ({"model": "a b", "dimension": 2}, "model 'a b'"),
+    ],
+)
+def test_what_is_no_encoder_is_refused(asking: Asking, endpoint: FakeEndpoint, said: Any, complaint: str) -> None:
+    endpoint.answer = lambda _: (200, said)
+    with pytest.raises(Misconfigured, match=complaint):
+        asking(endpoint.url)
+
+
+def test_a_model_that_changes_meanwhile_is_noticed(asking: Asking, endpoint: FakeEndpoint) -> None:
+    encoder = asking(endpoint.url)
+    endpoint.answer = lambda _: (200, {"model": "other", "vectors": [[1, 0]]})
+    with pytest.raises(Misconfigured, match="has model 'other' by now"):
+        encoder.encode(["a film"])
+    endpoint.answer = lambda _: (200, {"model": "m", "vectors": [[1, 0, 0]]})
+    with pytest.raises(Misconfigured, match="3 dimensions, at the start it was 2"):
+        encoder.encode(["a film"])
+
+
+def test_a_process_that_is_gone_is_unavailable(asking: Asking) -> None:
+    with pytest.raises(Unavailable, match="can't be reached"):
+        asking("http://127.0.0.1:9", attempts=1)
+
+
+def test_an_encoder_that_would_only_ask_another_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="only ask another"):
+        serve_encoder(Settings(encoder=Encoder(kind="http", url="http://127.0.0.1:9")))
