@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import SecretStr, ValidationError
+from tests.support.embedding_api import embeddings
 from tests.support.endpoint import Answer, FakeEndpoint, Request, serving
 from tests.support.fakes import near, text_vector
 
@@ -21,20 +22,6 @@ from eddyline.errors import Misconfigured, Unavailable
 from eddyline.settings import Encoder, Settings
 
 KEY = "sk-not-for-anyone"
-LIMIT = 300
-"""Characters that the fake's model reads."""
-
-
-def embeddings(request: Request) -> Answer:
-    """As OpenAI answers, in any order, and not of unit length."""
-    texts = request.body["input"]
-    if any(len(text) > LIMIT for text in texts):
-        return 400, {"error": {"message": "maximum context length exceeded", "type": "invalid_request_error"}}
-    data = [
-        {"index": index, "embedding": [3 * float(x) for x in text_vector(text)]} for index, text in enumerate(texts)
-    ]
-    tokens = sum(len(text.split()) for text in texts)
-    return 200, {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""Another encoder: everything is embedded anew and swapped, from the packaged model to an endpoint of OpenAI's kind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.embedding_api import embeddings
+from tests.support.endpoint import serving
+from tests.support.kafka import Cluster
+from tests.support.qdrant_rest import QdrantRest
+from tests.support.system import Eddyline, eddyline, run, wait_until
+
+pytestmark = pytest.mark.system
+
+SLOWLY = 120.0
+FILMS = {
+    "whales": "Whales of the deep ocean",
+    "reef": "Life on an ocean reef",
+    "pasta": "Cooking fresh pasta",
+    "bread": "Baking bread at home",
+}
+
+
+@pytest.fixture
+def other() -> Iterator[dict[str, str]]:
+    """The settings of another encoder."""
+    with serving() as endpoint:
+        endpoint.answer = embeddings
+        yield {
+            "EDDYLINE_ENCODER__KIND": "openai",
+            "EDDYLINE_ENCODER__URL": endpoint.url,
+            "EDDYLINE_ENCODER__MODEL": "small",
+        }
+
+
+def fill(process: Eddyline) -> None:
+    for item_id, title in FILMS.items():
+        process.put(item_id, title=title)
+    for item_id in FILMS:
+        process.await_item(item_id, SLOWLY)
+    process.post(*({"type": "click", "user_id": "ada", "item_id": "whales"} for _ in range(2)))
+    process.await_events("ada", 2, SLOWLY)
+
+
+def found(process: Eddyline, text: str) -> str:
+    answer = process.client.get("/v1/search", params={"q": text, "limit": 1})
+    assert answer.status_code == 200, answer.text
+    first: str = answer.json()["items"][0]["item_id"]
+    return first
+
+
+def test_embedded_it_goes_on_with_what_there_was(tmp_path: Path, other: dict[str, str]) -> None:
+    data = ("--data-dir", str(tmp_path / "data"))
+    with eddyline("up", *data, log=tmp_path / "before.txt") as process:
+        fill(process)
+        before = process.client.get("/v1/items/whales").json()
+        assert found(process, "marine animals") in {"whales", "reef"}
+
+    refused = run("up", *data, "--port", "0", env=other)
+    assert refused.returncode == 2
+    assert "reembed" in refused.stderr
+
+    done = run("reembed", *data, env=other)
+    assert done.returncode == 0, done.stderr
+    assert "4 items and 1 profiles" in " ".join(done.stderr.split())
+
+    with eddyline("up", *data, log=tmp_path / "after.txt", env=other) as process:
+        assert process.client.get("/v1/items/whales").json() == before
+        assert process.person("ada")["events"] == 2
+        assert found(process, "fresh pasta") == "pasta"
+        process.put("squid", title="Squid of the deep ocean")
+        process.await_item("squid", SLOWLY)
+        assert process.recommend("ada", limit=1)[0]["item_id"] == "squid", "the taste for whales came along"
+        process.post({"type": "click", "user_id": "ada", "item_id": "bread"})
+        process.await_events("ada", 3, SLOWLY)
+        assert found(process, "squid") == "squid"
+
+
+class Visitor:
+    """Asks for lists all the time, and keeps what came."""
+
+    def __init__(self, process: Eddyline) -> None:
+        self._process, self._is_over = process, threading.Event()
+        self.answers: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._is_over.wait(0.05):
+            response = self._process.client.get("/v1/users/ada/recommendations")
+            is_full = response.status_code == 200 and len(response.json()["items"]) > 0
+            self.answers["full" if is_full else f"{response.status_code}: {response.text[:200]}"] += 1
+
+    def leave(self) -> Counter[str]:
+        self._is_over.set()
+        self._thread.join()
+        return self.answers
+
+
+def test_on_kafka_people_get_their_lists_all_the_while(
+    tmp_path: Path, other: dict[str, str], kafka_cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    if kafka_cluster.kind == "in-process":
+        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
+    url = os.environ.get("QDRANT_URL")
+    if not url:
+        stand_in: QdrantRest = request.getfixturevalue("qdrant_rest")
+        url = stand_in.url
+    prefix = f"encoder-{uuid.uuid4().hex[:8]}."
+    env = {
+        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
+        "EDDYLINE_KAFKA__PREFIX": prefix,
+        "EDDYLINE_QDRANT__URL": url,
+        "EDDYLINE_QDRANT__PREFIX": prefix,
+        "EDDYLINE_QDRANT__TIMEOUT_SECONDS": "30",
+    }
+    serve = ("serve", "--roles", "collector,profiler,affinity,reader")
+    with (
+        eddyline("embedder", log=tmp_path / "old.txt", env=env) as old,
+        eddyline(*serve, log=tmp_path / "serve.txt", env=env) as process,
+    ):
+        fill(process)
+        visitor = Visitor(process)
+        try:
+            done = run("reembed", env=env | other)
+            assert done.returncode == 0, done.stderr
+            wait_until(lambda: old.process.poll() == 2, "the embedder of the old model has ended", SLOWLY)
+            process.put("squid", title="Squid of the deep ocean")
+            with eddyline("embedder", log=tmp_path / "new.txt", env=env | other):
+                process.await_item("squid", SLOWLY)
+                process.post({"type": "click", "user_id": "ada", "item_id": "bread"})
+                process.await_events("ada", 3, SLOWLY)
+        finally:
+            answers = visitor.leave()
+        assert set(answers) == {"full"}, answers
+        assert answers["full"] > 20
+        assert process.similar("squid", 1) == ["whales"]
