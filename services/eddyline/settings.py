@@ -137,8 +137,14 @@ class Encoder(_Section):
 
 
 class Images(_Section):
-    """How items' images are fetched."""
+    """How items' images are fetched, and turned into vectors."""
 
+    model: str = "sentence-transformers/clip-ViT-B-32"
+    """Any CLIP model of sentence-transformers, by name or path."""
+    device: str = "cpu"
+    """Torch device of that model."""
+    batch_size: Count = 16
+    """Images encoded at once."""
     max_bytes: Count = 10_485_760
     """Largest image that is read."""
     max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000

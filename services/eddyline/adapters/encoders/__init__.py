@@ -1,11 +1,12 @@
 """Encoders: what turns text into vectors, behind one port."""
 
-from eddyline.adapters.encoders.contract import TextEncoder
+from eddyline.adapters.encoders.clip import ClipEncoder
+from eddyline.adapters.encoders.contract import ImageEncoder, TextEncoder
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
 from eddyline.adapters.telemetry import Metrics
 from eddyline.settings import Encoder as EncoderSettings
 
-__all__ = ["SentenceTransformerEncoder", "TextEncoder", "text_encoder"]
+__all__ = ["ClipEncoder", "ImageEncoder", "SentenceTransformerEncoder", "TextEncoder", "text_encoder"]
 
 
 def text_encoder(settings: EncoderSettings, metrics: Metrics) -> TextEncoder:
