@@ -49,6 +49,23 @@ class Unavailable(EddylineError):
     """Kafka or Qdrant is down, slow or restarting: worth retrying, for as long as it lasts."""
 
 
+class ImageError(EddylineError):
+    """An image can't be had."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to mend it."""
+        self.reason = reason
+        super().__init__(message)
+
+
+class ImageRefused(ImageError):
+    """Its URL, its host's address or what came is not allowed, or not an image: no further attempt will help."""
+
+
+class ImageUnavailable(ImageError):
+    """Its host is down, slow or busy: worth another attempt later."""
+
+
 class Misconfigured(EddylineError):
     """A setting, a topic or a collection isn't what it must be; nothing starts until it is mended."""
 

@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -164,6 +165,36 @@ class Encoder(_Section):
         if self.dimensions is not None and self.kind != "openai":
             raise ValueError("dimensions is for kind = 'openai': elsewhere they come from the model")
         return self
+
+
+class Images(_Section):
+    """How items' images are fetched, and turned into vectors."""
+
+    model: str = "sentence-transformers/clip-ViT-B-32"
+    """Any CLIP model of sentence-transformers, by name or path."""
+    device: str = "cpu"
+    """Torch device of that model."""
+    batch_size: Count = 16
+    """Images encoded at once."""
+    max_bytes: Count = 10_485_760
+    """Largest image that is read."""
+    max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000
+    """Most pixels (width times height) of an image that is decoded; each takes three or four bytes for a moment."""
+    step_timeout_seconds: Positive = 5.0
+    """Longest that a look-up, a connection or a read of an image host may take."""
+    total_timeout_seconds: Positive = 20.0
+    """Longest that one image may take, redirects included."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that images are fetched from whatever their address, e.g. ["images.internal"]. Others need a public one."""
+    allowed_networks: tuple[str, ...] = ()
+    """Internal networks that images are fetched from whatever the host's name, e.g. ["10.3.0.0/16"]."""
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)  # its ValueError says what is wrong
+        return value
 
 
 class Events(_Section):
@@ -526,6 +557,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     qdrant: Qdrant = Qdrant()
     encoder: Encoder = Encoder()
+    images: Images = Images()
     events: Events = Events()
     profile: Profile = Profile()
     affinity: Affinity = Affinity()

@@ -1,6 +1,7 @@
 """Encoders: what turns text into vectors, behind one port."""
 
-from eddyline.adapters.encoders.contract import TextEncoder
+from eddyline.adapters.encoders.clip import ClipEncoder
+from eddyline.adapters.encoders.contract import ImageEncoder, TextEncoder
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
 from eddyline.adapters.encoders.openai import OpenAIEncoder
 from eddyline.adapters.encoders.served import DESCRIPTION, ENCODE, ServedEncoder
@@ -10,6 +11,8 @@ from eddyline.settings import Settings
 __all__ = [
     "DESCRIPTION",
     "ENCODE",
+    "ClipEncoder",
+    "ImageEncoder",
     "OpenAIEncoder",
     "SentenceTransformerEncoder",
     "ServedEncoder",

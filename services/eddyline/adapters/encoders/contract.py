@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,3 +27,21 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, shape (len(texts), dimension), in the order of the texts. What is past the model's
         limit is counted where it isn't read. Raises `Unavailable` where the model is in another process."""
+
+
+class ImageEncoder(Protocol):
+    """Turns images and texts into vectors of one space, so that a text finds a picture. Safe from any thread."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of its vectors, from the model."""
+
+    @property
+    def space(self) -> str:
+        """Which model, and which preparation of images: vectors of different spaces are never compared."""
+
+    def encode_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Vectors of unit length, shape (len(images), dimension), of `PIL.Image.Image`s in RGB, in their order."""
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, shape (len(texts), dimension), in the order of the texts."""

@@ -1,0 +1,114 @@
+"""Which addresses may be connected to: public ones, and those that the settings allow."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+
+from eddyline.errors import ImageRefused, ImageUnavailable
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+Resolve: TypeAlias = Callable[[str, int, float], Sequence[Address]]
+"""(host, port, seconds) → its addresses. Raises `ImageUnavailable` where there are none, or no answer in time."""
+
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
+_NOT_PUBLIC: tuple[tuple[str, Network], ...] = (
+    ("carrier-grade NAT", IPv4Network("100.64.0.0/10")),
+    ("a cloud's own service", IPv4Network("168.63.129.16/32")),  # Azure's host, at a public address
+    ("locally translated", IPv6Network("64:ff9b:1::/48")),
+    ("site-local", IPv6Network("fec0::/10")),
+)
+_KINDS = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified", "is_reserved", "is_private")
+
+
+class Screen:
+    """Says of an address whether it may be connected to."""
+
+    def __init__(self, hosts: Sequence[str] = (), networks: Sequence[str] = ()) -> None:
+        """`hosts`: names whose addresses are all allowed; `networks`: allowed whatever the name, as CIDR."""
+        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
+        self._networks = tuple(ip_network(network) for network in networks)
+
+    def check(self, host: str, addresses: Sequence[Address]) -> None:
+        """Raise `ImageRefused` unless every one of the host's addresses may be connected to.
+
+        One bad address refuses the host: it is an attempt, or a mistake that shows itself only now and then.
+        """
+        if host.lower().rstrip(".") in self._hosts:
+            return
+        for address in addresses:
+            kind = why_not_public(address)
+            if kind and not self._allows(address):
+                raise ImageRefused(
+                    "private_address",
+                    f"{host} is at {address}, which is {kind}: give the image a public address, or allow this one by "
+                    "images.allowed_hosts or images.allowed_networks",
+                )
+
+    def _allows(self, address: Address) -> bool:
+        inner = embedded(address) or address
+        return any(inner in network or address in network for network in self._networks)
+
+
+def why_not_public(address: Address) -> str | None:
+    """What kind of address it is; None for one that the whole internet reaches.
+
+    An IPv6 address that stands for an IPv4 one (mapped, compatible, NAT64, 6to4, Teredo) is of the latter's kind.
+    """
+    inner = embedded(address)
+    if inner is not None:
+        kind = why_not_public(inner)
+        return f"{kind} ({inner})" if kind else None
+    for name, network in _NOT_PUBLIC:
+        if address in network:
+            return name
+    for attribute in _KINDS:
+        if getattr(address, attribute):
+            return attribute.removeprefix("is_").replace("_", "-")
+    return None if address.is_global else "not public"
+
+
+def embedded(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for; None where there is none."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    low = int(address) & 0xFFFFFFFF
+    if address in _TRANSLATED or (address in _COMPATIBLE and low > 1):  # `::` and `::1` are themselves
+        return IPv4Address(low)
+    return None
+
+
+def resolve(host: str, port: int, seconds: float) -> list[Address]:
+    """By the system's resolver, which has no time-out of its own: a thread that is left behind after `seconds`."""
+    answer: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    threading.Thread(target=_look_up, args=(host, port, answer), name="image-resolve", daemon=True).start()
+    try:
+        found = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise ImageUnavailable("timeout", f"the name {host} wasn't resolved within {seconds:.1f} s") from None
+    if isinstance(found, OSError):
+        raise ImageUnavailable("unresolved", f"the name {host} can't be resolved ({found.strerror}): is it right?")
+    return found
+
+
+def _look_up(host: str, port: int, answer: queue.SimpleQueue[list[Address] | OSError]) -> None:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        answer.put(error)
+    except UnicodeError:  # a label that is empty or too long
+        answer.put(OSError(socket.EAI_NONAME, "not a name"))
+    else:
+        answer.put(list(dict.fromkeys(ip_address(str(where[0])) for *_, where in found)))

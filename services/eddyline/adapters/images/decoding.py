@@ -1,0 +1,73 @@
+"""Decodes images that anyone may have made: the size is checked before a pixel is unpacked."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+from eddyline.errors import ImageRefused, Misconfigured
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+SIDE = 448
+"""Pixels that the shorter side keeps at least: twice of what models look at."""
+_DAMAGED = (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, struct.error, zlib.error)
+"""What Pillow's decoders raise where the bytes aren't what they should be."""
+
+
+class Decoder:
+    """Bytes → a `PIL.Image.Image` in RGB, upright, of an animation the first frame. Safe from any thread."""
+
+    def __init__(self, max_pixels: int) -> None:
+        """Raises `Misconfigured` where Pillow isn't installed."""
+        try:
+            from PIL import Image, ImageOps
+        except ImportError:
+            raise Misconfigured("images need Pillow: pip install 'eddyline[embedder]'") from None
+        self._images: Any = Image
+        self._operations: Any = ImageOps
+        self._max_pixels = max_pixels
+
+    def decode(self, body: bytes) -> Any:
+        """Large images come reduced by a whole factor, the shorter side to no less than 448 pixels.
+
+        Raises `ImageRefused` for too many pixels, or bytes that aren't a whole JPEG, PNG, WebP or GIF.
+        """
+        bombs = (self._images.DecompressionBombError, self._images.DecompressionBombWarning)
+        try:
+            with self._images.open(io.BytesIO(body), formats=FORMATS) as image:
+                self._check_pixels(*image.size)
+                image.draft("RGB", (SIDE, SIDE))  # a JPEG is then unpacked small
+                image.load()
+                return self._upright(image)
+        except bombs:
+            raise self._bomb("far too many") from None
+        except self._images.UnidentifiedImageError:
+            raise ImageRefused(
+                "damaged", f"its bytes are none of {', '.join(FORMATS)}, whatever its content type: give an image"
+            ) from None
+        except _DAMAGED as error:
+            raise ImageRefused(
+                "damaged", f"it can't be decoded ({str(error)[:100]}): give an undamaged image"
+            ) from None
+
+    def _check_pixels(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise self._bomb(f"{width:,} × {height:,}")
+
+    def _bomb(self, pixels: str) -> ImageRefused:
+        return ImageRefused(
+            "too_many_pixels",
+            f"it has {pixels} pixels; at most {self._max_pixels:,} are decoded (images.max_pixels): give a smaller "
+            "image",
+        )
+
+    def _upright(self, image: Any) -> Any:
+        factor = min(image.size) // SIDE
+        if image.has_transparency_data:
+            cut_out = image.convert("RGBA")
+            ground = self._images.new("RGBA", cut_out.size, "white")
+            image = self._images.alpha_composite(ground, cut_out)
+        plain = self._operations.exif_transpose(image).convert("RGB")
+        return plain.reduce(factor) if factor > 1 else plain
