@@ -17,7 +17,7 @@ from tests.support.fakes import near
 from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder, _weights_checksum
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder
 
 pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
@@ -63,7 +63,7 @@ def truncated(metrics: Metrics) -> float:
 
 def test_the_packaged_model_is_what_it_is_called(packaged: tuple[SentenceTransformerEncoder, Metrics]) -> None:
     encoder, _ = packaged
-    assert encoder.space == f"{PACKAGED_SHA256[:16]}-t{TEMPLATE_VERSION}"
+    assert encoder.space == f"{PACKAGED_SHA256[:16]}-{DEFAULT_VERSION}"
     cat, kitten, tax = encoder.encode(["a cat on the sofa", "a kitten on the couch", "corporate tax law"])
     assert cat.shape == (encoder.dimension,)
     assert cat @ kitten > 0.5 > 0.2 > cat @ tax

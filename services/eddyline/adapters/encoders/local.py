@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
 PACKAGED = "packaged"
@@ -30,7 +30,7 @@ log = structlog.get_logger("encoder")
 class SentenceTransformerEncoder:
     """A sentence-transformers model: the packaged one, or any by name or path."""
 
-    def __init__(self, settings: EncoderSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: EncoderSettings, metrics: Metrics, template_version: str = DEFAULT_VERSION) -> None:
         """Load the model. Raises `Misconfigured` when it can't be had, or isn't what it should be."""
         directory = _packaged() if settings.model == PACKAGED else None
         try:
@@ -43,7 +43,7 @@ class SentenceTransformerEncoder:
         except Exception as error:  # whatever a foreign library makes of a damaged or missing model
             raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
-        self._space = f"{checksum[:16]}-t{TEMPLATE_VERSION}"
+        self._space = f"{checksum[:16]}-{template_version}"
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
@@ -56,7 +56,7 @@ class SentenceTransformerEncoder:
 
     @property
     def space(self) -> str:
-        """`<first 16 of the weights' SHA-256>-t<template version>`."""
+        """`<first 16 of the weights' SHA-256>-<template version>`."""
         return self._space
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
