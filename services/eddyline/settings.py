@@ -177,6 +177,11 @@ class Encoder(_Section):
     """Torch device."""
     batch_size: Count = 32
     """Texts encoded at once."""
+    long_text: Literal["pool", "cut"] = "pool"
+    """A text longer than the model reads: `pool` reads it in overlapping windows and averages their vectors, `cut`
+    reads its beginning alone. Changing it means embedding every item again."""
+    long_text_windows: Count = 16
+    """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
     template: Template = Template()
 
 
