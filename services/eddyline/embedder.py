@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from eddyline.adapters.encoders import TextEncoder
+from eddyline.adapters.encoders import TextEncoder, embed
 from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, Missing, Point, VectorStore
@@ -30,7 +30,7 @@ from eddyline.model.events import (
     parse,
 )
 from eddyline.model.ids import item_point
-from eddyline.model.text import content_hash, item_text, onboarding_text
+from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
 
 CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
 BOOKKEEPING = ("item_id", "space", "source", "offer", "listed_at")
@@ -62,11 +62,12 @@ class Embedder:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         items: str = ITEMS,
+        template: Template = DEFAULT,
     ) -> None:
         """`items`: the concrete collection that is written; the alias does in a store of one generation."""
         self._store, self._encoder, self._producer = store, encoder, producer
         self._metrics, self._clock = metrics, clock
-        self._items = items
+        self._items, self._template = items, template
 
     def check_space(self) -> None:
         """Raise `Misconfigured` when the stored items are of another model or template."""
@@ -76,7 +77,7 @@ class Embedder:
             if space != self._encoder.space:
                 raise Misconfigured(
                     f"the stored items are in space {space}, this encoder makes {self._encoder.space}: embed "
-                    "everything anew (`eddyline reembed`), set encoder.model back, or start with a new data directory"
+                    "everything anew (`eddyline reembed`), set the encoder back, or start with a new data directory"
                 )
 
     # -- the loop's calls ---------------------------------------------------------------------------------------
@@ -121,34 +122,40 @@ class Embedder:
         gone = [points[item_id] for item_id, message in news.items() if isinstance(message.value, Tombstone)]
         self._store.delete(self._items, [point for point in gone if point in stored])
         current = {item_id: message for item_id, message in news.items() if isinstance(message.value, Content)}
-        vectors = self._embed(current, points, stored)
-        self._create(current, points, stored, vectors)
-        self._update(current, points, stored, vectors)
+        parts = {item_id: self._template.parts(_meta(message.value)) for item_id, message in current.items()}
+        hashes = {item_id: parts_hash(said, self._encoder.space) for item_id, said in parts.items()}
+        vectors = self._embed(parts, hashes, points, stored)
+        self._create(current, hashes, points, stored, vectors)
+        self._update(current, hashes, points, stored, vectors)
 
     def _embed(
-        self, current: Mapping[str, Message[Said]], points: Mapping[str, str], stored: Mapping[str, Point]
+        self,
+        parts: Mapping[str, Parts],
+        hashes: Mapping[str, str],
+        points: Mapping[str, str],
+        stored: Mapping[str, Point],
     ) -> dict[str, Dense]:
-        """Vectors of the items whose text was not embedded before."""
-        texts: dict[str, str] = {}
-        for item_id, message in current.items():
-            text = _text(message.value)
+        """Vectors of the items whose texts were not embedded before."""
+        new: dict[str, Parts] = {}
+        for item_id, said in parts.items():
             known = stored.get(points[item_id])
-            if known is None or known.payload.get("source", {}).get("hash") != content_hash(text, self._encoder.space):
-                texts[item_id] = text
-        rows = self._encoder.encode(list(texts.values()))
-        self._metrics.embedded.inc(len(texts))
-        self._metrics.unchanged.inc(len(current) - len(texts))
-        return dict(zip(texts, rows, strict=True))
+            if known is None or known.payload.get("source", {}).get("hash") != hashes[item_id]:
+                new[item_id] = said
+        rows = embed(self._encoder, list(new.values()))
+        self._metrics.embedded.inc(len(new))
+        self._metrics.unchanged.inc(len(parts) - len(new))
+        return dict(zip(new, rows, strict=True))
 
     def _create(
         self,
         current: Mapping[str, Message[Said]],
+        hashes: Mapping[str, str],
         points: Mapping[str, str],
         stored: Mapping[str, Point],
         vectors: Mapping[str, Dense],
     ) -> None:
         new = [
-            Point(points[item_id], {"content": vectors[item_id]}, self._payload(message, None, True))
+            Point(points[item_id], {"content": vectors[item_id]}, self._payload(message, hashes[item_id], None, True))
             for item_id, message in current.items()
             if points[item_id] not in stored
         ]
@@ -157,6 +164,7 @@ class Embedder:
     def _update(
         self,
         current: Mapping[str, Message[Said]],
+        hashes: Mapping[str, str],
         points: Mapping[str, str],
         stored: Mapping[str, Point],
         vectors: Mapping[str, Dense],
@@ -169,18 +177,19 @@ class Embedder:
         self._store.set_payload(
             self._items,
             {
-                points[item_id]: self._payload(current[item_id], stored[points[item_id]], item_id in vectors)
+                points[item_id]: self._payload(
+                    current[item_id], hashes[item_id], stored[points[item_id]], item_id in vectors
+                )
                 for item_id in old
             },
         )
 
-    def _payload(self, message: Message[Said], known: Point | None, embedded: bool) -> dict[str, Any]:
+    def _payload(self, message: Message[Said], text_hash: str, known: Point | None, embedded: bool) -> dict[str, Any]:
         content, record = message.value, message.record
         assert isinstance(content, Content)
         at = content.timestamp if content.timestamp is not None else record.timestamp / 1000
-        meta = content.model_dump(mode="python", exclude_none=True, exclude={"v", "item_id", "timestamp"})
         source = {
-            "hash": content_hash(_text(content), self._encoder.space),
+            "hash": text_hash,
             "log": record.log,
             "partition": record.partition,
             "offset": record.offset,
@@ -189,7 +198,7 @@ class Embedder:
         return {
             "item_id": content.item_id,
             "space": self._encoder.space,
-            "meta": meta,
+            "meta": _meta(content),
             "listed_at": _listed_at(content, at, known),
             "offer": _offer(content, at, None if known is None else known.payload.get("offer")),
             "source": source,
@@ -274,9 +283,9 @@ def _key(record: Record) -> str:
         raise InvalidEvent("the record's key is not valid UTF-8") from None
 
 
-def _text(content: Said) -> str:
+def _meta(content: Said) -> dict[str, Any]:
     assert isinstance(content, Content)
-    return item_text(content.title, content.description, content.category, content.tags)
+    return content.model_dump(mode="python", exclude_none=True, exclude={"v", "item_id", "timestamp"})
 
 
 def _is_older(record: Record, known: Point | None) -> bool:

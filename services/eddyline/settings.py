@@ -124,6 +124,50 @@ class Qdrant(_Section):
     """Put before both collections' names."""
 
 
+TEMPLATE_FIELDS = ("title", "description", "category", "tags", "language")
+"""What an item has that can be embedded, beside `attributes.<name>`."""
+TEMPLATE_LABELS = {"category": "Category", "tags": "Tags"}
+MOST_REPEATS = 20
+
+
+class Template(_Section):
+    """The text that stands for an item. Changing it means embedding every item again."""
+
+    fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "description", "category", "tags")
+    """What is embedded, in this order: title, description, category, tags, language, attributes.NAME."""
+    labels: Mapping[str, str] = TEMPLATE_LABELS
+    """What is put before a field, with a colon; an empty one for nothing. What is given is merged over the defaults."""
+    weights: Mapping[str, Positive] = {}
+    """What fields count for, e.g. {title = 2}; 1 where nothing is said."""
+    mode: Literal["repeat", "average"] = "repeat"
+    """`repeat`: one text, in which a field stands as often as its weight says. `average`: each field is embedded alone,
+    and their vectors are averaged by weight."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _merge(cls, value: Any) -> Any:
+        return {**TEMPLATE_LABELS, **value} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _names_fields(self) -> Template:
+        for name in (*self.fields, *self.labels):
+            if name not in TEMPLATE_FIELDS and not (name.startswith("attributes.") and len(name) > len("attributes.")):
+                known = ", ".join(TEMPLATE_FIELDS)
+                raise ValueError(f"there is no field {name!r}: there are {known}, and attributes.NAME")
+        twice = sorted({name for name in self.fields if self.fields.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named more than once: give it a weight instead")
+        for name, weight in self.weights.items():
+            if name not in self.fields:
+                raise ValueError(f"{name!r} has a weight, but is not one of the fields: {', '.join(self.fields)}")
+            if self.mode == "repeat" and (weight != int(weight) or weight > MOST_REPEATS):
+                raise ValueError(
+                    f"{name!r} can't stand {weight:g} times in a text: take a whole number up to {MOST_REPEATS}, or "
+                    'mode = "average"'
+                )
+        return self
+
+
 class Encoder(_Section):
     """The text encoder. Changing the model means embedding every item again."""
 
@@ -138,6 +182,12 @@ class Encoder(_Section):
     """Torch device."""
     batch_size: Count = 32
     """Texts encoded at once."""
+    long_text: Literal["pool", "cut"] = "pool"
+    """A text longer than the model reads: `pool` reads it in overlapping windows and averages their vectors, `cut`
+    reads its beginning alone. Changing it means embedding every item again."""
+    long_text_windows: Count = 16
+    """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
+    template: Template = Template()
     url: str = ""
     """Of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""
     api_key: SecretStr | None = None
@@ -665,15 +715,19 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, _Section):
-            for key, inner in section.model_fields.items():
-                yield (
-                    f"{name}.{key}",
-                    f"EDDYLINE_{name}__{key}".upper(),
-                    _shown(inner.default),
-                    " ".join((inner.description or "").split()),
-                )
+            yield from _described(section, name)
         else:
             yield name, f"EDDYLINE_{name}".upper(), _shown(field.default), " ".join((field.description or "").split())
+
+
+def _described(section: type[_Section], path: str) -> Iterator[tuple[str, str, str, str]]:
+    for key, inner in section.model_fields.items():
+        name, kind = f"{path}.{key}", inner.annotation
+        if isinstance(kind, type) and issubclass(kind, _Section):
+            yield from _described(kind, name)
+        else:
+            variable = f"EDDYLINE_{name.replace('.', '__')}".upper()
+            yield name, variable, _shown(inner.default), " ".join((inner.description or "").split())
 
 
 def _shown(value: Any) -> str:
@@ -693,6 +747,7 @@ def _variables() -> Iterator[str]:
 def _is_known(name: str, known: set[str]) -> bool:
     parents = (
         "EDDYLINE_ATTRIBUTES__",
+        "EDDYLINE_ENCODER__TEMPLATE__",
         "EDDYLINE_EVENTS__WEIGHTS__",
         "EDDYLINE_KAFKA__CLIENT__",
         "EDDYLINE_STRATEGIES__",

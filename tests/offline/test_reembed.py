@@ -24,8 +24,10 @@ from eddyline.adapters.vectors import (
 from eddyline.affinity import Affinity
 from eddyline.errors import Misconfigured
 from eddyline.model.ids import item_point
+from eddyline.model.text import DEFAULT, Template
 from eddyline.offline.rebuilding import Rebuilding, Translate
 from eddyline.offline.reembed import Reembedded, reembed
+from eddyline.settings import Template as TemplateSettings
 
 
 class WiderEncoder(TinyEncoder):
@@ -43,7 +45,7 @@ class WiderEncoder(TinyEncoder):
         return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
 
 
-def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True) -> Reembedded:
+def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True, template: Template = DEFAULT) -> Reembedded:
     def create(target: Collections) -> None:
         items = item_collection(encoder.dimension, Distance.COSINE, {})
         it.store.ensure(replace(items, name=target.items))
@@ -53,9 +55,17 @@ def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True) -> Reembedd
         return it.rebuilding(target, translate=translate, dimension=encoder.dimension)
 
     if not with_log:
-        return reembed(it.store, encoder, it.settings.profile, create, it.said.append)
+        return reembed(it.store, encoder, it.settings.profile, create, it.said.append, template=template)
     return reembed(
-        it.store, encoder, it.settings.profile, create, it.said.append, reader=it.log, make=make, log_identity=LOG
+        it.store,
+        encoder,
+        it.settings.profile,
+        create,
+        it.said.append,
+        reader=it.log,
+        make=make,
+        log_identity=LOG,
+        template=template,
     )
 
 
@@ -260,3 +270,15 @@ def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
     assert generations.live(it.store) == Collections("items-1", "profiles-1")
     assert it.store.collections() == ["items-1", "profiles-1"]
     assert generations.current(it.store).sealed == {}
+
+
+def test_another_template_embeds_the_items_by_it(it: Deployment) -> None:
+    name = item_point(ITEM_NAMES[0])
+    meta = dict(it.store.retrieve("items", [name])[name].payload["meta"]) | {"category": "boats"}
+    it.store.set_payload("items", {name: {"meta": meta}})
+    averaging = Template.of(TemplateSettings(mode="average", fields=("title", "category")))
+    run(it, TinyEncoder("tiny-other"), template=averaging)
+    after = it.store.retrieve("items", [name], vectors=("content",))[name]
+    total = text_vector(meta["title"]) + text_vector("Category: boats")
+    near(after.vectors["content"], total / np.linalg.norm(total), 1e-5)
+    assert after.payload["space"] == "tiny-other"

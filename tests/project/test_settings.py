@@ -40,6 +40,14 @@ def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(monke
     assert settings.load(path).attributes == {"brand": "keyword"}
 
 
+def test_a_section_within_a_section_is_set_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDYLINE_ENCODER__TEMPLATE__MODE", "average")
+    monkeypatch.setenv("EDDYLINE_ENCODER__TEMPLATE__WEIGHTS__TITLE", "2.5")
+    template = settings.load().encoder.template
+    assert (template.mode, template.weights) == ("average", {"title": 2.5})
+    assert "encoder.template.weights" in {path for path, *_ in settings.describe()}
+
+
 def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("eddyline.toml").write_text("[server]\nport = 1\n")
     assert settings.load().server.port == 1

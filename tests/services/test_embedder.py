@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder, feed, near, record, text_vector
 
+from eddyline.adapters.encoders import embed
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point
@@ -14,6 +18,8 @@ from eddyline.affinity import Affinity
 from eddyline.embedder import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.ids import item_point
+from eddyline.model.text import Template
+from eddyline.settings import Template as TemplateSettings
 
 
 class Embedding:
@@ -349,3 +355,38 @@ def test_another_model_on_the_same_items_is_refused_with_the_way_out(it: Embeddi
     other = Embedder(it.store, TinyEncoder("other-t1"), it.producer, Metrics())
     with pytest.raises(Misconfigured, match=r"tiny-t1.*other-t1.*reembed"):
         other.check_space()
+
+
+# -- other templates ---------------------------------------------------------------------------------------------------
+
+
+def by(it: Embedding, **given: Any) -> Embedder:
+    template = Template.of(TemplateSettings(**given))
+    return Embedder(it.store, it.encoder, it.producer, Metrics(), it.clock, template=template)
+
+
+def test_averaged_fields_make_the_weighted_mean_of_their_vectors(it: Embedding) -> None:
+    averaging = by(it, mode="average", fields=["title", "category"], weights={"title": 3})
+    feed(averaging, content(0, category="shoes"), content(1, "b", "blue hats", category="shoes"), content(2, "c", "x"))
+    assert it.encoder.texts == ["red shoes", "Category: shoes", "blue hats", "x"], "a text in common is encoded once"
+    total = 3 * text_vector("red shoes") + text_vector("Category: shoes")
+    near(it.point().vectors["content"], total / np.linalg.norm(total), 1e-5)
+    near(it.point("c").vectors["content"], text_vector("x"), 1e-5)
+
+
+def test_a_change_of_any_averaged_field_embeds_the_item_again(it: Embedding) -> None:
+    averaging = by(it, mode="average", fields=["title", "attributes.brand"])
+    feed(averaging, content(0, attributes={"brand": "x"}))
+    feed(averaging, content(1, attributes={"brand": "x", "size": 9}, description="not embedded"))
+    assert it.encoder.texts == ["red shoes", "x"]
+    feed(averaging, content(2, attributes={"brand": "y"}))
+    assert it.encoder.texts[2:] == ["red shoes", "y"]
+
+
+def test_texts_that_cancel_out_leave_the_heaviest() -> None:
+    class Opposites(TinyEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.asarray([np.eye(16)[0] * (1 if text == "up" else -1) for text in texts], dtype=np.float32)
+
+    [row, other] = embed(Opposites(), [(("up", 1.0), ("down", 1.0)), (("down", 2.0), ("up", 2.0))])
+    assert (row[0], other[0]) == (1, -1)

@@ -42,7 +42,7 @@ class World:
     def encoder(self, **settings: Any) -> OpenAIEncoder:
         given: dict[str, Any] = {"model": "small", "url": f"{self.endpoint.url}/v1", "api_key": SecretStr(KEY)}
         made = Encoder(kind="openai", **(given | settings))
-        encoder = OpenAIEncoder(made, self.metrics, self.directory, self.pauses.append)
+        encoder = OpenAIEncoder(made, self.metrics, self.directory, sleep=self.pauses.append)
         self.made.append(encoder)
         return encoder
 

@@ -42,7 +42,7 @@ class Asking:
         self.made: list[ServedEncoder] = []
 
     def __call__(self, url: str, **settings: Any) -> ServedEncoder:
-        encoder = ServedEncoder(Encoder(kind="http", url=url, **settings), Metrics(), lambda _: None)
+        encoder = ServedEncoder(Encoder(kind="http", url=url, **settings), Metrics(), sleep=lambda _: None)
         self.made.append(encoder)
         return encoder
 

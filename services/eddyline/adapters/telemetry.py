@@ -99,7 +99,7 @@ class Metrics:
             "eddyline_embedder_unchanged_total", "Items whose text was embedded before", registry=registry
         )
         self.truncated = Counter(
-            "eddyline_encoder_truncated_total", "Texts longer than the model reads, cut at its limit", registry=registry
+            "eddyline_encoder_truncated_total", "Texts too long to be embedded whole", registry=registry
         )
         self.encoder_cached = Counter(
             "eddyline_encoder_cached_total", "Texts whose vectors were paid for before", registry=registry

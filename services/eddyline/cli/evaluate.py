@@ -163,13 +163,13 @@ def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, s
     """The vectors of the items and of people's answers, and their space."""
     from eddyline.adapters.encoders import text_encoder
     from eddyline.adapters.telemetry import Metrics
-    from eddyline.model.text import onboarding_text
+    from eddyline.model.text import Template, onboarding_text
     from eddyline.offline.evaluation.comparison import Ground
     from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
 
     directory = cache_directory()
     encoder = text_encoder(settings, Metrics())
-    content = encode_items(log.items, encoder, directory, progress)
+    content = encode_items(log.items, encoder, directory, progress, Template.of(settings.encoder.template))
     texts = {
         person: text
         for person, user in log.answers.items()

@@ -28,6 +28,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.cli.runtime import kafka_options, open_store
 from eddyline.errors import Misconfigured
+from eddyline.model.text import Template
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
 from eddyline.offline.reembed import reembed
 from eddyline.offline.replay import NAMES, Say, discard_unfinished, replay
@@ -87,7 +88,7 @@ def give_up(settings: Settings, console: Console) -> None:
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
     """`eddyline reembed`."""
-    encoder = text_encoder(settings, Metrics())
+    encoder, template = text_encoder(settings, Metrics()), Template.of(settings.encoder.template)
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
@@ -107,7 +108,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
 
         if kafka is None:
             console.print("There is no log here: profiles are approximated from their newest items.")
-            done = reembed(store, encoder, settings.profile, create, _saying(console), tell=tell)
+            done = reembed(store, encoder, settings.profile, create, _saying(console), tell=tell, template=template)
         else:
             done = reembed(
                 store,
@@ -119,6 +120,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
                 make=make,
                 log_identity=kafka.log_identity,
                 tell=tell,
+                template=template,
             )
         _drop(store, live, done.collections, drop_old, console)
     console.print(
@@ -155,8 +157,8 @@ def _check_space_differs(store: VectorStore, space: str) -> None:
     elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
     if not store.scroll(generations.live(store).items, filter=elsewhere, limit=1, payload=())[0]:
         raise Misconfigured(
-            f"all items are in space {space} already: set encoder.model to another one, or say --force to embed anew "
-            "all the same"
+            f"all items are in space {space} already: change encoder.model or encoder.template, or say "
+            "--force to embed anew all the same"
         )
 
 

@@ -54,6 +54,7 @@ from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
+from eddyline.model.text import Template
 from eddyline.profiler import Profiler
 from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
 from eddyline.settings import Settings
@@ -310,7 +311,14 @@ class Runtime:
                 reverse_recents=settings.affinity.reverse_recents,
             )
         assert encoder is not None
-        embedder = Embedder(self._store, encoder, self._producer, self.metrics, items=collections.items)
+        embedder = Embedder(
+            self._store,
+            encoder,
+            self._producer,
+            self.metrics,
+            items=collections.items,
+            template=Template.of(settings.encoder.template),
+        )
         embedder.check_space()
         return embedder
 

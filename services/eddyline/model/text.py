@@ -7,29 +7,108 @@ means embedding all items again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
-TEMPLATE_VERSION = 1
+from eddyline.settings import Template as TemplateSettings
+
+DEFAULT_VERSION = "t1"
+RENDERING = 1
+"""How fields become lines. To be raised with it: the versions of all templates but the default one follow."""
+REPEATED: Literal["repeat"] = "repeat"
+
+Parts: TypeAlias = tuple[tuple[str, float], ...]
+"""What stands for one item: texts that are embedded one by one, and the weight of each; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateField:
+    """A field of an item (or `attributes.<name>`), what is put before it, and what it counts for."""
+
+    name: str
+    label: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Which fields of an item are embedded, in which order.
+
+    `repeat`: one text, a field a line, repeated as often as its weight says. `average`: a text for each field, whose
+    vectors are averaged by weight.
+    """
+
+    fields: tuple[TemplateField, ...]
+    mode: Literal["repeat", "average"] = REPEATED
+
+    @classmethod
+    def of(cls, settings: TemplateSettings) -> Template:
+        """As the settings say."""
+        fields = [
+            TemplateField(name, settings.labels.get(name, ""), float(settings.weights.get(name, 1.0)))
+            for name in settings.fields
+        ]
+        return cls(tuple(fields), settings.mode)
+
+    @property
+    def version(self) -> str:
+        """`t1` is the default; any other has `t` and 8 hex digits of a hash of its definition."""
+        if self == DEFAULT:
+            return DEFAULT_VERSION
+        definition = [RENDERING, self.mode, [[field.name, field.label, field.weight] for field in self.fields]]
+        return f"t{hashlib.blake2b(json.dumps(definition).encode(), digest_size=4).hexdigest()}"
+
+    def parts(self, item: Mapping[str, Any]) -> Parts:
+        """The texts of an item, given as its stored `meta`, with their weights.
+
+        An item that has none of the fields is embedded by its title: a vector of nothing would be near everything.
+
+        >>> DEFAULT.parts({"title": "Toy Story", "category": "Animation", "tags": ["pixar", "fun"]})
+        (('Toy Story\\nCategory: Animation\\nTags: pixar, fun', 1.0),)
+        """
+        lines = [(_line(field, item), field.weight) for field in self.fields]
+        said = tuple((line, weight) for line, weight in lines if line)
+        if not said:
+            return ((str(item.get("title") or "").strip(), 1.0),)
+        if self.mode != REPEATED:
+            return said
+        return (("\n".join(line for line, weight in said for _ in range(round(weight))), 1.0),)
+
+
+def _line(field: TemplateField, item: Mapping[str, Any]) -> str:
+    group, _, name = field.name.partition(".")
+    value = (item.get(group) or {}).get(name) if name else item.get(group)
+    text = _said(value)
+    return f"{field.label}: {text}" if text and field.label else text
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(text for one in value if (text := _said(one)))
+    return str(value).strip()
+
+
+DEFAULT = Template.of(TemplateSettings())
 
 
 def item_text(title: str, description: str | None, category: str | None, tags: Iterable[str]) -> str:
-    """Template 1: the title, then the description, the category and the tags, one a line, empty ones left out.
+    """An item's text by the default template.
 
     >>> item_text("Toy Story", None, "Animation", ["pixar", "fun"])
     'Toy Story\\nCategory: Animation\\nTags: pixar, fun'
     """
-    listed = ", ".join(tag.strip() for tag in tags if tag.strip())
-    lines = [
-        title.strip(),
-        (description or "").strip(),
-        f"Category: {category.strip()}" if category and category.strip() else "",
-        f"Tags: {listed}" if listed else "",
-    ]
-    return "\n".join(line for line in lines if line)
+    item = {"title": title, "description": description, "category": category, "tags": list(tags)}
+    return DEFAULT.parts(item)[0][0]
 
 
 def onboarding_text(interests: Iterable[str], goals: Iterable[str], experience: str | None) -> str:
-    """A newcomer's answers as one text, in the same template; empty where nothing was answered.
+    """A newcomer's answers as one text; empty where nothing was answered.
 
     >>> onboarding_text(["science fiction", "space"], [], "beginner")
     'Interests: science fiction, space\\nExperience: beginner'
@@ -45,3 +124,15 @@ def onboarding_text(interests: Iterable[str], goals: Iterable[str], experience: 
 def content_hash(text: str, space: str) -> str:
     """Tells whether a text was already embedded in this space."""
     return hashlib.blake2b(f"{space}\0{text}".encode(), digest_size=16).hexdigest()
+
+
+def parts_hash(parts: Parts, space: str) -> str:
+    """Tells whether an item's texts, with these weights, were already embedded in this space."""
+    if len(parts) == 1:  # a weight of one alone changes nothing
+        return content_hash(parts[0][0], space)
+    return content_hash(json.dumps(parts, ensure_ascii=False), space)
+
+
+def alone(texts: Sequence[str]) -> list[Parts]:
+    """Each text as the only part of something."""
+    return [((text, 1.0),) for text in texts]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.adapters.encoders import TextEncoder
+from eddyline.adapters.encoders import TextEncoder, embed
 from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -32,7 +32,7 @@ from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.events import Onboarded, Transfer, User, parse
 from eddyline.model.ids import Person, item_point
 from eddyline.model.profile import NOTHING, VECTORS, Profile, TimeConstants
-from eddyline.model.text import content_hash, item_text, onboarding_text
+from eddyline.model.text import DEFAULT, Template, onboarding_text, parts_hash
 from eddyline.offline.rebuilding import Rebuilding, Tally, Tell, Translate, carry_over, nobody
 from eddyline.offline.replay import Handover, Say, catch_up, discard_unfinished, finish
 from eddyline.profiler import GROUP
@@ -76,8 +76,11 @@ class Reembedded:
 class ItemCopier:
     """Keeps `target` a copy of `source` in the encoder's space: everything but the content vectors is taken over."""
 
-    def __init__(self, store: VectorStore, encoder: TextEncoder, source: str, target: str) -> None:
+    def __init__(
+        self, store: VectorStore, encoder: TextEncoder, source: str, target: str, template: Template = DEFAULT
+    ) -> None:
         self._store, self._encoder, self._source, self._target = store, encoder, source, target
+        self._template = template
 
     def run(self, tell: Tell = nobody) -> Copied:
         """One pass: copy what differs, delete what is gone."""
@@ -100,11 +103,11 @@ class ItemCopier:
         wanted = {point.id: self._payload(point) for point in page}
         changed = [point for point in page if not _is_copy(there.get(point.id), point, wanted[point.id])]
         texts = {
-            point.id: _text(point.payload["meta"])
+            point.id: self._template.parts(point.payload["meta"])
             for point in changed
             if "meta" in point.payload and not _same_text(there.get(point.id), wanted[point.id])
         }
-        rows = dict(zip(texts, self._encoder.encode(list(texts.values())), strict=True))
+        rows = dict(zip(texts, embed(self._encoder, list(texts.values())), strict=True))
         points = [
             Point(point.id, _vectors(point, there.get(point.id), rows.get(point.id)), wanted[point.id])
             for point in changed
@@ -120,7 +123,7 @@ class ItemCopier:
         if "meta" not in payload:
             return payload  # price and stock alone, before the item itself
         payload["space"] = self._encoder.space
-        embedded = content_hash(_text(payload["meta"]), self._encoder.space)
+        embedded = parts_hash(self._template.parts(payload["meta"]), self._encoder.space)
         payload["source"] = {**payload.get("source", {}), "hash": embedded, "embeddings": 1}
         return payload
 
@@ -159,10 +162,6 @@ def _vectors(point: Point, there: Point | None, row: Dense | None) -> dict[str, 
     elif known is not None:
         vectors["content"] = known
     return vectors
-
-
-def _text(meta: Mapping[str, Any]) -> str:
-    return item_text(meta["title"], meta.get("description"), meta.get("category"), meta.get("tags", ()))
 
 
 class Answers:
@@ -288,6 +287,7 @@ def reembed(
     make: Callable[[Collections, Translate], Rebuilding] | None = None,
     log_identity: str = "",
     tell: Tell = nobody,
+    template: Template = DEFAULT,
 ) -> Reembedded:
     """Embed everything anew. `create` makes the collections; without a `reader` (and `make`) there is no log.
 
@@ -302,7 +302,7 @@ def reembed(
     approximation = Approximation(store, target.items, settings, encoder.space, answers)
     try:
         create(target)
-        copier = ItemCopier(store, encoder, live.items, target.items)
+        copier = ItemCopier(store, encoder, live.items, target.items, template)
         _copy_until_quiet(copier, say, tell)
         if reader is None or make is None:
             tally = Tally()

@@ -2,10 +2,12 @@
 
 from eddyline.adapters.encoders.clip import ClipEncoder
 from eddyline.adapters.encoders.contract import ImageEncoder, TextEncoder
+from eddyline.adapters.encoders.embedding import embed
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
 from eddyline.adapters.encoders.openai import OpenAIEncoder
 from eddyline.adapters.encoders.served import DESCRIPTION, ENCODE, ServedEncoder
 from eddyline.adapters.telemetry import Metrics
+from eddyline.model.text import Template
 from eddyline.settings import Settings
 
 __all__ = [
@@ -17,15 +19,17 @@ __all__ = [
     "SentenceTransformerEncoder",
     "ServedEncoder",
     "TextEncoder",
+    "embed",
     "text_encoder",
 ]
 
 
 def text_encoder(settings: Settings, metrics: Metrics) -> TextEncoder:
     """The encoder that the settings name. Raises `Misconfigured` where it can't be had, and `Unavailable`."""
-    wanted = settings.encoder
+    wanted, template_version = settings.encoder, Template.of(settings.encoder.template).version
     if wanted.kind == "openai":
-        return OpenAIEncoder(wanted, metrics, wanted.cache_dir or settings.data_dir / "encoder")
+        directory = wanted.cache_dir or settings.data_dir / "encoder"
+        return OpenAIEncoder(wanted, metrics, directory, template_version)
     if wanted.kind == "http":
-        return ServedEncoder(wanted, metrics)
-    return SentenceTransformerEncoder(wanted, metrics)
+        return ServedEncoder(wanted, metrics, template_version)
+    return SentenceTransformerEncoder(wanted, metrics, template_version)

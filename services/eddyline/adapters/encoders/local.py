@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits, pooled
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
 PACKAGED = "packaged"
@@ -30,7 +32,7 @@ log = structlog.get_logger("encoder")
 class SentenceTransformerEncoder:
     """A sentence-transformers model: the packaged one, or any by name or path."""
 
-    def __init__(self, settings: EncoderSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: EncoderSettings, metrics: Metrics, template_version: str = DEFAULT_VERSION) -> None:
         """Load the model. Raises `Misconfigured` when it can't be had, or isn't what it should be."""
         directory = _packaged() if settings.model == PACKAGED else None
         try:
@@ -43,7 +45,9 @@ class SentenceTransformerEncoder:
         except Exception as error:  # whatever a foreign library makes of a damaged or missing model
             raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
-        self._checksum = checksum[:16]
+        self._windows = _windows(settings, self._model)
+        self._read = checksum[:16] + (f"-p{self._windows}" if self._windows else "")
+        self._template_version = template_version
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
@@ -56,30 +60,68 @@ class SentenceTransformerEncoder:
 
     @property
     def model(self) -> str:
-        """The first 16 hex digits of the weights' SHA-256."""
-        return self._checksum
+        """The first 16 hex digits of the weights' SHA-256, and `-p<windows>` where long texts are pooled."""
+        return self._read
 
     @property
     def space(self) -> str:
-        """`<model>-t<template version>`."""
-        return f"{self._checksum}-t{TEMPLATE_VERSION}"
+        """`<model>-<template version>`."""
+        return f"{self._read}-{self._template_version}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, float32, in the order of the texts. Threads take turns, a batch each."""
+        long = self._split(texts) if self._windows else {}
+        if not long:
+            return self._encode_all(texts)
+        pieces = [
+            [piece.text for piece in long[index].pieces] if index in long else [text]
+            for index, text in enumerate(texts)
+        ]
+        rows = self._encode_all([text for texts_of_one in pieces for text in texts_of_one])
+        vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
+        start = 0
+        for index, texts_of_one in enumerate(pieces):
+            own = rows[start : start + len(texts_of_one)]
+            start += len(texts_of_one)
+            vectors[index] = own[0] if len(own) == 1 else pooled(own, [piece.tokens for piece in long[index].pieces])
+        return vectors
+
+    def _split(self, texts: Sequence[str]) -> Mapping[int, Pieces]:
+        """What is read of those texts that may be too long, by their place. Counts those of which not all is."""
+        limit = self._model.max_seq_length
+        long = [index for index, text in enumerate(texts) if not fits(text, limit, FRAME_TOKENS)]
+        found: dict[int, Pieces] = {}
+        for start in range(0, len(long), self._batch_size):
+            batch = long[start : start + self._batch_size]
+            with self._turn():
+                pieces = cut_up(self._model.tokenizer, [texts[index] for index in batch], limit, self._windows)
+            found |= zip(batch, pieces, strict=True)
+        unread = sum(one.unread > 0 for one in found.values())
+        if unread:
+            self._metrics.truncated.inc(unread)
+        return found
+
+    def _encode_all(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
         longest_first = sorted(range(len(texts)), key=lambda index: -len(texts[index]))  # alike in length, less padding
         for start in range(0, len(texts), self._batch_size):
             batch = longest_first[start : start + self._batch_size]
-            with self._line:
-                self._lock.acquire()
-            try:
+            with self._turn():
                 vectors[batch] = self._encode_batch([texts[index] for index in batch])
-            finally:
-                self._lock.release()
         return vectors
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._line:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self._count_truncated(texts)
+        if not self._windows:
+            self._count_truncated(texts)
         vectors = self._model.encode(
             list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
@@ -87,14 +129,25 @@ class SentenceTransformerEncoder:
 
     def _count_truncated(self, texts: Sequence[str]) -> None:
         limit = self._model.max_seq_length
-        # No token is shorter than a byte, so a text of fewer bytes than tokens allowed can't be too long.
-        long = [text for text in texts if limit and len(text.encode()) > limit - FRAME_TOKENS]
+        long = [text for text in texts if not fits(text, limit, FRAME_TOKENS)]
         if not long:
             return
         tokens = self._model.tokenizer(long, truncation=False, verbose=False)["input_ids"]
         cut = sum(len(ids) > limit for ids in tokens)
         if cut:
             self._metrics.truncated.inc(cut)
+
+
+def _windows(settings: EncoderSettings, model: Any) -> int:
+    """Most windows of a long text; 0 where it is cut."""
+    if settings.long_text == "cut":
+        return 0
+    if model.max_seq_length and not getattr(model.tokenizer, "is_fast", False):
+        raise Misconfigured(
+            f"encoder.model {settings.model!r} has a tokenizer that can't say where its tokens lie in a text, so long "
+            'texts can\'t be split: set encoder.long_text = "cut"'
+        )
+    return settings.long_text_windows
 
 
 def _packaged() -> Path:

@@ -19,7 +19,7 @@ from eddyline.adapters.encoders.cache import VectorCache
 from eddyline.adapters.encoders.endpoint import Endpoint, Refused
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
 CACHE_FILE = "vectors.sqlite"
@@ -37,6 +37,7 @@ class OpenAIEncoder:
         settings: EncoderSettings,
         metrics: Metrics,
         directory: Path,
+        template_version: str = DEFAULT_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Asks for one vector, unless it is known. `directory` holds the cache. Raises `Misconfigured` for an endpoint
@@ -44,7 +45,7 @@ class OpenAIEncoder:
         self._endpoint = Endpoint(
             settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
         )
-        self._settings, self._metrics = settings, metrics
+        self._settings, self._metrics, self._template_version = settings, metrics, template_version
         entries = settings.cache_entries
         self._cache = VectorCache(directory / CACHE_FILE, entries) if entries else None
         self._model = hashlib.sha256(f"openai\0{settings.model}\0{settings.dimensions}".encode()).hexdigest()[:16]
@@ -72,8 +73,8 @@ class OpenAIEncoder:
 
     @property
     def space(self) -> str:
-        """`<model>-t<template version>`."""
-        return f"{self._model}-t{TEMPLATE_VERSION}"
+        """`<model>-<template version>`."""
+        return f"{self._model}-{self._template_version}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, float32, in the order of the texts. A text that the endpoint finds too long is cut in

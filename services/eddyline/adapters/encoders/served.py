@@ -18,7 +18,7 @@ from eddyline.adapters.encoders.answers import as_rows, in_parts
 from eddyline.adapters.encoders.endpoint import Endpoint, Refused
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.text import TEMPLATE_VERSION
+from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
 DESCRIPTION, ENCODE = "/v1/encoder", "/v1/encoder/encode"
@@ -29,13 +29,17 @@ class ServedEncoder:
     """Asks another process, a batch a request. Threads don't wait for each other."""
 
     def __init__(
-        self, settings: EncoderSettings, metrics: Metrics, sleep: Callable[[float], None] = time.sleep
+        self,
+        settings: EncoderSettings,
+        metrics: Metrics,
+        template_version: str = DEFAULT_VERSION,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Asks what it is. Raises `Misconfigured` for a process that isn't an encoder, and `Unavailable`."""
         self._endpoint = Endpoint(
             settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
         )
-        self._batch_size = settings.batch_size
+        self._batch_size, self._template_version = settings.batch_size, template_version
         try:
             self._model, self._dimension = self._described()
         except BaseException:
@@ -54,8 +58,8 @@ class ServedEncoder:
 
     @property
     def space(self) -> str:
-        """`<model>-t<template version>`."""
-        return f"{self._model}-t{TEMPLATE_VERSION}"
+        """`<model>-<template version>`."""
+        return f"{self._model}-{self._template_version}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, float32, in the order of the texts. Raises `Unavailable`, and `Misconfigured` where

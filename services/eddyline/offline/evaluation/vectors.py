@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders import TextEncoder
+from eddyline.adapters.encoders import TextEncoder, embed
 from eddyline.errors import InvalidInput
 from eddyline.model.events import Content
-from eddyline.model.text import content_hash, item_text
+from eddyline.model.text import DEFAULT, Parts, Template, alone, parts_hash
 from eddyline.offline.importing import Progress
 
 BATCH = 256
@@ -28,33 +28,40 @@ def cache_directory() -> Path:
 
 
 def encode_items(
-    items: Sequence[Content], encoder: TextEncoder, directory: Path, progress: Progress
+    items: Sequence[Content],
+    encoder: TextEncoder,
+    directory: Path,
+    progress: Progress,
+    template: Template = DEFAULT,
 ) -> NDArray[np.float32]:
     """Unit vectors, shape (items, dimension); what `directory` has in the encoder's space isn't encoded again.
 
     Raises `InvalidInput` where the kept file is damaged.
     """
-    texts = [item_text(item.title, item.description, item.category, item.tags) for item in items]
-    return encode_texts(texts, encoder, directory, progress)
+    return _encode([template.parts(item.model_dump()) for item in items], encoder, directory, progress)
 
 
 def encode_texts(
     texts: Sequence[str], encoder: TextEncoder, directory: Path, progress: Progress
 ) -> NDArray[np.float32]:
     """Unit vectors, shape (texts, dimension), by way of the file."""
-    hashes = [content_hash(text, encoder.space) for text in texts]
+    return _encode(alone(texts), encoder, directory, progress)
+
+
+def _encode(wanted: Sequence[Parts], encoder: TextEncoder, directory: Path, progress: Progress) -> NDArray[np.float32]:
+    hashes = [parts_hash(parts, encoder.space) for parts in wanted]
     file = directory / f"{encoder.space}.npy"
     known = _load(file, encoder.dimension)
-    missing = {mark: text for mark, text in zip(hashes, texts, strict=True) if mark not in known}
+    missing = {mark: parts for mark, parts in zip(hashes, wanted, strict=True) if mark not in known}
     if missing:
-        progress.start("encode", len(texts), len(texts) - len(missing))
-        marks, wanted = list(missing), list(missing.values())
+        progress.start("encode", len(wanted), len(wanted) - len(missing))
+        marks, new = list(missing), list(missing.values())
         for start in range(0, len(marks), BATCH):
-            vectors = encoder.encode(wanted[start : start + BATCH])
+            vectors = embed(encoder, new[start : start + BATCH])
             known.update(zip(marks[start : start + BATCH], vectors, strict=True))
             progress.advance("encode", len(vectors))
         _save(file, known, encoder.dimension)
-    if not texts:
+    if not wanted:
         return np.zeros((0, encoder.dimension), dtype=np.float32)
     return np.stack([known[mark] for mark in hashes]).astype(np.float32, copy=False)
 

@@ -1,0 +1,65 @@
+"""Texts of more tokens than a model reads: split into windows by its own tokenizer, their vectors pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.windows import split
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A window's text and its number of tokens."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What is read of a text, and how many of its tokens are not."""
+
+    pieces: tuple[Piece, ...]
+    unread: int = 0
+
+
+def fits(text: str, limit: int | None, frame: int) -> bool:
+    """Whether a text is surely no longer than the model reads: no token is shorter than a byte."""
+    return not limit or len(text.encode()) <= limit - frame
+
+
+def cut_up(tokenizer: Any, texts: Sequence[str], limit: int, most: int) -> list[Pieces]:
+    """The windows of each text, at most `most`; a text that the model reads as a whole is one piece, itself.
+
+    `tokenizer` is a fast one of transformers, `limit` the tokens that the model reads, its frame among them.
+    """
+    size = max(1, limit - int(tokenizer.num_special_tokens_to_add()))
+    encoded = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        truncation=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    return [_pieces(text, encoded, index, size, most) for index, text in enumerate(texts)]
+
+
+def _pieces(text: str, encoded: Any, index: int, size: int, most: int) -> Pieces:
+    offsets = encoded["offset_mapping"][index]
+    if len(offsets) <= size:
+        return Pieces((Piece(text, len(offsets)),))
+    found = split(offsets, encoded.word_ids(index), size, most)
+    return Pieces(tuple(Piece(text[one.start : one.end], one.tokens) for one in found.windows), found.unread)
+
+
+def pooled(rows: NDArray[np.float32], tokens: Sequence[int]) -> NDArray[np.float32]:
+    """The mean of the windows' vectors, shape (windows, dimension), by their tokens, at unit length."""
+    total = np.asarray(tokens, dtype=np.float64) @ rows.astype(np.float64)
+    length = float(np.linalg.norm(total))
+    return rows[0] if length < 1e-6 else np.asarray(total / length, dtype=np.float32)
