@@ -133,6 +133,20 @@ class Encoder(_Section):
     """Torch device."""
     batch_size: Count = 32
     """Texts encoded at once."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """What runs a sentence-transformers model; `onnx` is ONNX Runtime, from the extra `eddyline[onnx]`."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """Of the model's weights; `int8` is for `onnx`, and is a space of its own."""
+    cache_dir: Path = Path("~/.cache/eddyline/encoders")
+    """Where a model is kept that was exported to ONNX; this takes some seconds, once."""
+
+    @model_validator(mode="after")
+    def _runs_as_set(self) -> Encoder:
+        if self.precision == "int8" and self.backend == "torch":
+            raise ValueError("precision 'int8' needs backend 'onnx': set encoder.backend, or precision to 'fp32'")
+        if self.backend == "onnx" and self.device != "cpu":
+            raise ValueError("backend 'onnx' runs on the CPU: set device to 'cpu', or encoder.backend to 'torch'")
+        return self
 
 
 class Events(_Section):

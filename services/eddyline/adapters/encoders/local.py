@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from eddyline.adapters.encoders.onnx import fingerprint, load_onnx
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import TEMPLATE_VERSION
@@ -30,6 +31,8 @@ log = structlog.get_logger("encoder")
 class SentenceTransformerEncoder:
     """A sentence-transformers model: the packaged one, or any by name or path."""
 
+    _model: Any
+
     def __init__(self, settings: EncoderSettings, metrics: Metrics) -> None:
         """Load the model. Raises `Misconfigured` when it can't be had, or isn't what it should be."""
         directory = _packaged() if settings.model == PACKAGED else None
@@ -38,12 +41,19 @@ class SentenceTransformerEncoder:
         except ImportError:
             raise Misconfigured("the encoder needs sentence-transformers: pip install 'eddyline[embedder]'") from None
         _quiet()
-        try:
-            self._model: Any = SentenceTransformer(str(directory or settings.model), device=settings.device)
-        except Exception as error:  # whatever a foreign library makes of a damaged or missing model
-            raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
+        source, self._model = str(directory or settings.model), None
+        if directory is None or settings.backend == "torch":
+            try:
+                self._model = SentenceTransformer(source, device=settings.device)
+            except Exception as error:  # whatever a foreign library makes of a damaged or missing model
+                raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
-        self._space = f"{checksum[:16]}-t{TEMPLATE_VERSION}"
+        if settings.backend == "onnx":
+            weights = checksum if directory else fingerprint(self._model, checksum)
+            self._model = load_onnx(source, weights, settings)
+        # In fp32 both backends make the same vectors, to 1e-5: one space. Rounded weights make others.
+        precision = "" if settings.precision == "fp32" else f"-{settings.precision}"
+        self._space = f"{checksum[:16]}{precision}-t{TEMPLATE_VERSION}"
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
@@ -56,7 +66,7 @@ class SentenceTransformerEncoder:
 
     @property
     def space(self) -> str:
-        """`<first 16 of the weights' SHA-256>-t<template version>`."""
+        """`<first 16 of the weights' SHA-256>-t<template version>`, with `-int8` after the first where it is."""
         return self._space
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
