@@ -182,6 +182,10 @@ class Encoder(_Section):
     """Torch device."""
     batch_size: Count = 32
     """Texts encoded at once."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """What runs a sentence-transformers model; `onnx` is ONNX Runtime, from the extra `eddyline[onnx]`."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """Of the model's weights; `int8` is for `onnx`, and is a space of its own."""
     long_text: Literal["pool", "cut"] = "pool"
     """A text longer than the model reads: `pool` reads it in overlapping windows and averages their vectors, `cut`
     reads its beginning alone. Changing it means embedding every item again."""
@@ -203,8 +207,9 @@ class Encoder(_Section):
     cache_entries: Annotated[int, Field(ge=0)] = 100_000
     """Most vectors of an `openai` endpoint kept on disk, by what was embedded, so that nothing is paid for twice; 0:
     none."""
-    cache_dir: Path | None = None
-    """Where that is kept; `encoder` in `data_dir` where it isn't set."""
+    cache_dir: Path = Path("~/.cache/eddyline/encoders")
+    """Where vectors that were paid for are kept, and a model that was exported to ONNX (which takes some seconds,
+    once)."""
 
     @model_validator(mode="after")
     def _says_where(self) -> Encoder:
@@ -214,6 +219,14 @@ class Encoder(_Section):
             raise ValueError("kind = 'openai' needs model: what the endpoint calls it, e.g. text-embedding-3-small")
         if self.dimensions is not None and self.kind != "openai":
             raise ValueError("dimensions is for kind = 'openai': elsewhere they come from the model")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_as_set(self) -> Encoder:
+        if self.precision == "int8" and self.backend == "torch":
+            raise ValueError("precision 'int8' needs backend 'onnx': set encoder.backend, or precision to 'fp32'")
+        if self.backend == "onnx" and self.device != "cpu":
+            raise ValueError("backend 'onnx' runs on the CPU: set device to 'cpu', or encoder.backend to 'torch'")
         return self
 
 

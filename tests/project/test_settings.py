@@ -73,6 +73,8 @@ def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.
         ('[attributes]\n"a b" = "keyword"\n', "'a b': use ASCII letters"),
         ("[events.weights]\nerased = 1\n", "'erased' is reserved"),
         ('[kafka]\ngroup_protocol = "fast"\n', "kafka.group_protocol: "),
+        ('[encoder]\nprecision = "int8"\n', "needs backend 'onnx': set encoder.backend"),
+        ('[encoder]\nbackend = "onnx"\ndevice = "cuda"\n', "runs on the CPU: set device to 'cpu'"),
         ("log_level = 3\n", "log_level: "),
         ("[server\n", "is not valid TOML"),
     ],

@@ -156,7 +156,7 @@ def test_cutting_keeps_the_space_of_before_and_each_way_of_reading_has_its_own(
 ) -> None:
     assert pooling[0].model == f"{cutting.model}-p16"
     fewer = SentenceTransformerEncoder(Encoder(long_text_windows=4), Metrics())
-    assert fewer.space == f"{cutting.space}-p4"
+    assert fewer.model == f"{cutting.model}-p4"
 
 
 def test_a_tokenizer_that_cannot_say_where_its_tokens_lie_is_refused_with_the_way_out() -> None:

@@ -41,8 +41,9 @@ class World:
 
     def encoder(self, **settings: Any) -> OpenAIEncoder:
         given: dict[str, Any] = {"model": "small", "url": f"{self.endpoint.url}/v1", "api_key": SecretStr(KEY)}
+        given["cache_dir"] = self.directory
         made = Encoder(kind="openai", **(given | settings))
-        encoder = OpenAIEncoder(made, self.metrics, self.directory, sleep=self.pauses.append)
+        encoder = OpenAIEncoder(made, self.metrics, sleep=self.pauses.append)
         self.made.append(encoder)
         return encoder
 
@@ -238,13 +239,13 @@ def test_settings_that_say_too_little_are_refused(settings: dict[str, Any], comp
 @pytest.mark.parametrize("url", ["ftp://x", "//x", "http://user:secret@x/v1"])
 def test_a_url_that_cant_be_used_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(Misconfigured, match=r"encoder\.url") as caught:
-        OpenAIEncoder(Encoder(kind="openai", model="m", url=url), Metrics(), tmp_path)
+        OpenAIEncoder(Encoder(kind="openai", model="m", url=url, cache_dir=tmp_path), Metrics())
     assert "secret" not in str(caught.value)
 
 
 def test_the_settings_name_the_encoder(endpoint: FakeEndpoint, tmp_path: Path) -> None:
-    wanted = Encoder(kind="openai", model="small", url=endpoint.url)
-    made = text_encoder(Settings(data_dir=tmp_path, encoder=wanted), Metrics())
+    wanted = Encoder(kind="openai", model="small", url=endpoint.url, cache_dir=tmp_path)
+    made = text_encoder(Settings(encoder=wanted), Metrics())
     assert isinstance(made, OpenAIEncoder)
-    assert (tmp_path / "encoder" / "vectors.sqlite").exists()
+    assert (tmp_path / "vectors.sqlite").exists()
     made.close()

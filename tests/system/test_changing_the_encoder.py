@@ -28,7 +28,7 @@ FILMS = {
 
 
 @pytest.fixture
-def other() -> Iterator[dict[str, str]]:
+def other(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings of another encoder."""
     with serving() as endpoint:
         endpoint.answer = embeddings
@@ -36,6 +36,7 @@ def other() -> Iterator[dict[str, str]]:
             "EDDYLINE_ENCODER__KIND": "openai",
             "EDDYLINE_ENCODER__URL": endpoint.url,
             "EDDYLINE_ENCODER__MODEL": "small",
+            "EDDYLINE_ENCODER__CACHE_DIR": str(tmp_path / "cache"),
         }
 
 

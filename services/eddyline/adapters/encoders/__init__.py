@@ -28,8 +28,7 @@ def text_encoder(settings: Settings, metrics: Metrics) -> TextEncoder:
     """The encoder that the settings name. Raises `Misconfigured` where it can't be had, and `Unavailable`."""
     wanted, template_version = settings.encoder, Template.of(settings.encoder.template).version
     if wanted.kind == "openai":
-        directory = wanted.cache_dir or settings.data_dir / "encoder"
-        return OpenAIEncoder(wanted, metrics, directory, template_version)
+        return OpenAIEncoder(wanted, metrics, template_version)
     if wanted.kind == "http":
         return ServedEncoder(wanted, metrics, template_version)
     return SentenceTransformerEncoder(wanted, metrics, template_version)

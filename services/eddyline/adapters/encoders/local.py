@@ -14,6 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits, pooled
+from eddyline.adapters.encoders.onnx import fingerprint, load_onnx
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import DEFAULT_VERSION
@@ -32,6 +33,8 @@ log = structlog.get_logger("encoder")
 class SentenceTransformerEncoder:
     """A sentence-transformers model: the packaged one, or any by name or path."""
 
+    _model: Any
+
     def __init__(self, settings: EncoderSettings, metrics: Metrics, template_version: str = DEFAULT_VERSION) -> None:
         """Load the model. Raises `Misconfigured` when it can't be had, or isn't what it should be."""
         directory = _packaged() if settings.model == PACKAGED else None
@@ -40,13 +43,20 @@ class SentenceTransformerEncoder:
         except ImportError:
             raise Misconfigured("the encoder needs sentence-transformers: pip install 'eddyline[embedder]'") from None
         _quiet()
-        try:
-            self._model: Any = SentenceTransformer(str(directory or settings.model), device=settings.device)
-        except Exception as error:  # whatever a foreign library makes of a damaged or missing model
-            raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
+        source, self._model = str(directory or settings.model), None
+        if directory is None or settings.backend == "torch":
+            try:
+                self._model = SentenceTransformer(source, device=settings.device)
+            except Exception as error:  # whatever a foreign library makes of a damaged or missing model
+                raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
+        if settings.backend == "onnx":
+            weights = checksum if directory else fingerprint(self._model, checksum)
+            self._model = load_onnx(source, weights, settings)
+        # In fp32 both backends make the same vectors, to 1e-5: one space. Rounded weights make others.
+        precision = "" if settings.precision == "fp32" else f"-{settings.precision}"
         self._windows = _windows(settings, self._model)
-        self._read = checksum[:16] + (f"-p{self._windows}" if self._windows else "")
+        self._read = checksum[:16] + precision + (f"-p{self._windows}" if self._windows else "")
         self._template_version = template_version
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
@@ -60,7 +70,8 @@ class SentenceTransformerEncoder:
 
     @property
     def model(self) -> str:
-        """The first 16 hex digits of the weights' SHA-256, and `-p<windows>` where long texts are pooled."""
+        """The first 16 hex digits of the weights' SHA-256, `-int8` where they are rounded, and `-p<windows>` where long
+        texts are pooled."""
         return self._read
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,18 +35,17 @@ class OpenAIEncoder:
         self,
         settings: EncoderSettings,
         metrics: Metrics,
-        directory: Path,
         template_version: str = DEFAULT_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Asks for one vector, unless it is known. `directory` holds the cache. Raises `Misconfigured` for an endpoint
+        """Asks for one vector, unless it is known. Raises `Misconfigured` for an endpoint
         that isn't one, or won't, and `Unavailable`."""
         self._endpoint = Endpoint(
             settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
         )
         self._settings, self._metrics, self._template_version = settings, metrics, template_version
         entries = settings.cache_entries
-        self._cache = VectorCache(directory / CACHE_FILE, entries) if entries else None
+        self._cache = VectorCache(settings.cache_dir.expanduser() / CACHE_FILE, entries) if entries else None
         self._model = hashlib.sha256(f"openai\0{settings.model}\0{settings.dimensions}".encode()).hexdigest()[:16]
         self._dimension: int | None = None
         try:
