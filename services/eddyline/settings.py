@@ -139,12 +139,20 @@ class Encoder(_Section):
 class Images(_Section):
     """How items' images are fetched, and turned into vectors."""
 
+    enabled: bool = False
+    """Whether items' images are fetched and searched by; it needs `eddyline[embedder]`."""
     model: str = "sentence-transformers/clip-ViT-B-32"
     """Any CLIP model of sentence-transformers, by name or path."""
     device: str = "cpu"
     """Torch device of that model."""
     batch_size: Count = 16
     """Images encoded at once."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    """Images fetched at once by each imager."""
+    attempts: Count = 5
+    """Attempts at an image whose host doesn't answer as it should; then it has failed, until its item is sent again."""
+    backoff_seconds: Positive = 15.0
+    """Pause before the second attempt; it doubles with each, up to an hour."""
     max_bytes: Count = 10_485_760
     """Largest image that is read."""
     max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000

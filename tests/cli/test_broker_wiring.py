@@ -12,7 +12,7 @@ from tests.support.fakes import FakeStore, TinyEncoder
 from eddyline.adapters.kafka import FeedbackProducer
 from eddyline.cli import runtime
 from eddyline.cli.insights_role import is_installed
-from eddyline.cli.runtime import ROLES, Runtime
+from eddyline.cli.runtime import IMAGING, ROLES, Runtime
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.reader import ImpressionLog, ShownLog
@@ -37,8 +37,9 @@ def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **serve
 
     monkeypatch.setattr(runtime, "text_encoder", lambda *_: TinyEncoder())
     monkeypatch.setattr(runtime, name, Noting)
+    roles = [role for role in ROLES if role != IMAGING]
     with pytest.raises(Enough):
-        Runtime(Settings(data_dir=place, server=Server(port=0, **server)), ROLES)
+        Runtime(Settings(data_dir=place, server=Server(port=0, **server)), roles)
     return tuple(given)
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,8 +16,9 @@ from typing import Any
 import structlog
 
 from eddyline import collector, reader
-from eddyline.adapters.encoders import TextEncoder, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, ImageEncoder, TextEncoder, text_encoder
 from eddyline.adapters.http import Check, HttpServer, create_app
+from eddyline.adapters.images import Decoder, Fetcher
 from eddyline.adapters.kafka import (
     QUEUE_BYTES,
     ConsumeLoop,
@@ -43,6 +45,7 @@ from eddyline.adapters.vectors import (
     IndexKind,
     VectorStore,
     generations,
+    image_part,
     item_collection,
     profile_collection,
 )
@@ -53,6 +56,7 @@ from eddyline.cli.insights_role import InsightsRole
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
+from eddyline.imager import Imager
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.profiler import Profiler
 from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
@@ -60,14 +64,16 @@ from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
 
-ROLES = ("collector", "embedder", "profiler", "affinity", "reader", "insights")
+ROLES = ("collector", "embedder", "imager", "profiler", "affinity", "reader", "insights")
 MEASURING = "insights"
 """The role that the others do without: `eddyline up` leaves it out where it is turned off, or not installed."""
+IMAGING = "imager"
+"""The same of images: `eddyline up` leaves it out where they are turned off."""
 LISTENING = "Listening on "
 """How the line begins that says where."""
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A point that isn't there."""
-CONSUMERS = {"embedder": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
+CONSUMERS = {"embedder": (ITEMS,), "imager": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
 """The collections that each works on, in the order in which they are drained: each may write what the next one
 reads."""
 
@@ -142,7 +148,9 @@ class Runtime:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown or not roles:
             raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose of {', '.join(ROLES)}")
-        if set(roles) | {MEASURING} == set(ROLES):
+        if IMAGING in roles and not self._settings.images.enabled:
+            raise Misconfigured("the imager has nothing to do: set images.enabled (EDDYLINE_IMAGES__ENABLED=true)")
+        if set(roles) | {MEASURING, IMAGING} == set(ROLES):
             return
         needs = []
         if self._has_broker and not self._settings.kafka.bootstrap_servers:
@@ -170,6 +178,13 @@ class Runtime:
         if "embedder" in self._roles:
             encoder = text_encoder(settings.encoder, self.metrics)
             create_collections(self._store, settings, encoder.dimension)
+        self._images: ImageEncoder | None = None
+        if IMAGING in self._roles:
+            self._images = ClipEncoder(settings.images)
+            add_images(self._store, self._images.dimension)
+            # A stop doesn't wait for its threads: what they fetch is still pending then.
+            self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
+            self._stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
         consumers = self._build_consumers(encoder)
         checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []
@@ -297,6 +312,8 @@ class Runtime:
         if name == "affinity":
             partitions = self._options.partitions
             return Affinity(self._store, collections.items, settings.affinity, partitions, self.metrics)
+        if name == IMAGING:
+            return self._imager(collections)
         if name == "profiler":
             return Profiler(
                 self._store,
@@ -313,6 +330,20 @@ class Runtime:
         embedder = Embedder(self._store, encoder, self._producer, self.metrics, items=collections.items)
         embedder.check_space()
         return embedder
+
+    def _imager(self, collections: Collections) -> Imager:
+        assert self._images is not None
+        images = self._settings.images
+        fetcher, decoder = Fetcher(images), Decoder(images.max_pixels)
+        return Imager(
+            self._store,
+            self._images,
+            lambda url: decoder.decode(fetcher.fetch(url)),
+            self._fetching,
+            images,
+            self.metrics,
+            items=collections.items,
+        )
 
     def _loop(self, group: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
         kafka = self._settings.kafka
@@ -433,6 +464,11 @@ def kafka_options(settings: Settings) -> KafkaOptions:
     )
 
 
+def add_images(store: VectorStore, dimension: int) -> None:
+    """Give the live items the vector `image`. Raises `Misconfigured` where they have one of another model's size."""
+    store.ensure(image_part(dimension, generations.live(store).items))
+
+
 def create_collections(store: VectorStore, settings: Settings, dimension: int) -> None:
     """The live collections with all their indexes, or what they lack; the first ones where none are live.
 
@@ -456,6 +492,8 @@ def initialise(settings: Settings, say: Callable[[str], None]) -> None:
     store = open_store(settings)
     try:
         create_collections(store, settings, encoder.dimension)
+        if settings.images.enabled:
+            add_images(store, ClipEncoder(settings.images).dimension)
         for name in (ITEMS, PROFILES):
             say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
     finally:

@@ -43,6 +43,8 @@ BLENDED = 100
 """Items of each source that are blended into one list, beyond what paging needs."""
 DUPLICATES = 100
 """Most items that are looked at for being as good as the same."""
+IMAGE_STATE = ("state", "reason", "message", "url", "attempts", "space", "at")
+"""What is said of an item's image."""
 CONTENT, AFFINITY = "content", "affinity"
 BECAUSE = {CONTENT: "similar to {}", AFFINITY: "people went on to it from {}"}
 
@@ -64,11 +66,14 @@ class Browse:
         payload = self._item_payload(item_id)
         offer = {name: value for name, value in payload["offer"].items() if name in ("available", "price")}
         content = Content(item_id=item_id, **{**payload["meta"], **offer})
-        return content.model_dump(mode="json", exclude_none=True, exclude={"v", "timestamp"})
+        state = content.model_dump(mode="json", exclude_none=True, exclude={"v", "timestamp"})
+        image = payload.get("image") or {}
+        shown = {name: image[name] for name in IMAGE_STATE if name in image and image["state"] != "none"}
+        return state | ({"image": shown} if shown else {})
 
     def _item_payload(self, item_id: str) -> Mapping[str, Any]:
         point_id = item_point(item_id)
-        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer")).get(point_id)
+        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "image")).get(point_id)
         if point is None or "meta" not in point.payload:
             raise _no_such_item(item_id)
         return point.payload
