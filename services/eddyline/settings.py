@@ -399,6 +399,11 @@ class Reader(_Section):
     the embedder too, as `eddyline up` does, and shares its encoder."""
     search_taste_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """A person's part in the order of what they search for, by their taste and session; the rest is relevance."""
+    search_image_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """In a search `by=both`: the part of what pictures show; the rest is text."""
+    similar_image_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Among substitutes of an item that has a picture: the part of what the pictures show; the rest is text. Only where
+    images are enabled."""
     complement_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Among similar items of any relation: the part of what people went on to; the rest is content."""
     duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95

@@ -205,7 +205,7 @@ class Runtime:
                 impressions=self._impressions,
                 experiments=self._open_experiments().now,
             )
-            search = build_search(self._store, settings, reading, encoder, self.metrics)
+            search = build_search(self._store, settings, reading, encoder, self.metrics, self._images)
             routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
@@ -397,9 +397,14 @@ def telling_measures(settings: Settings, metrics: Metrics) -> Iterator[Impressio
 
 
 def build_search(
-    store: VectorStore, settings: Settings, reading: Reader, embedders: TextEncoder | None, metrics: Metrics
+    store: VectorStore,
+    settings: Settings,
+    reading: Reader,
+    embedders: TextEncoder | None,
+    metrics: Metrics,
+    imagers: ImageEncoder | None = None,
 ) -> Search | None:
-    """With the encoder of the embedder in this process, or one of its own where the settings ask for it.
+    """With the encoders of the embedder and the imager in this process, or its own where the settings ask for it.
 
     Raises `Misconfigured` when that can't be had.
     """
@@ -407,7 +412,8 @@ def build_search(
     if wanted is False or (wanted is None and embedders is None):
         return None
     encoder = embedders or text_encoder(settings.encoder, metrics)
-    return Search(store, settings, reading.people, encoder, time.time)
+    images = imagers or (ClipEncoder(settings.images) if settings.images.enabled else None)
+    return Search(store, settings, reading.people, encoder, time.time, images)
 
 
 def open_store(settings: Settings) -> VectorStore:
