@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,3 +273,32 @@ def test_what_is_cut_out_lies_on_white_and_large_images_come_reduced() -> None:
 def test_a_network_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(ValidationError, match=r"allowed_networks(.|\n)*10\.0\.0\.300"):
         Images(allowed_networks=("10.0.0.300/8",))
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host with a certificate for `pictures.example`, which is trusted here."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl on this machine to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    name = "pictures.example"
+    command = [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    command += ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with image_host({"/": sends(picture())}, context) as running:
+        yield running
+
+
+def test_a_certificate_is_checked_against_the_hosts_name_not_its_address(secure: Host) -> None:
+    fetcher = Fetcher(HERE, Names(["127.0.0.1"]))
+    assert fetcher.fetch(f"https://pictures.example:{secure.port}/") == picture()
+    with pytest.raises(ImageRefused, match=r"other\.example has no valid certificate") as caught:
+        fetcher.fetch(f"https://other.example:{secure.port}/")
+    assert caught.value.reason == "certificate"
