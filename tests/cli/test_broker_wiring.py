@@ -97,3 +97,8 @@ def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.M
     assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown) == (False, True)
     assert lone_reader(monkeypatch, kafka=nowhere, insights=unmeasured) == (True, False)
     assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown, insights=unmeasured) == (False, False)
+
+
+def test_an_imager_without_images_says_how_to_enable_them(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="EDDYLINE_IMAGES__ENABLED"):
+        Runtime(Settings(data_dir=tmp_path), ROLES)
