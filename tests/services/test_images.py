@@ -99,10 +99,10 @@ def test_a_redirect_is_followed(host: Host) -> None:
         ("http://me:secret@example.com/a.png", "userinfo", "leave them out"),
         ("http://169.254.169.254/latest/meta-data/", "private_address", "link-local.*images.allowed_networks"),
         ("http://127.0.0.2/", "private_address", "loopback"),
-        ("http://2130706434/", "private_address", "127.0.0.2"),
-        ("http://0x7f.2/", "private_address", "127.0.0.2"),
+        ("http://2130706434/", "private_address", "loopback"),
+        ("http://0x7f.2/", "private_address", "loopback"),
         ("http://[::1]/", "private_address", "loopback"),
-        ("http://[::ffff:10.0.0.1]/", "private_address", r"private \(10.0.0.1\)"),
+        ("http://[::ffff:10.0.0.1]/", "private_address", "private:"),
     ],
 )
 def test_a_hostile_url_is_refused_by_name(url: str, reason: str, says: str) -> None:
@@ -195,7 +195,8 @@ def test_a_redirect_resolves_and_checks_anew(host: Host) -> None:
 def test_one_private_address_among_public_ones_refuses_the_host() -> None:
     error = failure("http://pictures.example/", resolver=Names(["93.184.216.34", "192.168.0.1"]))
     assert error.reason == "private_address"
-    assert "192.168.0.1" in str(error)
+    assert "private" in str(error)
+    assert "192.168.0.1" not in str(error), "the sender of the item would learn where our names lead"
 
 
 def test_an_address_that_does_not_answer_gives_way_to_the_next(host: Host) -> None:
