@@ -233,12 +233,20 @@ class Encoder(_Section):
 class Images(_Section):
     """How items' images are fetched, and turned into vectors."""
 
+    enabled: bool = False
+    """Whether items' images are fetched and searched by; it needs `eddyline[embedder]`."""
     model: str = "sentence-transformers/clip-ViT-B-32"
     """Any CLIP model of sentence-transformers, by name or path."""
     device: str = "cpu"
     """Torch device of that model."""
     batch_size: Count = 16
     """Images encoded at once."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    """Images fetched at once by each imager."""
+    attempts: Count = 5
+    """Attempts at an image whose host doesn't answer as it should; then it has failed, until its item is sent again."""
+    backoff_seconds: Positive = 15.0
+    """Pause before the second attempt; it doubles with each, up to an hour."""
     max_bytes: Count = 10_485_760
     """Largest image that is read."""
     max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000
@@ -485,6 +493,11 @@ class Reader(_Section):
     the embedder too, as `eddyline up` does, and shares its encoder."""
     search_taste_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """A person's part in the order of what they search for, by their taste and session; the rest is relevance."""
+    search_image_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """In a search `by=both`: the part of what pictures show; the rest is text."""
+    similar_image_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Among substitutes of an item that has a picture: the part of what the pictures show; the rest is text. Only where
+    images are enabled."""
     complement_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Among similar items of any relation: the part of what people went on to; the rest is content."""
     duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95

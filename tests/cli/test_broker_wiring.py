@@ -12,7 +12,7 @@ from tests.support.fakes import FakeStore, TinyEncoder
 from eddyline.adapters.kafka import FeedbackProducer
 from eddyline.cli import runtime
 from eddyline.cli.insights_role import is_installed
-from eddyline.cli.runtime import ROLES, Runtime
+from eddyline.cli.runtime import IMAGING, ROLES, Runtime
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.reader import ImpressionLog, ShownLog
@@ -37,8 +37,9 @@ def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **serve
 
     monkeypatch.setattr(runtime, "text_encoder", lambda *_: TinyEncoder())
     monkeypatch.setattr(runtime, name, Noting)
+    roles = [role for role in ROLES if role != IMAGING]
     with pytest.raises(Enough):
-        Runtime(Settings(data_dir=place, server=Server(port=0, **server)), ROLES)
+        Runtime(Settings(data_dir=place, server=Server(port=0, **server)), roles)
     return tuple(given)
 
 
@@ -96,3 +97,8 @@ def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.M
     assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown) == (False, True)
     assert lone_reader(monkeypatch, kafka=nowhere, insights=unmeasured) == (True, False)
     assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown, insights=unmeasured) == (False, False)
+
+
+def test_an_imager_without_images_says_how_to_enable_them(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="EDDYLINE_IMAGES__ENABLED"):
+        Runtime(Settings(data_dir=tmp_path), ROLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ssl
 import struct
 import threading
 import zlib
@@ -54,6 +55,13 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Quiet(ThreadingHTTPServer):
+    """Says nothing of a client that goes away."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
         pass
 
 
@@ -114,10 +122,13 @@ def says_nothing(request: Request) -> None:
 
 
 @contextmanager
-def image_host(answers: Mapping[str, Answer]) -> Iterator[Host]:
+def image_host(answers: Mapping[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[Host]:
+    """With `tls`, over HTTPS."""
     host = Host(dict(answers))
     handler = type("Handler", (Request,), {"host": host})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Quiet(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     host.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

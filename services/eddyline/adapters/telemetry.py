@@ -113,6 +113,12 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self.images = Counter(
+            "eddyline_imager_images_total",
+            "Attempts at images, by what came of them: ready, refused, failed, or pending (another will follow)",
+            ("state",),
+            registry=registry,
+        )
         self.folded = Counter("eddyline_profiler_folded_total", "Interactions folded into profiles", registry=registry)
         self.repeated = Counter(
             "eddyline_profiler_repeated_total",

@@ -82,19 +82,23 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
     A Kafka cluster or a Qdrant server that is set is used instead of the embedded one.
     """
     from eddyline.cli.insights_role import is_installed
-    from eddyline.cli.runtime import MEASURING, ROLES
+    from eddyline.cli.runtime import IMAGING, MEASURING, ROLES
 
     loaded = load_settings(config, data_dir, host, port)
     measures = loaded.insights.run and is_installed()
     if loaded.insights.run and not measures:
         print("Insights is left out: it needs pip install 'eddyline[insights]'", flush=True)
-    _serve(loaded, [role for role in ROLES if measures or role != MEASURING])
+    left_out = {MEASURING: not measures, IMAGING: not loaded.images.enabled}
+    _serve(loaded, [role for role in ROLES if not left_out.get(role)])
 
 
 @app.command()
 def serve(
     roles: Annotated[
-        str, typer.Option("--roles", help="Comma-separated: collector, embedder, profiler, affinity, reader, insights.")
+        str,
+        typer.Option(
+            "--roles", help="Comma-separated: collector, embedder, imager, profiler, affinity, reader, insights."
+        ),
     ],
     config: ConfigFile = None,
     host: Host = None,
@@ -114,6 +118,12 @@ def collector(config: ConfigFile = None, host: Host = None, port: Port = None) -
 def embedder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
     """Run an embedder: content into searchable items."""
     _serve(load_settings(config, None, host, port), ["embedder"])
+
+
+@app.command()
+def imager(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an imager: items' images into vectors."""
+    _serve(load_settings(config, None, host, port), ["imager"])
 
 
 @app.command()

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eddyline.adapters.encoders import text_encoder
+from eddyline.adapters.encoders import ClipEncoder, text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
@@ -23,6 +23,7 @@ from eddyline.adapters.vectors import (
     Sparse,
     VectorStore,
     generations,
+    image_part,
     item_collection,
     profile_collection,
 )
@@ -89,6 +90,7 @@ def give_up(settings: Settings, console: Console) -> None:
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
     """`eddyline reembed`."""
     encoder, template = text_encoder(settings, Metrics()), Template.of(settings.encoder.template)
+    images = ClipEncoder(settings.images) if settings.images.enabled else None
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
@@ -101,14 +103,26 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
         def create(target: Collections) -> None:
             store.ensure(replace(item_collection(encoder.dimension, Distance.COSINE, attributes), name=target.items))
             store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
+            if images is not None:
+                store.ensure(image_part(images.dimension, target.items))
 
         def make(target: Collections, translate: Translate) -> Rebuilding:
             assert kafka is not None
             return _rebuilding(settings, store, kafka, target, translate, nobody)
 
+        space = None if images is None else images.space
         if kafka is None:
             console.print("There is no log here: profiles are approximated from their newest items.")
-            done = reembed(store, encoder, settings.profile, create, _saying(console), tell=tell, template=template)
+            done = reembed(
+                store,
+                encoder,
+                settings.profile,
+                create,
+                _saying(console),
+                tell=tell,
+                template=template,
+                image_space=space,
+            )
         else:
             done = reembed(
                 store,
@@ -121,6 +135,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
                 log_identity=kafka.log_identity,
                 tell=tell,
                 template=template,
+                image_space=space,
             )
         _drop(store, live, done.collections, drop_old, console)
     console.print(

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,8 +16,9 @@ from typing import Any
 import structlog
 
 from eddyline import collector, reader
-from eddyline.adapters.encoders import TextEncoder, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, ImageEncoder, TextEncoder, text_encoder
 from eddyline.adapters.http import Check, HttpServer, create_app
+from eddyline.adapters.images import Decoder, Fetcher
 from eddyline.adapters.kafka import (
     QUEUE_BYTES,
     ConsumeLoop,
@@ -43,6 +45,7 @@ from eddyline.adapters.vectors import (
     IndexKind,
     VectorStore,
     generations,
+    image_part,
     item_collection,
     profile_collection,
 )
@@ -53,6 +56,7 @@ from eddyline.cli.insights_role import InsightsRole
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
+from eddyline.imager import Imager
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.model.text import Template
 from eddyline.profiler import Profiler
@@ -61,14 +65,16 @@ from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
 
-ROLES = ("collector", "embedder", "profiler", "affinity", "reader", "insights")
+ROLES = ("collector", "embedder", "imager", "profiler", "affinity", "reader", "insights")
 MEASURING = "insights"
 """The role that the others do without: `eddyline up` leaves it out where it is turned off, or not installed."""
+IMAGING = "imager"
+"""The same of images: `eddyline up` leaves it out where they are turned off."""
 LISTENING = "Listening on "
 """How the line begins that says where."""
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A point that isn't there."""
-CONSUMERS = {"embedder": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
+CONSUMERS = {"embedder": (ITEMS,), "imager": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
 """The collections that each works on, in the order in which they are drained: each may write what the next one
 reads."""
 
@@ -143,7 +149,9 @@ class Runtime:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown or not roles:
             raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose of {', '.join(ROLES)}")
-        if set(roles) | {MEASURING} == set(ROLES):
+        if IMAGING in roles and not self._settings.images.enabled:
+            raise Misconfigured("the imager has nothing to do: set images.enabled (EDDYLINE_IMAGES__ENABLED=true)")
+        if set(roles) | {MEASURING, IMAGING} == set(ROLES):
             return
         needs = []
         if self._has_broker and not self._settings.kafka.bootstrap_servers:
@@ -171,6 +179,13 @@ class Runtime:
         if "embedder" in self._roles:
             encoder = text_encoder(settings, self.metrics)
             create_collections(self._store, settings, encoder.dimension)
+        self._images: ImageEncoder | None = None
+        if IMAGING in self._roles:
+            self._images = ClipEncoder(settings.images)
+            add_images(self._store, self._images.dimension)
+            # A stop doesn't wait for its threads: what they fetch is still pending then.
+            self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
+            self._stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
         consumers = self._build_consumers(encoder)
         checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []
@@ -191,7 +206,7 @@ class Runtime:
                 impressions=self._impressions,
                 experiments=self._open_experiments().now,
             )
-            search = build_search(self._store, settings, reading, encoder, self.metrics)
+            search = build_search(self._store, settings, reading, encoder, self.metrics, self._images)
             routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
@@ -298,6 +313,8 @@ class Runtime:
         if name == "affinity":
             partitions = self._options.partitions
             return Affinity(self._store, collections.items, settings.affinity, partitions, self.metrics)
+        if name == IMAGING:
+            return self._imager(collections)
         if name == "profiler":
             return Profiler(
                 self._store,
@@ -321,6 +338,20 @@ class Runtime:
         )
         embedder.check_space()
         return embedder
+
+    def _imager(self, collections: Collections) -> Imager:
+        assert self._images is not None
+        images = self._settings.images
+        fetcher, decoder = Fetcher(images), Decoder(images.max_pixels)
+        return Imager(
+            self._store,
+            self._images,
+            lambda url: decoder.decode(fetcher.fetch(url)),
+            self._fetching,
+            images,
+            self.metrics,
+            items=collections.items,
+        )
 
     def _loop(self, group: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
         kafka = self._settings.kafka
@@ -374,9 +405,14 @@ def telling_measures(settings: Settings, metrics: Metrics) -> Iterator[Impressio
 
 
 def build_search(
-    store: VectorStore, settings: Settings, reading: Reader, embedders: TextEncoder | None, metrics: Metrics
+    store: VectorStore,
+    settings: Settings,
+    reading: Reader,
+    embedders: TextEncoder | None,
+    metrics: Metrics,
+    imagers: ImageEncoder | None = None,
 ) -> Search | None:
-    """With the encoder of the embedder in this process, or one of its own where the settings ask for it.
+    """With the encoders of the embedder and the imager in this process, or its own where the settings ask for it.
 
     Raises `Misconfigured` when that can't be had.
     """
@@ -384,7 +420,8 @@ def build_search(
     if wanted is False or (wanted is None and embedders is None):
         return None
     encoder = embedders or text_encoder(settings, metrics)
-    return Search(store, settings, reading.people, encoder, time.time)
+    images = imagers or (ClipEncoder(settings.images) if settings.images.enabled else None)
+    return Search(store, settings, reading.people, encoder, time.time, images)
 
 
 def open_store(settings: Settings) -> VectorStore:
@@ -441,6 +478,11 @@ def kafka_options(settings: Settings) -> KafkaOptions:
     )
 
 
+def add_images(store: VectorStore, dimension: int) -> None:
+    """Give the live items the vector `image`. Raises `Misconfigured` where they have one of another model's size."""
+    store.ensure(image_part(dimension, generations.live(store).items))
+
+
 def create_collections(store: VectorStore, settings: Settings, dimension: int) -> None:
     """The live collections with all their indexes, or what they lack; the first ones where none are live.
 
@@ -464,6 +506,8 @@ def initialise(settings: Settings, say: Callable[[str], None]) -> None:
     store = open_store(settings)
     try:
         create_collections(store, settings, encoder.dimension)
+        if settings.images.enabled:
+            add_images(store, ClipEncoder(settings.images).dimension)
         for name in (ITEMS, PROFILES):
             say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
     finally:

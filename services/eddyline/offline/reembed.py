@@ -22,6 +22,8 @@ from eddyline.adapters.vectors import (
     PROFILES,
     Collections,
     Dense,
+    Filter,
+    Match,
     Point,
     Sparse,
     VectorStore,
@@ -43,7 +45,7 @@ PASSES = 5
 """Most passes over the items before their writers are sealed."""
 QUIET = 100
 """Changed items in a pass at which the writers are sealed."""
-WRITERS = ("embedder", "affinity")
+WRITERS = ("embedder", "imager", "affinity")
 USERS = "users"
 
 
@@ -74,13 +76,26 @@ class Reembedded:
 
 
 class ItemCopier:
-    """Keeps `target` a copy of `source` in the encoder's space: everything but the content vectors is taken over."""
+    """Keeps `target` a copy of `source` in the encoder's space: everything but the content vectors is taken over.
+
+    Images are where they are in `image_space`; the others, and all without one, are left out, to be fetched again.
+    """
 
     def __init__(
-        self, store: VectorStore, encoder: TextEncoder, source: str, target: str, template: Template = DEFAULT
+        self,
+        store: VectorStore,
+        encoder: TextEncoder,
+        source: str,
+        target: str,
+        template: Template = DEFAULT,
+        image_space: str | None = None,
     ) -> None:
         self._store, self._encoder, self._source, self._target = store, encoder, source, target
         self._template = template
+        same = () if image_space is None else (Match("image.space", (image_space,)),)
+        has_images = bool(same) and store.count(source, Filter(must=same)) > 0
+        self._image_space = image_space if has_images else None
+        self._images = ("image",) if has_images else ()
 
     def run(self, tell: Tell = nobody) -> Copied:
         """One pass: copy what differs, delete what is gone."""
@@ -92,14 +107,15 @@ class ItemCopier:
     def _copy(self, copied: Copied, tell: Tell) -> None:
         after: str | None = None
         while True:
-            page, after = self._store.scroll(self._source, limit=PAGE, after=after, vectors=("affinity",))
+            page, after = self._store.scroll(self._source, limit=PAGE, after=after, vectors=("affinity", *self._images))
             self._copy_page(page, copied)
             tell(len(page))
             if after is None:
                 return
 
     def _copy_page(self, page: Sequence[Point], copied: Copied) -> None:
-        there = self._store.retrieve(self._target, [point.id for point in page], vectors=("content", "affinity"))
+        kept = ("content", "affinity", *self._images)
+        there = self._store.retrieve(self._target, [point.id for point in page], vectors=kept)
         wanted = {point.id: self._payload(point) for point in page}
         changed = [point for point in page if not _is_copy(there.get(point.id), point, wanted[point.id])]
         texts = {
@@ -109,7 +125,11 @@ class ItemCopier:
         }
         rows = dict(zip(texts, embed(self._encoder, list(texts.values())), strict=True))
         points = [
-            Point(point.id, _vectors(point, there.get(point.id), rows.get(point.id)), wanted[point.id])
+            Point(
+                point.id,
+                _vectors(point, there.get(point.id), rows.get(point.id), "image" in wanted[point.id]),
+                wanted[point.id],
+            )
             for point in changed
         ]
         if points:
@@ -120,6 +140,8 @@ class ItemCopier:
     def _payload(self, point: Point) -> Mapping[str, Any]:
         """As it would be, had its text been embedded by this encoder."""
         payload = dict(point.payload)
+        if self._image_space is None or payload.get("image", {}).get("space") != self._image_space:
+            payload.pop("image", None)
         if "meta" not in payload:
             return payload  # price and stock alone, before the item itself
         payload["space"] = self._encoder.space
@@ -152,9 +174,11 @@ def _same_text(there: Point | None, wanted: Mapping[str, Any]) -> bool:
     return there is not None and there.payload.get("source", {}).get("hash") == wanted["source"]["hash"]
 
 
-def _vectors(point: Point, there: Point | None, row: Dense | None) -> dict[str, Dense | Sparse]:
+def _vectors(point: Point, there: Point | None, row: Dense | None, with_image: bool) -> dict[str, Dense | Sparse]:
     vectors: dict[str, Dense | Sparse] = {
-        name: vector for name, vector in point.vectors.items() if isinstance(vector, Sparse)
+        name: vector
+        for name, vector in point.vectors.items()
+        if isinstance(vector, Sparse) or (name == "image" and with_image)
     }
     known = None if there is None else there.vectors.get("content")
     if row is not None:
@@ -288,6 +312,7 @@ def reembed(
     log_identity: str = "",
     tell: Tell = nobody,
     template: Template = DEFAULT,
+    image_space: str | None = None,
 ) -> Reembedded:
     """Embed everything anew. `create` makes the collections; without a `reader` (and `make`) there is no log.
 
@@ -302,7 +327,7 @@ def reembed(
     approximation = Approximation(store, target.items, settings, encoder.space, answers)
     try:
         create(target)
-        copier = ItemCopier(store, encoder, live.items, target.items, template)
+        copier = ItemCopier(store, encoder, live.items, target.items, template, image_space)
         _copy_until_quiet(copier, say, tell)
         if reader is None or make is None:
             tally = Tally()

@@ -18,6 +18,7 @@ from eddyline.adapters.vectors import (
     Missing,
     Nearest,
     OrderBy,
+    Point,
     Query,
     Range,
     Sparse,
@@ -33,6 +34,7 @@ from eddyline.model.trends import trend_tau
 from eddyline.reader.browse_requests import AudienceQuery, SimilarQuery, TrendingQuery
 from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained, places, unexpired
 from eddyline.reader.paging import mark, page
+from eddyline.reader.pictures import shown_in
 from eddyline.reader.requests import ListQuery
 from eddyline.reader.shared import SharedLists
 from eddyline.settings import Settings
@@ -43,8 +45,10 @@ BLENDED = 100
 """Items of each source that are blended into one list, beyond what paging needs."""
 DUPLICATES = 100
 """Most items that are looked at for being as good as the same."""
-CONTENT, AFFINITY = "content", "affinity"
-BECAUSE = {CONTENT: "similar to {}", AFFINITY: "people went on to it from {}"}
+IMAGE_STATE = ("state", "reason", "message", "url", "attempts", "space", "at")
+"""What is said of an item's image."""
+CONTENT, AFFINITY, PICTURE = "content", "affinity", "picture"
+BECAUSE = {CONTENT: "similar to {}", PICTURE: "looks like {}", AFFINITY: "people went on to it from {}"}
 
 NO_NEIGHBOUR = "there is no other item to show yet"
 NOBODY_WENT_ON = "nobody has gone on from this item to another yet"
@@ -64,11 +68,14 @@ class Browse:
         payload = self._item_payload(item_id)
         offer = {name: value for name, value in payload["offer"].items() if name in ("available", "price")}
         content = Content(item_id=item_id, **{**payload["meta"], **offer})
-        return content.model_dump(mode="json", exclude_none=True, exclude={"v", "timestamp"})
+        state = content.model_dump(mode="json", exclude_none=True, exclude={"v", "timestamp"})
+        image = payload.get("image") or {}
+        shown = {name: image[name] for name in IMAGE_STATE if name in image and image["state"] != "none"}
+        return state | ({"image": shown} if shown else {})
 
     def _item_payload(self, item_id: str) -> Mapping[str, Any]:
         point_id = item_point(item_id)
-        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer")).get(point_id)
+        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "image")).get(point_id)
         if point is None or "meta" not in point.payload:
             raise _no_such_item(item_id)
         return point.payload
@@ -78,7 +85,9 @@ class Browse:
     def similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
         """The items that go with one, by content, by what people went on to, or both. Raises `NotFound`."""
         point_id = item_point(item_id)
-        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title",), vectors=("content",))
+        picture_share = self._settings.reader.similar_image_share if self._settings.images.enabled else 0.0
+        vectors = ("content", "image") if picture_share else ("content",)
+        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title", "image"), vectors=vectors)
         point = asked.get(point_id)
         if point is None or "content" not in point.vectors:
             raise _no_such_item(item_id)
@@ -93,10 +102,16 @@ class Browse:
             found = self._store.query(ITEMS, [replace(went_on, filter=listing.condition & own)])[0]
             answer = listing.page(explained(found, AFFINITY, because[AFFINITY]), query.explain)
             return answer | self._why_empty(answer, listing, went_on.by, own, NOBODY_WENT_ON)
-        if query.relation == "substitute":
+        picture = self._like_picture(point, content) if query.relation == "substitute" else None
+        if picture is not None:
+            shares = {CONTENT: 1.0 - picture_share, PICTURE: picture_share}
+            near = self._blended({CONTENT: content, PICTURE: picture}, shares, because)
+        elif query.relation == "substitute":
             near = explained(self._store.query(ITEMS, [content])[0], CONTENT, because[CONTENT])
         else:
-            near = self._both(content, went_on, because)
+            share = self._settings.reader.complement_share
+            both = {CONTENT: content, AFFINITY: went_on}
+            near = self._blended(both, {CONTENT: 1.0 - share, AFFINITY: share}, because)
         answer = listing.page(near, query.explain)
         return answer | self._why_empty(answer, listing, content.by, own, NO_NEIGHBOUR)
 
@@ -107,19 +122,29 @@ class Browse:
         same = tuple(sorted(point.id for point in found if point.score >= least))
         return Filter(must_not=(HasId(same),)) if same else Filter()
 
-    def _both(self, content: Query, went_on: Query, because: Mapping[str, str]) -> list[Place]:
-        """Blended min-max (see `model.blending`): a count of people and a cosine have no unit in common."""
-        depth = content.limit + BLENDED
-        deep = [replace(one, limit=depth) for one in (content, went_on)]
-        found = dict(zip((CONTENT, AFFINITY), self._store.query(ITEMS, deep), strict=True))
+    @staticmethod
+    def _like_picture(point: Point, content: Query) -> Query | None:
+        """The same list by what the item's picture shows; None where it has none, or pictures don't count."""
+        image = point.payload.get("image") or {}
+        if "image" not in point.vectors or image.get("state") != "ready":
+            return None
+        nearest = Nearest(point.vectors["image"], "image")
+        return replace(content, by=nearest, filter=content.filter & shown_in(image["space"]))
+
+    def _blended(
+        self, queries: Mapping[str, Query], shares: Mapping[str, float], because: Mapping[str, str]
+    ) -> list[Place]:
+        """Blended min-max (see `model.blending`): counts of people and two models' cosines have no unit in common."""
+        depth = max(query.limit for query in queries.values()) + BLENDED
+        deep = [replace(one, limit=depth) for one in queries.values()]
+        found = dict(zip(queries, self._store.query(ITEMS, deep), strict=True))
         payloads = {point.id: point.payload for points in found.values() for point in points}
-        floors = {AFFINITY: 0.0}
-        if len(found[CONTENT]) == depth:
-            floors[CONTENT] = found[CONTENT][-1].score
-        share = self._settings.reader.complement_share
+        floors = {source: points[-1].score for source, points in found.items() if len(points) == depth}
+        if AFFINITY in queries:
+            floors[AFFINITY] = 0.0
         blended = blend(
             {source: {point.id: point.score for point in points} for source, points in found.items()},
-            {CONTENT: 1.0 - share, AFFINITY: share},
+            shares,
             floors,
         )
         return [

@@ -40,6 +40,8 @@ class SearchQuery(ListQuery):
 
     q: Annotated[str, Field(min_length=1, max_length=MAX_QUERY)]
     """What to look for, in plain words."""
+    by: Literal["text", "image", "both"] = "text"
+    """Go by what items say, by what their pictures show (where images are enabled), or by both."""
     user_id: Id | None = None
     """Whose taste and session have a say in the order."""
     anonymous_id: Id | None = None

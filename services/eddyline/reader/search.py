@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.adapters.encoders import TextEncoder
-from eddyline.adapters.vectors import ITEMS, Dense, Nearest, Query, Scored, VectorStore
-from eddyline.errors import Unavailable
-from eddyline.model.blending import RELEVANCE, Leaning, lean, leaning
+from eddyline.adapters.encoders import ImageEncoder, TextEncoder
+from eddyline.adapters.vectors import ITEMS, Dense, Filter, Nearest, Query, Scored, VectorStore
+from eddyline.errors import NotEnabled, Unavailable
+from eddyline.model.blending import RELEVANCE, Leaning, blend, lean, leaning
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
@@ -20,17 +20,29 @@ from eddyline.reader.browse_requests import SearchQuery
 from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained
 from eddyline.reader.paging import mark, page
 from eddyline.reader.people import People
+from eddyline.reader.pictures import shown_in
 from eddyline.settings import Settings
 
 CACHED_QUERIES = 1000
 """Most query texts whose vectors are kept (1.5 KB each)."""
 LEANED = 50
 """Most relevant items among which a person's taste has a say, beyond what paging needs."""
+BLENDED = 100
+"""Items of each source that are blended into one list, beyond what paging needs."""
+PICTURE = "picture"
+NO_IMAGES = (
+    "this reader doesn't search by pictures: set images.enabled = true (EDDYLINE_IMAGES__ENABLED=true) and "
+    "images.model, as for the imager, and start it again"
+)
 BECAUSE = {
+    PICTURE: "its picture shows what you searched for",
     RELEVANCE: "close to what you searched for",
     "session": "close to what you are looking at now",
     "taste": "close to what you like",
 }
+
+
+NO_PICTURES = "no item has a picture yet"
 
 
 class Search:
@@ -43,7 +55,10 @@ class Search:
         people: People,
         encoder: TextEncoder,
         clock: Callable[[], float],
+        images: ImageEncoder | None = None,
     ) -> None:
+        """`images`: the imager's, so that pictures are found; None where images are off."""
+        self._images = images
         self._store, self._settings, self._people, self._encoder = store, settings, people, encoder
         self._clock = clock
         self._taus = TimeConstants.of(settings.profile)
@@ -51,9 +66,11 @@ class Search:
         self._lock = threading.Lock()
 
     def find(self, query: SearchQuery) -> dict[str, Any]:
-        """The items nearest to the text. Raises `InvalidInput`, and `Unavailable` also where the items are of another
-        model than this encoder."""
+        """The items nearest to the text. Raises `InvalidInput`, `NotEnabled` by pictures where images are off, and
+        `Unavailable` also where the items are of another model than this encoder."""
         now = self._clock()
+        if query.by != "text":
+            return self._find_pictures(query, now)
         listing = self._listing(query, now)
         person = self._leaning(query, now)
         depth = listing.depth + (LEANED if person else 0)
@@ -67,9 +84,53 @@ class Search:
             return answer
         return answer | {"reason": self._why_empty(listing, nearest, now)}
 
+    def _find_pictures(self, query: SearchQuery, now: float) -> dict[str, Any]:
+        """By what pictures show, alone or blended with the text."""
+        if self._images is None:
+            raise NotEnabled(NO_IMAGES)
+        listing = self._listing(query, now)
+        with_picture = shown_in(self._images.space)
+        nearest = Nearest(self._images.encode_texts([query.q])[0], "image")
+        if query.by == "image":
+            pictures = Query(nearest, listing.depth, listing.condition & with_picture, DISPLAY)
+            order = explained(self._store.query(ITEMS, [pictures])[0], PICTURE, BECAUSE[PICTURE])
+        else:
+            order = self._both(query, listing, nearest, with_picture)
+        answer = listing.page(order, query.explain, personalised=False)
+        if answer["items"]:
+            return answer
+        if listing.position.depth:
+            return answer | {"reason": END}
+        anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
+        return answer | {"reason": FILTERED if anything else NO_PICTURES}
+
+    def _both(self, query: SearchQuery, listing: Listing, nearest: Nearest, with_picture: Filter) -> list[Place]:
+        """Blended min-max (see `model.blending`): two models' cosines have no unit in common."""
+        depth = listing.depth + BLENDED
+        text = Nearest(self._encoded(query.q), "content")
+        queries = [
+            Query(text, depth, listing.condition, (*DISPLAY, "space")),
+            Query(nearest, depth, listing.condition & with_picture, DISPLAY),
+        ]
+        texts, pictures = self._store.query(ITEMS, queries)
+        self._check_space(texts)
+        found = {RELEVANCE: texts, PICTURE: pictures}
+        payloads = {point.id: point.payload for points in found.values() for point in points}
+        share = self._settings.reader.search_image_share
+        blended = blend(
+            {source: {point.id: point.score for point in points} for source, points in found.items()},
+            {RELEVANCE: 1.0 - share, PICTURE: share},
+            {source: points[-1].score for source, points in found.items() if len(points) == depth},
+        )
+        return [
+            Place(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
+            for b in blended
+        ]
+
     def _listing(self, query: SearchQuery, now: float) -> Listing:
         wanted = parse_filter(query.grammar(), self._settings.attributes, now)
-        asked = ("search", query.q, query.user_id, query.anonymous_id)
+        by = () if query.by == "text" else (query.by,)
+        asked = ("search", query.q, query.user_id, query.anonymous_id, *by)
         position = page(query.next, mark(asked, query.grammar(), query.exclude), query.limit)
         return Listing(asked, servable(now) & wanted & excluding(query.exclude), position)
 

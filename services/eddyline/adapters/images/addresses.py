@@ -45,10 +45,11 @@ class Screen:
         for address in addresses:
             kind = why_not_public(address)
             if kind and not self._allows(address):
+                # Not which address: whoever sent the item reads this, and would learn what our names resolve to.
                 raise ImageRefused(
                     "private_address",
-                    f"{host} is at {address}, which is {kind}: give the image a public address, or allow this one by "
-                    "images.allowed_hosts or images.allowed_networks",
+                    f"{host} has an address that is {kind.partition(' (')[0]}: give the image a public address, or "
+                    "allow this one by images.allowed_hosts or images.allowed_networks",
                 )
 
     def _allows(self, address: Address) -> bool:

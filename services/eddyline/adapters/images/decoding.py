@@ -12,6 +12,9 @@ from eddyline.errors import ImageRefused, Misconfigured
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 SIDE = 448
 """Pixels that the shorter side keeps at least: twice of what models look at."""
+STRIP = 4
+"""Times that one side may be as long as the other; of a longer image the middle is used. Models bring the shorter
+side to their own length, which makes a strip enormous."""
 _DAMAGED = (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, struct.error, zlib.error)
 """What Pillow's decoders raise where the bytes aren't what they should be."""
 
@@ -64,6 +67,7 @@ class Decoder:
         )
 
     def _upright(self, image: Any) -> Any:
+        image = _not_a_strip(image)
         factor = min(image.size) // SIDE
         if image.has_transparency_data:
             cut_out = image.convert("RGBA")
@@ -71,3 +75,12 @@ class Decoder:
             image = self._images.alpha_composite(ground, cut_out)
         plain = self._operations.exif_transpose(image).convert("RGB")
         return plain.reduce(factor) if factor > 1 else plain
+
+
+def _not_a_strip(image: Any) -> Any:
+    width, height = image.size
+    longest = STRIP * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top))

@@ -31,7 +31,13 @@ from eddyline.adapters.vectors.contract import (
     VectorStore,
 )
 from eddyline.adapters.vectors.generations import Collections
-from eddyline.adapters.vectors.schema import ITEMS, PROFILES, item_collection, profile_collection
+from eddyline.adapters.vectors.schema import (
+    ITEMS,
+    PROFILES,
+    image_part,
+    item_collection,
+    profile_collection,
+)
 
 if TYPE_CHECKING:
     from eddyline.adapters.vectors.client import MemoryStore
@@ -65,6 +71,7 @@ __all__ = [
     "Sparse",
     "Vector",
     "VectorStore",
+    "image_part",
     "item_collection",
     "profile_collection",
 ]

@@ -27,6 +27,13 @@ ITEM_INDEXES: Mapping[str, IndexKind] = {
     "offer.price": IndexKind.FLOAT,
 }
 
+IMAGE_INDEXES: Mapping[str, IndexKind] = {
+    "image.state": IndexKind.KEYWORD,
+    "image.space": IndexKind.KEYWORD,
+    "image.partition": IndexKind.INTEGER,
+    "image.next_at": IndexKind.FLOAT,
+}
+
 PROFILE_INDEXES: Mapping[str, IndexKind] = {
     "person": IndexKind.KEYWORD,
     "waiting": IndexKind.INTEGER,
@@ -49,6 +56,11 @@ def item_collection(
         sparse=("affinity",),
         indexes={**ITEM_INDEXES, **declared},
     )
+
+
+def image_part(size: int, name: str = ITEMS) -> CollectionSpec:
+    """What images add to items: the dense vector `image` of `size` dimensions (cosine), and its state's indexes."""
+    return CollectionSpec(name=name, dense={"image": DenseSpec(size, Distance.COSINE)}, indexes=IMAGE_INDEXES)
 
 
 def profile_collection(size: int, name: str = PROFILES) -> CollectionSpec:

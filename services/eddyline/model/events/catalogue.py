@@ -24,6 +24,9 @@ class Content(Wire):
     """Embedded and filterable."""
     url: Annotated[str, Field(max_length=2048)] | None = None
     image_url: Annotated[str, Field(max_length=2048)] | None = None
+    """Fetched, where images are enabled, so that the item is found by what it shows."""
+    image: Annotated[dict[str, Any] | None, Field(exclude=True)] = None
+    """What became of it, as GET says; not read."""
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
     """BCP 47, e.g. `en`; filterable."""
     published_at: Timestamp | None = None
