@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eddyline.adapters.encoders import text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
+from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
@@ -89,6 +90,7 @@ def give_up(settings: Settings, console: Console) -> None:
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
     """`eddyline reembed`."""
     encoder, template = text_encoder(settings.encoder, Metrics()), Template.of(settings.encoder.template)
+    detect = language_detector(settings.encoder.detect_language)
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
@@ -108,7 +110,9 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
 
         if kafka is None:
             console.print("There is no log here: profiles are approximated from their newest items.")
-            done = reembed(store, encoder, settings.profile, create, _saying(console), tell=tell, template=template)
+            done = reembed(
+                store, encoder, settings.profile, create, _saying(console), tell=tell, template=template, detect=detect
+            )
         else:
             done = reembed(
                 store,
@@ -121,6 +125,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
                 log_identity=kafka.log_identity,
                 tell=tell,
                 template=template,
+                detect=detect,
             )
         _drop(store, live, done.collections, drop_old, console)
     console.print(

@@ -34,6 +34,7 @@ from eddyline.adapters.kafka import (
     TopicTail,
     ensure_topics,
 )
+from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -170,6 +171,7 @@ class Runtime:
         encoder: TextEncoder | None = None
         if "embedder" in self._roles:
             encoder = text_encoder(settings.encoder, self.metrics)
+            self._detect = language_detector(settings.encoder.detect_language)
             create_collections(self._store, settings, encoder.dimension)
         consumers = self._build_consumers(encoder)
         checks |= {consumer.name: consumer.check for consumer in consumers}
@@ -318,6 +320,7 @@ class Runtime:
             self.metrics,
             items=collections.items,
             template=Template.of(settings.encoder.template),
+            detect=self._detect,
         )
         embedder.check_space()
         return embedder
