@@ -30,6 +30,7 @@ from eddyline.model.events import (
     parse,
 )
 from eddyline.model.ids import item_point
+from eddyline.model.language import Detect, language_of, undetected
 from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
 
 CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
@@ -63,11 +64,12 @@ class Embedder:
         clock: Callable[[], float] = time.time,
         items: str = ITEMS,
         template: Template = DEFAULT,
+        detect: Detect = undetected,
     ) -> None:
         """`items`: the concrete collection that is written; the alias does in a store of one generation."""
         self._store, self._encoder, self._producer = store, encoder, producer
         self._metrics, self._clock = metrics, clock
-        self._items, self._template = items, template
+        self._items, self._template, self._detect = items, template, detect
 
     def check_space(self) -> None:
         """Raise `Misconfigured` when the stored items are of another model or template."""
@@ -188,6 +190,7 @@ class Embedder:
         content, record = message.value, message.record
         assert isinstance(content, Content)
         at = content.timestamp if content.timestamp is not None else record.timestamp / 1000
+        meta = _meta(content)
         source = {
             "hash": text_hash,
             "log": record.log,
@@ -198,7 +201,8 @@ class Embedder:
         return {
             "item_id": content.item_id,
             "space": self._encoder.space,
-            "meta": _meta(content),
+            "meta": meta,
+            "language": language_of(meta, self._detect),
             "listed_at": _listed_at(content, at, known),
             "offer": _offer(content, at, None if known is None else known.payload.get("offer")),
             "source": source,

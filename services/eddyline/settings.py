@@ -41,6 +41,7 @@ BUILT_IN_FILTERS = frozenset(
         "tag",
         "tags",
         "language",
+        "language_detected",
         "published_at",
         "expires_at",
         "price",
@@ -191,6 +192,8 @@ class Encoder(_Section):
     reads its beginning alone. Changing it means embedding every item again."""
     long_text_windows: Count = 16
     """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
+    detect_language: bool = True
+    """Detect the language of items of which none is said, so that they can be filtered by it."""
     template: Template = Template()
     url: str = ""
     """Of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""

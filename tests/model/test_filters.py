@@ -37,7 +37,7 @@ ATTRIBUTES = {"brand": AttributeKind.KEYWORD, "pages": AttributeKind.INTEGER, "h
         ({"item_id": ["a", "b"]}, Filter(must=(Match("item_id", ("a", "b")),))),
         (
             {"available": True, "language": "en"},
-            Filter((Match("offer.available", (True,)), Match("meta.language", ("en",)))),
+            Filter((Match("offer.available", (True,)), Match("language.code", ("en",)))),
         ),
         (
             {"hd": True, "pages": [1, 2]},

@@ -24,6 +24,7 @@ from eddyline.adapters.vectors import (
 from eddyline.affinity import Affinity
 from eddyline.errors import Misconfigured
 from eddyline.model.ids import item_point
+from eddyline.model.language import Detect, undetected
 from eddyline.model.text import DEFAULT, Template
 from eddyline.offline.rebuilding import Rebuilding, Translate
 from eddyline.offline.reembed import Reembedded, reembed
@@ -45,7 +46,13 @@ class WiderEncoder(TinyEncoder):
         return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
 
 
-def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True, template: Template = DEFAULT) -> Reembedded:
+def run(
+    it: Deployment,
+    encoder: TinyEncoder,
+    with_log: bool = True,
+    template: Template = DEFAULT,
+    detect: Detect = undetected,
+) -> Reembedded:
     def create(target: Collections) -> None:
         items = item_collection(encoder.dimension, Distance.COSINE, {})
         it.store.ensure(replace(items, name=target.items))
@@ -55,7 +62,7 @@ def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True, template: T
         return it.rebuilding(target, translate=translate, dimension=encoder.dimension)
 
     if not with_log:
-        return reembed(it.store, encoder, it.settings.profile, create, it.said.append, template=template)
+        return reembed(it.store, encoder, it.settings.profile, create, it.said.append, template=template, detect=detect)
     return reembed(
         it.store,
         encoder,
@@ -66,6 +73,7 @@ def run(it: Deployment, encoder: TinyEncoder, with_log: bool = True, template: T
         make=make,
         log_identity=LOG,
         template=template,
+        detect=detect,
     )
 
 
@@ -282,3 +290,22 @@ def test_another_template_embeds_the_items_by_it(it: Deployment) -> None:
     total = text_vector(meta["title"]) + text_vector("Category: boats")
     near(after.vectors["content"], total / np.linalg.norm(total), 1e-5)
     assert after.payload["space"] == "tiny-other"
+
+
+def test_items_from_before_get_their_language_once_each(it: Deployment) -> None:
+    asked: list[str] = []
+
+    def detect(text: str) -> str:
+        asked.append(text)
+        return "de"
+
+    said, silent = (item_point(name) for name in ITEM_NAMES[:2])
+    meta = dict(it.store.retrieve("items", [said])[said].payload["meta"]) | {"language": "en"}
+    it.store.set_payload("items", {said: {"meta": meta}})
+    it.store.delete_payload("items", [said, silent], ["language"])
+    run(it, WiderEncoder(), detect=detect)
+    after = {point: stored.payload for point, stored in it.store.retrieve("items-2", [said, silent]).items()}
+    assert after[said]["language"] == {"code": "en", "detected": False}
+    assert after[silent]["language"] == {"code": "de", "detected": True}
+    assert "language" not in after[silent]["meta"]
+    assert sorted(asked) == sorted(ITEM_NAMES[1:])

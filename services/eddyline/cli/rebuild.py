@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eddyline.adapters.encoders import ClipEncoder, text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
+from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
@@ -91,6 +92,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
     """`eddyline reembed`."""
     encoder, template = text_encoder(settings, Metrics()), Template.of(settings.encoder.template)
     images = ClipEncoder(settings.images) if settings.images.enabled else None
+    detect = language_detector(settings.encoder.detect_language)
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
@@ -122,6 +124,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
                 tell=tell,
                 template=template,
                 image_space=space,
+                detect=detect,
             )
         else:
             done = reembed(
@@ -136,6 +139,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
                 tell=tell,
                 template=template,
                 image_space=space,
+                detect=detect,
             )
         _drop(store, live, done.collections, drop_old, console)
     console.print(

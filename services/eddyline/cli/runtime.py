@@ -36,6 +36,7 @@ from eddyline.adapters.kafka import (
     TopicTail,
     ensure_topics,
 )
+from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -178,6 +179,7 @@ class Runtime:
         encoder: TextEncoder | None = None
         if "embedder" in self._roles:
             encoder = text_encoder(settings, self.metrics)
+            self._detect = language_detector(settings.encoder.detect_language)
             create_collections(self._store, settings, encoder.dimension)
         self._images: ImageEncoder | None = None
         if IMAGING in self._roles:
@@ -335,6 +337,7 @@ class Runtime:
             self.metrics,
             items=collections.items,
             template=Template.of(settings.encoder.template),
+            detect=self._detect,
         )
         embedder.check_space()
         return embedder

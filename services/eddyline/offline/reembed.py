@@ -33,6 +33,7 @@ from eddyline.errors import InvalidEvent
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.events import Onboarded, Transfer, User, parse
 from eddyline.model.ids import Person, item_point
+from eddyline.model.language import Detect, language_of, undetected
 from eddyline.model.profile import NOTHING, VECTORS, Profile, TimeConstants
 from eddyline.model.text import DEFAULT, Template, onboarding_text, parts_hash
 from eddyline.offline.rebuilding import Rebuilding, Tally, Tell, Translate, carry_over, nobody
@@ -89,9 +90,10 @@ class ItemCopier:
         target: str,
         template: Template = DEFAULT,
         image_space: str | None = None,
+        detect: Detect = undetected,
     ) -> None:
         self._store, self._encoder, self._source, self._target = store, encoder, source, target
-        self._template = template
+        self._template, self._detect = template, detect
         same = () if image_space is None else (Match("image.space", (image_space,)),)
         has_images = bool(same) and store.count(source, Filter(must=same)) > 0
         self._image_space = image_space if has_images else None
@@ -116,7 +118,7 @@ class ItemCopier:
     def _copy_page(self, page: Sequence[Point], copied: Copied) -> None:
         kept = ("content", "affinity", *self._images)
         there = self._store.retrieve(self._target, [point.id for point in page], vectors=kept)
-        wanted = {point.id: self._payload(point) for point in page}
+        wanted = {point.id: self._payload(point, there.get(point.id)) for point in page}
         changed = [point for point in page if not _is_copy(there.get(point.id), point, wanted[point.id])]
         texts = {
             point.id: self._template.parts(point.payload["meta"])
@@ -137,7 +139,7 @@ class ItemCopier:
         copied.items += len(points)
         copied.embedded += len(texts)
 
-    def _payload(self, point: Point) -> Mapping[str, Any]:
+    def _payload(self, point: Point, there: Point | None) -> Mapping[str, Any]:
         """As it would be, had its text been embedded by this encoder."""
         payload = dict(point.payload)
         if self._image_space is None or payload.get("image", {}).get("space") != self._image_space:
@@ -147,7 +149,15 @@ class ItemCopier:
         payload["space"] = self._encoder.space
         embedded = parts_hash(self._template.parts(payload["meta"]), self._encoder.space)
         payload["source"] = {**payload.get("source", {}), "hash": embedded, "embeddings": 1}
+        payload["language"] = self._language(payload["meta"], there)
         return payload
+
+    def _language(self, meta: Mapping[str, Any], there: Point | None) -> Mapping[str, Any]:
+        """Detected once, however many passes there are."""
+        known: Mapping[str, Any] = {} if there is None else there.payload
+        if "language" in known and known.get("meta") == meta:
+            return dict(known["language"])
+        return language_of(meta, self._detect)
 
     def _delete(self, copied: Copied) -> None:
         after: str | None = None
@@ -313,6 +323,7 @@ def reembed(
     tell: Tell = nobody,
     template: Template = DEFAULT,
     image_space: str | None = None,
+    detect: Detect = undetected,
 ) -> Reembedded:
     """Embed everything anew. `create` makes the collections; without a `reader` (and `make`) there is no log.
 
@@ -327,7 +338,7 @@ def reembed(
     approximation = Approximation(store, target.items, settings, encoder.space, answers)
     try:
         create(target)
-        copier = ItemCopier(store, encoder, live.items, target.items, template, image_space)
+        copier = ItemCopier(store, encoder, live.items, target.items, template, image_space, detect)
         _copy_until_quiet(copier, say, tell)
         if reader is None or make is None:
             tally = Tally()
