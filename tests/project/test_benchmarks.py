@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,3 +52,25 @@ def test_what_insights_folds_is_compared_with_parsing_alone() -> None:
     found = re.findall(r"^(parsed alone|folded) +([\d,]+) records/s", done.stdout, re.MULTILINE)
     assert [words for words, _ in found] == ["parsed alone", "folded"]
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
+
+
+def test_backends_of_the_encoder_are_compared_with_torch(tmp_path: Path) -> None:
+    pytest.importorskip("optimum.onnxruntime", reason="the extra `onnx` isn't installed")
+    command = [sys.executable, "benchmarks/encoders.py", "--texts", "40", "--cache", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[4:]]
+    assert [row[:2] for row in rows] == [["torch", "fp32"], ["onnx", "fp32"], ["onnx", "int8"]]
+    assert all(float(figure) > 0 for row in rows for figure in row[2:5])
+    assert [float(row[6]) for row in rows[:2]] == [1.0, 1.0]
+    assert 0.5 < float(rows[2][6]) < 1
+    assert 0.95 < float(rows[2][7]) < 1
+
+
+def test_the_embedder_is_compared_with_its_encoder_alone() -> None:
+    command = [sys.executable, "benchmarks/embedder.py", "--rounds", "1", "--batch", "4", "--trickle", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.findall(r"^(full batches|trickle) .+ items/s   ratio (\d+\.\d\d)$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in found] == ["full batches", "trickle"]
+    assert all(float(ratio) > 0 for _, ratio in found)
