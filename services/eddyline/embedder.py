@@ -34,7 +34,9 @@ from eddyline.model.language import Detect, language_of, undetected
 from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
 
 CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
-BOOKKEEPING = ("item_id", "space", "source", "offer", "listed_at")
+AT_ONCE = 64
+"""Items embedded before they are written: what is written isn't done again where the rest fails, or takes too long."""
+BOOKKEEPING = ("item_id", "space", "source", "offer", "listed_at", "image", "meta.image_url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ class Embedder:
         """Embed what is new or changed, delete what is gone, pass on what is said of people; durable on return."""
         said = {topic: [m for m in batch if m.record.topic == topic] for topic in self.topics}
         self._handle_users(said[USERS])
-        self._handle_items({_key(message.record): message for message in said[CONTENT]})
+        latest = list({_key(message.record): message for message in said[CONTENT]}.items())
+        for start in range(0, len(latest), AT_ONCE):
+            self._handle_items(dict(latest[start : start + AT_ONCE]))
         self._handle_offers(said[AVAILABILITY])
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
@@ -206,6 +210,7 @@ class Embedder:
             "listed_at": _listed_at(content, at, known),
             "offer": _offer(content, at, None if known is None else known.payload.get("offer")),
             "source": source,
+            **_stale_image(content, record, known),
         }
 
     def _history(self, source: Mapping[str, Any], embedded: bool) -> dict[str, Any]:
@@ -299,6 +304,16 @@ def _is_older(record: Record, known: Point | None) -> bool:
         return False
     same = source["log"] == record.log and source["partition"] == record.partition
     return bool(same and record.offset < source["offset"])
+
+
+def _stale_image(content: Content, record: Record, known: Point | None) -> dict[str, Any]:
+    """Emptied where the address has changed since what the imager noted: it was ahead of us then, and won't see this
+    record again."""
+    image = {} if known is None else known.payload.get("image") or {}
+    if known is None or not image or (known.payload.get("meta") or {}).get("image_url") == content.image_url:
+        return {}
+    same_log = image["log"] == record.log and image["partition"] == record.partition
+    return {} if same_log and image["offset"] >= record.offset else {"image": {}}
 
 
 def _listed_at(content: Content, at: float, known: Point | None) -> float:

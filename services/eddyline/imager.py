@@ -18,7 +18,7 @@ import structlog
 from eddyline.adapters.encoders import ImageEncoder
 from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, Filter, HasId, Match, Missing, Point, Range, VectorStore
+from eddyline.adapters.vectors import ITEMS, Dense, Filter, HasId, Match, Missing, Point, Range, VectorStore
 from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidEvent
 from eddyline.model.events import Content, parse
 from eddyline.model.ids import item_point
@@ -29,9 +29,9 @@ IMAGE = "image"
 PENDING, READY, REFUSED, FAILED, NONE = "pending", "ready", "refused", "failed", "none"
 """`none`: the item has no image any more; kept so that an older record doesn't bring it back."""
 PAGE = 256
-LOOK_SECONDS = 10.0
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 300.0
 """Between two looks for items that have an `image_url` of which nothing was noted: it came before they were created,
-or before images were enabled, or another model was set."""
+or before images were enabled, or another model was set. Twice as long after each that finds nothing."""
 LONGEST_PAUSE = 3600.0
 """Most seconds between two attempts."""
 AHEAD = 4
@@ -74,7 +74,7 @@ class Imager:
         self._in_hand: dict[str, tuple[Mapping[str, Any], Future[Any]]] = {}
         """By point: its `image` when the attempt began, and what comes of it."""
         self._after: str | None = None
-        self._next_look = 0.0
+        self._next_look, self._look_pause, self._has_found = 0.0, LOOK_SECONDS, False
 
     # -- the loop's calls ---------------------------------------------------------------------------------------
 
@@ -100,12 +100,16 @@ class Imager:
             if state is not None:
                 noted[point_id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
+        if len(stored) < len(latest):
+            self._look_pause = LOOK_SECONDS
+            self._next_look = min(self._next_look, self._clock() + LOOK_SECONDS)
         self._work()
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """What is pending in these partitions is ours to fetch."""
         self._owned |= {source.partition for source in epochs}
-        self._after, self._next_look = None, 0.0
+        self._after = None
+        self._look_soon()
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """What is in hand of theirs is forgotten: whoever has them now finds it pending."""
@@ -156,17 +160,24 @@ class Imager:
                 if state is not None:
                     noted[point.id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
+        self._has_found = self._has_found or bool(noted)
         if self._after is None:
-            self._next_look = self._clock() + LOOK_SECONDS
+            self._look_pause = LOOK_SECONDS if self._has_found else min(2 * self._look_pause, LONGEST_LOOK_SECONDS)
+            self._next_look, self._has_found = self._clock() + self._look_pause, False
+
+    def _look_soon(self) -> None:
+        self._next_look, self._look_pause = 0.0, LOOK_SECONDS
 
     def _work(self) -> None:
-        self._write()
+        while self._write() == self._settings.batch_size:
+            continue
         room = self._settings.concurrency * AHEAD - len(self._in_hand)
         if room <= 0 or not self._owned:
             return
         due = Filter(
             must=(
                 Match("image.state", (PENDING,)),
+                Match("image.space", (self._encoder.space,)),
                 Match("image.partition", tuple(sorted(self._owned))),
                 Range("image.next_at", lte=self._clock()),
             ),
@@ -179,32 +190,54 @@ class Imager:
 
     # -- what came of it ----------------------------------------------------------------------------------------
 
-    def _write(self) -> None:
-        """The vector first, then the payload that says so: a crash between them means fetching once more."""
+    def _write(self) -> int:
+        """How many were over. The vector first, then the payload that says so: a crash between them means fetching
+        once more."""
         over = [one for one, (_, future) in self._in_hand.items() if future.done()][: self._settings.batch_size]
-        if not over:
-            return
-        stored = self._store.retrieve(self._items, over, payload=(IMAGE,))
-        current = [one for one in over if one in stored and self._is_current(one, stored[one])]
+        errors: dict[str, BaseException] = {}
         images: dict[str, Any] = {}
-        states: dict[str, Mapping[str, Any]] = {}
-        for point_id in current:
-            known, future = stored[point_id].payload[IMAGE], self._in_hand[point_id][1]
+        for point_id in over:
+            future = self._in_hand[point_id][1]
             error = future.exception()
             if error is None:
                 images[point_id] = future.result()
-                states[point_id] = self._settled(known, READY)
             else:
-                states[point_id] = self._after_error(known, error)
-        rows = self._encoder.encode_images(list(images.values()))
+                errors[point_id] = error
+        rows = self._encoded(images, errors)
+        stored = self._store.retrieve(self._items, over, payload=(IMAGE,)) if over else {}
+        states: dict[str, Mapping[str, Any]] = {}
+        for point_id in over:
+            if point_id in stored and self._is_current(point_id, stored[point_id]):
+                known = stored[point_id].payload[IMAGE]
+                given = errors.get(point_id)
+                states[point_id] = self._settled(known, READY) if given is None else self._after_error(known, given)
         self._store.update_vectors(
-            self._items, {point_id: {IMAGE: row} for point_id, row in zip(images, rows, strict=True)}
+            self._items, {point_id: {IMAGE: row} for point_id, row in rows.items() if point_id in states}
         )
         self._store.set_payload(self._items, {point_id: {IMAGE: state} for point_id, state in states.items()})
         for point_id in over:
             del self._in_hand[point_id]
         for state in states.values():
             self._metrics.images.labels(state["state"]).inc()
+        return len(over)
+
+    def _encoded(self, images: Mapping[str, Any], errors: dict[str, BaseException]) -> dict[str, Dense]:
+        """Their vectors. What the model can't take is noted in `errors`, alone; raises where it takes nothing at
+        all."""
+        if not images:
+            return {}
+        try:
+            return dict(zip(images, self._encoder.encode_images(list(images.values())), strict=True))
+        except Exception as error:  # whatever a model makes of one of them
+            if len(images) == 1:
+                errors |= dict.fromkeys(images, error)
+                return {}
+        failed: dict[str, BaseException] = {}
+        rows = {one: row for one in images for row in self._encoded({one: images[one]}, failed).values()}
+        if not rows:
+            raise next(iter(failed.values()))
+        errors |= failed
+        return rows
 
     def _is_current(self, point_id: str, point: Point) -> bool:
         """Whether the item still waits for the image that was fetched."""

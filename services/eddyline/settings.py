@@ -203,7 +203,7 @@ class Encoder(_Section):
     """What others must send to `eddyline encoder` as a bearer token: their `api_key`. Unset, anyone is answered."""
     dimensions: Count | None = None
     """Asks an `openai` endpoint for vectors of this length, where the model can shorten them."""
-    timeout_seconds: Positive = 10.0
+    timeout_seconds: Positive = 30.0
     """A request to another process that takes longer is made again."""
     attempts: Count = 3
     """Most requests for a batch before it counts as unavailable; what consumes content goes on trying."""
@@ -246,14 +246,15 @@ class Images(_Section):
     """Images encoded at once."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     """Images fetched at once by each imager."""
-    attempts: Count = 5
+    attempts: Count = 10
     """Attempts at an image whose host doesn't answer as it should; then it has failed, until its item is sent again."""
     backoff_seconds: Positive = 15.0
     """Pause before the second attempt; it doubles with each, up to an hour."""
     max_bytes: Count = 10_485_760
     """Largest image that is read."""
     max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000
-    """Most pixels (width times height) of an image that is decoded; each takes three or four bytes for a moment."""
+    """Most pixels (width times height) of an image that is decoded; each takes up to nine bytes for a moment, of
+    two images at a time."""
     step_timeout_seconds: Positive = 5.0
     """Longest that a look-up, a connection or a read of an image host may take."""
     total_timeout_seconds: Positive = 20.0

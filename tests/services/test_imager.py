@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import orjson
 import pytest
+from numpy.typing import NDArray
 from tests.services.imaging import ColourEncoder, Imaging, content
 from tests.support.fakes import TinyEncoder, feed, near, record
 from tests.support.image_hosts import (
@@ -216,6 +219,69 @@ def test_a_host_that_comes_back_is_heard(it: Imaging) -> None:
     it.clock.forward(10)
     it.settle()
     assert (it.state()["state"], it.state()["attempts"]) == ("ready", 2)
+
+
+class Choosy(ColourEncoder):
+    """Fails over anything that is green, whatever else is in the batch; and over all once it is `broken`."""
+
+    broken = False
+
+    def encode_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        if self.broken or "green" in images:
+            raise ValueError("mean must have 1 elements")
+        return super().encode_images(images)
+
+
+def test_a_picture_that_the_model_cannot_take_fails_alone(it: Imaging, monkeypatch: pytest.MonkeyPatch) -> None:
+    green = "https://pictures.example/green"
+    it.pictures[green] = "green"
+    monkeypatch.setattr(it.imager, "_encoder", Choosy())
+    for offset, (item, url) in enumerate((("a", RED), ("b", green), ("c", BLUE))):
+        it.put(offset, url, item)
+    it.settle()
+    assert [it.state(item)["state"] for item in "abc"] == ["ready", "failed", "ready"]
+    near(it.point("a").vectors["image"], red(), 1e-5)
+
+
+def test_a_model_that_takes_nothing_stops_the_imager_and_no_picture_has_failed(
+    it: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Choosy()
+    broken.broken = True
+    monkeypatch.setattr(it.imager, "_encoder", broken)
+    it.pool.holding = True
+    it.put(0, RED)
+    it.put(1, BLUE, "b")
+    it.imager.tick()
+    it.pool.go()
+    with pytest.raises(ValueError, match="mean must have"):
+        it.settle()
+    assert {it.state(item)["state"] for item in "ab"} == {"pending"}
+
+
+def test_an_imager_ahead_of_the_embedder_ends_with_the_newest_address(it: Imaging) -> None:
+    old, new = content(0, RED), content(1, BLUE)
+    feed(it.imager, old, new)  # the item isn't there yet
+    feed(it.embedder, old)
+    it.clock.forward(11)
+    it.settle()
+    assert (it.state()["url"], it.state()["state"]) == (RED, "ready")
+    feed(it.embedder, new)
+    assert it.state() == {}
+    it.clock.forward(11)
+    it.settle()
+    assert (it.state()["url"], it.state()["state"]) == (BLUE, "ready")
+
+
+def test_what_was_pending_for_another_model_waits_until_it_is_noted_for_this_one(it: Imaging) -> None:
+    it.pool.holding = True
+    it.put(0, RED)
+    it.imager.tick()
+    it.pool.holding = False
+    it.start("colours-2")
+    it.settle()
+    it.settle()
+    assert (it.state()["state"], it.state()["space"]) == ("ready", "colours-2")
 
 
 def test_what_a_library_trips_over_stops_nothing(it: Imaging) -> None:

@@ -255,6 +255,13 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(width: int, height
     assert caught.value.reason == "too_many_pixels"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (4, 300), (300, 7)])
+def test_what_is_too_small_to_be_a_picture_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageRefused, match="at least 8 a side") as caught:
+        Decoder(1_000_000).decode(picture(size=size))
+    assert caught.value.reason == "too_small"
+
+
 @pytest.mark.parametrize("body", [b"", b"GIF89a", b"<html>", picture(size=(300, 300))[:-60], bomb(30, 30)])
 def test_a_damaged_image_is_refused(body: bytes) -> None:
     with pytest.raises(ImageRefused) as caught:

@@ -87,9 +87,9 @@ def test_nothing_is_paid_for_twice_not_even_after_a_restart(world: World) -> Non
     first.close()
     again = world.encoder()
     near(again.encode(["a book", "a film"]), before[[1, 0]])
-    assert world.asked() == [["a film", "a book"]]
-    assert world.value("eddyline_encoder_cached_total") == 3  # two texts, and the one that learns the dimensions
-    assert world.value("eddyline_encoder_tokens_total") == 5
+    assert world.asked() == [["a film", "a book"], ["eddyline"]]  # the latter at each start
+    assert world.value("eddyline_encoder_cached_total") == 2
+    assert world.value("eddyline_encoder_tokens_total") == 6
 
 
 def test_another_model_or_length_is_another_space_with_nothing_in_the_cache(world: World) -> None:
@@ -125,6 +125,14 @@ def test_a_damaged_cache_stops_nobody(world: World) -> None:
     (world.directory / "vectors.sqlite").write_bytes(b"rubbish" * 1000)
     encoder = world.encoder()
     near(encoder.encode(["a film"])[0], text_vector("a film"))
+
+
+@pytest.mark.parametrize("other", [[1.0] * 16, [1.0] * 8])
+def test_another_model_under_the_same_name_is_noticed_at_the_start(world: World, other: list[float]) -> None:
+    world.encoder().close()
+    world.endpoint.answer = lambda _: (200, {"data": [{"index": 0, "embedding": other}]})
+    with pytest.raises(Misconfigured, match=r"has another model\. Delete .*vectors\.sqlite"):
+        world.encoder()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -189,6 +197,56 @@ def test_a_text_that_is_too_long_is_cut_and_counted_and_delays_no_other(world: W
     near(rows[2], text_vector("a book"))
     near(rows[1], text_vector(long[:250]))
     assert world.value("eddyline_encoder_truncated_total") == 1
+
+
+def test_a_server_that_says_too_long_with_a_500_is_understood(world: World) -> None:
+    encoder = world.encoder()
+
+    def as_llama(request: Request) -> Answer:
+        answer = embeddings(request)
+        said = "input is too large to process. increase the physical batch size"
+        return answer if answer[0] == 200 else (500, {"error": {"code": 500, "message": said}})
+
+    world.endpoint.answer = as_llama
+    near(encoder.encode(["word " * 200, "a film"])[1], text_vector("a film"))
+    assert world.value("eddyline_encoder_truncated_total") == 1
+
+
+def test_a_batch_that_is_not_done_in_time_goes_in_halves(world: World) -> None:
+    encoder, held = world.encoder(attempts=1, timeout_seconds=0.3), threading.Event()
+
+    def slow(request: Request) -> Answer:
+        if len(request.body["input"]) > 1:
+            held.wait(10)
+        return embeddings(request)
+
+    world.endpoint.answer = slow
+    near(encoder.encode(["a film", "a book"]), [text_vector("a film"), text_vector("a book")])
+    held.set()
+
+
+def test_a_text_with_nothing_in_it_stops_nothing(world: World) -> None:
+    encoder = world.encoder()
+    assert encoder.encode(["a film", " ", ""]).shape == (3, 16)
+    assert all(text.strip() for batch in world.asked() for text in batch)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}\r\n"])
+def test_a_keys_line_end_is_left_out(world: World, key: str) -> None:
+    world.encoder(api_key=SecretStr(key))
+    assert world.endpoint.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["", "  ", f"{KEY} {KEY}", f"{KEY}ü", f"{KEY}\n{KEY}"])
+def test_what_cannot_be_a_key_is_refused_without_showing_it(world: World, key: str) -> None:
+    with pytest.raises(Misconfigured, match="can't be a key") as caught:
+        world.encoder(api_key=SecretStr(key))
+    assert KEY not in str(caught.value)
+
+
+def test_a_query_in_the_address_is_sent(world: World) -> None:
+    world.encoder(url=f"{world.endpoint.url}/openai?api-version=1")
+    assert world.endpoint.requests[-1].path == "/openai/embeddings?api-version=1"
 
 
 def test_a_text_that_is_never_taken_is_named(world: World) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import SecretStr
 from tests.support.endpoint import FakeEndpoint, serving
 from tests.support.fakes import TinyEncoder, near, text_vector
 
-from eddyline.adapters.encoders import ServedEncoder, TextEncoder, text_encoder
+from eddyline.adapters.encoders import PatientEncoder, ServedEncoder, TextEncoder, text_encoder
 from eddyline.adapters.http import HttpServer, create_app
 from eddyline.adapters.telemetry import Metrics
 from eddyline.cli.encoding import serve_encoder
@@ -20,7 +22,7 @@ from eddyline.encoding import BODIES, router
 from eddyline.errors import Misconfigured, Unavailable
 from eddyline.settings import Encoder, Settings
 
-KEY = SecretStr("between us")
+KEY = SecretStr("between-us")
 
 
 @contextmanager
@@ -142,6 +144,42 @@ def test_a_model_that_changes_meanwhile_is_noticed(asking: Asking, endpoint: Fak
 def test_a_process_that_is_gone_is_unavailable(asking: Asking) -> None:
     with pytest.raises(Unavailable, match="can't be reached"):
         asking("http://127.0.0.1:9", attempts=1)
+
+
+def test_a_text_that_is_too_much_for_a_request_is_cut(asking: Asking) -> None:
+    with running(TinyEncoder(), limit=3000) as url:
+        encoder = asking(url)
+        rows = encoder.encode(["a film", "word " * 1000])
+        near(rows[0], text_vector("a film"))
+        near(rows[1], text_vector("word"))
+
+
+def test_work_that_is_long_waits_for_an_encoder_that_is_away() -> None:
+    class Away(TinyEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            if len(self.texts) < 3:
+                self.texts.append("asked")
+                raise Unavailable("it restarts")
+            return super().encode(texts)
+
+    said: list[str] = []
+    pauses: list[float] = []
+    patient = PatientEncoder(Away(), said.append, pauses.append)
+    near(patient.encode(["a film"])[0], text_vector("a film"))
+    assert pauses == [1, 2, 4]
+    assert said == ["waiting for the encoder: it restarts"] * 3
+    assert (patient.space, patient.model, patient.dimension) == ("tiny-t1", "tiny", 16)
+
+
+def test_its_patience_ends() -> None:
+    class Gone(TinyEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            raise Unavailable("it is gone")
+
+    pauses: list[float] = []
+    with pytest.raises(Unavailable, match="it is gone"):
+        PatientEncoder(Gone(), lambda _: None, pauses.append).encode(["a film"])
+    assert sum(pauses) >= 900
 
 
 def test_an_encoder_that_would_only_ask_another_is_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -57,7 +57,7 @@ class FakeLog(LogReader):
         sources = [TopicPartition(topic, partition) for partition in range(self.partitions)]
         return {s.partition: Watermarks(self.lows[s], len(self.records[s])) for s in sources}
 
-    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
+    def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Record, None, None]:
         source = TopicPartition(topic, partition)
         yield from self.records[source][max(start, self.lows[source]) : end]
 

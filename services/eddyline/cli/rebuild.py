@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eddyline.adapters.encoders import ClipEncoder, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, PatientEncoder, text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
 from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import Metrics
@@ -90,7 +90,8 @@ def give_up(settings: Settings, console: Console) -> None:
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
     """`eddyline reembed`."""
-    encoder, template = text_encoder(settings, Metrics()), Template.of(settings.encoder.template)
+    encoder = PatientEncoder(text_encoder(settings, Metrics()), _saying(console))
+    template = Template.of(settings.encoder.template)
     images = ClipEncoder(settings.images) if settings.images.enabled else None
     detect = language_detector(settings.encoder.detect_language)
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}

@@ -345,6 +345,7 @@ class Runtime:
     def _imager(self, collections: Collections) -> Imager:
         assert self._images is not None
         images = self._settings.images
+        self._store.ensure(image_part(self._images.dimension, collections.items))
         fetcher, decoder = Fetcher(images), Decoder(images.max_pixels)
         return Imager(
             self._store,

@@ -7,7 +7,7 @@ reads on from there. It also empties its queues whenever it resumes, though it m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from itertools import islice
 
 from eddyline.adapters.kafka import KafkaOptions, LogReader, Record
@@ -20,10 +20,13 @@ class Missing:
         self._options, self._batch_size = options, batch_size
         self._reader: LogReader | None = None
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[list[Record], None]:
         """Those at offsets `start` to `end` - 1 that are there, oldest first, in batches. Raises `Unavailable`."""
         if self._reader is None:
             self._reader = await asyncio.to_thread(LogReader, self._options)
         read = self._reader.read(topic, partition, start, end)
-        while batch := await asyncio.to_thread(lambda: [*islice(read, self._batch_size)]):
-            yield batch
+        try:
+            while batch := await asyncio.to_thread(lambda: [*islice(read, self._batch_size)]):
+                yield batch
+        finally:
+            await asyncio.to_thread(read.close)

@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -138,8 +139,10 @@ class Worker:
         self._missing = Missing(options, BATCH)
         self._read_up_to: dict[tuple[str, int], int] = {}
         """Of a topic's partition, the offset before which the log itself holds nothing more than was taken."""
+        self._heard: dict[tuple[str, int], float] = {}
+        """When something last came of a topic's partition, in monotonic seconds."""
         self._since = 0.0
-        """When something last came, or reading began, in monotonic seconds."""
+        """When reading began."""
         self._sweep = Sweep(job.settings)
         self.app.agent(self._topic, name=APP, concurrency=1)(self._consume)
         self.app.on_partitions_revoked.connect(self._revoked)
@@ -150,7 +153,8 @@ class Worker:
         self._stream = stream
         async for event in _events(stream):
             self._waiting.append(event)
-            self._since = time.monotonic()
+            message = event.message
+            self._heard[message.topic, message.partition] = time.monotonic()
             if len(self._waiting) >= BATCH:
                 await self._flush()
 
@@ -158,6 +162,7 @@ class Worker:
         """The tables are those of the partitions that are ours from now on."""
         self._foldings.clear()
         self._read_up_to.clear()
+        self._heard.clear()
         self._since = time.monotonic()
         self._is_reading = True
 
@@ -200,9 +205,10 @@ class Worker:
         for partition, theirs in by_partition.items():
             tables = FaustTables(self._tables, partition)
             folding = await self._folding(partition, tables)
-            async for records in self._in_sequence(partition, folding, theirs):
-                if not await self._take(partition, tables, folding, records):
-                    return
+            async with aclosing(self._in_sequence(partition, folding, theirs)) as batches:
+                async for records in batches:
+                    if not await self._take(partition, tables, folding, records):
+                        return
             for event in theirs:
                 await self._stream.ack(event)
 
@@ -210,14 +216,14 @@ class Worker:
         """Whether these were folded, all of them: not so where the partition is being taken away."""
         taken = {topic: folding.taken(topic) for topic in TOPICS} | {one.topic: one.offset for one in records}
         for plan in folding.plans(tables, records, self._finished(partition, taken)):
-            await self._carry_out(plan, tables)
-            if self._is_leaving():  # the plan says how far this got
+            if self._is_leaving():  # whoever has the partition next reads on from the last plan
                 return False
-        return True
+            await self._carry_out(plan, tables)
+        return not self._is_leaving()
 
     async def _in_sequence(
         self, partition: int, folding: Folding, events: Sequence[Any]
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """The records that go on from the last plan up to the last of these events: where one is missing between them,
         all from the log. (Not every offset holds a record.)"""
         for topic in TOPICS:
@@ -230,14 +236,16 @@ class Worker:
             if [record.offset for record in records] == [*range(expected, last + 1)]:
                 yield records
             else:
-                async for batch in self._from_log(topic, partition, expected, last + 1):
-                    yield batch
+                async with aclosing(self._from_log(topic, partition, expected, last + 1)) as batches:
+                    async for batch in batches:
+                        yield batch
 
-    async def _from_log(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+    async def _from_log(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[list[Record], None]:
         """What is there at offsets `start` to `end` - 1."""
         log.info("reading from the log itself", topic=topic, partition=partition, start=start, end=end)
-        async for batch in self._missing.records(topic, partition, start, end):
-            yield batch
+        async with aclosing(self._missing.records(topic, partition, start, end)) as batches:
+            async for batch in batches:
+                yield batch
         self._read_up_to[topic, partition] = end
 
     def _is_leaving(self) -> bool:
@@ -274,8 +282,7 @@ class Worker:
                         continue
                     tables = FaustTables(self._tables, tp.partition)
                     folding = await self._folding(tp.partition, tables)
-                    if not self._waiting and time.monotonic() - self._since > QUIET_SECONDS:
-                        await self._catch_up(tp.partition, tables, folding)
+                    await self._catch_up(tp.partition, tables, folding)
                     if self._is_leaving():
                         return
                     finished = self._finished(tp.partition, {topic: folding.taken(topic) for topic in TOPICS})
@@ -290,12 +297,18 @@ class Worker:
     async def _catch_up(self, partition: int, tables: FaustTables, folding: Folding) -> None:
         """Take what nothing came after that would have shown that it is missing."""
         for topic in TOPICS:
+            heard = self._heard.get((self._options.prefix + topic, partition), self._since)
             end = self._end_of(topic, partition)
-            if end is None or self._is_read(topic, partition, folding.taken(topic)):
+            if (
+                end is None
+                or time.monotonic() - heard <= QUIET_SECONDS
+                or self._is_read(topic, partition, folding.taken(topic))
+            ):
                 continue
-            async for records in self._from_log(topic, partition, folding.taken(topic) + 1, end):
-                if not await self._take(partition, tables, folding, records):
-                    return
+            async with aclosing(self._from_log(topic, partition, folding.taken(topic) + 1, end)) as batches:
+                async for records in batches:
+                    if not await self._take(partition, tables, folding, records):
+                        return
 
     def _finished(self, partition: int, taken: Mapping[str, int]) -> set[str]:
         """The topics of which nothing is left to read, so many having been taken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -41,6 +42,9 @@ NO_SEARCH = (
     "in another process (encoder.kind)"
 )
 
+SEARCHES = 8
+"""Most searches at a time, so that an encoder that is slow, or gone, leaves threads for lists."""
+
 ItemId = Annotated[str, Path(description="Percent-encoded")]
 Variant = Annotated[
     str | None,
@@ -56,6 +60,7 @@ UserId = Annotated[str, Path(description="Percent-encoded")]
 def router(reader: Reader, max_body_bytes: int, search: Search | None = None) -> APIRouter:
     """The routes of a reader. Without a `search`, its route says how to turn it on."""
     routes = APIRouter(tags=["reading"])
+    searching = CapacityLimiter(SEARCHES)
 
     @routes.get(
         "/v1/users/{user_id}/recommendations",
@@ -110,7 +115,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     async def find(query: Annotated[SearchQuery, Query()]) -> Response:
         if search is None:
             raise NotEnabled(NO_SEARCH)
-        return reply(await run_in_threadpool(search.find, query))
+        return reply(await to_thread.run_sync(search.find, query, limiter=searching))
 
     @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView)
     async def person(user_id: UserId) -> Response:

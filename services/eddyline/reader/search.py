@@ -101,6 +101,9 @@ class Search:
             return answer
         if listing.position.depth:
             return answer | {"reason": END}
+        if query.by == "both":
+            text = Nearest(self._encoded(query.q), "content")
+            return answer | {"reason": self._why_empty(listing, text, now)}
         anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
 

@@ -5,6 +5,7 @@ from eddyline.adapters.encoders.contract import ImageEncoder, TextEncoder
 from eddyline.adapters.encoders.embedding import embed
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
 from eddyline.adapters.encoders.openai import OpenAIEncoder
+from eddyline.adapters.encoders.patience import PatientEncoder
 from eddyline.adapters.encoders.served import DESCRIPTION, ENCODE, ServedEncoder
 from eddyline.adapters.telemetry import Metrics
 from eddyline.model.text import Template
@@ -16,6 +17,7 @@ __all__ = [
     "ClipEncoder",
     "ImageEncoder",
     "OpenAIEncoder",
+    "PatientEncoder",
     "SentenceTransformerEncoder",
     "ServedEncoder",
     "TextEncoder",

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.endpoint import Refused
+from eddyline.adapters.encoders.endpoint import Refused, Slow
 from eddyline.errors import Misconfigured
 
+Ask: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts → their vectors. Raises `Refused`, and `Unavailable`."""
 
-def in_parts(ask: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str]) -> NDArray[np.float32]:
-    """What `ask` gives for these texts; in halves where it won't take them at once, since they may be too much
-    together, or one of them too long. Raises `Refused` for a single one."""
+BLANK = "."
+"""What stands for a text with nothing in it, which endpoints refuse."""
+SHORTEST = 64
+"""Characters to which a text is cut at most before it is taken for refused."""
+
+
+def in_parts(ask: Ask, texts: Sequence[str], cut: Callable[[], None]) -> NDArray[np.float32]:
+    """What `ask` gives for these texts; in halves where it won't take them at once, or isn't done with them in time,
+    since they may be too much together. A single one that it won't take is cut in half until it does: `cut` is told.
+
+    Raises `Misconfigured` for one that is refused even when it is short, and `Unavailable`.
+    """
+    texts = [text if text.strip() else BLANK for text in texts]
     try:
         return ask(texts)
-    except Refused:
-        if len(texts) < 2:
+    except Refused as refusal:
+        if len(texts) == 1:
+            return _shortened(ask, texts[0], refusal, cut)
+    except Slow:
+        if len(texts) == 1:
             raise
     half = len(texts) // 2
-    return np.concatenate([in_parts(ask, texts[:half]), in_parts(ask, texts[half:])])
+    return np.concatenate([in_parts(ask, texts[:half], cut), in_parts(ask, texts[half:], cut)])
+
+
+def _shortened(ask: Ask, text: str, refusal: Refused, cut: Callable[[], None]) -> NDArray[np.float32]:
+    while len(text) > SHORTEST:
+        text = text[: len(text) // 2]
+        try:
+            row = ask([text])
+        except Refused as error:
+            refusal = error
+        else:
+            cut()
+            return row
+    raise Misconfigured(f"a text is refused, even cut to {len(text)} characters: {refusal}") from refusal
 
 
 def as_rows(given: Any, count: int, dimension: int | None, where: str) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +16,13 @@ from pydantic import SecretStr
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
+TIMEOUT = "timeout"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
 SHOWN = 300
 """Most characters shown of what an endpoint says of an error."""
 _AGAIN = frozenset({408, 409, 425, 429})
+_TOO_LONG = re.compile(r"too (large|long)|exceed|maximum context", re.IGNORECASE)
+"""Some servers (llama.cpp) say so with a 500."""
 _NOT_THERE = {
     401: "check encoder.api_key (EDDYLINE_ENCODER__API_KEY)",
     403: "check what encoder.api_key (EDDYLINE_ENCODER__API_KEY) may do",
@@ -33,6 +37,10 @@ class Refused(EddylineError):
     """The endpoint won't take what was sent (a 4xx): sending it again changes nothing."""
 
 
+class Slow(Unavailable):
+    """The endpoint didn't answer in time, however often it was asked: less at once may do."""
+
+
 class Endpoint:
     """Requests to one address, from any thread. `sleep` takes seconds."""
 
@@ -45,7 +53,7 @@ class Endpoint:
         metrics: Metrics,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Raises `Misconfigured` for a URL that isn't http(s), or holds credentials."""
+        """Raises `Misconfigured` for a URL that isn't http(s), or holds credentials, and for what can't be a key."""
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
@@ -55,7 +63,8 @@ class Endpoint:
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise Misconfigured(f"encoder.url must be http://… or https://…, not {url!r}")
         self.url = str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
-        self._key = None if api_key is None else api_key.get_secret_value()
+        self._query = parsed.query.decode()
+        self._key = _checked(api_key)
         self._attempts, self._metrics, self._sleep = attempts, metrics, sleep
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
@@ -76,24 +85,30 @@ class Endpoint:
             except _Passing as error:
                 self._metrics.encoder_failures.labels(error.kind).inc()
                 if attempt == self._attempts:
-                    raise Unavailable(f"{self.url}{path}: {error} ({attempt} attempts)") from error
+                    kind = Slow if error.kind == TIMEOUT else Unavailable
+                    raise kind(f"{self.url}{path}: {error} ({attempt} attempts)") from error
                 wanted = pause if error.retry_after is None else max(pause, error.retry_after)
                 self._sleep(min(wanted, LONGEST_PAUSE_SECONDS))
         raise AssertionError("an attempt returns or raises")
 
     def _once(self, method: str, path: str, content: bytes | None) -> Any:
         try:
-            response = self._client.request(method, self.url + path, content=content)
+            address = f"{self.url}{path}?{self._query}" if self._query else self.url + path
+            response = self._client.request(method, address, content=content)
         except httpx.TimeoutException as error:
-            raise _Passing("timeout", f"no answer in time ({type(error).__name__})") from error
-        except httpx.TransportError as error:
+            raise _Passing(TIMEOUT, f"no answer in time ({type(error).__name__})") from error
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             raise _Passing("unreachable", self._hidden(f"can't be reached: {error}")) from error
+        except httpx.HTTPError as error:  # its text may quote what was sent
+            raise _Passing("unreachable", f"can't be asked ({type(error).__name__})") from None
         status = response.status_code
         if response.is_success:
             try:
                 return orjson.loads(response.content)
             except orjson.JSONDecodeError as error:
                 raise Misconfigured(f"{self.url}{path} doesn't answer with JSON: check encoder.url") from error
+        if status >= 500 and _TOO_LONG.search(self._said(response)):
+            raise Refused(f"{self.url}{path} answered {status}: {self._said(response)}")
         if status >= 500 or status in _AGAIN:
             raise _Passing(str(status), f"answered {status}: {self._said(response)}", _retry_after(response))
         if status in _NOT_THERE or response.is_redirect:
@@ -112,7 +127,7 @@ class Endpoint:
             said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
         except orjson.JSONDecodeError:
             said = response.text
-        return self._hidden(" ".join(str(said or "nothing").split())[:SHOWN])
+        return self._hidden(" ".join(str(said or "nothing").split()))[:SHOWN]
 
     def _hidden(self, text: str) -> str:
         """Without the key, should somebody have put it there."""
@@ -125,6 +140,19 @@ class _Passing(Exception):
     def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
         self.kind, self.retry_after = kind, retry_after
         super().__init__(message)
+
+
+def _checked(key: SecretStr | None) -> str | None:
+    """Without the line's end that files and shells leave behind."""
+    if key is None:
+        return None
+    value = key.get_secret_value().strip()
+    if not value or not all("!" <= letter <= "~" for letter in value):
+        raise Misconfigured(
+            "encoder.api_key (EDDYLINE_ENCODER__API_KEY) can't be a key: it is empty, or has blanks or letters beyond "
+            "ASCII"
+        )
+    return value
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -24,8 +24,8 @@ from eddyline.settings import Encoder as EncoderSettings
 CACHE_FILE = "vectors.sqlite"
 PROBE = "eddyline"
 """Embedded at the start, to learn the dimensions."""
-SHORTEST = 64
-"""Characters to which a text is cut at most before it is taken for refused."""
+ALIKE = 0.99
+"""Least cosine of the probe with what it was before: below, it is another model."""
 
 
 class OpenAIEncoder:
@@ -38,7 +38,7 @@ class OpenAIEncoder:
         template_version: str = DEFAULT_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Asks for one vector, unless it is known. Raises `Misconfigured` for an endpoint
+        """Asks for one vector. Raises `Misconfigured` for an endpoint
         that isn't one, or won't, and `Unavailable`."""
         self._endpoint = Endpoint(
             settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
@@ -49,7 +49,7 @@ class OpenAIEncoder:
         self._model = hashlib.sha256(f"openai\0{settings.model}\0{settings.dimensions}".encode()).hexdigest()[:16]
         self._dimension: int | None = None
         try:
-            self._dimension = self.encode([PROBE]).shape[1]
+            self._dimension = self._probed()
         except Refused as error:
             self.close()
             raise Misconfigured(f"{error}; check encoder.model and encoder.dimensions") from error
@@ -78,12 +78,14 @@ class OpenAIEncoder:
         """Vectors of unit length, float32, in the order of the texts. A text that the endpoint finds too long is cut in
         half until it takes it, and counted. Raises `Unavailable`, and `Misconfigured` for answers that can't be."""
         keys = {text: VectorCache.key(self._model, text) for text in texts}
-        known = {} if self._cache is None else self._cache.get(list(keys.values()))
+        found = {} if self._cache is None else self._cache.get(list(keys.values()))
+        known = {key: row for key, row in found.items() if len(row) == self._dimension}
         self._metrics.encoder_cached.inc(len(known))
         unknown = [text for text in keys if keys[text] not in known]
         for start in range(0, len(unknown), self._settings.batch_size):
             batch = unknown[start : start + self._settings.batch_size]
-            rows = dict(zip((keys[text] for text in batch), in_parts(self._embed, batch), strict=True))
+            vectors = in_parts(self._ask, batch, self._metrics.truncated.inc)
+            rows = dict(zip((keys[text] for text in batch), vectors, strict=True))
             if self._cache is not None:
                 self._cache.put(rows)
             known |= rows
@@ -97,25 +99,20 @@ class OpenAIEncoder:
         if self._cache is not None:
             self._cache.close()
 
-    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        try:
-            return self._ask(texts)
-        except Refused as refusal:
-            if len(texts) > 1 or self._dimension is None:
-                raise
-            return self._shortened(texts[0], refusal)
-
-    def _shortened(self, text: str, refusal: Refused) -> NDArray[np.float32]:
-        while len(text) > SHORTEST:
-            text = text[: len(text) // 2]
-            try:
-                row = self._ask([text])
-            except Refused as error:
-                refusal = error
-            else:
-                self._metrics.truncated.inc()
-                return row
-        raise Misconfigured(f"a text is refused, even cut to {len(text)} characters: {refusal}") from refusal
+    def _probed(self) -> int:
+        """The dimensions. Raises `Misconfigured` where the endpoint has another model by now than the cache knows."""
+        row = self._ask([PROBE])[0]
+        if self._cache is not None:
+            key = VectorCache.key(self._model, PROBE)
+            known = self._cache.get([key]).get(key)
+            if known is not None and (len(known) != len(row) or float(known @ row) < ALIKE):
+                raise Misconfigured(
+                    f"{self._endpoint.url} gives other vectors for {self._settings.model!r} than before: it has "
+                    f"another model. Delete {self._settings.cache_dir / CACHE_FILE} and embed everything anew "
+                    "(`eddyline reembed --force`), or have it serve the model of before"
+                )
+            self._cache.put({key: row})
+        return len(row)
 
     def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
         body: dict[str, Any] = {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}

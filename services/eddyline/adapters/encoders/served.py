@@ -40,6 +40,7 @@ class ServedEncoder:
             settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
         )
         self._batch_size, self._template_version = settings.batch_size, template_version
+        self._metrics = metrics
         try:
             self._model, self._dimension = self._described()
         except BaseException:
@@ -65,10 +66,10 @@ class ServedEncoder:
         """Vectors of unit length, float32, in the order of the texts. Raises `Unavailable`, and `Misconfigured` where
         the other process has another model by now."""
         starts = range(0, len(texts), self._batch_size)
-        try:
-            batches = [in_parts(self._encode_batch, texts[start : start + self._batch_size]) for start in starts]
-        except Refused as error:
-            raise Misconfigured(f"{error}; check encoder.url") from error
+        batches = [
+            in_parts(self._encode_batch, texts[start : start + self._batch_size], self._metrics.truncated.inc)
+            for start in starts
+        ]
         return np.concatenate([np.zeros((0, self._dimension), dtype=np.float32), *batches])
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ _COMPATIBLE = IPv6Network("::/96")
 _NOT_PUBLIC: tuple[tuple[str, Network], ...] = (
     ("carrier-grade NAT", IPv4Network("100.64.0.0/10")),
     ("a cloud's own service", IPv4Network("168.63.129.16/32")),  # Azure's host, at a public address
+    ("set aside for protocols", IPv4Network("192.0.0.0/24")),  # older Pythons take some of it for public
+    ("for documentation", IPv6Network("3fff::/20")),
     ("locally translated", IPv6Network("64:ff9b:1::/48")),
     ("site-local", IPv6Network("fec0::/10")),
 )

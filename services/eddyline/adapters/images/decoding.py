@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from typing import Any
 
@@ -15,6 +16,10 @@ SIDE = 448
 STRIP = 4
 """Times that one side may be as long as the other; of a longer image the middle is used. Models bring the shorter
 side to their own length, which makes a strip enormous."""
+SMALLEST = 8
+"""Pixels of the shorter side at least: models take less for something else than a picture, or fail."""
+AT_ONCE = 2
+"""Most images that are decoded at a time, whatever number of threads fetch: each takes up to nine bytes a pixel."""
 _DAMAGED = (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, struct.error, zlib.error)
 """What Pillow's decoders raise where the bytes aren't what they should be."""
 
@@ -31,15 +36,16 @@ class Decoder:
         self._images: Any = Image
         self._operations: Any = ImageOps
         self._max_pixels = max_pixels
+        self._room = threading.BoundedSemaphore(AT_ONCE)
 
     def decode(self, body: bytes) -> Any:
         """Large images come reduced by a whole factor, the shorter side to no less than 448 pixels.
 
-        Raises `ImageRefused` for too many pixels, or bytes that aren't a whole JPEG, PNG, WebP or GIF.
+        Raises `ImageRefused` for too many pixels or too few, or bytes that aren't a whole JPEG, PNG, WebP or GIF.
         """
         bombs = (self._images.DecompressionBombError, self._images.DecompressionBombWarning)
         try:
-            with self._images.open(io.BytesIO(body), formats=FORMATS) as image:
+            with self._room, self._images.open(io.BytesIO(body), formats=FORMATS) as image:
                 self._check_pixels(*image.size)
                 image.draft("RGB", (SIDE, SIDE))  # a JPEG is then unpacked small
                 image.load()
@@ -58,6 +64,10 @@ class Decoder:
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
             raise self._bomb(f"{width:,} × {height:,}")
+        if min(width, height) < SMALLEST:
+            raise ImageRefused(
+                "too_small", f"it has {width:,} × {height:,} pixels: give a picture of at least {SMALLEST} a side"
+            )
 
     def _bomb(self, pixels: str) -> ImageRefused:
         return ImageRefused(
@@ -69,12 +79,14 @@ class Decoder:
     def _upright(self, image: Any) -> Any:
         image = _not_a_strip(image)
         factor = min(image.size) // SIDE
-        if image.has_transparency_data:
-            cut_out = image.convert("RGBA")
-            ground = self._images.new("RGBA", cut_out.size, "white")
-            image = self._images.alpha_composite(ground, cut_out)
-        plain = self._operations.exif_transpose(image).convert("RGB")
-        return plain.reduce(factor) if factor > 1 else plain
+        plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        if factor > 1:  # before anything else is made of it, which takes as much memory again
+            plain = plain.reduce(factor)
+        plain = self._operations.exif_transpose(plain)
+        if plain.mode == "RGBA":
+            ground = self._images.new("RGBA", plain.size, "white")
+            plain = self._images.alpha_composite(ground, plain).convert("RGB")
+        return plain
 
 
 def _not_a_strip(image: Any) -> Any:

@@ -81,8 +81,10 @@ class Fetcher:
                     "certificate", f"{where.host} has no valid certificate for its name: mend it, or use another host"
                 ) from None
             raise ImageUnavailable("unreachable", f"{where.host} can't be connected to: {error}") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise ImageUnavailable("broken_answer", f"{where.host} broke its answer off: {error}") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError):  # its text may quote what the sender mustn't see
+            raise ImageUnavailable(
+                "broken_answer", f"{where.host} broke its answer off, or doesn't speak HTTP"
+            ) from None
 
     def _read(self, where: httpx.URL, response: httpcore.Response) -> _Answer:
         headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -71,7 +71,7 @@ class LogReader:
             self._consumer = self._new_consumer()
         return self._patiently(partial(self._bounds, self._consumer, name), f"topic {name}")
 
-    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
+    def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Record, None, None]:
         """The records at offsets `start` to `end` - 1, oldest first, as far as they are (still) there: compaction,
         retention and aborted transactions leave gaps.
 
