@@ -113,35 +113,22 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
             assert kafka is not None
             return _rebuilding(settings, store, kafka, target, translate, nobody)
 
-        space = None if images is None else images.space
         if kafka is None:
             console.print("There is no log here: profiles are approximated from their newest items.")
-            done = reembed(
-                store,
-                encoder,
-                settings.profile,
-                create,
-                _saying(console),
-                tell=tell,
-                template=template,
-                image_space=space,
-                detect=detect,
-            )
-        else:
-            done = reembed(
-                store,
-                encoder,
-                settings.profile,
-                create,
-                _saying(console),
-                reader=kafka.reader,
-                make=make,
-                log_identity=kafka.log_identity,
-                tell=tell,
-                template=template,
-                image_space=space,
-                detect=detect,
-            )
+        done = reembed(
+            store,
+            encoder,
+            settings.profile,
+            create,
+            _saying(console),
+            reader=None if kafka is None else kafka.reader,
+            make=None if kafka is None else make,
+            log_identity="" if kafka is None else kafka.log_identity,
+            tell=tell,
+            template=template,
+            image_space=None if images is None else images.space,
+            detect=detect,
+        )
         _drop(store, live, done.collections, drop_old, console)
     console.print(
         f"{done.items:,} items and {done.people:,} profiles in space {encoder.space}, in {done.seconds:.0f} s; "

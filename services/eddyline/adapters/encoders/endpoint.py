@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.settings import Encoder as EncoderSettings
 
 TIMEOUT = "timeout"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
@@ -42,34 +43,30 @@ class Slow(Unavailable):
 
 
 class Endpoint:
-    """Requests to one address, from any thread. `sleep` takes seconds."""
+    """Requests to `encoder.url`, from any thread. `sleep` takes seconds."""
 
     def __init__(
-        self,
-        url: str,
-        api_key: SecretStr | None,
-        timeout_seconds: float,
-        attempts: int,
-        metrics: Metrics,
-        sleep: Callable[[float], None] = time.sleep,
+        self, settings: EncoderSettings, metrics: Metrics, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         """Raises `Misconfigured` for a URL that isn't http(s), or holds credentials, and for what can't be a key."""
         try:
-            parsed = httpx.URL(url)
+            parsed = httpx.URL(settings.url)
         except httpx.InvalidURL as error:
             raise Misconfigured(f"encoder.url can't be read: {error}") from error
         if parsed.userinfo:
             raise Misconfigured("encoder.url holds credentials: give them as EDDYLINE_ENCODER__API_KEY instead")
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise Misconfigured(f"encoder.url must be http://… or https://…, not {url!r}")
+            raise Misconfigured(f"encoder.url must be http://… or https://…, not {settings.url!r}")
         self.url = str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
         self._query = parsed.query.decode()
-        self._key = _checked(api_key)
-        self._attempts, self._metrics, self._sleep = attempts, metrics, sleep
+        self._key = _checked(settings.api_key)
+        self._attempts, self._metrics, self._sleep = settings.attempts, metrics, sleep
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        self._client = httpx.Client(headers=headers, timeout=timeout_seconds, limits=httpx.Limits(max_connections=16))
+        self._client = httpx.Client(
+            headers=headers, timeout=settings.timeout_seconds, limits=httpx.Limits(max_connections=16)
+        )
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON.

@@ -38,11 +38,9 @@ class OpenAIEncoder:
         template_version: str = DEFAULT_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Asks for one vector. Raises `Misconfigured` for an endpoint
-        that isn't one, or won't, and `Unavailable`."""
-        self._endpoint = Endpoint(
-            settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
-        )
+        """Asks for one vector. Raises `Misconfigured` for an endpoint that isn't one, won't, or has another model than
+        before, and `Unavailable`."""
+        self._endpoint = Endpoint(settings, metrics, sleep)
         self._settings, self._metrics, self._template_version = settings, metrics, template_version
         entries = settings.cache_entries
         self._cache = VectorCache(settings.cache_dir.expanduser() / CACHE_FILE, entries) if entries else None

@@ -36,9 +36,7 @@ class ServedEncoder:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Asks what it is. Raises `Misconfigured` for a process that isn't an encoder, and `Unavailable`."""
-        self._endpoint = Endpoint(
-            settings.url, settings.api_key, settings.timeout_seconds, settings.attempts, metrics, sleep
-        )
+        self._endpoint = Endpoint(settings, metrics, sleep)
         self._batch_size, self._template_version = settings.batch_size, template_version
         self._metrics = metrics
         try:
