@@ -109,7 +109,7 @@ class Metrics:
         )
         self.encoder_failures = Counter(
             "eddyline_encoder_failures_total",
-            "Requests to an encoder's endpoint that failed and may be made again: its status, timeout or unreachable",
+            "Requests to an encoder's endpoint that failed and may be tried again: its status, timeout or unreachable",
             ("reason",),
             registry=registry,
         )
