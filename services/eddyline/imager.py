@@ -1,6 +1,7 @@
 """Imager: turns items' pictures into vectors, apart from their text, so that a slow image host delays no item.
 
-The only writer of an item's `image` vector and of its payload object `image`; it never creates an item. What is still
+The only writer of an item's `image` vector and of its payload object `image` (the embedder empties that where the
+address changes); it never creates an item. What is still
 to be fetched is kept on the item itself (`state` "pending"), so a batch is done when that is written, however long the
 hosts take; and it is found there again after a restart. Fetching is done by threads, every write by the loop's.
 """
@@ -108,8 +109,7 @@ class Imager:
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """What is pending in these partitions is ours to fetch."""
         self._owned |= {source.partition for source in epochs}
-        self._after = None
-        self._look_soon()
+        self._after, self._next_look, self._look_pause = None, 0.0, LOOK_SECONDS
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """What is in hand of theirs is forgotten: whoever has them now finds it pending."""
@@ -164,9 +164,6 @@ class Imager:
         if self._after is None:
             self._look_pause = LOOK_SECONDS if self._has_found else min(2 * self._look_pause, LONGEST_LOOK_SECONDS)
             self._next_look, self._has_found = self._clock() + self._look_pause, False
-
-    def _look_soon(self) -> None:
-        self._next_look, self._look_pause = 0.0, LOOK_SECONDS
 
     def _work(self) -> None:
         while self._write() == self._settings.batch_size:

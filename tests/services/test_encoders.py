@@ -183,7 +183,7 @@ def test_a_search_waits_for_one_batch_of_an_import_alone(tiny_model: Path) -> No
     threads.append(threading.Thread(target=encoder.encode, args=(["a search"],)))
     threads[1].start()
     for _ in range(6000):
-        if encoder._line.locked():
+        if encoder._turns._line.locked():
             break
         threading.Event().wait(0.01)
     model.go.set()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.loading import quiet_transformers, weights_checksum
+from eddyline.adapters.encoders.loading import Turns, quiet_transformers, weights_checksum
 from eddyline.errors import Misconfigured
 from eddyline.settings import Images as ImagesSettings
 
@@ -33,8 +32,7 @@ class ClipEncoder:
         except Exception as error:  # whatever a foreign library makes of a damaged or missing model
             raise Misconfigured(f"images.model {settings.model!r} can't be loaded: {error}") from error
         self._batch_size = settings.batch_size
-        self._lock = threading.Lock()  # tokenizers are not safe to share between threads
-        self._line = threading.Lock()  # whoever is next: so a search waits for one batch, not for all of them
+        self._turns = Turns()
         self._dimension = self._try(settings.model, Image.new("RGB", (8, 8)))
         self._space = f"{weights_checksum(self._model)[:16]}-i{IMAGE_VERSION}"
 
@@ -61,12 +59,8 @@ class ClipEncoder:
         vectors = np.zeros((len(inputs), self._dimension), dtype=np.float32)
         for start in range(0, len(inputs), self._batch_size):
             batch = list(inputs[start : start + self._batch_size])
-            with self._line:
-                self._lock.acquire()
-            try:
+            with self._turns.one():
                 vectors[start : start + len(batch)] = self._encode_batch(batch)
-            finally:
-                self._lock.release()
         return vectors
 
     def _encode_batch(self, batch: list[Any]) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import orjson
-import structlog
 from pydantic import SecretStr
 
 from eddyline.adapters.telemetry import Metrics
@@ -30,8 +29,6 @@ _NOT_THERE = {
     404: "check encoder.url and encoder.model",
     405: "check encoder.url",
 }
-
-log = structlog.get_logger("encoder")
 
 
 class Refused(EddylineError):

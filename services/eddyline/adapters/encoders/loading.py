@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+
+class Turns:
+    """Threads that use one model, one after another: tokenizers are not safe to share. Whoever waits is next once, so
+    a search waits for one batch, not for all of an import."""
+
+    def __init__(self) -> None:
+        self._lock, self._line = threading.Lock(), threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """While it is held, the model is this thread's."""
+        with self._line:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 def weights_checksum(model: Any) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.loading import quiet_transformers, weights_checksum
+from eddyline.adapters.encoders.loading import Turns, quiet_transformers, weights_checksum
 from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits, pooled
 from eddyline.adapters.encoders.onnx import fingerprint, load_onnx
 from eddyline.adapters.telemetry import Metrics
@@ -27,8 +24,6 @@ PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 FRAME_TOKENS = 2
 """Tokens that a model puts around a text."""
-
-log = structlog.get_logger("encoder")
 
 
 class SentenceTransformerEncoder:
@@ -61,8 +56,7 @@ class SentenceTransformerEncoder:
         self._template_version = template_version
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
-        self._lock = threading.Lock()  # tokenizers are not safe to share between threads
-        self._line = threading.Lock()  # whoever is next: so a search waits for one batch, not for all of an import
+        self._turns = Turns()
 
     @property
     def dimension(self) -> int:
@@ -105,7 +99,7 @@ class SentenceTransformerEncoder:
         found: dict[int, Pieces] = {}
         for start in range(0, len(long), self._batch_size):
             batch = long[start : start + self._batch_size]
-            with self._turn():
+            with self._turns.one():
                 pieces = cut_up(self._model.tokenizer, [texts[index] for index in batch], limit, self._windows)
             found |= zip(batch, pieces, strict=True)
         unread = sum(one.unread > 0 for one in found.values())
@@ -118,18 +112,9 @@ class SentenceTransformerEncoder:
         longest_first = sorted(range(len(texts)), key=lambda index: -len(texts[index]))  # alike in length, less padding
         for start in range(0, len(texts), self._batch_size):
             batch = longest_first[start : start + self._batch_size]
-            with self._turn():
+            with self._turns.one():
                 vectors[batch] = self._encode_batch([texts[index] for index in batch])
         return vectors
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        with self._line:
-            self._lock.acquire()
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not self._windows:
