@@ -43,6 +43,7 @@ class Load:
             {
                 "bootstrap.servers": options.bootstrap_servers,
                 "enable.idempotence": True,
+                "max.in.flight.requests.per.connection": 1,  # else it may take for written what was refused
                 "partitioner": "murmur2_random",
                 "linger.ms": 1,
                 "delivery.timeout.ms": int(BROKER_SECONDS * 1000),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer as ConfluentProducer
 from tests.kafka.loops import Noting, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
@@ -116,3 +119,26 @@ def test_a_fatal_error_surfaces_on_the_next_call_and_the_one_after_works(kafka: 
     with running(a_loop(kafka, handler)):
         producer.send_all(numbered(10, start=10))
         wait_until(lambda: len(handler.handled) == 20, "both tens")
+
+
+def test_what_the_library_only_believes_to_be_written_is_not_acknowledged(
+    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a request was refused and the next one taken, as happens on a partition that is just being made."""
+
+    class Guessing(ConfluentProducer):
+        def produce(self, topic: str, *, on_delivery: Any, **record: Any) -> None:  # type: ignore[override]
+            def delivered(error: object, message: Any) -> None:
+                on_delivery(error, SimpleNamespace(partition=message.partition, offset=lambda: None))
+
+            first = record["value"] == b"0"
+            super().produce(topic, on_delivery=delivered if first else on_delivery, **record)
+
+    monkeypatch.setattr("eddyline.adapters.kafka.producer.ConfluentProducer", Guessing)
+    producer = kafka.producer()
+    guess, truth = (producer.send(record) for record in numbered(2))
+    assert truth.result(timeout=10).offset is not None
+    with pytest.raises(Unavailable, match="may not have"):
+        guess.result(timeout=10)
+    with pytest.raises(Unavailable, match="may not have"):
+        producer.send_all(numbered(2))

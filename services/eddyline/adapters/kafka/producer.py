@@ -37,6 +37,7 @@ class KafkaProducer:
     """Implements `contract.Producer`: idempotent, all replicas, Java's partitioner, no lingering.
     Thread-safe.
 
+    Acknowledged is only what the broker gave an offset; the library's guesses are `Unavailable`.
     With a `guard` (the in-process broker) a record is refused with `Overloaded` before unread ones could be
     dropped. The caller must `close` it. A fatal error of the library surfaces as `Unavailable` on the next
     call, which also puts a new producer in place; until then, nothing is sent.
@@ -191,6 +192,13 @@ class KafkaProducer:
             settle(_translated(error, topic))
             return
         partition, offset = message.partition(), message.offset()
+        if offset is None:
+            # librdkafka concludes from a later request's success that this one's records were written as well. On a
+            # partition that knows nothing of this producer yet, they were not: the broker takes any first sequence.
+            # https://github.com/confluentinc/confluent-kafka-go/issues/921
+            self._release(source, size)
+            settle(Unavailable(f"{topic}: Kafka didn't say where it wrote the record: it may not have"))
+            return
         if self._guard is not None:
             self._guard.acknowledged(TopicPartition(topic, partition), offset, size)
         settle(Delivered(topic, partition, offset))
