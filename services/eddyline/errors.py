@@ -49,6 +49,10 @@ class Unavailable(EddylineError):
     """Kafka or Qdrant is down, slow or restarting: worth retrying, for as long as it lasts."""
 
 
+class Outdated(Unavailable):
+    """A new generation of items or profiles went live in between: asked once more, all is of that one."""
+
+
 class ImageError(EddylineError):
     """An image can't be had."""
 

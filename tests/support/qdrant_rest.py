@@ -259,6 +259,7 @@ class QdrantRest:
         name = self._existing(request)
         for search in asked.searches:
             self._needs_range_index(name, search.query)
+            self._needs_size(name, search)
             if search.limit is not None and search.limit < 1:
                 raise _RefusalError(422, "Validation error in JSON body: [searches[0].limit: must be at least 1]")
         return [_dump(answer) for answer in self._client.query_batch_points(name, asked.searches)]
@@ -269,6 +270,18 @@ class QdrantRest:
         key = query.order_by if isinstance(query.order_by, str) else query.order_by.key
         if self._indexes[collection].get(key) not in _RANGES:
             raise _RefusalError(400, f"Bad request: No range index for `order_by` key: `{key}`.")
+
+    def _needs_size(self, collection: str, search: models.QueryRequest) -> None:
+        if not isinstance(search.query, models.NearestQuery | list):
+            return
+        vector = search.query.nearest if isinstance(search.query, models.NearestQuery) else search.query
+        dense = self._client.get_collection(collection).config.params.vectors
+        if isinstance(vector, list) and isinstance(dense, dict) and search.using in dense:
+            size = dense[search.using].size
+            if len(vector) != size:
+                raise _RefusalError(
+                    400, f"Wrong input: Vector dimension error: expected dim: {size}, got {len(vector)}"
+                )
 
     async def _scroll(self, request: Request) -> Any:
         asked = models.ScrollRequest.model_validate_json(await request.body())

@@ -35,7 +35,7 @@ from eddyline.adapters.vectors import (
     Vector,
     VectorStore,
 )
-from eddyline.errors import EddylineError, Misconfigured
+from eddyline.errors import EddylineError, Misconfigured, Outdated
 from eddyline.model.ids import item_point
 
 
@@ -274,6 +274,12 @@ def test_a_vector_that_is_not_finite_is_refused(store: VectorStore) -> None:
 def test_a_vector_of_another_size_is_refused(store: VectorStore) -> None:
     with pytest.raises(EddylineError):
         store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3)})])
+
+
+def test_a_search_by_a_vector_of_another_size_is_outdated(store: VectorStore) -> None:
+    store.upsert(SPEC.name, [point("a", {"content": dense(1, 2, 3, 4)})])
+    with pytest.raises(Outdated, match="went live in between"):
+        store.query(SPEC.name, [Query(Nearest(dense(1, 2, 3), "content"), 1)])
 
 
 # Reading by id

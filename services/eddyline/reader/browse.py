@@ -31,6 +31,7 @@ from eddyline.model.events import Content
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point
 from eddyline.model.trends import trend_tau
+from eddyline.reader.anew import across_generations
 from eddyline.reader.browse_requests import AudienceQuery, SimilarQuery, TrendingQuery
 from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained, places, unexpired
 from eddyline.reader.paging import mark, page
@@ -84,6 +85,9 @@ class Browse:
 
     def similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
         """The items that go with one, by content, by what people went on to, or both. Raises `NotFound`."""
+        return across_generations(lambda: self._similar(item_id, query))
+
+    def _similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
         point_id = item_point(item_id)
         picture_share = self._settings.reader.similar_image_share if self._settings.images.enabled else 0.0
         vectors = ("content", "image") if picture_share else ("content",)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from eddyline.adapters.vectors import ITEMS, Sparse, VectorStore
-from eddyline.errors import InvalidEvent, InvalidInput
+from eddyline.errors import InvalidEvent, InvalidInput, Misconfigured, Outdated
 from eddyline.model.decay import count_at
 from eddyline.model.events import Interaction, explain, strength, timely
 from eddyline.model.ids import Person, item_point
@@ -47,7 +47,10 @@ def fold(
         point = known.get(event.item_id)
         if point is None or isinstance(vector := point.vectors.get("content"), Sparse | None):
             continue
-        folded.accepts(str(point.payload["space"]))
+        try:
+            folded.accepts(str(point.payload["space"]))
+        except Misconfigured as error:  # the profile was read just before another generation went live
+            raise Outdated(str(error)) from error
         deed = Deed(
             event.item_id,
             event.type,

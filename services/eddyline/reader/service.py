@@ -22,6 +22,7 @@ from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
 from eddyline.model.ranking import Boost, Found, Plan, Ranked, RankOptions, gather, plan, rank, usual_options
 from eddyline.model.rules import Adjustments, Rules, Situation, adjust, placed, promotions, situation
 from eddyline.reader import inline
+from eddyline.reader.anew import across_generations
 from eddyline.reader.assigning import Assignments, Chosen, Running, nothing_runs
 from eddyline.reader.browse import Browse
 from eddyline.reader.explaining import PROMOTED, REPEAT, Explainer
@@ -128,7 +129,7 @@ class Reader:
         asked = self._read(request, variant)
         degraded = False
         try:
-            answer = self._personal(asked)
+            answer = across_generations(lambda: self._personal(asked))
             because = self._because(answer) if request.explain else {}
         except Unavailable as error:
             log.warning("answering from the cache", reason=str(error))

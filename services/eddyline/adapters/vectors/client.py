@@ -21,10 +21,11 @@ from eddyline.adapters.vectors.contract import (
     Point,
     Query,
     Scored,
+    Sparse,
     Vector,
 )
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import json_path, searches_nothing
+from eddyline.adapters.vectors.values import check_size, json_path, searches_nothing
 from eddyline.errors import EddylineError, Misconfigured
 
 _RANGES = {IndexKind.FLOAT, IndexKind.INTEGER}
@@ -166,6 +167,8 @@ class MemoryStore:
             raise EddylineError(
                 f"collection `{collection}`: order by `{query.by.field}` needs a float or integer index on it"
             )
+        if isinstance(query.by, Nearest) and not isinstance(query.by.vector, Sparse):
+            check_size(self._stored[collection].dense[query.by.using][0], len(query.by.vector))
         selection = values.to_selection(query.payload, query.vectors)
         found = self._client.query_points(
             collection,

@@ -12,7 +12,7 @@ from eddyline.adapters.vectors.aliases import with_changes, without_collection
 from eddyline.adapters.vectors.contract import CollectionSpec, Filter, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import json_path, searches_nothing
+from eddyline.adapters.vectors.values import json_path, of_one_size, searches_nothing
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
 try:
@@ -170,7 +170,7 @@ class EdgeStore:
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
         """Run the queries as one batch."""
         asked = [query for query in queries if not searches_nothing(query)]
-        with self._reading(collection) as shard:
+        with of_one_size(), self._reading(collection) as shard:
             requests = [values.to_query(query) for query in asked]
             found = iter(shard.query_batch(edge.QueryBatchRequest(requests)) if requests else ())
         return [

@@ -15,7 +15,7 @@ from eddyline.adapters.vectors.aliases import with_changes
 from eddyline.adapters.vectors.contract import CollectionSpec, Filter, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.rest import QdrantError, Rest, collection_path
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import in_batches, json_path, searches_nothing
+from eddyline.adapters.vectors.values import in_batches, json_path, of_one_size, searches_nothing
 from eddyline.errors import Misconfigured
 
 _WRITE_BATCH = 200
@@ -145,7 +145,8 @@ class ServerStore:
         searches = [values.to_query(query) for query in queries if not searches_nothing(query)]
         if not searches:
             return [[] for _ in queries]
-        answers = iter(self._read(collection, "points", "query", "batch", body={"searches": searches}))
+        with of_one_size():
+            answers = iter(self._read(collection, "points", "query", "batch", body={"searches": searches}))
         return [
             []
             if searches_nothing(query)

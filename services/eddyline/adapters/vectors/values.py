@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from eddyline.adapters.vectors.contract import Dense, Match, Nearest, Query, Range, Sparse
-from eddyline.errors import EddylineError
+from eddyline.errors import EddylineError, Outdated
 
+_WRONG_SIZE = "Vector dimension error"
+"""How Qdrant says it."""
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -35,6 +38,23 @@ def searches_nothing(query: Query) -> bool:
         return True
     by = query.by
     return isinstance(by, Nearest) and isinstance(by.vector, Sparse) and by.vector.indices.size == 0
+
+
+@contextmanager
+def of_one_size() -> Iterator[None]:
+    """Raises `Outdated` where a query's vector isn't as long as the stored ones: it was read before they went live."""
+    try:
+        yield
+    except EddylineError as error:
+        if _WRONG_SIZE not in str(error):
+            raise
+        raise Outdated(f"another generation went live in between: {error}") from error
+
+
+def check_size(stored: int, asked: int) -> None:
+    """The same for a store that has no error for it."""
+    if asked != stored:
+        raise Outdated(f"another generation went live in between: vectors have {stored} numbers, not {asked}")
 
 
 def of_one_type(match: Match) -> Iterator[list[str] | list[int] | bool]:

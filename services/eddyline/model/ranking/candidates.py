@@ -94,8 +94,17 @@ def gather(lists: Mapping[str, Sequence[Found]], depth: int, unscored: Iterable[
         scores[name] = column
         if len(lists[name]) >= depth:
             floors[name] = lists[name][-1].score
-    vectors = [one.vector for one in found] if any(one.vector is not None for one in found) else ()
+    vectors = _of_one_size([one.vector for one in found])
     return Candidates([one.item_id for one in found], [one.payload for one in found], scores, floors, vectors)
+
+
+def _of_one_size(vectors: Sequence[Vector | None]) -> Sequence[Vector | None]:
+    """Without those of another length than the first, since lists that are shared may be of the generation before;
+    empty where there are none."""
+    size = next((len(vector) for vector in vectors if vector is not None), None)
+    if size is None:
+        return ()
+    return [None if vector is None or len(vector) != size else vector for vector in vectors]
 
 
 def chosen_by(
