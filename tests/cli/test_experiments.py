@@ -9,7 +9,7 @@ from tests.services.reading import stocked
 from tests.services.test_reader_experiments import ALL, FILE, HERE, someone, trying
 from typer.testing import CliRunner
 
-from eddyline.cli import runtime
+from eddyline.cli import opening, runtime
 from eddyline.cli.app import app
 from eddyline.errors import InvalidInput, Misconfigured, Unavailable
 from eddyline.settings import Settings
@@ -60,7 +60,7 @@ def test_who_gets_what_is_read_from_the_store(file: Path, monkeypatch: pytest.Mo
     visitor = someone("outside", "theirs", "a")
     shop.did(f"a:{visitor}", "space1", ago=30)
     shop.identify(visitor, "ada")
-    monkeypatch.setattr(runtime, "open_store", lambda _: shop.store)
+    monkeypatch.setattr(opening, "open_store", lambda _: shop.store)
     monkeypatch.setattr(shop.store, "close", lambda: None)
     outside = ALL.named("outside")
     assert outside is not None

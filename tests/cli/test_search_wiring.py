@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
+from eddyline.adapters.encoders import Encoding, LiveEncoding
 from eddyline.adapters.telemetry import Metrics
 from eddyline.cli import runtime
 from eddyline.cli.runtime import build_search
@@ -15,9 +16,10 @@ from eddyline.settings import Encoder, Settings
 from eddyline.settings import Reader as ReaderSettings
 
 
-def built(wanted: bool | None, embedders: TinyEncoder | None, encoder: Encoder | None = None) -> Search | None:
+def built(wanted: bool | None, beside: TinyEncoder | None, encoder: Encoder | None = None) -> Search | None:
     settings = Settings(reader=ReaderSettings(search=wanted), encoder=encoder or Encoder())
     store, metrics = FakeStore(), Metrics()
+    embedders = None if beside is None else LiveEncoding(Encoding(beside))
     return build_search(store, settings, Reader(store, settings, metrics), embedders, metrics)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.offline.rebuilding import ITEM_NAMES, Deployment, History, differences, people
 from tests.services.learning import SETTINGS, came, learnt, restored, same
-from tests.support.fakes import LOG, TinyEncoder, feed, near, text_vector
+from tests.support.fakes import LOG, TinyEncoder, WiderEncoder, feed, near, text_vector
 
 from eddyline.adapters.vectors import (
     Collections,
@@ -29,21 +27,6 @@ from eddyline.model.text import DEFAULT, Template
 from eddyline.offline.rebuilding import Rebuilding, Translate
 from eddyline.offline.reembed import Reembedded, reembed
 from eddyline.settings import Template as TemplateSettings
-
-
-class WiderEncoder(TinyEncoder):
-    """Another model: more dimensions, and every vector turned."""
-
-    dimension = 20
-
-    def __init__(self) -> None:
-        super().__init__("wider-t1")
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.texts += texts
-        rows = np.asarray([text_vector(text) for text in texts]).reshape(-1, 16)
-        turned = np.concatenate([rows[:, ::-1], rows[:, :4]], axis=1)
-        return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
 
 
 def run(

@@ -113,6 +113,21 @@ class TinyEncoder:
         return np.asarray([text_vector(text) for text in texts], dtype=np.float32).reshape(-1, self.dimension)
 
 
+class WiderEncoder(TinyEncoder):
+    """Another model: more dimensions, and every vector turned."""
+
+    dimension = 20
+
+    def __init__(self) -> None:
+        super().__init__("wider-t1")
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.texts += texts
+        rows = np.asarray([text_vector(text) for text in texts]).reshape(-1, 16)
+        turned = np.concatenate([rows[:, ::-1], rows[:, :4]], axis=1)
+        return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
+
+
 def text_vector(text: str) -> NDArray[np.float64]:
     total = np.sum([_word_vector(word) for word in re.findall(r"\w+", text.lower()) or [""]], axis=0)
     return np.asarray(total / np.linalg.norm(total), dtype=np.float64)

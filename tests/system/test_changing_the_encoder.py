@@ -83,20 +83,92 @@ def test_embedded_it_goes_on_with_what_there_was(tmp_path: Path, other: dict[str
         assert found(process, "squid") == "squid"
 
 
+def test_embedded_people_get_their_lists_all_the_while(tmp_path: Path, other: dict[str, str]) -> None:
+    data = ("--data-dir", str(tmp_path / "data"))
+    films = {f"film{n}": f"{kind} number {n} of the archive" for n in range(400) for kind in (f"Chronicle {n % 7}",)}
+    with eddyline("up", *data, log=tmp_path / "up.txt") as process:
+        fill(process)
+        for item_id, title in films.items():
+            process.put(item_id, title=title)
+        wait_until(lambda: all(process.has(item_id) for item_id in films), "all films are searchable", SLOWLY)
+        process.client.put("/v1/users/ada", json={"interests": ["rivers"], "segment": "new"})
+        wait_until(lambda: process.person("ada").get("onboarded"), "what ada answered is known", SLOWLY)
+        visitor, writer = Visitor(process), Writer(process)
+        try:
+            done = run("reembed", *data, env=other)
+            assert done.returncode == 0, done.stderr
+            said = " ".join(done.stderr.split())
+            assert "items-2 and profiles-2 are live" in said
+            assert "encoder.model" in said, "the next start needs the same settings"
+        finally:
+            answers, searches, written = visitor.leave(), visitor.searches, writer.leave()
+        assert written > 2, "items and clicks came in meanwhile"
+        assert set(answers) == {"full"}, answers
+        assert set(searches) == {"full"}, searches
+        everything(process, written)
+
+    refused = run("up", *data, "--port", "0")
+    assert refused.returncode == 2
+    assert "reembed" in refused.stderr
+    with eddyline("up", *data, log=tmp_path / "after.txt", env=other) as process:
+        everything(process, written)
+
+
+def everything(process: Eddyline, written: int) -> None:
+    """All that was ever sent is there, in the other space."""
+    for number in range(written):
+        process.await_item(f"new{number}", SLOWLY)
+    process.await_events("ada", 2 + written, SLOWLY)
+    person = process.person("ada")
+    assert (person["events"], person["onboarded"], person["segment"]) == (2 + written, True, "new")
+    assert found(process, "fresh pasta") == "pasta"
+    assert found(process, "zebra 1 on the run") == "new1"
+    answer = process.client.get("/readyz")
+    assert answer.status_code == 200, answer.text
+
+
+class Writer:
+    """Puts an item and clicks on it, again and again."""
+
+    def __init__(self, process: Eddyline) -> None:
+        self._process, self._is_over = process, threading.Event()
+        self._written = 0
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def _write(self) -> None:
+        while not self._is_over.wait(0.2):
+            item_id = f"new{self._written}"
+            self._process.put(item_id, title=f"Zebra {self._written} on the run")
+            self._process.post({"type": "click", "user_id": "ada", "item_id": item_id})
+            self._written += 1
+
+    def leave(self) -> int:
+        """How many there were."""
+        self._is_over.set()
+        self._thread.join()
+        return self._written
+
+
 class Visitor:
-    """Asks for lists all the time, and keeps what came."""
+    """Asks for lists and searches all the time, and keeps what came."""
 
     def __init__(self, process: Eddyline) -> None:
         self._process, self._is_over = process, threading.Event()
         self.answers: Counter[str] = Counter()
+        self.searches: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._ask)
         self._thread.start()
 
     def _ask(self) -> None:
         while not self._is_over.wait(0.05):
-            response = self._process.client.get("/v1/users/ada/recommendations")
-            is_full = response.status_code == 200 and len(response.json()["items"]) > 0
-            self.answers["full" if is_full else f"{response.status_code}: {response.text[:200]}"] += 1
+            self.answers[self._answer("/v1/users/ada/recommendations")] += 1
+            self.searches[self._answer(f"/v1/search?q=ocean{self.searches.total()}")] += 1
+
+    def _answer(self, path: str) -> str:
+        response = self._process.client.get(path)
+        is_full = response.status_code == 200 and len(response.json()["items"]) > 0
+        return "full" if is_full else f"{response.status_code}: {response.text[:200]}"
 
     def leave(self) -> Counter[str]:
         self._is_over.set()

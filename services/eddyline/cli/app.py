@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -84,12 +85,15 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
     from eddyline.cli.insights_role import is_installed
     from eddyline.cli.runtime import IMAGING, MEASURING, ROLES
 
-    loaded = load_settings(config, data_dir, host, port)
+    def load() -> Settings:
+        return load_settings(config, data_dir, host, port)
+
+    loaded = load()
     measures = loaded.insights.run and is_installed()
     if loaded.insights.run and not measures:
         print("Insights is left out: it needs pip install 'eddyline[insights]'", flush=True)
     left_out = {MEASURING: not measures, IMAGING: not loaded.images.enabled}
-    _serve(loaded, [role for role in ROLES if not left_out.get(role)])
+    _serve(loaded, [role for role in ROLES if not left_out.get(role)], load)
 
 
 @app.command()
@@ -262,12 +266,12 @@ def demo(
     run_demo(path, data_dir, port, leave, Console())
 
 
-def _serve(loaded: Settings, roles: list[str] | tuple[str, ...]) -> None:
+def _serve(loaded: Settings, roles: Sequence[str], reload: Callable[[], Settings] | None = None) -> None:
     from eddyline.adapters.telemetry import configure_logging
     from eddyline.cli.runtime import Runtime
 
     configure_logging(loaded.log_level, loaded.log_format)
-    runtime = Runtime(loaded, roles)
+    runtime = Runtime(loaded, roles, reload)
     for line in runtime.describe():
         print(line, flush=True)
     runtime.run()

@@ -72,7 +72,7 @@ def _run(settings: Settings, who: Who, console: Console) -> Report:
     from eddyline.adapters.kafka import LogReader
     from eddyline.adapters.vectors import generations
     from eddyline.cli.data import watched
-    from eddyline.cli.runtime import kafka_options, open_store
+    from eddyline.cli.opening import kafka_options, open_store
     from eddyline.offline.audit import GROUP
     from eddyline.offline.audit import audit as compare_with_log
 

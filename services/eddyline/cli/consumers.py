@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -12,9 +14,11 @@ import structlog
 from eddyline.adapters.kafka import LoopStatus, TopicPartition
 from eddyline.adapters.vectors import Collections
 from eddyline.adapters.vectors.generations import Generations
-from eddyline.errors import Unavailable
+from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
 WATCH_SECONDS = 1.0
+LEAVING_SECONDS = 120.0
+"""How long a consumer may take to finish its batch."""
 
 log = structlog.get_logger("eddyline")
 
@@ -95,6 +99,11 @@ class Consumer:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it must not consume, and still does."""
+        return self._waiting is not None and self._is_running()
+
     def _held(self, collections: Collections) -> list[str]:
         return [collections.named(name) for name in self._holds]
 
@@ -127,6 +136,7 @@ class Consumers:
     ) -> None:
         self._consumers, self._read, self._failed = consumers, read, failed
         self._over = threading.Event()
+        self._turn = threading.Lock()
         self._halted = False
         self._watcher = threading.Thread(target=self._watch, name="generations")
         self.failure: BaseException | None = None
@@ -138,13 +148,29 @@ class Consumers:
             self._watcher.start()
 
     def follow(self) -> None:
-        """Look once. Raises `Misconfigured` where nothing is live, or a consumer can't work on what is."""
-        try:
-            now = self._read()
-            for consumer in self._consumers:
-                consumer.follow(now, self._run)
-        except Unavailable:
-            pass  # /readyz says it; the next look is soon
+        """Look once; over, nothing is begun. Raises `Misconfigured` where nothing is live, or a consumer can't work on
+        what is."""
+        with suppress(Unavailable):  # /readyz says it; the next look is soon
+            self._look()
+
+    def await_seal(self, wait: Callable[[float], None]) -> None:
+        """Until those have ended that a seal stops; none begins before it is lifted. `wait` takes seconds.
+
+        Raises `Misconfigured` when one doesn't end, `Unavailable`, and whatever `wait` raises.
+        """
+        deadline = time.monotonic() + LEAVING_SECONDS
+        while True:
+            leaving = self._look()
+            if self._over.is_set():
+                raise EddylineError("the process stops") from self.failure
+            if not leaving:
+                return
+            if time.monotonic() > deadline:
+                raise Misconfigured(
+                    f"{', '.join(leaving)} didn't stop within {LEAVING_SECONDS:g} s of being sealed: a batch takes "
+                    "that long. Set a smaller kafka.batch_size, or try again when less comes in"
+                )
+            wait(0.05)
 
     def lag(self) -> int:
         """Records that the running ones still have to handle."""
@@ -158,11 +184,21 @@ class Consumers:
 
     def stop(self, drain: bool) -> None:
         """End them one after another, since each may write what the next one reads."""
-        self._over.set()
+        with self._turn:
+            self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
         for consumer in self._consumers:
             consumer.stop(drain and not self._halted)
+
+    def _look(self) -> list[str]:
+        """Have each do as is live and sealed now. Which must not consume, and still do."""
+        with self._turn:  # so that none begins by what was read before a seal that somebody waits for
+            if not self._over.is_set():
+                now = self._read()
+                for consumer in self._consumers:
+                    consumer.follow(now, self._run)
+            return [consumer.name for consumer in self._consumers if consumer.is_leaving]
 
     def _watch(self) -> None:
         try:

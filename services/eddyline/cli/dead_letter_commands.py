@@ -27,7 +27,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.kafka.options import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
-from eddyline.cli.runtime import dead_letters_directory, kafka_options
+from eddyline.cli.opening import dead_letters_directory, kafka_options
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, NotFound
 from eddyline.offline.dead_letters import (
     Destination,

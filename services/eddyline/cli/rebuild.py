@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eddyline.adapters.encoders import ClipEncoder, PatientEncoder, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, Encoding, ImageEncoder, PatientEncoder, TextEncoder, text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
 from eddyline.adapters.languages import language_detector
+from eddyline.adapters.reembed_requests import is_served
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
@@ -28,18 +30,19 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
-from eddyline.cli.runtime import kafka_options, open_store
-from eddyline.errors import Misconfigured
+from eddyline.cli.asking import Bar, ask_holder
+from eddyline.cli.opening import kafka_options, open_store
+from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.model.text import Template
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
-from eddyline.offline.reembed import reembed
+from eddyline.offline.reembed import GoLive, Reembedded, Sealed, reembed
 from eddyline.offline.replay import NAMES, Say, discard_unfinished, replay
 from eddyline.profiler import TOPIC
 from eddyline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class _Kafka:
+class Kafka:
     """What a rebuilding run needs of the cluster."""
 
     options: KafkaOptions
@@ -61,17 +64,17 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
         )
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
-        kafka = _connected(settings, stack)
+        kafka = connected(settings, stack)
         live = generations.live(store)
         dimension = _dimension(store, live)
-        tell = stack.enter_context(_bar(console, "records", _records(kafka.reader)))
+        tell = stack.enter_context(bar(console, "records", _records(kafka.reader)))
 
         def make(target: Collections) -> Rebuilding:
             store.ensure(replace(profile_collection(dimension), name=target.profiles))
             return _rebuilding(settings, store, kafka, target, lambda record: record, tell)
 
-        done = replay(kafka.reader, store, make, kafka.log_identity, _saying(console), only_log=only_log)
-        _drop(store, live, done.collections, drop_old, console)
+        done = replay(kafka.reader, store, make, kafka.log_identity, saying(console), only_log=only_log)
+        _drop(store, live, done.collections, drop_old, saying(console))
     tally = done.tally
     console.print(
         f"{done.people:,} profiles from {tally.handled:,} records in {done.seconds:.0f} s; {tally.carried:,} taken "
@@ -84,24 +87,69 @@ def give_up(settings: Settings, console: Console) -> None:
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
         live = generations.live(store)
-        discard_unfinished(store, live, _saying(console))
+        discard_unfinished(store, live, saying(console))
     console.print(f"{live.items} and {live.profiles} are live, and their writers go on")
 
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
-    """`eddyline reembed`."""
-    encoder = PatientEncoder(text_encoder(settings, Metrics()), _saying(console))
-    template = Template.of(settings.encoder.template)
-    images = ClipEncoder(settings.images) if settings.images.enabled else None
-    detect = language_detector(settings.encoder.detect_language)
-    attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
+    """`eddyline reembed`: here, or in the process that holds the data directory, while that one serves."""
+    say = saying(console)
     with ExitStack() as stack:
-        store = _opened_store(settings, stack)
+        try:
+            store = _opened_store(settings, stack)
+        except AlreadyRunning:
+            if not is_served(settings.data_dir):
+                raise
+            console.print(ask_holder(settings, force, drop_old, say, partial(bar, console)), highlight=False)
+            return
+        encoding = encoding_of(settings, PatientEncoder(text_encoder(settings, Metrics()), say))
+        images = ClipEncoder(settings.images) if settings.images.enabled else None
+        kafka = connected(settings, stack) if settings.kafka.bootstrap_servers else None
+        renewal = Renewal(store, settings, encoding, images, say, partial(bar, console), kafka=kafka)
+        console.print(renewal.run(force, drop_old))
+
+
+def encoding_of(settings: Settings, encoder: TextEncoder) -> Encoding:
+    """With the template and the detection of languages that the settings name."""
+    detect = language_detector(settings.encoder.detect_language)
+    return Encoding(encoder, Template.of(settings.encoder.template), detect)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Everything embedded anew in `encoding`.
+
+    `bar` shows how far it is. Without `kafka`, a `reader` still gives people's answers. `sealed` and `go_live` are for
+    whoever runs it beside the writers: see `offline.reembed`.
+    """
+
+    store: VectorStore
+    settings: Settings
+    encoding: Encoding
+    images: ImageEncoder | None
+    say: Say
+    bar: Bar
+    kafka: Kafka | None = None
+    reader: LogReader | None = None
+    sealed: Sealed = nullcontext
+    go_live: GoLive | None = None
+
+    def run(self, force: bool, drop_old: bool) -> str:
+        """What was done. Raises `Misconfigured` where all items are in this space already, unless `force`."""
         if not force:
-            _check_space_differs(store, encoder.space)
-        kafka = _connected(settings, stack) if settings.kafka.bootstrap_servers else None
-        live = generations.live(store)
-        tell = stack.enter_context(_bar(console, "items", store.count(live.items)))
+            _check_space_differs(self.store, self.encoding.encoder.space)
+        live = generations.live(self.store)
+        done = self._reembed(live)
+        _drop(self.store, live, done.collections, drop_old, self.say)
+        return (
+            f"{done.items:,} items and {done.people:,} profiles in space {self.encoding.encoder.space}, in "
+            f"{done.seconds:.0f} s; {done.approximated:,} profiles are approximations"
+        )
+
+    def _reembed(self, live: Collections) -> Reembedded:
+        store, settings, encoder = self.store, self.settings, self.encoding.encoder
+        images, kafka = self.images, self.kafka
+        attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
 
         def create(target: Collections) -> None:
             store.ensure(replace(item_collection(encoder.dimension, Distance.COSINE, attributes), name=target.items))
@@ -114,26 +162,24 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
             return _rebuilding(settings, store, kafka, target, translate, nobody)
 
         if kafka is None:
-            console.print("There is no log here: profiles are approximated from their newest items.")
-        done = reembed(
-            store,
-            encoder,
-            settings.profile,
-            create,
-            _saying(console),
-            reader=None if kafka is None else kafka.reader,
-            make=None if kafka is None else make,
-            log_identity="" if kafka is None else kafka.log_identity,
-            tell=tell,
-            template=template,
-            image_space=None if images is None else images.space,
-            detect=detect,
-        )
-        _drop(store, live, done.collections, drop_old, console)
-    console.print(
-        f"{done.items:,} items and {done.people:,} profiles in space {encoder.space}, in {done.seconds:.0f} s; "
-        f"{done.approximated:,} profiles are approximations"
-    )
+            self.say("There is no log here: profiles are approximated from their newest items.")
+        with self.bar("items", store.count(live.items)) as tell:
+            return reembed(
+                store,
+                encoder,
+                settings.profile,
+                create,
+                self.say,
+                reader=self.reader if kafka is None else kafka.reader,
+                make=None if kafka is None else make,
+                log_identity="" if kafka is None else kafka.log_identity,
+                tell=tell,
+                template=self.encoding.template,
+                image_space=None if images is None else images.space,
+                detect=self.encoding.detect,
+                sealed=self.sealed,
+                go_live=self.go_live,
+            )
 
 
 def _opened_store(settings: Settings, stack: ExitStack) -> VectorStore:
@@ -142,17 +188,18 @@ def _opened_store(settings: Settings, stack: ExitStack) -> VectorStore:
     return store
 
 
-def _connected(settings: Settings, stack: ExitStack) -> _Kafka:
+def connected(settings: Settings, stack: ExitStack) -> Kafka:
+    """The cluster of the settings, until `stack` is closed."""
     options = kafka_options(settings)
     reader = LogReader(options)
     stack.callback(reader.close)
     producer = KafkaProducer(options)
     stack.callback(producer.close)
-    return _Kafka(options, reader, producer)
+    return Kafka(options, reader, producer)
 
 
 def _rebuilding(
-    settings: Settings, store: VectorStore, kafka: _Kafka, target: Collections, translate: Translate, tell: Tell
+    settings: Settings, store: VectorStore, kafka: Kafka, target: Collections, translate: Translate, tell: Tell
 ) -> Rebuilding:
     outputs = Outputs(kafka.producer, TopicDeadLetters(kafka.producer))
     return Rebuilding(
@@ -182,7 +229,7 @@ def _dimension(store: VectorStore, live: Collections) -> int:
             raise Misconfigured(f"{live.items} holds no embedded item, so no profile can be made of anything")
 
 
-def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: bool, console: Console) -> None:
+def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: bool, say: Say) -> None:
     """Generations before the last one always, the last one where it is asked for."""
     for name in NAMES:
         for collection in generations.existing(store, name):
@@ -190,11 +237,9 @@ def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: b
                 continue
             if collection != before.named(name) or drop_old:
                 store.drop(collection)
-                console.print(f"dropped {collection}")
+                say(f"dropped {collection}")
             else:
-                console.print(
-                    f"{collection} stays until the next time, to look at or to go back to; --drop-old drops it"
-                )
+                say(f"{collection} stays until the next time, to look at or to go back to; --drop-old drops it")
 
 
 def _records(reader: LogReader) -> int:
@@ -205,12 +250,14 @@ def _foreign(count: int) -> str:
     return f"; {count:,} transfers of another version could not be taken over" if count else ""
 
 
-def _saying(console: Console) -> Say:
+def saying(console: Console) -> Say:
+    """Prints lines as they are."""
     return lambda line: console.print(escape(line), highlight=False)
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Tell]:
+def bar(console: Console, what: str, total: int) -> Iterator[Tell]:
+    """Shows how far it is, and takes how many more are done."""
     columns = (TextColumn("{task.description:<7}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)

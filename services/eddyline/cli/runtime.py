@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import structlog
 
 from eddyline import collector, reader
-from eddyline.adapters.encoders import ClipEncoder, ImageEncoder, TextEncoder, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, Encoding, ImageEncoder, LiveEncoding, text_encoder
 from eddyline.adapters.http import Check, HttpServer, create_app
 from eddyline.adapters.images import Decoder, Fetcher
 from eddyline.adapters.kafka import (
@@ -27,7 +26,6 @@ from eddyline.adapters.kafka import (
     FeedbackProducer,
     FileDeadLetters,
     Handler,
-    KafkaOptions,
     KafkaProducer,
     LoopOptions,
     Producer,
@@ -36,7 +34,6 @@ from eddyline.adapters.kafka import (
     TopicTail,
     ensure_topics,
 )
-from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -54,13 +51,15 @@ from eddyline.adapters.vectors.generations import Generations, group_of
 from eddyline.affinity import Affinity
 from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.cli.insights_role import InsightsRole
+from eddyline.cli.opening import dead_letters_directory, kafka_options, open_store
+from eddyline.cli.rebuild import encoding_of
+from eddyline.cli.reembedding import Reembedding
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.imager import Imager
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
-from eddyline.model.text import Template
-from eddyline.profiler import Profiler
+from eddyline.profiler import Profiler, as_it_came
 from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
 from eddyline.settings import Settings
 
@@ -87,8 +86,10 @@ class Runtime:
     Raises `Misconfigured` for settings that can't work, before anything is started.
     """
 
-    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, roles: Sequence[str], reload: Callable[[], Settings] | None = None) -> None:
+        """`reload` reads the settings anew, from where these are."""
         self._settings, self._roles = settings, tuple(role for role in ROLES if role in roles)
+        self._reload = reload or (lambda: settings)
         self._check_roles(roles)
         self._guard: RetentionGuard | None = None
         self._broker: EmbeddedBroker | None = None
@@ -128,6 +129,8 @@ class Runtime:
         with self._stack:
             try:
                 self._consumers.start()
+                if self._reembedding is not None:
+                    self._reembedding.start(self._consumers)
                 if self._insights is not None:
                     self._insights.start()
                 self._server.run()
@@ -176,10 +179,10 @@ class Runtime:
         checks: dict[str, Check] = {"vectors": lambda: check_collections(self._store)}
         if self._has_broker:
             checks["broker"] = self._producer.check
-        encoder: TextEncoder | None = None
+        self._encoding: LiveEncoding | None = None
         if "embedder" in self._roles:
             encoder = text_encoder(settings, self.metrics)
-            self._detect = language_detector(settings.encoder.detect_language)
+            self._encoding = LiveEncoding(encoding_of(settings, encoder))
             create_collections(self._store, settings, encoder.dimension)
         self._images: ImageEncoder | None = None
         if IMAGING in self._roles:
@@ -188,7 +191,13 @@ class Runtime:
             # A stop doesn't wait for its threads: what they fetch is still pending then.
             self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
             self._stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
-        consumers = self._build_consumers(encoder)
+        self._reembedding: Reembedding | None = None
+        if self._encoding is not None and not settings.qdrant.url:  # else it takes no process that holds the store
+            self._reembedding = Reembedding(
+                settings, self._reload, self._store, self._encoding, self._images, self._options, self.metrics
+            )
+            self._stack.callback(self._reembedding.close)
+        consumers = self._build_consumers()
         checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []
         if "collector" in self._roles:
@@ -208,7 +217,7 @@ class Runtime:
                 impressions=self._impressions,
                 experiments=self._open_experiments().now,
             )
-            search = build_search(self._store, settings, reading, encoder, self.metrics, self._images)
+            search = build_search(self._store, settings, reading, self._encoding, self.metrics, self._images)
             routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
@@ -289,20 +298,20 @@ class Runtime:
             self.metrics,
         )
 
-    def _build_consumers(self, encoder: TextEncoder | None) -> list[Consumer]:
+    def _build_consumers(self) -> list[Consumer]:
         names = [name for name in CONSUMERS if name in self._roles]
         if not names:
             return []
         now = self._read_generations()
-        return [Consumer(name, CONSUMERS[name], self._maker(name, encoder), self._retire, now) for name in names]
+        return [Consumer(name, CONSUMERS[name], self._maker(name), self._retire, now) for name in names]
 
     def _read_generations(self) -> Generations:
         return generations.current(self._store)
 
-    def _maker(self, name: str, encoder: TextEncoder | None) -> Callable[[Collections], ConsumeLoop[Any]]:
+    def _maker(self, name: str) -> Callable[[Collections], ConsumeLoop[Any]]:
         def make(collections: Collections) -> ConsumeLoop[Any]:
             group = group_of(name, collections.profiles) if name == "profiler" else name
-            return self._loop(group, self._handler(name, collections, encoder))
+            return self._loop(group, self._handler(name, collections))
 
         return make
 
@@ -310,7 +319,7 @@ class Runtime:
         if self._guard is not None:
             self._guard.unsubscribe(group)
 
-    def _handler(self, name: str, collections: Collections, encoder: TextEncoder | None) -> Handler[Any]:
+    def _handler(self, name: str, collections: Collections) -> Handler[Any]:
         settings = self._settings
         if name == "affinity":
             partitions = self._options.partitions
@@ -328,16 +337,18 @@ class Runtime:
                 self.metrics,
                 collections=collections,
                 reverse_recents=settings.affinity.reverse_recents,
+                translate=as_it_came if self._reembedding is None else self._reembedding.translate,
             )
-        assert encoder is not None
+        assert self._encoding is not None
+        now = self._encoding.now()
         embedder = Embedder(
             self._store,
-            encoder,
+            now.encoder,
             self._producer,
             self.metrics,
             items=collections.items,
-            template=Template.of(settings.encoder.template),
-            detect=self._detect,
+            template=now.template,
+            detect=now.detect,
         )
         embedder.check_space()
         return embedder
@@ -385,6 +396,8 @@ class Runtime:
     def _stop_consumers(self) -> None:
         """The in-process broker's memory ends with this process, so everything in it is handled first."""
         self._stopping.set()
+        if self._reembedding is not None:
+            self._reembedding.close()
         drain = self._broker is not None and self._consumers.failure is None
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
@@ -412,7 +425,7 @@ def build_search(
     store: VectorStore,
     settings: Settings,
     reading: Reader,
-    embedders: TextEncoder | None,
+    embedders: LiveEncoding | None,
     metrics: Metrics,
     imagers: ImageEncoder | None = None,
 ) -> Search | None:
@@ -423,43 +436,9 @@ def build_search(
     wanted = settings.reader.search
     if wanted is False or (wanted is None and embedders is None):
         return None
-    encoder = embedders or text_encoder(settings, metrics)
+    encoding = embedders or LiveEncoding(Encoding(text_encoder(settings, metrics)))
     images = imagers or (ClipEncoder(settings.images) if settings.images.enabled else None)
-    return Search(store, settings, reading.people, encoder, time.time, images)
-
-
-def open_store(settings: Settings) -> VectorStore:
-    """The Qdrant server of the settings, or Qdrant Edge in the data directory.
-
-    Raises `AlreadyRunning` where another process holds the directory.
-    """
-    if settings.qdrant.url:
-        from eddyline.adapters.vectors import ServerStore
-
-        key = settings.qdrant.api_key
-        return ServerStore(
-            settings.qdrant.url,
-            key.get_secret_value() if key else None,
-            settings.qdrant.timeout_seconds,
-            settings.qdrant.prefix,
-        )
-    try:
-        from eddyline.adapters.vectors import EdgeStore
-    except ImportError:
-        raise Misconfigured(
-            "no Qdrant server is set (EDDYLINE_QDRANT__URL), and the embedded one needs: pip install 'eddyline[edge]'"
-        ) from None
-    return EdgeStore(vectors_directory(settings))
-
-
-def vectors_directory(settings: Settings) -> Path:
-    """Where Qdrant Edge keeps its shards."""
-    return settings.data_dir / "vectors"
-
-
-def dead_letters_directory(settings: Settings) -> Path:
-    """Where the embedded mode keeps dead letters."""
-    return settings.data_dir / "dead-letters"
+    return Search(store, settings, reading.people, encoding.encoder, time.time, images)
 
 
 def check_collections(store: VectorStore) -> None:
@@ -467,19 +446,6 @@ def check_collections(store: VectorStore) -> None:
     store.check()
     for name in (ITEMS, PROFILES):
         store.retrieve(name, [NOBODY], payload=())
-
-
-def kafka_options(settings: Settings) -> KafkaOptions:
-    """The cluster of the settings."""
-    kafka = settings.kafka
-    return KafkaOptions(
-        bootstrap_servers=kafka.bootstrap_servers,
-        prefix=kafka.prefix,
-        partitions=kafka.partitions,
-        replication_factor=kafka.replication_factor,
-        group_protocol=kafka.group_protocol,
-        client=dict(kafka.client),
-    )
 
 
 def add_images(store: VectorStore, dimension: int) -> None:

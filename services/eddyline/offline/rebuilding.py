@@ -173,7 +173,7 @@ class Rebuilding:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log, self._store, self._settings = log, store, settings
-        self._outputs, self._collections = outputs, collections
+        self._outputs, self.collections = outputs, collections
         self._translate, self._tell = translate, tell
         self._clock = _LogClock(clock)
         self.epoch = int(clock() * 1000)
@@ -203,7 +203,7 @@ class Rebuilding:
         def is_lost(profile: Profile) -> bool:
             return not is_covered(profile.first, log_identity, self._lows)
 
-        target, settings = self._collections.profiles, self._settings.profile
+        target, settings = self.collections.profiles, self._settings.profile
         self.tally.carried = carry_over(self._store, live, target, settings, convert, is_lost, self.epoch)
 
     def run(self, ends: Mapping[int, int], *, heard: bool = False) -> None:

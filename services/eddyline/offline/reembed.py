@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -48,6 +49,9 @@ QUIET = 100
 """Changed items in a pass at which the writers are sealed."""
 WRITERS = ("embedder", "imager", "affinity")
 USERS = "users"
+Sealed: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""Within it, the writers of the live generation have stopped."""
+GoLive: TypeAlias = Callable[[Collections, Translate], None]
 
 
 @dataclass(slots=True)
@@ -324,11 +328,15 @@ def reembed(
     template: Template = DEFAULT,
     image_space: str | None = None,
     detect: Detect = undetected,
+    sealed: Sealed = nullcontext,
+    go_live: GoLive | None = None,
 ) -> Reembedded:
-    """Embed everything anew. `create` makes the collections; without a `reader` (and `make`) there is no log.
+    """Embed everything anew. `create` makes the collections; without `make` there is no log that profiles could be
+    rebuilt from, but a `reader` still gives people's answers.
 
-    Raises `Misconfigured` when the writers don't stop, and `Unavailable`; then the old generation goes on, and what was
-    made is dropped.
+    Without `make`, nobody writes within `sealed`. `go_live` swaps, by default the aliases alone; it is given how
+    records of the old space must be read from then on. Raises `Misconfigured` when the writers don't stop, and
+    `Unavailable`; then the old generation goes on, and what was made is dropped.
     """
     started = time.monotonic()
     live = generations.live(store)
@@ -336,19 +344,35 @@ def reembed(
     target = Collections(generations.next_free(store, ITEMS), generations.next_free(store, PROFILES))
     answers = Answers(encoder)
     approximation = Approximation(store, target.items, settings, encoder.space, answers)
+
+    def translate(record: Record) -> Record:
+        return approximation.translate(answers.translate(record))
+
+    def swap(collections: Collections) -> None:
+        if go_live is None:
+            generations.go_live(store, collections)
+        else:
+            go_live(collections, translate)
+
     try:
         create(target)
         copier = ItemCopier(store, encoder, live.items, target.items, template, image_space, detect)
         _copy_until_quiet(copier, say, tell)
         if reader is None or make is None:
             tally = Tally()
-            epoch = int(time.time() * 1000)
-            tally.carried = carry_over(
-                store, live.profiles, target.profiles, settings, approximation.convert, _everyone, epoch
-            )
-            generations.go_live(store, target)
+            with sealed():
+                copier.run()
+                if reader is not None:
+                    answers.read(reader)
+                epoch = int(time.time() * 1000)
+                tally.carried = carry_over(
+                    store, live.profiles, target.profiles, settings, approximation.convert, _everyone, epoch
+                )
+                swap(target)
         else:
-            tally = _with_log(reader, store, live, target, copier, answers, approximation, make, log_identity, say)
+            rebuilding = make(target, translate)
+            handover = Handover(reader, store, log_identity, say, swap=swap)
+            tally = _with_log(reader, rebuilding, live, copier, answers, approximation, handover, log_identity, say)
     except BaseException:
         if generations.live(store) == live:
             store.drop(target.profiles)
@@ -378,27 +402,24 @@ def _copy_until_quiet(copier: ItemCopier, say: Say, tell: Tell) -> None:
 
 def _with_log(
     reader: LogReader,
-    store: VectorStore,
+    rebuilding: Rebuilding,
     live: Collections,
-    target: Collections,
     copier: ItemCopier,
     answers: Answers,
     approximation: Approximation,
-    make: Callable[[Collections, Translate], Rebuilding],
+    handover: Handover,
     log_identity: str,
     say: Say,
 ) -> Tally:
     group = generations.group_of(GROUP, live.profiles)
     answers.read(reader)
-    rebuilding = make(target, lambda record: approximation.translate(answers.translate(record)))
     rebuilding.carry_over(live.profiles, log_identity, approximation.convert)
     say(f"{rebuilding.tally.carried:,} profiles are older than the log: approximated from their newest items")
     catch_up(reader, rebuilding, group, say)
-    handover = Handover(reader, store, log_identity, say)
     with handover.sealed([ITEMS, PROFILES], [*WRITERS, group]):
         last = copier.run()
         say(f"the writers have stopped; {last.changed:,} items had changed since")
         answers.read(reader)
         finish(reader, rebuilding, group, say)
-        handover.go_live(target, rebuilding.positions, rebuilding.epoch)
+        handover.go_live(rebuilding.collections, rebuilding.positions, rebuilding.epoch)
     return rebuilding.tally

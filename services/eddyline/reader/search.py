@@ -11,11 +11,12 @@ import numpy as np
 
 from eddyline.adapters.encoders import ImageEncoder, TextEncoder
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, Nearest, Query, Scored, VectorStore
-from eddyline.errors import NotEnabled, Unavailable
+from eddyline.errors import NotEnabled, Outdated, Unavailable
 from eddyline.model.blending import RELEVANCE, Leaning, blend, lean, leaning
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
+from eddyline.reader.anew import across_generations
 from eddyline.reader.browse_requests import SearchQuery
 from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained
 from eddyline.reader.paging import mark, page
@@ -53,38 +54,42 @@ class Search:
         store: VectorStore,
         settings: Settings,
         people: People,
-        encoder: TextEncoder,
+        encoder: Callable[[], TextEncoder],
         clock: Callable[[], float],
         images: ImageEncoder | None = None,
     ) -> None:
-        """`images`: the imager's, so that pictures are found; None where images are off."""
+        """`encoder` gives the one in force, which another may replace. `images`: the imager's, so that pictures are
+        found; None where images are off."""
         self._images = images
         self._store, self._settings, self._people, self._encoder = store, settings, people, encoder
         self._clock = clock
         self._taus = TimeConstants.of(settings.profile)
-        self._vectors: OrderedDict[str, Dense] = OrderedDict()
+        self._vectors: OrderedDict[tuple[str, str], Dense] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, query: SearchQuery) -> dict[str, Any]:
         """The items nearest to the text. Raises `InvalidInput`, `NotEnabled` by pictures where images are off, and
         `Unavailable` also where the items are of another model than this encoder."""
+        return across_generations(lambda: self._find(query, self._encoder()))
+
+    def _find(self, query: SearchQuery, encoder: TextEncoder) -> dict[str, Any]:
         now = self._clock()
         if query.by != "text":
-            return self._find_pictures(query, now)
+            return self._find_pictures(query, encoder, now)
         listing = self._listing(query, now)
-        person = self._leaning(query, now)
+        person = self._leaning(query, encoder, now)
         depth = listing.depth + (LEANED if person else 0)
-        nearest = Nearest(self._encoded(query.q), "content")
+        nearest = Nearest(self._encoded(query.q, encoder), "content")
         vectors = ("content",) if person else ()
         found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
-        self._check_space(found)
+        self._check_space(found, encoder)
         order = self._leant(found, person) if person else explained(found, RELEVANCE, BECAUSE[RELEVANCE])
         answer = listing.page(order, query.explain, personalised=person is not None)
         if answer["items"]:
             return answer
         return answer | {"reason": self._why_empty(listing, nearest, now)}
 
-    def _find_pictures(self, query: SearchQuery, now: float) -> dict[str, Any]:
+    def _find_pictures(self, query: SearchQuery, encoder: TextEncoder, now: float) -> dict[str, Any]:
         """By what pictures show, alone or blended with the text."""
         if self._images is None:
             raise NotEnabled(NO_IMAGES)
@@ -95,28 +100,30 @@ class Search:
             pictures = Query(nearest, listing.depth, listing.condition & with_picture, DISPLAY)
             order = explained(self._store.query(ITEMS, [pictures])[0], PICTURE, BECAUSE[PICTURE])
         else:
-            order = self._both(query, listing, nearest, with_picture)
+            order = self._both(query, encoder, listing, nearest, with_picture)
         answer = listing.page(order, query.explain, personalised=False)
         if answer["items"]:
             return answer
         if listing.position.depth:
             return answer | {"reason": END}
         if query.by == "both":
-            text = Nearest(self._encoded(query.q), "content")
+            text = Nearest(self._encoded(query.q, encoder), "content")
             return answer | {"reason": self._why_empty(listing, text, now)}
         anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
 
-    def _both(self, query: SearchQuery, listing: Listing, nearest: Nearest, with_picture: Filter) -> list[Place]:
+    def _both(
+        self, query: SearchQuery, encoder: TextEncoder, listing: Listing, nearest: Nearest, with_picture: Filter
+    ) -> list[Place]:
         """Blended min-max (see `model.blending`): two models' cosines have no unit in common."""
         depth = listing.depth + BLENDED
-        text = Nearest(self._encoded(query.q), "content")
+        text = Nearest(self._encoded(query.q, encoder), "content")
         queries = [
             Query(text, depth, listing.condition, (*DISPLAY, "space")),
             Query(nearest, depth, listing.condition & with_picture, DISPLAY),
         ]
         texts, pictures = self._store.query(ITEMS, queries)
-        self._check_space(texts)
+        self._check_space(texts, encoder)
         found = {RELEVANCE: texts, PICTURE: pictures}
         payloads = {point.id: point.payload for points in found.values() for point in points}
         share = self._settings.reader.search_image_share
@@ -137,35 +144,37 @@ class Search:
         position = page(query.next, mark(asked, query.grammar(), query.exclude), query.limit)
         return Listing(asked, servable(now) & wanted & excluding(query.exclude), position)
 
-    def _leaning(self, query: SearchQuery, now: float) -> Leaning | None:
+    def _leaning(self, query: SearchQuery, encoder: TextEncoder, now: float) -> Leaning | None:
         """None where nobody is named, nothing is known of them, or their profile is of another model."""
         person = Person.named(query.user_id, query.anonymous_id)
         if person is None or self._settings.reader.search_taste_share == 0:
             return None
         profile = self._people.profile(person)
-        if profile is None or profile.space not in (None, self._encoder.space):
+        if profile is None or profile.space not in (None, encoder.space):
             return None
         return leaning(profile, now, self._taus, self._settings.ranking)
 
-    def _encoded(self, text: str) -> Dense:
+    def _encoded(self, text: str, encoder: TextEncoder) -> Dense:
+        key = (encoder.space, text)
         with self._lock:
-            known = self._vectors.get(text)
+            known = self._vectors.get(key)
             if known is not None:
-                self._vectors.move_to_end(text)
+                self._vectors.move_to_end(key)
                 return known
-        vector: Dense = self._encoder.encode([text])[0]
+        vector: Dense = encoder.encode([text])[0]
         with self._lock:
-            self._vectors[text] = vector
+            self._vectors[key] = vector
             while len(self._vectors) > CACHED_QUERIES:
                 self._vectors.popitem(last=False)
         return vector
 
-    def _check_space(self, found: list[Scored]) -> None:
-        spaces = {str(point.payload.get("space")) for point in found} - {self._encoder.space}
+    def _check_space(self, found: list[Scored], encoder: TextEncoder) -> None:
+        spaces = {str(point.payload.get("space")) for point in found} - {encoder.space}
         if spaces:
-            raise Unavailable(
+            problem = Unavailable if self._encoder().space == encoder.space else Outdated
+            raise problem(
                 f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes "
-                f"{self._encoder.space}: vectors of different models are never compared. Set its encoder.model to the "
+                f"{encoder.space}: vectors of different models are never compared. Set its encoder.model to the "
                 "embedder's and start it again, or embed everything anew (`eddyline reembed`)"
             )
 

@@ -1,0 +1,57 @@
+"""Opening what the settings name: the vector store, the directories, the cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eddyline.adapters.kafka import KafkaOptions
+from eddyline.adapters.vectors import VectorStore
+from eddyline.errors import Misconfigured
+from eddyline.settings import Settings
+
+
+def open_store(settings: Settings) -> VectorStore:
+    """The Qdrant server of the settings, or Qdrant Edge in the data directory.
+
+    Raises `AlreadyRunning` where another process holds the directory.
+    """
+    if settings.qdrant.url:
+        from eddyline.adapters.vectors import ServerStore
+
+        key = settings.qdrant.api_key
+        return ServerStore(
+            settings.qdrant.url,
+            key.get_secret_value() if key else None,
+            settings.qdrant.timeout_seconds,
+            settings.qdrant.prefix,
+        )
+    try:
+        from eddyline.adapters.vectors import EdgeStore
+    except ImportError:
+        raise Misconfigured(
+            "no Qdrant server is set (EDDYLINE_QDRANT__URL), and the embedded one needs: pip install 'eddyline[edge]'"
+        ) from None
+    return EdgeStore(vectors_directory(settings))
+
+
+def vectors_directory(settings: Settings) -> Path:
+    """Where Qdrant Edge keeps its shards."""
+    return settings.data_dir / "vectors"
+
+
+def dead_letters_directory(settings: Settings) -> Path:
+    """Where the embedded mode keeps dead letters."""
+    return settings.data_dir / "dead-letters"
+
+
+def kafka_options(settings: Settings) -> KafkaOptions:
+    """The cluster of the settings."""
+    kafka = settings.kafka
+    return KafkaOptions(
+        bootstrap_servers=kafka.bootstrap_servers,
+        prefix=kafka.prefix,
+        partitions=kafka.partitions,
+        replication_factor=kafka.replication_factor,
+        group_protocol=kafka.group_protocol,
+        client=dict(kafka.client),
+    )

@@ -1,0 +1,125 @@
+"""Another generation goes live while a request is answered: it is answered all the same, from the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.services.reading import SETTINGS, Shop, ids, stocked
+from tests.support.fakes import TinyEncoder, WiderEncoder
+
+from eddyline.adapters.encoders import Encoding, LiveEncoding
+from eddyline.adapters.vectors import Collections, Distance, generations, item_collection, profile_collection
+from eddyline.errors import Unavailable
+from eddyline.model.ranking import Found, gather
+from eddyline.offline.reembed import reembed
+from eddyline.reader import Search
+from eddyline.reader.browse_requests import SearchQuery
+
+
+def swap(shop: Shop, live: LiveEncoding | None = None) -> None:
+    """Everything in vectors of another size from now on."""
+    encoder = WiderEncoder()
+
+    def create(target: Collections) -> None:
+        shop.store.ensure(item_collection(encoder.dimension, Distance.COSINE, {}, target.items))
+        shop.store.ensure(profile_collection(encoder.dimension, target.profiles))
+
+    def go_live(target: Collections, _translate: object) -> None:
+        holder = live or LiveEncoding(Encoding(TinyEncoder()))
+        with holder.replacing(Encoding(encoder)):
+            generations.go_live(shop.store, target)
+
+    reembed(shop.store, encoder, SETTINGS.profile, create, lambda _line: None, go_live=go_live)
+
+
+def once_after(shop: Shop, name: str, collection: str, then: Callable[[], None], monkeypatch: Any) -> None:
+    """Have `then` happen right after the first look-up of that kind."""
+    look_up, happened = getattr(shop.store, name), [False]
+
+    def looking(where: str, *positional: Any, **named: Any) -> Any:
+        found = look_up(where, *positional, **named)
+        if where == collection and not happened[0]:
+            happened[0] = True
+            then()
+        return found
+
+    monkeypatch.setattr(shop.store, name, looking)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    shop = stocked()
+    for n in range(4):
+        shop.did("ada", f"space{n}", "like")
+    return shop
+
+
+def test_a_list_is_full_and_personal(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop.open():
+        once_after(shop, "retrieve", "profiles", lambda: swap(shop), monkeypatch)
+        answer = shop.recommend("ada", limit=5)
+    assert len(ids(answer)) == 5
+    assert (answer["degraded"], answer["cold_start"]) == (False, False)
+
+
+def test_what_was_done_this_very_moment_counts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop.open():
+        once_after(shop, "retrieve", "profiles", lambda: swap(shop), monkeypatch)
+        answer = shop.asked(user_id="ada", recent=[{"type": "like", "item_id": "kitchen1"}], limit=5)
+    assert len(ids(answer)) == 5
+    assert not answer["degraded"]
+
+
+def test_a_list_that_everyone_shares_goes_with_vectors_of_the_next_generation(shop: Shop) -> None:
+    with shop.open():
+        assert not shop.recommend("ada", diversity=0.5)["degraded"]
+        swap(shop)
+        answer = shop.recommend("ada", diversity=0.5, limit=10)
+    assert len(ids(answer)) == 10
+    assert not answer["degraded"]
+
+
+def test_similar_items_are_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop.open():
+        once_after(shop, "retrieve", "items", lambda: swap(shop), monkeypatch)
+        assert ids(shop.get("/v1/items/space1/similar", limit=3).json())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_search_goes_on_with_the_encoder_that_follows(shop: Shop, when: str) -> None:
+    first = TinyEncoder()
+    live = LiveEncoding(Encoding(first))
+    search = Search(shop.store, SETTINGS, shop.reader.people, live.encoder, shop.clock)
+    known = search.find(SearchQuery(q="alien starship", limit=3))
+    if when == "before":
+        swap(shop, live)
+    else:
+        encode = first.encode
+
+        def late(texts: Any) -> Any:
+            rows = encode(texts)
+            swap(shop, live)
+            return rows
+
+        first.encode = late  # type: ignore[method-assign]
+    again = search.find(SearchQuery(q="alien starship" if when == "before" else "starship alien", limit=3))
+    assert len(ids(again)) == len(ids(known)) == 3
+    assert all(item.startswith("space") for item in ids(again))
+
+
+def test_an_encoder_that_cannot_be_swapped_in_leaves_the_one_of_before(shop: Shop) -> None:
+    live = LiveEncoding(Encoding(TinyEncoder()))
+    before = live.now()
+    with pytest.raises(Unavailable), live.replacing(replace(before, encoder=WiderEncoder())):
+        raise Unavailable("the disk is full")
+    assert live.now() is before
+
+
+def test_vectors_of_another_length_have_no_say_in_diversity() -> None:
+    found = [Found("a", 1.0, {}, np.ones(2)), Found("b", 0.9, {}, None), Found("c", 0.8, {}, np.ones(3))]
+    gathered = gather({"taste": found}, 10)
+    assert [None if vector is None else len(vector) for vector in gathered.vectors] == [2, None, None]
