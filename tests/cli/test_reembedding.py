@@ -198,6 +198,7 @@ def test_what_comes_in_meanwhile_is_there_afterwards_and_after_a_restart(
         spaces = {point.payload["space"] for point in it.store.scroll("items")[0]}
         assert spaces == {"wider-t1"}
         near(it.profile("bob").onboarding, WiderEncoder().encode(["Interests: rivers"])[0], 1e-5)
+        assert 'repeated_total{by="offset"}' not in it.client.get("/metrics").text, "they began where the others ended"
         guard = it.process._guard
         assert guard is not None
         assert "profiler-2" in guard._groups["interactions"]

@@ -23,7 +23,7 @@ from eddyline.model.ids import Person, item_point, person_point
 from eddyline.model.profile import STORED_VECTORS, Profile
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Translate
 from eddyline.offline.replay import Replayed, replay
-from eddyline.profiler import GROUP, TOPIC, Profiler
+from eddyline.profiler import GROUP, TOPIC, Profiler, as_it_came
 from eddyline.settings import Profile as ProfileSettings
 from eddyline.settings import Settings
 
@@ -47,13 +47,13 @@ class Deployment:
         self.add_items(*ITEM_NAMES)
         self.start()
 
-    def start(self) -> None:
+    def start(self, translate: Translate = as_it_came) -> None:
         """The profiler of the live generation, on what its group has committed."""
         self.collections = generations.live(self.store)
         self.group = generations.group_of(GROUP, self.collections.profiles)
-        self.profiler = self._profiler()
+        self.profiler = self._profiler(translate)
 
-    def _profiler(self) -> Profiler:
+    def _profiler(self, translate: Translate) -> Profiler:
         profiler = Profiler(
             self.store,
             self.producer,
@@ -66,6 +66,7 @@ class Deployment:
             monotonic=self.clock,
             collections=self.collections,
             reverse_recents=self.settings.affinity.reverse_recents,
+            translate=translate,
         )
         self.epoch = int(self.clock() * 1000) + 1
         profiler.assigned({TopicPartition(TOPIC, p): self.epoch for p in range(PARTITIONS)})
