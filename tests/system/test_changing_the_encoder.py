@@ -83,10 +83,21 @@ def test_embedded_it_goes_on_with_what_there_was(tmp_path: Path, other: dict[str
         assert found(process, "squid") == "squid"
 
 
-def test_embedded_people_get_their_lists_all_the_while(tmp_path: Path, other: dict[str, str]) -> None:
-    data = ("--data-dir", str(tmp_path / "data"))
-    films = {f"film{n}": f"{kind} number {n} of the archive" for n in range(400) for kind in (f"Chronicle {n % 7}",)}
-    with eddyline("up", *data, log=tmp_path / "up.txt") as process:
+@pytest.mark.parametrize("broker", ["in-process", "kafka"])
+def test_embedded_people_get_their_lists_all_the_while(
+    tmp_path: Path, other: dict[str, str], broker: str, request: pytest.FixtureRequest
+) -> None:
+    data, env = ("--data-dir", str(tmp_path / "data")), {}
+    if broker == "kafka":
+        cluster: Cluster = request.getfixturevalue("kafka_cluster")
+        if cluster.kind == "in-process":
+            pytest.skip(f"no real Kafka: {'; '.join(cluster.fell_back)}")
+        env = {
+            "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
+            "EDDYLINE_KAFKA__PREFIX": f"embedded-{uuid.uuid4().hex[:8]}.",
+        }
+    films = {f"film{n}": f"Chronicle {n % 7} number {n} of the archive" for n in range(400)}
+    with eddyline("up", *data, log=tmp_path / "up.txt", env=env) as process:
         fill(process)
         for item_id, title in films.items():
             process.put(item_id, title=title)
@@ -95,7 +106,7 @@ def test_embedded_people_get_their_lists_all_the_while(tmp_path: Path, other: di
         wait_until(lambda: process.person("ada").get("onboarded"), "what ada answered is known", SLOWLY)
         visitor, writer = Visitor(process), Writer(process)
         try:
-            done = run("reembed", *data, env=other)
+            done = run("reembed", *data, env=env | other)
             assert done.returncode == 0, done.stderr
             said = " ".join(done.stderr.split())
             assert "items-2 and profiles-2 are live" in said
@@ -107,10 +118,10 @@ def test_embedded_people_get_their_lists_all_the_while(tmp_path: Path, other: di
         assert set(searches) == {"full"}, searches
         everything(process, written)
 
-    refused = run("up", *data, "--port", "0")
+    refused = run("up", *data, "--port", "0", env=env)
     assert refused.returncode == 2
     assert "reembed" in refused.stderr
-    with eddyline("up", *data, log=tmp_path / "after.txt", env=other) as process:
+    with eddyline("up", *data, log=tmp_path / "after.txt", env=env | other) as process:
         everything(process, written)
 
 
