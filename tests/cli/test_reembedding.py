@@ -359,7 +359,7 @@ def test_a_key_is_taken_from_the_settings_of_the_process_or_refused(it: World, m
         monkeypatch.setattr(reembedding, "text_encoder", opened)
         it.reembed(encoder=endpoint)
         assert [one.api_key.get_secret_value() for one in seen if one.api_key is not None] == ["of the file"]
-        assert not any("next start" in line for line in it.said), "a start would have the same"
+        assert not any("its next start needs the same" in line for line in it.said), "a start would have the same"
 
 
 def test_images_of_another_model_need_a_stop(it: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -252,7 +252,7 @@ def test_without_any_log_all_people_are_approximated(it: Deployment) -> None:
     assert profile.space in ("wider-t1", None)
 
 
-def swapped_here(it: Deployment, sealed: Sealed = nullcontext) -> None:
+def swapped_here(it: Deployment, sealed: Sealed | None = None) -> None:
     """As in a process that has the log in its memory: the next profiler goes on where the one of before ended."""
     encoder, told = WiderEncoder(), []
 

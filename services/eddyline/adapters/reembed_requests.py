@@ -74,7 +74,7 @@ class RequestDesk:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.chmod(0o700)
             for left in self._folder.glob("*.json*"):
-                left.unlink()
+                left.unlink(missing_ok=True)  # its command may be doing the same
             self._lock: int | None = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)  # only commands hold it beside us, for a moment
         except OSError as error:

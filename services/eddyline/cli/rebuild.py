@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -131,7 +131,7 @@ class Renewal:
     bar: Bar
     kafka: Kafka | None = None
     reader: LogReader | None = None
-    sealed: Sealed = nullcontext
+    sealed: Sealed | None = None
     go_live: GoLive | None = None
 
     def run(self, force: bool, drop_old: bool) -> str:

@@ -106,6 +106,7 @@ class Reembedding:
 
     def __init__(
         self,
+        desk: RequestDesk,
         settings: Settings,
         reload: Callable[[], Settings],
         store: VectorStore,
@@ -114,10 +115,8 @@ class Reembedding:
         options: KafkaOptions,
         metrics: Metrics,
     ) -> None:
-        """Raises `Misconfigured` where the data directory can't be used."""
-        self._settings, self._reload, self._store = settings, reload, store
+        self._desk, self._settings, self._reload, self._store = desk, settings, reload, store
         self._live, self._images, self._options, self._metrics = live, images, options, metrics
-        self._desk = RequestDesk(settings.data_dir)
         self._stopping, self._swapping = threading.Event(), threading.Lock()
         self._translate: Translate | None = None
         self._consumers: Consumers
@@ -138,7 +137,6 @@ class Reembedding:
             if self._thread.is_alive():
                 log.warning("left while it waits for its encoder", seconds=LEAVING_SECONDS)
                 self._let_go_on()
-        self._desk.close()
 
     def translate(self, record: Record) -> Record:
         """The record, what it holds brought into the space that is live. Raises `Unavailable`."""
@@ -197,8 +195,8 @@ class Reembedding:
             summary = renewal.run(request.force, request.drop_old)
         if differing:
             errand.say(
-                f"It uses this encoder until it ends. The next start needs the same settings: {', '.join(differing)} "
-                "is another where it was started"
+                "It uses this encoder until it ends, and its next start needs the same. Where it has its settings "
+                f"from, these are others: {', '.join(differing)}"
             )
         return summary
 
@@ -234,6 +232,7 @@ class Reembedding:
     @contextmanager
     def _sealed(self, errand: Errand) -> Iterator[None]:
         """The writers have stopped meanwhile, whatever comes in waits in the log; afterwards they go on."""
+        errand.check()
         errand.is_urgent = True
         generations.seal(self._store, NAMES)
         try:

@@ -34,6 +34,7 @@ from eddyline.adapters.kafka import (
     TopicTail,
     ensure_topics,
 )
+from eddyline.adapters.reembed_requests import RequestDesk
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -173,6 +174,10 @@ class Runtime:
         settings = self._settings
         self._store = open_store(settings)
         self._stack.callback(self._store.close)
+        desk: RequestDesk | None = None
+        if not settings.qdrant.url:  # else any process may open the store, and none need be asked
+            desk = RequestDesk(settings.data_dir)
+            self._stack.callback(desk.close)
         if self._has_broker:
             self._open_broker()
         self._shown, self._impressions = self._open_telling()
@@ -192,11 +197,10 @@ class Runtime:
             self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
             self._stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
         self._reembedding: Reembedding | None = None
-        if self._encoding is not None and not settings.qdrant.url:  # else it takes no process that holds the store
+        if self._encoding is not None and desk is not None:
             self._reembedding = Reembedding(
-                settings, self._reload, self._store, self._encoding, self._images, self._options, self.metrics
+                desk, settings, self._reload, self._store, self._encoding, self._images, self._options, self.metrics
             )
-            self._stack.callback(self._reembedding.close)
         consumers = self._build_consumers()
         checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []

@@ -328,15 +328,15 @@ def reembed(
     template: Template = DEFAULT,
     image_space: str | None = None,
     detect: Detect = undetected,
-    sealed: Sealed = nullcontext,
+    sealed: Sealed | None = None,
     go_live: GoLive | None = None,
 ) -> Reembedded:
     """Embed everything anew. `create` makes the collections; without `make` there is no log that profiles could be
     rebuilt from, but a `reader` still gives people's answers.
 
-    Without `make`, nobody writes within `sealed`. `go_live` swaps, by default the aliases alone; it is given how
-    records of the old space must be read from then on. Raises `Misconfigured` when the writers don't stop, and
-    `Unavailable`; then the old generation goes on, and what was made is dropped.
+    Without `make`, the writers have stopped within `sealed`, or there are none. `go_live` swaps, by default the aliases
+    alone; it is given how records of the old space must be read from then on. Raises `Misconfigured` when the writers
+    don't stop, and `Unavailable`; then the old generation goes on, and what was made is dropped.
     """
     started = time.monotonic()
     live = generations.live(store)
@@ -360,8 +360,9 @@ def reembed(
         _copy_until_quiet(copier, say, tell)
         if reader is None or make is None:
             tally = Tally()
-            with sealed():
-                copier.run()
+            with nullcontext() if sealed is None else sealed():
+                if sealed is not None:
+                    copier.run()
                 if reader is not None:
                     answers.read(reader)
                 epoch = int(time.time() * 1000)
