@@ -19,9 +19,11 @@ from tests.support.fakes import TinyEncoder, WiderEncoder, near
 from tests.support.system import wait_until
 
 from eddyline.adapters.kafka import Outgoing
-from eddyline.adapters.vectors import Collections, VectorStore, generations
+from eddyline.adapters.vectors import Collections, Distance, VectorStore, generations, item_collection
+from eddyline.adapters.vectors.edge import EdgeStore
 from eddyline.cli import reembedding, runtime
 from eddyline.cli.asking import ask_holder
+from eddyline.cli.opening import vectors_directory
 from eddyline.cli.runtime import Runtime
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 from eddyline.model.ids import Person, person_point
@@ -324,6 +326,21 @@ def test_a_process_that_ends_midway_has_lost_nothing(it: World, when: str, monke
         assert it.live() == Collections("items-1", "profiles-1")
         it.await_events(3)
         assert it.store.collections() == ["items-1", "profiles-1"]
+
+
+def test_what_a_killed_process_has_left_holds_nobody_up(it: World) -> None:
+    with it.running():
+        it.fill()
+    store = EdgeStore(vectors_directory(it.settings("first")))
+    store.ensure(item_collection(20, Distance.COSINE, {}, "items-2"))
+    generations.seal(store, ("items", "profiles"))
+    store.close()
+    with it.running():
+        it.click("pasta")
+        it.await_events(3)
+        assert "4 items" in it.reembed()
+        assert "dropping items-2, which an earlier run left unfinished" in it.said
+        assert it.live().items == "items-2"
 
 
 def test_one_follows_another_and_the_old_is_dropped_where_it_is_asked_for(

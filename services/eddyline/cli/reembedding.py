@@ -121,6 +121,9 @@ class Reembedding:
         self._translate: Translate | None = None
         self._consumers: Consumers
         self._thread = threading.Thread(target=self._work, name="reembedding", daemon=True)
+        if left := generations.current(store).sealed:  # nobody else can be about to have another go live
+            log.warning("unsealing what a killed process has left sealed", collections=sorted(left))
+            generations.unseal(store, NAMES)
 
     def start(self, consumers: Consumers) -> None:
         """Take requests from now on. `consumers`: all that write here."""
