@@ -67,7 +67,8 @@ class Errand:
 
         def tell(count: int) -> None:
             self.check()
-            self._progress = self._progress.model_copy(update={"done": self._progress.done + count})
+            done = min(total, self._progress.done + count)  # there are several passes
+            self._progress = self._progress.model_copy(update={"done": done})
             if time.monotonic() - self._told_at >= TELL_SECONDS:
                 self._tell()
 
@@ -82,7 +83,9 @@ class Errand:
     def wait_for_encoder(self, seconds: float) -> None:
         """Raises `Unavailable` where the writers wait as well, and `Stopped`."""
         if self.is_urgent:
-            raise Unavailable("the encoder doesn't answer, and the writers can't wait for it")
+            raise Unavailable(
+                "the encoder doesn't answer, and the writers can't wait for it: all is as before. Run the command again"
+            )
         self.wait(seconds)
 
     def check(self) -> None:
