@@ -173,6 +173,7 @@ def test_whether_a_process_takes_requests_is_known_until_it_is_killed(tmp_path: 
 
 def test_paths_do_not_depend_on_where_a_process_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my-model").mkdir()
+    (tmp_path / "packaged").mkdir()
     monkeypatch.chdir(tmp_path)
     here = without_keys(Encoder(model="my-model", cache_dir=Path("kept")))
     assert (here.model, here.cache_dir) == (str(tmp_path / "my-model"), tmp_path / "kept")

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
+from eddyline.adapters.encoders.local import PACKAGED
 from eddyline.adapters.reembed_requests import Outcome, PendingRequest, Progress, Request
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.offline.rebuilding import Tell, nobody
@@ -52,7 +53,7 @@ def ask_holder(
 def without_keys(encoder: Encoder) -> Encoder:
     """As another process can take it over: no secrets, and no paths that depend on where a process was started."""
     model = encoder.model
-    if encoder.kind == "local" and Path(model).exists():
+    if encoder.kind == "local" and model != PACKAGED and Path(model).exists():
         model = str(Path(model).resolve())
     cache_dir = encoder.cache_dir.expanduser().absolute()
     return encoder.model_copy(update={"api_key": None, "serving_key": None, "model": model, "cache_dir": cache_dir})
