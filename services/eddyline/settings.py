@@ -45,6 +45,7 @@ BUILT_IN_FILTERS = frozenset(
         "published_at",
         "expires_at",
         "price",
+        "rating",
         "available",
         "popularity",
     },

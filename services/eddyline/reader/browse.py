@@ -71,11 +71,11 @@ class Browse:
         state = content.model_dump(mode="json", exclude_none=True, exclude={"v", "timestamp"})
         image = payload.get("image") or {}
         shown = {name: image[name] for name in IMAGE_STATE if name in image and image["state"] != "none"}
-        return state | ({"image": shown} if shown else {})
+        return state | _detected_language(payload) | ({"image": shown} if shown else {})
 
     def _item_payload(self, item_id: str) -> Mapping[str, Any]:
         point_id = item_point(item_id)
-        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "image")).get(point_id)
+        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "language", "image")).get(point_id)
         if point is None or "meta" not in point.payload:
             raise _no_such_item(item_id)
         return point.payload
@@ -231,6 +231,12 @@ class Browse:
             return {"reason": END}
         any_item = Query(by, 1, servable(self._clock()) & own)
         return {"reason": FILTERED if self._store.query(ITEMS, [any_item])[0] else nothing}
+
+
+def _detected_language(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Said with its origin, so that a PUT of the whole takes it for no more than it is."""
+    language = payload.get("language") or {}
+    return {"language": language["code"], "language_detected": True} if language.get("detected") else {}
 
 
 def _no_such_item(item_id: str) -> NotFound:
