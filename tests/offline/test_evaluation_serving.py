@@ -10,7 +10,7 @@ import pytest
 from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
-from eddyline.model.events import Content, Interaction, User, strength
+from eddyline.model.events import Content, Interaction, Rating, User, strength
 from eddyline.model.ids import Person
 from eddyline.model.text import item_text
 from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
@@ -28,6 +28,7 @@ SETTINGS = Settings(
     strategies={
         "neighbours": Strategy(people=1.0, popularity=0.1),
         "varied": Strategy(taste=0.5, affinity=0.5, diversity=0.4),
+        "frugal": Strategy(affinity=0.3, rating=0.5, price=1.0, freshness=0.1),
         "curious": Strategy(affinity=1.0, session=0.3, explore=0.5, rotation=0.3),
     },
 )
@@ -41,6 +42,8 @@ def contents() -> tuple[Content, ...]:
             title=" ".join(drawn.sample(WORDS, 3)) + f" {number}",
             category=drawn.choice(["space", "kitchen"]),
             published_at=NOW - number * 86_400.0,
+            price=None if number % 5 == 0 else 1.0 + number % 7,
+            rating=None if number % 4 == 0 else Rating(value=number % 5, count=10 * number, scale=5),
         )
         for number in range(ITEMS)
     )

@@ -27,6 +27,7 @@ from eddyline.model.profile import Profile, recents_of
 from eddyline.model.ranking import ORDERED, Candidates, Found, Plan, chosen_by, gather
 from eddyline.model.rules import Promotion
 from eddyline.reader.listing import DISPLAY
+from eddyline.reader.pictures import shown_in
 from eddyline.reader.shared import SharedLists
 from eddyline.settings import Ranking
 
@@ -112,7 +113,12 @@ class Finder:
         affinity = wanted.plan.affinity
         if affinity is not None:
             by["affinity"] = Nearest(Sparse(affinity.indices, affinity.values), "affinity")
-        return {("own", name): self._query(each, wanted, wanted.own) for name, each in by.items()}
+        queries = {("own", name): self._query(each, wanted, wanted.own) for name, each in by.items()}
+        picture = wanted.plan.picture
+        if picture is not None:
+            nearest = Nearest(np.asarray(picture.vector, dtype=np.float32), "image")
+            queries["own", "image"] = self._query(nearest, wanted, wanted.own & shown_in(picture.space))
+        return queries
 
     def _of_everyone(self, kept: Mapping[str, Sequence[Scored] | None], wanted: Wanted) -> dict[tuple[str, str], Query]:
         """What is popular, trending, new: found for all who ask alike, and for this person alone where that would not

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from eddyline.model.events.wire import Attributes, FieldError, Finite, Id, Short, Timestamp, Wire
+from eddyline.model.events.wire import Attributes, FieldError, Id, Short, Timestamp, Wire
 
 MOST_RATINGS = 2**53
 """The largest count that JSON's readers agree on."""
+Mark = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class Rating(BaseModel):
@@ -18,13 +19,13 @@ class Rating(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
-    value: Finite
+    value: Mark
     """The mean, e.g. 7.9; where `count` is 0 it isn't looked at."""
     count: Annotated[int, Field(ge=0, le=MOST_RATINGS)]
     """How many rated."""
-    scale: Finite = 5.0
+    scale: Mark = 5.0
     """The best possible value."""
-    least: Finite = 0.0
+    least: Mark = 0.0
     """The worst possible value."""
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -32,12 +32,17 @@ from numpy.typing import NDArray
 from eddyline.model.decay import Vector
 from eddyline.model.ids import dimension_of
 from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.model.ranking.lately import Detail, Picture, PriceRange, picture, price_range
 from eddyline.settings import Ranking, Strategy
 
 DENSE = ("taste", "lifetime", "session", "onboarding")
 """Sources that are searched by a content vector."""
 ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
 """Sources that are an order of the store's own, the same for everyone."""
+RERANKING: Mapping[str, str] = {"rating": "meta.rating", "price": "offer.price"}
+"""Terms without a source, and what each looks at in the payload of what the others found."""
+LATELY = ("price", "image")
+"""Terms that go by what the recent items cost and show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,25 @@ class Plan:
     """1 in the middle of a visit, 0 at its beginning."""
     is_cold: bool = False
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
+    prices: PriceRange | None = None
+    """What the recent items cost, once the plan is `informed` and where `price` has a weight."""
+    picture: Picture | None = None
+    """What they show, likewise."""
 
     @property
     def closest(self) -> str | None:
         """The content search that weighs most, where there is any."""
         return max(self.dense, key=lambda name: self.weights[name], default=None)
+
+    @property
+    def asks_of_recents(self) -> bool:
+        """Whether it matters what the recent items cost or show."""
+        return bool(self.recents) and any(self.weights[name] > 0 for name in LATELY)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Payload paths that its terms look at, beside what is always read."""
+        return tuple(path for name, path in RERANKING.items() if self.weights[name] > 0)
 
     @property
     def ordered(self) -> tuple[str, ...]:
@@ -91,7 +110,7 @@ def plan(
     pace = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
     weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(pace).items()}
     if profile is None:
-        return Plan({}, {name: weights[name] for name in ORDERED} | _EVERYONE, is_cold=True)
+        return Plan({}, {name: weights[name] for name in (*ORDERED, "rating")} | _EVERYONE, is_cold=True)
     dense: dict[str, Vector] = {}
     for name, (vector, weight) in {
         **_long_term(profile, now, taus, settings, weights.pop("taste")),
@@ -99,8 +118,8 @@ def plan(
     }.items():
         if weight > 0:
             dense[name], weights[name] = vector, weight
-    recents = _recents(profile, pace, settings) if weights["affinity"] > 0 else {}
-    affinity = _query(recents) if recents else None
+    recents = _recents(profile, pace, settings) if any(weights[name] > 0 for name in ("affinity", *LATELY)) else {}
+    affinity = _query(recents) if recents and weights["affinity"] > 0 else None
     unmet = 0.0
     if affinity is None:
         unmet, weights["affinity"] = weights["affinity"], 0.0
@@ -109,7 +128,15 @@ def plan(
     return Plan(dense, weights, affinity, recents, unmet, pace, _says_nothing(profile))
 
 
-_EVERYONE = {"affinity": 0.0, "people": 0.0}
+_EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
+
+
+def informed(asked: Plan, details: Mapping[str, Detail], settings: Ranking) -> Plan:
+    """The plan with what is known of its recent items; a term of which nothing is known has no weight."""
+    prices = price_range(asked.recents, details, settings) if asked.weights["price"] > 0 else None
+    shown = picture(asked.recents, details) if asked.weights["image"] > 0 else None
+    unknown = {name: 0.0 for name, known in (("price", prices), ("image", shown)) if known is None}
+    return replace(asked, prices=prices, picture=shown, weights={**asked.weights, **unknown})
 
 
 def _says_nothing(profile: Profile) -> bool:

@@ -96,11 +96,10 @@ class Ranked:
     explored: bool = False
 
     @property
-    def strongest(self) -> str | None:
-        """The name of the largest term, where any is above zero; rotation is chance, and no reason."""
-        reasons = self.terms.keys() - {ROTATION}
-        best = max(reasons, key=lambda term: (self.terms[term], term), default=None)
-        return best if best is not None and self.terms[best] > 0 else None
+    def reasons(self) -> list[str]:
+        """The names of the terms above zero, the largest first; rotation is chance, and no reason."""
+        above = [term for term, part in self.terms.items() if part > 0 and term != ROTATION]
+        return sorted(above, key=lambda term: (self.terms[term], term), reverse=True)
 
 
 def rank(candidates: Candidates, plan: Plan, options: RankOptions) -> list[Ranked]:

@@ -7,6 +7,10 @@
 - `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest, or over that of `A_CROWD` where
   nothing is chosen by so many: what one person chose isn't popular.
 - `freshness`: $2^{-age / h}$.
+- `rating`: the mean of the item's ratings on their scale, drawn towards the prior p as if m ratings had said so,
+  $(n r + m p) / (n + m)$ (the Bayesian mean, by which IMDb's Top 250 is ordered).
+- `price`: how well it fits what the recent items cost (see `lately`).
+- `image`: a cosine like those above, of the pictures.
 
 Where affinity has little to say, the part of its weight that it can't use, $1 - min(1, known / ENOUGH)$, goes to the
 content terms in proportion to their own weights. Known are the items on its list that were chosen `OFTEN` or more: a
@@ -54,7 +58,16 @@ def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> 
     if plan.weights["freshness"] > 0:
         fresh = freshness(candidates.listed_at(), now, settings.freshness_half_life_hours * HOUR)
         found["freshness"] = plan.weights["freshness"] * fresh
+    if plan.weights.get("rating", 0.0) > 0:
+        found["rating"] = plan.weights["rating"] * _shrunk(*candidates.ratings(), settings)
+    if plan.prices is not None:
+        found["price"] = plan.weights["price"] * plan.prices.fit(candidates.prices())
     return found
+
+
+def _shrunk(means: Column, counts: Column, settings: Ranking) -> Column:
+    prior, weight = settings.rating_prior, settings.rating_prior_count
+    return (counts * means + weight * prior) / (counts + weight)
 
 
 def _weights(candidates: Candidates, plan: Plan) -> dict[str, float]:

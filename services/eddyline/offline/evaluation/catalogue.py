@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eddyline.model.decay import count_at, count_in
 from eddyline.model.events import Content
+from eddyline.model.ranking import Detail
 from eddyline.model.trends import POPULARITY, TREND_HALF_LIVES, trend_tau
 from eddyline.offline.evaluation.sparse import SparseRows
 
@@ -61,6 +62,10 @@ class Catalogue:
             return payload
         return {name: value for name, value in payload.items() if name != "listed_at"}
 
+    def detail(self, item_id: str) -> Detail:
+        """What ranking asks of a recent item. There are no pictures."""
+        return Detail(self.items[self.place_of[item_id]].price)
+
     def similarities(self, vectors: Sequence[NDArray[np.floating]]) -> Floats:
         """Cosine of every unit query vector with every item: (vectors, items)."""
         return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self._columns)
@@ -88,7 +93,9 @@ def top(scores: NDArray[np.floating], depth: int, blocked: Places) -> Places:
 def _payload(item: Content) -> dict[str, Any]:
     listed_at = _listed_at(item)
     known = {} if listed_at == -np.inf else {"listed_at": listed_at}
-    return {"item_id": item.item_id, "meta": {"category": item.category}, **known}
+    rated = {} if item.rating is None else {"rating": item.rating.model_dump()}
+    priced = {} if item.price is None else {"offer": {"price": item.price}}
+    return {"item_id": item.item_id, "meta": {"category": item.category, **rated}, **priced, **known}
 
 
 def _listed_at(item: Content) -> float:
