@@ -87,8 +87,9 @@ def picture(weights: Mapping[str, float], details: Mapping[str, Detail]) -> Pict
     if not shown:
         return None
     space = shown[0][2]
-    total = sum(weight for weight, _, of in shown if of == space)
-    mean = sum((weight / total * _unit(vector) for weight, vector, of in shown if of == space), np.zeros(1))
+    alike = [(weight, _unit(vector)) for weight, vector, of in shown if of == space]
+    share = np.asarray([weight for weight, _ in alike])
+    mean = share / share.sum() @ np.stack([vector for _, vector in alike])
     length = float(np.linalg.norm(mean))
     return Picture(mean / length, space) if length > FEWEST else None
 
