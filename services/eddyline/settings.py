@@ -477,7 +477,7 @@ class Ranking(_Section):
     """Age at which an item's freshness is one half."""
     rating_prior: Share = 0.7
     """What an item without ratings is taken for, on the way from the worst (0) to the best possible value (1): 0.7 is
-    3.5 of 5, about the mean of MovieLens's ratings. Few ratings are drawn towards it."""
+    3.5 of 5. Few ratings are drawn towards it."""
     rating_prior_count: Positive = 20.0
     """Ratings that this counts for: an item with as many is half-way between it and its own mean."""
     details_recents: Annotated[int, Field(ge=1, le=100)] = 20

@@ -17,6 +17,7 @@ from eddyline.adapters.vectors import ITEMS, Nearest
 from eddyline.cli.runtime import add_images
 from eddyline.model.experiments.definitions import read
 from eddyline.model.ids import item_point
+from eddyline.model.ranking.lately import NEUTRAL
 from eddyline.reader import Reader
 from eddyline.reader.assigning import Running
 from eddyline.reader.requests import RecommendationRequest
@@ -136,6 +137,9 @@ def test_a_reason_is_never_a_rating_or_a_price_that_is_not_there(it: Shop) -> No
     assert set(sentences(answer).values()) == {"new", "new in space"}
     answer = it.asked(user_id="ada", candidates=["unrated", "space19", "space4"], strategy="thrifty", explain=True)
     assert sentences(answer) == {"space4": "costs about what you chose lately", "unrated": None, "space19": None}
+    answer = it.asked(recent=[{"item_id": "space4"}], candidates=["space12"], strategy="thrifty", explain=True)
+    assert answer["items"][0]["scores"]["price"] > NEUTRAL, "little is known, and so much fits"
+    assert sentences(answer) == {"space12": None}, "but three times as much isn't about the same"
 
 
 def test_what_costs_about_the_same_as_what_was_chosen_comes_first(it: Shop) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from eddyline.adapters.vectors import ITEMS, Point, Sparse, VectorStore
 from eddyline.model.ids import dimension_of, item_point
-from eddyline.model.ranking import NEUTRAL, Plan, Ranked
+from eddyline.model.ranking import Plan, Ranked
 
 SENTENCES: Mapping[str, str] = {
     "affinity": "chosen after what you opened lately",
@@ -64,8 +64,7 @@ def _recent_behind(point: Point, plan: Plan) -> str | None:
 
 
 def _reason_of(place: Ranked, plan: Plan) -> str | None:
-    """The largest term that is a reason: neither the rating that an unrated item is taken to have, nor a price that
-    doesn't fit."""
+    """The largest term that is a reason: not the rating that an unrated item is taken to have, nor another price."""
     if place.explored:
         return None
     return next((term for term in place.reasons if _says_something(term, place, plan)), None)
@@ -74,7 +73,9 @@ def _reason_of(place: Ranked, plan: Plan) -> str | None:
 def _says_something(term: str, place: Ranked, plan: Plan) -> bool:
     if term == "rating":
         return bool(_rating(place).get("count"))
-    return term != "price" or place.terms[term] > round(NEUTRAL * plan.weights[term], 6)
+    if term == "price" and plan.prices is not None:
+        return plan.prices.is_about(place.payload.get("offer", {}).get("price"))
+    return True
 
 
 def _rating(place: Ranked) -> Mapping[str, Any]:

@@ -4,14 +4,12 @@
 """
 
 from eddyline.model.ranking.candidates import Candidates, Found, chosen_by, gather
-from eddyline.model.ranking.lately import NEUTRAL, Detail
-from eddyline.model.ranking.plan import LATELY, ORDERED, AffinityQuery, Plan, informed, plan
+from eddyline.model.ranking.lately import Detail
+from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, informed, plan
 from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank, usual_options
 from eddyline.model.ranking.terms import freshness
 
 __all__ = [
-    "LATELY",
-    "NEUTRAL",
     "ORDERED",
     "AffinityQuery",
     "Boost",

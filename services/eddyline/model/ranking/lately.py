@@ -25,6 +25,8 @@ from eddyline.settings import Ranking
 
 NEUTRAL = 0.5
 """How well an item fits whose price isn't known, or is 0."""
+ABOUT = 1.5
+"""Ratio up to which one thing costs about as much as another."""
 FEWEST = 1e-6
 """Length of a mean of unit vectors under which it points nowhere."""
 
@@ -44,6 +46,10 @@ class PriceRange:
 
     mean: float
     deviation: float
+
+    def is_about(self, price: float | None) -> bool:
+        """Whether it is what they usually spend, whatever else they might."""
+        return price is not None and price > 0 and abs(math.log(price) - self.mean) <= math.log(ABOUT)
 
     def fit(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
         """How well each price fits, shape (n), in 0…1; `NEUTRAL` where it is nan or 0."""
