@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tests.support.fakes import near
 
+from eddyline.adapters.encoders import embed
 from eddyline.adapters.encoders.loading import weights_checksum
 from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder
 from eddyline.adapters.telemetry import Metrics
@@ -98,6 +99,19 @@ def test_another_model_by_path_has_its_own_dimension_and_space(tiny_model: Path)
     assert one.encode(["a b", "c"]).shape == (2, 12)
     assert one.space == again.space
     assert not one.space.startswith(PACKAGED_SHA256[:16])
+
+
+def test_for_another_distance_vectors_are_as_the_model_makes_them(tiny_model: Path) -> None:
+    unit = SentenceTransformerEncoder(Encoder(model=str(tiny_model)), Metrics())
+    raw = SentenceTransformerEncoder(Encoder(model=str(tiny_model), distance="euclid"), Metrics())
+    assert raw.space == f"euclid+{unit.space}"
+    texts = ["short", "a text of more than sixteen tokens, which is read in windows"]
+    rows = raw.encode(texts)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert (abs(lengths - 1) > 0.1).all()
+    near(rows[0] / lengths[0], unit.encode(texts)[0], absolute=1e-5)
+    parts = (("short", 1.0), ("longer", 3.0))
+    near(embed(raw, [parts])[0], raw.encode(["short", "longer"]).T @ [0.25, 0.75], absolute=1e-5)
 
 
 def test_a_text_is_counted_as_cut_from_the_first_token_on(tiny_model: Path) -> None:
