@@ -25,7 +25,7 @@ from eddyline.adapters.vectors import ITEMS, EdgeStore
 from eddyline.cli.runtime import create_collections
 from eddyline.embedder import Embedder
 from eddyline.model.events import Content
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.offline.importing import open_source
 from eddyline.settings import Settings
 
@@ -104,7 +104,7 @@ def split(given: Sequence[Record], size: int) -> list[Sequence[Record]]:
 
 
 def text_of(film: Content) -> str:
-    return item_text(film.title, film.description, film.category, film.tags)
+    return DEFAULT.parts(film.model_dump())[0][0]
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from eddyline.cli.runtime import create_collections
 from eddyline.embedder import Embedder
 from eddyline.model.events import Content, Interaction
 from eddyline.model.ids import item_point
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.offline.importing import open_source
 from eddyline.profiler import Profiler
 from eddyline.settings import Settings
@@ -135,7 +135,7 @@ def embedder(directory: Path, settings: Settings, metrics: Metrics) -> None:
     encoder = text_encoder(settings, metrics)
     store, content = EdgeStore(directory / "embedder"), films()[:512]
     create_collections(store, settings, encoder.dimension)
-    texts = [item_text(film.title, film.description, film.category, film.tags) for film in content]
+    texts = [DEFAULT.parts(film.model_dump())[0][0] for film in content]
     encoder.encode(texts[:64])
     started = time.perf_counter()
     for start in range(0, len(texts), 128):

@@ -193,6 +193,9 @@ class Encoder(_Section):
     reads its beginning alone. Changing it means embedding every item again."""
     long_text_windows: Count = 16
     """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
+    distance: Literal["cosine", "dot", "euclid"] = "cosine"
+    """How vectors are compared: `cosine` by direction; `dot` and `euclid` for models that were trained for them, whose
+    vectors keep their length. Changing it means embedding every item again."""
     detect_language: bool = True
     """Detect the language of items of which none is said, so that they can be filtered by it."""
     template: Template = Template()

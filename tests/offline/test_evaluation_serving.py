@@ -12,7 +12,7 @@ from tests.support.fakes import NOW, TinyEncoder
 
 from eddyline.model.events import Content, Interaction, Rating, User, strength
 from eddyline.model.ids import Person
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
 from eddyline.offline.evaluation.log import Event, Log
 from eddyline.offline.evaluation.memory import Memory
@@ -50,7 +50,7 @@ def contents() -> tuple[Content, ...]:
 
 
 def vectors(items: tuple[Content, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return TinyEncoder().encode([item_text(one.title, one.description, one.category, one.tags) for one in items])
+    return TinyEncoder().encode([DEFAULT.parts(one.model_dump())[0][0] for one in items])
 
 
 def deeds(count: int) -> list[tuple[int, int, str, float]]:

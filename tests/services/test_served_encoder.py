@@ -67,6 +67,27 @@ def test_vectors_are_those_of_the_other_process(asking: Asking) -> None:
         assert encoder.encode([]).shape == (0, 16)
 
 
+class Long(TinyEncoder):
+    """Its vectors have a length."""
+
+    def __init__(self) -> None:
+        super().__init__("dot+tiny-t1")
+        self.model = "tiny"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return 5 * super().encode(texts)
+
+
+def test_for_another_distance_vectors_keep_their_length_and_both_must_mean_it(asking: Asking) -> None:
+    with running(Long()) as url:
+        encoder = asking(url, distance="dot")
+        assert encoder.space == "dot+tiny-t1"
+        near(encoder.encode(["a film"])[0], 5 * text_vector("a film"))
+        assert httpx.get(f"{url}/v1/encoder").json()["distance"] == "dot"
+        with pytest.raises(Misconfigured, match=r"distance .dot., encoder\.distance is .cosine.: set the same"):
+            asking(url)
+
+
 def test_the_settings_name_it() -> None:
     with running(TinyEncoder()) as url:
         made = text_encoder(Settings(encoder=Encoder(kind="http", url=url)), Metrics())

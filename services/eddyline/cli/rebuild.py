@@ -16,7 +16,6 @@ from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
-    Distance,
     Filter,
     IndexKind,
     Match,
@@ -30,6 +29,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.cli.runtime import kafka_options, open_store
 from eddyline.errors import Misconfigured
+from eddyline.model.distance import distance_of
 from eddyline.model.text import Template
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
 from eddyline.offline.reembed import reembed
@@ -104,7 +104,8 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
         tell = stack.enter_context(_bar(console, "items", store.count(live.items)))
 
         def create(target: Collections) -> None:
-            store.ensure(replace(item_collection(encoder.dimension, Distance.COSINE, attributes), name=target.items))
+            distance = distance_of(encoder.space)
+            store.ensure(replace(item_collection(encoder.dimension, distance, attributes), name=target.items))
             store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
             if images is not None:
                 store.ensure(image_part(images.dimension, target.items))
@@ -164,7 +165,7 @@ def _check_space_differs(store: VectorStore, space: str) -> None:
     elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
     if not store.scroll(generations.live(store).items, filter=elsewhere, limit=1, payload=())[0]:
         raise Misconfigured(
-            f"all items are in space {space} already: change encoder.model or encoder.template, or say "
+            f"all items are in space {space} already: change encoder.model, .distance or .template, or say "
             "--force to embed anew all the same"
         )
 

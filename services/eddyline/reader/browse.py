@@ -23,10 +23,13 @@ from eddyline.adapters.vectors import (
     Range,
     Sparse,
     VectorStore,
+    compared,
+    likeness,
 )
 from eddyline.errors import NotFound, Unavailable
 from eddyline.model.blending import blend
 from eddyline.model.decay import count_at, count_in
+from eddyline.model.distance import distance_of
 from eddyline.model.events import Content
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point
@@ -87,18 +90,20 @@ class Browse:
         point_id = item_point(item_id)
         picture_share = self._settings.reader.similar_image_share if self._settings.images.enabled else 0.0
         vectors = ("content", "image") if picture_share else ("content",)
-        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title", "image"), vectors=vectors)
+        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title", "image", "space"), vectors=vectors)
         point = asked.get(point_id)
         if point is None or "content" not in point.vectors:
             raise _no_such_item(item_id)
         listing = self._listing(("similar", item_id, query.relation), query, frozenset({item_id}))
-        content = Query(Nearest(point.vectors["content"], "content"), listing.depth, listing.condition, DISPLAY)
+        distance = distance_of(point.payload.get("space"))
+        to_it = Nearest(point.vectors["content"], "content", distance)
+        content = Query(to_it, listing.depth, listing.condition, DISPLAY)
         went_on = Query(Nearest(_dimension(item_id), "affinity"), listing.depth, listing.condition, DISPLAY)
         title = point.payload["meta"]["title"]
         because = {source: sentence.format(title) for source, sentence in BECAUSE.items()}
         own = excluding({item_id})
         if query.relation == "complement":
-            own &= self._unlike(content.by)
+            own &= self._unlike(to_it)
             found = self._store.query(ITEMS, [replace(went_on, filter=listing.condition & own)])[0]
             answer = listing.page(explained(found, AFFINITY, because[AFFINITY]), query.explain)
             return answer | self._why_empty(answer, listing, went_on.by, own, NOBODY_WENT_ON)
@@ -115,11 +120,11 @@ class Browse:
         answer = listing.page(near, query.explain)
         return answer | self._why_empty(answer, listing, content.by, own, NO_NEIGHBOUR)
 
-    def _unlike(self, content: Nearest | OrderBy) -> Filter:
+    def _unlike(self, content: Nearest) -> Filter:
         """All but what is as good as the same in content: another edition is no complement."""
-        found = self._store.query(ITEMS, [Query(content, DUPLICATES)])[0]
+        found = self._store.query(ITEMS, [Query(content, DUPLICATES, vectors=compared(content))])[0]
         least = self._settings.reader.duplicate_similarity
-        same = tuple(sorted(point.id for point in found if point.score >= least))
+        same = tuple(sorted(point.id for point in found if likeness(point, content) >= least))
         return Filter(must_not=(HasId(same),)) if same else Filter()
 
     @staticmethod

@@ -11,6 +11,7 @@ import numpy as np
 from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
+    Distance,
     Filter,
     HasId,
     Missing,
@@ -21,6 +22,7 @@ from eddyline.adapters.vectors import (
     Sparse,
     VectorStore,
 )
+from eddyline.model.decay import Vector
 from eddyline.model.filters import pool
 from eddyline.model.ids import person_point
 from eddyline.model.profile import Profile, recents_of
@@ -108,7 +110,7 @@ class Finder:
     def _personal(self, wanted: Wanted) -> dict[tuple[str, str], Query]:
         """The sources that depend on the person."""
         by: dict[str, Nearest] = {
-            name: Nearest(np.asarray(vector, dtype=np.float32), "content") for name, vector in wanted.plan.dense.items()
+            name: _nearest(vector, wanted.plan.distance) for name, vector in wanted.plan.dense.items()
         }
         affinity = wanted.plan.affinity
         if affinity is not None:
@@ -150,7 +152,7 @@ class Finder:
         nearest = wanted.plan.closest
         if nearest is None:
             return self._query(OrderBy("listed_at"), wanted, condition)
-        by = Nearest(np.asarray(wanted.plan.dense[nearest], dtype=np.float32), "content")
+        by = _nearest(wanted.plan.dense[nearest], wanted.plan.distance)
         return self._query(by, wanted, condition)
 
     def _of_people(self, wanted: Wanted, profile: Profile) -> list[Found]:
@@ -168,6 +170,10 @@ class Finder:
         listed = replace(self._query(OrderBy("listed_at"), wanted, wanted.own & pool(best)), limit=len(best))
         found = [one._replace(score=best[one.item_id]) for one in _as_found(self._store.query(ITEMS, [listed])[0])]
         return sorted(found, key=lambda one: (-one.score, one.item_id))[: wanted.depth]
+
+
+def _nearest(vector: Vector, distance: Distance) -> Nearest:
+    return Nearest(np.asarray(vector, dtype=np.float32), "content", distance)
 
 
 def _is_thinned(shared: Sequence[Scored], wanted: Wanted) -> bool:

@@ -13,6 +13,7 @@ from eddyline.adapters.encoders import ImageEncoder, TextEncoder
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, Nearest, Query, Scored, VectorStore
 from eddyline.errors import NotEnabled, Unavailable
 from eddyline.model.blending import RELEVANCE, Leaning, blend, lean, leaning
+from eddyline.model.distance import distance_of, query_of
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
@@ -74,7 +75,7 @@ class Search:
         listing = self._listing(query, now)
         person = self._leaning(query, now)
         depth = listing.depth + (LEANED if person else 0)
-        nearest = Nearest(self._encoded(query.q), "content")
+        nearest = self._to_text(query.q)
         vectors = ("content",) if person else ()
         found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
         self._check_space(found)
@@ -102,7 +103,7 @@ class Search:
         if listing.position.depth:
             return answer | {"reason": END}
         if query.by == "both":
-            text = Nearest(self._encoded(query.q), "content")
+            text = self._to_text(query.q)
             return answer | {"reason": self._why_empty(listing, text, now)}
         anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
@@ -110,7 +111,7 @@ class Search:
     def _both(self, query: SearchQuery, listing: Listing, nearest: Nearest, with_picture: Filter) -> list[Place]:
         """Blended min-max (see `model.blending`): two models' cosines have no unit in common."""
         depth = listing.depth + BLENDED
-        text = Nearest(self._encoded(query.q), "content")
+        text = self._to_text(query.q)
         queries = [
             Query(text, depth, listing.condition, (*DISPLAY, "space")),
             Query(nearest, depth, listing.condition & with_picture, DISPLAY),
@@ -147,13 +148,17 @@ class Search:
             return None
         return leaning(profile, now, self._taus, self._settings.ranking)
 
+    def _to_text(self, text: str) -> Nearest:
+        return Nearest(self._encoded(text), "content", distance_of(self._encoder.space))
+
     def _encoded(self, text: str) -> Dense:
+        """What to search with."""
         with self._lock:
             known = self._vectors.get(text)
             if known is not None:
                 self._vectors.move_to_end(text)
                 return known
-        vector: Dense = self._encoder.encode([text])[0]
+        vector: Dense = query_of(self._encoder.encode([text])[0], distance_of(self._encoder.space))
         with self._lock:
             self._vectors[text] = vector
             while len(self._vectors) > CACHED_QUERIES:

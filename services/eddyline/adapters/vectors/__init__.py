@@ -31,6 +31,7 @@ from eddyline.adapters.vectors.contract import (
     VectorStore,
 )
 from eddyline.adapters.vectors.generations import Collections
+from eddyline.adapters.vectors.likeness import compared, likeness
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,
@@ -71,8 +72,10 @@ __all__ = [
     "Sparse",
     "Vector",
     "VectorStore",
+    "compared",
     "image_part",
     "item_collection",
+    "likeness",
     "profile_collection",
 ]
 

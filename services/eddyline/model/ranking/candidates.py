@@ -16,7 +16,7 @@ from eddyline.model.trends import trend_tau
 
 
 class Found(NamedTuple):
-    """An item on a source's list. `vector`: its content, of unit length, where it was asked for."""
+    """An item on a source's list. `vector`: its content, where it was asked for."""
 
     item_id: str
     score: float

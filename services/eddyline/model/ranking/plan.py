@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
+from eddyline.model.distance import Distance, distance_of, interest, query_of
 from eddyline.model.ids import dimension_of
 from eddyline.model.profile import MINUTE, Profile, TimeConstants
 from eddyline.model.ranking.lately import Detail, Picture, PriceRange, picture, price_range
@@ -55,7 +56,8 @@ class AffinityQuery:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to ask the vector store for, and the weight of every term. `dense`: unit query vectors by source."""
+    """What to ask the vector store for, and the weight of every term. `dense`: query vectors by source, for content
+    that is compared by `distance`."""
 
     dense: Mapping[str, Vector]
     weights: Mapping[str, float]
@@ -66,6 +68,7 @@ class Plan:
     """Weight that affinity would have, were there any recent item to ask by."""
     pace: float = 0.0
     """1 in the middle of a visit, 0 at its beginning."""
+    distance: Distance = Distance.COSINE
     is_cold: bool = False
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
     prices: PriceRange | None = None
@@ -125,7 +128,8 @@ def plan(
         unmet, weights["affinity"] = weights["affinity"], 0.0
     if not profile.recents.times:
         weights["people"] = 0.0
-    return Plan(dense, weights, affinity, recents, unmet, pace, _says_nothing(profile))
+    distance = distance_of(profile.space)
+    return Plan(dense, weights, affinity, recents, unmet, pace, distance, _says_nothing(profile))
 
 
 _EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
@@ -151,11 +155,12 @@ def _long_term(
     """Query vector and weight of the taste, the lifetime and the onboarding answers, where they are."""
     known = profile.evidence / (profile.evidence + settings.known_evidence)
     lately = profile.taste.weight_at(now, taus.taste)
+    distance = distance_of(profile.space)
     forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
     recent = _share(lately, min(settings.taste_evidence, forgotten))
     behaviour = {
-        "taste": (profile.taste.direction(), recent),
-        "lifetime": (profile.lifetime.direction(), 1.0 - recent),
+        "taste": (interest(profile.taste, distance), recent),
+        "lifetime": (interest(profile.lifetime, distance), 1.0 - recent),
     }
     present = {name: (vector, share) for name, (vector, share) in behaviour.items() if vector is not None and share > 0}
     if profile.onboarding is None:
@@ -165,14 +170,14 @@ def _long_term(
     total = sum(share for _, share in present.values())
     found = {name: (vector, weight * known * share / total) for name, (vector, share) in present.items()}
     if profile.onboarding is not None and known < 1.0:
-        found["onboarding"] = (profile.onboarding, weight * (1.0 - known))
+        found["onboarding"] = (query_of(profile.onboarding, distance), weight * (1.0 - known))
     return found
 
 
 def _session(
     profile: Profile, now: float, taus: TimeConstants, settings: Ranking, weight: float
 ) -> dict[str, tuple[Vector, float]]:
-    vector = profile.session.direction()
+    vector = interest(profile.session, distance_of(profile.space))
     share = _share(profile.session.weight_at(now, taus.session), settings.session_evidence)
     return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
 

@@ -2,8 +2,8 @@
 
 - `affinity`, `people`: sums of evidence, over the largest of them, to the power of `evidence_power`: no evidence is
   nothing.
-- `taste`, `lifetime`, `session`, `onboarding`: cosines, whose level says little. Each is brought to 0…1 by its own
-  list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
+- `taste`, `lifetime`, `session`, `onboarding`: similarities of content, whose level says little. Each is brought to 0…1
+  by its own list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
 - `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest, or over that of `A_CROWD` where
   nothing is chosen by so many: what one person chose isn't popular.
 - `freshness`: $2^{-age / h}$.

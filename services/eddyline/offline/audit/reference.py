@@ -36,7 +36,7 @@ from eddyline.settings import Profile as ProfileSettings
 TRAVELS_WHOLE_BYTES = 400_000
 """A larger transfer may have been cut: one of more than 900 kB loses half of its sets at a time."""
 Vectors: TypeAlias = Mapping[str, NDArray[np.floating]]
-"""Item id → content vector, unit length."""
+"""Item id → content vector."""
 
 SWEPT, CUT, ERASED_BETWEEN = (
     "a stub of theirs may have been swept while it was still of use",
