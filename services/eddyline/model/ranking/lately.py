@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
+from eddyline.model.distance import at_unit_length
 from eddyline.settings import Ranking
 
 NEUTRAL = 0.5
 """How well an item fits whose price isn't known, or is 0."""
 ABOUT = 1.5
 """Ratio up to which one thing costs about as much as another."""
-FEWEST = 1e-6
+SHORTEST = 1e-6
 """Length of a mean of unit vectors under which it points nowhere."""
 
 
@@ -93,16 +94,12 @@ def picture(weights: Mapping[str, float], details: Mapping[str, Detail]) -> Pict
     if not shown:
         return None
     space = shown[0][2]
-    alike = [(weight, _unit(vector)) for weight, vector, of in shown if of == space]
+    alike = [(weight, vector) for weight, vector, of in shown if of == space]
     share = np.asarray([weight for weight, _ in alike])
-    mean = share / share.sum() @ np.stack([vector for _, vector in alike])
+    mean = share / share.sum() @ at_unit_length(np.stack([vector for _, vector in alike]))
     length = float(np.linalg.norm(mean))
-    return Picture(mean / length, space) if length > FEWEST else None
+    return Picture(mean / length, space) if length > SHORTEST else None
 
 
 def _price(detail: Detail | None) -> float | None:
     return None if detail is None else detail.price
-
-
-def _unit(vector: Vector) -> Vector:
-    return vector / max(float(np.linalg.norm(vector)), FEWEST)
