@@ -41,6 +41,7 @@ class Encoded(BaseModel):
     """A vector for each text, in their order; of unit length where the distance is the cosine."""
 
     model: str
+    distance: Literal["cosine", "dot", "euclid"]
     vectors: list[list[float]]
 
 
@@ -76,7 +77,7 @@ def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int)
         admit(request)
         wanted = _request(await read_json(request, max_body_bytes))
         rows = await run_in_threadpool(encoder.encode, wanted.texts)
-        return reply({"model": encoder.model, "vectors": rows.tolist()})
+        return reply({"model": encoder.model, "distance": distance, "vectors": rows.tolist()})
 
     return routes
 

@@ -92,6 +92,10 @@ class Server(_Section):
         return self
 
 
+UNSAFE = {"acks", "request.required.acks", "enable.idempotence"}
+"""Settings of librdkafka on which the promise of delivery rests."""
+
+
 class Kafka(_Section):
     """The Kafka cluster. The embedded mode brings its own broker and ignores this section."""
 
@@ -106,11 +110,19 @@ class Kafka(_Section):
     group_protocol: Literal["classic", "consumer"] = "classic"
     """Rebalance protocol; `consumer` is KIP-848."""
     client: Mapping[str, str] = {}
-    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}."""
+    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}; not those that would
+    take records for written that may not be (`acks`, `enable.idempotence`)."""
     batch_size: Count = 500
     """Most records that a consumer handles at once."""
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A consumer stops when more than this share of its recent records were dead letters."""
+
+    @field_validator("client")
+    @classmethod
+    def _keeps_its_promise(cls, client: Mapping[str, str]) -> Mapping[str, str]:
+        if unsafe := sorted(client.keys() & UNSAFE):
+            raise ValueError(f"{', '.join(unsafe)} can't be set: a record counts as written once all replicas have it")
+        return client
 
 
 class Qdrant(_Section):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.fakes import near
 
 from eddyline.model.blending import Leaning, lean
-from eddyline.model.decay import Accumulator
+from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.distance import (
     Distance,
     at_unit_length,
@@ -20,7 +24,7 @@ from eddyline.model.distance import (
     space_of,
 )
 from eddyline.model.ids import Person
-from eddyline.model.profile import Profile, TimeConstants
+from eddyline.model.profile import Deed, Profile, TimeConstants
 from eddyline.model.ranking import Candidates, RankOptions, plan, rank
 from eddyline.settings import Profile as ProfileSettings
 from eddyline.settings import Ranking, Strategy
@@ -47,7 +51,38 @@ def test_an_interest_is_a_direction_or_by_euclid_a_point() -> None:
     near(interest(liked, Distance.EUCLID), [3.0, 4.0])
     for distance in Distance:
         assert interest(Accumulator(), distance) is None
-        assert interest(Accumulator(np.zeros(2), 2.0, NOW), distance) is None, "a like and an equal dislike"
+    assert interest(Accumulator(np.zeros(2), 2.0, NOW), Distance.DOT) is None, "a like and an equal dislike"
+    near(interest(Accumulator(np.zeros(2), 2.0, NOW), Distance.EUCLID), [0.0, 0.0])
+
+
+PLACES = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100), st.floats(-3, 3)), min_size=1, max_size=8)
+
+
+@given(PLACES, st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)))
+def test_by_euclid_moving_everything_moves_what_is_searched_for(
+    places: list[tuple[float, float, float]], by: tuple[float, float]
+) -> None:
+    found = [_chosen(places, offset) for offset in ((0.0, 0.0), by)]
+    if all(weight <= 1e-3 for *_, weight in places):
+        return  # nothing that one could be near to
+    assert found[0] is not None
+    near(found[1], found[0] + np.asarray(by), absolute=1e-6)
+
+
+def test_by_euclid_a_dislike_moves_nothing() -> None:
+    near(_chosen([(100.0, 100.0, 3.0), (100.0, 90.0, -1.0)], (0.0, 0.0)), [100.0, 100.0])
+    assert _chosen([(100.0, 90.0, -1.0)], (0.0, 0.0)) is None
+
+
+def _chosen(places: Sequence[tuple[float, float, float]], by: tuple[float, float]) -> Vector | None:
+    """What someone is searched for by who did things of these weights at these places."""
+    settings = ProfileSettings()
+    profile = Profile(Person("u", "ada"), settings, space="euclid+model-t1")
+    for number, (x, y, weight) in enumerate(places):
+        kind = "like" if weight > 0 else "dislike"
+        place = np.asarray([x, y]) + np.asarray(by)
+        profile.fold(Deed(f"item {number}", kind, place, weight, NOW + number, "", 0.0), TimeConstants.of(settings))
+    return interest(profile.lifetime, Distance.EUCLID)
 
 
 def test_a_query_keeps_its_length_by_euclid_alone() -> None:
@@ -96,6 +131,13 @@ def test_a_person_has_a_say_in_the_unit_of_the_distance() -> None:
     first, second = lean(["close", "far"], [0.5, 0.5], rows, person, 0.5)
     assert (first.name, first.terms) == ("far", {"relevance": 0.25, "taste": 0.5})
     assert second.terms["taste"] == pytest.approx(0.1)
+
+
+def test_what_is_a_little_nearer_comes_first_however_far_everything_is() -> None:
+    rows = np.array([[2001.0, 0.0], [2000.0, 0.0]])
+    person = Leaning({"taste": np.zeros(2)}, {"taste": 1.0}, Distance.EUCLID)
+    relevance = similarities(np.zeros(2), rows, Distance.EUCLID).tolist()
+    assert [place.name for place in lean(["a", "b"], relevance, rows, person, 0.3)] == ["b", "a"]
 
 
 def test_diversity_goes_by_direction_whatever_the_lengths() -> None:

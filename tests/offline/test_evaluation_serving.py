@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
+from eddyline.model.distance import Distance, space_of
 from eddyline.model.events import Content, Interaction, Rating, User, strength
 from eddyline.model.ids import Person
 from eddyline.model.text import DEFAULT
@@ -19,7 +20,7 @@ from eddyline.offline.evaluation.memory import Memory
 from eddyline.offline.evaluation.prequential import Protocols
 from eddyline.offline.evaluation.serving import Served, SharedSearches
 from eddyline.offline.importing import Silent
-from eddyline.settings import Affinity, Settings, Strategy
+from eddyline.settings import Affinity, Encoder, Settings, Strategy
 
 PEOPLE, ITEMS = 6, 30
 WORDS = ("alien", "starship", "galaxy", "bread", "oven", "soup", "knife", "orbit", "robot", "spice")
@@ -49,8 +50,9 @@ def contents() -> tuple[Content, ...]:
     )
 
 
-def vectors(items: tuple[Content, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return TinyEncoder().encode([DEFAULT.parts(one.model_dump())[0][0] for one in items])
+def vectors(items: tuple[Content, ...], distance: str = "cosine") -> np.ndarray[Any, np.dtype[np.float32]]:
+    encoder = TinyEncoder(space_of(Distance.named(distance), "tiny-t1"))
+    return encoder.encode([DEFAULT.parts(one.model_dump())[0][0] for one in items])
 
 
 def deeds(count: int) -> list[tuple[int, int, str, float]]:
@@ -67,14 +69,23 @@ def deeds(count: int) -> list[tuple[int, int, str, float]]:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS.strategies))
-def test_the_same_events_give_the_lists_that_the_services_give(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "distance"),
+    [
+        *((name, "cosine") for name in sorted(SETTINGS.strategies)),
+        *((name, distance) for name in ("content", "varied") for distance in ("dot", "euclid")),
+    ],
+)
+def test_the_same_events_give_the_lists_that_the_services_give(
+    name: str, distance: Literal["cosine", "dot", "euclid"]
+) -> None:
     items = contents()
     people = tuple(Person("u", f"p{number}") for number in range(PEOPLE + 1))
-    memory = Memory(Log("test", "0", items, people, ()), vectors(items), SETTINGS)
+    settings = SETTINGS.model_copy(update={"encoder": Encoder(distance=distance)})
+    memory = Memory(Log("test", "0", items, people, ()), vectors(items, distance), settings)
     served = Served(SETTINGS.ranking, SETTINGS.strategies[name], SharedSearches(), varies=True)
     compared = 0
-    with Shop(SETTINGS).open() as shop:
+    with Shop(settings).open() as shop:
         shop.put(*(one.model_dump(mode="json", exclude_none=True) for one in items))
         for step, (person, item, kind, pause) in enumerate(deeds(100)):
             shop.clock.forward(pause)

@@ -17,6 +17,7 @@ from tests.support.tiny_model import tiny_model
 from eddyline.adapters.encoders import embed
 from eddyline.adapters.encoders.loading import weights_checksum
 from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder
+from eddyline.adapters.encoders.long_texts import cut_up
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import DEFAULT_VERSION
@@ -87,6 +88,10 @@ def test_for_another_distance_vectors_are_as_the_model_makes_them(model: Path) -
     lengths = np.linalg.norm(rows, axis=1)
     assert (abs(lengths - 1) > 0.1).all()
     near(rows[0] / lengths[0], unit.encode(texts)[0], absolute=1e-5)
+    pieces = cut_up(raw._model.tokenizer, texts[1:], 16, 16)[0].pieces
+    assert len(pieces) > 1
+    tokens = [piece.tokens for piece in pieces]
+    near(rows[1], tokens @ raw.encode([piece.text for piece in pieces]) / sum(tokens), absolute=1e-5)
     parts = (("short", 1.0), ("longer", 3.0))
     near(embed(raw, [parts])[0], raw.encode(["short", "longer"]).T @ [0.25, 0.75], absolute=1e-5)
 

@@ -34,7 +34,6 @@ from eddyline.adapters.vectors import (
     Range,
     Vector,
     VectorStore,
-    compared,
     likeness,
 )
 from eddyline.errors import EddylineError, Misconfigured
@@ -71,9 +70,9 @@ def test_whatever_the_distance_the_closest_comes_first_and_has_the_largest_score
     assert found[0].score == pytest.approx(best, abs=0.2)
     scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)
-    by = Nearest(dense(1, 1), "content", distance)
-    again = vector_store.query(name, [Query(by, 3, vectors=compared(by))])[0]
-    assert likeness({one.id: one for one in again}[ids("diagonal")[0]], by) == pytest.approx(0.99, abs=0.001)
+    stored = vector_store.retrieve(name, ids("diagonal"), vectors=("content",))[ids("diagonal")[0]]
+    assert likeness(stored.vectors["content"], dense(1, 1)) == pytest.approx(0.99, abs=0.001)
+    assert likeness(stored.vectors["content"], None) == 0.0
 
 
 # Whole points

@@ -26,7 +26,6 @@ from eddyline.adapters.vectors import (
     Range,
     Scored,
     VectorStore,
-    compared,
     likeness,
 )
 from eddyline.affinity.learner import ROW, VECTOR, restored_row, row_payload, row_vectors
@@ -122,7 +121,10 @@ class Seeding:
         vectors, payloads = {}, {}
         for point, found in zip(lacking, answers, strict=True):
             known = _row(point)
-            neighbours = [(_learnt(near, self._settings), likeness(near, _to_content(point))) for near in found]
+            content = point.vectors[CONTENT]
+            neighbours = [
+                (_learnt(near, self._settings), likeness(near.vectors.get(CONTENT), content)) for near in found
+            ]
             seed = affinity.seed(neighbours, self._settings)
             if len(seed.indices) and len(found) > known.get("seed", 0):
                 row = replace(seed, count=known.get("count", 0.0), time=known.get("time", 0.0))
@@ -137,13 +139,9 @@ class Seeding:
 
     def _neighbours(self, point: Point) -> Query:
         known = (f"{ROW}.count", f"{ROW}.time", f"{ROW}.divisor")
-        nearest, learnt = _to_content(point), Filter(must=(_LEARNT,))
-        vectors = (VECTOR, *compared(nearest))
-        return Query(nearest, self._settings.seed_neighbours, learnt, payload=known, vectors=vectors)
-
-
-def _to_content(point: Point) -> Nearest:
-    return Nearest(point.vectors[CONTENT], CONTENT, distance_of(point.payload.get("space")))
+        nearest = Nearest(point.vectors[CONTENT], CONTENT, distance_of(point.payload.get("space")))
+        learnt = Filter(must=(_LEARNT,))
+        return Query(nearest, self._settings.seed_neighbours, learnt, payload=known, vectors=(VECTOR, CONTENT))
 
 
 def _row(point: Point | Scored) -> Mapping[str, Any]:

@@ -487,9 +487,7 @@ def add_images(store: VectorStore, dimension: int) -> None:
     store.ensure(image_part(dimension, generations.live(store).items))
 
 
-def create_collections(
-    store: VectorStore, settings: Settings, dimension: int, distance: Distance = Distance.COSINE
-) -> None:
+def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
     """The live collections with all their indexes, or what they lack; the first ones where none are live.
 
     Raises `Misconfigured` where they disagree.

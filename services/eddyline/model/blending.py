@@ -65,7 +65,7 @@ def blend(
 def _within(score: float | None, floor: float, best: float) -> float:
     if score is None:
         return 0.0
-    return 1.0 if best - floor < 1e-9 else (score - floor) / (best - floor)
+    return 1.0 if best - floor <= 1e-9 * abs(best) else (score - floor) / (best - floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ def lean(
         terms[name] = share * person.weights[name] * similarities(vector, vectors, person.distance)
     rounded = {name: np.round(values, 6) for name, values in terms.items()}
     scores = np.round(np.sum(list(rounded.values()), axis=0), 6)
-    places = [
-        Blended(item, float(scores[index]), {name: float(values[index]) for name, values in rounded.items()})
-        for index, item in enumerate(names)
+    exact = np.sum(list(terms.values()), axis=0)
+    return [
+        Blended(names[index], float(scores[index]), {name: float(values[index]) for name, values in rounded.items()})
+        for index in sorted(range(len(names)), key=lambda index: (-exact[index], names[index]))
     ]
-    return sorted(places, key=lambda place: (-place.score, place.name))

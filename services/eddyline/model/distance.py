@@ -2,7 +2,8 @@
 
 - *cosine*: vectors are of unit length; a search goes by direction.
 - *dot*: vectors are as the model makes them, and a longer one counts for more; a search goes by a direction as well.
-- *Euclid*: vectors are as the model makes them; a search goes by a point, and the similarity is 1 / (1 + d).
+- *Euclid*: vectors are as the model makes them; a search goes by a point, the mean of what was chosen, and the
+  similarity is 1 / (1 + d). What was disliked isn't in that mean: no point is far from something in any direction.
 
 Whatever the distance, the *likeness* of two items (for diversity, and to tell near copies) is the cosine of their
 vectors: the only one of the three whose size says something by itself.
@@ -61,25 +62,32 @@ def query_of(vector: Vector, distance: Distance) -> Vector:
     return np.asarray(at_unit_length(vector[np.newaxis])[0])
 
 
+def folded_weight(weight: float, distance: Distance) -> float:
+    """Of a deed in the sums of a profile, where its own is signed: by Euclid a dislike has none."""
+    return max(0.0, weight) if distance is Distance.EUCLID else weight
+
+
 def interest(sums: Accumulator, distance: Distance) -> Vector | None:
-    """What to search with for what someone chose: the direction of S, or by Euclid the point S / W, the weighted mean.
-    None where S is (nearly) zero."""
-    direction = sums.direction()
-    if direction is None or sums.sum is None or distance is not Distance.EUCLID:
-        return direction
-    return np.asarray(sums.sum / sums.weight)
+    """What to search with for what someone chose: the direction of S (None where S is nearly zero), or by Euclid the
+    point S / W, the weighted mean."""
+    if distance is not Distance.EUCLID:
+        return sums.direction()
+    return None if sums.sum is None or sums.weight <= 0 else np.asarray(sums.sum / sums.weight)
 
 
 def similarity(score: float, distance: Distance) -> float:
     """A vector store's score, which by Euclid is the distance itself, as a similarity: larger is closer."""
-    return 1.0 / (1.0 + score) if distance is Distance.EUCLID else score
+    return 1.0 / (1.0 + max(0.0, score)) if distance is Distance.EUCLID else score
 
 
 def similarities(query: Vector, rows: Vector, distance: Distance) -> NDArray[np.floating]:
     """Of each row, shape (n, dimension), with the query: what a vector store would find, shape (n)."""
-    if distance is Distance.EUCLID:
-        return np.asarray(1.0 / (1.0 + np.linalg.norm(rows - query, axis=1)))
-    return np.asarray(rows @ query)
+    if distance is not Distance.EUCLID:
+        return np.asarray(rows @ query)
+    # |x|^2 - 2 xq + |q|^2, in double precision since they nearly cancel out: without a copy of all rows.
+    products = (rows @ query).astype(np.float64)
+    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64) - 2 * products + float(query @ query)
+    return np.asarray(1.0 / (1.0 + np.sqrt(np.maximum(0.0, squares))))
 
 
 def at_unit_length(rows: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -58,7 +58,7 @@ class Wanted:
     @property
     def payload(self) -> tuple[str, ...]:
         """What is read of each candidate."""
-        return tuple(dict.fromkeys((*DISPLAY, *self.fields)))
+        return tuple(dict.fromkeys((*DISPLAY, "space", *self.fields)))
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -92,6 +92,9 @@ class Finder:
                 self._shared.put(self._key(name, wanted), points)
             if kind == "own" or (kind == "shared" and ("own", name) not in queries):
                 lists[name] = points
+        space = None if wanted.profile is None else wanted.profile.space
+        for name in wanted.plan.dense:  # the items may have gone into another space since the profile was read
+            lists[name] = [one for one in lists[name] if one.payload.get("space", space) == space]
         taken = {name: _as_found(points) for name, points in lists.items()}
         if wanted.plan.weights.get("people", 0.0) > 0 and wanted.profile is not None:
             taken["people"] = self._of_people(wanted, wanted.profile)

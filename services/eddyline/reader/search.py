@@ -109,7 +109,7 @@ class Search:
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
 
     def _both(self, query: SearchQuery, listing: Listing, nearest: Nearest, with_picture: Filter) -> list[Place]:
-        """Blended min-max (see `model.blending`): two models' cosines have no unit in common."""
+        """Blended min-max (see `model.blending`): two models' similarities have no unit in common."""
         depth = listing.depth + BLENDED
         text = self._to_text(query.q)
         queries = [
@@ -170,8 +170,9 @@ class Search:
         if spaces:
             raise Unavailable(
                 f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes "
-                f"{self._encoder.space}: vectors of different models are never compared. Set its encoder.model to the "
-                "embedder's and start it again, or embed everything anew (`eddyline reembed`)"
+                f"{self._encoder.space}: vectors of different models are never compared. Set its encoder.model, "
+                ".distance and .template to the embedder's and start it again, or embed everything anew (`eddyline "
+                "reembed`)"
             )
 
     def _leant(self, found: list[Scored], person: Leaning) -> list[Place]:

@@ -1,7 +1,8 @@
 """An encoder in another process, over HTTP: `eddyline encoder`, or one of your own that answers the same two requests.
 
 `GET /v1/encoder` says `{"model": …, "dimension": …}`, and may say which `distance` its vectors are for: `cosine`, `dot`
-or `euclid`. `POST /v1/encoder/encode` with `{"texts": […]}` answers `{"model": …, "vectors": [[…], …]}`.
+or `euclid`. `POST /v1/encoder/encode` with `{"texts": […]}` answers `{"model": …, "vectors": [[…], …]}`, and
+may say its distance as well.
 """
 
 from __future__ import annotations
@@ -97,6 +98,11 @@ class ServedEncoder:
 
     def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         answer = self._call("POST", ENCODE, {"texts": list(texts)})
+        if answer.get("distance", self._distance.lower()) != self._distance.lower():
+            raise Misconfigured(
+                f"{self._endpoint.url} makes vectors for the distance {answer['distance']!r} by now: set "
+                "encoder.distance the same for both"
+            )
         if answer.get("model") != self._model:
             raise Misconfigured(
                 f"{self._endpoint.url} has model {answer.get('model')!r} by now, at the start it was {self._model!r}: "

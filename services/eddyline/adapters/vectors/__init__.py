@@ -31,7 +31,7 @@ from eddyline.adapters.vectors.contract import (
     VectorStore,
 )
 from eddyline.adapters.vectors.generations import Collections
-from eddyline.adapters.vectors.likeness import compared, likeness
+from eddyline.adapters.vectors.likeness import likeness
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,
@@ -72,7 +72,6 @@ __all__ = [
     "Sparse",
     "Vector",
     "VectorStore",
-    "compared",
     "image_part",
     "item_collection",
     "likeness",

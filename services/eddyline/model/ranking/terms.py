@@ -98,6 +98,6 @@ def _within(name: str, scores: Column, candidates: Candidates) -> Column:
         return np.zeros_like(scores)
     best = float(np.nanmax(scores))
     least = min(candidates.floors.get(name, math.inf), float(np.nanmin(scores)))
-    if best - least < 1e-9:
+    if best - least <= 1e-9 * abs(best):
         return np.where(np.isnan(scores), 0.0, 1.0)
     return np.asarray(np.nan_to_num((scores - least) / (best - least)).clip(0.0, 1.0))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, Row
-from eddyline.model.distance import Distance, at_unit_length, space_of
+from eddyline.model.distance import Distance, at_unit_length, similarities, space_of
 from eddyline.model.profile import Deed, Profile, TimeConstants
 from eddyline.offline.evaluation.catalogue import Catalogue, top
 from eddyline.offline.evaluation.log import IMPRESSION, Event, Log
@@ -138,11 +138,12 @@ class Memory:
         count = min(settings.seed_neighbours, len(taught))
         if count == 0:
             return
-        vectors = at_unit_length(self.content[taught])
+        rows = self.content[taught]
+        directions = at_unit_length(rows)
         for item in set(range(len(self.content))) - self._taught:
-            (near,) = self.catalogue.similarities([self.content[item]])
-            nearest = np.argsort(-near[taught], kind="stable")[:count]
-            likeness = vectors @ at_unit_length(self.content[[item]])[0]
+            near = similarities(self.content[item], rows, self.catalogue.distance)
+            nearest = np.argsort(-near, kind="stable")[:count]
+            likeness = directions @ at_unit_length(self.content[[item]])[0]
             neighbours = [(self._rows[int(taught[place])], float(likeness[place])) for place in nearest]
             known, seed = self._rows.get(item, NO_ROW), affinity.seed(neighbours, settings)
             self._keep(item, replace(seed, count=known.count, time=known.time))
