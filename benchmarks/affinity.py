@@ -27,7 +27,17 @@ from unittest.mock import patch
 import numpy as np
 
 from eddyline.adapters.kafka import Message, Record, TopicPartition
-from eddyline.adapters.vectors import ITEMS, EdgeStore, Payload, Point, ServerStore, Sparse, Vector, VectorStore
+from eddyline.adapters.vectors import (
+    ITEMS,
+    Distance,
+    EdgeStore,
+    Payload,
+    Point,
+    ServerStore,
+    Sparse,
+    Vector,
+    VectorStore,
+)
 from eddyline.affinity import Affinity
 from eddyline.cli.runtime import create_collections
 from eddyline.model import affinity as algebra
@@ -95,7 +105,7 @@ def activity(items: int, events: int) -> list[Record]:
 
 def fill(store: VectorStore, items: int) -> None:
     """The items, with content vectors of their own."""
-    create_collections(store, Settings(), SIZE)
+    create_collections(store, Settings(), SIZE, Distance.COSINE)
     rows = np.random.default_rng(2).normal(size=(items, SIZE)).astype(np.float32)
     names = [f"item-{n}" for n in range(items)]
     for start in range(0, items, BATCH):

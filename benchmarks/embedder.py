@@ -24,8 +24,9 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, EdgeStore
 from eddyline.cli.runtime import create_collections
 from eddyline.embedder import Embedder
+from eddyline.model.distance import distance_of
 from eddyline.model.events import Content
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.offline.importing import open_source
 from eddyline.settings import Settings
 
@@ -60,7 +61,7 @@ def main() -> None:
     encoder.encode([text_of(film) for film in films[: given.batch]])
     with tempfile.TemporaryDirectory() as name:
         store = EdgeStore(Path(name))
-        create_collections(store, settings, encoder.dimension)
+        create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
         service = Embedder(store, encoder, NowhereProducer(), metrics)
         compare("full batches", films[: given.batch], given.batch, given.rounds, service, encoder)
         compare("trickle", films[: given.trickle], 1, given.rounds, service, encoder)
@@ -104,7 +105,7 @@ def split(given: Sequence[Record], size: int) -> list[Sequence[Record]]:
 
 
 def text_of(film: Content) -> str:
-    return item_text(film.title, film.description, film.category, film.tags)
+    return DEFAULT.parts(film.model_dump())[0][0]
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from eddyline.adapters.encoders import TextEncoder, text_encoder
 from eddyline.adapters.telemetry import Metrics
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.settings import Encoder, Settings
 
 MOVIES = Path(__file__).parents[1] / "examples" / "movielens" / "movies.csv"
@@ -65,7 +65,10 @@ def main() -> None:
 
 def corpus(movies: Path) -> list[str]:
     with movies.open(encoding="utf-8", newline="") as file:
-        return [item_text(row["title"], "", "", row["genres"].split("|")) for row in csv.DictReader(file)]
+        return [
+            DEFAULT.parts({"title": row["title"], "tags": row["genres"].split("|")})[0][0]
+            for row in csv.DictReader(file)
+        ]
 
 
 def compare(texts: list[str], cache: Path) -> None:

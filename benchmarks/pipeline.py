@@ -33,12 +33,13 @@ from eddyline.adapters.kafka import (
     partition_of,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, PROFILES, EdgeStore, Point
+from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore, Point
 from eddyline.cli.runtime import create_collections
 from eddyline.embedder import Embedder
+from eddyline.model.distance import distance_of
 from eddyline.model.events import Content, Interaction
 from eddyline.model.ids import item_point
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.offline.importing import open_source
 from eddyline.profiler import Profiler
 from eddyline.settings import Settings
@@ -94,7 +95,7 @@ def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
 def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
     """Events folded and written durably a second; the floor writes the same points without parsing or folding."""
     store, records = EdgeStore(directory / "ours"), interactions()
-    create_collections(store, settings, 384)
+    create_collections(store, settings, 384, Distance.COSINE)
     rows = np.random.default_rng(1).normal(size=(1500, 384)).astype(np.float32)
     items = [film.item_id for film in films()]
     store.upsert(
@@ -121,7 +122,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
     took = time.perf_counter() - started
     store.close()
     raw = EdgeStore(directory / "raw")
-    create_collections(raw, settings, 384)
+    create_collections(raw, settings, 384, Distance.COSINE)
     started = time.perf_counter()
     for points in written:
         raw.upsert(PROFILES, points)
@@ -134,8 +135,8 @@ def embedder(directory: Path, settings: Settings, metrics: Metrics) -> None:
     """Items embedded and written a second; the floor encodes the same texts and throws the vectors away."""
     encoder = text_encoder(settings, metrics)
     store, content = EdgeStore(directory / "embedder"), films()[:512]
-    create_collections(store, settings, encoder.dimension)
-    texts = [item_text(film.title, film.description, film.category, film.tags) for film in content]
+    create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
+    texts = [DEFAULT.parts(film.model_dump())[0][0] for film in content]
     encoder.encode(texts[:64])
     started = time.perf_counter()
     for start in range(0, len(texts), 128):
@@ -213,7 +214,7 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
         return took[ROUNDS // 10 :]
 
     store = EdgeStore(directory / "freshness")
-    create_collections(store, settings, 384)
+    create_collections(store, settings, 384, Distance.COSINE)
     row = np.ones(384, dtype=np.float32)
     store.upsert(ITEMS, [Point(item_point("1"), {"content": row}, {"item_id": "1", "space": "s", "meta": {}})])
 

@@ -6,7 +6,7 @@ What it answers is what `adapters.encoders.ServedEncoder` asks.
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from eddyline.adapters.encoders import DESCRIPTION, ENCODE, TextEncoder
 from eddyline.adapters.http import describe_body, read_json, reply
 from eddyline.errors import InvalidInput
+from eddyline.model.distance import distance_of
 from eddyline.model.events import explain
 
 
@@ -24,6 +25,8 @@ class EncoderDescription(BaseModel):
     model: str
     """Which model: vectors of different ones are never compared."""
     dimension: int
+    distance: Literal["cosine", "dot", "euclid"]
+    """What its vectors are made to be compared by."""
 
 
 class EncodeRequest(BaseModel):
@@ -35,9 +38,10 @@ class EncodeRequest(BaseModel):
 
 
 class Encoded(BaseModel):
-    """A vector of unit length for each text, in their order."""
+    """A vector for each text, in their order; of unit length where the distance is the cosine."""
 
     model: str
+    distance: Literal["cosine", "dot", "euclid"]
     vectors: list[list[float]]
 
 
@@ -48,6 +52,7 @@ BODIES = (EncodeRequest,)
 def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int) -> APIRouter:
     """The routes. With an `api_key`, only who sends it as a bearer token is answered."""
     routes = APIRouter(tags=["encoding"])
+    distance = distance_of(encoder.space).lower()
 
     def admit(request: Request) -> None:
         if api_key is None:
@@ -60,7 +65,7 @@ def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int)
     @routes.get(DESCRIPTION, summary="Which model this is", response_model=EncoderDescription)
     async def describe(request: Request) -> Response:
         admit(request)
-        return reply({"model": encoder.model, "dimension": encoder.dimension})
+        return reply({"model": encoder.model, "dimension": encoder.dimension, "distance": distance})
 
     @routes.post(
         ENCODE,
@@ -72,7 +77,7 @@ def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int)
         admit(request)
         wanted = _request(await read_json(request, max_body_bytes))
         rows = await run_in_threadpool(encoder.encode, wanted.texts)
-        return reply({"model": encoder.model, "vectors": rows.tolist()})
+        return reply({"model": encoder.model, "distance": distance, "vectors": rows.tolist()})
 
     return routes
 

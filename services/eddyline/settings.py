@@ -45,6 +45,7 @@ BUILT_IN_FILTERS = frozenset(
         "published_at",
         "expires_at",
         "price",
+        "rating",
         "available",
         "popularity",
     },
@@ -91,6 +92,10 @@ class Server(_Section):
         return self
 
 
+UNSAFE = {"acks", "request.required.acks", "enable.idempotence"}
+"""Settings of librdkafka on which the promise of delivery rests."""
+
+
 class Kafka(_Section):
     """The Kafka cluster. The embedded mode brings its own broker and ignores this section."""
 
@@ -105,11 +110,19 @@ class Kafka(_Section):
     group_protocol: Literal["classic", "consumer"] = "classic"
     """Rebalance protocol; `consumer` is KIP-848."""
     client: Mapping[str, str] = {}
-    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}."""
+    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}; not those that would
+    take records for written that may not be (`acks`, `enable.idempotence`)."""
     batch_size: Count = 500
     """Most records that a consumer handles at once."""
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A consumer stops when more than this share of its recent records were dead letters."""
+
+    @field_validator("client")
+    @classmethod
+    def _keeps_its_promise(cls, client: Mapping[str, str]) -> Mapping[str, str]:
+        if unsafe := sorted(client.keys() & UNSAFE):
+            raise ValueError(f"{', '.join(unsafe)} can't be set: a record counts as written once all replicas have it")
+        return client
 
 
 class Qdrant(_Section):
@@ -192,6 +205,9 @@ class Encoder(_Section):
     reads its beginning alone. Changing it means embedding every item again."""
     long_text_windows: Count = 16
     """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
+    distance: Literal["cosine", "dot", "euclid"] = "cosine"
+    """How vectors are compared: `cosine` by direction; `dot` and `euclid` for models that were trained for them, whose
+    vectors keep their length. Changing it means embedding every item again."""
     detect_language: bool = True
     """Detect the language of items of which none is said, so that they can be filtered by it."""
     template: Template = Template()
@@ -380,7 +396,9 @@ class Affinity(_Section):
         return self
 
 
-Term: TypeAlias = Literal["affinity", "taste", "session", "people", "popularity", "trending", "freshness"]
+Term: TypeAlias = Literal[
+    "affinity", "taste", "session", "people", "popularity", "trending", "freshness", "rating", "price", "image"
+]
 TERMS: tuple[Term, ...] = get_args(Term)
 """What a strategy gives weights to."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -403,6 +421,12 @@ class Strategy(_Section):
     """What most people choose now: within `ranking.trending_window`."""
     freshness: NotNegative = 0.0
     """How new an item is."""
+    rating: NotNegative = 0.0
+    """How good people found it, by the items' `rating`: `ranking.rating_prior` for one without."""
+    price: NotNegative = 0.0
+    """How well its price fits those of what this person chose lately. With `image`, costs one more look-up."""
+    image: NotNegative = 0.0
+    """A picture that looks like those of what this person chose lately; only where images are enabled."""
     arrival: Mapping[Term, NotNegative] = {}
     """Weights of the first list of a visit, where they differ; they give way to the others as the visit goes on."""
     diversity: Share = 0.0
@@ -466,6 +490,19 @@ class Ranking(_Section):
     """Lifetime evidence at which behaviour gets half of the long-term share; the rest is the onboarding's."""
     freshness_half_life_hours: Positive = 72.0
     """Age at which an item's freshness is one half."""
+    rating_prior: Share = 0.7
+    """What an item without ratings is taken for, on the way from the worst (0) to the best possible value (1): 0.7 is
+    3.5 of 5. Few ratings are drawn towards it."""
+    rating_prior_count: Positive = 20.0
+    """Ratings that this counts for: an item with as many is half-way between it and its own mean."""
+    details_recents: Annotated[int, Field(ge=1, le=100)] = 20
+    """Newest recent items that are looked up for `price` and `image`."""
+    price_least_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.5
+    """Prices of this ratio are never more than one standard deviation apart, however alike the known ones are."""
+    price_wide_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 4.0
+    """Ratio of prices that is one standard deviation while none is known."""
+    price_evidence: Positive = 3.0
+    """Known prices at which the variance is half their own, half that of `price_wide_ratio`."""
     fatigue_showings: Positive = 2.0
     """Decayed number of earlier showings without a click at which an item's score is halved."""
     fatigue_after_minutes: NotNegative = 60.0

@@ -28,7 +28,16 @@ from tests.support.fakes import TinyEncoder
 from tests.support.kafka import Cluster, free_port
 
 from eddyline.adapters.kafka import KafkaOptions, LogReader, ensure_topics
-from eddyline.adapters.vectors import Collections, EdgeStore, Filter, Match, ServerStore, VectorStore, generations
+from eddyline.adapters.vectors import (
+    Collections,
+    Distance,
+    EdgeStore,
+    Filter,
+    Match,
+    ServerStore,
+    VectorStore,
+    generations,
+)
 from eddyline.cli.runtime import create_collections
 from eddyline.errors import Unavailable
 from eddyline.profiler import GROUP
@@ -100,7 +109,7 @@ class Server:
         """Where workers find it, when that isn't where it is."""
         self.start()
         self._store = ServerStore(self.url, self._key, 10.0, self._prefix)
-        create_collections(self._store, Settings(), TinyEncoder.dimension)
+        create_collections(self._store, Settings(), TinyEncoder.dimension, Distance.COSINE)
         self.collections = generations.live(self._store)
 
     @property
@@ -169,7 +178,7 @@ class OwnEdge:
         self._mailbox = Mailbox(self._mail)
         self._is_served = False
         with closing(EdgeStore(self._directory)) as store:
-            create_collections(store, Settings(), TinyEncoder.dimension)
+            create_collections(store, Settings(), TinyEncoder.dimension, Distance.COSINE)
             self.collections = generations.live(store)
 
     def told(self) -> dict[str, Any]:
@@ -216,7 +225,7 @@ class SharedEdge:
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "vectors"
         self.store = EdgeStore(self._directory)
-        create_collections(self.store, Settings(), TinyEncoder.dimension)
+        create_collections(self.store, Settings(), TinyEncoder.dimension, Distance.COSINE)
         self.collections = generations.live(self.store)
         self._lent = False
 

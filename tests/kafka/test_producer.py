@@ -11,7 +11,7 @@ from confluent_kafka import Producer as ConfluentProducer
 from tests.kafka.loops import Noting, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import KafkaProducer, Outgoing, framed_size
+from eddyline.adapters.kafka import KafkaProducer, Outgoing, TopicPartition, framed_size
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 
 
@@ -142,3 +142,6 @@ def test_what_the_library_only_believes_to_be_written_is_not_acknowledged(
         guess.result(timeout=10)
     with pytest.raises(Unavailable, match="may not have"):
         producer.send_all(numbered(2))
+    if kafka.guard is not None:
+        sources = [TopicPartition("interactions", partition) for partition in range(kafka.options.partitions)]
+        assert not any(map(kafka.guard.expects, sources)), "room is held for what may never come"

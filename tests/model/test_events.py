@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import orjson
 import pytest
 
 from eddyline.errors import InvalidEvent
@@ -83,6 +84,50 @@ def test_a_field_inside_a_list_is_named_by_its_place() -> None:
 def test_an_item_that_expires_before_it_is_published_is_refused() -> None:
     with pytest.raises(InvalidEvent, match="expires_at: must be after"):
         parse(Content, b'{"item_id":"i","title":"t","published_at":20,"expires_at":10}')
+
+
+def content(**fields: object) -> Content:
+    return parse(Content, orjson.dumps({"item_id": "i", "title": "t", **fields}))
+
+
+def test_a_rating_has_a_scale_that_ends_at_five_unless_it_says_otherwise() -> None:
+    rated = content(rating={"value": 4, "count": 12}).rating
+    assert rated is not None
+    assert (rated.value, rated.count, rated.scale, rated.least) == (4.0, 12, 5.0, 0.0)
+    film = content(rating={"value": 7.9, "count": 12_000, "scale": 10, "least": 1})
+    assert parse(Content, film.to_bytes()) == film
+    assert content(rating={"value": 0, "count": 0, "least": 1}).rating, "nobody rated it"
+
+
+@pytest.mark.parametrize(
+    ("rating", "field", "reason"),
+    [
+        ({"value": 7.9, "count": 12_000}, "rating.value", "must be within 0 and 5, it is 7.9: give the best"),
+        ({"value": 0.5, "count": 1, "least": 1}, "rating.value", "must be within 1 and 5, it is 0.5"),
+        ({"value": 3, "count": 1, "scale": 2, "least": 2}, "rating.scale", "must be above least"),
+        ({"value": 3}, "rating.count", "is needed"),
+        ({"count": 3}, "rating.value", "is needed"),
+        ({"value": 3, "count": -1}, "rating.count", "greater than or equal to 0"),
+        ({"value": 3, "count": 1.5}, "rating.count", "integer"),
+        ({"value": 3, "count": 1, "stars": 5}, "rating.stars", "no such field"),
+        (4.5, "rating", ""),
+    ],
+)
+def test_a_wrong_rating_says_where_and_what(rating: object, field: str, reason: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        content(rating=rating)
+    assert refused.value.field == field
+    assert reason in refused.value.reason
+
+
+def test_a_language_that_was_detected_is_not_taken_for_said() -> None:
+    """As GET gives it and PUT takes it back."""
+    taken_back = content(language="de", language_detected=True)
+    assert taken_back.language is None
+    assert taken_back.to_bytes() == content().to_bytes()
+    assert content(language="de", language_detected=False).language == "de"
+    with pytest.raises(InvalidEvent, match="language_detected"):
+        content(language="de", language_detected="yes")
 
 
 def test_a_little_ahead_is_clamped_and_far_ahead_is_refused() -> None:

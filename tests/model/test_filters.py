@@ -28,6 +28,7 @@ ATTRIBUTES = {"brand": AttributeKind.KEYWORD, "pages": AttributeKind.INTEGER, "h
         ({"tags": {"all": ["a", "b"]}}, Filter(must=(Match("meta.tags", ("a",)), Match("meta.tags", ("b",))))),
         ({"tags": {"not": "a"}}, Filter(must_not=(Match("meta.tags", ("a",)),))),
         ({"price": {"gte": 1, "lt": 9.5}}, Filter(must=(Range("offer.price", gte=1.0, lt=9.5),))),
+        ({"rating": {"gte": 4}}, Filter(must=(Range("meta.rating.value", gte=4.0),))),
         ({"price": 3}, Filter(must=(Range("offer.price", gte=3.0, lte=3.0),))),
         (
             {"published_at": {"gt": "2026-03-01T12:00:00Z"}},

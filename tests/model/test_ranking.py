@@ -127,7 +127,7 @@ def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
     assert sum(best.terms.values()) == pytest.approx(best.score, abs=1e-6)
     popular = 0.2 * np.log(4) / np.log(11)
     assert best.score == pytest.approx((1.0 + popular) * 1.5 * 2 ** (-2.0 / RANKING.fatigue_showings), abs=1e-5)
-    assert best.strongest == "session"
+    assert best.reasons[0] == "session"
 
 
 def test_an_item_that_a_source_did_not_list_gets_nothing_from_it() -> None:
@@ -334,8 +334,8 @@ def test_freshness_halves_with_every_half_life() -> None:
 
 
 def test_an_empty_list_has_no_reason() -> None:
-    assert Ranked("a", 0.0).strongest is None
+    assert Ranked("a", 0.0).reasons == []
 
 
 def test_chance_is_no_reason() -> None:
-    assert Ranked("a", 1.5, terms={"affinity": 0.5, "rotation": 1.0}).strongest == "affinity"
+    assert Ranked("a", 1.5, terms={"affinity": 0.5, "rotation": 1.0, "fatigue": -0.2}).reasons == ["affinity"]

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from eddyline.adapters.kafka import ConsumeLoop, LogReader, Outgoing, partition_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, PROFILES, Point
+from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Point
 from eddyline.cli.app import app
 from eddyline.cli.audit import lines
 from eddyline.cli.runtime import create_collections
@@ -628,7 +628,7 @@ def test_the_command_reads_kafka_and_the_data_directory(
     click = orjson.dumps({"type": "click", "item_id": "a", "user_id": "ada"})
     (at,) = real_kafka.producer().send_all([Outgoing("interactions", b"u:ada", click)])
     store = EdgeStore(tmp_path / "data" / "vectors")
-    create_collections(store, Settings(), 4)
+    create_collections(store, Settings(), 4, Distance.COSINE)
     vector = np.ones(4, dtype=np.float32)
     store.upsert(ITEMS, [Point(item_point("a"), {"content": vector}, {"item_id": "a", "space": "s"})])
     profile = Profile(Person("u", "ada"), ProfileSettings(), events=5)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
-from eddyline.model.events import Content, Interaction, User, strength
+from eddyline.model.distance import Distance, space_of
+from eddyline.model.events import Content, Interaction, Rating, User, strength
 from eddyline.model.ids import Person
-from eddyline.model.text import item_text
+from eddyline.model.text import DEFAULT
 from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
 from eddyline.offline.evaluation.log import Event, Log
 from eddyline.offline.evaluation.memory import Memory
 from eddyline.offline.evaluation.prequential import Protocols
 from eddyline.offline.evaluation.serving import Served, SharedSearches
 from eddyline.offline.importing import Silent
-from eddyline.settings import Affinity, Settings, Strategy
+from eddyline.settings import Affinity, Encoder, Settings, Strategy
 
 PEOPLE, ITEMS = 6, 30
 WORDS = ("alien", "starship", "galaxy", "bread", "oven", "soup", "knife", "orbit", "robot", "spice")
@@ -28,6 +29,7 @@ SETTINGS = Settings(
     strategies={
         "neighbours": Strategy(people=1.0, popularity=0.1),
         "varied": Strategy(taste=0.5, affinity=0.5, diversity=0.4),
+        "frugal": Strategy(affinity=0.3, rating=0.5, price=1.0, freshness=0.1),
         "curious": Strategy(affinity=1.0, session=0.3, explore=0.5, rotation=0.3),
     },
 )
@@ -41,13 +43,16 @@ def contents() -> tuple[Content, ...]:
             title=" ".join(drawn.sample(WORDS, 3)) + f" {number}",
             category=drawn.choice(["space", "kitchen"]),
             published_at=NOW - number * 86_400.0,
+            price=None if number % 5 == 0 else 1.0 + number % 7,
+            rating=None if number % 4 == 0 else Rating(value=number % 5, count=10 * number, scale=5),
         )
         for number in range(ITEMS)
     )
 
 
-def vectors(items: tuple[Content, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return TinyEncoder().encode([item_text(one.title, one.description, one.category, one.tags) for one in items])
+def vectors(items: tuple[Content, ...], distance: str = "cosine") -> np.ndarray[Any, np.dtype[np.float32]]:
+    encoder = TinyEncoder(space_of(Distance.named(distance), "tiny-t1"))
+    return encoder.encode([DEFAULT.parts(one.model_dump())[0][0] for one in items])
 
 
 def deeds(count: int) -> list[tuple[int, int, str, float]]:
@@ -64,14 +69,23 @@ def deeds(count: int) -> list[tuple[int, int, str, float]]:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS.strategies))
-def test_the_same_events_give_the_lists_that_the_services_give(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "distance"),
+    [
+        *((name, "cosine") for name in sorted(SETTINGS.strategies)),
+        *((name, distance) for name in ("content", "varied") for distance in ("dot", "euclid")),
+    ],
+)
+def test_the_same_events_give_the_lists_that_the_services_give(
+    name: str, distance: Literal["cosine", "dot", "euclid"]
+) -> None:
     items = contents()
     people = tuple(Person("u", f"p{number}") for number in range(PEOPLE + 1))
-    memory = Memory(Log("test", "0", items, people, ()), vectors(items), SETTINGS)
+    settings = SETTINGS.model_copy(update={"encoder": Encoder(distance=distance)})
+    memory = Memory(Log("test", "0", items, people, ()), vectors(items, distance), settings)
     served = Served(SETTINGS.ranking, SETTINGS.strategies[name], SharedSearches(), varies=True)
     compared = 0
-    with Shop(SETTINGS).open() as shop:
+    with Shop(settings).open() as shop:
         shop.put(*(one.model_dump(mode="json", exclude_none=True) for one in items))
         for step, (person, item, kind, pause) in enumerate(deeds(100)):
             shop.clock.forward(pause)

@@ -156,9 +156,22 @@ def test_json_lines_and_csv_are_told_apart_by_their_fields(tmp_path: Path) -> No
     assert [line.value["event_id"] for line in source.events()] == ["e1"]
 
 
+def test_columns_of_a_rating_make_one_field(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "item_id,title,rating.value,rating.count,rating.scale\nj,Title,7.9,12000,10\nk,Other,4,3,\nl,Unrated,,,\n"
+    )
+    assert [line.value.get("rating") for line in open_source(tmp_path).items()] == [
+        {"value": 7.9, "count": 12_000, "scale": 10.0},
+        {"value": 4.0, "count": 3},
+        None,
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
+        ("a.csv", "item_id,title,rating.value\n1,t,good\n", "a.csv:2: 'good' is not a number"),
+        ("a.csv", "item_id,title,rating.count\n1,t,3.5\n", "a.csv:2: '3.5' is not a whole number"),
         ("a.jsonl", '{"title": "t"}\n{"title": ', "a.jsonl:2 is not valid JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1 is not a JSON object"),
         ("a.jsonl", '{"colour": "red"}\n', "a.jsonl:1 is no event"),

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from eddyline.adapters.kafka import EmbeddedBroker, LogReader
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, PROFILES, EdgeStore
+from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore
 from eddyline.cli.app import app
 from eddyline.cli.opening import vectors_directory
 from eddyline.cli.runtime import create_collections
@@ -457,7 +457,7 @@ def on_disk(place: Path) -> tuple[Settings, EdgeStore]:
     shop.did("a:x7", "kitchen1", "like")
     settings = Settings(data_dir=place / "data")
     edge = EdgeStore(vectors_directory(settings))
-    create_collections(edge, settings, TinyEncoder.dimension)
+    create_collections(edge, settings, TinyEncoder.dimension, Distance.COSINE)
     for collection, vectors in ((ITEMS, ("content",)), (PROFILES, ("taste", "session", "lifetime", "history"))):
         edge.upsert(collection, shop.store.scroll(collection, limit=1000, vectors=vectors)[0])
     return settings, edge

@@ -13,6 +13,7 @@ from tests.support.fakes import LOG, NOW, near, record
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.model import decay
 from eddyline.model.decay import Accumulator
+from eddyline.model.distance import Distance
 from eddyline.model.ids import Person
 from eddyline.model.passage import Passage
 from eddyline.offline.audit.ledger import Did, Ledger, Seen
@@ -89,6 +90,13 @@ def test_a_sum_is_of_each_deed_faded_by_its_age() -> None:
     total, weight = decayed(deeds, {"x": X, "y": Y}, tau=10.0, now=20.0)
     near(total, [2.0 * math.exp(-2), -1.0 * math.exp(-1)])
     near(weight, 2.0 * math.exp(-2) + math.exp(-1))
+
+
+def test_by_euclid_dislikes_are_in_no_sum() -> None:
+    deeds = [deed("x", 2.0, time=0.0), deed("y", -1.0, time=10.0)]
+    total, weight = decayed(deeds, {"x": X, "y": Y}, tau=10.0, now=20.0, distance=Distance.EUCLID)
+    near(total, [2.0 * math.exp(-2), 0.0])
+    near(weight, 2.0 * math.exp(-2))
 
 
 def test_what_weighs_nothing_leaves_no_sum() -> None:

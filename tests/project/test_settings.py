@@ -142,6 +142,13 @@ def test_every_setting_is_described() -> None:
         assert variable == "EDDYLINE_" + path.replace(".", "__").upper()
 
 
+@pytest.mark.parametrize("name", ["acks", "request.required.acks", "enable.idempotence"])
+def test_what_delivery_rests_on_cannot_be_set(name: str) -> None:
+    with pytest.raises(Misconfigured, match=f"{name} can't be set") as refused:
+        settings.load(write(f'[kafka.client]\n"{name}" = "0"\n'))
+    assert "kafka.client" in str(refused.value)
+
+
 def test_a_wrong_secret_is_refused_without_being_shown() -> None:
     path = write('[qdrant]\napi_key = 481516\n[kafka.client]\n"sasl.password" = 2342\n')
     with pytest.raises(Misconfigured) as refused:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import LOG, NOW, Clock, FakeStore, TinyEncoder, feed, record, text_vector
 
 from eddyline.adapters.kafka import Record, TopicPartition
-from eddyline.adapters.vectors import ITEMS, Nearest, Point, Query, Sparse, VectorStore
+from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Point, Query, Sparse, VectorStore
 from eddyline.affinity import Affinity
 from eddyline.cli.runtime import create_collections
 from eddyline.model import affinity as algebra
@@ -45,7 +45,8 @@ class Learning:
         self, store: VectorStore | None = None, settings: AffinitySettings = SETTINGS, partitions: int = 1
     ) -> None:
         self.store = FakeStore() if store is None else store
-        create_collections(self.store, Settings(), TinyEncoder.dimension)
+        if store is None or not store.collections():
+            create_collections(self.store, Settings(), TinyEncoder.dimension, Distance.COSINE)
         self.settings, self.partitions = settings, partitions
         self.clock = Clock()
         self.restart()

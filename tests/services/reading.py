@@ -25,6 +25,7 @@ from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.affinity import Affinity
 from eddyline.embedder import Embedder
+from eddyline.model.distance import Distance, space_of
 from eddyline.profiler import Profiler
 from eddyline.reader import Reader, router
 from eddyline.settings import AttributeKind, Settings
@@ -42,7 +43,8 @@ class Shop:
         self.monotonic = Clock(0.0)
         self._producer = FakeProducer()
         self._offset = 0
-        self.embedder = Embedder(self.store, TinyEncoder(), self._producer, Metrics())
+        self.encoder = TinyEncoder(space_of(Distance.named(settings.encoder.distance), "tiny-t1"))
+        self.embedder = Embedder(self.store, self.encoder, self._producer, Metrics())
         self.affinity = Affinity(self.store)
         self.profiler = Profiler(
             self.store,

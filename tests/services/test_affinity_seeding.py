@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 from tests.services.learning import Learning, came, set_to
-from tests.support.fakes import NOW, FakeStore
+from tests.support.fakes import NOW, FakeStore, text_vector
 
 from eddyline.adapters.kafka import TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
@@ -16,6 +17,7 @@ from eddyline.affinity import Affinity, seeding
 from eddyline.errors import Unavailable
 from eddyline.model.ids import dimension_of, item_point
 from eddyline.settings import Affinity as AffinitySettings
+from eddyline.settings import Encoder, Settings
 
 SETTINGS = set_to(seed_neighbours=2)
 
@@ -52,6 +54,23 @@ def test_a_new_item_is_found_by_what_similar_ones_are_found_by(vector_store: Vec
     war, love = it.next_after("trench"), it.next_after("kiss")
     assert (set(war[:2]), war[2:]) == ({"war 91", "war 92"}, ["war 93"])
     assert (set(love[:2]), love[2:]) == ({"love 91", "love 92"}, ["love 93"])
+
+
+def test_a_seed_is_of_the_likeness_of_directions_whatever_the_distance() -> None:
+    planted = []
+    for space, length in (("tiny-t1", 1.0), ("dot+tiny-t1", 40.0)):
+        distance: Literal["cosine", "dot"] = "cosine" if length == 1 else "dot"
+        store = FakeStore(Settings(encoder=Encoder(distance=distance)))
+        it = Learning(store, settings=set_to(seed_neighbours=1))
+        it.add_items("war 91", "war 93")
+        for name in ("war 91", "war 93"):
+            content = (length * text_vector(name)).astype(np.float32)
+            it.store.update_vectors(ITEMS, {item_point(name): {"content": content}})
+            it.store.set_payload(ITEMS, {item_point(name): {"space": space}})
+        it.feed(came(0, "war 91", ["trench"]))
+        ticks(it)
+        planted.append(it.weights("war 93")[dimension_of("trench")])
+    assert planted[0] == pytest.approx(planted[1])
 
 
 def test_a_seed_raises_no_count_and_makes_no_trend() -> None:

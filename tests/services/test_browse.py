@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from tests.support.fakes import NOW
 
 from eddyline.adapters.vectors import ITEMS, PROFILES, Sparse
 from eddyline.model.ids import Person, dimension_of, item_point, person_point
+from eddyline.settings import Encoder
 from eddyline.settings import Reader as ReaderSettings
 
 HOUR = 3600.0
@@ -107,6 +108,20 @@ def test_how_alike_makes_a_copy_is_a_setting() -> None:
     went_on(shop, {"space7": {"space1": 1.0}, "kitchen3": {"space1": 0.5}})
     with shop.open():
         assert ids(shop.get("/v1/items/space1/similar", relation="complement").json()) == ["kitchen3"]
+
+
+@pytest.mark.parametrize("distance", ["cosine", "dot", "euclid"])
+def test_an_edition_is_known_by_its_direction_whatever_is_nearest(distance: Literal["cosine", "dot", "euclid"]) -> None:
+    """Thirty editions that people went on to, shorter than all other items; and one thing that is another."""
+    shop = stocked(SETTINGS.model_copy(update={"encoder": Encoder(distance=distance)}))
+    point = only(shop.store.retrieve(ITEMS, [item_point("space1")], payload=(), vectors=("content",)))
+    editions = [f"edition {n}" for n in range(30)]
+    shop.put(*({"item_id": name, "title": name} for name in editions))
+    short = np.asarray(point.vectors["content"] / 10, dtype=np.float32)
+    shop.store.update_vectors(ITEMS, {item_point(name): {"content": short} for name in editions})
+    went_on(shop, {**{name: {"space1": 2.0} for name in editions}, "kitchen3": {"space1": 1.0}})
+    with shop.open():
+        assert ids(shop.get("/v1/items/space1/similar", relation="complement", limit=5).json()) == ["kitchen3"]
 
 
 def test_any_relation_is_both_and_its_terms_add_up(it: Shop) -> None:

@@ -105,6 +105,15 @@ def test_unchanged_text_is_not_embedded_again_and_a_removed_field_vanishes(it: E
     assert it.offer() == {"available": True, "price": 3.5}
 
 
+def test_a_new_rating_is_stored_and_nothing_is_embedded(it: Embedding) -> None:
+    it.feed(content(0, rating={"value": 4.2, "count": 10}))
+    it.feed(content(1, rating={"value": 7.9, "count": 12_000, "scale": 10}))
+    assert it.encoder.texts == ["red shoes"]
+    assert it.meta()["rating"] == {"value": 7.9, "count": 12_000, "scale": 10.0, "least": 0.0}
+    it.feed(content(2))
+    assert "rating" not in it.meta()
+
+
 def test_a_tombstone_deletes_the_item(it: Embedding) -> None:
     it.feed(content(0), content(1, "b"))
     it.feed(gone(2))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.fakes import near
+from tests.support.tiny_model import tiny_model
 
 from eddyline.adapters.encoders import onnx
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
@@ -24,37 +24,9 @@ pytest.importorskip("optimum.onnxruntime", reason="the extra `onnx` isn't instal
 TEXTS = ["a cat on the sofa", "tax law", "", "a rather longer text about nothing in particular", "ünïcödé 🎬"]
 
 
-def make_model(folder: Path, limit: int = 16) -> Path:
-    """A BERT of random weights: 32 dimensions, at most `limit` tokens."""
-    import torch
-
-    bert: Any = import_module("transformers")
-    sentences: Any = import_module("sentence_transformers")
-    layers: Any = import_module("sentence_transformers.sentence_transformer.modules")
-    letters = [chr(code) for code in range(33, 127)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(words))
-    torch.manual_seed(7)
-    config = bert.BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    bert.BertModel(config).save_pretrained(folder / "bert")
-    bert.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    words_in = layers.Transformer(str(folder / "bert"), max_seq_length=limit)
-    pooled = layers.Pooling(words_in.get_embedding_dimension())
-    sentences.SentenceTransformer(modules=[words_in, pooled]).save(str(folder / "model"))
-    return folder / "model"
-
-
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("onnx") / "tiny")
+    return tiny_model(tmp_path_factory.mktemp("onnx") / "tiny")
 
 
 def settings(model: Path, cache: Path, precision: str = "fp32") -> Encoder:
@@ -125,7 +97,7 @@ def test_it_is_exported_once(model: Path, cache: Path, monkeypatch: pytest.Monke
 
 
 def test_the_same_weights_with_another_limit_are_another_export(model: Path, tmp_path: Path) -> None:
-    other, cache, counted = make_model(tmp_path / "other", limit=8), tmp_path / "cache", []
+    other, cache, counted = tiny_model(tmp_path / "other", limit=8), tmp_path / "cache", []
     for path in (model, other):
         metrics = Metrics()
         SentenceTransformerEncoder(settings(path, cache), metrics).encode(["!" * 10])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.fakes import near
+from tests.support.tiny_model import tiny_model
 
+from eddyline.adapters.encoders import embed
 from eddyline.adapters.encoders.loading import weights_checksum
 from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder
+from eddyline.adapters.encoders.long_texts import cut_up
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import DEFAULT_VERSION
@@ -31,31 +33,8 @@ def packaged() -> tuple[SentenceTransformerEncoder, Metrics]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of random weights: 12 dimensions, at most 16 tokens."""
-    import torch
-
-    bert: Any = import_module("transformers")
-    sentences: Any = import_module("sentence_transformers")
-    folder = tmp_path_factory.mktemp("tiny")
-    letters = [chr(code) for code in range(33, 127)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    torch.manual_seed(7)
-    config = bert.BertConfig(
-        vocab_size=len(words),
-        hidden_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=32,
-    )
-    bert.BertModel(config).save_pretrained(folder / "bert")
-    bert.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    words_in = sentences.models.Transformer(str(folder / "bert"), max_seq_length=16)
-    pooled = sentences.models.Pooling(words_in.get_embedding_dimension())
-    sentences.SentenceTransformer(modules=[words_in, pooled]).save(str(folder / "model"))
-    return folder / "model"
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("encoders") / "tiny")
 
 
 def truncated(metrics: Metrics) -> float:
@@ -90,35 +69,52 @@ def test_texts_that_are_cut_at_the_models_limit_are_counted() -> None:
     assert truncated(metrics) == 1
 
 
-def test_another_model_by_path_has_its_own_dimension_and_space(tiny_model: Path) -> None:
+def test_another_model_by_path_has_its_own_dimension_and_space(model: Path) -> None:
     metrics = Metrics()
-    one = SentenceTransformerEncoder(Encoder(model=str(tiny_model)), metrics)
-    again = SentenceTransformerEncoder(Encoder(model=str(tiny_model)), Metrics())
-    assert one.dimension == 12
-    assert one.encode(["a b", "c"]).shape == (2, 12)
+    one = SentenceTransformerEncoder(Encoder(model=str(model)), metrics)
+    again = SentenceTransformerEncoder(Encoder(model=str(model)), Metrics())
+    assert one.dimension == 32
+    assert one.encode(["a b", "c"]).shape == (2, 32)
     assert one.space == again.space
     assert not one.space.startswith(PACKAGED_SHA256[:16])
 
 
-def test_a_text_is_counted_as_cut_from_the_first_token_on(tiny_model: Path) -> None:
+def test_for_another_distance_vectors_are_as_the_model_makes_them(model: Path) -> None:
+    unit = SentenceTransformerEncoder(Encoder(model=str(model)), Metrics())
+    raw = SentenceTransformerEncoder(Encoder(model=str(model), distance="euclid"), Metrics())
+    assert raw.space == f"euclid+{unit.space}"
+    texts = ["short", "a text of more than sixteen tokens, which is read in windows"]
+    rows = raw.encode(texts)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert (abs(lengths - 1) > 0.1).all()
+    near(rows[0] / lengths[0], unit.encode(texts)[0], absolute=1e-5)
+    pieces = cut_up(raw._model.tokenizer, texts[1:], 16, 16)[0].pieces
+    assert len(pieces) > 1
+    tokens = [piece.tokens for piece in pieces]
+    near(rows[1], tokens @ raw.encode([piece.text for piece in pieces]) / sum(tokens), absolute=1e-5)
+    parts = (("short", 1.0), ("longer", 3.0))
+    near(embed(raw, [parts])[0], raw.encode(["short", "longer"]).T @ [0.25, 0.75], absolute=1e-5)
+
+
+def test_a_text_is_counted_as_cut_from_the_first_token_on(model: Path) -> None:
     metrics = Metrics()
-    encoder = SentenceTransformerEncoder(Encoder(model=str(tiny_model), long_text="cut"), metrics)
+    encoder = SentenceTransformerEncoder(Encoder(model=str(model), long_text="cut"), metrics)
     encoder.encode(["!" * 14])  # two tokens go around it
     assert truncated(metrics) == 0
     encoder.encode(["!" * 15, "!" * 14, "!" * 16])
     assert truncated(metrics) == 2
 
 
-def test_other_weights_are_another_space(tiny_model: Path, tmp_path: Path) -> None:
+def test_other_weights_are_another_space(model: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     other = tmp_path / "other"
-    shutil.copytree(tiny_model, other)
+    shutil.copytree(model, other)
     [weights] = other.rglob("model.safetensors")
     state = load_file(weights)
     changed = {name: tensor + 0.001 if name.endswith("bias") else tensor for name, tensor in state.items()}
     save_file(changed, weights, metadata={"format": "pt"})
-    spaces = {SentenceTransformerEncoder(Encoder(model=str(path)), Metrics()).space for path in (tiny_model, other)}
+    spaces = {SentenceTransformerEncoder(Encoder(model=str(path)), Metrics()).space for path in (model, other)}
     assert len(spaces) == 2
 
 
@@ -147,11 +143,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         SentenceTransformerEncoder(Encoder(), Metrics())
 
 
-def test_a_model_that_cannot_be_had_is_named(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_had_is_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"encoder\.model '.*nowhere' can't be loaded"):
         SentenceTransformerEncoder(Encoder(model=str(tmp_path / "nowhere")), Metrics())
     damaged = tmp_path / "damaged"
-    shutil.copytree(tiny_model, damaged)
+    shutil.copytree(model, damaged)
     [weights] = damaged.rglob("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(Misconfigured, match="damaged' can't be loaded"):
@@ -171,22 +167,22 @@ class OneAtATime:
         self.batches.append(texts)
         self.begun.set()
         assert self.go.wait(60)
-        return np.zeros((len(texts), 12), dtype=np.float32)
+        return np.zeros((len(texts), 32), dtype=np.float32)
 
 
-def test_a_search_waits_for_one_batch_of_an_import_alone(tiny_model: Path) -> None:
-    encoder, model = SentenceTransformerEncoder(Encoder(model=str(tiny_model), batch_size=2), Metrics()), OneAtATime()
-    encoder._model = model
+def test_a_search_waits_for_one_batch_of_an_import_alone(model: Path) -> None:
+    encoder, slow = SentenceTransformerEncoder(Encoder(model=str(model), batch_size=2), Metrics()), OneAtATime()
+    encoder._model = slow
     threads = [threading.Thread(target=encoder.encode, args=([f"item {n}" for n in range(6)],))]
     threads[0].start()
-    assert model.begun.wait(60)
+    assert slow.begun.wait(60)
     threads.append(threading.Thread(target=encoder.encode, args=(["a search"],)))
     threads[1].start()
     for _ in range(6000):
         if encoder._turns._line.locked():
             break
         threading.Event().wait(0.01)
-    model.go.set()
+    slow.go.set()
     for thread in threads:
         thread.join(60)
-    assert model.batches == [["item 0", "item 1"], ["a search"], ["item 2", "item 3"], ["item 4", "item 5"]]
+    assert slow.batches == [["item 0", "item 1"], ["a search"], ["item 2", "item 3"], ["item 4", "item 5"]]

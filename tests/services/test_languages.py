@@ -129,8 +129,14 @@ def test_an_item_is_given_back_as_it_was_said(shelf: Shelf) -> None:
     shelf.put("said", GERMAN, language="de")
     settings = Settings()
     browse = Browse(shelf.store, settings, SharedLists(shelf.store, settings.reader, Clock()), Clock())
-    assert "language" not in browse.item("shown")
-    assert browse.item("said")["language"] == "de"
+    shown, said = browse.item("shown"), browse.item("said")
+    assert (shown["language"], shown["language_detected"]) == ("de", True)
+    assert said["language"] == "de"
+    assert "language_detected" not in said
+    shelf.put(**shown)
+    assert shelf.language("shown") == {"code": "de", "detected": True}, "a PUT of it says no more than was known"
+    shelf.put(**{**shown, "title": ENGLISH})
+    assert shelf.language("shown") == {"code": "en", "detected": True}
 
 
 def test_nothing_is_detected_where_that_is_turned_off() -> None:

@@ -73,6 +73,19 @@ def test_texts_become_vectors_of_unit_length_in_their_order(world: World) -> Non
     assert encoder.encode([]).shape == (0, 16)
 
 
+@pytest.mark.parametrize("distance", ["dot", "euclid"])
+def test_for_other_distances_vectors_keep_their_length_in_the_cache_too(world: World, distance: str) -> None:
+    raw = 3 * np.asarray([text_vector("a film")])
+    world.encoder().encode(["a film"])
+    encoder = world.encoder(distance=distance)
+    assert encoder.space.startswith(f"{distance}+")
+    near(encoder.encode(["a film"]), raw)
+    near(world.encoder(distance=distance).encode(["a film"]), raw)
+    near(world.encoder().encode(["a film"]), raw / 3)
+    texts = [text for request in world.endpoint.requests for text in request.body["input"]]
+    assert texts.count("a film") == 2
+
+
 def test_the_request_is_as_openai_documents_it(world: World) -> None:
     world.encoder(dimensions=16).encode(["a film"])
     request = world.endpoint.requests[-1]

@@ -67,6 +67,31 @@ def test_vectors_are_those_of_the_other_process(asking: Asking) -> None:
         assert encoder.encode([]).shape == (0, 16)
 
 
+def test_another_distance_by_now_is_refused(asking: Asking) -> None:
+    with serving() as endpoint:
+        endpoint.answer = lambda request: (
+            200,
+            {"model": "tiny", "dimension": 2, "distance": "dot", "vectors": [[3, 4]]},
+        )
+        encoder = asking(endpoint.url, distance="dot")
+        near(encoder.encode(["a film"]), [[3.0, 4.0]])
+        endpoint.answer = lambda request: (200, {"model": "tiny", "distance": "cosine", "vectors": [[0.6, 0.8]]})
+        with pytest.raises(Misconfigured, match="distance 'cosine' by now"):
+            encoder.encode(["a film"])
+
+
+def test_for_another_distance_vectors_keep_their_length_and_both_must_mean_it(asking: Asking) -> None:
+    own = TinyEncoder("dot+tiny-t1")
+    with running(own) as url:
+        encoder = asking(url, distance="dot")
+        assert encoder.space == "dot+tiny-t1"
+        near(encoder.encode(["a film"]), own.encode(["a film"]))
+        assert np.linalg.norm(encoder.encode(["a film"])) == pytest.approx(2.0)
+        assert httpx.get(f"{url}/v1/encoder").json()["distance"] == "dot"
+        with pytest.raises(Misconfigured, match=r"distance .dot., encoder\.distance is .cosine.: set the same"):
+            asking(url)
+
+
 def test_the_settings_name_it() -> None:
     with running(TinyEncoder()) as url:
         made = text_encoder(Settings(encoder=Encoder(kind="http", url=url)), Metrics())

@@ -15,9 +15,10 @@ import orjson
 from numpy.typing import NDArray
 
 from eddyline.adapters.kafka import Delivered, Headers, Message, Outgoing, Record
-from eddyline.adapters.vectors import ITEMS, PROFILES, Filter, MemoryStore, Point, Query, Scored, Vector
+from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Filter, MemoryStore, Point, Query, Scored, Vector
 from eddyline.cli.runtime import create_collections
 from eddyline.errors import Unavailable
+from eddyline.model.distance import distance_of
 from eddyline.settings import Settings
 
 NOW = 1_790_000_000.0
@@ -99,18 +100,22 @@ class FakeDeadLetters:
 
 
 class TinyEncoder:
-    """A text is the sum of its words' hashed directions (numbers count little), at unit length. Notes its texts."""
+    """A text is the sum of its words' hashed directions (numbers count little), at unit length; of 1 to 5 where its
+    space is for another distance than the cosine. Notes its texts."""
 
     dimension = 16
 
     def __init__(self, space: str = "tiny-t1") -> None:
         self.space = space
-        self.model = space.partition("-")[0]
+        self.model = space.partition("-")[0].rpartition("+")[2]
         self.texts: list[str] = []
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.texts += texts
-        return np.asarray([text_vector(text) for text in texts], dtype=np.float32).reshape(-1, self.dimension)
+        rows = np.asarray([text_vector(text) for text in texts], dtype=np.float32).reshape(-1, self.dimension)
+        if distance_of(self.space) is Distance.COSINE:
+            return rows
+        return rows * np.asarray([1 + len(text) % 5 for text in texts], dtype=np.float32)[:, np.newaxis]
 
 
 class WiderEncoder(TinyEncoder):
@@ -153,7 +158,8 @@ class FakeStore(MemoryStore):
         self._journal = [] if journal is None else journal
         self.down: set[str] = set()
         """Calls that raise `Unavailable`, by name; "all" for every one."""
-        create_collections(self, settings or Settings(), TinyEncoder.dimension)
+        settings = settings or Settings()
+        create_collections(self, settings, TinyEncoder.dimension, Distance.named(settings.encoder.distance))
 
     @contextmanager
     def _call(self, name: str, note: str | None = None) -> Iterator[None]:

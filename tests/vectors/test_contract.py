@@ -34,6 +34,7 @@ from eddyline.adapters.vectors import (
     Range,
     Vector,
     VectorStore,
+    likeness,
 )
 from eddyline.errors import EddylineError, Misconfigured, Outdated
 from eddyline.model.ids import item_point
@@ -47,6 +48,31 @@ def store(vector_store: VectorStore) -> VectorStore:
 
 def _only(store: VectorStore, name: str, *vectors: str) -> Point:
     return store.retrieve(SPEC.name, ids(name), vectors=vectors)[item_point(name)]
+
+
+@pytest.mark.parametrize(
+    ("distance", "order", "best"),
+    [
+        (Distance.COSINE, ["diagonal", "long", "right"], 0.99),
+        (Distance.DOT, ["long", "diagonal", "right"], 10.0),
+        (Distance.EUCLID, ["right", "diagonal", "long"], 0.5),
+    ],
+)
+def test_whatever_the_distance_the_closest_comes_first_and_has_the_largest_score(
+    vector_store: VectorStore, distance: Distance, order: list[str], best: float
+) -> None:
+    name = f"by-{distance.lower()}"
+    vector_store.ensure(CollectionSpec(name, {"content": DenseSpec(2, distance)}))
+    places = {"right": (1, 0), "diagonal": (3, 4), "long": (10, 0.1)}
+    vector_store.upsert(name, [point(each, {"content": dense(*place)}) for each, place in places.items()])
+    found = vector_store.query(name, [Query(Nearest(dense(1, 1), "content", distance), 3)])[0]
+    assert [one.id for one in found] == ids(*order)
+    assert found[0].score == pytest.approx(best, abs=0.2)
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)
+    stored = vector_store.retrieve(name, ids("diagonal"), vectors=("content",))[ids("diagonal")[0]]
+    assert likeness(stored.vectors["content"], dense(1, 1)) == pytest.approx(0.99, abs=0.001)
+    assert likeness(stored.vectors["content"], None) == 0.0
 
 
 # Whole points

@@ -16,9 +16,21 @@ from typing import Any
 
 from eddyline.adapters.kafka import partition_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Filter, Match, Missing, Nearest, Point, Query, Range, Scored, VectorStore
+from eddyline.adapters.vectors import (
+    Filter,
+    Match,
+    Missing,
+    Nearest,
+    Point,
+    Query,
+    Range,
+    Scored,
+    VectorStore,
+    likeness,
+)
 from eddyline.affinity.learner import ROW, VECTOR, restored_row, row_payload, row_vectors
 from eddyline.model import affinity
+from eddyline.model.distance import distance_of
 from eddyline.settings import Affinity as AffinitySettings
 
 CONTENT = "content"
@@ -103,13 +115,17 @@ class Seeding:
 
     def _seed(self, point_ids: Sequence[str]) -> bool:
         """False where no item has learnt anything yet."""
-        points = self._store.retrieve(self._items, point_ids, payload=(ROW,), vectors=(CONTENT,))
+        points = self._store.retrieve(self._items, point_ids, payload=(ROW, "space"), vectors=(CONTENT,))
         lacking = [point for point in points.values() if CONTENT in point.vectors and not _row(point).get("learnt")]
         answers = self._store.query(self._items, [self._neighbours(point) for point in lacking])
         vectors, payloads = {}, {}
         for point, found in zip(lacking, answers, strict=True):
             known = _row(point)
-            seed = affinity.seed([(_learnt(near, self._settings), near.score) for near in found], self._settings)
+            content = point.vectors[CONTENT]
+            neighbours = [
+                (_learnt(near, self._settings), likeness(near.vectors.get(CONTENT), content)) for near in found
+            ]
+            seed = affinity.seed(neighbours, self._settings)
             if len(seed.indices) and len(found) > known.get("seed", 0):
                 row = replace(seed, count=known.get("count", 0.0), time=known.get("time", 0.0))
                 vectors[point.id] = row_vectors(row, self._settings)
@@ -123,9 +139,9 @@ class Seeding:
 
     def _neighbours(self, point: Point) -> Query:
         known = (f"{ROW}.count", f"{ROW}.time", f"{ROW}.divisor")
-        nearest = Nearest(point.vectors[CONTENT], CONTENT)
+        nearest = Nearest(point.vectors[CONTENT], CONTENT, distance_of(point.payload.get("space")))
         learnt = Filter(must=(_LEARNT,))
-        return Query(nearest, self._settings.seed_neighbours, learnt, payload=known, vectors=(VECTOR,))
+        return Query(nearest, self._settings.seed_neighbours, learnt, payload=known, vectors=(VECTOR, CONTENT))
 
 
 def _row(point: Point | Scored) -> Mapping[str, Any]:

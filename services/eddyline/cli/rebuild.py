@@ -18,7 +18,6 @@ from eddyline.adapters.reembed_requests import is_served
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
-    Distance,
     Filter,
     IndexKind,
     Match,
@@ -33,6 +32,7 @@ from eddyline.adapters.vectors import (
 from eddyline.cli.asking import Bar, ask_holder
 from eddyline.cli.opening import kafka_options, open_store
 from eddyline.errors import AlreadyRunning, Misconfigured
+from eddyline.model.distance import distance_of
 from eddyline.model.text import Template
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
 from eddyline.offline.reembed import GoLive, Reembedded, Sealed, reembed
@@ -152,7 +152,8 @@ class Renewal:
         attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
 
         def create(target: Collections) -> None:
-            store.ensure(replace(item_collection(encoder.dimension, Distance.COSINE, attributes), name=target.items))
+            distance = distance_of(encoder.space)
+            store.ensure(replace(item_collection(encoder.dimension, distance, attributes), name=target.items))
             store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
             if images is not None:
                 store.ensure(image_part(images.dimension, target.items))
@@ -211,7 +212,7 @@ def _check_space_differs(store: VectorStore, space: str) -> None:
     elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
     if not store.scroll(generations.live(store).items, filter=elsewhere, limit=1, payload=())[0]:
         raise Misconfigured(
-            f"all items are in space {space} already: change encoder.model or encoder.template, or say "
+            f"all items are in space {space} already: change encoder.model, .distance or .template, or say "
             "--force to embed anew all the same"
         )
 

@@ -40,7 +40,6 @@ from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
     Collections,
-    Distance,
     IndexKind,
     VectorStore,
     generations,
@@ -59,6 +58,7 @@ from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.imager import Imager
+from eddyline.model.distance import Distance, distance_of
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.profiler import Profiler, as_it_came
 from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
@@ -188,7 +188,7 @@ class Runtime:
         if "embedder" in self._roles:
             encoder = text_encoder(settings, self.metrics)
             self._encoding = LiveEncoding(encoding_of(settings, encoder))
-            create_collections(self._store, settings, encoder.dimension)
+            create_collections(self._store, settings, encoder.dimension, distance_of(encoder.space))
         self._images: ImageEncoder | None = None
         if IMAGING in self._roles:
             self._images = ClipEncoder(settings.images)
@@ -457,13 +457,13 @@ def add_images(store: VectorStore, dimension: int) -> None:
     store.ensure(image_part(dimension, generations.live(store).items))
 
 
-def create_collections(store: VectorStore, settings: Settings, dimension: int) -> None:
+def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
     """The live collections with all their indexes, or what they lack; the first ones where none are live.
 
     Raises `Misconfigured` where they disagree.
     """
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
-    items = item_collection(dimension, Distance.COSINE, attributes)
+    items = item_collection(dimension, distance, attributes)
     generations.establish(store, (items, profile_collection(dimension)))
 
 
@@ -479,7 +479,7 @@ def initialise(settings: Settings, say: Callable[[str], None]) -> None:
     encoder = text_encoder(settings, metrics)
     store = open_store(settings)
     try:
-        create_collections(store, settings, encoder.dimension)
+        create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
         if settings.images.enabled:
             add_images(store, ClipEncoder(settings.images).dimension)
         for name in (ITEMS, PROFILES):

@@ -5,8 +5,8 @@ Two ways, for two cases:
 - `blend`, where the lists' scores have nothing in common (a cosine, a count of people): each list is brought to 0…1 by
   its own ends, min-max: $(s - floor) / (best - floor)$, 0 for who isn't on it. It is what recommendations do, so terms
   mean the same everywhere and add up to the score; reciprocal ranks would throw away how far the first is ahead.
-- `lean`, where they are cosines of one space: these are in one unit already, so the score is
-  $(1 - share) \cos(query, x) + share \sum_k w_k \cos(v_k, x)$ and depends on no other item: it is the same on every
+- `lean`, where they are similarities of one space: these are in one unit already, so the score is
+  $(1 - share) sim(query, x) + share \sum_k w_k sim(v_k, x)$ and depends on no other item: it is the same on every
   page.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eddyline.model.decay import Vector
+from eddyline.model.distance import Distance, distance_of, interest, query_of, similarities
 from eddyline.model.profile import Profile, TimeConstants
 from eddyline.settings import Ranking
 
@@ -64,15 +65,16 @@ def blend(
 def _within(score: float | None, floor: float, best: float) -> float:
     if score is None:
         return 0.0
-    return 1.0 if best - floor < 1e-9 else (score - floor) / (best - floor)
+    return 1.0 if best - floor <= 1e-9 * abs(best) else (score - floor) / (best - floor)
 
 
 @dataclass(frozen=True, slots=True)
 class Leaning:
-    """Where a person's interest points: unit vectors by name, and their weights, which add up to 1."""
+    """What a person's interest is: query vectors by name, and their weights, which add up to 1."""
 
     vectors: Mapping[str, Vector]
     weights: Mapping[str, float]
+    distance: Distance = Distance.COSINE
 
 
 def leaning(profile: Profile, now: float, taus: TimeConstants, settings: Ranking) -> Leaning | None:
@@ -81,17 +83,21 @@ def leaning(profile: Profile, now: float, taus: TimeConstants, settings: Ranking
     The session's share is s / (1 + s) with s = W / (W + session_evidence), so a half at most. None where nothing
     points anywhere.
     """
-    session, lasting = profile.session.direction(), profile.lifetime.direction()
+    distance = distance_of(profile.space)
+    session, lasting = interest(profile.session, distance), interest(profile.lifetime, distance)
     weight = profile.session.weight_at(now, taus.session)
     strength = weight / (weight + settings.session_evidence) if session is not None else 0.0
-    taste = profile.onboarding if lasting is None else lasting
+    answers = None if profile.onboarding is None else query_of(profile.onboarding, distance)
+    taste = answers if lasting is None else lasting
     parts = {"session": (session, strength), "taste": (taste, 0.0 if taste is None else 1.0)}
     total = sum(part for _, part in parts.values())
     if total < 0.01:
         return None
     present = {name: (vector, part / total) for name, (vector, part) in parts.items() if vector is not None and part}
     return Leaning(
-        {name: vector for name, (vector, _) in present.items()}, {name: part for name, (_, part) in present.items()}
+        {name: vector for name, (vector, _) in present.items()},
+        {name: part for name, (_, part) in present.items()},
+        distance,
     )
 
 
@@ -100,16 +106,16 @@ def lean(
 ) -> list[Blended]:
     """Relevant items in the order that suits a person, best first; equal scores in the order of their names.
 
-    `relevance`: each item's cosine with the query; `vectors`: the items' own of unit length, shape (items, dimension);
-    `share`: the person's part of the score, 0…1.
+    `relevance`: each item's similarity to the query; `vectors`: the items' own, shape (items, dimension); `share`: the
+    person's part of the score, 0…1.
     """
-    terms = {RELEVANCE: (1.0 - share) * np.asarray(relevance, dtype=np.float64)}
+    terms: dict[str, Vector] = {RELEVANCE: (1.0 - share) * np.asarray(relevance, dtype=np.float64)}
     for name, vector in person.vectors.items():
-        terms[name] = share * person.weights[name] * (vectors @ vector)
+        terms[name] = share * person.weights[name] * similarities(vector, vectors, person.distance)
     rounded = {name: np.round(values, 6) for name, values in terms.items()}
     scores = np.round(np.sum(list(rounded.values()), axis=0), 6)
-    places = [
-        Blended(item, float(scores[index]), {name: float(values[index]) for name, values in rounded.items()})
-        for index, item in enumerate(names)
+    exact = np.sum(list(terms.values()), axis=0)
+    return [
+        Blended(names[index], float(scores[index]), {name: float(values[index]) for name, values in rounded.items()})
+        for index in sorted(range(len(names)), key=lambda index: (-exact[index], names[index]))
     ]
-    return sorted(places, key=lambda place: (-place.score, place.name))

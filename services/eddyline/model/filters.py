@@ -177,6 +177,7 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
     "published_at": ("meta.published_at", TIME),
     "expires_at": ("meta.expires_at", TIME),
     "price": ("offer.price", NUMBER),
+    "rating": ("meta.rating.value", NUMBER),
     "available": ("offer.available", BOOL),
     "popularity": (POPULARITY_PATH, PEOPLE),
 }

@@ -97,16 +97,6 @@ def _said(value: Any) -> str:
 DEFAULT = Template.of(TemplateSettings())
 
 
-def item_text(title: str, description: str | None, category: str | None, tags: Iterable[str]) -> str:
-    """An item's text by the default template.
-
-    >>> item_text("Toy Story", None, "Animation", ["pixar", "fun"])
-    'Toy Story\\nCategory: Animation\\nTags: pixar, fun'
-    """
-    item = {"title": title, "description": description, "category": category, "tags": list(tags)}
-    return DEFAULT.parts(item)[0][0]
-
-
 def onboarding_text(interests: Iterable[str], goals: Iterable[str], experience: str | None) -> str:
     """A newcomer's answers as one text; empty where nothing was answered.
 

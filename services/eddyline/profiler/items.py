@@ -19,7 +19,7 @@ TREND = f"trend.{POPULARITY}"
 
 @dataclass(frozen=True, slots=True)
 class ItemVector:
-    """An item's content vector (unit length) and the space it lives in; `read_at` by the monotonic clock.
+    """An item's content vector and the space it lives in; `read_at` by the monotonic clock.
 
     `popularity`: its decayed count over about a quarter, when it was read.
     """

@@ -21,12 +21,16 @@ from eddyline.adapters.vectors import (
     Point,
     Query,
     Range,
+    Scored,
     Sparse,
+    Vector,
     VectorStore,
+    likeness,
 )
 from eddyline.errors import NotFound, Unavailable
 from eddyline.model.blending import blend
 from eddyline.model.decay import count_at, count_in
+from eddyline.model.distance import distance_of
 from eddyline.model.events import Content
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person, dimension_of, item_point
@@ -44,8 +48,8 @@ FEWEST_TRENDING = 0.05
 """Decayed count under which an item isn't trending: one event some four half-lives ago."""
 BLENDED = 100
 """Items of each source that are blended into one list, beyond what paging needs."""
-DUPLICATES = 100
-"""Most items that are looked at for being as good as the same."""
+EDITIONS = 20
+"""Items beyond what a list needs that are looked at first, since some may be as good as the same."""
 IMAGE_STATE = ("state", "reason", "message", "url", "attempts", "space", "at")
 """What is said of an item's image."""
 CONTENT, AFFINITY, PICTURE = "content", "affinity", "picture"
@@ -72,11 +76,11 @@ class Browse:
         state = content.model_dump(mode="json", exclude_none=True, exclude={"v", "timestamp"})
         image = payload.get("image") or {}
         shown = {name: image[name] for name in IMAGE_STATE if name in image and image["state"] != "none"}
-        return state | ({"image": shown} if shown else {})
+        return state | _detected_language(payload) | ({"image": shown} if shown else {})
 
     def _item_payload(self, item_id: str) -> Mapping[str, Any]:
         point_id = item_point(item_id)
-        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "image")).get(point_id)
+        point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "language", "image")).get(point_id)
         if point is None or "meta" not in point.payload:
             raise _no_such_item(item_id)
         return point.payload
@@ -91,21 +95,21 @@ class Browse:
         point_id = item_point(item_id)
         picture_share = self._settings.reader.similar_image_share if self._settings.images.enabled else 0.0
         vectors = ("content", "image") if picture_share else ("content",)
-        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title", "image"), vectors=vectors)
+        asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title", "image", "space"), vectors=vectors)
         point = asked.get(point_id)
         if point is None or "content" not in point.vectors:
             raise _no_such_item(item_id)
         listing = self._listing(("similar", item_id, query.relation), query, frozenset({item_id}))
-        content = Query(Nearest(point.vectors["content"], "content"), listing.depth, listing.condition, DISPLAY)
+        to_it = Nearest(point.vectors["content"], "content", distance_of(point.payload.get("space")))
+        content = Query(to_it, listing.depth, listing.condition, DISPLAY)
         went_on = Query(Nearest(_dimension(item_id), "affinity"), listing.depth, listing.condition, DISPLAY)
         title = point.payload["meta"]["title"]
         because = {source: sentence.format(title) for source, sentence in BECAUSE.items()}
         own = excluding({item_id})
         if query.relation == "complement":
-            own &= self._unlike(content.by)
-            found = self._store.query(ITEMS, [replace(went_on, filter=listing.condition & own)])[0]
+            found, editions = self._complements(went_on, point.vectors["content"])
             answer = listing.page(explained(found, AFFINITY, because[AFFINITY]), query.explain)
-            return answer | self._why_empty(answer, listing, went_on.by, own, NOBODY_WENT_ON)
+            return answer | self._why_empty(answer, listing, went_on.by, own & editions, NOBODY_WENT_ON)
         picture = self._like_picture(point, content) if query.relation == "substitute" else None
         if picture is not None:
             shares = {CONTENT: 1.0 - picture_share, PICTURE: picture_share}
@@ -119,12 +123,18 @@ class Browse:
         answer = listing.page(near, query.explain)
         return answer | self._why_empty(answer, listing, content.by, own, NO_NEIGHBOUR)
 
-    def _unlike(self, content: Nearest | OrderBy) -> Filter:
-        """All but what is as good as the same in content: another edition is no complement."""
-        found = self._store.query(ITEMS, [Query(content, DUPLICATES)])[0]
-        least = self._settings.reader.duplicate_similarity
-        same = tuple(sorted(point.id for point in found if point.score >= least))
-        return Filter(must_not=(HasId(same),)) if same else Filter()
+    def _complements(self, went_on: Query, content: Vector) -> tuple[list[Scored], Filter]:
+        """Without what is as good as the same in content, since another edition is no complement; and that as a
+        filter."""
+        least, more = self._settings.reader.duplicate_similarity, EDITIONS
+        while True:
+            deep = replace(went_on, limit=went_on.limit + more, vectors=("content",))
+            found = self._store.query(ITEMS, [deep])[0]
+            same = {one.id for one in found if likeness(content, one.vectors.get("content")) >= least}
+            left = [one for one in found if one.id not in same]
+            if len(left) >= went_on.limit or len(found) < deep.limit:
+                return left[: went_on.limit], Filter(must_not=(HasId(tuple(sorted(same))),)) if same else Filter()
+            more *= 4
 
     @staticmethod
     def _like_picture(point: Point, content: Query) -> Query | None:
@@ -138,7 +148,8 @@ class Browse:
     def _blended(
         self, queries: Mapping[str, Query], shares: Mapping[str, float], because: Mapping[str, str]
     ) -> list[Place]:
-        """Blended min-max (see `model.blending`): counts of people and two models' cosines have no unit in common."""
+        """Blended min-max (see `model.blending`): counts of people and similarities of two models have no unit in
+        common."""
         depth = max(query.limit for query in queries.values()) + BLENDED
         deep = [replace(one, limit=depth) for one in queries.values()]
         found = dict(zip(queries, self._store.query(ITEMS, deep), strict=True))
@@ -235,6 +246,12 @@ class Browse:
             return {"reason": END}
         any_item = Query(by, 1, servable(self._clock()) & own)
         return {"reason": FILTERED if self._store.query(ITEMS, [any_item])[0] else nothing}
+
+
+def _detected_language(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Said with its origin, so that a PUT of the whole takes it for no more than it is."""
+    language = payload.get("language") or {}
+    return {"language": language["code"], "language_detected": True} if language.get("detected") else {}
 
 
 def _no_such_item(item_id: str) -> NotFound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from eddyline.adapters.vectors import ITEMS, Point, Sparse, VectorStore
 from eddyline.model.ids import dimension_of, item_point
@@ -17,6 +18,8 @@ SENTENCES: Mapping[str, str] = {
     "onboarding": "matches the interests you named",
     "popularity": "popular now",
     "trending": "trending now",
+    "price": "costs about what you chose lately",
+    "image": "looks like what you chose lately",
     "boost": "preferred here",
 }
 EXPLORED = "something different to try"
@@ -32,9 +35,10 @@ class Explainer:
 
     def sentences(self, places: Sequence[Ranked], plan: Plan) -> dict[str, str | None]:
         """By item; None where nothing speaks for it. Raises `Unavailable`."""
-        by_affinity = [place.item_id for place in places if place.strongest == "affinity" and not place.explored]
+        reasons = {place.item_id: _reason_of(place, plan) for place in places}
+        by_affinity = [item_id for item_id, reason in reasons.items() if reason == "affinity"]
         opened = self._opened(by_affinity, plan)
-        return {place.item_id: _sentence(place, opened.get(place.item_id)) for place in places}
+        return {place.item_id: _sentence(place, reasons[place.item_id], opened.get(place.item_id)) for place in places}
 
     def _opened(self, item_ids: Sequence[str], plan: Plan) -> dict[str, str]:
         """For each item, the title of the recent one that adds most to its affinity."""
@@ -42,14 +46,14 @@ class Explainer:
             return {}
         points = {item_point(item_id): item_id for item_id in item_ids}
         rows = self._store.retrieve(ITEMS, list(points), payload=(), vectors=("affinity",))
-        reasons = {points[point]: reason for point, found in rows.items() if (reason := _reason(found, plan))}
+        reasons = {points[point]: recent for point, found in rows.items() if (recent := _recent_behind(found, plan))}
         named = {item_point(reason): reason for reason in reasons.values()}
         found = self._store.retrieve(ITEMS, list(named), payload=("meta.title",)) if named else {}
         titles = {named[point]: one.payload["meta"]["title"] for point, one in found.items() if "meta" in one.payload}
         return {item_id: titles[reason] for item_id, reason in reasons.items() if reason in titles}
 
 
-def _reason(point: Point, plan: Plan) -> str | None:
+def _recent_behind(point: Point, plan: Plan) -> str | None:
     row = point.vectors.get("affinity")
     if not isinstance(row, Sparse):
         return None
@@ -59,12 +63,35 @@ def _reason(point: Point, plan: Plan) -> str | None:
     return best if best is not None and parts[best] > 0 else None
 
 
-def _sentence(place: Ranked, opened: str | None) -> str | None:
+def _reason_of(place: Ranked, plan: Plan) -> str | None:
+    """The largest term that is a reason: not the rating that an unrated item is taken to have, nor another price."""
+    if place.explored:
+        return None
+    return next((term for term in place.reasons if _says_something(term, place, plan)), None)
+
+
+def _says_something(term: str, place: Ranked, plan: Plan) -> bool:
+    if term == "rating":
+        return bool(_rating(place).get("count"))
+    if term == "price" and plan.prices is not None:
+        return plan.prices.is_about(place.payload.get("offer", {}).get("price"))
+    return True
+
+
+def _rating(place: Ranked) -> Mapping[str, Any]:
+    return place.payload.get("meta", {}).get("rating") or {}
+
+
+def _sentence(place: Ranked, reason: str | None, opened: str | None) -> str | None:
     if place.explored:
         return EXPLORED
     if opened is not None:
         return f"because you opened {opened}"
-    if place.strongest == "freshness":
+    if reason == "freshness":
         category = place.payload.get("meta", {}).get("category")
         return f"new in {category}" if category else "new"
-    return SENTENCES.get(place.strongest or "")
+    if reason == "rating":
+        rating = _rating(place)
+        people = "one person" if rating["count"] == 1 else f"{rating['count']:,} people"
+        return f"rated {round(rating['value'], 2):g} of {rating['scale']:g} by {people}"
+    return SENTENCES.get(reason or "")

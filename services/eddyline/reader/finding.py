@@ -11,6 +11,7 @@ import numpy as np
 from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
+    Distance,
     Filter,
     HasId,
     Missing,
@@ -21,12 +22,14 @@ from eddyline.adapters.vectors import (
     Sparse,
     VectorStore,
 )
+from eddyline.model.decay import Vector
 from eddyline.model.filters import pool
 from eddyline.model.ids import person_point
 from eddyline.model.profile import Profile, recents_of
 from eddyline.model.ranking import ORDERED, Candidates, Found, Plan, chosen_by, gather
 from eddyline.model.rules import Promotion
 from eddyline.reader.listing import DISPLAY
+from eddyline.reader.pictures import shown_in
 from eddyline.reader.shared import SharedLists
 from eddyline.settings import Ranking
 
@@ -55,7 +58,7 @@ class Wanted:
     @property
     def payload(self) -> tuple[str, ...]:
         """What is read of each candidate."""
-        return tuple(dict.fromkeys((*DISPLAY, *self.fields)))
+        return tuple(dict.fromkeys((*DISPLAY, "space", *self.fields)))
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -89,6 +92,9 @@ class Finder:
                 self._shared.put(self._key(name, wanted), points)
             if kind == "own" or (kind == "shared" and ("own", name) not in queries):
                 lists[name] = points
+        space = None if wanted.profile is None else wanted.profile.space
+        for name in wanted.plan.dense:  # the items may have gone into another space since the profile was read
+            lists[name] = [one for one in lists[name] if one.payload.get("space", space) == space]
         taken = {name: _as_found(points) for name, points in lists.items()}
         if wanted.plan.weights.get("people", 0.0) > 0 and wanted.profile is not None:
             taken["people"] = self._of_people(wanted, wanted.profile)
@@ -107,12 +113,17 @@ class Finder:
     def _personal(self, wanted: Wanted) -> dict[tuple[str, str], Query]:
         """The sources that depend on the person."""
         by: dict[str, Nearest] = {
-            name: Nearest(np.asarray(vector, dtype=np.float32), "content") for name, vector in wanted.plan.dense.items()
+            name: _nearest(vector, wanted.plan.distance) for name, vector in wanted.plan.dense.items()
         }
         affinity = wanted.plan.affinity
         if affinity is not None:
             by["affinity"] = Nearest(Sparse(affinity.indices, affinity.values), "affinity")
-        return {("own", name): self._query(each, wanted, wanted.own) for name, each in by.items()}
+        queries = {("own", name): self._query(each, wanted, wanted.own) for name, each in by.items()}
+        picture = wanted.plan.picture
+        if picture is not None:
+            nearest = Nearest(np.asarray(picture.vector, dtype=np.float32), "image")
+            queries["own", "image"] = self._query(nearest, wanted, wanted.own & shown_in(picture.space))
+        return queries
 
     def _of_everyone(self, kept: Mapping[str, Sequence[Scored] | None], wanted: Wanted) -> dict[tuple[str, str], Query]:
         """What is popular, trending, new: found for all who ask alike, and for this person alone where that would not
@@ -144,7 +155,7 @@ class Finder:
         nearest = wanted.plan.closest
         if nearest is None:
             return self._query(OrderBy("listed_at"), wanted, condition)
-        by = Nearest(np.asarray(wanted.plan.dense[nearest], dtype=np.float32), "content")
+        by = _nearest(wanted.plan.dense[nearest], wanted.plan.distance)
         return self._query(by, wanted, condition)
 
     def _of_people(self, wanted: Wanted, profile: Profile) -> list[Found]:
@@ -162,6 +173,10 @@ class Finder:
         listed = replace(self._query(OrderBy("listed_at"), wanted, wanted.own & pool(best)), limit=len(best))
         found = [one._replace(score=best[one.item_id]) for one in _as_found(self._store.query(ITEMS, [listed])[0])]
         return sorted(found, key=lambda one: (-one.score, one.item_id))[: wanted.depth]
+
+
+def _nearest(vector: Vector, distance: Distance) -> Nearest:
+    return Nearest(np.asarray(vector, dtype=np.float32), "content", distance)
 
 
 def _is_thinned(shared: Sequence[Scored], wanted: Wanted) -> bool:

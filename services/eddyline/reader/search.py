@@ -13,6 +13,7 @@ from eddyline.adapters.encoders import ImageEncoder, TextEncoder
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, Nearest, Query, Scored, VectorStore
 from eddyline.errors import NotEnabled, Outdated, Unavailable
 from eddyline.model.blending import RELEVANCE, Leaning, blend, lean, leaning
+from eddyline.model.distance import distance_of, query_of
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
@@ -79,7 +80,7 @@ class Search:
         listing = self._listing(query, now)
         person = self._leaning(query, encoder, now)
         depth = listing.depth + (LEANED if person else 0)
-        nearest = Nearest(self._encoded(query.q, encoder), "content")
+        nearest = self._to_text(query.q, encoder)
         vectors = ("content",) if person else ()
         found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
         self._check_space(found, encoder)
@@ -107,7 +108,7 @@ class Search:
         if listing.position.depth:
             return answer | {"reason": END}
         if query.by == "both":
-            text = Nearest(self._encoded(query.q, encoder), "content")
+            text = self._to_text(query.q, encoder)
             return answer | {"reason": self._why_empty(listing, text, now)}
         anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
@@ -115,9 +116,9 @@ class Search:
     def _both(
         self, query: SearchQuery, encoder: TextEncoder, listing: Listing, nearest: Nearest, with_picture: Filter
     ) -> list[Place]:
-        """Blended min-max (see `model.blending`): two models' cosines have no unit in common."""
+        """Blended min-max (see `model.blending`): two models' similarities have no unit in common."""
         depth = listing.depth + BLENDED
-        text = Nearest(self._encoded(query.q, encoder), "content")
+        text = self._to_text(query.q, encoder)
         queries = [
             Query(text, depth, listing.condition, (*DISPLAY, "space")),
             Query(nearest, depth, listing.condition & with_picture, DISPLAY),
@@ -154,14 +155,18 @@ class Search:
             return None
         return leaning(profile, now, self._taus, self._settings.ranking)
 
+    def _to_text(self, text: str, encoder: TextEncoder) -> Nearest:
+        return Nearest(self._encoded(text, encoder), "content", distance_of(encoder.space))
+
     def _encoded(self, text: str, encoder: TextEncoder) -> Dense:
+        """What to search with."""
         key = (encoder.space, text)
         with self._lock:
             known = self._vectors.get(key)
             if known is not None:
                 self._vectors.move_to_end(key)
                 return known
-        vector: Dense = encoder.encode([text])[0]
+        vector: Dense = query_of(encoder.encode([text])[0], distance_of(encoder.space))
         with self._lock:
             self._vectors[key] = vector
             while len(self._vectors) > CACHED_QUERIES:
@@ -174,8 +179,9 @@ class Search:
             problem = Unavailable if self._encoder().space == encoder.space else Outdated
             raise problem(
                 f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes "
-                f"{encoder.space}: vectors of different models are never compared. Set its encoder.model to the "
-                "embedder's and start it again, or embed everything anew (`eddyline reembed`)"
+                f"{encoder.space}: vectors of different models are never compared. Set its encoder.model, "
+                ".distance and .template to the embedder's and start it again, or embed everything anew (`eddyline "
+                "reembed`)"
             )
 
     def _leant(self, found: list[Scored], person: Leaning) -> list[Place]:

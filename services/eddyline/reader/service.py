@@ -25,6 +25,7 @@ from eddyline.reader import inline
 from eddyline.reader.anew import across_generations
 from eddyline.reader.assigning import Assignments, Chosen, Running, nothing_runs
 from eddyline.reader.browse import Browse
+from eddyline.reader.details import Details
 from eddyline.reader.explaining import PROMOTED, REPEAT, Explainer
 from eddyline.reader.finding import Finder, Haul, Wanted
 from eddyline.reader.impressions import ImpressionLog, Line, Response
@@ -115,6 +116,7 @@ class Reader:
         self._shown, self._impressions, self._experiments = shown, impressions, experiments
         self._taus = TimeConstants.of(settings.profile)
         self._shared = SharedLists(store, settings.reader, monotonic)
+        self._details = Details(store, settings.ranking)
         self._finder = Finder(store, self._shared, settings.ranking)
         self._explainer = Explainer(store)
         self._rules = Rules.of(settings)
@@ -231,7 +233,7 @@ class Reader:
         adjustments = adjust(self._rules, where)
         named = asked.request.strategy
         chosen = Chosen.of(self._settings, asked.running, assignment, named, adjustments.strategy)
-        planned = plan(profile, asked.now, self._taus, self._settings.ranking, chosen.strategy, adjustments.weights)
+        planned = self._plan(asked, profile, chosen.strategy, adjustments)
         hidden = self._hidden(asked, profile)
         wanted = self._wanted(asked, planned, chosen.strategy, adjustments, profile, hidden)
         wanted = replace(wanted, promotions=promotions(self._rules, where))
@@ -243,6 +245,11 @@ class Reader:
         reason = None if places else self._why_empty(asked, wanted)
         is_erased = profile is not None and profile.erased_at is not None and profile.is_unknown
         return Answer(places, chosen.name, planned, planned.is_cold, reason, is_erased, assignment)
+
+    def _plan(self, asked: Asked, profile: Profile | None, strategy: Strategy, adjustments: Adjustments) -> Plan:
+        factors = adjustments.weights if self._settings.images.enabled else {**adjustments.weights, "image": 0.0}
+        planned = plan(profile, asked.now, self._taus, self._settings.ranking, strategy, factors)
+        return self._details.add(planned)
 
     def _hidden(self, asked: Asked, profile: Profile | None) -> frozenset[str]:
         hide = self._settings.reader.hide if asked.request.hide is None else asked.request.hide
@@ -269,7 +276,12 @@ class Reader:
             shared & excluding(request.exclude) & excluding(seen),
             self._settings.ranking.candidates + asked.position.depth,
             hidden,
-            fields=(*adjustments.fields, *looked_at, f"trend.{self._settings.ranking.trending_window}"),
+            fields=(
+                *adjustments.fields,
+                *looked_at,
+                *planned.fields,
+                f"trend.{self._settings.ranking.trending_window}",
+            ),
             with_vectors=diversity > 0,
             is_pooled=request.candidates is not None,
             profile=profile,

@@ -1,4 +1,4 @@
-"""Vectors as another process gives them: checked, and of unit length."""
+"""Vectors as another process gives them: checked, and of unit length for the cosine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eddyline.adapters.encoders.endpoint import Refused, Slow
 from eddyline.errors import Misconfigured
+from eddyline.model.distance import Distance, at_unit_length
 
 Ask: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts → their vectors. Raises `Refused`, and `Unavailable`."""
@@ -52,8 +53,8 @@ def _shortened(ask: Ask, text: str, refusal: Refused, cut: Callable[[], None]) -
     raise Misconfigured(f"a text is refused, even cut to {len(text)} characters: {refusal}") from refusal
 
 
-def as_rows(given: Any, count: int, dimension: int | None, where: str) -> NDArray[np.float32]:
-    """`count` vectors, float32, of unit length (a zero stays zero). `dimension`: None takes any, but one for all.
+def as_rows(given: Any, count: int, dimension: int | None, distance: Distance, where: str) -> NDArray[np.float32]:
+    """`count` vectors, float32, of unit length for the cosine. `dimension`: None takes any, but one for all.
 
     Raises `Misconfigured` for anything else: it isn't the endpoint that it should be.
     """
@@ -71,5 +72,4 @@ def as_rows(given: Any, count: int, dimension: int | None, where: str) -> NDArra
             f"{where} gives vectors of {rows.shape[1]} dimensions, at the start it was {dimension}: "
             "its model has changed; embed everything anew (`eddyline reembed`)"
         )
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0), dtype=np.float32)
+    return np.asarray(at_unit_length(rows) if distance is Distance.COSINE else rows, dtype=np.float32)

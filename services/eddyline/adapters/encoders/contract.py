@@ -22,11 +22,13 @@ class TextEncoder(Protocol):
 
     @property
     def space(self) -> str:
-        """Which model, and which text template: vectors of different spaces are never compared."""
+        """Which distance (`model.distance.distance_of`), which model, and which text template: vectors of different
+        spaces are never compared."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, shape (len(texts), dimension), in the order of the texts. What is past the model's
-        limit is counted where it isn't read. Raises `Unavailable` where the model is in another process."""
+        """Vectors, shape (len(texts), dimension), in the order of the texts; of unit length where the distance is the
+        cosine. What is past the model's limit is counted where it isn't read. Raises `Unavailable` where the model is
+        in another process."""
 
 
 class ImageEncoder(Protocol):

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.adapters.encoders.embedding import mean
 from eddyline.adapters.encoders.loading import Turns, quiet_transformers, weights_checksum
-from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits, pooled
+from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits
 from eddyline.adapters.encoders.onnx import fingerprint, load_onnx
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
+from eddyline.model.distance import Distance, space_of
 from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
@@ -56,6 +58,7 @@ class SentenceTransformerEncoder:
         self._template_version = template_version
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
+        self._distance = Distance.named(settings.distance)
         self._turns = Turns()
 
     @property
@@ -71,11 +74,12 @@ class SentenceTransformerEncoder:
 
     @property
     def space(self) -> str:
-        """`<model>-<template version>`."""
-        return f"{self._read}-{self._template_version}"
+        """`<model>-<template version>`, after its distance where that isn't the cosine."""
+        return space_of(self._distance, f"{self._read}-{self._template_version}")
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, float32, in the order of the texts. Threads take turns, a batch each."""
+        """Vectors, float32, in the order of the texts, of unit length for the cosine. Threads take turns, a batch
+        each."""
         long = self._split(texts) if self._windows else {}
         if not long:
             return self._encode_all(texts)
@@ -89,7 +93,10 @@ class SentenceTransformerEncoder:
         for index, texts_of_one in enumerate(pieces):
             own = rows[start : start + len(texts_of_one)]
             start += len(texts_of_one)
-            vectors[index] = own[0] if len(own) == 1 else pooled(own, [piece.tokens for piece in long[index].pieces])
+            if len(own) == 1:
+                vectors[index] = own[0]
+            else:
+                vectors[index] = mean(own, [piece.tokens for piece in long[index].pieces], self._distance)
         return vectors
 
     def _split(self, texts: Sequence[str]) -> Mapping[int, Pieces]:
@@ -120,7 +127,10 @@ class SentenceTransformerEncoder:
         if not self._windows:
             self._count_truncated(texts)
         vectors = self._model.encode(
-            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+            list(texts),
+            batch_size=self._batch_size,
+            normalize_embeddings=self._distance is Distance.COSINE,
+            show_progress_bar=False,
         )
         return np.asarray(vectors, dtype=np.float32)
 

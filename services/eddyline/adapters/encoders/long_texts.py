@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from eddyline.model.windows import split
 
 
@@ -56,10 +53,3 @@ def _pieces(text: str, encoded: Any, index: int, size: int, most: int) -> Pieces
         return Pieces((Piece(text, len(offsets)),))
     found = split(offsets, encoded.word_ids(index), size, most)
     return Pieces(tuple(Piece(text[one.start : one.end], one.tokens) for one in found.windows), found.unread)
-
-
-def pooled(rows: NDArray[np.float32], tokens: Sequence[int]) -> NDArray[np.float32]:
-    """The mean of the windows' vectors, shape (windows, dimension), by their tokens, at unit length."""
-    total = np.asarray(tokens, dtype=np.float64) @ rows.astype(np.float64)
-    length = float(np.linalg.norm(total))
-    return rows[0] if length < 1e-6 else np.asarray(total / length, dtype=np.float32)

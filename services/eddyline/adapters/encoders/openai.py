@@ -18,6 +18,7 @@ from eddyline.adapters.encoders.cache import VectorCache
 from eddyline.adapters.encoders.endpoint import Endpoint, Refused
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
+from eddyline.model.distance import Distance, cosine, space_of
 from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
@@ -45,6 +46,7 @@ class OpenAIEncoder:
         entries = settings.cache_entries
         self._cache = VectorCache(settings.cache_dir.expanduser() / CACHE_FILE, entries) if entries else None
         self._model = hashlib.sha256(f"openai\0{settings.model}\0{settings.dimensions}".encode()).hexdigest()[:16]
+        self._distance = Distance.named(settings.distance)
         self._dimension: int | None = None
         try:
             self._dimension = self._probed()
@@ -69,13 +71,14 @@ class OpenAIEncoder:
 
     @property
     def space(self) -> str:
-        """`<model>-<template version>`."""
-        return f"{self._model}-{self._template_version}"
+        """`<model>-<template version>`, after its distance where that isn't the cosine."""
+        return space_of(self._distance, f"{self._model}-{self._template_version}")
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, float32, in the order of the texts. A text that the endpoint finds too long is cut in
-        half until it takes it, and counted. Raises `Unavailable`, and `Misconfigured` for answers that can't be."""
-        keys = {text: VectorCache.key(self._model, text) for text in texts}
+        """Vectors, float32, in the order of the texts, of unit length for the cosine. A text that the endpoint finds
+        too long is cut in half until it takes it, and counted. Raises `Unavailable`, and `Misconfigured` for answers
+        that can't be."""
+        keys = {text: self._key(text) for text in texts}
         found = {} if self._cache is None else self._cache.get(list(keys.values()))
         known = {key: row for key, row in found.items() if len(row) == self._dimension}
         self._metrics.encoder_cached.inc(len(known))
@@ -101,9 +104,9 @@ class OpenAIEncoder:
         """The dimensions. Raises `Misconfigured` where the endpoint has another model by now than the cache knows."""
         row = self._ask([PROBE])[0]
         if self._cache is not None:
-            key = VectorCache.key(self._model, PROBE)
+            key = self._key(PROBE)
             known = self._cache.get([key]).get(key)
-            if known is not None and (len(known) != len(row) or float(known @ row) < ALIKE):
+            if known is not None and (len(known) != len(row) or cosine(known, row) < ALIKE):
                 raise Misconfigured(
                     f"{self._endpoint.url} gives other vectors for {self._settings.model!r} than before: it has "
                     f"another model. Delete {self._settings.cache_dir / CACHE_FILE} and embed everything anew "
@@ -111,6 +114,10 @@ class OpenAIEncoder:
                 )
             self._cache.put({key: row})
         return len(row)
+
+    def _key(self, text: str) -> bytes:
+        """Of a text's vector as it is kept: of unit length, or not."""
+        return VectorCache.key(space_of(self._distance, self._model), text)
 
     def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
         body: dict[str, Any] = {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
@@ -127,7 +134,7 @@ class OpenAIEncoder:
             raise Misconfigured(f"{self._endpoint.url}/embeddings gives {len(rows)} vectors for {len(texts)} texts")
         self._count_tokens(answer)
         wanted = self._dimension or self._settings.dimensions
-        return as_rows(rows, len(texts), wanted, f"{self._endpoint.url}/embeddings")
+        return as_rows(rows, len(texts), wanted, self._distance, f"{self._endpoint.url}/embeddings")
 
     def _count_tokens(self, answer: Any) -> None:
         usage = answer.get("usage")

@@ -36,7 +36,7 @@ class PatientEncoder:
 
     @property
     def space(self) -> str:
-        """Which model, and which text template."""
+        """As the encoder's own."""
         return self._encoder.space
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """An encoder in another process, over HTTP: `eddyline encoder`, or one of your own that answers the same two requests.
 
-`GET /v1/encoder` says `{"model": …, "dimension": …}`, and `POST /v1/encoder/encode` with `{"texts": […]}` answers
-`{"model": …, "vectors": [[…], …]}`.
+`GET /v1/encoder` says `{"model": …, "dimension": …}`, and may say which `distance` its vectors are for: `cosine`, `dot`
+or `euclid`. `POST /v1/encoder/encode` with `{"texts": […]}` answers `{"model": …, "vectors": [[…], …]}`, and
+may say its distance as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from eddyline.adapters.encoders.answers import as_rows, in_parts
 from eddyline.adapters.encoders.endpoint import Endpoint, Refused
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
+from eddyline.model.distance import Distance, space_of
 from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder as EncoderSettings
 
@@ -38,6 +40,7 @@ class ServedEncoder:
         """Asks what it is. Raises `Misconfigured` for a process that isn't an encoder, and `Unavailable`."""
         self._endpoint = Endpoint(settings, metrics, sleep)
         self._batch_size, self._template_version = settings.batch_size, template_version
+        self._distance = Distance.named(settings.distance)
         self._metrics = metrics
         try:
             self._model, self._dimension = self._described()
@@ -57,12 +60,12 @@ class ServedEncoder:
 
     @property
     def space(self) -> str:
-        """`<model>-<template version>`."""
-        return f"{self._model}-{self._template_version}"
+        """`<model>-<template version>`, after its distance where that isn't the cosine."""
+        return space_of(self._distance, f"{self._model}-{self._template_version}")
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, float32, in the order of the texts. Raises `Unavailable`, and `Misconfigured` where
-        the other process has another model by now."""
+        """Vectors, float32, in the order of the texts, of unit length for the cosine. Raises `Unavailable`, and
+        `Misconfigured` where the other process has another model by now."""
         starts = range(0, len(texts), self._batch_size)
         batches = [
             in_parts(self._encode_batch, texts[start : start + self._batch_size], self._metrics.truncated.inc)
@@ -86,16 +89,27 @@ class ServedEncoder:
             )
         if not isinstance(dimension, int) or dimension < 1:
             raise Misconfigured(f"{self._endpoint.url}{DESCRIPTION} says dimension {dimension!r}: needs a whole number")
+        if (distance := said.get("distance", self._distance.lower())) != self._distance.lower():
+            raise Misconfigured(
+                f"{self._endpoint.url}{DESCRIPTION} makes vectors for the distance {distance!r}, encoder.distance is "
+                f"{self._distance.lower()!r}: set the same for both"
+            )
         return model, dimension
 
     def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         answer = self._call("POST", ENCODE, {"texts": list(texts)})
+        if answer.get("distance", self._distance.lower()) != self._distance.lower():
+            raise Misconfigured(
+                f"{self._endpoint.url} makes vectors for the distance {answer['distance']!r} by now: set "
+                "encoder.distance the same for both"
+            )
         if answer.get("model") != self._model:
             raise Misconfigured(
                 f"{self._endpoint.url} has model {answer.get('model')!r} by now, at the start it was {self._model!r}: "
                 "embed everything anew (`eddyline reembed`)"
             )
-        return as_rows(answer.get("vectors"), len(texts), self._dimension, f"{self._endpoint.url}{ENCODE}")
+        where = f"{self._endpoint.url}{ENCODE}"
+        return as_rows(answer.get("vectors"), len(texts), self._dimension, self._distance, where)
 
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Raises `Refused` too."""

@@ -31,6 +31,7 @@ from eddyline.adapters.vectors.contract import (
     VectorStore,
 )
 from eddyline.adapters.vectors.generations import Collections
+from eddyline.adapters.vectors.likeness import likeness
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,
@@ -73,6 +74,7 @@ __all__ = [
     "VectorStore",
     "image_part",
     "item_collection",
+    "likeness",
     "profile_collection",
 ]
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.distance import Distance
 from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
 
 __all__ = [
@@ -48,14 +49,6 @@ class Sparse:
 
 
 Vector: TypeAlias = Dense | Sparse
-
-
-class Distance(StrEnum):
-    """How two dense vectors are compared. COSINE vectors are normalised on write; DOT ones are kept as is."""
-
-    COSINE = "Cosine"
-    DOT = "Dot"
-    EUCLID = "Euclid"
 
 
 class IndexKind(StrEnum):
@@ -97,10 +90,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """Best first by similarity of the named vector `using` to `vector`. Points without it are left out."""
+    """Best first by similarity of the named vector `using` to `vector`. Points without it are left out.
+
+    `distance`: the collection's own of that vector, by which its scores are read.
+    """
 
     vector: Vector
     using: str
+    distance: Distance = Distance.COSINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A found point. `score` is the similarity, or the field's value for OrderBy."""
+    """A found point. `score` is the similarity, larger is closer, or the field's value for OrderBy."""
 
     id: str
     score: float

@@ -28,6 +28,7 @@ from eddyline.adapters.vectors.contract import (
     Vector,
 )
 from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, sparse_arrays
+from eddyline.model.distance import similarity
 
 DISTANCES = {
     Distance.COSINE: edge.Distance.Cosine,
@@ -97,7 +98,7 @@ def from_record(record: edge.Record) -> Point:
 
 def from_scored(found: edge.ScoredPoint, by: Nearest | OrderBy) -> Scored:
     """A found point."""
-    score = found.score if isinstance(by, Nearest) else found.order_value
+    score = similarity(found.score, by.distance) if isinstance(by, Nearest) else found.order_value
     return Scored(str(found.id), float(score or 0), found.payload or {}, from_vectors(found.vector))
 
 

@@ -28,6 +28,7 @@ from eddyline.adapters.vectors.contract import (
 )
 from eddyline.adapters.vectors.stored import Stored
 from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, sparse_arrays
+from eddyline.model.distance import similarity
 
 Json = dict[str, Any]
 
@@ -123,7 +124,7 @@ def from_record(record: Json) -> Point:
 
 def from_scored(found: Json, by: Nearest | OrderBy) -> Scored:
     """A found point."""
-    score = found["score"] if isinstance(by, Nearest) else found["order_value"]
+    score = similarity(found["score"], by.distance) if isinstance(by, Nearest) else found["order_value"]
     return Scored(found["id"], float(score), found.get("payload") or {}, from_vectors(found.get("vector")))
 
 

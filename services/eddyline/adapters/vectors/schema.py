@@ -20,6 +20,7 @@ ITEM_INDEXES: Mapping[str, IndexKind] = {
     "language.detected": IndexKind.BOOL,
     "meta.published_at": IndexKind.FLOAT,
     "meta.expires_at": IndexKind.FLOAT,
+    "meta.rating.value": IndexKind.FLOAT,
     **{f"trend.{window}": IndexKind.FLOAT for window in TREND_HALF_LIVES},
     "row.learnt": IndexKind.BOOL,
     "row.seed": IndexKind.INTEGER,

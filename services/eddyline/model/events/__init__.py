@@ -6,6 +6,7 @@ The wire format is JSON. Every model is versioned by `v` (1, where it is missing
 from eddyline.model.events.catalogue import (
     Availability,
     Content,
+    Rating,
     User,
 )
 from eddyline.model.events.impressions import (
@@ -86,6 +87,7 @@ __all__ = [
     "Onboarded",
     "Origin",
     "PersonEvent",
+    "Rating",
     "Scalar",
     "Seen",
     "Served",

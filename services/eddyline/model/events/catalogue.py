@@ -5,9 +5,40 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, Timestamp, Wire
+
+MOST_RATINGS = 2**53
+"""The largest count that JSON's readers agree on."""
+Mark = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+
+class Rating(BaseModel):
+    """What people elsewhere gave an item: the mean, and of how many. Ranked by where a strategy says so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    value: Mark
+    """The mean, e.g. 7.9; where `count` is 0 it isn't looked at."""
+    count: Annotated[int, Field(ge=0, le=MOST_RATINGS)]
+    """How many rated."""
+    scale: Mark = 5.0
+    """The best possible value."""
+    least: Mark = 0.0
+    """The worst possible value."""
+
+    @model_validator(mode="after")
+    def _lies_on_its_scale(self) -> Rating:
+        if self.least >= self.scale:
+            raise FieldError("scale", f"must be above least, {self.least:g}: it is the best possible value")
+        if self.count and not self.least <= self.value <= self.scale:
+            raise FieldError(
+                "value",
+                f"must be within {self.least:g} and {self.scale:g}, it is {self.value:g}: give the best possible value "
+                "as scale (5 where it is missing), the worst as least (0)",
+            )
+        return self
 
 
 class Content(Wire):
@@ -29,6 +60,8 @@ class Content(Wire):
     """What became of it, as GET says; not read."""
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
     """BCP 47, e.g. `en`; filterable."""
+    language_detected: Annotated[bool | None, Field(exclude=True)] = None
+    """True, as GET says, where `language` was detected and not said: then it isn't read."""
     published_at: Timestamp | None = None
     """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
     expires_at: Timestamp | None = None
@@ -36,10 +69,19 @@ class Content(Wire):
     available: bool = True
     """Not recommended while false."""
     price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    rating: Rating | None = None
+    """What people gave it, where ratings are gathered elsewhere; filterable by its value."""
     attributes: Attributes = {}
     """Anything else. Filterable where declared in the settings."""
     timestamp: Timestamp | None = None
     """When this state was true; the time of arrival where missing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_out_what_was_detected(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("language_detected") is not True:
+            return given
+        return {name: value for name, value in given.items() if name != "language"}
 
     @model_validator(mode="after")
     def _expires_later(self) -> Content:

@@ -89,7 +89,7 @@ class Onboarded(Wire):
     type: Literal["onboarded"] = "onboarded"
     user_id: Id
     vector: list[Finite] | None = None
-    """Unit length; None where nothing was answered."""
+    """As the encoder of `space` makes it; None where nothing was answered."""
     space: str | None = None
     segment: str | None = None
     attributes: Attributes = {}

@@ -43,7 +43,7 @@ class TimeConstants:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """An interaction, ready to fold: `vector` of its item (unit length), signed `weight`, `time` in epoch seconds.
+    """An interaction, ready to fold: `vector` of its item, signed `weight`, `time` in epoch seconds.
 
     `popularity`: the item's decayed count, over about a quarter, when it was last looked up.
     """

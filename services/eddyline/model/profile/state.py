@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from eddyline.errors import Misconfigured
 from eddyline.model import decay
 from eddyline.model.decay import Accumulator, Vector
+from eddyline.model.distance import distance_of, folded_weight
 from eddyline.model.ids import Person, dimension_of, fingerprint
 from eddyline.model.newest import NewestItems
 from eddyline.model.offsets import Offsets, lowest_of, raised
@@ -154,11 +155,12 @@ class Profile:
         """
         if self.is_over(deed.time):
             return
-        if deed.weight != 0:
-            self.taste = decay.fold(self.taste, deed.vector, deed.weight, deed.time, taus.taste)
-            self.session = decay.fold(self.session, deed.vector, deed.weight, deed.time, taus.session)
-            self.lifetime = decay.fold(self.lifetime, deed.vector, deed.weight, deed.time, taus.lifetime)
-            self.evidence += abs(deed.weight)
+        weight = folded_weight(deed.weight, distance_of(self.space))
+        if weight != 0:
+            self.taste = decay.fold(self.taste, deed.vector, weight, deed.time, taus.taste)
+            self.session = decay.fold(self.session, deed.vector, weight, deed.time, taus.session)
+            self.lifetime = decay.fold(self.lifetime, deed.vector, weight, deed.time, taus.lifetime)
+        self.evidence += abs(deed.weight)
         self.events += 1
         self.last_seen = max(self.last_seen, deed.time)
         if deed.type != "impression":

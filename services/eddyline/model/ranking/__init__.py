@@ -4,7 +4,8 @@
 """
 
 from eddyline.model.ranking.candidates import Candidates, Found, chosen_by, gather
-from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, plan
+from eddyline.model.ranking.lately import Detail
+from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, informed, plan
 from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank, usual_options
 from eddyline.model.ranking.terms import freshness
 
@@ -13,6 +14,7 @@ __all__ = [
     "AffinityQuery",
     "Boost",
     "Candidates",
+    "Detail",
     "Found",
     "Plan",
     "RankOptions",
@@ -20,6 +22,7 @@ __all__ = [
     "chosen_by",
     "freshness",
     "gather",
+    "informed",
     "plan",
     "rank",
     "usual_options",

@@ -16,7 +16,7 @@ from eddyline.model.trends import trend_tau
 
 
 class Found(NamedTuple):
-    """An item on a source's list. `vector`: its content, of unit length, where it was asked for."""
+    """An item on a source's list. `vector`: its content, where it was asked for."""
 
     item_id: str
     score: float
@@ -67,6 +67,17 @@ class Candidates:
         """Publication, or else first arrival, of each, in epoch seconds; -inf where unknown."""
         return np.array([payload.get("listed_at", -math.inf) for payload in self.payloads], np.float64)
 
+    def prices(self) -> NDArray[np.float64]:
+        """The price of each; nan where there is none."""
+        return np.array([payload.get("offer", _NONE).get("price", math.nan) for payload in self.payloads], np.float64)
+
+    def ratings(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The mean rating of each in 0…1 of its scale, and of how many it is; 0 of 0 where there is none."""
+        rated = [payload.get("meta", _NONE).get("rating") or _UNRATED for payload in self.payloads]
+        rows = [[one["value"], one["count"], one["scale"], one["least"]] for one in rated]
+        value, count, scale, least = np.array(rows, np.float64).reshape(-1, 4).T
+        return np.where(count > 0, (value - least) / (scale - least), 0.0), count
+
     def categories(self) -> NDArray[np.intp]:
         """A number for the category of each; -1 where there is none."""
         numbers: dict[str | None, int] = {None: -1}
@@ -75,6 +86,7 @@ class Candidates:
 
 
 _NONE: Mapping[str, Any] = {}
+_UNRATED: Mapping[str, float] = {"value": 0.0, "count": 0.0, "scale": 1.0, "least": 0.0}
 
 
 def gather(lists: Mapping[str, Sequence[Found]], depth: int, unscored: Iterable[str] = ()) -> Candidates:

@@ -23,21 +23,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
+from eddyline.model.distance import Distance, distance_of, interest, query_of
 from eddyline.model.ids import dimension_of
 from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.model.ranking.lately import Detail, Picture, PriceRange, picture, price_range
 from eddyline.settings import Ranking, Strategy
 
 DENSE = ("taste", "lifetime", "session", "onboarding")
 """Sources that are searched by a content vector."""
 ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
 """Sources that are an order of the store's own, the same for everyone."""
+RERANKING: Mapping[str, str] = {"rating": "meta.rating", "price": "offer.price"}
+"""Terms without a source, and what each looks at in the payload of what the others found."""
+LATELY = ("price", "image")
+"""Terms that go by what the recent items cost and show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ class AffinityQuery:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to ask the vector store for, and the weight of every term. `dense`: unit query vectors by source."""
+    """What to ask the vector store for, and the weight of every term. `dense`: query vectors by source, for content
+    that is compared by `distance`."""
 
     dense: Mapping[str, Vector]
     weights: Mapping[str, float]
@@ -61,13 +68,28 @@ class Plan:
     """Weight that affinity would have, were there any recent item to ask by."""
     pace: float = 0.0
     """1 in the middle of a visit, 0 at its beginning."""
+    distance: Distance = Distance.COSINE
     is_cold: bool = False
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
+    prices: PriceRange | None = None
+    """What the recent items cost, once the plan is `informed` and where `price` has a weight."""
+    picture: Picture | None = None
+    """What they show, likewise."""
 
     @property
     def closest(self) -> str | None:
         """The content search that weighs most, where there is any."""
         return max(self.dense, key=lambda name: self.weights[name], default=None)
+
+    @property
+    def asks_of_recents(self) -> bool:
+        """Whether it matters what the recent items cost or show."""
+        return bool(self.recents) and any(self.weights[name] > 0 for name in LATELY)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Payload paths that its terms look at, beside what is always read."""
+        return tuple(path for name, path in RERANKING.items() if self.weights[name] > 0)
 
     @property
     def ordered(self) -> tuple[str, ...]:
@@ -91,7 +113,7 @@ def plan(
     pace = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
     weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(pace).items()}
     if profile is None:
-        return Plan({}, {name: weights[name] for name in ORDERED} | _EVERYONE, is_cold=True)
+        return Plan({}, {name: weights[name] for name in (*ORDERED, "rating")} | _EVERYONE, is_cold=True)
     dense: dict[str, Vector] = {}
     for name, (vector, weight) in {
         **_long_term(profile, now, taus, settings, weights.pop("taste")),
@@ -99,17 +121,26 @@ def plan(
     }.items():
         if weight > 0:
             dense[name], weights[name] = vector, weight
-    recents = _recents(profile, pace, settings) if weights["affinity"] > 0 else {}
-    affinity = _query(recents) if recents else None
+    recents = _recents(profile, pace, settings) if any(weights[name] > 0 for name in ("affinity", *LATELY)) else {}
+    affinity = _query(recents) if recents and weights["affinity"] > 0 else None
     unmet = 0.0
     if affinity is None:
         unmet, weights["affinity"] = weights["affinity"], 0.0
     if not profile.recents.times:
         weights["people"] = 0.0
-    return Plan(dense, weights, affinity, recents, unmet, pace, _says_nothing(profile))
+    distance = distance_of(profile.space)
+    return Plan(dense, weights, affinity, recents, unmet, pace, distance, _says_nothing(profile))
 
 
-_EVERYONE = {"affinity": 0.0, "people": 0.0}
+_EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
+
+
+def informed(asked: Plan, details: Mapping[str, Detail], settings: Ranking) -> Plan:
+    """The plan with what is known of its recent items; a term of which nothing is known has no weight."""
+    prices = price_range(asked.recents, details, settings) if asked.weights["price"] > 0 else None
+    shown = picture(asked.recents, details) if asked.weights["image"] > 0 else None
+    unknown = {name: 0.0 for name, known in (("price", prices), ("image", shown)) if known is None}
+    return replace(asked, prices=prices, picture=shown, weights={**asked.weights, **unknown})
 
 
 def _says_nothing(profile: Profile) -> bool:
@@ -124,11 +155,12 @@ def _long_term(
     """Query vector and weight of the taste, the lifetime and the onboarding answers, where they are."""
     known = profile.evidence / (profile.evidence + settings.known_evidence)
     lately = profile.taste.weight_at(now, taus.taste)
+    distance = distance_of(profile.space)
     forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
     recent = _share(lately, min(settings.taste_evidence, forgotten))
     behaviour = {
-        "taste": (profile.taste.direction(), recent),
-        "lifetime": (profile.lifetime.direction(), 1.0 - recent),
+        "taste": (interest(profile.taste, distance), recent),
+        "lifetime": (interest(profile.lifetime, distance), 1.0 - recent),
     }
     present = {name: (vector, share) for name, (vector, share) in behaviour.items() if vector is not None and share > 0}
     if profile.onboarding is None:
@@ -138,14 +170,14 @@ def _long_term(
     total = sum(share for _, share in present.values())
     found = {name: (vector, weight * known * share / total) for name, (vector, share) in present.items()}
     if profile.onboarding is not None and known < 1.0:
-        found["onboarding"] = (profile.onboarding, weight * (1.0 - known))
+        found["onboarding"] = (query_of(profile.onboarding, distance), weight * (1.0 - known))
     return found
 
 
 def _session(
     profile: Profile, now: float, taus: TimeConstants, settings: Ranking, weight: float
 ) -> dict[str, tuple[Vector, float]]:
-    vector = profile.session.direction()
+    vector = interest(profile.session, distance_of(profile.space))
     share = _share(profile.session.weight_at(now, taus.session), settings.session_evidence)
     return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
 

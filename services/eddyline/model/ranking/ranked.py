@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
+from eddyline.model.distance import at_unit_length
 from eddyline.model.ids import Person
 from eddyline.model.profile import HOUR
 from eddyline.model.ranking import chance
@@ -96,11 +97,10 @@ class Ranked:
     explored: bool = False
 
     @property
-    def strongest(self) -> str | None:
-        """The name of the largest term, where any is above zero; rotation is chance, and no reason."""
-        reasons = self.terms.keys() - {ROTATION}
-        best = max(reasons, key=lambda term: (self.terms[term], term), default=None)
-        return best if best is not None and self.terms[best] > 0 else None
+    def reasons(self) -> list[str]:
+        """The names of the terms above zero, the largest first; rotation is chance, and no reason."""
+        above = [term for term, part in self.terms.items() if part > 0 and term != ROTATION]
+        return sorted(above, key=lambda term: (self.terms[term], term), reverse=True)
 
 
 def rank(candidates: Candidates, plan: Plan, options: RankOptions) -> list[Ranked]:
@@ -237,7 +237,7 @@ class _Waiting:
         content = self._contents[at] if self._contents else None
         if content is not None:
             likeness = self._likeness[: len(self._vectors)]
-            np.maximum(likeness, self._vectors @ content.astype(np.float32, copy=False), out=likeness)
+            np.maximum(likeness, self._vectors @ _matrix([content])[0], out=likeness)
         if self._categories is None:
             return
         category = int(self._categories[at])
@@ -264,10 +264,10 @@ class _Waiting:
         return at if len(keys) and self._free[at] else None
 
 
-def _matrix(contents: Sequence[Vector | None]) -> NDArray[np.float32]:
-    """Content vectors in rows; zero where there is none."""
+def _matrix(contents: Sequence[Vector | None]) -> NDArray[np.floating]:
+    """Content vectors in rows, at unit length; zero where there is none."""
     known = next((content for content in contents if content is not None), np.zeros(1))
     empty = np.zeros_like(known)
     rows = [empty if content is None else content for content in contents]
     matrix = np.concatenate(rows) if rows else np.zeros(0)
-    return np.asarray(matrix, dtype=np.float32).reshape(len(rows), len(empty))
+    return at_unit_length(np.asarray(matrix, dtype=np.float32).reshape(len(rows), len(empty)))

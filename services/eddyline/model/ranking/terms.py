@@ -2,11 +2,15 @@
 
 - `affinity`, `people`: sums of evidence, over the largest of them, to the power of `evidence_power`: no evidence is
   nothing.
-- `taste`, `lifetime`, `session`, `onboarding`: cosines, whose level says little. Each is brought to 0…1 by its own
-  list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
+- `taste`, `lifetime`, `session`, `onboarding`: similarities of content, whose level says little. Each is brought to 0…1
+  by its own list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
 - `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest, or over that of `A_CROWD` where
   nothing is chosen by so many: what one person chose isn't popular.
 - `freshness`: $2^{-age / h}$.
+- `rating`: the mean of the item's ratings on their scale, drawn towards the prior p as if m ratings had said so,
+  $(n r + m p) / (n + m)$ (the Bayesian mean, by which IMDb's Top 250 is ordered).
+- `price`: how well it fits what the recent items cost (see `lately`).
+- `image`: a cosine like those above, of the pictures.
 
 Where affinity has little to say, the part of its weight that it can't use, $1 - min(1, known / ENOUGH)$, goes to the
 content terms in proportion to their own weights. Known are the items on its list that were chosen `OFTEN` or more: a
@@ -54,7 +58,16 @@ def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> 
     if plan.weights["freshness"] > 0:
         fresh = freshness(candidates.listed_at(), now, settings.freshness_half_life_hours * HOUR)
         found["freshness"] = plan.weights["freshness"] * fresh
+    if plan.weights.get("rating", 0.0) > 0:
+        found["rating"] = plan.weights["rating"] * _shrunk(*candidates.ratings(), settings)
+    if plan.prices is not None:
+        found["price"] = plan.weights["price"] * plan.prices.fit(candidates.prices())
     return found
+
+
+def _shrunk(means: Column, counts: Column, settings: Ranking) -> Column:
+    prior, weight = settings.rating_prior, settings.rating_prior_count
+    return (counts * means + weight * prior) / (counts + weight)
 
 
 def _weights(candidates: Candidates, plan: Plan) -> dict[str, float]:
@@ -85,6 +98,6 @@ def _within(name: str, scores: Column, candidates: Candidates) -> Column:
         return np.zeros_like(scores)
     best = float(np.nanmax(scores))
     least = min(candidates.floors.get(name, math.inf), float(np.nanmin(scores)))
-    if best - least < 1e-9:
+    if best - least <= 1e-9 * abs(best):
         return np.where(np.isnan(scores), 0.0, 1.0)
     return np.asarray(np.nan_to_num((scores - least) / (best - least)).clip(0.0, 1.0))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eddyline.model.distance import distance_of
 from eddyline.model.profile import SETS as SET_NAMES
 from eddyline.model.profile import VECTORS, Profile, TimeConstants
 from eddyline.model.profile.stored import BEFORE
@@ -58,10 +59,13 @@ def _compare_sums(
     found: Comparison, stored: Profile, deeds: Sequence[Deed], vectors: Vectors, taus: TimeConstants
 ) -> None:
     latest = max((deed.did.time for deed in deeds if deed.did.weight), default=0.0)
+    distance = distance_of(stored.space)
+    lengths = [float(np.linalg.norm(vectors[item])) for item in {deed.did.item_id for deed in deeds if deed.did.weight}]
+    longest = max([1.0, *lengths])
     for name in VECTORS:
         accumulator, tau = getattr(stored, name), getattr(taus, name)
         now = max(latest, accumulator.time)
-        total, weight = decayed(deeds, vectors, tau, now)
+        total, weight = decayed(deeds, vectors, tau, now, distance)
         faded = float(np.exp((accumulator.time - now) / tau))
         stored_weight = accumulator.weight * faded
         tolerance = TOLERANCE * max(weight, stored_weight)
@@ -71,7 +75,7 @@ def _compare_sums(
         there = np.zeros(1) if accumulator.sum is None else accumulator.sum * faded
         should = np.zeros(1) if total is None else total
         by = float(np.max(np.abs(there - should))) if there.size in (1, should.size) or should.size == 1 else np.inf
-        _note(found, stored, name, float(np.linalg.norm(there)), float(np.linalg.norm(should)), by, tolerance)
+        _note(found, stored, name, float(np.linalg.norm(there)), float(np.linalg.norm(should)), by, tolerance * longest)
 
 
 def _note(

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.distance import Distance
 from eddyline.model.ids import Person
 from eddyline.model.profile import DAY, TWINS
 from eddyline.offline.audit.ledger import (
@@ -36,7 +37,7 @@ from eddyline.settings import Profile as ProfileSettings
 TRAVELS_WHOLE_BYTES = 400_000
 """A larger transfer may have been cut: one of more than 900 kB loses half of its sets at a time."""
 Vectors: TypeAlias = Mapping[str, NDArray[np.floating]]
-"""Item id → content vector, unit length."""
+"""Item id → content vector."""
 
 SWEPT, CUT, ERASED_BETWEEN = (
     "a stub of theirs may have been swept while it was still of use",
@@ -335,16 +336,16 @@ class _Arrival:
 
 
 def decayed(
-    deeds: Iterable[Deed], vectors: Vectors, tau: float, now: float
+    deeds: Iterable[Deed], vectors: Vectors, tau: float, now: float, distance: Distance = Distance.COSINE
 ) -> tuple[NDArray[np.float64] | None, float]:
     """(S, W) at the time `now`: the sum of w·x·e^(-(now - t)/tau) over the deeds, and of |w|·e^(-(now - t)/tau).
 
-    S is None without a deed that weighs. `tau` in seconds.
+    S is None without a deed that weighs; by Euclid, dislikes don't. `tau` in seconds.
     """
     total: NDArray[np.float64] | None = None
     weight = 0.0
     for deed in deeds:
-        if deed.did.weight == 0:
+        if deed.did.weight == 0 or (deed.did.weight < 0 and distance is Distance.EUCLID):
             continue
         faded = math.exp(-(now - deed.did.time) / tau)
         term = deed.did.weight * faded * vectors[deed.did.item_id].astype(np.float64)

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import count_at, count_in
+from eddyline.model.distance import Distance, similarities
 from eddyline.model.events import Content
+from eddyline.model.ranking import Detail
 from eddyline.model.trends import POPULARITY, TREND_HALF_LIVES, trend_tau
 from eddyline.offline.evaluation.sparse import SparseRows
 
@@ -21,10 +23,10 @@ Places = NDArray[np.int64]
 
 
 class Catalogue:
-    """Content vectors (unit, float32), affinity rows, trends and dates of all items."""
+    """Content vectors (float32, compared by `distance`), affinity rows, trends and dates of all items."""
 
-    def __init__(self, items: Sequence[Content], content: Floats) -> None:
-        self.items, self.content = items, content
+    def __init__(self, items: Sequence[Content], content: Floats, distance: Distance = Distance.COSINE) -> None:
+        self.items, self.content, self.distance = items, content, distance
         self._columns = np.ascontiguousarray(content.T)  # a third faster to multiply with
         self.item_ids = [item.item_id for item in items]
         self.place_of = {item_id: place for place, item_id in enumerate(self.item_ids)}
@@ -61,8 +63,14 @@ class Catalogue:
             return payload
         return {name: value for name, value in payload.items() if name != "listed_at"}
 
+    def detail(self, item_id: str) -> Detail:
+        """What ranking asks of a recent item. There are no pictures."""
+        return Detail(self.items[self.place_of[item_id]].price)
+
     def similarities(self, vectors: Sequence[NDArray[np.floating]]) -> Floats:
-        """Cosine of every unit query vector with every item: (vectors, items)."""
+        """Of every query vector with every item: (vectors, items)."""
+        if self.distance is Distance.EUCLID:
+            return np.stack([similarities(vector, self.content, self.distance) for vector in vectors])
         return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self._columns)
 
     def ordered(self, field: str, now: float) -> NDArray[np.float64]:
@@ -88,7 +96,9 @@ def top(scores: NDArray[np.floating], depth: int, blocked: Places) -> Places:
 def _payload(item: Content) -> dict[str, Any]:
     listed_at = _listed_at(item)
     known = {} if listed_at == -np.inf else {"listed_at": listed_at}
-    return {"item_id": item.item_id, "meta": {"category": item.category}, **known}
+    rated = {} if item.rating is None else {"rating": item.rating.model_dump()}
+    priced = {} if item.price is None else {"offer": {"price": item.price}}
+    return {"item_id": item.item_id, "meta": {"category": item.category, **rated}, **priced, **known}
 
 
 def _listed_at(item: Content) -> float:

@@ -28,7 +28,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a log is run with: the items' unit vectors (items, dimension), the answers' by person, the settings."""
+    """What a log is run with: the items' vectors (items, dimension), the answers' by person, the settings."""
 
     content: NDArray[np.float32]
     answers: Mapping[int, NDArray[np.float32]]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, Row
+from eddyline.model.distance import Distance, at_unit_length, similarities, space_of
 from eddyline.model.profile import Deed, Profile, TimeConstants
 from eddyline.offline.evaluation.catalogue import Catalogue, top
 from eddyline.offline.evaluation.log import IMPRESSION, Event, Log
@@ -20,11 +21,11 @@ from eddyline.settings import Settings
 BATCH = 16
 """Most lessons of an item that wait to be folded."""
 SPACE = "evaluation"
-"""All vectors of a run are of one encoder."""
+"""All vectors of a run are of one encoder; the distance is put before it."""
 
 
 class Memory:
-    """Profiles, affinity rows and trends. `content`: the items' unit vectors; `answers`: onboarding, by person."""
+    """Profiles, affinity rows and trends. `content`: the items' vectors; `answers`: onboarding, by person."""
 
     def __init__(
         self,
@@ -33,7 +34,9 @@ class Memory:
         settings: Settings,
         answers: Mapping[int, NDArray[np.float32]] | None = None,
     ) -> None:
-        self.settings, self.catalogue = settings, Catalogue(log.items, content)
+        distance = Distance.named(settings.encoder.distance)
+        self._space = space_of(distance, SPACE)
+        self.settings, self.catalogue = settings, Catalogue(log.items, content, distance)
         self.taus = TimeConstants.of(settings.profile)
         self._log, self._answers = log, answers or {}
         self._vectors = content.astype(np.float64)
@@ -50,7 +53,7 @@ class Memory:
 
     @property
     def content(self) -> NDArray[np.float32]:
-        """The items' unit vectors, (items, dimension)."""
+        """The items' vectors, (items, dimension)."""
         return self.catalogue.content
 
     def profile(self, person: int, now: float) -> Profile:
@@ -58,7 +61,7 @@ class Memory:
         profile = self._profiles.get(person)
         if profile is None:
             profile = self._profiles[person] = Profile(self._log.people[person], self.settings.profile)
-            profile.accepts(SPACE)
+            profile.accepts(self._space)
         user = self._log.answers.get(person)
         if user is not None and profile.onboarded is None and (user.timestamp is None or user.timestamp <= now):
             profile.onboard(self._answers.get(person), ("evaluation", 0, 0), user.segment, user.attributes)
@@ -135,11 +138,13 @@ class Memory:
         count = min(settings.seed_neighbours, len(taught))
         if count == 0:
             return
-        vectors = self.content[taught]
+        rows = self.content[taught]
+        directions = at_unit_length(rows)
         for item in set(range(len(self.content))) - self._taught:
-            likeness = vectors @ self.content[item]
-            nearest = np.argsort(-likeness, kind="stable")[:count]
-            neighbours = [(self._rows[int(taught[near])], float(likeness[near])) for near in nearest]
+            near = similarities(self.content[item], rows, self.catalogue.distance)
+            nearest = np.argsort(-near, kind="stable")[:count]
+            likeness = directions @ at_unit_length(self.content[[item]])[0]
+            neighbours = [(self._rows[int(taught[place])], float(likeness[place])) for place in nearest]
             known, seed = self._rows.get(item, NO_ROW), affinity.seed(neighbours, settings)
             self._keep(item, replace(seed, count=known.count, time=known.time))
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.distance import at_unit_length
+
 Floats = NDArray[np.float64]
 
 METRICS = ("hr", "ndcg", "mrr", "coverage", "diversity", "novelty")
@@ -184,15 +186,16 @@ def _estimate(value: float, resampled: Floats) -> Estimate:
 
 
 def diversity(content: NDArray[np.float32]) -> float:
-    """1 - the mean cosine of all pairs of rows (unit vectors); not a number for fewer than two.
+    """1 - the mean cosine of all pairs of rows; not a number for fewer than two.
 
-    The sum of all pairs' products is (|sum of the rows|^2 - the rows' own) / 2.
+    The sum of all pairs' cosines is (|sum of the rows' directions|^2 - their own) / 2.
     """
     count = len(content)
     if count < 2:
         return float("nan")
-    total = content.astype(np.float64).sum(axis=0)
-    own = float(np.sum(content.astype(np.float64) ** 2))
+    rows = at_unit_length(content.astype(np.float64))
+    total = rows.sum(axis=0)
+    own = float(np.sum(rows**2))
     return 1.0 - (float(total @ total) - own) / (count * (count - 1))
 
 

@@ -33,7 +33,7 @@ class World(Protocol):
 
     @property
     def content(self) -> NDArray[np.float32]:
-        """The items' unit vectors, (items, dimension)."""
+        """The items' vectors, (items, dimension)."""
 
     def learn(self, event: Event) -> None:
         """Take an event in."""

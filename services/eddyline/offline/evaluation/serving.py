@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.model.ranking import ORDERED, Found, Plan, chosen_by, gather, plan, rank, usual_options
+from eddyline.model.ranking import ORDERED, Found, Plan, chosen_by, gather, informed, plan, rank, usual_options
 from eddyline.offline.evaluation.catalogue import top
 from eddyline.offline.evaluation.memory import Memory
 from eddyline.settings import Ranking, Strategy
@@ -27,6 +28,8 @@ class Served:
         """At most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
         profile, settings, strategy = world.profile(person, now), self._ranking, self._strategy
         asked = plan(None if profile.is_unknown else profile, now, world.taus, settings, strategy)
+        newest = islice(asked.recents, settings.details_recents)
+        asked = informed(asked, {item_id: world.catalogue.detail(item_id) for item_id in newest}, settings)
         lists = self._shared.of(world, person, now).run(asked, settings)
         if strategy.diversity > 0:
             content, place_of = world.content, world.catalogue.place_of

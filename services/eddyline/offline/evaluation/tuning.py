@@ -28,6 +28,9 @@ RANKING = (
     "visit_half_life_minutes",
 )
 """Settings of the ranking that are searched, beside a strategy's weights."""
+WEIGHTS = tuple(name for name in TERMS if name not in ("people", "rating", "price", "image"))
+"""Weights that are searched: not of what takes long, nor of ratings and prices, which are today's and not those of when
+things happened, nor of pictures, which a log has none of."""
 SPREAD = 0.5
 """Standard deviation of the logarithm of a random factor."""
 STEP = 1.6
@@ -118,7 +121,7 @@ def _score(values: Mapping[str, float], reference: Mapping[str, float]) -> float
 
 def point_of(contender: Contender) -> Point:
     """All that is searched, with its present values."""
-    point: Point = {("strategy", name): getattr(contender.strategy, name) for name in TERMS if name != "people"}
+    point: Point = {("strategy", name): getattr(contender.strategy, name) for name in WEIGHTS}
     point |= {("strategy", "arrival", name): value for name, value in contender.strategy.arrival.items()}
     return point | {("ranking", name): getattr(contender.ranking, name) for name in RANKING}
 

@@ -34,7 +34,7 @@ def encode_items(
     progress: Progress,
     template: Template = DEFAULT,
 ) -> NDArray[np.float32]:
-    """Unit vectors, shape (items, dimension); what `directory` has in the encoder's space isn't encoded again.
+    """Vectors, shape (items, dimension); what `directory` has in the encoder's space isn't encoded again.
 
     Raises `InvalidInput` where the kept file is damaged.
     """
@@ -44,7 +44,7 @@ def encode_items(
 def encode_texts(
     texts: Sequence[str], encoder: TextEncoder, directory: Path, progress: Progress
 ) -> NDArray[np.float32]:
-    """Unit vectors, shape (texts, dimension), by way of the file."""
+    """Vectors, shape (texts, dimension), by way of the file."""
     return _encode(alone(texts), encoder, directory, progress)
 
 

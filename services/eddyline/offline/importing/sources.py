@@ -21,6 +21,8 @@ from eddyline.model.events import parse_timestamp
 Json: TypeAlias = dict[str, Any]
 LISTS = {"tags", "interests", "goals"}
 NUMBERS = {"price", "value", "dwell_ms"}
+RATING = {"rating.value", "rating.scale", "rating.least", "rating.count"}
+"""Columns that make an item's rating."""
 BOOLEANS = {"available": {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}}
 USER_TAGS = 5
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
@@ -116,10 +118,14 @@ def _jsonl(file: Path) -> Iterator[Line]:
 
 
 def _csv(file: Path) -> Iterator[Line]:
-    """The header names the fields; empty cells are left out; `a|b` is a list in tags, interests and goals."""
+    """The header names the fields; empty cells are left out; `a|b` is a list in tags, interests and goals.
+
+    The columns `rating.value`, `.count`, `.scale` and `.least` make one field."""
     for number, row in _rows(file, ()):
         where = f"{file.name}:{number}"
-        yield Line(where, {name: _cell(where, name, text) for name, text in row.items() if text})
+        cells = {name: _cell(where, name, text) for name, text in row.items() if text}
+        rating = {name.removeprefix("rating."): cells.pop(name) for name in sorted(RATING & cells.keys())}
+        yield Line(where, cells | ({"rating": rating} if rating else {}))
 
 
 def _cell(where: str, name: str, text: str) -> Any:
@@ -129,7 +135,9 @@ def _cell(where: str, name: str, text: str) -> Any:
         if text.lower() not in BOOLEANS[name]:
             raise InvalidInput(f"{where}: {text!r} is neither true nor false", name)
         return BOOLEANS[name][text.lower()]
-    if name in NUMBERS or (name in ("timestamp", "published_at", "expires_at") and _is_number(text)):
+    if name == "rating.count":
+        return _whole(where, name, text)
+    if name in NUMBERS | RATING or (name in ("timestamp", "published_at", "expires_at") and _is_number(text)):
         return _number(where, name, text)
     return text
 

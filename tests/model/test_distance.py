@@ -1,0 +1,154 @@
+"""Distances: what is searched with, and how near things are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.fakes import near
+
+from eddyline.model.blending import Leaning, lean
+from eddyline.model.decay import Accumulator, Vector
+from eddyline.model.distance import (
+    Distance,
+    at_unit_length,
+    cosine,
+    distance_of,
+    interest,
+    query_of,
+    similarities,
+    similarity,
+    space_of,
+)
+from eddyline.model.ids import Person
+from eddyline.model.profile import Deed, Profile, TimeConstants
+from eddyline.model.ranking import Candidates, RankOptions, plan, rank
+from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import Ranking, Strategy
+
+NOW = 1_790_000_000.0
+SOMEWHERE = np.array([3.0, 4.0])
+
+
+@pytest.mark.parametrize("distance", Distance)
+def test_a_space_says_its_distance(distance: Distance) -> None:
+    assert distance_of(space_of(distance, "my-dot-model.2-t1")) is distance
+    assert Distance.named(distance.lower()) is distance
+
+
+def test_a_space_of_before_is_of_the_cosine() -> None:
+    assert space_of(Distance.COSINE, "53aa-t1") == "53aa-t1"
+    assert distance_of("53aa-t1") is distance_of(None) is Distance.COSINE
+
+
+def test_an_interest_is_a_direction_or_by_euclid_a_point() -> None:
+    liked = Accumulator(2.0 * SOMEWHERE, 2.0, NOW)
+    near(interest(liked, Distance.COSINE), [0.6, 0.8])
+    near(interest(liked, Distance.DOT), [0.6, 0.8])
+    near(interest(liked, Distance.EUCLID), [3.0, 4.0])
+    for distance in Distance:
+        assert interest(Accumulator(), distance) is None
+    assert interest(Accumulator(np.zeros(2), 2.0, NOW), Distance.DOT) is None, "a like and an equal dislike"
+    near(interest(Accumulator(np.zeros(2), 2.0, NOW), Distance.EUCLID), [0.0, 0.0])
+
+
+PLACES = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100), st.floats(-3, 3)), min_size=1, max_size=8)
+
+
+@given(PLACES, st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)))
+def test_by_euclid_moving_everything_moves_what_is_searched_for(
+    places: list[tuple[float, float, float]], by: tuple[float, float]
+) -> None:
+    found = [_chosen(places, offset) for offset in ((0.0, 0.0), by)]
+    if all(weight <= 1e-3 for *_, weight in places):
+        return  # nothing that one could be near to
+    assert found[0] is not None
+    near(found[1], found[0] + np.asarray(by), absolute=1e-6)
+
+
+def test_by_euclid_a_dislike_moves_nothing() -> None:
+    near(_chosen([(100.0, 100.0, 3.0), (100.0, 90.0, -1.0)], (0.0, 0.0)), [100.0, 100.0])
+    assert _chosen([(100.0, 90.0, -1.0)], (0.0, 0.0)) is None
+
+
+def _chosen(places: Sequence[tuple[float, float, float]], by: tuple[float, float]) -> Vector | None:
+    """What someone is searched for by who did things of these weights at these places."""
+    settings = ProfileSettings()
+    profile = Profile(Person("u", "ada"), settings, space="euclid+model-t1")
+    for number, (x, y, weight) in enumerate(places):
+        kind = "like" if weight > 0 else "dislike"
+        place = np.asarray([x, y]) + np.asarray(by)
+        profile.fold(Deed(f"item {number}", kind, place, weight, NOW + number, "", 0.0), TimeConstants.of(settings))
+    return interest(profile.lifetime, Distance.EUCLID)
+
+
+def test_a_query_keeps_its_length_by_euclid_alone() -> None:
+    near(query_of(SOMEWHERE, Distance.DOT), [0.6, 0.8])
+    near(query_of(SOMEWHERE, Distance.EUCLID), SOMEWHERE)
+    near(query_of(np.zeros(2), Distance.COSINE), np.zeros(2))
+
+
+def test_similarities_are_larger_the_closer() -> None:
+    rows = np.array([[3.0, 4.0], [30.0, 40.0], [0.0, 1.0]])
+    near(similarities(SOMEWHERE, rows, Distance.EUCLID), [1.0, 1 / 46, 1 / (1 + 18**0.5)])
+    near(similarities(np.array([0.6, 0.8]), rows, Distance.DOT), [5.0, 50.0, 0.8])
+    assert similarity(45.0, Distance.EUCLID) == pytest.approx(1 / 46)
+    assert similarity(0.3, Distance.COSINE) == 0.3
+
+
+def test_likeness_goes_by_direction() -> None:
+    assert cosine(SOMEWHERE, 10 * SOMEWHERE) == pytest.approx(1.0)
+    assert cosine(SOMEWHERE, np.zeros(2)) == 0.0
+    near(at_unit_length(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("distance", "taste", "answers"),
+    [(Distance.DOT, [1.0, 0.0], [0.0, 1.0]), (Distance.EUCLID, [7.0, 0.0], [0.0, 5.0])],
+)
+def test_a_plan_searches_by_the_distance_of_the_profiles_space(
+    distance: Distance, taste: list[float], answers: list[float]
+) -> None:
+    settings = ProfileSettings()
+    profile = Profile(Person("u", "ada"), settings, last_seen=NOW, space=space_of(distance, "model-t1"))
+    profile.evidence = 3.0
+    profile.taste = profile.lifetime = profile.session = Accumulator(np.array([21.0, 0.0]), 3.0, NOW)
+    profile.onboarding = np.array([0.0, 5.0])
+    strategy = Strategy(taste=1.0, session=1.0)
+    planned = plan(profile, NOW, TimeConstants.of(settings), Ranking(), strategy)
+    assert planned.distance is distance
+    near(planned.dense["session"], taste)
+    near(planned.dense["taste"], taste)
+    near(planned.dense["onboarding"], answers)
+
+
+def test_a_person_has_a_say_in_the_unit_of_the_distance() -> None:
+    rows = np.array([[1.0, 0.0], [5.0, 0.0]])
+    person = Leaning({"taste": np.array([5.0, 0.0])}, {"taste": 1.0}, Distance.EUCLID)
+    first, second = lean(["close", "far"], [0.5, 0.5], rows, person, 0.5)
+    assert (first.name, first.terms) == ("far", {"relevance": 0.25, "taste": 0.5})
+    assert second.terms["taste"] == pytest.approx(0.1)
+
+
+def test_what_is_a_little_nearer_comes_first_however_far_everything_is() -> None:
+    rows = np.array([[2001.0, 0.0], [2000.0, 0.0]])
+    person = Leaning({"taste": np.zeros(2)}, {"taste": 1.0}, Distance.EUCLID)
+    relevance = similarities(np.zeros(2), rows, Distance.EUCLID).tolist()
+    assert [place.name for place in lean(["a", "b"], relevance, rows, person, 0.3)] == ["b", "a"]
+
+
+def test_diversity_goes_by_direction_whatever_the_lengths() -> None:
+    vectors = [np.array([1.0, 0.0]), np.array([9.0, 0.0]), np.array([0.0, 0.1])]
+    candidates = Candidates(
+        ["a", "b", "c"], [{}, {}, {}], {"taste": np.array([1.0, 0.9, 0.8])}, {"taste": 0.0}, vectors
+    )
+    settings = ProfileSettings()
+    profile = Profile(Person("u", "ada"), settings, last_seen=NOW)
+    profile.taste = profile.lifetime = Accumulator(np.array([1.0, 0.0]), 1.0, NOW)
+    planned = plan(profile, NOW, TimeConstants.of(settings), Ranking(), Strategy(taste=1.0))
+    for diversity, expected in ((0.0, ["a", "b", "c"]), (0.5, ["a", "c", "b"])):
+        listed = rank(candidates, planned, RankOptions(NOW, Ranking(), 3, diversity=diversity))
+        assert [one.item_id for one in listed] == expected
