@@ -602,6 +602,19 @@ def test_draining_handles_all_that_is_there_before_it_stops(kafka: KafkaForTest)
     assert sorted(map(int, handler.values)) == list(range(2000))
 
 
+def test_draining_ticks_once_more_after_the_last_batch(kafka: KafkaForTest) -> None:
+    """It may wait for what a service writes that is drained before."""
+    kafka.producer().send_all(numbered(10))
+    handler = Noting()
+    loop = a_loop(kafka, handler, settings=replace(QUICK, tick_seconds=600.0))
+    it = Running(loop)
+    wait_until(lambda: len(handler.handled) == 10 and sum(loop.lag().values()) == 0, "all are handled")
+    ticks = handler.ticks
+    loop.stop(drain=True, deadline_seconds=30)
+    assert it.ended() is None
+    assert handler.ticks == ticks + 1
+
+
 def test_draining_gives_up_at_its_deadline(kafka: KafkaForTest) -> None:
     kafka.producer().send_all(numbered(10))
 

@@ -82,6 +82,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick = 0.0
+        self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
         self._lag: dict[TopicPartition, int] = {}
         self._stop: _Stop | None = None
         if guard is not None:
@@ -161,6 +162,7 @@ class ConsumeLoop(Generic[Parsed]):
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
             if self._batch.messages:
+                self._ticked_last = False
                 self._handler.handle(tuple(self._batch.messages))
                 self._fenced = 0
             self._metrics.batch_seconds(self._group, self._monotonic() - started)
@@ -231,9 +233,11 @@ class ConsumeLoop(Generic[Parsed]):
         self._health.count(dead_letters=1)
 
     def _tick(self) -> None:
-        if self._monotonic() < self._next_tick:
+        stopping = self._stop is not None
+        if self._monotonic() < self._next_tick and (self._ticked_last or not stopping):
             return
         self._handler.tick()
+        self._ticked_last = stopping
         self._lag = {
             source: max(0, high - self._owned[source].handled)
             for source in self._owned
@@ -380,6 +384,7 @@ class ConsumeLoop(Generic[Parsed]):
 
     def _drained(self) -> bool:
         idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
+        idle = idle and self._ticked_last  # it may wait for what a service wrote that was drained before
         if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
             return False
         try:
