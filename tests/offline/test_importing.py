@@ -156,6 +156,12 @@ def test_json_lines_and_csv_are_told_apart_by_their_fields(tmp_path: Path) -> No
     assert [line.value["event_id"] for line in source.events()] == ["e1"]
 
 
+def test_a_picture_in_a_cell_is_passed_on_as_it_is(tmp_path: Path) -> None:
+    address = "data:image/jpeg;base64," + "A" * 349_528
+    (tmp_path / "a.csv").write_text(f'item_id,title,image_url\ni,Title,"{address}"\n')
+    assert [line.value["image_url"] for line in open_source(tmp_path).items()] == [address]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
