@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from tests.kafka.loops import running
 from tests.services.imaging import ColourEncoder, Imaging, content
 from tests.support.clip import build_tiny_clip
-from tests.support.fakes import FakeProducer, FakeStore, TinyEncoder, feed, near, record
+from tests.support.fakes import FakeDeadLetters, FakeProducer, FakeStore, TinyEncoder, feed, near, record
 from tests.support.image_hosts import bomb, picture
+from tests.support.kafka import wait_until
 
 from eddyline import imager as service
 from eddyline.adapters.encoders import ClipEncoder
 from eddyline.adapters.images import Decoder, Fetcher
-from eddyline.adapters.kafka import Record, TopicPartition
+from eddyline.adapters.kafka import (
+    ConsumeLoop,
+    EmbeddedBroker,
+    KafkaProducer,
+    LoopOptions,
+    Outgoing,
+    Record,
+    TopicPartition,
+)
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
 from eddyline.cli.runtime import add_images
@@ -180,6 +191,27 @@ def test_a_store_that_is_down_loses_no_upload(it: Imaging) -> None:
     it.store.down = set()
     feed(it.imager, said)
     assert it.state()["state"] == "ready"
+
+
+def test_a_stop_does_the_pictures_of_items_that_the_embedder_made_last(it: Imaging) -> None:
+    broker = EmbeddedBroker()
+    producer = KafkaProducer(broker.options, guard=broker.guard)
+    rarely = LoopOptions(tick_seconds=600.0)
+    loop: ConsumeLoop[Any] = ConsumeLoop(
+        broker.options, rarely, "imager", Imager.topics, it.imager, FakeDeadLetters(), guard=broker.guard
+    )
+    said = content(0, upload("red"))
+    with running(loop):
+        [sent] = producer.send_all([Outgoing("content", said.key, said.value)])
+        source = TopicPartition("content", sent.partition)
+        wait_until(lambda: broker.guard.unread_bytes(source) == 0, "the imager has handled it")
+        assert it.decoded == []
+        feed(it.embedder, replace(said, partition=sent.partition, log=broker.options.log_identity or ""))
+        loop.stop(drain=True)
+        wait_until(lambda: not loop.status().running, "it is drained")
+    assert it.state()["state"] == "ready"
+    producer.close()
+    broker.close()
 
 
 # -- read from the log again -------------------------------------------------------------------------------------------
