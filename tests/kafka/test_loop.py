@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -613,6 +614,18 @@ def test_draining_ticks_once_more_after_the_last_batch(kafka: KafkaForTest) -> N
     loop.stop(drain=True, deadline_seconds=30)
     assert it.ended() is None
     assert handler.ticks == ticks + 1
+
+
+def test_a_last_tick_that_fails_does_not_keep_a_drain_for_ever(kafka: KafkaForTest) -> None:
+    class Failing(Noting):
+        def tick(self) -> None:
+            raise Unavailable("Qdrant doesn't answer")
+
+    loop = a_loop(kafka, Failing(), settings=replace(QUICK, drain_seconds=0.3))
+    it = Running(loop)
+    joined(loop)
+    loop.stop(drain=True, deadline_seconds=math.inf)
+    assert it.ended() is None
 
 
 def test_draining_gives_up_at_its_deadline(kafka: KafkaForTest) -> None:

@@ -17,6 +17,7 @@ from eddyline.cli.runtime import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import ImageRefused
 from eddyline.imager import Imager
+from eddyline.imager.waiting import Waiting
 from eddyline.model.ids import item_point
 from eddyline.settings import Images
 
@@ -83,8 +84,10 @@ class Imaging:
         self.embedder = Embedder(self.store, TinyEncoder(), FakeProducer(), Metrics(), self.clock)
         self.start()
 
-    def start(self, space: str = "colours-1", partitions: Sequence[int] = (0,)) -> None:
-        """Another imager, as after a restart."""
+    def start(
+        self, space: str = "colours-1", partitions: Sequence[int] = (0,), items: str = ITEMS, memory: int = 1_000_000
+    ) -> None:
+        """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes."""
         self.imager = Imager(
             self.store,
             ColourEncoder(space),
@@ -95,6 +98,8 @@ class Imaging:
             self.settings,
             self.metrics,
             self.clock,
+            items,
+            Waiting(memory),
         )
         self.imager.assigned({TopicPartition("content", partition): 1 for partition in partitions})
 

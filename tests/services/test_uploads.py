@@ -17,7 +17,6 @@ from tests.support.fakes import FakeDeadLetters, FakeProducer, FakeStore, TinyEn
 from tests.support.image_hosts import bomb, picture
 from tests.support.kafka import wait_until
 
-from eddyline import imager as service
 from eddyline.adapters.encoders import ClipEncoder
 from eddyline.adapters.images import Decoder, Fetcher
 from eddyline.adapters.kafka import (
@@ -168,8 +167,8 @@ def test_what_waits_is_left_to_the_next_owner_of_its_partition_who_reads_it_from
     assert (it.state()["state"], it.recalled) == ("ready", [(0, 0)])
 
 
-def test_more_than_fits_into_memory_is_read_from_the_log(it: Imaging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "HELD_BYTES", 2_500)
+def test_more_than_fits_into_memory_is_read_from_the_log(it: Imaging) -> None:
+    it.start(memory=2_500)
     waiting = [content(n, upload("red"), f"item{n}") for n in range(4)]
     for said in waiting:
         feed(it.imager, said)
@@ -268,21 +267,8 @@ def test_a_next_generation_has_uploaded_pictures_too(it: Imaging, space: str, re
     it.store.ensure(item_collection(16, Distance.COSINE, {}, "items-2"))
     it.store.ensure(image_part(3, "items-2"))
     ItemCopier(it.store, TinyEncoder("tiny-t2"), ITEMS, "items-2", image_space=space).run()
-    imager = Imager(
-        it.store,
-        ColourEncoder(space),
-        it._fetch,
-        it._decode,
-        it._find,
-        it.pool,
-        it.settings,
-        it.metrics,
-        it.clock,
-        "items-2",
-    )
-    imager.assigned({TopicPartition("content", 0): 1})
-    imager.tick()
-    imager.tick()
+    it.start(space, items="items-2")
+    it.settle()
     [point] = it.store.scroll("items-2", vectors=("image",))[0]
     assert (point.payload["image"]["state"], point.payload["image"]["space"]) == ("ready", space)
     near(point.vectors["image"], vector("red"), 1e-5)

@@ -28,9 +28,11 @@ _WAIT_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Why and until when: `deadline` (monotonic) None means at once."""
+    """Until when: `deadline` None means at once. Of a drain, the last tick is waited for until `tick_by`. Both
+    monotonic."""
 
     deadline: float | None
+    tick_by: float
 
 
 class _Replaced(Exception):
@@ -117,7 +119,8 @@ class ConsumeLoop(Generic[Parsed]):
         `deadline_seconds` (by default `LoopOptions.drain_seconds`).
         """
         seconds = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
-        self._stop = _Stop(self._monotonic() + seconds if drain else None)
+        now = self._monotonic()
+        self._stop = _Stop(now + seconds if drain else None, now + self._settings.drain_seconds)
 
     def status(self) -> LoopStatus:
         """How it is going."""
@@ -380,11 +383,12 @@ class ConsumeLoop(Generic[Parsed]):
             if self._stop.deadline is not None:
                 _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
             return True
+        if not self._ticked_last and self._monotonic() < self._stop.tick_by:
+            return False  # it may wait for what a service wrote that was drained before
         return self._drained()
 
     def _drained(self) -> bool:
         idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
-        idle = idle and self._ticked_last  # it may wait for what a service wrote that was drained before
         if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
             return False
         try:

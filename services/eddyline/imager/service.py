@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import structlog
@@ -25,8 +24,8 @@ from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, HasId, Match, Missing, Point, Range, VectorStore
 from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidEvent, Unavailable
+from eddyline.imager.waiting import Said, Waiting, Wanted
 from eddyline.model.events import Content, check_id, parse
-from eddyline.model.ids import item_point
 from eddyline.model.pictures import is_name, uploaded
 from eddyline.settings import Images as ImagesSettings
 
@@ -43,37 +42,12 @@ LONGEST_PAUSE = 3600.0
 """Most seconds between two attempts."""
 AHEAD = 4
 """Images in hand for each thread that fetches."""
-HELD_BYTES = 32 * 1024 * 1024
-"""Most bytes of uploaded pictures that wait in memory for their items; beyond, the oldest is read from the log again.
-The in-process broker, which soon drops what is read, lets the embedder fall behind by half of it."""
-_HELD_OVERHEAD = 1024
 CONTENT = "content"
 
 Find: TypeAlias = Callable[[str, int, int], Record | None]
 """Topic, partition, offset → the record; None where it is gone. Raises `Unavailable`."""
 
 log = structlog.get_logger("imager")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a record says of an item's image: its address; of an uploaded one its name, and the bytes if they came."""
-
-    item_id: str
-    url: str | None
-    body: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """The same, and where it was said: `log`, `partition` and `offset`."""
-
-    wanted: Wanted
-    place: Mapping[str, Any]
-
-    @property
-    def size(self) -> int:
-        return len(self.wanted.body or b"") + _HELD_OVERHEAD
 
 
 class Imager:
@@ -93,6 +67,7 @@ class Imager:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         items: str = ITEMS,
+        uploads: Waiting | None = None,
     ) -> None:
         """`fetch` gets a URL's bytes, `decode` makes a picture of them; both raise `ImageRefused`, the first
         `ImageUnavailable` too. They and `find` are also called in `pool`. `clock` in epoch seconds.
@@ -105,8 +80,7 @@ class Imager:
         self._owned: set[int] = set()
         self._in_hand: dict[str, tuple[Mapping[str, Any], Future[Any]]] = {}
         """By point: its `image` when the attempt began, and what comes of it."""
-        self._held: dict[str, _Said] = {}
-        """By point: uploaded pictures that aren't done, oldest first."""
+        self._uploads = Waiting() if uploads is None else uploads
         self._after: str | None = None
         self._next_look, self._look_pause, self._has_found = 0.0, LOOK_SECONDS, False
 
@@ -132,12 +106,8 @@ class Imager:
     def handle(self, batch: Sequence[Message[Wanted | None]]) -> None:
         """Note on each item what is to be fetched, and do what was uploaded. Items that aren't created yet are found
         later, by `tick`."""
-        latest = self._latest(batch)
-        for point_id, said in latest.items():
-            self._held.pop(point_id, None)
-            if said.wanted.body is not None:
-                self._held[point_id] = said
-        elsewhere = [point_id for point_id in latest if point_id not in self._held]
+        latest = self._uploads.hear(batch)
+        elsewhere = [point_id for point_id in latest if point_id not in self._uploads]
         stored = self._store.retrieve(self._items, elsewhere, payload=NOTED)
         noted = {}
         for point_id, point in stored.items():
@@ -146,10 +116,10 @@ class Imager:
                 noted[point_id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
         self._take_uploads()
-        if len(stored) < len(elsewhere) or self._held:
+        if len(stored) < len(elsewhere) or len(self._uploads):
             self._look_pause = LOOK_SECONDS
             self._next_look = min(self._next_look, self._clock() + LOOK_SECONDS)
-        self._drop_beyond(HELD_BYTES)
+        self._uploads.drop_oldest()
         self._work()
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
@@ -163,8 +133,7 @@ class Imager:
         self._owned -= gone
         for point_id in [one for one, (state, _) in self._in_hand.items() if state["partition"] in gone]:
             self._in_hand.pop(point_id)[1].cancel()
-        for point_id in [one for one, said in self._held.items() if said.place["partition"] in gone]:
-            del self._held[point_id]
+        self._uploads.forget_partitions(gone)
 
     def tick(self) -> None:
         """Do what was uploaded with items that are there by now, look for images of which nothing is noted, write what
@@ -175,22 +144,7 @@ class Imager:
 
     # -- what is to be done -------------------------------------------------------------------------------------
 
-    def _latest(self, batch: Sequence[Message[Wanted | None]]) -> dict[str, _Said]:
-        """By point. A name alone stands for the picture that came under it a moment before."""
-        latest: dict[str, _Said] = {}
-        for message in batch:
-            wanted, record = message.value, message.record
-            if wanted is None:
-                continue
-            point_id = item_point(wanted.item_id)
-            before = latest.get(point_id) or self._held.get(point_id)
-            if before is not None and wanted.body is None and wanted.url == before.wanted.url:
-                wanted = replace(wanted, body=before.wanted.body)
-            place = {"log": record.log, "partition": record.partition, "offset": record.offset}
-            latest[point_id] = _Said(wanted, place)
-        return latest
-
-    def _noted(self, said: _Said, point: Point) -> Mapping[str, Any] | None:
+    def _noted(self, said: Said, point: Point) -> Mapping[str, Any] | None:
         """The item's `image` from now on; None where it stays as it is."""
         url, place = said.wanted.url, said.place
         known = point.payload.get(IMAGE) or {}
@@ -225,7 +179,7 @@ class Imager:
             if source["partition"] in self._owned:
                 place = {name: source[name] for name in ("log", "partition", "offset")}
                 url = point.payload["meta"]["image_url"]
-                state = self._noted(_Said(Wanted(point.payload["item_id"], url), place), point)
+                state = self._noted(Said(Wanted(point.payload["item_id"], url), place), point)
                 if state is not None:
                     noted[point.id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
@@ -263,28 +217,27 @@ class Imager:
 
     def _take_uploads(self) -> None:
         """All those of items that are there; the others stay, until the embedder has made their items."""
-        for page in _runs(list(self._held), PAGE):
+        for page in _runs(self._uploads.points(), PAGE):
             stored = self._store.retrieve(self._items, page, payload=NOTED)
             for some in _runs(list(stored), self._settings.batch_size):
                 self._take({point_id: stored[point_id] for point_id in some})
 
     def _take(self, stored: Mapping[str, Point]) -> None:
-        noted = {point_id: self._noted(self._held[point_id], point) for point_id, point in stored.items()}
+        noted = {point_id: self._noted(self._uploads[point_id], point) for point_id, point in stored.items()}
         states = {point_id: state for point_id, state in noted.items() if state is not None}
         pending = {point_id: state for point_id, state in states.items() if state["state"] == PENDING}
         errors: dict[str, BaseException] = {}
         images: dict[str, Any] = {}
         for point_id in pending:
             try:
-                images[point_id] = self._opened(self._held[point_id].wanted.body or b"")
+                images[point_id] = self._opened(self._uploads[point_id].wanted.body or b"")
             except Exception as error:  # whatever a library makes of something hostile
                 errors[point_id] = error
         self._settle(pending, self._encoded(images, errors), errors)
         self._store.set_payload(
             self._items, {point_id: {IMAGE: state} for point_id, state in states.items() if point_id not in pending}
         )
-        for point_id in stored:
-            del self._held[point_id]
+        self._uploads.forget(stored)
 
     def _opened(self, body: bytes) -> Any:
         most = self._settings.max_upload_bytes
@@ -310,14 +263,6 @@ class Imager:
                 "itself (data:image/jpeg;base64,…)",
             )
         return wanted.body
-
-    def _drop_beyond(self, limit: int) -> None:
-        size = sum(said.size for said in self._held.values())
-        for point_id, said in list(self._held.items()):
-            if size <= limit:
-                return
-            size -= said.size
-            del self._held[point_id]
 
     # -- what came of it ----------------------------------------------------------------------------------------
 
