@@ -1,16 +1,17 @@
-"""Pictures that come with their items, in the embedded mode: nothing else holds them, and none is lost by a stop."""
+"""Pictures that come with their items: a stop loses none; Kafka keeps them for later, the embedded mode does not."""
 
 from __future__ import annotations
 
+import uuid
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.clip import build_tiny_clip
 from tests.support.image_hosts import picture
+from tests.support.kafka import Cluster
 from tests.support.system import Eddyline, eddyline, wait_until
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -21,11 +22,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
-@contextmanager
-def with_images(model: Path, folder: Path) -> Iterator[Eddyline]:
-    env = {"EDDYLINE_IMAGES__ENABLED": "true", "EDDYLINE_IMAGES__MODEL": str(model)}
-    with eddyline("up", "--data-dir", str(folder / "data"), log=folder / "log.txt", env=env) as running:
-        yield running
+def up(folder: Path, **env: str) -> AbstractContextManager[Eddyline]:
+    return eddyline("up", "--data-dir", str(folder / "data"), log=folder / "log.txt", env=env)
+
+
+def with_images(model: Path, folder: Path, **env: str) -> AbstractContextManager[Eddyline]:
+    return up(folder, EDDYLINE_IMAGES__ENABLED="true", EDDYLINE_IMAGES__MODEL=str(model), **env)
 
 
 def upload(place: Eddyline, item_id: str, body: bytes) -> None:
@@ -63,7 +65,7 @@ def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_b
 
 
 def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(model: Path, tmp_path: Path) -> None:
-    with eddyline("up", "--data-dir", str(tmp_path / "data"), log=tmp_path / "log.txt") as place:
+    with up(tmp_path) as place:
         upload(place, "a", picture("red"))
         place.await_item("a")
     with with_images(model, tmp_path) as place:
@@ -72,3 +74,20 @@ def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
         assert "send the item with the picture itself" in image(place, "a")["message"]
         upload(place, "a", picture("red"))
         wait_until(lambda: image(place, "a").get("state") == "ready", "it is there")
+
+
+def test_a_picture_of_before_images_were_enabled_is_read_from_kafka_again(
+    model: Path, tmp_path: Path, kafka_cluster: Cluster
+) -> None:
+    if kafka_cluster.kind == "in-process":
+        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
+    env = {
+        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
+        "EDDYLINE_KAFKA__PREFIX": f"uploads-{uuid.uuid4().hex[:8]}.",
+    }
+    with up(tmp_path, **env) as place:
+        for colour in COLOURS:
+            upload(place, colour, picture(colour))
+            place.await_item(colour)
+    with with_images(model, tmp_path, **env) as place:
+        wait_until(lambda: {image(place, colour).get("state") for colour in COLOURS} == {"ready"}, "all are there")
