@@ -72,7 +72,8 @@ class Imager:
         """`fetch` gets a URL's bytes, `decode` makes a picture of them; both raise `ImageRefused`, the first
         `ImageUnavailable` too. They and `find` are also called in `pool`. `clock` in epoch seconds.
 
-        `items`: the concrete collection that is written; the alias does in a store of one generation.
+        `items`: the concrete collection that is written; the alias does in a store of one generation. `uploads`: where
+        pictures wait that came before their items were made.
         """
         self._store, self._encoder, self._pool = store, encoder, pool
         self._fetch, self._decode, self._find = fetch, decode, find
@@ -99,9 +100,9 @@ class Imager:
         if said.item_id.encode() != record.key:
             return None
         upload = uploaded(said.image_url)
-        return (
-            Wanted(said.item_id, said.image_url) if upload is None else Wanted(said.item_id, upload.name, upload.body)
-        )
+        if upload is None:
+            return Wanted(said.item_id, said.image_url)
+        return Wanted(said.item_id, upload.name, upload.body)
 
     def handle(self, batch: Sequence[Message[Wanted | None]]) -> None:
         """Note on each item what is to be fetched, and do what was uploaded. Items that aren't created yet are found
@@ -128,7 +129,7 @@ class Imager:
         self._after, self._next_look, self._look_pause = None, 0.0, LOOK_SECONDS
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        """What is in hand of theirs is forgotten: whoever has them now finds it pending."""
+        """What is in hand of theirs is forgotten: whoever has them now finds it pending, or reads it from the log."""
         gone = {source.partition for source in partitions}
         self._owned -= gone
         for point_id in [one for one, (state, _) in self._in_hand.items() if state["partition"] in gone]:
