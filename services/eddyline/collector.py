@@ -38,8 +38,10 @@ from eddyline.model.events import (
     timely,
     validate,
 )
+from eddyline.model.pictures import uploaded
 from eddyline.settings import RESERVED_EVENT_TYPES
 from eddyline.settings import Events as EventSettings
+from eddyline.settings import Images as ImagesSettings
 from eddyline.settings import Server as ServerSettings
 
 log = structlog.get_logger("collector")
@@ -100,8 +102,9 @@ class Collector:
         server: ServerSettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        images: ImagesSettings = ImagesSettings(),
     ) -> None:
-        self._producer, self._events, self._server = producer, events, server
+        self._producer, self._events, self._server, self._images = producer, events, server, images
         self._metrics, self._clock = metrics, clock
         self._in_flight = InFlight(server.max_in_flight_bytes)
         metrics.in_flight.set_function(lambda: self._in_flight.bytes)
@@ -205,7 +208,18 @@ class Collector:
 
     def _item(self, given: Any, now: float) -> tuple[str, Outgoing]:
         item = _stamped(validate(Content, given), now)
+        self._check_upload(item)
         return item.item_id, _record(CONTENT, item.item_id, item)
+
+    def _check_upload(self, item: Content) -> None:
+        """Its picture itself is looked at by the imager: here nothing is decoded that could do harm."""
+        upload, most = uploaded(item.image_url), self._images.max_upload_bytes
+        if upload is not None and len(upload.body) > most:
+            raise InvalidEvent(
+                f"its picture has {len(upload.body):,} bytes, at most {most:,} are taken with an item "
+                "(images.max_upload_bytes): send a smaller one, or the address that it can be fetched from",
+                "image_url",
+            )
 
     def _availability(self, given: Any, now: float) -> tuple[str, Outgoing]:
         said = _stamped(validate(Availability, given), now)

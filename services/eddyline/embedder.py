@@ -31,6 +31,7 @@ from eddyline.model.events import (
 )
 from eddyline.model.ids import item_point
 from eddyline.model.language import Detect, language_of, undetected
+from eddyline.model.pictures import stored_address
 from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
 
 CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
@@ -96,7 +97,7 @@ class Embedder:
         if getattr(said, name) != key:
             raise InvalidEvent(f"is {getattr(said, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
         assert isinstance(said, Content | Availability | User)
-        return said
+        return _without_upload(said) if isinstance(said, Content) else said
 
     def handle(self, batch: Sequence[Message[Said]]) -> None:
         """Embed what is new or changed, delete what is gone, pass on what is said of people; durable on return."""
@@ -290,6 +291,11 @@ def _key(record: Record) -> str:
         return record.key.decode()
     except UnicodeDecodeError:
         raise InvalidEvent("the record's key is not valid UTF-8") from None
+
+
+def _without_upload(content: Content) -> Content:
+    """With the name of an uploaded picture in place of the picture, which is the imager's to look at."""
+    return content.model_copy(update={"image_url": stored_address(content.image_url)})
 
 
 def _meta(content: Said) -> dict[str, Any]:

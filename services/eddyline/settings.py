@@ -267,7 +267,10 @@ class Images(_Section):
     backoff_seconds: Positive = 15.0
     """Pause before the second attempt; it doubles with each, up to an hour."""
     max_bytes: Count = 10_485_760
-    """Largest image that is read."""
+    """Largest image that is read from an address."""
+    max_upload_bytes: Annotated[int, Field(ge=1, le=600_000)] = 262_144
+    """Largest image that is taken with its item (`data:image/jpeg;base64,…`). In base64 it is a third larger, and
+    must fit into a record of 1 MB, and into `server.max_body_bytes`, with all else that is said of the item."""
     max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000
     """Most pixels (width times height) of an image that is decoded; each takes up to nine bytes for a moment, of
     two images at a time."""

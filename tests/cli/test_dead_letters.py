@@ -120,6 +120,17 @@ def test_one_letter_is_shown_whole(place: Place) -> None:
     assert isinstance(missing.exception, NotFound)
 
 
+def test_a_picture_in_a_letter_is_not_poured_over_the_terminal(place: Place) -> None:
+    address = "data:image/jpeg;base64," + "A" * 300_000
+    place.bury(a_record(7, {"item_id": "a", "image_url": address}, topic="content"))
+    shown = place.dlq("show", "content:2:7").stdout
+    assert len(shown) < 2_000
+    assert "data:image/jpeg;base64,AAAA" in shown
+    assert "characters; `eddyline dlq list --json` has them all)" in shown
+    assert '"item_id": "a",' in shown
+    assert address in place.listed()[0]["value"]
+
+
 def test_no_letter_talks_to_the_terminal(place: Place) -> None:
     place.bury(a_record(7, b"\x1b[2J\x9b", key=b"\x1b[2J"), detail="[red]\x1b[2J\r")
     place.bury(a_record(8, orjson.dumps({"a": "\x9b"}).replace(b"\\u009b", "\x9b".encode())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -600,6 +601,31 @@ def test_draining_handles_all_that_is_there_before_it_stops(kafka: KafkaForTest)
     loop.stop(drain=True, deadline_seconds=30)
     assert Running(loop).ended() is None
     assert sorted(map(int, handler.values)) == list(range(2000))
+
+
+def test_draining_ticks_once_more_after_the_last_batch(kafka: KafkaForTest) -> None:
+    """It may wait for what a service writes that is drained before."""
+    kafka.producer().send_all(numbered(10))
+    handler = Noting()
+    loop = a_loop(kafka, handler, settings=replace(QUICK, tick_seconds=600.0))
+    it = Running(loop)
+    wait_until(lambda: len(handler.handled) == 10 and sum(loop.lag().values()) == 0, "all are handled")
+    ticks = handler.ticks
+    loop.stop(drain=True, deadline_seconds=30)
+    assert it.ended() is None
+    assert handler.ticks == ticks + 1
+
+
+def test_a_last_tick_that_fails_does_not_keep_a_drain_for_ever(kafka: KafkaForTest) -> None:
+    class Failing(Noting):
+        def tick(self) -> None:
+            raise Unavailable("Qdrant doesn't answer")
+
+    loop = a_loop(kafka, Failing(), settings=replace(QUICK, drain_seconds=0.3))
+    it = Running(loop)
+    joined(loop)
+    loop.stop(drain=True, deadline_seconds=math.inf)
+    assert it.ended() is None
 
 
 def test_draining_gives_up_at_its_deadline(kafka: KafkaForTest) -> None:

@@ -167,6 +167,12 @@ def test_columns_of_a_rating_make_one_field(tmp_path: Path) -> None:
     ]
 
 
+def test_a_picture_in_a_cell_is_passed_on_as_it_is(tmp_path: Path) -> None:
+    address = "data:image/jpeg;base64," + "A" * 349_528
+    (tmp_path / "a.csv").write_text(f'item_id,title,image_url\ni,Title,"{address}"\n')
+    assert [line.value["image_url"] for line in open_source(tmp_path).items()] == [address]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [

@@ -15,7 +15,9 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point
 from eddyline.cli.runtime import add_images
 from eddyline.embedder import Embedder
+from eddyline.errors import ImageRefused
 from eddyline.imager import Imager
+from eddyline.imager.waiting import Waiting
 from eddyline.model.ids import item_point
 from eddyline.settings import Images
 
@@ -63,28 +65,61 @@ class Held(Executor):
 
 
 class Imaging:
-    """`pictures`: by URL, a colour or what fetching raises. Everything is done in the test's own thread."""
+    """`pictures`: by URL, a colour or what fetching raises. A picture's bytes are its colour's name. Everything is done
+    in the test's own thread.
+
+    `log`: what can be read again of `content`, by partition and offset; or what reading it raises.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self.store = FakeStore()
         add_images(self.store, ColourEncoder.dimension)
         self.pictures: dict[str, str | Exception] = {}
         self.fetched: list[str] = []
+        self.decoded: list[bytes] = []
+        self.log: dict[tuple[int, int], Record | Exception] = {}
+        self.recalled: list[tuple[int, int]] = []
         self.clock, self.pool, self.metrics = Clock(), Held(), Metrics()
         self.settings = Images(enabled=True, attempts=3, backoff_seconds=10, **settings)
         self.embedder = Embedder(self.store, TinyEncoder(), FakeProducer(), Metrics(), self.clock)
         self.start()
 
-    def start(self, space: str = "colours-1", partitions: Sequence[int] = (0,)) -> None:
-        """Another imager, as after a restart."""
+    def start(
+        self, space: str = "colours-1", partitions: Sequence[int] = (0,), items: str = ITEMS, memory: int = 1_000_000
+    ) -> None:
+        """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes."""
         self.imager = Imager(
-            self.store, ColourEncoder(space), self._fetch, self.pool, self.settings, self.metrics, self.clock
+            self.store,
+            ColourEncoder(space),
+            self._fetch,
+            self._decode,
+            self._find,
+            self.pool,
+            self.settings,
+            self.metrics,
+            self.clock,
+            items,
+            Waiting(memory),
         )
         self.imager.assigned({TopicPartition("content", partition): 1 for partition in partitions})
 
-    def _fetch(self, url: str) -> Any:
+    def _fetch(self, url: str) -> bytes:
         self.fetched.append(url)
         found = self.pictures[url]
+        if isinstance(found, Exception):
+            raise found
+        return found.encode()
+
+    def _decode(self, body: bytes) -> Any:
+        self.decoded.append(body)
+        if body.decode() not in COLOURS:
+            raise ImageRefused("damaged", "give an image")
+        return body.decode()
+
+    def _find(self, topic: str, partition: int, offset: int) -> Record | None:
+        assert topic == "content"
+        self.recalled.append((partition, offset))
+        found = self.log.get((partition, offset))
         if isinstance(found, Exception):
             raise found
         return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +16,8 @@ from structlog.testing import capture_logs
 from tests.services.serving import problem, served
 from tests.support.fakes import NOW, Clock, FakeProducer
 
+from eddyline.adapters.kafka import framed_size
+from eddyline.adapters.kafka.options import RECORD_BYTES
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import Collector
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
@@ -446,6 +450,47 @@ def test_an_items_full_state_goes_to_its_topic_with_the_time_of_arrival(it: Plac
 def test_a_wrong_item_is_refused_with_the_field(it: Place, body: Any, field: str | None) -> None:
     assert problem(it.client.put("/v1/items/a", json=body), 422).get("field") == field
     assert it.producer.sent == []
+
+
+def an_upload(size: int, kind: str = "image/jpeg") -> str:
+    return f"data:{kind};base64,{b64encode(bytes(size)).decode()}"
+
+
+@pytest.mark.parametrize("size", [1, 262_144])
+def test_a_picture_is_taken_with_its_item(it: Place, size: int) -> None:
+    body = {"title": "t", "image_url": an_upload(size), "description": "d" * 100_000}
+    assert it.client.put("/v1/items/a", json=body).status_code == 202
+    assert it.producer.values("content")[0]["image_url"] == body["image_url"]
+    assert framed_size(it.producer.sent[0]) < RECORD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (
+            an_upload(262_145),
+            "262,145 bytes, at most 262,144 .*images.max_upload_bytes.*: send a smaller one, or the add",
+        ),
+        (an_upload(9, "image/svg+xml"), "give one of image/jpeg, image/png, image/webp, image/gif"),
+        (an_upload(9) + "!", "not valid base64"),
+        ("data:image/jpeg,abc", "write data:image/jpeg;base64,"),
+    ],
+)
+def test_a_picture_that_cannot_be_taken_is_refused_with_the_way_out(it: Place, address: str, reason: str) -> None:
+    said = problem(it.client.put("/v1/items/a", json={"title": "t", "image_url": address}), 422)
+    assert said["field"] == "image_url"
+    assert re.search(reason, said["detail"])
+    assert len(said["detail"]) < 300
+    bulk = {"items": [{"item_id": "a", "title": "t", "image_url": address}, {"item_id": "b", "title": "t"}]}
+    answer = it.post(bulk, "/v1/items").json()
+    assert (answer["ids"], answer["rejected"][0]["field"]) == ([None, "b"], "image_url")
+    assert [sent.key for sent in it.producer.sent] == [b"b"]
+
+
+def test_a_body_with_more_pictures_than_it_may_have_bytes_is_too_large(it: Place) -> None:
+    items = [{"item_id": str(n), "title": "t", "image_url": an_upload(262_144)} for n in range(4)]
+    assert problem(it.post({"items": items}, "/v1/items"), 413)["field"] == "body"
+    assert it.post({"items": items[:2]}, "/v1/items").json()["accepted"] == 2
 
 
 def test_items_and_availability_are_taken_in_bulk(it: Place) -> None:

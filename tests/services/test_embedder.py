@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -399,3 +401,28 @@ def test_texts_that_cancel_out_leave_the_heaviest() -> None:
 
     [row, other] = embed(Opposites(), [(("up", 1.0), ("down", 1.0)), (("down", 2.0), ("up", 2.0))])
     assert (row[0], other[0]) == (1, -1)
+
+
+# -- pictures that come with their items -------------------------------------------------------------------------------
+
+
+def test_of_an_uploaded_picture_the_name_is_stored_and_not_the_picture(it: Embedding) -> None:
+    body = b"picture" * 20_000
+    address = f"data:image/jpeg;base64,{b64encode(body).decode()}"
+    for offset in (0, 1):  # created, then updated
+        it.feed(content(offset, image_url=address))
+        assert it.meta()["image_url"] == f"data:image/jpeg;sha256={sha256(body).hexdigest()}"
+        assert len(repr(it.point().payload)) < 2_000
+
+
+def test_the_same_picture_sent_again_by_its_name_empties_nothing(it: Embedding) -> None:
+    address = f"data:image/jpeg;base64,{b64encode(b'picture').decode()}"
+    it.feed(content(0, image_url=address))
+    name = it.meta()["image_url"]
+    noted = {"url": name, "state": "ready", "log": "log-1", "partition": 0, "offset": 0}
+    it.store.set_payload(ITEMS, {item_point("a"): {"image": noted}})
+    for offset, same in enumerate((name, address), 1):
+        it.feed(content(offset, image_url=same))
+        assert it.point().payload["image"] == noted
+    it.feed(content(3, image_url=f"data:image/jpeg;base64,{b64encode(b'another').decode()}"))
+    assert it.point().payload["image"] == {}

@@ -126,7 +126,15 @@ def test_a_real_clip_over_http_finds_the_item_whose_picture_is_alike(tmp_path: P
         add_images(store, clip.dimension)
         fetcher = Fetcher(it.settings)
         imager = Imager(
-            store, clip, lambda url: decoder.decode(fetcher.fetch(url)), it.pool, it.settings, it.metrics, it.clock
+            store,
+            clip,
+            fetcher.fetch,
+            decoder.decode,
+            lambda *_: None,
+            it.pool,
+            it.settings,
+            it.metrics,
+            it.clock,
         )
         imager.assigned({TopicPartition("content", 0): 1})
         embedder = Embedder(store, TinyEncoder(), FakeProducer(), Metrics())

@@ -435,12 +435,22 @@ def test_every_hostile_image_is_refused_by_name_and_its_item_is_found_by_its_tex
         host.url("/slow"): "timeout",
     }
 
-    def fetch(url: str) -> str:
-        decoder.decode(fetcher.fetch(url))
+    def red_where_it_is_one(body: bytes) -> str:
+        decoder.decode(body)
         return "red"
 
     with ThreadPoolExecutor(8) as pool:
-        it.imager = Imager(it.store, ColourEncoder(), fetch, pool, it.settings, it.metrics, it.clock)
+        it.imager = Imager(
+            it.store,
+            ColourEncoder(),
+            fetcher.fetch,
+            red_where_it_is_one,
+            lambda *_: None,
+            pool,
+            it.settings,
+            it.metrics,
+            it.clock,
+        )
         it.imager.assigned({TopicPartition("content", 0): 1})
         for n, url in enumerate([host.url("/picture.png"), *urls]):
             it.put(n, url, f"item{n}", title=f"sandals number {n}")

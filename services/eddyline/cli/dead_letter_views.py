@@ -16,6 +16,8 @@ from eddyline.model.events import format_timestamp
 from eddyline.offline.dead_letters import Survey
 
 _ROW = 16
+_LINE = 2000
+"""Most characters of a line of a value that people are shown: a picture may be in it."""
 
 
 def counts(found: Survey) -> Table:
@@ -57,7 +59,7 @@ def as_json(each: Letter | Unreadable) -> dict[str, Any]:
 
 
 def lines(each: Letter | Unreadable) -> Iterator[str]:
-    """For people: everything, a field a line, and the value at the end."""
+    """For people: everything, a field a line, and the value at the end; what is very long is cut."""
     if isinstance(each, Unreadable):
         yield f"id        {harmless(each.place)}"
         yield f"problem   {harmless(each.problem)}"
@@ -135,7 +137,7 @@ def _inline(data: bytes | None) -> str:
 
 
 def _shown(value: bytes) -> Iterator[str]:
-    """JSON indented, other text as it is, anything else in hexadecimal."""
+    """JSON indented, other text as it is (very long lines cut), anything else in hexadecimal."""
     try:
         text = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:
@@ -145,7 +147,13 @@ def _shown(value: bytes) -> Iterator[str]:
             yield from _dumped(value)
             return
     for line in text.split("\n"):
-        yield harmless(line)
+        yield harmless(_clipped(line))
+
+
+def _clipped(line: str) -> str:
+    if len(line) <= _LINE:
+        return line
+    return f"{line[: _LINE // 10]}… ({len(line):,} characters; `eddyline dlq list --json` has them all)"
 
 
 def _dumped(value: bytes) -> Iterator[str]:

@@ -27,6 +27,7 @@ from eddyline.adapters.kafka import (
     FileDeadLetters,
     Handler,
     KafkaProducer,
+    LogLookup,
     LoopOptions,
     Producer,
     RetentionGuard,
@@ -193,6 +194,8 @@ class Runtime:
         if IMAGING in self._roles:
             self._images = ClipEncoder(settings.images)
             add_images(self._store, self._images.dimension)
+            self._log = LogLookup(self._options)
+            self._stack.callback(self._log.close)
             # A stop doesn't wait for its threads: what they fetch is still pending then.
             self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
             self._stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
@@ -205,7 +208,8 @@ class Runtime:
         checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []
         if "collector" in self._roles:
-            routers.append(Collector(self._producer, settings.events, settings.server, self.metrics).router())
+            writing = Collector(self._producer, settings.events, settings.server, self.metrics, images=settings.images)
+            routers.append(writing.router())
         self._insights: InsightsRole | None = None
         if MEASURING in self._roles:
             self._insights = self._build_insights()
@@ -365,7 +369,9 @@ class Runtime:
         return Imager(
             self._store,
             self._images,
-            lambda url: decoder.decode(fetcher.fetch(url)),
+            fetcher.fetch,
+            decoder.decode,
+            self._log.find,
             self._fetching,
             images,
             self.metrics,

@@ -16,9 +16,9 @@ import httpx
 from eddyline.adapters.images.addresses import Resolve, Screen, resolve
 from eddyline.adapters.images.transport import Deadline, PinnedBackend
 from eddyline.errors import ImageRefused, ImageUnavailable
+from eddyline.model.pictures import MEDIA_TYPES
 from eddyline.settings import Images as ImagesSettings
 
-TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 REDIRECTS = 3
 URL_BYTES = 2048
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
@@ -142,7 +142,7 @@ def _target(where: httpx.URL) -> httpcore.URL:
 def _headers(where: httpx.URL) -> Mapping[bytes | str, bytes | str]:
     return {
         b"Host": where.netloc,
-        b"Accept": ", ".join(TYPES).encode(),
+        b"Accept": ", ".join(MEDIA_TYPES).encode(),
         b"Accept-Encoding": b"identity",
         b"User-Agent": b"eddyline",
         b"Connection": b"close",
@@ -160,9 +160,10 @@ def _check_status(where: httpx.URL, status: int) -> None:
 
 def _check_type(where: httpx.URL, headers: Mapping[str, str]) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in TYPES:
+    if kind not in MEDIA_TYPES:
         raise ImageRefused(
-            "content_type", f"{where.host} sends {kind[:60] or 'no content type'!r}: give one of {', '.join(TYPES)}"
+            "content_type",
+            f"{where.host} sends {kind[:60] or 'no content type'!r}: give one of {', '.join(MEDIA_TYPES)}",
         )
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):  # it would unpack to any size

@@ -25,6 +25,7 @@ from eddyline.adapters.kafka.dead_letters import (
 from eddyline.adapters.kafka.embedded import EmbeddedBroker
 from eddyline.adapters.kafka.feedback import FeedbackProducer
 from eddyline.adapters.kafka.log import LogReader
+from eddyline.adapters.kafka.lookup import LogLookup
 from eddyline.adapters.kafka.loop import ConsumeLoop
 from eddyline.adapters.kafka.options import LARGE_RECORD_BYTES, QUEUE_BYTES, KafkaOptions, LoopOptions
 from eddyline.adapters.kafka.partitioning import murmur2, partition_of
@@ -61,6 +62,7 @@ __all__ = [
     "KafkaProducer",
     "Letter",
     "LetterLog",
+    "LogLookup",
     "LogReader",
     "LoopMetrics",
     "LoopOptions",

@@ -92,7 +92,8 @@ class Handler(Protocol[Parsed]):
         """These partitions are no longer ours: forget all state of theirs, write nothing."""
 
     def tick(self) -> None:
-        """Called about once a second between batches; the same rules as for `handle`."""
+        """Called about once a second between batches, and once more before a drain ends; the same rules as for
+        `handle`."""
 
 
 class Producer(Protocol):

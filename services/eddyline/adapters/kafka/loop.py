@@ -28,9 +28,11 @@ _WAIT_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Why and until when: `deadline` (monotonic) None means at once."""
+    """Until when: `deadline` None means at once. Of a drain, the last tick is waited for until `tick_by`. Both
+    monotonic."""
 
     deadline: float | None
+    tick_by: float
 
 
 class _Replaced(Exception):
@@ -82,6 +84,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick = 0.0
+        self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
         self._lag: dict[TopicPartition, int] = {}
         self._stop: _Stop | None = None
         if guard is not None:
@@ -116,7 +119,8 @@ class ConsumeLoop(Generic[Parsed]):
         `deadline_seconds` (by default `LoopOptions.drain_seconds`).
         """
         seconds = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
-        self._stop = _Stop(self._monotonic() + seconds if drain else None)
+        now = self._monotonic()
+        self._stop = _Stop(now + seconds if drain else None, now + self._settings.drain_seconds)
 
     def status(self) -> LoopStatus:
         """How it is going."""
@@ -161,6 +165,7 @@ class ConsumeLoop(Generic[Parsed]):
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
             if self._batch.messages:
+                self._ticked_last = False
                 self._handler.handle(tuple(self._batch.messages))
                 self._fenced = 0
             self._metrics.batch_seconds(self._group, self._monotonic() - started)
@@ -231,9 +236,11 @@ class ConsumeLoop(Generic[Parsed]):
         self._health.count(dead_letters=1)
 
     def _tick(self) -> None:
-        if self._monotonic() < self._next_tick:
+        stopping = self._stop is not None
+        if self._monotonic() < self._next_tick and (self._ticked_last or not stopping):
             return
         self._handler.tick()
+        self._ticked_last = stopping
         self._lag = {
             source: max(0, high - self._owned[source].handled)
             for source in self._owned
@@ -376,6 +383,8 @@ class ConsumeLoop(Generic[Parsed]):
             if self._stop.deadline is not None:
                 _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
             return True
+        if not self._ticked_last and self._monotonic() < self._stop.tick_by:
+            return False  # it may wait for what a service wrote that was drained before
         return self._drained()
 
     def _drained(self) -> bool:

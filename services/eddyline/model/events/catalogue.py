@@ -5,9 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, Timestamp, Wire
+from eddyline.model.pictures import ADDRESS_CHARACTERS, MEDIA_TYPES, check_address
+
+ImageAddress = Annotated[
+    str,
+    AfterValidator(check_address),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": ADDRESS_CHARACTERS},
+                {"type": "string", "pattern": f"^data:({'|'.join(MEDIA_TYPES)});base64,"},
+            ]
+        }
+    ),
+]
+"""Where a picture is, or the picture itself (see `model.pictures`)."""
 
 MOST_RATINGS = 2**53
 """The largest count that JSON's readers agree on."""
@@ -54,8 +69,10 @@ class Content(Wire):
     tags: Annotated[list[Short], Field(max_length=100)] = []
     """Embedded and filterable."""
     url: Annotated[str, Field(max_length=2048)] | None = None
-    image_url: Annotated[str, Field(max_length=2048)] | None = None
-    """Fetched, where images are enabled, so that the item is found by what it shows."""
+    image_url: ImageAddress | None = None
+    """Fetched, where images are enabled, so that the item is found by what it shows. Or the picture itself, uploaded
+    with its item: `data:image/jpeg;base64,…` (also PNG, WebP and GIF). Instead of that, `data:image/jpeg;sha256=…` is
+    given back, which sent again stands for the same picture."""
     image: Annotated[dict[str, Any] | None, Field(exclude=True)] = None
     """What became of it, as GET says; not read."""
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = None

@@ -25,6 +25,8 @@ RATING = {"rating.value", "rating.scale", "rating.least", "rating.count"}
 """Columns that make an item's rating."""
 BOOLEANS = {"available": {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}}
 USER_TAGS = 5
+CELL_CHARACTERS = 1_000_000
+"""Most of a cell of a CSV file: an item's picture may be in it. The library's own limit is an eighth of it."""
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
 
@@ -165,6 +167,7 @@ def _whole(where: str, name: str, text: str) -> int:
 
 
 def _rows(file: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    csv.field_size_limit(CELL_CHARACTERS)
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.DictReader(opened, strict=True)

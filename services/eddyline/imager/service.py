@@ -4,15 +4,18 @@ The only writer of an item's `image` vector and of its payload object `image` (t
 address changes); it never creates an item. What is still
 to be fetched is kept on the item itself (`state` "pending"), so a batch is done when that is written, however long the
 hosts take; and it is found there again after a restart. Fetching is done by threads, every write by the loop's.
+
+A picture that came with its item is in the item's record alone; everywhere else its name stands for it. It is done
+with its batch where the item is there, kept in memory for the moment until the embedder has made it, and otherwise read
+from the log again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -20,15 +23,17 @@ from eddyline.adapters.encoders import ImageEncoder
 from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, HasId, Match, Missing, Point, Range, VectorStore
-from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidEvent
-from eddyline.model.events import Content, parse
-from eddyline.model.ids import item_point
+from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidEvent, Unavailable
+from eddyline.imager.waiting import Said, Waiting, Wanted
+from eddyline.model.events import Content, check_id, parse
+from eddyline.model.pictures import is_name, uploaded
 from eddyline.settings import Images as ImagesSettings
 
 IMAGE = "image"
 """The vector's and the payload object's name."""
 PENDING, READY, REFUSED, FAILED, NONE = "pending", "ready", "refused", "failed", "none"
 """`none`: the item has no image any more; kept so that an older record doesn't bring it back."""
+NOTED = (IMAGE, "meta.image_url")
 PAGE = 256
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 300.0
 """Between two looks for items that have an `image_url` of which nothing was noted: it came before they were created,
@@ -37,73 +42,85 @@ LONGEST_PAUSE = 3600.0
 """Most seconds between two attempts."""
 AHEAD = 4
 """Images in hand for each thread that fetches."""
+CONTENT = "content"
+
+Find: TypeAlias = Callable[[str, int, int], Record | None]
+"""Topic, partition, offset → the record; None where it is gone. Raises `Unavailable`."""
 
 log = structlog.get_logger("imager")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a record says of an item's image."""
-
-    item_id: str
-    url: str | None
 
 
 class Imager:
     """The handler of the topic `content` in a group of its own."""
 
-    topics = ("content",)
+    topics = (CONTENT,)
 
     def __init__(
         self,
         store: VectorStore,
         encoder: ImageEncoder,
-        fetch: Callable[[str], Any],
+        fetch: Callable[[str], bytes],
+        decode: Callable[[bytes], Any],
+        find: Find,
         pool: Executor,
         settings: ImagesSettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         items: str = ITEMS,
+        uploads: Waiting | None = None,
     ) -> None:
-        """`fetch`: URL → image, run in `pool`; raises `ImageRefused` and `ImageUnavailable`. `clock` in epoch seconds.
+        """`fetch` gets a URL's bytes, `decode` makes a picture of them; both raise `ImageRefused`, the first
+        `ImageUnavailable` too. They and `find` are also called in `pool`. `clock` in epoch seconds.
 
-        `items`: the concrete collection that is written; the alias does in a store of one generation.
+        `items`: the concrete collection that is written; the alias does in a store of one generation. `uploads`: where
+        pictures wait that came before their items were made.
         """
-        self._store, self._encoder, self._fetch, self._pool = store, encoder, fetch, pool
+        self._store, self._encoder, self._pool = store, encoder, pool
+        self._fetch, self._decode, self._find = fetch, decode, find
         self._settings, self._metrics, self._clock, self._items = settings, metrics, clock, items
         self._owned: set[int] = set()
         self._in_hand: dict[str, tuple[Mapping[str, Any], Future[Any]]] = {}
         """By point: its `image` when the attempt began, and what comes of it."""
+        self._uploads = Waiting() if uploads is None else uploads
         self._after: str | None = None
         self._next_look, self._look_pause, self._has_found = 0.0, LOOK_SECONDS, False
 
     # -- the loop's calls ---------------------------------------------------------------------------------------
 
     def parse(self, record: Record) -> Wanted | None:
-        """None for a tombstone, and for what can't be read: the embedder deletes the item, or sets the record aside."""
-        if record.value is None or record.key is None:
+        """A tombstone wants no image. None for what can't be read: the embedder sets the record aside."""
+        if record.key is None:
             return None
         try:
+            if record.value is None:
+                return Wanted(check_id(record.key.decode(), "item_id"), None)
             said = parse(Content, record.value)
-        except InvalidEvent:
+        except (InvalidEvent, UnicodeDecodeError):
             return None
-        return Wanted(said.item_id, said.image_url) if said.item_id.encode() == record.key else None
+        if said.item_id.encode() != record.key:
+            return None
+        upload = uploaded(said.image_url)
+        if upload is None:
+            return Wanted(said.item_id, said.image_url)
+        return Wanted(said.item_id, upload.name, upload.body)
 
     def handle(self, batch: Sequence[Message[Wanted | None]]) -> None:
-        """Note on each item what is to be fetched. Items that aren't created yet are found later, by `tick`."""
-        latest = {item_point(m.value.item_id): (m.value, m.record) for m in batch if m.value is not None}
-        stored = self._store.retrieve(self._items, list(latest), payload=(IMAGE, "meta.image_url"))
+        """Note on each item what is to be fetched, and do what was uploaded. Items that aren't created yet are found
+        later, by `tick`."""
+        latest = self._uploads.hear(batch)
+        elsewhere = [point_id for point_id in latest if point_id not in self._uploads]
+        stored = self._store.retrieve(self._items, elsewhere, payload=NOTED)
         noted = {}
         for point_id, point in stored.items():
-            wanted, record = latest[point_id]
-            place = {"log": record.log, "partition": record.partition, "offset": record.offset}
-            state = self._noted(wanted.url, place, point)
+            state = self._noted(latest[point_id], point)
             if state is not None:
                 noted[point_id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
-        if len(stored) < len(latest):
+        self._take_uploads()
+        if len(stored) < len(elsewhere) or len(self._uploads):
             self._look_pause = LOOK_SECONDS
             self._next_look = min(self._next_look, self._clock() + LOOK_SECONDS)
+        self._uploads.drop_oldest()
         self._work()
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
@@ -112,28 +129,34 @@ class Imager:
         self._after, self._next_look, self._look_pause = None, 0.0, LOOK_SECONDS
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        """What is in hand of theirs is forgotten: whoever has them now finds it pending."""
+        """What is in hand of theirs is forgotten: whoever has them now finds it pending, or reads it from the log."""
         gone = {source.partition for source in partitions}
         self._owned -= gone
         for point_id in [one for one, (state, _) in self._in_hand.items() if state["partition"] in gone]:
             self._in_hand.pop(point_id)[1].cancel()
+        self._uploads.forget_partitions(gone)
 
     def tick(self) -> None:
-        """Look for images of which nothing is noted, write what was fetched, and fetch what is due."""
+        """Do what was uploaded with items that are there by now, look for images of which nothing is noted, write what
+        was fetched, and fetch what is due."""
+        self._take_uploads()
         self._look()
         self._work()
 
     # -- what is to be done -------------------------------------------------------------------------------------
 
-    def _noted(self, url: str | None, place: Mapping[str, Any], point: Point) -> Mapping[str, Any] | None:
+    def _noted(self, said: Said, point: Point) -> Mapping[str, Any] | None:
         """The item's `image` from now on; None where it stays as it is."""
+        url, place = said.wanted.url, said.place
         known = point.payload.get(IMAGE) or {}
         same_log = all(known.get(name) == place[name] for name in ("log", "partition"))
         if same_log and place["offset"] < known["offset"]:
             return None
-        settled = known.get("url") == url and known.get("space") == self._encoder.space
-        if settled and ((same_log and known["offset"] == place["offset"]) or known["state"] in (READY, PENDING)):
-            return {**known, **place}
+        if known.get("url") == url and known.get("space") == self._encoder.space:
+            nothing_new = is_name(url or "") and said.wanted.body is None
+            redelivered = same_log and known["offset"] == place["offset"]
+            if nothing_new or redelivered or known["state"] in (READY, PENDING):
+                return {**known, **place}
         now = self._clock()
         state = {**place, "space": self._encoder.space, "attempts": 0, "at": now}
         if url is not None:
@@ -147,7 +170,7 @@ class Imager:
         unknown = Filter(
             must_not=(Missing("meta.image_url"), Missing("source"), Match("image.space", (self._encoder.space,)))
         )
-        wanted = ("meta.image_url", "source", IMAGE)
+        wanted = ("item_id", "meta.image_url", "source", IMAGE)
         page, self._after = self._store.scroll(
             self._items, filter=unknown, limit=PAGE, after=self._after, payload=wanted
         )
@@ -156,7 +179,8 @@ class Imager:
             source = point.payload["source"]
             if source["partition"] in self._owned:
                 place = {name: source[name] for name in ("log", "partition", "offset")}
-                state = self._noted(point.payload["meta"]["image_url"], place, point)
+                url = point.payload["meta"]["image_url"]
+                state = self._noted(Said(Wanted(point.payload["item_id"], url), place), point)
                 if state is not None:
                     noted[point.id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
@@ -183,13 +207,68 @@ class Imager:
         page, _ = self._store.scroll(self._items, filter=due, limit=room, payload=(IMAGE,))
         for point in page:
             state = point.payload[IMAGE]
-            self._in_hand[point.id] = (state, self._pool.submit(self._fetch, state["url"]))
+            self._in_hand[point.id] = (state, self._pool.submit(self._picture, state))
+
+    def _picture(self, state: Mapping[str, Any]) -> Any:
+        """What an item's pending `image` shows. Raises `ImageRefused` and `ImageUnavailable`."""
+        url = state["url"]
+        return self._opened(self._recalled(state)) if is_name(url) else self._decode(self._fetch(url))
+
+    # -- what was uploaded --------------------------------------------------------------------------------------
+
+    def _take_uploads(self) -> None:
+        """All those of items that are there; the others stay, until the embedder has made their items."""
+        for page in _runs(self._uploads.points(), PAGE):
+            stored = self._store.retrieve(self._items, page, payload=NOTED)
+            for some in _runs(list(stored), self._settings.batch_size):
+                self._take({point_id: stored[point_id] for point_id in some})
+
+    def _take(self, stored: Mapping[str, Point]) -> None:
+        noted = {point_id: self._noted(self._uploads[point_id], point) for point_id, point in stored.items()}
+        states = {point_id: state for point_id, state in noted.items() if state is not None}
+        pending = {point_id: state for point_id, state in states.items() if state["state"] == PENDING}
+        errors: dict[str, BaseException] = {}
+        images: dict[str, Any] = {}
+        for point_id in pending:
+            try:
+                images[point_id] = self._opened(self._uploads[point_id].wanted.body or b"")
+            except Exception as error:  # whatever a library makes of something hostile
+                errors[point_id] = error
+        self._settle(pending, self._encoded(images, errors), errors)
+        self._store.set_payload(
+            self._items, {point_id: {IMAGE: state} for point_id, state in states.items() if point_id not in pending}
+        )
+        self._uploads.forget(stored)
+
+    def _opened(self, body: bytes) -> Any:
+        most = self._settings.max_upload_bytes
+        if len(body) > most:
+            raise ImageRefused(
+                "too_large",
+                f"it has {len(body):,} bytes; at most {most:,} are taken with an item (images.max_upload_bytes): send "
+                "a smaller image",
+            )
+        return self._decode(body)
+
+    def _recalled(self, state: Mapping[str, Any]) -> bytes:
+        """An uploaded picture, out of the record that its item came with."""
+        try:
+            record = self._find(CONTENT, state["partition"], state["offset"])
+        except Unavailable as error:
+            raise ImageUnavailable("log", f"the picture is in a log that can't be read now: {error}") from None
+        wanted = self.parse(record) if record is not None and record.log == state["log"] else None
+        if wanted is None or wanted.body is None or wanted.url != state["url"]:
+            raise ImageRefused(
+                "missing",
+                "the picture came with an earlier state of the item, and isn't kept: send the item with the picture "
+                "itself (data:image/jpeg;base64,…)",
+            )
+        return wanted.body
 
     # -- what came of it ----------------------------------------------------------------------------------------
 
     def _write(self) -> int:
-        """How many were over. The vector first, then the payload that says so: a crash between them means fetching
-        once more."""
+        """How many were over."""
         over = [one for one, (_, future) in self._in_hand.items() if future.done()][: self._settings.batch_size]
         errors: dict[str, BaseException] = {}
         images: dict[str, Any] = {}
@@ -202,21 +281,32 @@ class Imager:
                 errors[point_id] = error
         rows = self._encoded(images, errors)
         stored = self._store.retrieve(self._items, over, payload=(IMAGE,)) if over else {}
-        states: dict[str, Mapping[str, Any]] = {}
+        waiting = {
+            point_id: point.payload[IMAGE] for point_id, point in stored.items() if self._is_current(point_id, point)
+        }
+        self._settle(waiting, rows, errors)
         for point_id in over:
-            if point_id in stored and self._is_current(point_id, stored[point_id]):
-                known = stored[point_id].payload[IMAGE]
-                given = errors.get(point_id)
-                states[point_id] = self._settled(known, READY) if given is None else self._after_error(known, given)
+            del self._in_hand[point_id]
+        return len(over)
+
+    def _settle(
+        self,
+        waiting: Mapping[str, Mapping[str, Any]],
+        rows: Mapping[str, Dense],
+        errors: Mapping[str, BaseException],
+    ) -> None:
+        """Write what came of those that are `waiting` (by point, their `image`): a vector, or an error. The vector
+        first, then the payload that says so: a crash between them means doing it once more."""
+        states = {
+            point_id: self._settled(known, READY) if point_id in rows else self._after_error(known, errors[point_id])
+            for point_id, known in waiting.items()
+        }
         self._store.update_vectors(
             self._items, {point_id: {IMAGE: row} for point_id, row in rows.items() if point_id in states}
         )
         self._store.set_payload(self._items, {point_id: {IMAGE: state} for point_id, state in states.items()})
-        for point_id in over:
-            del self._in_hand[point_id]
         for state in states.values():
             self._metrics.images.labels(state["state"]).inc()
-        return len(over)
 
     def _encoded(self, images: Mapping[str, Any], errors: dict[str, BaseException]) -> dict[str, Dense]:
         """Their vectors. What the model can't take is noted in `errors`, alone; raises where it takes nothing at
@@ -257,3 +347,8 @@ class Imager:
         kept = {name: known[name] for name in ("log", "partition", "offset", "url", "space")}
         said = {"reason": error.reason, "message": str(error)} if error else {}
         return {**kept, "state": state, "attempts": known["attempts"] + 1, "at": self._clock(), **said}
+
+
+def _runs(ids: Sequence[str], length: int) -> Iterator[list[str]]:
+    for start in range(0, len(ids), length):
+        yield list(ids[start : start + length])

@@ -1,0 +1,47 @@
+"""Single records of a log, found again by their place."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+from eddyline.adapters.kafka.contract import Record
+from eddyline.adapters.kafka.log import LogReader
+from eddyline.adapters.kafka.options import KafkaOptions
+from eddyline.errors import Unavailable
+
+PATIENCE_SECONDS = 10.0
+
+
+class LogLookup:
+    """Reads one record at a time. Safe from any thread: one looks while the others wait."""
+
+    def __init__(self, options: KafkaOptions, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        """Connects when it is first asked. The caller must `close` it."""
+        self._options, self._patience = options, patience_seconds
+        self._lock = threading.Lock()
+        self._reader: LogReader | None = None
+        self._closed = False
+
+    def find(self, topic: str, partition: int, offset: int) -> Record | None:
+        """The record at that place; None where there is none (any more): compacted, too old, of an earlier log.
+
+        Raises `Unavailable`, and `Misconfigured` for a topic that doesn't exist.
+        """
+        with self._lock:
+            if self._closed:
+                raise Unavailable(f"{topic} isn't read any more: this process stops")
+            if self._reader is None:
+                self._reader = LogReader(self._options, self._patience)
+            bounds = self._reader.bounds(topic).get(partition)
+            if bounds is None or not bounds.low <= offset < bounds.high:
+                return None
+            with closing(self._reader.read(topic, partition, offset, offset + 1)) as found:
+                return next(found, None)
+
+    def close(self) -> None:
+        """Release the connections."""
+        with self._lock:
+            self._closed = True
+            if self._reader is not None:
+                self._reader.close()
