@@ -1,9 +1,9 @@
 """Imager: turns items' pictures into vectors, apart from their text, so that a slow image host delays no item.
 
 The only writer of an item's `image` vector and of its payload object `image` (the embedder empties that where the
-address changes); it never creates an item. What is still
-to be fetched is kept on the item itself (`state` "pending"), so a batch is done when that is written, however long the
-hosts take; and it is found there again after a restart. Fetching is done by threads, every write by the loop's.
+address changes); it never creates an item. What is still to be fetched is kept on the item itself (`state` "pending"),
+so a batch is done when that is written, however long the hosts take; and it is found there again after a restart.
+Fetching is done by threads, every write by the loop's.
 
 A picture that came with its item is in the item's record alone; everywhere else its name stands for it. It is done
 with its batch where the item is there, kept in memory for the moment until the embedder has made it, and otherwise read

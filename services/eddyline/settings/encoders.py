@@ -1,0 +1,164 @@
+"""What turns texts and pictures into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from eddyline.settings.section import Count, Positive, Section
+
+TEMPLATE_FIELDS = ("title", "description", "category", "tags", "language")
+"""What an item has that can be embedded, beside `attributes.<name>`."""
+TEMPLATE_LABELS = {"category": "Category", "tags": "Tags"}
+MOST_REPEATS = 20
+
+
+class Template(Section):
+    """The text that stands for an item. Changing it means embedding every item again."""
+
+    fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "description", "category", "tags")
+    """What is embedded, in this order: title, description, category, tags, language, attributes.NAME."""
+    labels: Mapping[str, str] = TEMPLATE_LABELS
+    """What is put before a field, with a colon; an empty one for nothing. What is given is merged over the defaults."""
+    weights: Mapping[str, Positive] = {}
+    """What fields count for, e.g. {title = 2}; 1 where nothing is said."""
+    mode: Literal["repeat", "average"] = "repeat"
+    """`repeat`: one text, in which a field stands as often as its weight says. `average`: each field is embedded alone,
+    and their vectors are averaged by weight."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _merge(cls, value: Any) -> Any:
+        return {**TEMPLATE_LABELS, **value} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _names_fields(self) -> Template:
+        for name in (*self.fields, *self.labels):
+            if name not in TEMPLATE_FIELDS and not (name.startswith("attributes.") and len(name) > len("attributes.")):
+                known = ", ".join(TEMPLATE_FIELDS)
+                raise ValueError(f"there is no field {name!r}: there are {known}, and attributes.NAME")
+        twice = sorted({name for name in self.fields if self.fields.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named more than once: give it a weight instead")
+        for name, weight in self.weights.items():
+            if name not in self.fields:
+                raise ValueError(f"{name!r} has a weight, but is not one of the fields: {', '.join(self.fields)}")
+            if self.mode == "repeat" and (weight != int(weight) or weight > MOST_REPEATS):
+                raise ValueError(
+                    f"{name!r} can't stand {weight:g} times in a text: take a whole number up to {MOST_REPEATS}, or "
+                    'mode = "average"'
+                )
+        return self
+
+
+class Encoder(Section):
+    """The text encoder. Changing the model means embedding every item again."""
+
+    kind: Literal["local", "openai", "http"] = "local"
+    """Where texts become vectors: `local` in this process by sentence-transformers; `openai` at an endpoint that speaks
+    OpenAI's embeddings API; `http` in another process, `eddyline encoder` or one of your own."""
+    model: str = "packaged"
+    """`packaged` (all-MiniLM-L6-v2, from the package index), or any sentence-transformers model by name or path,
+    e.g. sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 for fifty languages. For `openai`, what the
+    endpoint calls it, e.g. text-embedding-3-small."""
+    device: str = "cpu"
+    """Torch device."""
+    batch_size: Count = 32
+    """Texts encoded at once."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """What runs a sentence-transformers model; `onnx` is ONNX Runtime, from the extra `eddyline[onnx]`."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """Of the model's weights; `int8` is for `onnx`, and is a space of its own."""
+    long_text: Literal["pool", "cut"] = "pool"
+    """A text longer than the model reads: `pool` reads it in overlapping windows and averages their vectors, `cut`
+    reads its beginning alone. Changing it means embedding every item again."""
+    long_text_windows: Count = 16
+    """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
+    distance: Literal["cosine", "dot", "euclid"] = "cosine"
+    """How vectors are compared: `cosine` by direction; `dot` and `euclid` for models that were trained for them, whose
+    vectors keep their length. Changing it means embedding every item again."""
+    detect_language: bool = True
+    """Detect the language of items of which none is said, so that they can be filtered by it."""
+    template: Template = Template()
+    url: str = ""
+    """Of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""
+    api_key: SecretStr | None = None
+    """Sent as a bearer token. Give it by the environment: EDDYLINE_ENCODER__API_KEY."""
+    serving_key: SecretStr | None = None
+    """What others must send to `eddyline encoder` as a bearer token: their `api_key`. Unset, anyone is answered."""
+    dimensions: Count | None = None
+    """Asks an `openai` endpoint for vectors of this length, where the model can shorten them."""
+    timeout_seconds: Positive = 30.0
+    """A request to another process that takes longer is made again."""
+    attempts: Count = 3
+    """Most requests for a batch before it counts as unavailable; what consumes content goes on trying."""
+    cache_entries: Annotated[int, Field(ge=0)] = 100_000
+    """Most vectors of an `openai` endpoint kept on disk, by what was embedded, so that nothing is paid for twice; 0:
+    none."""
+    cache_dir: Path = Path("~/.cache/eddyline/encoders")
+    """Where vectors that were paid for are kept, and a model that was exported to ONNX (which takes some seconds,
+    once)."""
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Encoder:
+        if self.kind != "local" and not self.url:
+            raise ValueError(f"kind = {self.kind!r} needs url (EDDYLINE_ENCODER__URL)")
+        if self.kind == "openai" and self.model == "packaged":
+            raise ValueError("kind = 'openai' needs model: what the endpoint calls it, e.g. text-embedding-3-small")
+        if self.dimensions is not None and self.kind != "openai":
+            raise ValueError("dimensions is for kind = 'openai': elsewhere they come from the model")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_as_set(self) -> Encoder:
+        if self.precision == "int8" and self.backend == "torch":
+            raise ValueError("precision 'int8' needs backend 'onnx': set encoder.backend, or precision to 'fp32'")
+        if self.backend == "onnx" and self.device != "cpu":
+            raise ValueError("backend 'onnx' runs on the CPU: set device to 'cpu', or encoder.backend to 'torch'")
+        return self
+
+
+class Images(Section):
+    """How items' images are fetched, and turned into vectors."""
+
+    enabled: bool = False
+    """Whether items' images are fetched and searched by; it needs `eddyline[embedder]`."""
+    model: str = "sentence-transformers/clip-ViT-B-32"
+    """Any CLIP model of sentence-transformers, by name or path."""
+    device: str = "cpu"
+    """Torch device of that model."""
+    batch_size: Count = 16
+    """Images encoded at once."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    """Images fetched at once by each imager."""
+    attempts: Count = 10
+    """Attempts at an image whose host doesn't answer as it should; then it has failed, until its item is sent again."""
+    backoff_seconds: Positive = 15.0
+    """Pause before the second attempt; it doubles with each, up to an hour."""
+    max_bytes: Count = 10_485_760
+    """Largest image that is read from an address."""
+    max_upload_bytes: Annotated[int, Field(ge=1, le=600_000)] = 262_144
+    """Largest image that is taken with its item (`data:image/jpeg;base64,…`). In base64 it is a third larger, and
+    must fit into a record of 1 MB, and into `server.max_body_bytes`, with all else that is said of the item."""
+    max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000
+    """Most pixels (width times height) of an image that is decoded; each takes up to nine bytes for a moment, of
+    two images at a time."""
+    step_timeout_seconds: Positive = 5.0
+    """Longest that a look-up, a connection or a read of an image host may take."""
+    total_timeout_seconds: Positive = 20.0
+    """Longest that one image may take, redirects included."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that images are fetched from whatever their address, e.g. ["images.internal"]. Others need a public one."""
+    allowed_networks: tuple[str, ...] = ()
+    """Internal networks that images are fetched from whatever the host's name, e.g. ["10.3.0.0/16"]."""
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)  # its ValueError says what is wrong
+        return value

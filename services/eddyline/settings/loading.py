@@ -1,0 +1,135 @@
+"""Reading the settings from a file and the environment, and showing them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eddyline.errors import Misconfigured
+from eddyline.settings.root import Settings
+from eddyline.settings.section import Section
+
+CONFIG_VARIABLE = "EDDYLINE_CONFIG"
+DEFAULT_FILE = Path("eddyline.toml")
+
+
+def load(file: Path | None = None) -> Settings:
+    """Read the settings: `file`, else $EDDYLINE_CONFIG, else ./eddyline.toml where it exists; the environment over it.
+
+    Raises `Misconfigured` naming every setting that is wrong or unknown.
+    """
+    named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    path = named or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    given = _read(path) if path else {}
+    known = set(_variables())
+    unknown = [
+        name for name in os.environ if name.upper().startswith("EDDYLINE_") and not _is_known(name.upper(), known)
+    ]
+    if unknown:
+        raise Misconfigured(
+            f"unknown environment variable {', '.join(sorted(unknown))}: `eddyline config` lists what there is"
+        )
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        source = f"the environment or {path}" if path else "the environment"
+        lines = [f"  {_where(e['loc'], given)}: {_message(e)}" for e in error.errors(include_url=False)]
+        raise Misconfigured(f"wrong settings in {source}:\n" + "\n".join(lines)) from None
+    except ValueError as error:  # pydantic-settings: a variable that isn't the JSON it should be
+        raise Misconfigured(f"wrong settings in the environment: {error}") from None
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """The settings in force, as plain JSON types, secrets masked."""
+    shown: dict[str, Any] = settings.model_dump(mode="json")
+    shown["kafka"]["client"] = {
+        name: "**********" if _is_secret(name) else value for name, value in shown["kafka"]["client"].items()
+    }
+    return shown
+
+
+def describe() -> Iterator[tuple[str, str, str, str]]:
+    """Every setting: (TOML path, environment variable, default, description)."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            yield from _described(section, name)
+        else:
+            yield name, f"EDDYLINE_{name}".upper(), _shown(field.default), " ".join((field.description or "").split())
+
+
+def _described(section: type[Section], path: str) -> Iterator[tuple[str, str, str, str]]:
+    for key, inner in section.model_fields.items():
+        name, kind = f"{path}.{key}", inner.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _described(kind, name)
+        else:
+            variable = f"EDDYLINE_{name.replace('.', '__')}".upper()
+            yield name, variable, _shown(inner.default), " ".join((inner.description or "").split())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(k if isinstance(v, Section) else f"{k} = {v}" for k, v in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(str(v) for v in value) + "]"
+    return "" if value is None else str(value)
+
+
+def _variables() -> Iterator[str]:
+    yield CONFIG_VARIABLE
+    for _, variable, _, _ in describe():
+        yield variable
+
+
+def _is_known(name: str, known: set[str]) -> bool:
+    parents = (
+        "EDDYLINE_ATTRIBUTES__",
+        "EDDYLINE_ENCODER__TEMPLATE__",
+        "EDDYLINE_EVENTS__WEIGHTS__",
+        "EDDYLINE_KAFKA__CLIENT__",
+        "EDDYLINE_STRATEGIES__",
+    )
+    sections = {f"EDDYLINE_{name}".upper() for name in Settings.model_fields}
+    return name in known or name in sections or name.startswith(parents)
+
+
+def _is_secret(name: str) -> bool:
+    words = ("password", "secret", "key.pem", "token", "jaas", "oauthbearer.config", "api_key")
+    return any(word in name.lower() for word in words)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Misconfigured(f"there is no settings file {path}") from None
+    except OSError as error:
+        raise Misconfigured(f"the settings file {path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> str:
+    """The dotted path; a rule or a promotion of the file with its name, since its number says little."""
+    table, index = (*location, None, None)[:2]
+    if table in ("rules", "promotions") and isinstance(index, int) and f"EDDYLINE_{table}".upper() not in os.environ:
+        name = given[table][index].get("name") if isinstance(given[table][index], Mapping) else None
+        return f"{_dotted(location)} ({name!r})" if name else _dotted(location)
+    return _dotted(location)
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such setting"
+    shown = None if _is_secret(_dotted(error["loc"])) else error.get("input")
+    return f"{error['msg']}" + (f" (it is {shown!r})" if isinstance(shown, str | int | float | bool) else "")

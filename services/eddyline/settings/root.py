@@ -1,0 +1,139 @@
+"""All settings of all services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from eddyline.settings.connections import Kafka, Qdrant, Server
+from eddyline.settings.encoders import Encoder, Images
+from eddyline.settings.learning import Affinity, Events, Profile
+from eddyline.settings.ranking import STRATEGIES, Promotion, Ranking, Rule, Strategy
+from eddyline.settings.reading import Insights, Reader
+
+BUILT_IN_FILTERS = frozenset(
+    {
+        "item_id",
+        "category",
+        "tag",
+        "tags",
+        "language",
+        "language_detected",
+        "published_at",
+        "expires_at",
+        "price",
+        "rating",
+        "available",
+        "popularity",
+    },
+)
+"""What every item can be filtered by; an own attribute of the same name could never be."""
+
+
+class AttributeKind(StrEnum):
+    """The type of a declared item attribute, and so of its index."""
+
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOL = "bool"
+
+
+class Settings(BaseSettings):
+    """All settings of all services."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDDYLINE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    data_dir: Path = Path(".eddyline")
+    """Where the embedded mode keeps its data."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+    log_format: Literal["console", "json"] = "console"
+    """`json` for machines: one object a line."""
+    attributes: Mapping[str, AttributeKind] = {}
+    """Own item attributes that can be filtered on, e.g. {brand = "keyword"}: keyword, integer, float or bool."""
+    timezone: str = "UTC"
+    """Where the clock of rules is, as an IANA name, unless a request says otherwise (`context.timezone`)."""
+    segments: Mapping[str, Mapping[str, Any]] = {}
+    """Segments by what is known of a person: name = conditions on attributes, e.g. {pros = {plan = "pro"}}."""
+    rules: tuple[Rule, ...] = ()
+    """What changes in a situation, e.g. [{name = "new", when = {weekday = "sunday"}, weights = {freshness = 2}}]."""
+    promotions: tuple[Promotion, ...] = ()
+    """Items with places of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
+    server: Server = Server()
+    kafka: Kafka = Kafka()
+    qdrant: Qdrant = Qdrant()
+    encoder: Encoder = Encoder()
+    images: Images = Images()
+    events: Events = Events()
+    profile: Profile = Profile()
+    affinity: Affinity = Affinity()
+    ranking: Ranking = Ranking()
+    strategies: Mapping[str, Strategy] = STRATEGIES
+    """By name. What is given is merged over the built-in ones (docs/ranking.md has their weights); a new name is a new
+    strategy."""
+    reader: Reader = Reader()
+    insights: Insights = Insights()
+    experiments_file: Path = Path("experiments.toml")
+    """Experiments, where the file exists (docs/experiments.md). It is read again when it changes."""
+
+    @field_validator("attributes")
+    @classmethod
+    def _names(cls, value: Mapping[str, AttributeKind]) -> Mapping[str, AttributeKind]:
+        for name in value:
+            if not name.replace("_", "a").isalnum() or not name.isascii():
+                raise ValueError(f"{name!r}: use ASCII letters, digits and _")
+            if name in BUILT_IN_FILTERS:
+                raise ValueError(f"{name!r} is what every item can be filtered by already; use another name")
+        return value
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _merged(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        built_in = {name: strategy.model_dump() for name, strategy in STRATEGIES.items()}
+        given = {name: one.model_dump() if isinstance(one, Strategy) else one for name, one in value.items()}
+        changed = {
+            name: {**built_in.get(name, {}), **one} if isinstance(one, Mapping) else one for name, one in given.items()
+        }
+        return {**built_in, **changed}
+
+    @model_validator(mode="after")
+    def _knows_its_strategy(self) -> Settings:
+        if self.ranking.strategy not in self.strategies:
+            known = ", ".join(self.strategies)
+            raise ValueError(f"ranking.strategy {self.ranking.strategy!r} is not one of the strategies: {known}")
+        return self
+
+    @field_validator("rules", "promotions")
+    @classmethod
+    def _differ_in_name(cls, value: tuple[Rule | Promotion, ...]) -> tuple[Rule | Promotion, ...]:
+        names = [one.name for one in value]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"more than one is called {', '.join(sorted(twice))}")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes over what is given (the TOML file)."""
+        return (env_settings, init_settings)
