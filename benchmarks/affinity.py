@@ -39,7 +39,7 @@ from eddyline.adapters.vectors import (
     VectorStore,
 )
 from eddyline.affinity import Affinity
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW
 from eddyline.model.events import Activity

@@ -22,7 +22,7 @@ from eddyline.adapters.encoders import TextEncoder, text_encoder
 from eddyline.adapters.kafka import Delivered, Message, Outgoing, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, EdgeStore
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.embedder import Embedder
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content

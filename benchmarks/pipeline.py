@@ -34,7 +34,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore, Point
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.embedder import Embedder
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content, Interaction

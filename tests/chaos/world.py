@@ -38,7 +38,7 @@ from eddyline.adapters.vectors import (
     VectorStore,
     generations,
 )
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.errors import Unavailable
 from eddyline.profiler import GROUP
 from eddyline.settings import Profile, Settings

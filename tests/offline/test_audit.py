@@ -24,7 +24,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Point
 from eddyline.cli.app import app
 from eddyline.cli.audit import lines
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.errors import AlreadyRunning, Misconfigured, Unavailable
 from eddyline.model.ids import Person, item_point, person_point
 from eddyline.model.profile import Deed, Profile, TimeConstants

@@ -24,8 +24,8 @@ from eddyline.adapters.kafka import EmbeddedBroker, LogReader
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore
 from eddyline.cli.app import app
+from eddyline.cli.collections import create_collections
 from eddyline.cli.opening import vectors_directory
-from eddyline.cli.runtime import create_collections
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.model.events import Impression, parse
 from eddyline.offline.importing import Silent

@@ -13,7 +13,7 @@ from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point
-from eddyline.cli.runtime import add_images
+from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import ImageRefused
 from eddyline.imager import Imager

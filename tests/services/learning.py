@@ -12,7 +12,7 @@ from tests.support.fakes import LOG, NOW, Clock, FakeStore, TinyEncoder, feed, r
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Point, Query, Sparse, VectorStore
 from eddyline.affinity import Affinity
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW, Row
 from eddyline.model.events import Activity, parse

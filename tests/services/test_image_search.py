@@ -17,7 +17,7 @@ from eddyline.adapters.images import Decoder, Fetcher
 from eddyline.adapters.kafka import TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Nearest, Query
-from eddyline.cli.runtime import add_images
+from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import NotEnabled
 from eddyline.imager import Imager

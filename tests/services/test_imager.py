@@ -349,7 +349,7 @@ def test_records_that_cannot_be_read_are_left_to_the_embedder(it: Imaging) -> No
 
 
 def test_a_collection_with_vectors_of_another_size_is_refused_with_the_way_out(it: Imaging) -> None:
-    from eddyline.cli.runtime import add_images
+    from eddyline.cli.collections import add_images
 
     with pytest.raises(Misconfigured, match=r"vector `image`: stored is 3 dimensions.*eddyline reembed"):
         add_images(it.store, 5)

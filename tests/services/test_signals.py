@@ -14,7 +14,7 @@ from tests.services.test_recommendations import BATCH, USUAL, Counted, directly
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Nearest
-from eddyline.cli.runtime import add_images
+from eddyline.cli.collections import add_images
 from eddyline.model.experiments.definitions import read
 from eddyline.model.ids import item_point
 from eddyline.model.ranking.lately import NEUTRAL

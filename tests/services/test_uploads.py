@@ -30,7 +30,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
-from eddyline.cli.runtime import add_images
+from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import Unavailable
 from eddyline.imager import Imager

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eddyline.adapters.kafka import Delivered, Headers, Message, Outgoing, Record
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Filter, MemoryStore, Point, Query, Scored, Vector
-from eddyline.cli.runtime import create_collections
+from eddyline.cli.collections import create_collections
 from eddyline.errors import Unavailable
 from eddyline.model.distance import distance_of
 from eddyline.settings import Settings

@@ -167,7 +167,7 @@ def insights_worker() -> None:
 @app.command()
 def init(config: ConfigFile = None) -> None:
     """Create topics and collections, and verify what is there."""
-    from eddyline.cli.runtime import initialise
+    from eddyline.cli.collections import initialise
 
     initialise(load_settings(config), print)
 

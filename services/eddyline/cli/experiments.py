@@ -67,8 +67,8 @@ def who(
 
 def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
     from eddyline.adapters.telemetry import Metrics
+    from eddyline.cli.collections import check_collections
     from eddyline.cli.opening import open_store
-    from eddyline.cli.runtime import check_collections
     from eddyline.model.events import check_id
     from eddyline.reader import Reader, Running
     from eddyline.reader.requests import AssignmentQuery

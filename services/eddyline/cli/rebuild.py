@@ -19,17 +19,16 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
     Filter,
-    IndexKind,
     Match,
     Missing,
     Sparse,
     VectorStore,
     generations,
     image_part,
-    item_collection,
     profile_collection,
 )
 from eddyline.cli.asking import Bar, ask_holder
+from eddyline.cli.collections import collection_specs
 from eddyline.cli.opening import kafka_options, open_store
 from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.model.distance import distance_of
@@ -39,6 +38,8 @@ from eddyline.offline.reembed import GoLive, Reembedded, Sealed, reembed
 from eddyline.offline.replay import NAMES, Say, discard_unfinished, replay
 from eddyline.profiler import TOPIC
 from eddyline.settings import Settings
+
+WITH_PICTURES = Filter(must=(Match("image.state", ("ready",)),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,11 @@ class Renewal:
     def _reembed(self, live: Collections) -> Reembedded:
         store, settings, encoder = self.store, self.settings, self.encoding.encoder
         images, kafka = self.images, self.kafka
-        attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
 
         def create(target: Collections) -> None:
-            distance = distance_of(encoder.space)
-            store.ensure(replace(item_collection(encoder.dimension, distance, attributes), name=target.items))
-            store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
+            items, profiles = collection_specs(settings, encoder.dimension, distance_of(encoder.space))
+            store.ensure(replace(items, name=target.items))
+            store.ensure(replace(profiles, name=target.profiles))
             if images is not None:
                 store.ensure(image_part(images.dimension, target.items))
 
@@ -162,6 +162,11 @@ class Renewal:
             assert kafka is not None
             return _rebuilding(settings, store, kafka, target, translate, nobody)
 
+        if images is None and (pictures := store.count(live.items, WITH_PICTURES)):
+            self.say(
+                f"The pictures of {pictures:,} items are left out, since images aren't enabled here: with "
+                "images.enabled and the imager's images.model they are taken over"
+            )
         if kafka is None:
             self.say("There is no log here: profiles are approximated from their newest items.")
         with self.bar("items", store.count(live.items)) as tell:

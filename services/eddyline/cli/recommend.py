@@ -101,8 +101,9 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     Raises `Misconfigured` where another process holds the store, and for wrong experiments.
     """
     from eddyline.adapters.telemetry import Metrics
+    from eddyline.cli.collections import check_collections
     from eddyline.cli.opening import open_store
-    from eddyline.cli.runtime import check_collections, telling_measures
+    from eddyline.cli.runtime import telling_measures
     from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load
     from eddyline.offline.recommending import directly, over_http
     from eddyline.reader import Reader, Running

@@ -41,15 +41,13 @@ from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
     Collections,
-    IndexKind,
     VectorStore,
     generations,
     image_part,
-    item_collection,
-    profile_collection,
 )
 from eddyline.adapters.vectors.generations import Generations, group_of
 from eddyline.affinity import Affinity
+from eddyline.cli.collections import add_images, check_collections, create_collections
 from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.cli.insights_role import InsightsRole
 from eddyline.cli.opening import dead_letters_directory, kafka_options, open_store
@@ -59,7 +57,7 @@ from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.imager import Imager
-from eddyline.model.distance import Distance, distance_of
+from eddyline.model.distance import distance_of
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.profiler import Profiler, as_it_came
 from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
@@ -74,8 +72,6 @@ IMAGING = "imager"
 """The same of images: `eddyline up` leaves it out where they are turned off."""
 LISTENING = "Listening on "
 """How the line begins that says where."""
-NOBODY = "00000000-0000-0000-0000-000000000000"
-"""A point that isn't there."""
 CONSUMERS = {"embedder": (ITEMS,), "imager": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
 """The collections that each works on, in the order in which they are drained: each may write what the next one
 reads."""
@@ -449,46 +445,3 @@ def build_search(
     encoding = embedders or LiveEncoding(Encoding(text_encoder(settings, metrics)))
     images = imagers or (ClipEncoder(settings.images) if settings.images.enabled else None)
     return Search(store, settings, reading.people, encoding.encoder, time.time, images)
-
-
-def check_collections(store: VectorStore) -> None:
-    """Raise unless the store answers and holds both collections."""
-    store.check()
-    for name in (ITEMS, PROFILES):
-        store.retrieve(name, [NOBODY], payload=())
-
-
-def add_images(store: VectorStore, dimension: int) -> None:
-    """Give the live items the vector `image`. Raises `Misconfigured` where they have one of another model's size."""
-    store.ensure(image_part(dimension, generations.live(store).items))
-
-
-def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
-    """The live collections with all their indexes, or what they lack; the first ones where none are live.
-
-    Raises `Misconfigured` where they disagree.
-    """
-    attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
-    items = item_collection(dimension, distance, attributes)
-    generations.establish(store, (items, profile_collection(dimension)))
-
-
-def initialise(settings: Settings, say: Callable[[str], None]) -> None:
-    """`eddyline init`: create topics and collections, verify what is there."""
-    if not settings.kafka.bootstrap_servers or not settings.qdrant.url:
-        raise Misconfigured(
-            "init needs EDDYLINE_KAFKA__BOOTSTRAP_SERVERS and EDDYLINE_QDRANT__URL; `eddyline up` needs no init"
-        )
-    for topic in ensure_topics(kafka_options(settings)):
-        say(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
-    metrics = Metrics()
-    encoder = text_encoder(settings, metrics)
-    store = open_store(settings)
-    try:
-        create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
-        if settings.images.enabled:
-            add_images(store, ClipEncoder(settings.images).dimension)
-        for name in (ITEMS, PROFILES):
-            say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
-    finally:
-        store.close()
