@@ -122,12 +122,12 @@ def test_a_wrong_rating_says_where_and_what(rating: object, field: str, reason: 
 
 def test_a_language_that_was_detected_is_not_taken_for_said() -> None:
     """As GET gives it and PUT takes it back."""
-    taken_back = content(language="de", language_detected=True)
+    taken_back = content(detected_language="de")
     assert taken_back.language is None
     assert taken_back.to_bytes() == content().to_bytes()
-    assert content(language="de", language_detected=False).language == "de"
-    with pytest.raises(InvalidEvent, match="language_detected"):
-        content(language="de", language_detected="yes")
+    assert content(language="nl", detected_language="de").language == "nl", "who corrects it is heard"
+    with pytest.raises(InvalidEvent, match="detected_language"):
+        content(detected_language=True)
 
 
 def test_a_little_ahead_is_clamped_and_far_ahead_is_refused() -> None:

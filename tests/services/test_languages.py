@@ -130,9 +130,10 @@ def test_an_item_is_given_back_as_it_was_said(shelf: Shelf) -> None:
     settings = Settings()
     browse = Browse(shelf.store, settings, SharedLists(shelf.store, settings.reader, Clock()), Clock())
     shown, said = browse.item("shown"), browse.item("said")
-    assert (shown["language"], shown["language_detected"]) == ("de", True)
+    assert shown["detected_language"] == "de"
+    assert "language" not in shown
     assert said["language"] == "de"
-    assert "language_detected" not in said
+    assert "detected_language" not in said
     shelf.put(**shown)
     assert shelf.language("shown") == {"code": "de", "detected": True}, "a PUT of it says no more than was known"
     shelf.put(**{**shown, "title": ENGLISH})

@@ -249,9 +249,9 @@ class Browse:
 
 
 def _detected_language(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Said with its origin, so that a PUT of the whole takes it for no more than it is."""
+    """Apart from what is said, so that a PUT of the whole takes it for no more than it is."""
     language = payload.get("language") or {}
-    return {"language": language["code"], "language_detected": True} if language.get("detected") else {}
+    return {"detected_language": language["code"]} if language.get("detected") else {}
 
 
 def _no_such_item(item_id: str) -> NotFound:

@@ -77,8 +77,8 @@ class Content(Wire):
     """What became of it, as GET says; not read."""
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
     """BCP 47, e.g. `en`; filterable."""
-    language_detected: Annotated[bool | None, Field(exclude=True)] = None
-    """True, as GET says, where `language` was detected and not said: then it isn't read."""
+    detected_language: Annotated[str | None, Field(exclude=True)] = None
+    """What was detected where no `language` was said, as GET says; not read."""
     published_at: Timestamp | None = None
     """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
     expires_at: Timestamp | None = None
@@ -92,13 +92,6 @@ class Content(Wire):
     """Anything else. Filterable where declared in the settings."""
     timestamp: Timestamp | None = None
     """When this state was true; the time of arrival where missing."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leaves_out_what_was_detected(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("language_detected") is not True:
-            return given
-        return {name: value for name, value in given.items() if name != "language"}
 
     @model_validator(mode="after")
     def _expires_later(self) -> Content:
