@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance, IndexKind
 from eddyline.errors import Misconfigured
 
-WAY_OUT = "Run `eddyline reembed`, or use another data directory (embedded) or prefix (server)."
+WAY_OUT = (
+    "Set what it was made with, run `eddyline reembed`, or use another data directory (embedded) or prefix (server)."
+)
 
 
 @dataclass(frozen=True, slots=True)
