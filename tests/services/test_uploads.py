@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +36,7 @@ from eddyline.embedder import Embedder
 from eddyline.errors import Unavailable
 from eddyline.imager import Imager
 from eddyline.model.events import Content, parse
+from eddyline.model.ids import item_point
 from eddyline.offline.reembed import ItemCopier
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse import Browse
@@ -143,6 +145,73 @@ def test_a_picture_ahead_of_its_item_waits_in_memory_and_creates_nothing(it: Ima
     it.imager.tick()
     assert it.state()["state"] == "ready"
     assert (it.decoded, it.recalled) == ([b"red"], [])
+
+
+class Interrupted(TinyEncoder):
+    """While it embeds texts, something else happens."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        self._meanwhile()
+        return super().encode(texts)
+
+
+def test_a_picture_that_is_done_while_its_item_is_embedded_is_not_lost(it: Imaging) -> None:
+    it.put(0, upload("red"))
+    said = content(1, upload("blue"), title="another title")
+    feed(Embedder(it.store, Interrupted(lambda: feed(it.imager, said)), FakeProducer(), Metrics(), it.clock), said)
+    assert (it.state(), it.decoded) == ({}, [b"red", b"blue"])
+    it.imager.tick()
+    assert (it.state()["state"], it.state()["url"], it.recalled) == ("ready", name("blue"), [])
+    near(it.point().vectors["image"], vector("blue"), 1e-5)
+    it.settle()
+    assert it.decoded == [b"red", b"blue", b"blue"]
+
+
+def test_a_picture_that_is_done_before_its_item_is_deleted_and_made_anew_is_not_lost(it: Imaging) -> None:
+    it.put(0, upload("red"))
+    anew = record("content", "a", None, 1), content(2, upload("blue"))
+    feed(it.imager, *anew)
+    assert it.state()["url"] == name("blue")
+    for one in anew:
+        feed(it.embedder, one)
+    assert it.state() == {}
+    it.imager.tick()
+    assert (it.state()["state"], it.state()["url"], it.recalled) == ("ready", name("blue"), [])
+
+
+def test_what_is_done_and_waits_for_the_embedder_alone_is_not_written_again(
+    it: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.put(0, upload("red"))
+    feed(it.imager, content(1, upload("blue")))
+    written: list[Any] = []
+    monkeypatch.setattr(it.store, "set_payload", lambda _, payloads: written.extend(payloads))
+    it.imager.tick()
+    assert (it.state()["url"], it.decoded, written) == (name("blue"), [b"red", b"blue"], [])
+
+
+def test_a_batch_looks_for_its_own_items_alone_and_a_tick_for_all_that_wait(
+    it: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = [content(n, upload("red"), f"item{n}") for n in range(5)]
+    feed(it.imager, *early)
+    feed(it.embedder, *early)
+    asked: list[str] = []
+    retrieve = it.store.retrieve
+
+    def noting(collection: str, ids: Sequence[str], **rest: Any) -> Any:
+        asked.extend(ids)
+        return retrieve(collection, ids, **rest)
+
+    monkeypatch.setattr(it.store, "retrieve", noting)
+    feed(it.imager, content(5, upload("blue"), "b"))
+    assert asked == [item_point("b")]
+    it.imager.tick()
+    assert {it.state(f"item{n}")["state"] for n in range(5)} == {"ready"}
 
 
 def test_what_waits_is_forgotten_when_its_item_is_deleted_or_says_something_else(it: Imaging) -> None:

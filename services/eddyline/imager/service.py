@@ -6,8 +6,8 @@ so a batch is done when that is written, however long the hosts take; and it is 
 Fetching is done by threads, every write by the loop's.
 
 A picture that came with its item is in the item's record alone; everywhere else its name stands for it. It is done
-with its batch where the item is there, kept in memory for the moment until the embedder has made it, and otherwise read
-from the log again.
+with its batch where the item is there, kept in memory for the moment until the embedder is past its record, and
+otherwise read from the log again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IMAGE = "image"
 """The vector's and the payload object's name."""
 PENDING, READY, REFUSED, FAILED, NONE = "pending", "ready", "refused", "failed", "none"
 """`none`: the item has no image any more; kept so that an older record doesn't bring it back."""
-NOTED = (IMAGE, "meta.image_url")
+NOTED = (IMAGE, "meta.image_url", "source")
 PAGE = 256
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 300.0
 """Between two looks for items that have an `image_url` of which nothing was noted: it came before they were created,
@@ -116,7 +116,7 @@ class Imager:
             if state is not None:
                 noted[point_id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
-        self._take_uploads()
+        self._take_uploads([point_id for point_id in latest if point_id in self._uploads])
         if len(stored) < len(elsewhere) or len(self._uploads):
             self._look_pause = LOOK_SECONDS
             self._next_look = min(self._next_look, self._clock() + LOOK_SECONDS)
@@ -139,7 +139,7 @@ class Imager:
     def tick(self) -> None:
         """Do what was uploaded with items that are there by now, look for images of which nothing is noted, write what
         was fetched, and fetch what is due."""
-        self._take_uploads()
+        self._take_uploads(self._uploads.points())
         self._look()
         self._work()
 
@@ -177,7 +177,7 @@ class Imager:
         noted = {}
         for point in page:
             source = point.payload["source"]
-            if source["partition"] in self._owned:
+            if source["partition"] in self._owned and point.id not in self._uploads:
                 place = {name: source[name] for name in ("log", "partition", "offset")}
                 url = point.payload["meta"]["image_url"]
                 state = self._noted(Said(Wanted(point.payload["item_id"], url), place), point)
@@ -216,9 +216,9 @@ class Imager:
 
     # -- what was uploaded --------------------------------------------------------------------------------------
 
-    def _take_uploads(self) -> None:
-        """All those of items that are there; the others stay, until the embedder has made their items."""
-        for page in _runs(self._uploads.points(), PAGE):
+    def _take_uploads(self, points: Sequence[str]) -> None:
+        """Those of items that are there; the others stay, until the embedder has made their items."""
+        for page in _runs(points, PAGE):
             stored = self._store.retrieve(self._items, page, payload=NOTED)
             for some in _runs(list(stored), self._settings.batch_size):
                 self._take({point_id: stored[point_id] for point_id in some})
@@ -235,10 +235,19 @@ class Imager:
             except Exception as error:  # whatever a library makes of something hostile
                 errors[point_id] = error
         self._settle(pending, self._encoded(images, errors), errors)
+        others = {point_id: state for point_id, state in states.items() if point_id not in pending}
         self._store.set_payload(
-            self._items, {point_id: {IMAGE: state} for point_id, state in states.items() if point_id not in pending}
+            self._items,
+            {
+                point_id: {IMAGE: state}
+                for point_id, state in others.items()
+                if state != stored[point_id].payload.get(IMAGE)
+            },
         )
-        self._uploads.forget(stored)
+        # An embedder that isn't past their records may still empty what was noted, or create their items anew.
+        self._uploads.forget(
+            [point_id for point_id, point in stored.items() if _is_embedded(self._uploads[point_id].place, point)]
+        )
 
     def _opened(self, body: bytes) -> Any:
         most = self._settings.max_upload_bytes
@@ -347,6 +356,13 @@ class Imager:
         kept = {name: known[name] for name in ("log", "partition", "offset", "url", "space")}
         said = {"reason": error.reason, "message": str(error)} if error else {}
         return {**kept, "state": state, "attempts": known["attempts"] + 1, "at": self._clock(), **said}
+
+
+def _is_embedded(place: Mapping[str, Any], point: Point) -> bool:
+    """Whether the embedder has handled the record at `place`."""
+    source = point.payload.get("source") or {}
+    same_log = all(source.get(name) == place[name] for name in ("log", "partition"))
+    return bool(same_log and source["offset"] >= place["offset"])
 
 
 def _runs(ids: Sequence[str], length: int) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""What records say of items' pictures; and the uploaded ones, waiting for the embedder to make their items."""
+"""What records say of items' pictures; and the uploaded ones, waiting for the embedder to be past their records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Said:
 
 
 class Waiting:
-    """Uploaded pictures that aren't done, by their items' points, oldest first: the last word on each alone."""
+    """Uploaded pictures, by their items' points, oldest first, until they are done: the last word on each alone."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
