@@ -17,6 +17,7 @@ from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import ImageRefused
 from eddyline.imager import Imager
+from eddyline.imager.service import PLAIN
 from eddyline.imager.waiting import Waiting
 from eddyline.model.ids import item_point
 from eddyline.settings import Images
@@ -111,6 +112,8 @@ class Imaging:
         return found.encode()
 
     def _decode(self, body: bytes) -> Any:
+        if body == PLAIN:
+            return "blue"
         self.decoded.append(body)
         if body.decode() not in COLOURS:
             raise ImageRefused("damaged", "give an image")

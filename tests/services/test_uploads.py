@@ -330,6 +330,32 @@ def test_a_log_that_does_not_answer_is_asked_again(it: Imaging) -> None:
     assert (it.state()["state"], it.state()["attempts"]) == ("ready", 2)
 
 
+def test_a_name_alone_does_not_hide_the_picture_that_is_still_to_be_read(it: Imaging) -> None:
+    said = content(7, upload("red"))
+    feed(it.embedder, said)
+    it.log[0, 7] = Unavailable("Kafka is down")
+    it.settle()
+    it.log |= {(0, 7): said, (0, 8): it.put(8, name("red"), title="another title")}
+    assert (it.state()["state"], it.state()["offset"]) == ("pending", 8)
+    it.clock.forward(10)
+    it.settle()
+    assert (it.state()["state"], it.state()["offset"], it.recalled[-1]) == ("ready", 8, (0, 7))
+    it.start("colours-2")
+    it.settle()
+    assert (it.state()["state"], it.state()["space"], it.recalled[-1]) == ("ready", "colours-2", (0, 7))
+
+
+def test_a_name_that_comes_right_after_the_picture_leaves_it_where_it_is(it: Imaging) -> None:
+    both = content(0, upload("red")), content(1, name("red"))
+    it.log |= {(0, said.offset): said for said in both}
+    feed(it.imager, *both)
+    feed(it.embedder, *both)
+    it.imager.tick()
+    it.start("colours-2")
+    it.settle()
+    assert (it.state()["state"], it.state()["offset"], it.recalled) == ("ready", 1, [(0, 0)])
+
+
 @pytest.mark.parametrize(("space", "recalled"), [("colours-1", []), ("colours-2", [(0, 0)])])
 def test_a_next_generation_has_uploaded_pictures_too(it: Imaging, space: str, recalled: list[Any]) -> None:
     it.log[0, 0] = it.put(0, upload("red"))

@@ -13,8 +13,10 @@ otherwise read from the log again.
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import structlog
@@ -42,7 +44,13 @@ LONGEST_PAUSE = 3600.0
 """Most seconds between two attempts."""
 AHEAD = 4
 """Images in hand for each thread that fetches."""
+PLAIN = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAKElEQVR42u3NQQEAAAQEMCS/6Erw2wqsk9SnqWcCgUAgEAgEAoHgygK+PQHAs0oJIwAAAABJRU5ErkJggg=="
+)
+"""A picture that every model takes: 32 pixels a side, of one colour."""
 CONTENT = "content"
+LOG = ("log", "partition")
+PLACE = (*LOG, "offset")
 
 Find: TypeAlias = Callable[[str, int, int], Record | None]
 """Topic, partition, offset → the record; None where it is gone. Raises `Unavailable`."""
@@ -149,18 +157,18 @@ class Imager:
         """The item's `image` from now on; None where it stays as it is."""
         url, place = said.wanted.url, said.place
         known = point.payload.get(IMAGE) or {}
-        same_log = all(known.get(name) == place[name] for name in ("log", "partition"))
+        same_log = all(known.get(name) == place[name] for name in LOG)
         if same_log and place["offset"] < known["offset"]:
             return None
         if known.get("url") == url and known.get("space") == self._encoder.space:
             nothing_new = is_name(url or "") and said.wanted.body is None
             redelivered = same_log and known["offset"] == place["offset"]
             if nothing_new or redelivered or known["state"] in (READY, PENDING):
-                return {**known, **place}
+                return {**known, **place, **_picture_place(said, known)}
         now = self._clock()
         state = {**place, "space": self._encoder.space, "attempts": 0, "at": now}
         if url is not None:
-            return {**state, "url": url, "state": PENDING, "next_at": now}
+            return {**state, **_picture_place(said, known), "url": url, "state": PENDING, "next_at": now}
         had_one = known or (point.payload.get("meta") or {}).get("image_url")
         return {**state, "state": NONE} if had_one else None
 
@@ -178,7 +186,7 @@ class Imager:
         for point in page:
             source = point.payload["source"]
             if source["partition"] in self._owned and point.id not in self._uploads:
-                place = {name: source[name] for name in ("log", "partition", "offset")}
+                place = {name: source[name] for name in PLACE}
                 url = point.payload["meta"]["image_url"]
                 state = self._noted(Said(Wanted(point.payload["item_id"], url), place), point)
                 if state is not None:
@@ -260,12 +268,13 @@ class Imager:
         return self._decode(body)
 
     def _recalled(self, state: Mapping[str, Any]) -> bytes:
-        """An uploaded picture, out of the record that its item came with."""
+        """An uploaded picture, out of the record that it came with."""
+        place = state.get("picture", state)
         try:
-            record = self._find(CONTENT, state["partition"], state["offset"])
+            record = self._find(CONTENT, place["partition"], place["offset"])
         except Unavailable as error:
             raise ImageUnavailable("log", f"the picture is in a log that can't be read now: {error}") from None
-        wanted = self.parse(record) if record is not None and record.log == state["log"] else None
+        wanted = self.parse(record) if record is not None and record.log == place["log"] else None
         if wanted is None or wanted.body is None or wanted.url != state["url"]:
             raise ImageRefused(
                 "missing",
@@ -318,21 +327,20 @@ class Imager:
             self._metrics.images.labels(state["state"]).inc()
 
     def _encoded(self, images: Mapping[str, Any], errors: dict[str, BaseException]) -> dict[str, Dense]:
-        """Their vectors. What the model can't take is noted in `errors`, alone; raises where it takes nothing at
-        all."""
+        """Their vectors. What the model can't take is noted in `errors`, alone; raises where it takes nothing at all,
+        not even a plain picture."""
         if not images:
             return {}
-        try:
+        with suppress(Exception):  # whatever a model makes of one of them
             return dict(zip(images, self._encoder.encode_images(list(images.values())), strict=True))
-        except Exception as error:  # whatever a model makes of one of them
-            if len(images) == 1:
-                errors |= dict.fromkeys(images, error)
-                return {}
-        failed: dict[str, BaseException] = {}
-        rows = {one: row for one in images for row in self._encoded({one: images[one]}, failed).values()}
+        rows: dict[str, Dense] = {}
+        for point_id, image in images.items():
+            try:
+                [rows[point_id]] = self._encoder.encode_images([image])
+            except Exception as error:
+                errors[point_id] = error
         if not rows:
-            raise next(iter(failed.values()))
-        errors |= failed
+            self._encoder.encode_images([self._decode(PLAIN)])
         return rows
 
     def _is_current(self, point_id: str, point: Point) -> bool:
@@ -353,15 +361,25 @@ class Imager:
         return {**self._settled(known, PENDING, error), "next_at": self._clock() + pause}
 
     def _settled(self, known: Mapping[str, Any], state: str, error: ImageError | None = None) -> dict[str, Any]:
-        kept = {name: known[name] for name in ("log", "partition", "offset", "url", "space")}
+        kept = {name: known[name] for name in (*PLACE, "url", "space", "picture") if name in known}
         said = {"reason": error.reason, "message": str(error)} if error else {}
         return {**kept, "state": state, "attempts": known["attempts"] + 1, "at": self._clock(), **said}
+
+
+def _picture_place(said: Said, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an uploaded picture is, as a part of the item's `image`: a name alone moves what is said, not the bytes."""
+    if said.picture is not None:
+        return {"picture": said.picture}
+    if not is_name(said.wanted.url or ""):
+        return {}
+    last = known if known.get("url") == said.wanted.url else said.place
+    return {"picture": last.get("picture", {name: last[name] for name in PLACE})}
 
 
 def _is_embedded(place: Mapping[str, Any], point: Point) -> bool:
     """Whether the embedder has handled the record at `place`."""
     source = point.payload.get("source") or {}
-    same_log = all(source.get(name) == place[name] for name in ("log", "partition"))
+    same_log = all(source.get(name) == place[name] for name in LOG)
     return bool(same_log and source["offset"] >= place["offset"])
 
 

@@ -30,6 +30,8 @@ class Said:
 
     wanted: Wanted
     place: Mapping[str, Any]
+    picture: Mapping[str, Any] | None = None
+    """The place of the record with the bytes, where they came."""
 
 
 class Waiting:
@@ -64,10 +66,11 @@ class Waiting:
                 continue
             point_id = item_point(wanted.item_id)
             before = latest.get(point_id) or self._said.get(point_id)
-            if before is not None and wanted.body is None and wanted.url == before.wanted.url:
-                wanted = replace(wanted, body=before.wanted.body)
             place = {"log": record.log, "partition": record.partition, "offset": record.offset}
-            latest[point_id] = Said(wanted, place)
+            picture: Mapping[str, Any] | None = None if wanted.body is None else place
+            if before is not None and wanted.body is None and wanted.url == before.wanted.url:
+                wanted, picture = replace(wanted, body=before.wanted.body), before.picture
+            latest[point_id] = Said(wanted, place, picture)
         self.forget(latest)
         self._said |= {point_id: said for point_id, said in latest.items() if said.wanted.body is not None}
         return latest
