@@ -119,8 +119,8 @@ class Imaging:
             raise ImageRefused("damaged", "give an image")
         return body.decode()
 
-    def _find(self, topic: str, partition: int, offset: int) -> Record | None:
-        assert topic == "content"
+    def _find(self, topic: str, partition: int, offset: int, log: str) -> Record | None:
+        assert (topic, log) == ("content", "log-1")
         self.recalled.append((partition, offset))
         found = self.log.get((partition, offset))
         if isinstance(found, Exception):

@@ -33,7 +33,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
 from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
-from eddyline.errors import Unavailable
+from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.imager import Imager
 from eddyline.model.events import Content, parse
 from eddyline.model.ids import item_point
@@ -318,10 +318,11 @@ def test_a_picture_that_the_log_has_no_more_is_missing_and_says_so(it: Imaging, 
     assert "content" in it.point().vectors
 
 
-def test_a_log_that_does_not_answer_is_asked_again(it: Imaging) -> None:
+@pytest.mark.parametrize("problem", [Unavailable("Kafka is down"), Misconfigured("no topic"), ValueError("a bug")])
+def test_a_log_that_does_not_answer_is_asked_again(it: Imaging, problem: Exception) -> None:
     said = content(7, upload("red"))
     feed(it.embedder, said)
-    it.log[0, 7] = Unavailable("Kafka is down")
+    it.log[0, 7] = problem
     it.settle()
     assert (it.state()["state"], it.state()["reason"]) == ("pending", "log")
     it.log[0, 7] = said
@@ -378,6 +379,23 @@ def test_a_larger_one_than_the_settings_allow_is_refused_on_the_item() -> None:
     it.put(0, upload("red"))
     assert (it.state()["state"], it.state()["reason"]) == ("refused", "too_large")
     assert "images.max_upload_bytes" in it.state()["message"]
+
+
+@pytest.mark.parametrize("address", ["data:,", "data:image/svg+xml;base64,QUJD", "data:image/png;base64,!"])
+def test_an_odd_address_is_refused_on_the_item_which_is_found_and_shown(it: Imaging, address: str) -> None:
+    it.put(0, address)
+    it.settle()
+    state = it.state()
+    assert (state["state"], state["reason"], it.fetched) == ("refused", "url", [])
+    assert state["message"].startswith("the address ")
+    assert browsing(it).item("a")["image_url"] == address
+
+
+def test_a_long_address_that_is_no_picture_is_a_dead_letter_of_the_embedder_alone(it: Imaging) -> None:
+    said = content(0, "data:image/svg+xml;base64," + "A" * 3_000)
+    with pytest.raises(InvalidEvent, match="is no picture"):
+        it.embedder.parse(said)
+    assert it.imager.parse(said) is None
 
 
 def test_what_a_library_trips_over_fails_alone(it: Imaging) -> None:

@@ -52,8 +52,8 @@ CONTENT = "content"
 LOG = ("log", "partition")
 PLACE = (*LOG, "offset")
 
-Find: TypeAlias = Callable[[str, int, int], Record | None]
-"""Topic, partition, offset → the record; None where it is gone. Raises `Unavailable`."""
+Find: TypeAlias = Callable[[str, int, int, str], Record | None]
+"""Topic, partition, offset, the log's identity → the record; None where it is gone. Raises `Unavailable`."""
 
 log = structlog.get_logger("imager")
 
@@ -107,7 +107,10 @@ class Imager:
             return None
         if said.item_id.encode() != record.key:
             return None
-        upload = uploaded(said.image_url)
+        try:
+            upload = uploaded(said.image_url)
+        except ValueError:  # refused on the item, as other addresses are that can't be used
+            upload = None
         if upload is None:
             return Wanted(said.item_id, said.image_url)
         return Wanted(said.item_id, upload.name, upload.body)
@@ -220,7 +223,13 @@ class Imager:
     def _picture(self, state: Mapping[str, Any]) -> Any:
         """What an item's pending `image` shows. Raises `ImageRefused` and `ImageUnavailable`."""
         url = state["url"]
-        return self._opened(self._recalled(state)) if is_name(url) else self._decode(self._fetch(url))
+        if is_name(url):
+            return self._opened(self._recalled(state))
+        try:
+            uploaded(url)
+        except ValueError as error:
+            raise ImageRefused("url", f"the address {error}") from None
+        return self._decode(self._fetch(url))
 
     # -- what was uploaded --------------------------------------------------------------------------------------
 
@@ -271,9 +280,12 @@ class Imager:
         """An uploaded picture, out of the record that it came with."""
         place = state.get("picture", state)
         try:
-            record = self._find(CONTENT, place["partition"], place["offset"])
+            record = self._find(CONTENT, place["partition"], place["offset"], place["log"])
         except Unavailable as error:
             raise ImageUnavailable("log", f"the picture is in a log that can't be read now: {error}") from None
+        except Exception as error:  # a topic that isn't there for a moment, or whatever a library makes of it
+            log.warning("the log can't be read", url=state["url"], exc_info=error)
+            raise ImageUnavailable("log", "the picture is in a log that can't be read now") from None
         wanted = self.parse(record) if record is not None and record.log == place["log"] else None
         if wanted is None or wanted.body is None or wanted.url != state["url"]:
             raise ImageRefused(
