@@ -86,9 +86,14 @@ class Imaging:
         self.start()
 
     def start(
-        self, space: str = "colours-1", partitions: Sequence[int] = (0,), items: str = ITEMS, memory: int = 1_000_000
+        self,
+        space: str = "colours-1",
+        partitions: Sequence[int] = (0,),
+        items: str = ITEMS,
+        memory: int = 1_000_000,
+        uploads: Waiting | None = None,
     ) -> None:
-        """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes."""
+        """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes. `uploads`: of one before."""
         self.imager = Imager(
             self.store,
             ColourEncoder(space),
@@ -100,7 +105,7 @@ class Imaging:
             self.metrics,
             self.clock,
             items,
-            Waiting(memory),
+            Waiting(memory) if uploads is None else uploads,
         )
         self.imager.assigned({TopicPartition("content", partition): 1 for partition in partitions})
 

@@ -34,7 +34,7 @@ from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_par
 from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
-from eddyline.imager import Imager
+from eddyline.imager import Imager, KeptWaiting
 from eddyline.model.events import Content, parse
 from eddyline.model.ids import item_point
 from eddyline.offline.reembed import ItemCopier
@@ -234,6 +234,17 @@ def test_what_waits_is_left_to_the_next_owner_of_its_partition_who_reads_it_from
     it.start()
     it.settle()
     assert (it.state()["state"], it.recalled) == ("ready", [(0, 0)])
+
+
+def test_what_waits_outlives_a_seal_where_the_log_is_not_kept(it: Imaging) -> None:
+    kept, said = KeptWaiting(), content(0, upload("red"))
+    it.start(uploads=kept)
+    feed(it.imager, said)
+    it.imager.revoked([TopicPartition("content", 0)])
+    feed(it.embedder, said)
+    it.start(uploads=kept)
+    it.imager.tick()
+    assert (it.state()["state"], it.recalled) == ("ready", [])
 
 
 def test_more_than_fits_into_memory_is_read_from_the_log(it: Imaging) -> None:

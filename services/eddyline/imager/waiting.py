@@ -93,3 +93,11 @@ class Waiting:
                 return
             excess -= size
             del self._said[point_id]
+
+
+class KeptWaiting(Waiting):
+    """Of the only member of a group, whose log soon drops what was read: what is revoked comes back to it alone, and
+    can't be read again."""
+
+    def forget_partitions(self, partitions: Collection[int]) -> None:
+        """They come back."""
