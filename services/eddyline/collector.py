@@ -213,7 +213,10 @@ class Collector:
 
     def _check_upload(self, item: Content) -> None:
         """Its picture itself is looked at by the imager: here nothing is decoded that could do harm."""
-        upload, most = uploaded(item.image_url), self._images.max_upload_bytes
+        try:
+            upload, most = uploaded(item.image_url), self._images.max_upload_bytes
+        except ValueError as error:
+            raise InvalidEvent(str(error), "image_url") from None
         if upload is not None and len(upload.body) > most:
             raise InvalidEvent(
                 f"its picture has {len(upload.body):,} bytes, at most {most:,} are taken with an item "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -626,6 +627,36 @@ def test_a_last_tick_that_fails_does_not_keep_a_drain_for_ever(kafka: KafkaForTe
     joined(loop)
     loop.stop(drain=True, deadline_seconds=math.inf)
     assert it.ended() is None
+
+
+def test_the_last_tick_is_waited_for_from_when_all_is_handled(kafka: KafkaForTest) -> None:
+    late = threading.Event()
+    entered, go_on = threading.Event(), threading.Event()
+    now = 0.0
+
+    def slow(batch: Sequence[Message[str]]) -> None:
+        entered.set()
+        assert go_on.wait(20)
+
+    class FailingOnce(Noting):
+        def tick(self) -> None:
+            if go_on.is_set() and not late.is_set():
+                late.set()
+                raise Unavailable("Qdrant doesn't answer")
+            super().tick()
+
+    kafka.producer().send_all(numbered(1))
+    handler = FailingOnce(slow)
+    settings = replace(QUICK, tick_seconds=600.0, drain_seconds=30.0)
+    loop = a_loop(kafka, handler, settings=settings, monotonic=lambda: now + time.monotonic())
+    it = Running(loop)
+    assert entered.wait(20)
+    loop.stop(drain=True, deadline_seconds=math.inf)
+    ticks, now = handler.ticks, 60.0  # the batch takes longer than the patience
+    go_on.set()
+    assert it.ended() is None
+    assert late.is_set()
+    assert handler.ticks == ticks + 1
 
 
 def test_draining_gives_up_at_its_deadline(kafka: KafkaForTest) -> None:

@@ -17,6 +17,7 @@ from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
 from eddyline.errors import ImageRefused
 from eddyline.imager import Imager
+from eddyline.imager.service import PLAIN
 from eddyline.imager.waiting import Waiting
 from eddyline.model.ids import item_point
 from eddyline.settings import Images
@@ -85,9 +86,14 @@ class Imaging:
         self.start()
 
     def start(
-        self, space: str = "colours-1", partitions: Sequence[int] = (0,), items: str = ITEMS, memory: int = 1_000_000
+        self,
+        space: str = "colours-1",
+        partitions: Sequence[int] = (0,),
+        items: str = ITEMS,
+        memory: int = 1_000_000,
+        uploads: Waiting | None = None,
     ) -> None:
-        """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes."""
+        """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes. `uploads`: of one before."""
         self.imager = Imager(
             self.store,
             ColourEncoder(space),
@@ -99,7 +105,7 @@ class Imaging:
             self.metrics,
             self.clock,
             items,
-            Waiting(memory),
+            Waiting(memory) if uploads is None else uploads,
         )
         self.imager.assigned({TopicPartition("content", partition): 1 for partition in partitions})
 
@@ -111,13 +117,15 @@ class Imaging:
         return found.encode()
 
     def _decode(self, body: bytes) -> Any:
+        if body == PLAIN:
+            return "blue"
         self.decoded.append(body)
         if body.decode() not in COLOURS:
             raise ImageRefused("damaged", "give an image")
         return body.decode()
 
-    def _find(self, topic: str, partition: int, offset: int) -> Record | None:
-        assert topic == "content"
+    def _find(self, topic: str, partition: int, offset: int, log: str) -> Record | None:
+        assert (topic, log) == ("content", "log-1")
         self.recalled.append((partition, offset))
         found = self.log.get((partition, offset))
         if isinstance(found, Exception):

@@ -39,6 +39,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.errors import ImageRefused, ImageUnavailable, Misconfigured, Unavailable
 from eddyline.imager import AHEAD, Imager
+from eddyline.imager.service import PLAIN
 from eddyline.model.events import Content, parse
 from eddyline.model.ids import item_point
 from eddyline.offline.reembed import ItemCopier
@@ -241,6 +242,24 @@ def test_a_picture_that_the_model_cannot_take_fails_alone(it: Imaging, monkeypat
     it.settle()
     assert [it.state(item)["state"] for item in "abc"] == ["ready", "failed", "ready"]
     near(it.point("a").vectors["image"], red(), 1e-5)
+
+
+def test_where_all_pictures_are_such_that_the_model_cannot_take_them_they_fail_and_nothing_stops(
+    it: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(it.imager, "_encoder", Choosy())
+    it.pool.holding = True
+    for offset, item in enumerate("ab"):
+        it.pictures[f"{RED}/{item}"] = "green"
+        it.put(offset, f"{RED}/{item}", item)
+    it.imager.tick()
+    it.pool.go()
+    it.settle()
+    assert [it.state(item)["state"] for item in "ab"] == ["failed", "failed"]
+
+
+def test_the_plain_picture_that_a_model_is_tried_with_is_a_picture() -> None:
+    assert Decoder(Settings().images.max_pixels).decode(PLAIN).mode == "RGB"
 
 
 def test_a_model_that_takes_nothing_stops_the_imager_and_no_picture_has_failed(

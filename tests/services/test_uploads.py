@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -32,9 +33,10 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
 from eddyline.cli.collections import add_images
 from eddyline.embedder import Embedder
-from eddyline.errors import Unavailable
-from eddyline.imager import Imager
+from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
+from eddyline.imager import Imager, KeptWaiting
 from eddyline.model.events import Content, parse
+from eddyline.model.ids import item_point
 from eddyline.offline.reembed import ItemCopier
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse import Browse
@@ -145,6 +147,73 @@ def test_a_picture_ahead_of_its_item_waits_in_memory_and_creates_nothing(it: Ima
     assert (it.decoded, it.recalled) == ([b"red"], [])
 
 
+class Interrupted(TinyEncoder):
+    """While it embeds texts, something else happens."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        self._meanwhile()
+        return super().encode(texts)
+
+
+def test_a_picture_that_is_done_while_its_item_is_embedded_is_not_lost(it: Imaging) -> None:
+    it.put(0, upload("red"))
+    said = content(1, upload("blue"), title="another title")
+    feed(Embedder(it.store, Interrupted(lambda: feed(it.imager, said)), FakeProducer(), Metrics(), it.clock), said)
+    assert (it.state(), it.decoded) == ({}, [b"red", b"blue"])
+    it.imager.tick()
+    assert (it.state()["state"], it.state()["url"], it.recalled) == ("ready", name("blue"), [])
+    near(it.point().vectors["image"], vector("blue"), 1e-5)
+    it.settle()
+    assert it.decoded == [b"red", b"blue", b"blue"]
+
+
+def test_a_picture_that_is_done_before_its_item_is_deleted_and_made_anew_is_not_lost(it: Imaging) -> None:
+    it.put(0, upload("red"))
+    anew = record("content", "a", None, 1), content(2, upload("blue"))
+    feed(it.imager, *anew)
+    assert it.state()["url"] == name("blue")
+    for one in anew:
+        feed(it.embedder, one)
+    assert it.state() == {}
+    it.imager.tick()
+    assert (it.state()["state"], it.state()["url"], it.recalled) == ("ready", name("blue"), [])
+
+
+def test_what_is_done_and_waits_for_the_embedder_alone_is_not_written_again(
+    it: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.put(0, upload("red"))
+    feed(it.imager, content(1, upload("blue")))
+    written: list[Any] = []
+    monkeypatch.setattr(it.store, "set_payload", lambda _, payloads: written.extend(payloads))
+    it.imager.tick()
+    assert (it.state()["url"], it.decoded, written) == (name("blue"), [b"red", b"blue"], [])
+
+
+def test_a_batch_looks_for_its_own_items_alone_and_a_tick_for_all_that_wait(
+    it: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = [content(n, upload("red"), f"item{n}") for n in range(5)]
+    feed(it.imager, *early)
+    feed(it.embedder, *early)
+    asked: list[str] = []
+    retrieve = it.store.retrieve
+
+    def noting(collection: str, ids: Sequence[str], **rest: Any) -> Any:
+        asked.extend(ids)
+        return retrieve(collection, ids, **rest)
+
+    monkeypatch.setattr(it.store, "retrieve", noting)
+    feed(it.imager, content(5, upload("blue"), "b"))
+    assert asked == [item_point("b")]
+    it.imager.tick()
+    assert {it.state(f"item{n}")["state"] for n in range(5)} == {"ready"}
+
+
 def test_what_waits_is_forgotten_when_its_item_is_deleted_or_says_something_else(it: Imaging) -> None:
     feed(it.imager, content(0, upload("red")), content(1, upload("blue"), "b"))
     feed(it.imager, record("content", "a", None, 2), content(3, None, "b"))
@@ -165,6 +234,17 @@ def test_what_waits_is_left_to_the_next_owner_of_its_partition_who_reads_it_from
     it.start()
     it.settle()
     assert (it.state()["state"], it.recalled) == ("ready", [(0, 0)])
+
+
+def test_what_waits_outlives_a_seal_where_the_log_is_not_kept(it: Imaging) -> None:
+    kept, said = KeptWaiting(), content(0, upload("red"))
+    it.start(uploads=kept)
+    feed(it.imager, said)
+    it.imager.revoked([TopicPartition("content", 0)])
+    feed(it.embedder, said)
+    it.start(uploads=kept)
+    it.imager.tick()
+    assert (it.state()["state"], it.recalled) == ("ready", [])
 
 
 def test_more_than_fits_into_memory_is_read_from_the_log(it: Imaging) -> None:
@@ -249,16 +329,43 @@ def test_a_picture_that_the_log_has_no_more_is_missing_and_says_so(it: Imaging, 
     assert "content" in it.point().vectors
 
 
-def test_a_log_that_does_not_answer_is_asked_again(it: Imaging) -> None:
+@pytest.mark.parametrize("problem", [Unavailable("Kafka is down"), Misconfigured("no topic"), ValueError("a bug")])
+def test_a_log_that_does_not_answer_is_asked_again(it: Imaging, problem: Exception) -> None:
     said = content(7, upload("red"))
     feed(it.embedder, said)
-    it.log[0, 7] = Unavailable("Kafka is down")
+    it.log[0, 7] = problem
     it.settle()
     assert (it.state()["state"], it.state()["reason"]) == ("pending", "log")
     it.log[0, 7] = said
     it.clock.forward(10)
     it.settle()
     assert (it.state()["state"], it.state()["attempts"]) == ("ready", 2)
+
+
+def test_a_name_alone_does_not_hide_the_picture_that_is_still_to_be_read(it: Imaging) -> None:
+    said = content(7, upload("red"))
+    feed(it.embedder, said)
+    it.log[0, 7] = Unavailable("Kafka is down")
+    it.settle()
+    it.log |= {(0, 7): said, (0, 8): it.put(8, name("red"), title="another title")}
+    assert (it.state()["state"], it.state()["offset"]) == ("pending", 8)
+    it.clock.forward(10)
+    it.settle()
+    assert (it.state()["state"], it.state()["offset"], it.recalled[-1]) == ("ready", 8, (0, 7))
+    it.start("colours-2")
+    it.settle()
+    assert (it.state()["state"], it.state()["space"], it.recalled[-1]) == ("ready", "colours-2", (0, 7))
+
+
+def test_a_name_that_comes_right_after_the_picture_leaves_it_where_it_is(it: Imaging) -> None:
+    both = content(0, upload("red")), content(1, name("red"))
+    it.log |= {(0, said.offset): said for said in both}
+    feed(it.imager, *both)
+    feed(it.embedder, *both)
+    it.imager.tick()
+    it.start("colours-2")
+    it.settle()
+    assert (it.state()["state"], it.state()["offset"], it.recalled) == ("ready", 1, [(0, 0)])
 
 
 @pytest.mark.parametrize(("space", "recalled"), [("colours-1", []), ("colours-2", [(0, 0)])])
@@ -283,6 +390,23 @@ def test_a_larger_one_than_the_settings_allow_is_refused_on_the_item() -> None:
     it.put(0, upload("red"))
     assert (it.state()["state"], it.state()["reason"]) == ("refused", "too_large")
     assert "images.max_upload_bytes" in it.state()["message"]
+
+
+@pytest.mark.parametrize("address", ["data:,", "data:image/svg+xml;base64,QUJD", "data:image/png;base64,!"])
+def test_an_odd_address_is_refused_on_the_item_which_is_found_and_shown(it: Imaging, address: str) -> None:
+    it.put(0, address)
+    it.settle()
+    state = it.state()
+    assert (state["state"], state["reason"], it.fetched) == ("refused", "url", [])
+    assert state["message"].startswith("the address ")
+    assert browsing(it).item("a")["image_url"] == address
+
+
+def test_a_long_address_that_is_no_picture_is_a_dead_letter_of_the_embedder_alone(it: Imaging) -> None:
+    said = content(0, "data:image/svg+xml;base64," + "A" * 3_000)
+    with pytest.raises(InvalidEvent, match="is no picture"):
+        it.embedder.parse(said)
+    assert it.imager.parse(said) is None
 
 
 def test_what_a_library_trips_over_fails_alone(it: Imaging) -> None:

@@ -56,7 +56,7 @@ from eddyline.cli.reembedding import Reembedding
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
-from eddyline.imager import Imager
+from eddyline.imager import Imager, KeptWaiting, Waiting
 from eddyline.model.distance import distance_of
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.profiler import Profiler, as_it_came
@@ -191,6 +191,7 @@ class Runtime:
             self._images = ClipEncoder(settings.images)
             add_images(self._store, self._images.dimension)
             self._log = LogLookup(self._options)
+            self._uploads = Waiting() if self._broker is None else KeptWaiting()
             self._stack.callback(self._log.close)
             # A stop doesn't wait for its threads: what they fetch is still pending then.
             self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
@@ -372,6 +373,7 @@ class Runtime:
             images,
             self.metrics,
             items=collections.items,
+            uploads=self._uploads,
         )
 
     def _loop(self, group: str, handler: Handler[Any]) -> ConsumeLoop[Any]:

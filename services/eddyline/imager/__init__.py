@@ -1,5 +1,6 @@
 """Imager: items' pictures into vectors."""
 
 from eddyline.imager.service import AHEAD, Imager
+from eddyline.imager.waiting import KeptWaiting, Waiting
 
-__all__ = ["AHEAD", "Imager"]
+__all__ = ["AHEAD", "Imager", "KeptWaiting", "Waiting"]

@@ -6,15 +6,17 @@ so a batch is done when that is written, however long the hosts take; and it is 
 Fetching is done by threads, every write by the loop's.
 
 A picture that came with its item is in the item's record alone; everywhere else its name stands for it. It is done
-with its batch where the item is there, kept in memory for the moment until the embedder has made it, and otherwise read
-from the log again.
+with its batch where the item is there, kept in memory for the moment until the embedder is past its record, and
+otherwise read from the log again.
 """
 
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import structlog
@@ -33,7 +35,7 @@ IMAGE = "image"
 """The vector's and the payload object's name."""
 PENDING, READY, REFUSED, FAILED, NONE = "pending", "ready", "refused", "failed", "none"
 """`none`: the item has no image any more; kept so that an older record doesn't bring it back."""
-NOTED = (IMAGE, "meta.image_url")
+NOTED = (IMAGE, "meta.image_url", "source")
 PAGE = 256
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 300.0
 """Between two looks for items that have an `image_url` of which nothing was noted: it came before they were created,
@@ -42,10 +44,16 @@ LONGEST_PAUSE = 3600.0
 """Most seconds between two attempts."""
 AHEAD = 4
 """Images in hand for each thread that fetches."""
+PLAIN = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAKElEQVR42u3NQQEAAAQEMCS/6Erw2wqsk9SnqWcCgUAgEAgEAoHgygK+PQHAs0oJIwAAAABJRU5ErkJggg=="
+)
+"""A picture that every model takes: 32 pixels a side, of one colour."""
 CONTENT = "content"
+LOG = ("log", "partition")
+PLACE = (*LOG, "offset")
 
-Find: TypeAlias = Callable[[str, int, int], Record | None]
-"""Topic, partition, offset → the record; None where it is gone. Raises `Unavailable`."""
+Find: TypeAlias = Callable[[str, int, int, str], Record | None]
+"""Topic, partition, offset, the log's identity → the record; None where it is gone. Raises `Unavailable`."""
 
 log = structlog.get_logger("imager")
 
@@ -99,7 +107,10 @@ class Imager:
             return None
         if said.item_id.encode() != record.key:
             return None
-        upload = uploaded(said.image_url)
+        try:
+            upload = uploaded(said.image_url)
+        except ValueError:  # refused on the item, as other addresses are that can't be used
+            upload = None
         if upload is None:
             return Wanted(said.item_id, said.image_url)
         return Wanted(said.item_id, upload.name, upload.body)
@@ -116,7 +127,7 @@ class Imager:
             if state is not None:
                 noted[point_id] = {IMAGE: state}
         self._store.set_payload(self._items, noted)
-        self._take_uploads()
+        self._take_uploads([point_id for point_id in latest if point_id in self._uploads])
         if len(stored) < len(elsewhere) or len(self._uploads):
             self._look_pause = LOOK_SECONDS
             self._next_look = min(self._next_look, self._clock() + LOOK_SECONDS)
@@ -139,7 +150,7 @@ class Imager:
     def tick(self) -> None:
         """Do what was uploaded with items that are there by now, look for images of which nothing is noted, write what
         was fetched, and fetch what is due."""
-        self._take_uploads()
+        self._take_uploads(self._uploads.points())
         self._look()
         self._work()
 
@@ -149,18 +160,18 @@ class Imager:
         """The item's `image` from now on; None where it stays as it is."""
         url, place = said.wanted.url, said.place
         known = point.payload.get(IMAGE) or {}
-        same_log = all(known.get(name) == place[name] for name in ("log", "partition"))
+        same_log = all(known.get(name) == place[name] for name in LOG)
         if same_log and place["offset"] < known["offset"]:
             return None
         if known.get("url") == url and known.get("space") == self._encoder.space:
             nothing_new = is_name(url or "") and said.wanted.body is None
             redelivered = same_log and known["offset"] == place["offset"]
             if nothing_new or redelivered or known["state"] in (READY, PENDING):
-                return {**known, **place}
+                return {**known, **place, **_picture_place(said, known)}
         now = self._clock()
         state = {**place, "space": self._encoder.space, "attempts": 0, "at": now}
         if url is not None:
-            return {**state, "url": url, "state": PENDING, "next_at": now}
+            return {**state, **_picture_place(said, known), "url": url, "state": PENDING, "next_at": now}
         had_one = known or (point.payload.get("meta") or {}).get("image_url")
         return {**state, "state": NONE} if had_one else None
 
@@ -177,8 +188,8 @@ class Imager:
         noted = {}
         for point in page:
             source = point.payload["source"]
-            if source["partition"] in self._owned:
-                place = {name: source[name] for name in ("log", "partition", "offset")}
+            if source["partition"] in self._owned and point.id not in self._uploads:
+                place = {name: source[name] for name in PLACE}
                 url = point.payload["meta"]["image_url"]
                 state = self._noted(Said(Wanted(point.payload["item_id"], url), place), point)
                 if state is not None:
@@ -212,13 +223,19 @@ class Imager:
     def _picture(self, state: Mapping[str, Any]) -> Any:
         """What an item's pending `image` shows. Raises `ImageRefused` and `ImageUnavailable`."""
         url = state["url"]
-        return self._opened(self._recalled(state)) if is_name(url) else self._decode(self._fetch(url))
+        if is_name(url):
+            return self._opened(self._recalled(state))
+        try:
+            uploaded(url)
+        except ValueError as error:
+            raise ImageRefused("url", f"the address {error}") from None
+        return self._decode(self._fetch(url))
 
     # -- what was uploaded --------------------------------------------------------------------------------------
 
-    def _take_uploads(self) -> None:
-        """All those of items that are there; the others stay, until the embedder has made their items."""
-        for page in _runs(self._uploads.points(), PAGE):
+    def _take_uploads(self, points: Sequence[str]) -> None:
+        """Those of items that are there; the others stay, until the embedder has made their items."""
+        for page in _runs(points, PAGE):
             stored = self._store.retrieve(self._items, page, payload=NOTED)
             for some in _runs(list(stored), self._settings.batch_size):
                 self._take({point_id: stored[point_id] for point_id in some})
@@ -235,10 +252,19 @@ class Imager:
             except Exception as error:  # whatever a library makes of something hostile
                 errors[point_id] = error
         self._settle(pending, self._encoded(images, errors), errors)
+        others = {point_id: state for point_id, state in states.items() if point_id not in pending}
         self._store.set_payload(
-            self._items, {point_id: {IMAGE: state} for point_id, state in states.items() if point_id not in pending}
+            self._items,
+            {
+                point_id: {IMAGE: state}
+                for point_id, state in others.items()
+                if state != stored[point_id].payload.get(IMAGE)
+            },
         )
-        self._uploads.forget(stored)
+        # An embedder that isn't past their records may still empty what was noted, or create their items anew.
+        self._uploads.forget(
+            [point_id for point_id, point in stored.items() if _is_embedded(self._uploads[point_id].place, point)]
+        )
 
     def _opened(self, body: bytes) -> Any:
         most = self._settings.max_upload_bytes
@@ -251,12 +277,16 @@ class Imager:
         return self._decode(body)
 
     def _recalled(self, state: Mapping[str, Any]) -> bytes:
-        """An uploaded picture, out of the record that its item came with."""
+        """An uploaded picture, out of the record that it came with."""
+        place = state.get("picture", state)
         try:
-            record = self._find(CONTENT, state["partition"], state["offset"])
+            record = self._find(CONTENT, place["partition"], place["offset"], place["log"])
         except Unavailable as error:
             raise ImageUnavailable("log", f"the picture is in a log that can't be read now: {error}") from None
-        wanted = self.parse(record) if record is not None and record.log == state["log"] else None
+        except Exception as error:  # a topic that isn't there for a moment, or whatever a library makes of it
+            log.warning("the log can't be read", url=state["url"], exc_info=error)
+            raise ImageUnavailable("log", "the picture is in a log that can't be read now") from None
+        wanted = self.parse(record) if record is not None and record.log == place["log"] else None
         if wanted is None or wanted.body is None or wanted.url != state["url"]:
             raise ImageRefused(
                 "missing",
@@ -309,21 +339,20 @@ class Imager:
             self._metrics.images.labels(state["state"]).inc()
 
     def _encoded(self, images: Mapping[str, Any], errors: dict[str, BaseException]) -> dict[str, Dense]:
-        """Their vectors. What the model can't take is noted in `errors`, alone; raises where it takes nothing at
-        all."""
+        """Their vectors. What the model can't take is noted in `errors`, alone; raises where it takes nothing at all,
+        not even a plain picture."""
         if not images:
             return {}
-        try:
+        with suppress(Exception):  # whatever a model makes of one of them
             return dict(zip(images, self._encoder.encode_images(list(images.values())), strict=True))
-        except Exception as error:  # whatever a model makes of one of them
-            if len(images) == 1:
-                errors |= dict.fromkeys(images, error)
-                return {}
-        failed: dict[str, BaseException] = {}
-        rows = {one: row for one in images for row in self._encoded({one: images[one]}, failed).values()}
+        rows: dict[str, Dense] = {}
+        for point_id, image in images.items():
+            try:
+                [rows[point_id]] = self._encoder.encode_images([image])
+            except Exception as error:
+                errors[point_id] = error
         if not rows:
-            raise next(iter(failed.values()))
-        errors |= failed
+            self._encoder.encode_images([self._decode(PLAIN)])
         return rows
 
     def _is_current(self, point_id: str, point: Point) -> bool:
@@ -344,9 +373,26 @@ class Imager:
         return {**self._settled(known, PENDING, error), "next_at": self._clock() + pause}
 
     def _settled(self, known: Mapping[str, Any], state: str, error: ImageError | None = None) -> dict[str, Any]:
-        kept = {name: known[name] for name in ("log", "partition", "offset", "url", "space")}
+        kept = {name: known[name] for name in (*PLACE, "url", "space", "picture") if name in known}
         said = {"reason": error.reason, "message": str(error)} if error else {}
         return {**kept, "state": state, "attempts": known["attempts"] + 1, "at": self._clock(), **said}
+
+
+def _picture_place(said: Said, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an uploaded picture is, as a part of the item's `image`: a name alone moves what is said, not the bytes."""
+    if said.picture is not None:
+        return {"picture": said.picture}
+    if not is_name(said.wanted.url or ""):
+        return {}
+    last = known if known.get("url") == said.wanted.url else said.place
+    return {"picture": last.get("picture", {name: last[name] for name in PLACE})}
+
+
+def _is_embedded(place: Mapping[str, Any], point: Point) -> bool:
+    """Whether the embedder has handled the record at `place`."""
+    source = point.payload.get("source") or {}
+    same_log = all(source.get(name) == place[name] for name in LOG)
+    return bool(same_log and source["offset"] >= place["offset"])
 
 
 def _runs(ids: Sequence[str], length: int) -> Iterator[list[str]]:

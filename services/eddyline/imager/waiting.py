@@ -1,4 +1,4 @@
-"""What records say of items' pictures; and the uploaded ones, waiting for the embedder to make their items."""
+"""What records say of items' pictures; and the uploaded ones, waiting for the embedder to be past their records."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class Said:
 
     wanted: Wanted
     place: Mapping[str, Any]
+    picture: Mapping[str, Any] | None = None
+    """The place of the record with the bytes, where they came."""
 
 
 class Waiting:
-    """Uploaded pictures that aren't done, by their items' points, oldest first: the last word on each alone."""
+    """Uploaded pictures, by their items' points, oldest first, until they are done: the last word on each alone."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -64,10 +66,11 @@ class Waiting:
                 continue
             point_id = item_point(wanted.item_id)
             before = latest.get(point_id) or self._said.get(point_id)
-            if before is not None and wanted.body is None and wanted.url == before.wanted.url:
-                wanted = replace(wanted, body=before.wanted.body)
             place = {"log": record.log, "partition": record.partition, "offset": record.offset}
-            latest[point_id] = Said(wanted, place)
+            picture: Mapping[str, Any] | None = None if wanted.body is None else place
+            if before is not None and wanted.body is None and wanted.url == before.wanted.url:
+                wanted, picture = replace(wanted, body=before.wanted.body), before.picture
+            latest[point_id] = Said(wanted, place, picture)
         self.forget(latest)
         self._said |= {point_id: said for point_id, said in latest.items() if said.wanted.body is not None}
         return latest
@@ -90,3 +93,11 @@ class Waiting:
                 return
             excess -= size
             del self._said[point_id]
+
+
+class KeptWaiting(Waiting):
+    """Of the only member of a group, whose log soon drops what was read: what is revoked comes back to it alone, and
+    can't be read again."""
+
+    def forget_partitions(self, partitions: Collection[int]) -> None:
+        """They come back."""

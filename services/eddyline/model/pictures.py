@@ -65,13 +65,16 @@ def uploaded(address: str | None) -> Upload | None:
 
 def stored_address(address: str | None) -> str | None:
     """What is stored of an item's picture's address: an uploaded picture's name, any other as it is."""
-    upload = uploaded(address)
+    try:
+        upload = uploaded(address)
+    except ValueError:  # no picture, which is for the imager to say
+        return address
     return address if upload is None else upload.name
 
 
 def check_address(address: str) -> str:
-    """The address itself. Raises ValueError for a long one, and for what looks like an uploaded picture and isn't."""
-    if uploaded(address) is None and len(address) > ADDRESS_CHARACTERS:
+    """The address itself. Raises ValueError for a long one that is no uploaded picture, saying why it isn't."""
+    if len(address) > ADDRESS_CHARACTERS and uploaded(address) is None:
         raise ValueError(
             f"has {len(address):,} characters, an address at most {ADDRESS_CHARACTERS:,}: give a shorter one, or the "
             f"picture itself ({_FORM})"

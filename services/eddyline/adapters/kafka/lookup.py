@@ -23,25 +23,41 @@ class LogLookup:
         self._reader: LogReader | None = None
         self._closed = False
 
-    def find(self, topic: str, partition: int, offset: int) -> Record | None:
-        """The record at that place; None where there is none (any more): compacted, too old, of an earlier log.
+    def find(self, topic: str, partition: int, offset: int, log: str) -> Record | None:
+        """The record at that place of that log; None where there is none (any more): compacted, too old, of an
+        earlier log.
 
-        Raises `Unavailable`, and `Misconfigured` for a topic that doesn't exist.
+        Raises `Unavailable`, also where the others take too long, and `Misconfigured` for a topic that doesn't exist.
         """
-        with self._lock:
-            if self._closed:
-                raise Unavailable(f"{topic} isn't read any more: this process stops")
-            if self._reader is None:
-                self._reader = LogReader(self._options, self._patience)
-            bounds = self._reader.bounds(topic).get(partition)
-            if bounds is None or not bounds.low <= offset < bounds.high:
-                return None
-            with closing(self._reader.read(topic, partition, offset, offset + 1)) as found:
-                return next(found, None)
+        if not self._lock.acquire(timeout=self._patience):
+            raise Unavailable(f"{topic} isn't read in time: others are read before")
+        try:
+            found = self._read(topic, partition, offset)
+            if found is not None and found.log != log:
+                self._release()  # it knows the topic of before
+                found = self._read(topic, partition, offset)
+            return found if found is not None and found.log == log else None
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
-        """Release the connections."""
+        """Release the connections, after the look that is going on; those that wait for their turn get none."""
+        self._closed = True
         with self._lock:
-            self._closed = True
-            if self._reader is not None:
-                self._reader.close()
+            self._release()
+
+    def _read(self, topic: str, partition: int, offset: int) -> Record | None:
+        if self._closed:
+            raise Unavailable(f"{topic} isn't read any more: this process stops")
+        if self._reader is None:
+            self._reader = LogReader(self._options, self._patience)
+        bounds = self._reader.bounds(topic).get(partition)
+        if bounds is None or not bounds.low <= offset < bounds.high:
+            return None
+        with closing(self._reader.read(topic, partition, offset, offset + 1)) as found:
+            return next(found, None)
+
+    def _release(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

@@ -28,11 +28,9 @@ _WAIT_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Until when: `deadline` None means at once. Of a drain, the last tick is waited for until `tick_by`. Both
-    monotonic."""
+    """Until when, monotonic: `deadline` None means at once."""
 
     deadline: float | None
-    tick_by: float
 
 
 class _Replaced(Exception):
@@ -85,6 +83,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick = 0.0
         self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
+        self._tick_by: float | None = None  # until when a drain that lacks its last tick alone waits for it
         self._lag: dict[TopicPartition, int] = {}
         self._stop: _Stop | None = None
         if guard is not None:
@@ -120,7 +119,7 @@ class ConsumeLoop(Generic[Parsed]):
         """
         seconds = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
         now = self._monotonic()
-        self._stop = _Stop(now + seconds if drain else None, now + self._settings.drain_seconds)
+        self._stop = _Stop(now + seconds if drain else None)
 
     def status(self) -> LoopStatus:
         """How it is going."""
@@ -165,7 +164,7 @@ class ConsumeLoop(Generic[Parsed]):
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
             if self._batch.messages:
-                self._ticked_last = False
+                self._ticked_last, self._tick_by = False, None
                 self._handler.handle(tuple(self._batch.messages))
                 self._fenced = 0
             self._metrics.batch_seconds(self._group, self._monotonic() - started)
@@ -383,9 +382,15 @@ class ConsumeLoop(Generic[Parsed]):
             if self._stop.deadline is not None:
                 _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
             return True
-        if not self._ticked_last and self._monotonic() < self._stop.tick_by:
-            return False  # it may wait for what a service wrote that was drained before
-        return self._drained()
+        if not self._drained():
+            return False
+        if self._ticked_last:
+            return True
+        # It may wait for what a service wrote that was drained before.
+        now = self._monotonic()
+        if self._tick_by is None:
+            self._tick_by = now + self._settings.drain_seconds
+        return now >= self._tick_by
 
     def _drained(self) -> bool:
         idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
