@@ -423,6 +423,17 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: signal.Signals) ->
     assert all(len(line["items"]) == 3 for line in lists(output))
 
 
+def test_an_interrupt_that_python_drops_ends_it_after_the_line(tmp_path: Path) -> None:
+    """As where it is raised while an object is being freed."""
+    path = tmp_path / "lists.jsonl"
+    with opened(path, {"limit": 3}) as file:
+        work = Recommending(lambda _: {"items": []}, file, {}, 2, Silent())
+        file.write = lambda line: (work.stop(), Output.write(file, line))[1]  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            work.run(USERS)
+    assert len(lists(path)) == 1
+
+
 def _until(condition: Any) -> None:
     pause = threading.Event()
     for _ in range(int(WAIT / 0.02)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import httpx
@@ -52,8 +54,10 @@ def recommend(
         whom = named or recommending.stored_users(store)
         bars = Bars(console)
         with recommending.opened(output, {recommending.WHOM: whom.source, **body}) as file, bars.progress:
+            work = recommending.Recommending(ask, file, body, concurrency, bars)
             try:
-                report = recommending.Recommending(ask, file, body, concurrency, bars).run(whom.ids)
+                with _interrupting(work.stop):
+                    report = work.run(whom.ids)
             except KeyboardInterrupt:
                 bars.say(f"stopped; the same command goes on where this one was, in {output}")
                 raise
@@ -65,6 +69,21 @@ def recommend(
     console.print(what, markup=False, highlight=False, soft_wrap=True)
     if report.failed:
         raise EddylineError(f"{report.failed:,} people have no list: their lines in {output} have an error")
+
+
+@contextmanager
+def _interrupting(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C also calls `stop`: Python drops a `KeyboardInterrupt` that is raised where an object is being freed."""
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        stop()
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _body(

@@ -189,9 +189,15 @@ class Recommending:
                 self._output.write(line)
                 report.written += 1
                 self._progress.advance(STAGE, 1)
+                if self._stopped.is_set():
+                    raise KeyboardInterrupt
             self._output.finish()
         report.failed = self._output.failed
         return report
+
+    def stop(self) -> None:
+        """End with `KeyboardInterrupt` after the line that is being written. From any thread, or a signal's handler."""
+        self._stopped.set()
 
     def _lines(self, users: Iterable[str]) -> Iterator[dict[str, Any]]:
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="recommend")
