@@ -428,7 +428,13 @@ def test_an_interrupt_that_python_drops_ends_it_after_the_line(tmp_path: Path) -
     path = tmp_path / "lists.jsonl"
     with opened(path, {"limit": 3}) as file:
         work = Recommending(lambda _: {"items": []}, file, {}, 2, Silent())
-        file.write = lambda line: (work.stop(), Output.write(file, line))[1]  # type: ignore[method-assign]
+        write = file.write
+
+        def stop_and_write(line: Mapping[str, Any]) -> None:
+            work.stop()
+            write(line)
+
+        file.write = stop_and_write  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             work.run(USERS)
     assert len(lists(path)) == 1
