@@ -159,7 +159,11 @@ class Reembedding:
     def _work(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
             self._lift_left_seal()
-            request = self._desk.take()
+            try:
+                request = self._desk.take()
+            except OSError as error:  # it must not end the thread: later requests may be sound
+                log.warning("a request can't be taken", reason=str(error))
+                continue
             if request is not None:
                 self._handle(request)
 
