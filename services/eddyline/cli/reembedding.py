@@ -147,7 +147,7 @@ class Reembedding:
         if self._thread.is_alive():
             self._thread.join(LEAVING_SECONDS)
             if self._thread.is_alive():
-                log.warning("left while it waits for its encoder", seconds=LEAVING_SECONDS)
+                log.warning("left while it is still at work: the next one drops what it made", seconds=LEAVING_SECONDS)
         self._lift_left_seal()
 
     def translate(self, record: Record) -> Record:

@@ -365,7 +365,7 @@ def reembed(
             tally = Tally()
             with nullcontext() if sealed is None else sealed():
                 if sealed is not None:
-                    copier.run()
+                    copier.run(tell)
                 if reader is not None:
                     answers.read(reader)
                 epoch = int(time.time() * 1000)
