@@ -137,6 +137,13 @@ def test_a_request_that_leads_elsewhere_is_not_followed(desk: RequestDesk, tmp_p
     (tmp_path / FOLDER / "request.json").symlink_to(elsewhere)
     assert desk.take() is None
     assert elsewhere.exists()
+    assert files(tmp_path) == {"lock"}
+
+
+def test_a_pipe_in_place_of_a_request_blocks_nothing(desk: RequestDesk, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FOLDER / "request.json")
+    assert desk.take() is None
+    assert files(tmp_path) == {"lock"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file that is another user's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import threading
@@ -21,6 +22,7 @@ from tests.support.system import wait_until
 from eddyline.adapters.kafka import Outgoing
 from eddyline.adapters.vectors import Collections, Distance, VectorStore, generations, item_collection
 from eddyline.adapters.vectors.edge import EdgeStore
+from eddyline.adapters.vectors.edge_directory import EdgeDirectory
 from eddyline.cli import reembedding, runtime
 from eddyline.cli.asking import ask_holder
 from eddyline.cli.opening import vectors_directory
@@ -283,6 +285,38 @@ def test_an_encoder_that_is_gone_when_the_writers_have_stopped_does_not_hold_the
         assert generations.current(it.store).sealed == {}
 
 
+def test_writers_go_on_once_the_disk_takes_it(it: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with it.running():
+        it.fill()
+        write, full = EdgeDirectory.set_aliases, threading.Event()
+
+        def writing(directory: EdgeDirectory, aliases: dict[str, str]) -> None:
+            if full.is_set():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(directory, aliases)
+
+        monkeypatch.setattr(EdgeDirectory, "set_aliases", writing)
+        it.once_writers_stopped(full.set, monkeypatch)
+        with pytest.raises(EddylineError, match="the disk is full"):
+            it.reembed()
+        assert generations.current(it.store).sealed
+        it.click("pasta")
+        full.clear()
+        it.await_events(3)
+        assert generations.current(it.store).sealed == {}
+
+
+def test_a_failure_after_the_swap_says_what_is_live(it: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eddyline.cli.rebuild._drop", lambda *_: _raise(Misconfigured("no such place"))([]))
+    with it.running():
+        it.fill()
+        with pytest.raises(
+            EddylineError, match=r"items-2 and profiles-2 are live, with the new encoder.*no such place"
+        ):
+            it.reembed()
+        assert it.found("cooking fresh pasta") == "pasta"
+
+
 def test_one_that_is_gone_before_is_waited_for(it: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eddyline.adapters.encoders.patience.FIRST_PAUSE_SECONDS", 0.01)
     with it.running():
@@ -372,6 +406,10 @@ def test_a_key_is_taken_from_the_settings_of_the_process_or_refused(it: World, m
         it.fill()
         with pytest.raises(Misconfigured, match=r"encoder\.api_key, and keys are not passed on"):
             it.reembed(encoder=endpoint)
+        for other in ({"url": "http://elsewhere"}, {"kind": "http"}):
+            it.stored = endpoint.model_copy(update=other)
+            with pytest.raises(Misconfigured, match="for this url"):
+                it.reembed(encoder=endpoint)
         it.stored = Encoder(kind="openai", url="http://models", model="second", api_key="of the file")
         monkeypatch.setattr(reembedding, "text_encoder", opened)
         it.reembed(encoder=endpoint)

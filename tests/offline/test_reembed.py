@@ -218,6 +218,23 @@ def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it
     assert (ada.onboarding, ada.segment) == (None, "new")
 
 
+def test_lost_answers_are_counted(it: Deployment) -> None:
+    it.log.say(
+        "u:ada",
+        {
+            "type": "onboarded",
+            "user_id": "ada",
+            "vector": [0.25] * 16,
+            "space": "tiny-t1",
+            "segment": "new",
+            "origin": {"log": LOG, "partition": 0, "offset": 99},
+        },
+    )
+    it.pump()
+    run(it, WiderEncoder(), with_log=False)
+    assert any("the answers of 1 people are lost" in line and "PUT /v1/users" in line for line in it.said)
+
+
 def test_people_older_than_the_log_are_approximated_by_their_newest_items(it: Deployment) -> None:
     for name in ("film 0 war", "film 2 space"):
         it.log.say("u:p0", {"type": "like", "item_id": name, "user_id": "p0"})

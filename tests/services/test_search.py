@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.services.reading import SETTINGS, Shop, ids, share, stocked
 from tests.services.serving import problem, served
-from tests.support.fakes import TinyEncoder
+from tests.support.fakes import TinyEncoder, WiderEncoder
 
 from eddyline.model.ids import item_point
 from eddyline.reader import Search, router
@@ -214,6 +214,13 @@ def test_vectors_of_another_model_are_never_compared() -> None:
         said = problem(desk.ask(q="starship"), 503)
         assert "tiny-t1" in said["detail"]
         assert "other-t1" in said["detail"]
+
+
+def test_vectors_of_another_length_name_the_setting_that_makes_them() -> None:
+    with opened(stocked(), WiderEncoder()) as desk:
+        said = problem(desk.ask(q="starship"), 503)
+        assert "encoder.model" in said["detail"]
+        assert "tiny-t1" in said["detail"]
 
 
 def test_a_profile_of_another_model_has_no_say() -> None:

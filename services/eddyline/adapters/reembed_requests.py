@@ -84,11 +84,13 @@ class RequestDesk:
         """The request that waits, if any, which then no longer does. One that can't be is dropped, and logged."""
         path = self._folder / _REQUEST
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would block
         except FileNotFoundError:
             return None
         except OSError as error:
             log.warning("a request can't be read", path=str(path), reason=str(error))
+            with suppress(OSError):
+                path.unlink()  # a link, mostly, which would be met again and again
             return None
         try:
             is_ours = os.fstat(file).st_uid in (os.geteuid(), 0)

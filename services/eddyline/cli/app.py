@@ -109,7 +109,11 @@ def serve(
     port: Port = None,
 ) -> None:
     """Run some of the services in this process, against Kafka and Qdrant."""
-    _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
+
+    def load() -> Settings:
+        return load_settings(config, None, host, port)
+
+    _serve(load(), [role.strip() for role in roles.split(",") if role.strip()], load)
 
 
 @app.command()

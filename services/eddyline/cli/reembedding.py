@@ -47,14 +47,22 @@ class Errand:
     def __init__(self, desk: RequestDesk, request: Request, stopping: threading.Event) -> None:
         self._desk, self._request, self._stopping = desk, request, stopping
         self._progress, self._told_at = Progress(), 0.0
-        self.is_urgent = False
-        """Whether somebody waits meanwhile, so that nothing may wait for an encoder."""
+        self.hurry: str | None = None
+        """Why nothing may wait for an encoder, and what then is; None where it may."""
+        self.live: str | None = None
+        """What has gone live by it: a failure doesn't undo that."""
 
     def say(self, line: str) -> None:
         """Tell whoever asked."""
         log.info("embedding anew", said=line)
         if self._progress.outcome is None:
             self._tell(said=(*self._progress.said, line))
+
+    def failing(self, reason: str) -> str:
+        """What is said of a failure."""
+        return (
+            reason if self.live is None else f"{self.live}, with the new encoder; what was left to do failed: {reason}"
+        )
 
     def end(self, outcome: Outcome) -> None:
         """The last that is told."""
@@ -82,10 +90,8 @@ class Errand:
 
     def wait_for_encoder(self, seconds: float) -> None:
         """Raises `Unavailable` where the writers wait as well, and `Stopped`."""
-        if self.is_urgent:
-            raise Unavailable(
-                "the encoder doesn't answer, and the writers can't wait for it: all is as before. Run the command again"
-            )
+        if self.hurry is not None:
+            raise Unavailable(f"the encoder doesn't answer, {self.hurry}")
         self.wait(seconds)
 
     def check(self) -> None:
@@ -141,8 +147,8 @@ class Reembedding:
         if self._thread.is_alive():
             self._thread.join(LEAVING_SECONDS)
             if self._thread.is_alive():
-                log.warning("left while it waits for its encoder", seconds=LEAVING_SECONDS)
-                self._let_go_on()
+                log.warning("left while it is still at work: the next one drops what it made", seconds=LEAVING_SECONDS)
+        self._lift_left_seal()
 
     def translate(self, record: Record) -> Record:
         """The record, what it holds brought into the space that is live. Raises `Unavailable`."""
@@ -152,7 +158,12 @@ class Reembedding:
 
     def _work(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
-            request = self._desk.take()
+            self._lift_left_seal()
+            try:
+                request = self._desk.take()
+            except OSError as error:  # it must not end the thread: later requests may be sound
+                log.warning("a request can't be taken", reason=str(error))
+                continue
             if request is not None:
                 self._handle(request)
 
@@ -162,12 +173,14 @@ class Reembedding:
         try:
             message = self._embed(request, errand)
         except Misconfigured as error:
-            outcome = Outcome(kind="misconfigured", message=str(error))
+            outcome = Outcome(kind="misconfigured", message=errand.failing(str(error)))
         except EddylineError as error:
-            outcome = Outcome(kind="failed", message=str(error))
+            outcome = Outcome(kind="failed", message=errand.failing(str(error)))
         except Exception as error:  # a bug: it must not end the thread, nor leave whoever asked waiting
             log.error("embedding anew failed", exc_info=error)
-            outcome = Outcome(kind="failed", message=f"{type(error).__name__}, which the process has logged")
+            outcome = Outcome(
+                kind="failed", message=errand.failing(f"{type(error).__name__}, which the process has logged")
+            )
         else:
             outcome = Outcome(kind="done", message=message)
         log.info("embedded anew", outcome=outcome.kind, said=outcome.message)
@@ -218,10 +231,12 @@ class Reembedding:
     def _with_encoder(self, request: Request) -> tuple[Settings, list[str]]:
         """The settings in force with the encoder that was asked for, and which of it a start would have otherwise."""
         stored = self._reload().encoder
-        if request.needs_key and stored.api_key is None:
+        is_same_place = (stored.kind, stored.url) == (request.encoder.kind, request.encoder.url)
+        if request.needs_key and (stored.api_key is None or not is_same_place):  # a key goes where it was meant for
             raise Misconfigured(
-                "the encoder needs encoder.api_key, and keys are not passed on: put it into the settings file of the "
-                "process that runs, or stop that one, run `eddyline reembed`, and start it with the same settings"
+                "the encoder needs encoder.api_key, and keys are not passed on: put it, for this url "
+                f"({request.encoder.url or 'none'}), into the settings file of the process that runs, with the kind "
+                "and the url, or stop that one, run `eddyline reembed`, and start it with the same settings"
             )
         keys = {"api_key": stored.api_key if request.needs_key else None, "serving_key": stored.serving_key}
         encoder = request.encoder.model_copy(update=keys)
@@ -239,7 +254,7 @@ class Reembedding:
     def _sealed(self, errand: Errand) -> Iterator[None]:
         """The writers have stopped meanwhile, whatever comes in waits in the log; afterwards they go on."""
         errand.check()
-        errand.is_urgent = True
+        errand.hurry = "and the writers can't wait for it: all is as before. Run the command again"
         generations.seal(self._store, NAMES)
         try:
             self._consumers.await_seal(errand.wait)
@@ -249,8 +264,16 @@ class Reembedding:
             self._let_go_on()
 
     def _let_go_on(self) -> None:
-        generations.unseal(self._store, NAMES)
+        if generations.current(self._store).sealed:
+            generations.unseal(self._store, NAMES)
         self._follow()
+
+    def _lift_left_seal(self) -> None:
+        """One that could not be lifted when its errand ended, as on a full disk: tried until it can."""
+        with suppress(EddylineError):
+            if generations.current(self._store).sealed:
+                self._let_go_on()
+                log.info("the writers go on")
 
     def _follow(self) -> None:
         with suppress(EddylineError):  # whoever can't is found again by the next look, which ends the process
@@ -274,8 +297,9 @@ class Reembedding:
             with self._live.replacing(encoding):
                 generations.go_live(self._store, collections)
                 self._translate = translate
-        errand.is_urgent = True  # what is still read with its encoder is read by a consumer
-        errand.say(f"{collections.items} and {collections.profiles} are live")
+        errand.live = f"{collections.items} and {collections.profiles} are live"
+        errand.hurry = "and records of before need it: they are read as soon as it does"  # by a consumer, which retries
+        errand.say(errand.live)
         self._follow()
         if request.drop_old:
             self._stopping.wait(GRACE_SECONDS)

@@ -262,6 +262,8 @@ class Approximation:
     def __init__(self, store: VectorStore, items: str, settings: ProfileSettings, space: str, answers: Answers) -> None:
         self._store, self._items, self._space, self._answers = store, items, space, answers
         self._settings, self._taus = settings, TimeConstants.of(settings)
+        self.lost = 0
+        """People whose answers were in their profile, and are in no log that could be embedded anew."""
 
     def convert(self, profiles: Sequence[Profile]) -> None:
         """In place."""
@@ -297,6 +299,7 @@ class Approximation:
             setattr(profile, name, self._sum(profile, old, getattr(self._taus, name), vectors))
         if profile.onboarding is not None:
             profile.onboarding = None if profile.onboarded is None else self._answers.vector(profile.onboarded)
+            self.lost += profile.onboarding is None
         held = profile.onboarding is not None or any(getattr(profile, name).sum is not None for name in VECTORS)
         profile.space = self._space if held else None
 
@@ -362,7 +365,7 @@ def reembed(
             tally = Tally()
             with nullcontext() if sealed is None else sealed():
                 if sealed is not None:
-                    copier.run()
+                    copier.run(tell)
                 if reader is not None:
                     answers.read(reader)
                 epoch = int(time.time() * 1000)
@@ -379,6 +382,11 @@ def reembed(
             store.drop(target.profiles)
             store.drop(target.items)
         raise
+    if approximation.lost:
+        say(
+            f"the answers of {approximation.lost:,} people are lost: the log that held them is gone; send them again "
+            "(PUT /v1/users)"
+        )
     return Reembedded(
         target,
         store.count(target.items),

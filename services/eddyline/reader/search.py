@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eddyline.adapters.encoders import ImageEncoder, TextEncoder
-from eddyline.adapters.vectors import ITEMS, Dense, Filter, Nearest, Query, Scored, VectorStore
+from eddyline.adapters.vectors import ITEMS, Dense, Filter, Match, Missing, Nearest, Query, Scored, VectorStore
 from eddyline.errors import NotEnabled, Outdated, Unavailable
 from eddyline.model.blending import RELEVANCE, Leaning, blend, lean, leaning
 from eddyline.model.distance import distance_of, query_of
@@ -47,6 +47,14 @@ BECAUSE = {
 NO_PICTURES = "no item has a picture yet"
 
 
+def _of_another_model(spaces: set[str], encoder: TextEncoder) -> str:
+    return (
+        f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes {encoder.space}: vectors of "
+        "different models are never compared. Set its encoder.model, .distance and .template to the embedder's and "
+        "start it again, or embed everything anew (`eddyline reembed`)"
+    )
+
+
 class Search:
     """Finds items by the meaning of a text. May be called from any thread. `clock` in epoch seconds."""
 
@@ -71,7 +79,10 @@ class Search:
     def find(self, query: SearchQuery) -> dict[str, Any]:
         """The items nearest to the text. Raises `InvalidInput`, `NotEnabled` by pictures where images are off, and
         `Unavailable` also where the items are of another model than this encoder."""
-        return across_generations(lambda: self._find(query, self._encoder()))
+        try:
+            return across_generations(lambda: self._find(query, self._encoder()))
+        except Outdated as error:  # twice in a row: no swap, but settings that differ
+            raise Unavailable(self._lasting(query) or str(error)) from error
 
     def _find(self, query: SearchQuery, encoder: TextEncoder) -> dict[str, Any]:
         now = self._clock()
@@ -177,12 +188,26 @@ class Search:
         spaces = {str(point.payload.get("space")) for point in found} - {encoder.space}
         if spaces:
             problem = Unavailable if self._encoder().space == encoder.space else Outdated
-            raise problem(
-                f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes "
-                f"{encoder.space}: vectors of different models are never compared. Set its encoder.model, "
-                ".distance and .template to the embedder's and start it again, or embed everything anew (`eddyline "
-                "reembed`)"
+            raise problem(_of_another_model(spaces, encoder))
+
+    def _lasting(self, query: SearchQuery) -> str | None:
+        """Which setting makes vectors that the stored ones can't be compared with; None where none does."""
+        if query.by != "image":
+            encoder = self._encoder()
+            spaces = self._other_spaces(encoder.space)
+            if spaces:
+                return _of_another_model(spaces, encoder)
+        if query.by != "text" and self._images is not None:
+            return (
+                f"this reader's images.model makes {self._images.dimension} numbers, the stored pictures have others: "
+                "set its images.model to the imager's and start it again"
             )
+        return None
+
+    def _other_spaces(self, space: str) -> set[str]:
+        elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
+        found = self._store.scroll(ITEMS, filter=elsewhere, limit=1, payload=("space",))[0]
+        return {str(point.payload["space"]) for point in found}
 
     def _leant(self, found: list[Scored], person: Leaning) -> list[Place]:
         if not found:

@@ -98,7 +98,7 @@ class EdgeStore:
 
     def set_aliases(self, changes: Mapping[str, str | None]) -> None:
         """Point these aliases at these collections, or remove them, all at once."""
-        with self._opening:
+        with self._opening, _told(", ".join(changes)):
             self._stay_open()
             self._point(with_changes(self._aliases, changes, self.collections()))
 
