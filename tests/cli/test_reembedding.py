@@ -372,9 +372,19 @@ def test_what_a_killed_process_has_left_holds_nobody_up(it: World) -> None:
     with it.running():
         it.click("pasta")
         it.await_events(3)
+        assert it.store.collections() == ["items-1", "profiles-1"]
         assert "4 items" in it.reembed()
-        assert "dropping items-2, which an earlier run left unfinished" in it.said
         assert it.live().items == "items-2"
+
+
+def test_a_folder_that_cannot_be_used_for_requests_stops_nobody(it: World) -> None:
+    folder = it.settings("first").data_dir / "reembedding"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("in the way")
+    with it.running():
+        it.fill()
+        it.click("pasta")
+        it.await_events(3)
 
 
 def test_one_follows_another_and_the_old_is_dropped_where_it_is_asked_for(

@@ -23,7 +23,7 @@ from eddyline.cli.consumers import Consumers
 from eddyline.cli.rebuild import Renewal, connected, encoding_of
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 from eddyline.offline.rebuilding import Tell, Translate
-from eddyline.offline.replay import NAMES
+from eddyline.offline.replay import NAMES, discard_unfinished
 from eddyline.profiler import GROUP, TOPIC
 from eddyline.settings import Settings
 
@@ -35,6 +35,12 @@ GRACE_SECONDS = 2.0
 """How long requests that were begun on the old generation may read it, before it is dropped."""
 
 log = structlog.get_logger("reembed")
+
+
+def mend(store: VectorStore) -> None:
+    """Drop what a killed process has left half made, and lift its seals. For whoever has the store to itself: nobody
+    else can be about to have another generation go live."""
+    discard_unfinished(store, generations.live(store), lambda line: log.warning("mending", said=line))
 
 
 class Stopped(EddylineError):
@@ -130,9 +136,6 @@ class Reembedding:
         self._translate: Translate | None = None
         self._consumers: Consumers
         self._thread = threading.Thread(target=self._work, name="reembedding", daemon=True)
-        if left := generations.current(store).sealed:  # nobody else can be about to have another go live
-            log.warning("unsealing what a killed process has left sealed", collections=sorted(left))
-            generations.unseal(store, NAMES)
 
     def start(self, consumers: Consumers) -> None:
         """Take requests from now on. `consumers`: all that write here."""

@@ -52,7 +52,7 @@ from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.cli.insights_role import InsightsRole
 from eddyline.cli.opening import dead_letters_directory, kafka_options, open_store
 from eddyline.cli.rebuild import encoding_of
-from eddyline.cli.reembedding import Reembedding
+from eddyline.cli.reembedding import Reembedding, mend
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
@@ -70,6 +70,8 @@ MEASURING = "insights"
 """The role that the others do without: `eddyline up` leaves it out where it is turned off, or not installed."""
 IMAGING = "imager"
 """The same of images: `eddyline up` leaves it out where they are turned off."""
+MOST_PICTURES = 64
+"""Records in a batch of the imager: each may hold a picture, which takes the model some time and half a megabyte."""
 LISTENING = "Listening on "
 """How the line begins that says where."""
 CONSUMERS = {"embedder": (ITEMS,), "imager": (ITEMS,), "profiler": (ITEMS, PROFILES), "affinity": (ITEMS,)}
@@ -173,8 +175,7 @@ class Runtime:
         self._stack.callback(self._store.close)
         desk: RequestDesk | None = None
         if not settings.qdrant.url:  # else any process may open the store, and none need be asked
-            desk = RequestDesk(settings.data_dir)
-            self._stack.callback(desk.close)
+            desk = self._open_desk()
         if self._has_broker:
             self._open_broker()
         self._shown, self._impressions = self._open_telling()
@@ -186,6 +187,8 @@ class Runtime:
             encoder = text_encoder(settings, self.metrics)
             self._encoding = LiveEncoding(encoding_of(settings, encoder))
             create_collections(self._store, settings, encoder.dimension, distance_of(encoder.space))
+            if not settings.qdrant.url:
+                mend(self._store)
         self._images: ImageEncoder | None = None
         if IMAGING in self._roles:
             self._images = ClipEncoder(settings.images)
@@ -228,6 +231,16 @@ class Runtime:
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
         self._server = HttpServer(app, settings.server.host, settings.server.port)
         self._consumers = Consumers(consumers, self._read_generations, self._server.stop)
+
+    def _open_desk(self) -> RequestDesk | None:
+        """None where its folder can't be used: all but `eddyline reembed` works without."""
+        try:
+            desk = RequestDesk(self._settings.data_dir)
+        except Misconfigured as error:
+            log.warning("eddyline reembed can't ask this process: stop it first", reason=str(error))
+            return None
+        self._stack.callback(desk.close)
+        return desk
 
     def _open_broker(self) -> None:
         """The cluster of the settings, or the in-process broker with its guard and a file for dead letters."""
@@ -378,7 +391,8 @@ class Runtime:
 
     def _loop(self, group: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
         kafka = self._settings.kafka
-        options = LoopOptions(batch_size=kafka.batch_size, dead_letter_share=kafka.dead_letter_share)
+        most = MOST_PICTURES if group == IMAGING else kafka.batch_size
+        options = LoopOptions(min(most, kafka.batch_size), dead_letter_share=kafka.dead_letter_share)
         topics: Sequence[str] = handler.topics  # type: ignore[attr-defined]
         return ConsumeLoop(
             self._options,

@@ -369,9 +369,12 @@ def reembed(
                 if reader is not None:
                     answers.read(reader)
                 epoch = int(time.time() * 1000)
-                tally.carried = carry_over(
-                    store, live.profiles, target.profiles, settings, approximation.convert, _everyone, epoch
-                )
+
+                def convert(profiles: Sequence[Profile]) -> None:
+                    tell(0)  # whoever is told may end it
+                    approximation.convert(profiles)
+
+                tally.carried = carry_over(store, live.profiles, target.profiles, settings, convert, _everyone, epoch)
                 swap(target)
         else:
             rebuilding = make(target, translate)
