@@ -52,8 +52,8 @@ class NowhereProducer:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--batch", type=int, default=128, help="items of a full batch")
-    arguments.add_argument("--trickle", type=int, default=16, help="items of a round of the trickle")
+    arguments.add_argument("--batch", type=int, default=64, help="items of a full batch; 64 are embedded at once")
+    arguments.add_argument("--trickle", type=int, default=100, help="items of a round of the trickle")
     given = arguments.parse_args()
     settings, metrics = Settings(), Metrics()
     encoder = text_encoder(settings, metrics)
