@@ -199,7 +199,8 @@ def test_answers_are_embedded_anew_from_the_log_of_users(it: Deployment) -> None
     near(ada.onboarding, WiderEncoder().encode(["Interests: space, rivers"])[0], 1e-5)
 
 
-def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it: Deployment) -> None:
+def answered_long_ago(it: Deployment) -> None:
+    """Ada's answers are in her profile; the record that said them is in no log."""
     it.log.say(
         "u:ada",
         {
@@ -212,6 +213,10 @@ def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it
         },
     )
     it.pump()
+
+
+def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it: Deployment) -> None:
+    answered_long_ago(it)
     run(it, WiderEncoder())
     ada = it.profile("u:ada")
     assert ada is not None
@@ -219,18 +224,7 @@ def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it
 
 
 def test_lost_answers_are_counted(it: Deployment) -> None:
-    it.log.say(
-        "u:ada",
-        {
-            "type": "onboarded",
-            "user_id": "ada",
-            "vector": [0.25] * 16,
-            "space": "tiny-t1",
-            "segment": "new",
-            "origin": {"log": LOG, "partition": 0, "offset": 99},
-        },
-    )
-    it.pump()
+    answered_long_ago(it)
     run(it, WiderEncoder(), with_log=False)
     assert any("the answers of 1 people are lost" in line and "PUT /v1/users" in line for line in it.said)
 

@@ -130,7 +130,7 @@ class Imaging:
         found = self.log.get((partition, offset))
         if isinstance(found, Exception):
             raise found
-        return found
+        return found if found is not None and found.log == log else None
 
     def put(self, offset: int, url: str | None, item: str = "a", **more: Any) -> Record:
         """Embedded and noted; its image comes with the next tick."""

@@ -267,8 +267,7 @@ class Reembedding:
             self._let_go_on()
 
     def _let_go_on(self) -> None:
-        if generations.current(self._store).sealed:
-            generations.unseal(self._store, NAMES)
+        generations.unseal(self._store, NAMES)
         self._follow()
 
     def _lift_left_seal(self) -> None:

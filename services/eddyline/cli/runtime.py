@@ -391,8 +391,8 @@ class Runtime:
 
     def _loop(self, group: str, handler: Handler[Any]) -> ConsumeLoop[Any]:
         kafka = self._settings.kafka
-        most = MOST_PICTURES if group == IMAGING else kafka.batch_size
-        options = LoopOptions(min(most, kafka.batch_size), dead_letter_share=kafka.dead_letter_share)
+        batch_size = min(MOST_PICTURES, kafka.batch_size) if group == IMAGING else kafka.batch_size
+        options = LoopOptions(batch_size, dead_letter_share=kafka.dead_letter_share)
         topics: Sequence[str] = handler.topics  # type: ignore[attr-defined]
         return ConsumeLoop(
             self._options,

@@ -286,7 +286,7 @@ class Imager:
         except Exception as error:  # a topic that isn't there for a moment, or whatever a library makes of it
             log.warning("the log can't be read", url=state["url"], exc_info=error)
             raise ImageUnavailable("log", "the picture is in a log that can't be read now") from None
-        wanted = self.parse(record) if record is not None and record.log == place["log"] else None
+        wanted = None if record is None else self.parse(record)
         if wanted is None or wanted.body is None or wanted.url != state["url"]:
             raise ImageRefused(
                 "missing",

@@ -112,8 +112,10 @@ def seal(store: VectorStore, names: Iterable[str]) -> None:
 
 
 def unseal(store: VectorStore, names: Iterable[str]) -> None:
-    """Have the writers of these (logical names) go on."""
-    store.set_aliases({_seal(name): None for name in names})
+    """Have the writers of these (logical names) go on. Nothing is written where none is sealed."""
+    seals = {_seal(name): None for name in names if _seal(name) in store.aliases()}
+    if seals:
+        store.set_aliases(seals)
 
 
 def is_sealed(store: VectorStore, collections: Collections) -> bool:
