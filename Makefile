@@ -11,6 +11,9 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 # pip and uv bring their own list of authorities; the machine's may know more (a company's proxy).
 CERTIFICATES := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt))
 
+# Torch alone takes twenty seconds to compile: once is enough.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Nothing is downloaded at run time, and no interpreter but the one that is here.
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -19,15 +22,29 @@ export UV_PROJECT_ENVIRONMENT := .venv
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: $(SYNCED) ## Load the MovieLens sample, click once, watch the ranking change (ARGS=--exit ends there)
 	@$(BIN)/eddyline demo examples/movielens $(ARGS)
 
+# A group of tests shares its processes and models, so one worker runs it; the long ones come first.
+PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
+
 .PHONY: test
-test: $(SYNCED) ## Run the tests (ARGS="-k profile -x" goes to pytest)
-	@$(BIN)/pytest $(ARGS)
+test: $(SYNCED) ## Run the tests, in ten minutes at most (ARGS="-k profile -x" goes to pytest)
+	@$(PYTEST) -m "not extended" $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(SYNCED) ## Run what starts no process, in two minutes: for while you edit
+	@KAFKA_BOOTSTRAP=in-process $(PYTEST) -m "not (extended or process or system or chaos)" $(ARGS)
+
+.PHONY: test-all
+test-all: export CHAOS_SEED ?= $(shell date +%s)
+test-all: $(SYNCED) ## Run everything, with more examples and the full chaos, in an hour at most
+	@echo "CHAOS_SEED=$(CHAOS_SEED)"
+	@$(PYTEST) --hypothesis-profile=thorough $(ARGS)
+	@$(BIN)/python -m tests.chaos --seed $(CHAOS_SEED) --no-write
 
 .PHONY: chaos
 chaos: $(SYNCED) ## Break everything under load, in full (needs Java or KAFKA_BOOTSTRAP; ARGS="--seed 7 --no-write")

@@ -1,4 +1,4 @@
-"""Every scenario once, in short. `make chaos` runs them in full."""
+"""Every scenario once, in short: two of them in `make test`, all in `make test-all`. `make chaos` runs them in full."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from tests.chaos.load import Size
 from tests.chaos.nursery import Nursery
 from tests.chaos.running import SEED, run, unfit
@@ -13,6 +14,9 @@ from tests.chaos.scenarios import SCENARIOS, Scenario
 from tests.support.kafka import Cluster, start_cluster
 
 pytestmark = pytest.mark.chaos
+
+EVERY_RUN = ("killed-at-points", "zombies")
+"""Those that `make test` runs, too: every step of a batch's way, and a fence that must hold."""
 
 SHORT = Size(seconds=2.5, rate=250)
 
@@ -32,7 +36,14 @@ def breakable() -> Iterator[Cluster]:
     cluster.close()
 
 
-@pytest.mark.parametrize("scenario", [each.in_short for each in SCENARIOS], ids=lambda scenario: scenario.slug)
+def _in_its_tier(scenario: Scenario) -> ParameterSet:
+    marks = [pytest.mark.slow(90), pytest.mark.xdist_group("chaos")]
+    if scenario.slug not in EVERY_RUN:
+        marks.append(pytest.mark.extended)
+    return pytest.param(scenario.in_short, id=scenario.slug, marks=marks)
+
+
+@pytest.mark.parametrize("scenario", [_in_its_tier(each) for each in SCENARIOS])
 def test_nothing_is_lost_and_nothing_doubled(
     scenario: Scenario, nursery: Nursery, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

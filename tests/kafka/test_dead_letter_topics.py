@@ -20,6 +20,8 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.errors import Misconfigured, Unavailable
 
+pytestmark = pytest.mark.topics("content", "users", "interactions", "content.dlq", "users.dlq", "interactions.dlq")
+
 
 @pytest.fixture
 def box(kafka: KafkaForTest) -> Iterator[TopicDeadLetterBox]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 from tests.kafka.loops import Buried, Noting, Running, a_loop, joined, running
 from tests.support.kafka import KafkaForTest, wait_until
 
@@ -25,6 +28,39 @@ from eddyline.adapters.kafka.retention import DROPS_BEYOND, SAFE_BYTES
 from eddyline.errors import Misconfigured, Overloaded
 
 INTERACTIONS = TopicPartition("interactions", 0)
+
+
+def test_a_client_that_asks_for_a_topic_while_the_broker_starts_does_not_hinder_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one does that an earlier process left behind, on the port that the new broker happens to get."""
+    function = module._function
+
+    def hurried(library: Any, name: str, result: Any, *arguments: Any) -> Any:
+        found = function(library, name, result, *arguments)
+        if name != "rd_kafka_mock_topic_create":
+            return found
+        address = function(library, "rd_kafka_mock_cluster_bootstraps", ctypes.c_char_p, ctypes.c_void_p)
+
+        def ask_and_create(cluster: Any, topic: bytes, *rest: Any) -> Any:
+            admin = AdminClient({"bootstrap.servers": address(cluster).decode()})
+            assert topic.decode() in admin.list_topics(topic.decode(), timeout=10).topics
+            return found(cluster, topic, *rest)
+
+        return ask_and_create
+
+    monkeypatch.setattr(module, "_function", hurried)
+    broker = EmbeddedBroker(topics=["interactions", "users"])
+    assert {
+        len(
+            AdminClient({"bootstrap.servers": broker.options.bootstrap_servers})
+            .list_topics(name, timeout=10)
+            .topics[name]
+            .partitions
+        )
+        for name in ("interactions", "users")
+    } == {4}
+    broker.close()
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from tests.support.kafka import KafkaForTest, wait_until
 from eddyline.adapters.kafka import LogReader, Outgoing, Position, Record, TopicPartition, Watermarks
 from eddyline.errors import Misconfigured, Unavailable
 
+pytestmark = pytest.mark.topics("users", "interactions")
+
 
 def on(partition: int, count: int, start: int = 0) -> list[Outgoing]:
     return [Outgoing("users", b"k", b"%d" % n, partition=partition) for n in range(start, start + count)]

@@ -13,6 +13,8 @@ from eddyline.adapters.kafka import LogLookup, Outgoing
 from eddyline.adapters.kafka.consumer import Watermarks
 from eddyline.errors import Unavailable
 
+pytestmark = pytest.mark.topics("content")
+
 
 def test_a_record_is_found_by_its_place_and_none_where_there_is_none(kafka: KafkaForTest) -> None:
     kafka.producer().send_all([Outgoing("content", b"k", b"%d" % n * 300_000, partition=1) for n in range(5)])

@@ -148,6 +148,7 @@ def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: Kaf
         assert all(offsets == sorted(offsets) for offsets in in_order.values())
 
 
+@pytest.mark.topics("content", "availability", "users")
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_co_partitioned_topics_go_to_the_same_member(
     kafka: KafkaForTest, protocol: Literal["classic", "consumer"]

@@ -14,6 +14,8 @@ from tests.support.kafka import KafkaForTest, wait_until
 from eddyline.adapters.kafka import KafkaProducer, Outgoing, TopicPartition, framed_size
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 
+pytestmark = pytest.mark.topics("users", "interactions")
+
 
 def test_records_of_a_key_stay_in_order_and_get_their_place(kafka: KafkaForTest) -> None:
     delivered = kafka.producer().send_all([Outgoing("users", b"ann", b"%d" % n) for n in range(500)])

@@ -16,6 +16,8 @@ from tests.support.kafka import Cluster, KafkaForTest, start_cluster, wait_until
 from eddyline.adapters.kafka import KafkaOptions, Outgoing, Record, TopicTail, ensure_topics
 from eddyline.errors import Misconfigured
 
+pytestmark = pytest.mark.topics("verdicts")
+
 TOPIC = "verdicts"
 SLOWLY = 60.0
 

@@ -18,6 +18,8 @@ from tests.support.kafka import KafkaForTest, wait_until
 from eddyline.adapters.kafka import CATALOGUE, ensure_topics, log_identities
 from eddyline.errors import Misconfigured, Unavailable
 
+pytestmark = pytest.mark.topics()  # all of them
+
 
 def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:
     sources = {"content", "availability", "users", "interactions", "impressions", "activity"}

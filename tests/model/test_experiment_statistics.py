@@ -103,7 +103,6 @@ def test_the_sequential_bounds_are_wider_than_those_of_one_look() -> None:
     assert effect.p_value > once.pvalue
 
 
-@settings(deadline=None)
 @given(st.floats(1, 1e5), st.floats(0.5, 6), st.sampled_from([0.05, 0.01, 0.001]))
 def test_the_p_value_is_where_villes_boundary_is_met(information: float, z: float, alpha: float) -> None:
     rho = precision("ctr", alpha, None)
@@ -185,7 +184,7 @@ def test_refunds_beyond_the_sales_leave_only_the_absolute_difference() -> None:
     assert effect.absolute_high == math.inf or effect.absolute_high > effect.absolute_low
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(1e-6, 1e6))
 def test_the_unit_of_money_does_not_matter(unit: float) -> None:
     a, b = crowd(1), crowd(2, lift=0.5)

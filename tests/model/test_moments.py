@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.crowd import moments
 
@@ -38,7 +38,6 @@ def numbers(found: Moments) -> tuple[int, Totals, Totals]:
     return found.people, found.sums, found.products
 
 
-@settings(deadline=None)
 @given(changes)
 def test_moving_people_one_by_one_is_recomputing_from_what_they_have_in_the_end(
     all_changes: list[tuple[int, Totals, float]],
@@ -50,7 +49,6 @@ def test_moving_people_one_by_one_is_recomputing_from_what_they_have_in_the_end(
     assert (found.since, found.until) == ((min(at), max(at)) if at else (None, None))
 
 
-@settings(deadline=None)
 @given(changes, st.randoms(use_true_random=False))
 def test_the_order_of_different_people_does_not_matter(
     all_changes: list[tuple[int, Totals, float]], random: object
@@ -62,7 +60,6 @@ def test_the_order_of_different_people_does_not_matter(
     assert folded(once)[0] == folded(shuffled)[0]
 
 
-@settings(deadline=None)
 @given(changes, changes, changes)
 def test_adding_is_commutative_and_associative_and_nobody_changes_nothing(
     one: list[tuple[int, Totals, float]],
@@ -75,14 +72,12 @@ def test_adding_is_commutative_and_associative_and_nobody_changes_nothing(
     assert a + Moments() == a
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(totals, max_size=4), max_size=4))
 def test_the_moments_of_partitions_add_up_to_those_of_all_people(partitions: list[list[Totals]]) -> None:
     added = reduce(Moments.__add__, (recomputed(part) for part in partitions), Moments())
     assert numbers(added) == numbers(recomputed([person for part in partitions for person in part]))
 
 
-@settings(deadline=None)
 @given(changes)
 def test_they_survive_being_written_as_json(all_changes: list[tuple[int, Totals, float]]) -> None:
     found, _ = folded(all_changes)

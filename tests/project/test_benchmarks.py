@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.process, pytest.mark.slow(40)]
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -54,6 +56,7 @@ def test_what_insights_folds_is_compared_with_parsing_alone() -> None:
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
 
 
+@pytest.mark.extended  # loads the model three times
 def test_backends_of_the_encoder_are_compared_with_torch(tmp_path: Path) -> None:
     pytest.importorskip("optimum.onnxruntime", reason="the extra `onnx` isn't installed")
     command = [sys.executable, "benchmarks/encoders.py", "--texts", "40", "--cache", str(tmp_path)]
@@ -67,6 +70,7 @@ def test_backends_of_the_encoder_are_compared_with_torch(tmp_path: Path) -> None
     assert 0.95 < float(rows[2][7]) < 1
 
 
+@pytest.mark.extended  # loads the model
 def test_the_embedder_is_compared_with_its_encoder_alone() -> None:
     command = [sys.executable, "benchmarks/embedder.py", "--rounds", "1", "--batch", "4", "--trickle", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)

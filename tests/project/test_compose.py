@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from eddyline.cli import app
 from eddyline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,8 @@ def _compose_cli() -> list[str] | None:
     return None
 
 
+@pytest.mark.process
+@pytest.mark.slow(10)
 def test_the_compose_command_accepts_the_file(services: dict[str, Any]) -> None:
     command = _compose_cli()
     if command is None:
@@ -154,14 +158,8 @@ def _load(file: Path, environment: Mapping[str, str | None], monkeypatch: pytest
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_command_exists(name: str, services: dict[str, Any]) -> None:
     command, *options = services[name]["command"]
-    answer = subprocess.run(
-        [Path(sys.executable).with_name("eddyline"), command, "--help"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
+    answer = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert answer.exit_code == 0, answer.output
     for option in options:
         if option.startswith("--"):
             assert option in answer.stdout

@@ -9,9 +9,13 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.process
+@pytest.mark.slow(20)
 def test_the_wheel_holds_the_package_and_its_licence_alone(tmp_path: Path) -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path],

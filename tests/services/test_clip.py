@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.clip import build_tiny_clip
+from tests.support.extras import needs
 from tests.support.fakes import near
 
 from eddyline.adapters.encoders import ClipEncoder, ImageEncoder
 from eddyline.errors import Misconfigured
 from eddyline.settings import Images
 
-pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
+pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_group("torch")]
 
 
 @pytest.fixture(scope="session")

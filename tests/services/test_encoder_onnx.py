@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.extras import needs
 from tests.support.fakes import near
 from tests.support.tiny_model import tiny_model
 
@@ -18,8 +19,11 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.settings import Encoder
 
-pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
-pytest.importorskip("optimum.onnxruntime", reason="the extra `onnx` isn't installed")
+pytestmark = [
+    needs("sentence_transformers", "embedder"),
+    needs("optimum", "onnx"),
+    pytest.mark.xdist_group("torch"),
+]
 
 TEXTS = ["a cat on the sofa", "tax law", "", "a rather longer text about nothing in particular", "ünïcödé 🎬"]
 

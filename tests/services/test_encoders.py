@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.extras import needs
 from tests.support.fakes import near
 from tests.support.tiny_model import tiny_model
 
@@ -23,7 +24,7 @@ from eddyline.errors import Misconfigured
 from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import Encoder
 
-pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
+pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_group("torch")]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.support.extras import needs
 from tests.support.image_hosts import (
     Host,
     bomb,
@@ -34,7 +35,7 @@ from eddyline.adapters.images.addresses import Address, why_not_public
 from eddyline.errors import ImageError, ImageRefused, ImageUnavailable
 from eddyline.settings import Images
 
-pytest.importorskip("PIL", reason="the extra `embedder` isn't installed")
+pytestmark = needs("PIL", "embedder")
 
 HERE = Images(
     allowed_networks=("127.0.0.1/32",), step_timeout_seconds=0.5, total_timeout_seconds=0.8, max_bytes=1_000_000

@@ -205,7 +205,7 @@ def a_deed(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
 histories = st.lists(a_served() | a_seen() | a_deed(), max_size=25)
 
 
-@hypothesis_settings(deadline=None, max_examples=150)
+@hypothesis_settings(max_examples=150)
 @given(history=histories, seed=st.integers(0, 2**32))
 def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_kill(
     history: list[tuple[str, bytes, float]], seed: int

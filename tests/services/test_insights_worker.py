@@ -39,6 +39,8 @@ from eddyline.model.events import Impression, Interaction, Seen, Served
 from eddyline.model.insights.rows import Cell, CellKey, Progress, parse_key, parse_row
 from eddyline.settings import Insights
 
+pytestmark = pytest.mark.topics()  # all of them
+
 CHANGELOG = "insights-windows-changelog"
 SLOWLY = 90.0
 SETTINGS = Insights(flush_seconds=0.2)

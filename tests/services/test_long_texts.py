@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.extras import needs
 from tests.support.fakes import near
 
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder, _windows
@@ -16,7 +17,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.settings import Encoder
 
-pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
+pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_group("torch")]
 
 COUNCIL = "The quarterly report of the council covers budgets, repairs, parking fees and the schedule of meetings. "
 MUSEUM = "The museum opened a new wing with paintings, sculptures and a large hall for concerts in the evening. "

@@ -10,6 +10,7 @@ import pytest
 from tests.services.reading import DAY, SETTINGS, Shop, ids, share, stocked
 from tests.services.serving import problem
 from tests.support.fakes import NOW
+from tests.support.ids import stable
 
 from eddyline.adapters.vectors import ITEMS, OrderBy, Query
 from eddyline.model.ids import item_point
@@ -199,7 +200,7 @@ def test_what_cannot_be_had_never_appears(fresh: Shop) -> None:
         ({"brand": "acme", "year": {"lte": 1982}}, {"space0", "space1", "space2"}),
         ({"year": [1981, 2001]}, {"space1", "kitchen1"}),
     ],
-    ids=str,
+    ids=stable,
 )
 def test_a_filter_holds_for_every_item(it: Shop, wanted: dict[str, Any], expected: set[str]) -> None:
     assert set(ids(it.asked(filter=wanted, limit=100))) == expected

@@ -17,7 +17,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any, Literal
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from tests.support.shared import shared
 
 from eddyline.adapters.kafka import (
     EmbeddedBroker,
@@ -58,6 +59,8 @@ class Cluster:
     fell_back: tuple[str, ...] = ()
     kill: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
+    ending: Mapping[str, Any] = field(default_factory=dict)
+    """How another process ends it; see `shared`."""
 
 
 @dataclass
@@ -173,8 +176,10 @@ def _given() -> Cluster:
 
 
 def _container() -> Cluster:
+    from testcontainers.core.config import testcontainers_config
     from testcontainers.core.container import DockerContainer
 
+    testcontainers_config.ryuk_disabled = True  # it would end the container with the worker that started it
     port = free_port()
     container = DockerContainer(f"apache/kafka:{KAFKA_VERSION}").with_bind_ports(9092, port)
     for name, value in {
@@ -202,7 +207,8 @@ def _container() -> Cluster:
         raise _Unfit(f"Docker can't start apache/kafka:{KAFKA_VERSION} ({type(error).__name__})") from error
     servers = f"127.0.0.1:{port}"
     _wait_for(servers, lambda: True)
-    return Cluster("container", servers, container.stop)
+    ending = {"container": container.get_wrapped_container().id}
+    return Cluster("container", servers, container.stop, ending=ending)
 
 
 def _jars() -> Cluster:
@@ -252,7 +258,8 @@ broker.heartbeat.interval.ms=500
     except AssertionError:
         close()
         raise
-    return Cluster("jars", broker.address, close, kill=broker.kill, start=broker.start)
+    ending = {"pid": broker.pid, "directory": str(directory)}
+    return Cluster("jars", broker.address, close, kill=broker.kill, start=broker.start, ending=ending)
 
 
 class _Broker:
@@ -265,12 +272,18 @@ class _Broker:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            process = self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            # A session of its own: Ctrl-C is for the tests, which may still need it.
+            process = self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_for(self.address, lambda: process.poll() is None)
         except AssertionError as error:
             text = self.log.read_text(errors="replace")[-2000:]
             raise AssertionError(f"Apache Kafka didn't start:\n{text}") from error
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         if self._process is not None:
@@ -338,45 +351,45 @@ def _wait_for(servers: str, alive: Callable[[], bool]) -> None:
             return
 
 
-_CHOICE = pytest.StashKey[Choice]()
-_CLUSTER = pytest.StashKey[Cluster]()
+_STARTED: list[Cluster] = []
+"""Keeps what this process started for the others from being collected, and so reported as left behind."""
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which Kafka the tests will run on, and why it isn't a better one."""
     choice = choose()
-    config.stash[_CHOICE] = choice
     return _line(choice.kind, choice.fell_back)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say it again when the chosen one couldn't be started."""
-    cluster = config.stash.get(_CLUSTER, None)
-    choice = config.stash.get(_CHOICE, None)
-    if cluster is not None and choice is not None and cluster.kind != choice.kind:
-        terminalreporter.write_line(_line(cluster.kind, cluster.fell_back))
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the broker."""
-    if _CLUSTER in config.stash:
-        config.stash[_CLUSTER].close()
-
-
-def _line(kind: Kind, fell_back: tuple[str, ...]) -> str:
+def _line(kind: str, fell_back: Sequence[str]) -> str:
     return f"kafka: {kind}" + (f" ({'; '.join(fell_back)})" if fell_back else "")
 
 
 @pytest.fixture(scope="session")
 def kafka_cluster(pytestconfig: pytest.Config) -> Cluster:
-    """The Kafka of this run."""
-    pytestconfig.stash[_CLUSTER] = start_cluster()
-    return pytestconfig.stash[_CLUSTER]
+    """The Kafka of this run: one for all workers, started by whoever needs it first, ended with the last."""
+
+    def start() -> dict[str, Any]:
+        cluster = start_cluster()
+        _STARTED.append(cluster)
+        seen: dict[str, Any] = {
+            "kind": cluster.kind,
+            "bootstrap_servers": cluster.bootstrap_servers,
+            "fell_back": cluster.fell_back,
+        }
+        return seen | cluster.ending
+
+    found = shared(pytestconfig, "kafka", start)
+    return Cluster(found["kind"], found["bootstrap_servers"], lambda: None, tuple(found["fell_back"]))
+
+
+DEFAULT_TOPICS = ("interactions", "interactions.dlq")
 
 
 @pytest.fixture
-def kafka(kafka_cluster: Cluster) -> Iterator[KafkaForTest]:
-    """Every topic of §2 under a prefix of the test's own; in-process, a broker of its own."""
+def kafka(kafka_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[KafkaForTest]:
+    """Topics under a prefix of the test's own, those that `@pytest.mark.topics(…)` names; in-process, a broker of its
+    own. They end with the cluster: deleting them would take longer than all else."""
     if kafka_cluster.kind == "in-process":
         broker = EmbeddedBroker()
         corner = KafkaForTest("in-process", broker.options, broker.guard)
@@ -385,12 +398,12 @@ def kafka(kafka_cluster: Cluster) -> Iterator[KafkaForTest]:
         _close_producers(corner)
         broker.close()
         return
+    mark = request.node.get_closest_marker("topics")
     options = KafkaOptions(kafka_cluster.bootstrap_servers, prefix=f"test-{uuid.uuid4().hex[:8]}.")
-    ensured = ensure_topics(options)
+    ensure_topics(options, DEFAULT_TOPICS if mark is None else mark.args or None)
     corner = KafkaForTest(kafka_cluster.kind, options)
     yield corner
     _close_producers(corner)
-    AdminClient({"bootstrap.servers": options.bootstrap_servers}).delete_topics([each.topic for each in ensured])
 
 
 @pytest.fixture

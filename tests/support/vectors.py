@@ -12,11 +12,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 from tests.support.qdrant_rest import QdrantRest
+from tests.support.shared import shared
 
 from eddyline.adapters.vectors import VectorStore
 from eddyline.adapters.vectors.client import MemoryStore
@@ -27,29 +29,32 @@ IMAGE = os.environ.get("QDRANT_IMAGE", "qdrant/qdrant:v1.18.0")
 
 
 @pytest.fixture(scope="session")
-def qdrant_url() -> Iterator[str]:
-    """A real server's URL: `QDRANT_URL`, or a container's."""
+def qdrant_url(pytestconfig: pytest.Config) -> str:
+    """A real server's URL: `QDRANT_URL`, or a container's, which all workers share."""
     url = os.environ.get("QDRANT_URL")
     if url:
-        yield url
-        return
+        return url
+    found = shared(pytestconfig, "qdrant", _start_container)
+    if found.get("missing"):
+        pytest.skip(f"no Qdrant server: QDRANT_URL is not set, and Docker doesn't answer ({found['missing']})")
+    return str(found["url"])
+
+
+def _start_container() -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         missing = _no_docker()
-    if missing:
-        pytest.skip(f"no Qdrant server: QDRANT_URL is not set, and Docker doesn't answer ({missing})")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        if missing:
+            return {"missing": missing}
+        from testcontainers.core.config import testcontainers_config
         from testcontainers.core.container import DockerContainer
 
+        testcontainers_config.ryuk_disabled = True  # it would end the container with the worker that started it
         container = DockerContainer(IMAGE).with_exposed_ports(6333)
         container.start()
-    try:
-        started = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(6333)}"
-        _wait_until_ready(started)
-        yield started
-    finally:
-        container.stop()
+    url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(6333)}"
+    _wait_until_ready(url)
+    return {"url": url, "container": container.get_wrapped_container().id}
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,34 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.embedding_api import embeddings
+from tests.support.endpoint import serving
 from tests.support.kafka import Cluster
 from tests.support.system import SAMPLE, Eddyline, eddyline, run
 
-KINDS = ("embedded", "kafka")
+KINDS = (
+    pytest.param("embedded", marks=pytest.mark.xdist_group("films-embedded")),
+    pytest.param("kafka", marks=[pytest.mark.xdist_group("films-kafka"), pytest.mark.extended]),
+)
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings of an encoder without a model: a text is the sum of its words, in 16 dimensions."""
+    with serving() as endpoint:
+        endpoint.answer = embeddings
+        yield {
+            "EDDYLINE_ENCODER__KIND": "openai",
+            "EDDYLINE_ENCODER__URL": endpoint.url,
+            "EDDYLINE_ENCODER__MODEL": "small",
+            "EDDYLINE_ENCODER__CACHE_DIR": str(tmp_path_factory.mktemp("embeddings")),
+        }
+
+
+@pytest.fixture(scope="session")
+def lean(stand_in: dict[str, str]) -> dict[str, str]:
+    """Settings of a process that starts in a moment: no model to load, no insights worker."""
+    return stand_in | {"EDDYLINE_INSIGHTS__RUN": "false"}
 
 
 @pytest.fixture(scope="session", params=KINDS)

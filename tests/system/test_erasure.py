@@ -24,11 +24,11 @@ USER, VISITOR = "erin-the-erased", "browser-of-erin"
 VECTORS = {"profiles": ("taste", "session", "lifetime", "onboarding", "history"), "items": ("content",)}
 
 
-def test_nothing_of_an_erased_person_is_left(kafka_cluster: Cluster, tmp_path: Path) -> None:
+def test_nothing_of_an_erased_person_is_left(kafka_cluster: Cluster, tmp_path: Path, lean: dict[str, str]) -> None:
     if kafka_cluster.kind == "in-process":
         pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
     prefix = f"erasure-{uuid.uuid4().hex[:8]}"
-    env = {
+    env = lean | {
         "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
         "EDDYLINE_KAFKA__PREFIX": f"{prefix}.",
     }

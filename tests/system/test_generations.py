@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
+from tests.support.fakes import TinyEncoder
 from tests.support.kafka import Cluster
 from tests.support.qdrant_rest import QdrantRest
 from tests.support.system import Eddyline, eddyline, wait_until
@@ -52,7 +53,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, kafka_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Place]:
+def place(
+    tmp_path: Path, kafka_cluster: Cluster, request: pytest.FixtureRequest, lean: dict[str, str]
+) -> Iterator[Place]:
     """All services in one process on a real Kafka; Qdrant at QDRANT_URL, or the stand-in for its API."""
     if kafka_cluster.kind == "in-process":
         pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
@@ -61,7 +64,7 @@ def place(tmp_path: Path, kafka_cluster: Cluster, request: pytest.FixtureRequest
         stand_in: QdrantRest = request.getfixturevalue("qdrant_rest")
         url, key = stand_in.url, None
     prefix = f"generations-{uuid.uuid4().hex[:8]}."
-    env = {
+    env = lean | {
         "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
         "EDDYLINE_KAFKA__PREFIX": prefix,
         "EDDYLINE_QDRANT__URL": url,
@@ -106,7 +109,7 @@ def test_the_profiler_stops_for_a_seal_and_goes_on_with_the_generation_that_goes
     process.await_item("i2")
     assert process.recommend("ada")
 
-    store.ensure(profile_collection(384, "profiles-2"))
+    store.ensure(profile_collection(TinyEncoder.dimension, "profiles-2"))
     generations.go_live(store, Collections("items-1", "profiles-2"))
     process.await_events("ada", 3)
     process.await_ready()

@@ -35,12 +35,12 @@ name = "personal"
 """
 
 
-@pytest.fixture(params=["embedded", "kafka"])
-def env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.extended)])
+def env(request: pytest.FixtureRequest, tmp_path: Path, stand_in: dict[str, str]) -> dict[str, str]:
     """The settings for either broker, with topics of its own."""
     experiments = tmp_path / "experiments.toml"
     experiments.write_text(EXPERIMENT)
-    given = {"EDDYLINE_EXPERIMENTS_FILE": str(experiments), "EDDYLINE_INSIGHTS__FLUSH_SECONDS": "0.2"}
+    given = stand_in | {"EDDYLINE_EXPERIMENTS_FILE": str(experiments), "EDDYLINE_INSIGHTS__FLUSH_SECONDS": "0.2"}
     return given if request.param == "embedded" else given | on_kafka(request.getfixturevalue("kafka_cluster"))
 
 
@@ -151,8 +151,10 @@ def test_what_is_served_is_measured_through_kills_and_a_restart(tmp_path: Path, 
         await_total(process, requests=21, impressions=63, clicks=21, conversions=21)
 
 
-def test_without_its_worker_and_with_rubbish_answers_are_the_same(tmp_path: Path, kafka_cluster: Cluster) -> None:
-    env = on_kafka(kafka_cluster)
+def test_without_its_worker_and_with_rubbish_answers_are_the_same(
+    tmp_path: Path, kafka_cluster: Cluster, stand_in: dict[str, str]
+) -> None:
+    env = stand_in | on_kafka(kafka_cluster)
     with up(tmp_path, env) as process:
         fill(process)
         for number, person in enumerate(PEOPLE):
@@ -187,10 +189,10 @@ def test_without_its_worker_and_with_rubbish_answers_are_the_same(tmp_path: Path
         assert process.client.get("/readyz").status_code == 200
 
 
-def test_the_better_variant_is_found(tmp_path: Path) -> None:
+def test_the_better_variant_is_found(tmp_path: Path, stand_in: dict[str, str]) -> None:
     experiments = tmp_path / "experiments.toml"
     experiments.write_text(EXPERIMENT)
-    env = {"EDDYLINE_EXPERIMENTS_FILE": str(experiments)}
+    env = stand_in | {"EDDYLINE_EXPERIMENTS_FILE": str(experiments)}
     with up(tmp_path, env) as process:
         simulated = run(
             *("simulate", "--url", process.url, "--people", "300", "--items", "60", "--lists", "2400", "--rate", "0"),

@@ -22,14 +22,14 @@ ITEMS = [f"i{number}" for number in range(40)]
 
 
 @pytest.fixture(params=["embedded", "kafka"])
-def env(request: pytest.FixtureRequest) -> dict[str, str]:
+def env(request: pytest.FixtureRequest, lean: dict[str, str]) -> dict[str, str]:
     """The settings for either broker, with topics of its own."""
     if request.param == "embedded":
-        return {}
+        return lean
     cluster: Cluster = request.getfixturevalue("kafka_cluster")
     if cluster.kind == "in-process":
         pytest.skip(f"no real Kafka: {'; '.join(cluster.fell_back)}")
-    return {
+    return lean | {
         "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
         "EDDYLINE_KAFKA__PREFIX": f"operation-{uuid.uuid4().hex[:8]}.",
     }
@@ -95,41 +95,41 @@ def test_a_restart_keeps_profiles_and_items_and_sigterm_in_a_replay_loses_no_ack
         assert again.recommend(PEOPLE[0], hide="purchased")
 
 
-def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> None:
-    with running(tmp_path, {}) as process:
-        second = run("up", "--data-dir", str(tmp_path / "data"), "--port", "0")
+def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path, lean: dict[str, str]) -> None:
+    with running(tmp_path, lean) as process:
+        second = run("up", "--data-dir", str(tmp_path / "data"), "--port", "0", env=lean)
         assert second.returncode == 2
         assert str(tmp_path / "data") in second.stderr
         assert "another process" in second.stderr
         assert "Traceback" not in second.stderr
         taken = process.url.rsplit(":", 1)[1]
-        third = run("up", "--data-dir", str(tmp_path / "other"), "--port", taken)
+        third = run("up", "--data-dir", str(tmp_path / "other"), "--port", taken, env=lean)
         assert third.returncode == 2
         assert f"can't listen on 127.0.0.1:{taken}" in third.stderr
         assert process.client.get("/readyz").status_code == 200
 
 
-def test_a_crash_keeps_what_was_folded(tmp_path: Path) -> None:
-    with running(tmp_path, {}) as process:
+def test_a_crash_keeps_what_was_folded(tmp_path: Path, lean: dict[str, str]) -> None:
+    with running(tmp_path, lean) as process:
         fill(process)
         process.post(*({"type": "click", "user_id": "ada", "item_id": item} for item in ITEMS[:7]))
         process.await_events("ada", 7)
         process.kill()
-    with running(tmp_path, {}) as again:
+    with running(tmp_path, lean) as again:
         assert again.person("ada")["events"] == 7
         again.post({"type": "click", "user_id": "ada", "item_id": ITEMS[8]})
         again.await_events("ada", 8)
 
 
 def test_a_malformed_record_on_the_topic_becomes_a_dead_letter_and_the_stream_goes_on(
-    tmp_path: Path, kafka_cluster: Cluster
+    tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]
 ) -> None:
     if kafka_cluster.kind == "in-process":
         pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
     from confluent_kafka import Consumer, Producer
 
     prefix = f"poison-{uuid.uuid4().hex[:8]}."
-    env = {
+    env = lean | {
         "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
         "EDDYLINE_KAFKA__PREFIX": prefix,
     }

@@ -12,7 +12,7 @@ from tests.support.clip import build_tiny_clip
 from tests.support.image_hosts import image_host, picture, sends
 from tests.support.system import Eddyline, eddyline, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("torch")]  # it makes a CLIP
 
 STRATEGIES = {name: {name: 1.0} for name in ("rating", "price", "image")}
 COLOURS = {"mug": "red", "cup": "darkred", "sofa": "blue", "shelf": "navy"}
@@ -21,10 +21,10 @@ RATINGS = {"cup": {"value": 8.8, "count": 900, "scale": 10}, "sofa": {"value": 5
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eddyline]:
+def shop(tmp_path_factory: pytest.TempPathFactory, lean: dict[str, str]) -> Iterator[Eddyline]:
     """Where lin has just chosen a cheap red mug."""
     folder = tmp_path_factory.mktemp("signals")
-    env = {
+    env = lean | {
         "EDDYLINE_STRATEGIES": orjson.dumps(STRATEGIES).decode(),
         "EDDYLINE_IMAGES__ENABLED": "true",
         "EDDYLINE_IMAGES__MODEL": str(build_tiny_clip(folder)),

@@ -14,6 +14,8 @@ from tests.support.image_hosts import picture
 from tests.support.kafka import Cluster
 from tests.support.system import Eddyline, eddyline, wait_until
 
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("torch")]  # it makes a CLIP
+
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 
 
@@ -22,12 +24,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
-def up(folder: Path, **env: str) -> AbstractContextManager[Eddyline]:
+def up(folder: Path, env: dict[str, str]) -> AbstractContextManager[Eddyline]:
     return eddyline("up", "--data-dir", str(folder / "data"), log=folder / "log.txt", env=env)
 
 
-def with_images(model: Path, folder: Path, **env: str) -> AbstractContextManager[Eddyline]:
-    return up(folder, EDDYLINE_IMAGES__ENABLED="true", EDDYLINE_IMAGES__MODEL=str(model), **env)
+def with_images(model: Path, folder: Path, env: dict[str, str]) -> AbstractContextManager[Eddyline]:
+    return up(folder, env | {"EDDYLINE_IMAGES__ENABLED": "true", "EDDYLINE_IMAGES__MODEL": str(model)})
 
 
 def upload(place: Eddyline, item_id: str, body: bytes) -> None:
@@ -41,9 +43,9 @@ def image(place: Eddyline, item_id: str) -> dict[str, Any]:
 
 
 def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_by_a_stop(
-    model: Path, tmp_path: Path
+    model: Path, tmp_path: Path, lean: dict[str, str]
 ) -> None:
-    with with_images(model, tmp_path) as place:
+    with with_images(model, tmp_path, lean) as place:
         upload(place, "a", picture("red"))
         upload(place, "b", b"no picture")
         wait_until(lambda: image(place, "a").get("state") == "ready", "the picture is there")
@@ -60,15 +62,17 @@ def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_b
         for item_id in items:
             upload(place, item_id, picture(item_id.split("-")[0]))
         assert place.stop() == 0
-    with with_images(model, tmp_path) as place:
+    with with_images(model, tmp_path, lean) as place:
         assert {image(place, item_id).get("state") for item_id in items} == {"ready"}
 
 
-def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(model: Path, tmp_path: Path) -> None:
-    with up(tmp_path) as place:
+def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
+    model: Path, tmp_path: Path, lean: dict[str, str]
+) -> None:
+    with up(tmp_path, lean) as place:
         upload(place, "a", picture("red"))
         place.await_item("a")
-    with with_images(model, tmp_path) as place:
+    with with_images(model, tmp_path, lean) as place:
         wait_until(lambda: image(place, "a").get("state") == "refused", "it says that it is missing")
         assert image(place, "a")["reason"] == "missing"
         assert "send the item with the picture itself" in image(place, "a")["message"]
@@ -77,17 +81,17 @@ def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
 
 
 def test_a_picture_of_before_images_were_enabled_is_read_from_kafka_again(
-    model: Path, tmp_path: Path, kafka_cluster: Cluster
+    model: Path, tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]
 ) -> None:
     if kafka_cluster.kind == "in-process":
         pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
-    env = {
+    env = lean | {
         "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
         "EDDYLINE_KAFKA__PREFIX": f"uploads-{uuid.uuid4().hex[:8]}.",
     }
-    with up(tmp_path, **env) as place:
+    with up(tmp_path, env) as place:
         for colour in COLOURS:
             upload(place, colour, picture(colour))
             place.await_item(colour)
-    with with_images(model, tmp_path, **env) as place:
+    with with_images(model, tmp_path, env) as place:
         wait_until(lambda: {image(place, colour).get("state") for colour in COLOURS} == {"ready"}, "all are there")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.support.ids import stable
 from tests.vectors.worlds import (
     SPEC,
     dense,
@@ -405,7 +406,7 @@ NAMES = ["news", "sport", "empty", "bare", "many"]
         (Filter(must=(HasId(()),)), set()),
         (Filter(must=(Match("meta.tags", ("b",)),), must_not=(HasId(tuple(ids("news"))),)), {"sport"}),
     ],
-    ids=str,
+    ids=stable,
 )
 def test_filters(store: VectorStore, filter: Filter, expected: set[str]) -> None:
     store.upsert(SPEC.name, POPULATION)

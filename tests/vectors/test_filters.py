@@ -111,13 +111,13 @@ def store(vector_store: VectorStore) -> VectorStore:
     return vector_store
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_a_filter_finds_what_its_definition_says(store: VectorStore, filter: Filter) -> None:
     assert matching(store, filter, NAMES) == expected(filter)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_a_payload_passes_where_its_point_is_found(store: VectorStore, filter: Filter) -> None:
     passes = matcher(filter)
@@ -162,7 +162,6 @@ def test_a_payload_of_odd_types_passes_where_its_point_is_found(
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_the_fields_that_a_filter_looks_at_are_all_it_needs(filter: Filter) -> None:
     for each in POPULATION:
@@ -175,7 +174,7 @@ _bounds = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bounds=_bounds)
 def test_popularity_is_a_count_of_people_and_none_is_zero(store: VectorStore, bounds: dict[str, float]) -> None:
     holds = {
