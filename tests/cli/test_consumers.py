@@ -307,53 +307,6 @@ def test_a_second_request_to_stop_cuts_the_draining_short(world: World) -> None:
     assert world.loop("profiler").drained is False
 
 
-def test_who_waits_for_a_seal_waits_until_all_batches_are_done(world: World) -> None:
-    world.watch("begin embedder", "begin profiler")
-    busy = world.loop("profiler")
-    busy.idle.clear()
-    world.now = Generations(FIRST, {"items-1": 2, "profiles-1": 2})
-
-    def wait(_seconds: float) -> None:
-        assert busy.stopped.wait(30)
-        busy.idle.set()
-
-    world.consumers.await_seal(wait)
-    world.watch("end embedder", "end profiler")
-    world.now = Generations(SECOND)
-    world.watch("begin embedder", "begin profiler-2")
-    world.consumers.stop(drain=False)
-
-
-def test_a_batch_that_takes_too_long_for_a_seal_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eddyline.cli.consumers.LEAVING_SECONDS", 0.0)
-    world.watch("begin embedder", "begin profiler")
-    busy = world.loop("profiler")
-    busy.idle.clear()
-    world.now = Generations(FIRST, {"profiles-1": 2})
-    with pytest.raises(Misconfigured, match=r"profiler didn't stop.*kafka\.batch_size"):
-        world.consumers.await_seal(lambda _seconds: None)
-    busy.idle.set()
-    world.consumers.stop(drain=False)
-
-
-def test_a_seal_that_cannot_be_read_is_no_seal(world: World) -> None:
-    world.watch("begin embedder", "begin profiler")
-    world.now = Unavailable("the store is down")
-    with pytest.raises(Unavailable):
-        world.consumers.await_seal(lambda _seconds: None)
-    world.consumers.stop(drain=False)
-
-
-def test_nothing_begins_once_they_are_stopped(world: World) -> None:
-    world.watch("begin embedder", "begin profiler")
-    world.consumers.stop(drain=False)
-    world.watch("end embedder", "end profiler")
-    world.now = Generations(SECOND)
-    world.watch()
-    with pytest.raises(EddylineError, match="the process stops"):
-        world.consumers.await_seal(lambda _seconds: None)
-
-
 def test_a_process_without_consumers_watches_nothing() -> None:
     def never() -> Generations:
         raise AssertionError("nothing to follow")

@@ -15,13 +15,11 @@ import structlog
 from eddyline.adapters.kafka import LoopStatus, TopicPartition
 from eddyline.adapters.vectors import Collections
 from eddyline.adapters.vectors.generations import Generations
-from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.errors import Unavailable
 
 WATCH_SECONDS = 1.0
 LOOK_SECONDS = 0.05
-"""How often is looked whether a consumer has ended, where somebody waits for it."""
-LEAVING_SECONDS = 120.0
-"""How long a consumer may take to finish its batch."""
+"""The same while a stop waits for all of them to consume."""
 
 log = structlog.get_logger("eddyline")
 
@@ -106,11 +104,6 @@ class Consumer:
             self._thread.join()
 
     @property
-    def is_leaving(self) -> bool:
-        """Whether it was told to stop, for a seal or a successor, and still runs."""
-        return self._told_to_leave and self._is_running()
-
-    @property
     def is_consuming(self) -> bool:
         """Whether it runs, and goes on."""
         return self._is_running() and not self._told_to_leave
@@ -147,8 +140,7 @@ class Consumers:
     ) -> None:
         self._consumers, self._read, self._failed = consumers, read, failed
         self._over = threading.Event()
-        self._turn = threading.Lock()
-        self._halted = self._draining = False
+        self._halted = False
         self._watcher = threading.Thread(target=self._watch, name="generations")
         self.failure: BaseException | None = None
         """What made one of them end."""
@@ -159,29 +151,10 @@ class Consumers:
             self._watcher.start()
 
     def follow(self) -> None:
-        """Look once; over, nothing is begun. Raises `Misconfigured` where nothing is live, or a consumer can't work on
-        what is."""
+        """Look once, and have each do as is live and sealed now. Raises `Misconfigured` where nothing is live, or a
+        consumer can't work on what is."""
         with suppress(Unavailable):  # /readyz says it; the next look is soon
-            self._look()
-
-    def await_seal(self, wait: Callable[[float], None]) -> None:
-        """Until those have ended that a seal stops; none begins before it is lifted. `wait` takes seconds.
-
-        Raises `Misconfigured` when one doesn't end, `Unavailable`, and whatever `wait` raises.
-        """
-        deadline = time.monotonic() + LEAVING_SECONDS
-        while True:
-            leaving = self._look()
-            if self._over.is_set():
-                raise EddylineError("the process stops") from self.failure
-            if not leaving:
-                return
-            if time.monotonic() > deadline:
-                raise Misconfigured(
-                    f"{', '.join(leaving)} didn't stop within {LEAVING_SECONDS:g} s of being sealed: a batch takes "
-                    "that long. Set a smaller kafka.batch_size, or try again when less comes in"
-                )
-            wait(LOOK_SECONDS)
+            self._apply(self._read())
 
     def lag(self) -> int:
         """Records that the running ones still have to handle."""
@@ -198,37 +171,29 @@ class Consumers:
 
         With `drain` they handle everything first, those that are sealed, too: nobody may be about to replace them.
         """
-        if drain:
-            self._bring_back()
-        with self._turn:
-            self._over.set()
+        self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
+        if drain:
+            self._bring_back()
         for consumer in self._consumers:
             consumer.stop(drain and not self._halted)
 
     def _bring_back(self) -> None:
         """Until all consume: one that was told to leave would end without what the others still write for it."""
-        self._draining = True
         while not all(consumer.is_consuming for consumer in self._consumers):
-            if self._halted or self._over.is_set():
+            if self._halted or self.failure is not None:
                 return
             try:
-                self.follow()
+                with suppress(Unavailable):
+                    self._apply(replace(self._read(), sealed={}))
             except BaseException as error:
                 self._fail(error)
-            self._over.wait(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
 
-    def _look(self) -> list[str]:
-        """Have each do as is live and sealed now. Which were told to stop, and still run."""
-        with self._turn:  # so that none begins by what was read before a seal that somebody waits for
-            if not self._over.is_set():
-                now = self._read()
-                if self._draining:
-                    now = replace(now, sealed={})
-                for consumer in self._consumers:
-                    consumer.follow(now, self._run)
-            return [consumer.name for consumer in self._consumers if consumer.is_leaving]
+    def _apply(self, now: Generations) -> None:
+        for consumer in self._consumers:
+            consumer.follow(now, self._run)
 
     def _watch(self) -> None:
         try:
