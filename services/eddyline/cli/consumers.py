@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -18,8 +15,6 @@ from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import Unavailable
 
 WATCH_SECONDS = 1.0
-LOOK_SECONDS = 0.05
-"""The same while a stop waits for all of them to consume."""
 
 log = structlog.get_logger("eddyline")
 
@@ -62,7 +57,6 @@ class Consumer:
         self._loop = make(now.live)
         self._thread: threading.Thread | None = None
         self._waiting: str | None = None
-        self._told_to_leave = False
 
     def follow(self, now: Generations, run: Callable[[Loop], None]) -> None:
         """Start, stop or replace the loop as `now` asks; `run` is called with it in a thread of its own.
@@ -73,12 +67,10 @@ class Consumer:
         moved = self._held(now.live) != self._held(self._on)
         if self._is_running():
             if self._waiting or moved:
-                self._told_to_leave = True
                 self._loop.stop()
         elif not self._waiting:
             if moved or self._thread is not None:
                 self._replace(now.live)
-            self._told_to_leave = False
             self._thread = threading.Thread(target=run, args=(self._loop,), name=self.name)
             self._thread.start()
 
@@ -102,11 +94,6 @@ class Consumer:
         self._loop.stop(drain=drain and self._waiting is None, deadline_seconds=math.inf)
         if self._thread is not None:
             self._thread.join()
-
-    @property
-    def is_consuming(self) -> bool:
-        """Whether it runs, and goes on."""
-        return self._is_running() and not self._told_to_leave
 
     def _held(self, collections: Collections) -> list[str]:
         return [collections.named(name) for name in self._holds]
@@ -151,10 +138,13 @@ class Consumers:
             self._watcher.start()
 
     def follow(self) -> None:
-        """Look once, and have each do as is live and sealed now. Raises `Misconfigured` where nothing is live, or a
-        consumer can't work on what is."""
-        with suppress(Unavailable):  # /readyz says it; the next look is soon
-            self._apply(self._read())
+        """Look once. Raises `Misconfigured` where nothing is live, or a consumer can't work on what is."""
+        try:
+            now = self._read()
+            for consumer in self._consumers:
+                consumer.follow(now, self._run)
+        except Unavailable:
+            pass  # /readyz says it; the next look is soon
 
     def lag(self) -> int:
         """Records that the running ones still have to handle."""
@@ -167,33 +157,12 @@ class Consumers:
             consumer.halt()
 
     def stop(self, drain: bool) -> None:
-        """End them one after another, since each may write what the next one reads.
-
-        With `drain` they handle everything first, those that are sealed, too: nobody may be about to replace them.
-        """
+        """End them one after another, since each may write what the next one reads."""
         self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
-        if drain:
-            self._bring_back()
         for consumer in self._consumers:
             consumer.stop(drain and not self._halted)
-
-    def _bring_back(self) -> None:
-        """Until all consume: one that was told to leave would end without what the others still write for it."""
-        while not all(consumer.is_consuming for consumer in self._consumers):
-            if self._halted or self.failure is not None:
-                return
-            try:
-                with suppress(Unavailable):
-                    self._apply(replace(self._read(), sealed={}))
-            except BaseException as error:
-                self._fail(error)
-            time.sleep(LOOK_SECONDS)
-
-    def _apply(self, now: Generations) -> None:
-        for consumer in self._consumers:
-            consumer.follow(now, self._run)
 
     def _watch(self) -> None:
         try:
