@@ -1,32 +1,84 @@
-"""What `eddyline reembed` does around the copying."""
+"""What `eddyline reembed` does around the copying, and what a process that starts makes of one that was killed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
+from pathlib import Path
 
 import pytest
-from tests.support.fakes import FakeStore, TinyEncoder, text_vector
+from rich.console import Console
+from tests.support.fakes import FakeStore, TinyEncoder, WiderEncoder, text_vector
 
-from eddyline.adapters.encoders import Encoding
-from eddyline.adapters.vectors import ITEMS, Point
-from eddyline.cli.rebuild import Renewal
+from eddyline.adapters.vectors import (
+    ITEMS,
+    PROFILES,
+    Collections,
+    Distance,
+    EdgeStore,
+    Point,
+    VectorStore,
+    generations,
+    item_collection,
+)
+from eddyline.cli import rebuild, runtime
+from eddyline.cli.collections import create_collections
+from eddyline.cli.opening import vectors_directory
+from eddyline.cli.rebuild import run_reembed
+from eddyline.cli.runtime import Runtime
+from eddyline.errors import AlreadyRunning
 from eddyline.model.ids import item_point
-from eddyline.offline.rebuilding import Tell, nobody
-from eddyline.settings import Settings
+from eddyline.settings import Server, Settings
 
 
-@contextmanager
-def no_bar(_what: str, _total: int) -> Iterator[Tell]:
-    yield nobody
+def reembed(settings: Settings, monkeypatch: pytest.MonkeyPatch, store: VectorStore | None = None) -> str:
+    """What it prints."""
+    printed = io.StringIO()
+    monkeypatch.setattr(rebuild, "text_encoder", lambda *_: WiderEncoder())
+    if store is not None:
+        monkeypatch.setattr(rebuild, "open_store", lambda _: store)
+    run_reembed(settings, force=False, drop_old=False, console=Console(file=printed, width=1000))
+    return printed.getvalue()
+
+
+def with_an_item(store: VectorStore, state: str = "none") -> None:
+    payload = {"item_id": "a", "meta": {"title": "a"}, "space": "old-t1", "image": {"state": state, "space": "clip"}}
+    store.upsert(ITEMS, [Point(item_point("a"), {"content": text_vector("a").astype("float32")}, payload)])
 
 
 @pytest.mark.parametrize("state", ["ready", "none"])
-def test_pictures_that_are_left_out_are_told_of(state: str) -> None:
-    store, said = FakeStore(), list[str]()
-    payload = {"item_id": "a", "meta": {"title": "a"}, "space": "old-t1", "image": {"state": state, "space": "clip"}}
-    store.upsert(ITEMS, [Point(item_point("a"), {"content": text_vector("a").astype("float32")}, payload)])
-    renewal = Renewal(store, Settings(), Encoding(TinyEncoder("new-t1")), None, said.append, no_bar)
-    assert renewal.run(force=False, drop_old=False).startswith("1 items and 0 profiles in space new-t1")
-    told = [line for line in said if "pictures of 1 items are left out" in line]
-    assert len(told) == (state == "ready")
+def test_pictures_that_are_left_out_are_told_of(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FakeStore()
+    with_an_item(store, state)
+    printed = reembed(Settings(), monkeypatch, store)
+    assert "1 items and 0 profiles in space wider-t1" in printed
+    assert ("pictures of 1 items are left out" in printed) == (state == "ready")
+
+
+def test_where_a_process_holds_the_data_directory_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    store = EdgeStore(vectors_directory(settings))
+    create_collections(store, settings, TinyEncoder.dimension, Distance.COSINE)
+    with_an_item(store)
+    with pytest.raises(AlreadyRunning, match=r"stop it, run `eddyline reembed` again, and start it with the same"):
+        reembed(settings, monkeypatch)
+    assert generations.live(store) == Collections("items-1", "profiles-1")
+    store.close()
+    assert "1 items and 0 profiles in space wider-t1" in reembed(settings, monkeypatch)
+
+
+def test_what_a_killed_run_has_left_is_undone_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path, server=Server(port=0))
+    store = EdgeStore(vectors_directory(settings))
+    create_collections(store, settings, TinyEncoder.dimension, Distance.COSINE)
+    store.ensure(item_collection(WiderEncoder.dimension, Distance.COSINE, {}, "items-2"))
+    generations.seal(store, (ITEMS, PROFILES))
+    store.close()
+    monkeypatch.setattr(runtime, "text_encoder", lambda *_: TinyEncoder())
+    process = Runtime(settings, ("collector", "embedder", "profiler", "affinity", "reader"))
+    with process._stack:
+        assert process._store.collections() == ["items-1", "profiles-1"]
+        assert process._read_generations().sealed == {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
-from eddyline.adapters.encoders import Encoding, LiveEncoding
 from eddyline.adapters.telemetry import Metrics
 from eddyline.cli import runtime
 from eddyline.cli.runtime import build_search
@@ -19,8 +18,7 @@ from eddyline.settings import Reader as ReaderSettings
 def built(wanted: bool | None, beside: TinyEncoder | None, encoder: Encoder | None = None) -> Search | None:
     settings = Settings(reader=ReaderSettings(search=wanted), encoder=encoder or Encoder())
     store, metrics = FakeStore(), Metrics()
-    embedders = None if beside is None else LiveEncoding(Encoding(beside))
-    return build_search(store, settings, Reader(store, settings, metrics), embedders, metrics)
+    return build_search(store, settings, Reader(store, settings, metrics), beside, metrics)
 
 
 @pytest.mark.parametrize("wanted", [None, True])

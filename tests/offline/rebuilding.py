@@ -23,7 +23,7 @@ from eddyline.model.ids import Person, item_point, person_point
 from eddyline.model.profile import STORED_VECTORS, Profile
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Translate
 from eddyline.offline.replay import Replayed, replay
-from eddyline.profiler import GROUP, TOPIC, Profiler, as_it_came
+from eddyline.profiler import GROUP, TOPIC, Profiler
 from eddyline.settings import Profile as ProfileSettings
 from eddyline.settings import Settings
 
@@ -47,13 +47,13 @@ class Deployment:
         self.add_items(*ITEM_NAMES)
         self.start()
 
-    def start(self, translate: Translate = as_it_came) -> None:
+    def start(self) -> None:
         """The profiler of the live generation, on what its group has committed."""
         self.collections = generations.live(self.store)
         self.group = generations.group_of(GROUP, self.collections.profiles)
-        self.profiler = self._profiler(translate)
+        self.profiler = self._profiler()
 
-    def _profiler(self, translate: Translate) -> Profiler:
+    def _profiler(self) -> Profiler:
         profiler = Profiler(
             self.store,
             self.producer,
@@ -66,7 +66,6 @@ class Deployment:
             monotonic=self.clock,
             collections=self.collections,
             reverse_recents=self.settings.affinity.reverse_recents,
-            translate=translate,
         )
         self.epoch = int(self.clock() * 1000) + 1
         profiler.assigned({TopicPartition(TOPIC, p): self.epoch for p in range(PARTITIONS)})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +25,7 @@ from eddyline.model.ids import item_point
 from eddyline.model.language import Detect, undetected
 from eddyline.model.text import DEFAULT, Template
 from eddyline.offline.rebuilding import Rebuilding, Translate
-from eddyline.offline.reembed import Reembedded, Sealed, reembed
+from eddyline.offline.reembed import Reembedded, reembed
 from eddyline.settings import Template as TemplateSettings
 
 
@@ -263,30 +260,12 @@ def test_without_any_log_all_people_are_approximated(it: Deployment) -> None:
     assert profile.space in ("wider-t1", None)
 
 
-def swapped_here(it: Deployment, sealed: Sealed | None = None) -> None:
-    """As in a process that has the log in its memory: the next profiler goes on where the one of before ended."""
-    encoder, told = WiderEncoder(), []
-
-    def create(target: Collections) -> None:
-        it.store.ensure(replace(item_collection(encoder.dimension, Distance.COSINE, {}), name=target.items))
-        it.store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
-
-    def go_live(target: Collections, translate: Translate) -> None:
-        it.log.groups[generations.group_of("profiler", target.profiles)] = dict(it.log.groups[it.group])
-        generations.go_live(it.store, target)
-        told.append(translate)
-
-    settings, log = it.settings.profile, it.log
-    reembed(it.store, encoder, settings, create, it.said.append, reader=log, sealed=sealed, go_live=go_live)
-    it.clock.forward(max(0.0, time.time() - it.clock()))  # whoever takes over has a higher epoch
-    it.start(told[0])
-
-
-def test_what_was_sent_in_the_space_before_is_taken_in_the_new_one(it: Deployment) -> None:
+def test_what_was_sent_in_the_space_before_and_not_read_yet_is_taken_in_the_new_one(it: Deployment) -> None:
     it.log.say("a:v0", {"type": "like", "item_id": ITEM_NAMES[2], "anonymous_id": "v0"})
     it.pump()
     identify = it.log.say("a:v0", {"type": "identify", "anonymous_id": "v0", "user_id": "ada"})
     it._pump(identify.partition, 1)  # the visitor's owner has sent them off; the user's hasn't seen it yet
+    it.log.forget("interactions", identify.partition, it.log.bounds("interactions")[identify.partition].high)
     users = it.log.say("bob", {"user_id": "bob", "interests": ["rivers"]}, topic="users")
     onboarded = {
         "type": "onboarded",
@@ -296,8 +275,7 @@ def test_what_was_sent_in_the_space_before_is_taken_in_the_new_one(it: Deploymen
         "origin": {"log": LOG, "partition": users.partition, "offset": users.offset},
     }
     it.log.say("u:bob", onboarded)
-    swapped_here(it)
-    it.pump()
+    run(it, WiderEncoder())
     ada, bob = it.profile("u:ada"), it.profile("u:bob")
     assert ada is not None
     assert bob is not None
@@ -306,24 +284,6 @@ def test_what_was_sent_in_the_space_before_is_taken_in_the_new_one(it: Deploymen
     unit = ada.taste.sum / np.linalg.norm(ada.taste.sum)
     near(unit, WiderEncoder().encode([ITEM_NAMES[2]])[0], 1e-4, 1e-5)
     near(bob.onboarding, WiderEncoder().encode(["Interests: rivers"])[0], 1e-5)
-
-
-def test_items_and_profiles_that_change_until_the_writers_stop_come_along(it: Deployment) -> None:
-    @contextmanager
-    def sealed() -> Iterator[None]:
-        it.add_items("a late film", collection="items-1")
-        it.log.say("u:p0", {"type": "like", "item_id": "a late film", "user_id": "p0"})
-        it.pump()
-        yield
-
-    swapped_here(it, sealed)
-    it.log.say("u:p0", {"type": "like", "item_id": "a late film", "user_id": "p0"})
-    it.pump()
-    late = it.store.retrieve("items", [item_point("a late film")], vectors=("content",))[item_point("a late film")]
-    near(late.vectors["content"], WiderEncoder().encode(["a late film"])[0], 1e-5)
-    profile = it.profile("u:p0")
-    assert profile is not None
-    assert (profile.events, profile.space) == (2, "wider-t1")
 
 
 def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(

@@ -43,11 +43,11 @@ class Desk:
 
 @contextmanager
 def opened(shop: Shop, encoder: TinyEncoder | None = None, share: float = 0.2) -> Iterator[Desk]:
-    used = encoder or TinyEncoder()
+    encoder = encoder or TinyEncoder()
     settings = SETTINGS.model_copy(update={"reader": ReaderSettings(search_taste_share=share)})
-    search = Search(shop.store, settings, shop.reader.people, lambda: used, shop.clock)
+    search = Search(shop.store, settings, shop.reader.people, encoder, shop.clock)
     with served(router(shop.reader, 100_000, search)) as client:
-        yield Desk(shop, used, client)
+        yield Desk(shop, encoder, client)
 
 
 @pytest.fixture
@@ -193,12 +193,12 @@ def test_a_repeated_search_is_encoded_once(it: Desk) -> None:
 
 
 def test_what_is_remembered_of_searches_is_bounded(it: Desk) -> None:
-    search = Search(it.shop.store, SETTINGS, it.shop.reader.people, lambda: it.encoder, it.shop.clock)
+    search = Search(it.shop.store, SETTINGS, it.shop.reader.people, it.encoder, it.shop.clock)
     for n in range(1100):
-        search._encoded(f"word{n}", it.encoder)
+        search._encoded(f"word{n}")
     del it.encoder.texts[:]
     for n in (1099, 500, 0):
-        search._encoded(f"word{n}", it.encoder)
+        search._encoded(f"word{n}")
     assert it.encoder.texts == ["word0"]
 
 
@@ -225,7 +225,7 @@ def test_vectors_of_another_length_name_the_setting_that_makes_them() -> None:
 
 def test_a_profile_of_another_model_has_no_say() -> None:
     shop = both_kinds()
-    search = Search(shop.store, SETTINGS, shop.reader.people, lambda: TinyEncoder("other-t1"), shop.clock)
+    search = Search(shop.store, SETTINGS, shop.reader.people, TinyEncoder("other-t1"), shop.clock)
     for n in range(20):
         for kind in ("space", "kitchen"):
             shop.store.set_payload("items", {item_point(f"{kind}{n}"): {"space": "other-t1"}})

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.services.reading import SETTINGS, Shop, ids, stocked
-from tests.support.fakes import TinyEncoder, WiderEncoder
+from tests.support.fakes import WiderEncoder
 
-from eddyline.adapters.encoders import Encoding, LiveEncoding
-from eddyline.adapters.vectors import Collections, Distance, generations, item_collection, profile_collection
-from eddyline.errors import Unavailable
+from eddyline.adapters.vectors import Collections, Distance, item_collection, profile_collection
 from eddyline.model.ranking import Found, gather
 from eddyline.offline.reembed import reembed
-from eddyline.reader import Search
-from eddyline.reader.browse_requests import SearchQuery
 
 
-def swap(shop: Shop, live: LiveEncoding | None = None) -> None:
+def swap(shop: Shop) -> None:
     """Everything in vectors of another size from now on."""
     encoder = WiderEncoder()
 
@@ -28,12 +23,7 @@ def swap(shop: Shop, live: LiveEncoding | None = None) -> None:
         shop.store.ensure(item_collection(encoder.dimension, Distance.COSINE, {}, target.items))
         shop.store.ensure(profile_collection(encoder.dimension, target.profiles))
 
-    def go_live(target: Collections, _translate: object) -> None:
-        holder = live or LiveEncoding(Encoding(TinyEncoder()))
-        with holder.replacing(Encoding(encoder)):
-            generations.go_live(shop.store, target)
-
-    reembed(shop.store, encoder, SETTINGS.profile, create, lambda _line: None, go_live=go_live)
+    reembed(shop.store, encoder, SETTINGS.profile, create, lambda _line: None)
 
 
 def once_after(shop: Shop, name: str, collection: str, then: Callable[[], None], monkeypatch: Any) -> None:
@@ -87,36 +77,6 @@ def test_similar_items_are_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) ->
     with shop.open():
         once_after(shop, "retrieve", "items", lambda: swap(shop), monkeypatch)
         assert ids(shop.get("/v1/items/space1/similar", limit=3).json())
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_search_goes_on_with_the_encoder_that_follows(shop: Shop, when: str) -> None:
-    first = TinyEncoder()
-    live = LiveEncoding(Encoding(first))
-    search = Search(shop.store, SETTINGS, shop.reader.people, live.encoder, shop.clock)
-    known = search.find(SearchQuery(q="alien starship", limit=3))
-    if when == "before":
-        swap(shop, live)
-    else:
-        encode = first.encode
-
-        def late(texts: Any) -> Any:
-            rows = encode(texts)
-            swap(shop, live)
-            return rows
-
-        first.encode = late  # type: ignore[method-assign]
-    again = search.find(SearchQuery(q="alien starship" if when == "before" else "starship alien", limit=3))
-    assert len(ids(again)) == len(ids(known)) == 3
-    assert all(item.startswith("space") for item in ids(again))
-
-
-def test_an_encoder_that_cannot_be_swapped_in_leaves_the_one_of_before(shop: Shop) -> None:
-    live = LiveEncoding(Encoding(TinyEncoder()))
-    before = live.now()
-    with pytest.raises(Unavailable), live.replacing(replace(before, encoder=WiderEncoder())):
-        raise Unavailable("the disk is full")
-    assert live.now() is before
 
 
 def test_vectors_of_another_length_have_no_say_in_diversity() -> None:

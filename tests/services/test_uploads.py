@@ -444,7 +444,7 @@ def test_a_real_clip_finds_uploaded_pictures_and_refuses_hostile_ones_by_name(tm
         image = reader.browse.item(item)["image"]
         assert (image["state"], image["reason"]) == ("refused", reason), image
         assert image["message"]
-    search = Search(store, settings, reader.people, TinyEncoder, it.clock, clip)
+    search = Search(store, settings, reader.people, TinyEncoder(), it.clock, clip)
     found = {
         by: {one["item_id"] for one in search.find(SearchQuery.model_validate({"q": "sandals", "by": by}))["items"]}
         for by in ("text", "image")

@@ -1,8 +1,9 @@
-"""Another encoder: everything is embedded anew and swapped, from the packaged model to an endpoint of OpenAI's kind."""
+"""Another encoder: everything is re-embedded, from the packaged model to an endpoint of OpenAI's kind."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import uuid
 from collections import Counter
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.embedding_api import embeddings
-from tests.support.endpoint import serving
+from tests.support.endpoint import Answer, FakeEndpoint, Request, serving
 from tests.support.kafka import Cluster
 from tests.support.qdrant_rest import QdrantRest
-from tests.support.system import Eddyline, eddyline, run, wait_until
+from tests.support.system import ROOT, Eddyline, command, eddyline, environment, run, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -28,16 +29,21 @@ FILMS = {
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The settings of another encoder."""
+def endpoint() -> Iterator[FakeEndpoint]:
     with serving() as endpoint:
         endpoint.answer = embeddings
-        yield {
-            "EDDYLINE_ENCODER__KIND": "openai",
-            "EDDYLINE_ENCODER__URL": endpoint.url,
-            "EDDYLINE_ENCODER__MODEL": "small",
-            "EDDYLINE_ENCODER__CACHE_DIR": str(tmp_path / "cache"),
-        }
+        yield endpoint
+
+
+@pytest.fixture
+def other(tmp_path: Path, endpoint: FakeEndpoint) -> dict[str, str]:
+    """The settings of another encoder."""
+    return {
+        "EDDYLINE_ENCODER__KIND": "openai",
+        "EDDYLINE_ENCODER__URL": endpoint.url,
+        "EDDYLINE_ENCODER__MODEL": "small",
+        "EDDYLINE_ENCODER__CACHE_DIR": str(tmp_path / "cache"),
+    }
 
 
 def fill(process: Eddyline) -> None:
@@ -62,6 +68,10 @@ def test_embedded_it_goes_on_with_what_there_was(tmp_path: Path, other: dict[str
         fill(process)
         before = process.client.get("/v1/items/whales").json()
         assert found(process, "marine animals") in {"whales", "reef"}
+        held = run("reembed", *data, env=other)
+        assert held.returncode == 2
+        assert "stop it, run `eddyline reembed` again, and start it with the same settings" in held.stderr
+        assert len(held.stderr.splitlines()) == 1, held.stderr
 
     refused = run("up", *data, "--port", "0", env=other)
     assert refused.returncode == 2
@@ -83,103 +93,52 @@ def test_embedded_it_goes_on_with_what_there_was(tmp_path: Path, other: dict[str
         assert found(process, "squid") == "squid"
 
 
-@pytest.mark.parametrize("broker", ["in-process", "kafka"])
-def test_embedded_people_get_their_lists_all_the_while(
-    tmp_path: Path, other: dict[str, str], broker: str, request: pytest.FixtureRequest
+def test_embedded_a_killed_run_leaves_what_there_was(
+    tmp_path: Path, endpoint: FakeEndpoint, other: dict[str, str]
 ) -> None:
-    data, env = ("--data-dir", str(tmp_path / "data")), {}
-    if broker == "kafka":
-        cluster: Cluster = request.getfixturevalue("kafka_cluster")
-        if cluster.kind == "in-process":
-            pytest.skip(f"no real Kafka: {'; '.join(cluster.fell_back)}")
-        env = {
-            "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
-            "EDDYLINE_KAFKA__PREFIX": f"embedded-{uuid.uuid4().hex[:8]}.",
-        }
-    films = {f"film{n}": f"Chronicle {n % 7} number {n} of the archive" for n in range(400)}
-    with eddyline("up", *data, log=tmp_path / "up.txt", env=env) as process:
+    data = ("--data-dir", str(tmp_path / "data"))
+    with eddyline("up", *data, log=tmp_path / "before.txt") as process:
         fill(process)
-        for item_id, title in films.items():
-            process.put(item_id, title=title)
-        wait_until(lambda: all(process.has(item_id) for item_id in films), "all films are searchable", SLOWLY)
-        process.client.put("/v1/users/ada", json={"interests": ["rivers"], "segment": "new"})
-        wait_until(lambda: process.person("ada").get("onboarded"), "what ada answered is known", SLOWLY)
-        visitor, writer = Visitor(process), Writer(process)
-        try:
-            done = run("reembed", *data, env=env | other)
-            assert done.returncode == 0, done.stderr
-            said = " ".join(done.stderr.split())
-            assert "items-2 and profiles-2 are live" in said
-            assert "encoder.model" in said, "the next start needs the same settings"
-        finally:
-            answers, searches, written = visitor.leave(), visitor.searches, writer.leave()
-        assert written > 2, "items and clicks came in meanwhile"
-        assert set(answers) == {"full"}, answers
-        assert set(searches) == {"full"}, searches
-        everything(process, written)
 
-    refused = run("up", *data, "--port", "0", env=env)
-    assert refused.returncode == 2
-    assert "reembed" in refused.stderr
-    with eddyline("up", *data, log=tmp_path / "after.txt", env=env | other) as process:
-        everything(process, written)
+    asked, is_over = threading.Event(), threading.Event()
 
+    def hanging(request: Request) -> Answer:
+        if len(request.body["input"]) > 1:  # the items; a single text is asked for at the start
+            asked.set()
+            is_over.wait(SLOWLY)
+        return embeddings(request)
 
-def everything(process: Eddyline, written: int) -> None:
-    """All that was ever sent is there, in the other space."""
-    for number in range(written):
-        process.await_item(f"new{number}", SLOWLY)
-    process.await_events("ada", 2 + written, SLOWLY)
-    person = process.person("ada")
-    assert (person["events"], person["onboarded"], person["segment"]) == (2 + written, True, "new")
-    assert found(process, "fresh pasta") == "pasta"
-    assert found(process, "zebra 1 on the run") == "new1"
-    answer = process.client.get("/readyz")
-    assert answer.status_code == 200, answer.text
+    endpoint.answer = hanging
+    killed = subprocess.Popen(command("reembed", *data), env=environment(other), cwd=ROOT)
+    try:
+        assert asked.wait(SLOWLY), "it embeds"
+        assert (tmp_path / "data" / "vectors" / "items-2").exists()
+    finally:
+        killed.kill()
+        killed.wait(SLOWLY)
+        is_over.set()
 
-
-class Writer:
-    """Puts an item and clicks on it, again and again."""
-
-    def __init__(self, process: Eddyline) -> None:
-        self._process, self._is_over = process, threading.Event()
-        self._written = 0
-        self._thread = threading.Thread(target=self._write)
-        self._thread.start()
-
-    def _write(self) -> None:
-        while not self._is_over.wait(0.2):
-            item_id = f"new{self._written}"
-            self._process.put(item_id, title=f"Zebra {self._written} on the run")
-            self._process.post({"type": "click", "user_id": "ada", "item_id": item_id})
-            self._written += 1
-
-    def leave(self) -> int:
-        """How many there were."""
-        self._is_over.set()
-        self._thread.join()
-        return self._written
+    with eddyline("up", *data, log=tmp_path / "after.txt") as process:
+        assert not (tmp_path / "data" / "vectors" / "items-2").exists()
+        assert found(process, "fresh pasta") == "pasta"
+        process.post({"type": "click", "user_id": "ada", "item_id": "bread"})
+        process.await_events("ada", 3, SLOWLY)
 
 
 class Visitor:
-    """Asks for lists and searches all the time, and keeps what came."""
+    """Asks for lists all the time, and keeps what came."""
 
     def __init__(self, process: Eddyline) -> None:
         self._process, self._is_over = process, threading.Event()
         self.answers: Counter[str] = Counter()
-        self.searches: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._ask)
         self._thread.start()
 
     def _ask(self) -> None:
         while not self._is_over.wait(0.05):
-            self.answers[self._answer("/v1/users/ada/recommendations")] += 1
-            self.searches[self._answer(f"/v1/search?q=ocean{self.searches.total()}")] += 1
-
-    def _answer(self, path: str) -> str:
-        response = self._process.client.get(path)
-        is_full = response.status_code == 200 and len(response.json()["items"]) > 0
-        return "full" if is_full else f"{response.status_code}: {response.text[:200]}"
+            response = self._process.client.get("/v1/users/ada/recommendations")
+            is_full = response.status_code == 200 and len(response.json()["items"]) > 0
+            self.answers["full" if is_full else f"{response.status_code}: {response.text[:200]}"] += 1
 
     def leave(self) -> Counter[str]:
         self._is_over.set()

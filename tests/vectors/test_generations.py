@@ -109,10 +109,8 @@ def test_a_server_from_before_generations_is_refused_with_the_way_out(rest_store
 
 
 def test_a_seal_is_on_what_is_live_and_can_be_lifted(store: VectorStore) -> None:
-    assert not generations.is_sealed(store, FIRST)
     generations.seal(store, [PROFILES])
     assert generations.current(store) == Generations(FIRST, {"profiles-1": 2})
-    assert generations.is_sealed(store, FIRST)
     generations.seal(store, [PROFILES, ITEMS])
     store.ensure(CollectionSpec("items-7", SPECS[0].dense))
     assert generations.current(store).sealed == {"items-1": 7, "profiles-1": 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -85,15 +85,12 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
     from eddyline.cli.insights_role import is_installed
     from eddyline.cli.runtime import IMAGING, MEASURING, ROLES
 
-    def load() -> Settings:
-        return load_settings(config, data_dir, host, port)
-
-    loaded = load()
+    loaded = load_settings(config, data_dir, host, port)
     measures = loaded.insights.run and is_installed()
     if loaded.insights.run and not measures:
         print("Insights is left out: it needs pip install 'eddyline[insights]'", flush=True)
     left_out = {MEASURING: not measures, IMAGING: not loaded.images.enabled}
-    _serve(loaded, [role for role in ROLES if not left_out.get(role)], load)
+    _serve(loaded, [role for role in ROLES if not left_out.get(role)])
 
 
 @app.command()
@@ -109,11 +106,7 @@ def serve(
     port: Port = None,
 ) -> None:
     """Run some of the services in this process, against Kafka and Qdrant."""
-
-    def load() -> Settings:
-        return load_settings(config, None, host, port)
-
-    _serve(load(), [role.strip() for role in roles.split(",") if role.strip()], load)
+    _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
 
 
 @app.command()
@@ -205,7 +198,11 @@ def reembed(
     force: Annotated[bool, typer.Option("--force", help="Also where the items are in the encoder's space.")] = False,
     drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the generation that was live.")] = False,
 ) -> None:
-    """Embed all items anew from their stored text, after a change of model, and rebuild the profiles; then swap."""
+    """Re-embed all items from their stored text, after a change of model, and rebuild the profiles; then swap.
+
+    On a Kafka cluster and a Qdrant server the services go on meanwhile. The embedded store is one process's: stop
+    Eddyline first, and start it afterwards with the same settings.
+    """
     from eddyline.cli.rebuild import run_reembed
 
     run_reembed(load_settings(config, data_dir), force, drop_old, Console(stderr=True))
@@ -270,12 +267,12 @@ def demo(
     run_demo(path, data_dir, port, leave, Console())
 
 
-def _serve(loaded: Settings, roles: Sequence[str], reload: Callable[[], Settings] | None = None) -> None:
+def _serve(loaded: Settings, roles: Sequence[str]) -> None:
     from eddyline.adapters.telemetry import configure_logging
     from eddyline.cli.runtime import Runtime
 
     configure_logging(loaded.log_level, loaded.log_format)
-    runtime = Runtime(loaded, roles, reload)
+    runtime = Runtime(loaded, roles)
     for line in runtime.describe():
         print(line, flush=True)
     runtime.run()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -15,13 +12,9 @@ import structlog
 from eddyline.adapters.kafka import LoopStatus, TopicPartition
 from eddyline.adapters.vectors import Collections
 from eddyline.adapters.vectors.generations import Generations
-from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.errors import Unavailable
 
 WATCH_SECONDS = 1.0
-LOOK_SECONDS = 0.05
-"""How often is looked whether a consumer has ended, where somebody waits for it."""
-LEAVING_SECONDS = 120.0
-"""How long a consumer may take to finish its batch."""
 
 log = structlog.get_logger("eddyline")
 
@@ -64,7 +57,6 @@ class Consumer:
         self._loop = make(now.live)
         self._thread: threading.Thread | None = None
         self._waiting: str | None = None
-        self._told_to_leave = False
 
     def follow(self, now: Generations, run: Callable[[Loop], None]) -> None:
         """Start, stop or replace the loop as `now` asks; `run` is called with it in a thread of its own.
@@ -75,12 +67,10 @@ class Consumer:
         moved = self._held(now.live) != self._held(self._on)
         if self._is_running():
             if self._waiting or moved:
-                self._told_to_leave = True
                 self._loop.stop()
         elif not self._waiting:
             if moved or self._thread is not None:
                 self._replace(now.live)
-            self._told_to_leave = False
             self._thread = threading.Thread(target=run, args=(self._loop,), name=self.name)
             self._thread.start()
 
@@ -104,16 +94,6 @@ class Consumer:
         self._loop.stop(drain=drain and self._waiting is None, deadline_seconds=math.inf)
         if self._thread is not None:
             self._thread.join()
-
-    @property
-    def is_leaving(self) -> bool:
-        """Whether it was told to stop, for a seal or a successor, and still runs."""
-        return self._told_to_leave and self._is_running()
-
-    @property
-    def is_consuming(self) -> bool:
-        """Whether it runs, and goes on."""
-        return self._is_running() and not self._told_to_leave
 
     def _held(self, collections: Collections) -> list[str]:
         return [collections.named(name) for name in self._holds]
@@ -147,8 +127,7 @@ class Consumers:
     ) -> None:
         self._consumers, self._read, self._failed = consumers, read, failed
         self._over = threading.Event()
-        self._turn = threading.Lock()
-        self._halted = self._draining = False
+        self._halted = False
         self._watcher = threading.Thread(target=self._watch, name="generations")
         self.failure: BaseException | None = None
         """What made one of them end."""
@@ -159,29 +138,13 @@ class Consumers:
             self._watcher.start()
 
     def follow(self) -> None:
-        """Look once; over, nothing is begun. Raises `Misconfigured` where nothing is live, or a consumer can't work on
-        what is."""
-        with suppress(Unavailable):  # /readyz says it; the next look is soon
-            self._look()
-
-    def await_seal(self, wait: Callable[[float], None]) -> None:
-        """Until those have ended that a seal stops; none begins before it is lifted. `wait` takes seconds.
-
-        Raises `Misconfigured` when one doesn't end, `Unavailable`, and whatever `wait` raises.
-        """
-        deadline = time.monotonic() + LEAVING_SECONDS
-        while True:
-            leaving = self._look()
-            if self._over.is_set():
-                raise EddylineError("the process stops") from self.failure
-            if not leaving:
-                return
-            if time.monotonic() > deadline:
-                raise Misconfigured(
-                    f"{', '.join(leaving)} didn't stop within {LEAVING_SECONDS:g} s of being sealed: a batch takes "
-                    "that long. Set a smaller kafka.batch_size, or try again when less comes in"
-                )
-            wait(LOOK_SECONDS)
+        """Look once. Raises `Misconfigured` where nothing is live, or a consumer can't work on what is."""
+        try:
+            now = self._read()
+            for consumer in self._consumers:
+                consumer.follow(now, self._run)
+        except Unavailable:
+            pass  # /readyz says it; the next look is soon
 
     def lag(self) -> int:
         """Records that the running ones still have to handle."""
@@ -194,41 +157,12 @@ class Consumers:
             consumer.halt()
 
     def stop(self, drain: bool) -> None:
-        """End them one after another, since each may write what the next one reads.
-
-        With `drain` they handle everything first, those that are sealed, too: nobody may be about to replace them.
-        """
-        if drain:
-            self._bring_back()
-        with self._turn:
-            self._over.set()
+        """End them one after another, since each may write what the next one reads."""
+        self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
         for consumer in self._consumers:
             consumer.stop(drain and not self._halted)
-
-    def _bring_back(self) -> None:
-        """Until all consume: one that was told to leave would end without what the others still write for it."""
-        self._draining = True
-        while not all(consumer.is_consuming for consumer in self._consumers):
-            if self._halted or self._over.is_set():
-                return
-            try:
-                self.follow()
-            except BaseException as error:
-                self._fail(error)
-            self._over.wait(LOOK_SECONDS)
-
-    def _look(self) -> list[str]:
-        """Have each do as is live and sealed now. Which were told to stop, and still run."""
-        with self._turn:  # so that none begins by what was read before a seal that somebody waits for
-            if not self._over.is_set():
-                now = self._read()
-                if self._draining:
-                    now = replace(now, sealed={})
-                for consumer in self._consumers:
-                    consumer.follow(now, self._run)
-            return [consumer.name for consumer in self._consumers if consumer.is_leaving]
 
     def _watch(self) -> None:
         try:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eddyline.adapters.encoders import ClipEncoder, Encoding, ImageEncoder, PatientEncoder, TextEncoder, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, PatientEncoder, text_encoder
 from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetters, log_identities
 from eddyline.adapters.languages import language_detector
-from eddyline.adapters.reembed_requests import is_served
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Collections,
@@ -27,14 +25,13 @@ from eddyline.adapters.vectors import (
     image_part,
     profile_collection,
 )
-from eddyline.cli.asking import Bar, ask_holder
 from eddyline.cli.collections import collection_specs
 from eddyline.cli.opening import kafka_options, open_store
 from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.model.distance import distance_of
 from eddyline.model.text import Template
 from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell, Translate, nobody
-from eddyline.offline.reembed import GoLive, Reembedded, Sealed, reembed
+from eddyline.offline.reembed import reembed
 from eddyline.offline.replay import NAMES, Say, discard_unfinished, replay
 from eddyline.profiler import TOPIC
 from eddyline.settings import Settings
@@ -43,7 +40,7 @@ WITH_PICTURES = Filter(must=(Match("image.state", ("ready",)),))
 
 
 @dataclass(frozen=True, slots=True)
-class Kafka:
+class _Kafka:
     """What a rebuilding run needs of the cluster."""
 
     options: KafkaOptions
@@ -65,17 +62,17 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
         )
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
-        kafka = connected(settings, stack)
+        kafka = _connected(settings, stack)
         live = generations.live(store)
         dimension = _dimension(store, live)
-        tell = stack.enter_context(bar(console, "records", _records(kafka.reader)))
+        tell = stack.enter_context(_bar(console, "records", _records(kafka.reader)))
 
         def make(target: Collections) -> Rebuilding:
             store.ensure(replace(profile_collection(dimension), name=target.profiles))
             return _rebuilding(settings, store, kafka, target, lambda record: record, tell)
 
-        done = replay(kafka.reader, store, make, kafka.log_identity, saying(console), only_log=only_log)
-        _drop(store, live, done.collections, drop_old, saying(console))
+        done = replay(kafka.reader, store, make, kafka.log_identity, _saying(console), only_log=only_log)
+        _drop(store, live, done.collections, drop_old, _saying(console))
     tally = done.tally
     console.print(
         f"{done.people:,} profiles from {tally.handled:,} records in {done.seconds:.0f} s; {tally.carried:,} taken "
@@ -88,68 +85,28 @@ def give_up(settings: Settings, console: Console) -> None:
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
         live = generations.live(store)
-        discard_unfinished(store, live, saying(console))
+        discard_unfinished(store, live, _saying(console))
     console.print(f"{live.items} and {live.profiles} are live, and their writers go on")
 
 
 def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Console) -> None:
-    """`eddyline reembed`: here, or in the process that holds the data directory, while that one serves."""
-    say = saying(console)
+    """`eddyline reembed`. Raises `AlreadyRunning` where a process holds the data directory, and `Misconfigured` where
+    all items are in the encoder's space already, unless `force`."""
+    say = _saying(console)
     with ExitStack() as stack:
         try:
             store = _opened_store(settings, stack)
-        except AlreadyRunning:
-            if not is_served(settings.data_dir):
-                raise
-            console.print(ask_holder(settings, force, drop_old, say, partial(bar, console)), highlight=False)
-            return
-        encoding = encoding_of(settings, PatientEncoder(text_encoder(settings, Metrics()), say))
-        images = ClipEncoder(settings.images) if settings.images.enabled else None
-        kafka = connected(settings, stack) if settings.kafka.bootstrap_servers else None
-        renewal = Renewal(store, settings, encoding, images, say, partial(bar, console), kafka=kafka)
-        console.print(renewal.run(force, drop_old))
-
-
-def encoding_of(settings: Settings, encoder: TextEncoder) -> Encoding:
-    """With the template and the detection of languages that the settings name."""
-    detect = language_detector(settings.encoder.detect_language)
-    return Encoding(encoder, Template.of(settings.encoder.template), detect)
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """Everything embedded anew in `encoding`.
-
-    `bar` shows how far it is. Without `kafka`, a `reader` still gives people's answers. `sealed` and `go_live` are for
-    whoever runs it beside the writers: see `offline.reembed`.
-    """
-
-    store: VectorStore
-    settings: Settings
-    encoding: Encoding
-    images: ImageEncoder | None
-    say: Say
-    bar: Bar
-    kafka: Kafka | None = None
-    reader: LogReader | None = None
-    sealed: Sealed | None = None
-    go_live: GoLive | None = None
-
-    def run(self, force: bool, drop_old: bool) -> str:
-        """What was done. Raises `Misconfigured` where all items are in this space already, unless `force`."""
+        except AlreadyRunning as error:
+            raise AlreadyRunning(
+                f"another process holds the data directory {settings.data_dir}: stop it, run `eddyline reembed` again, "
+                "and start it with the same settings"
+            ) from error
+        encoder = PatientEncoder(text_encoder(settings, Metrics()), say)
         if not force:
-            _check_space_differs(self.store, self.encoding.encoder.space)
-        live = generations.live(self.store)
-        done = self._reembed(live)
-        _drop(self.store, live, done.collections, drop_old, self.say)
-        return (
-            f"{done.items:,} items and {done.people:,} profiles in space {self.encoding.encoder.space}, in "
-            f"{done.seconds:.0f} s; {done.approximated:,} profiles are approximations"
-        )
-
-    def _reembed(self, live: Collections) -> Reembedded:
-        store, settings, encoder = self.store, self.settings, self.encoding.encoder
-        images, kafka = self.images, self.kafka
+            _check_space_differs(store, encoder.space)
+        images = ClipEncoder(settings.images) if settings.images.enabled else None
+        kafka = _connected(settings, stack) if settings.kafka.bootstrap_servers else None
+        live = generations.live(store)
 
         def create(target: Collections) -> None:
             items, profiles = collection_specs(settings, encoder.dimension, distance_of(encoder.space))
@@ -163,29 +120,31 @@ class Renewal:
             return _rebuilding(settings, store, kafka, target, translate, nobody)
 
         if images is None and (pictures := store.count(live.items, WITH_PICTURES)):
-            self.say(
+            say(
                 f"The pictures of {pictures:,} items are left out, since images aren't enabled here: with "
                 "images.enabled and the imager's images.model they are taken over"
             )
         if kafka is None:
-            self.say("There is no log here: profiles are approximated from their newest items.")
-        with self.bar("items", store.count(live.items)) as tell:
-            return reembed(
-                store,
-                encoder,
-                settings.profile,
-                create,
-                self.say,
-                reader=self.reader if kafka is None else kafka.reader,
-                make=None if kafka is None else make,
-                log_identity="" if kafka is None else kafka.log_identity,
-                tell=tell,
-                template=self.encoding.template,
-                image_space=None if images is None else images.space,
-                detect=self.encoding.detect,
-                sealed=self.sealed,
-                go_live=self.go_live,
-            )
+            say("There is no log here: profiles are approximated from their newest items.")
+        done = reembed(
+            store,
+            encoder,
+            settings.profile,
+            create,
+            say,
+            reader=None if kafka is None else kafka.reader,
+            make=None if kafka is None else make,
+            log_identity="" if kafka is None else kafka.log_identity,
+            tell=stack.enter_context(_bar(console, "items", store.count(live.items))),
+            template=Template.of(settings.encoder.template),
+            image_space=None if images is None else images.space,
+            detect=language_detector(settings.encoder.detect_language),
+        )
+        _drop(store, live, done.collections, drop_old, say)
+    console.print(
+        f"{done.items:,} items and {done.people:,} profiles in space {encoder.space}, in {done.seconds:.0f} s; "
+        f"{done.approximated:,} profiles are approximations"
+    )
 
 
 def _opened_store(settings: Settings, stack: ExitStack) -> VectorStore:
@@ -194,18 +153,17 @@ def _opened_store(settings: Settings, stack: ExitStack) -> VectorStore:
     return store
 
 
-def connected(settings: Settings, stack: ExitStack) -> Kafka:
-    """The cluster of the settings, until `stack` is closed."""
+def _connected(settings: Settings, stack: ExitStack) -> _Kafka:
     options = kafka_options(settings)
     reader = LogReader(options)
     stack.callback(reader.close)
     producer = KafkaProducer(options)
     stack.callback(producer.close)
-    return Kafka(options, reader, producer)
+    return _Kafka(options, reader, producer)
 
 
 def _rebuilding(
-    settings: Settings, store: VectorStore, kafka: Kafka, target: Collections, translate: Translate, tell: Tell
+    settings: Settings, store: VectorStore, kafka: _Kafka, target: Collections, translate: Translate, tell: Tell
 ) -> Rebuilding:
     outputs = Outputs(kafka.producer, TopicDeadLetters(kafka.producer))
     return Rebuilding(
@@ -256,14 +214,12 @@ def _foreign(count: int) -> str:
     return f"; {count:,} transfers of another version could not be taken over" if count else ""
 
 
-def saying(console: Console) -> Say:
-    """Prints lines as they are."""
+def _saying(console: Console) -> Say:
     return lambda line: console.print(escape(line), highlight=False)
 
 
 @contextmanager
-def bar(console: Console, what: str, total: int) -> Iterator[Tell]:
-    """Shows how far it is, and takes how many more are done."""
+def _bar(console: Console, what: str, total: int) -> Iterator[Tell]:
     columns = (TextColumn("{task.description:<7}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)

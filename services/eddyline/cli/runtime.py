@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from eddyline import collector, reader
-from eddyline.adapters.encoders import ClipEncoder, Encoding, ImageEncoder, LiveEncoding, text_encoder
+from eddyline.adapters.encoders import ClipEncoder, ImageEncoder, TextEncoder, text_encoder
 from eddyline.adapters.http import Check, HttpServer, create_app
 from eddyline.adapters.images import Decoder, Fetcher
 from eddyline.adapters.kafka import (
@@ -35,7 +35,7 @@ from eddyline.adapters.kafka import (
     TopicTail,
     ensure_topics,
 )
-from eddyline.adapters.reembed_requests import RequestDesk
+from eddyline.adapters.languages import language_detector
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -51,15 +51,15 @@ from eddyline.cli.collections import add_images, check_collections, create_colle
 from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.cli.insights_role import InsightsRole
 from eddyline.cli.opening import dead_letters_directory, kafka_options, open_store
-from eddyline.cli.rebuild import encoding_of
-from eddyline.cli.reembedding import Reembedding, mend
 from eddyline.collector import Collector
 from eddyline.embedder import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.imager import Imager, KeptWaiting, Waiting
 from eddyline.model.distance import distance_of
 from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
-from eddyline.profiler import Profiler, as_it_came
+from eddyline.model.text import Template
+from eddyline.offline.replay import discard_unfinished
+from eddyline.profiler import Profiler
 from eddyline.reader import ImpressionLog, LiveExperiments, Reader, Search, ShownLog, VerdictBoard, router
 from eddyline.settings import Settings
 
@@ -86,10 +86,8 @@ class Runtime:
     Raises `Misconfigured` for settings that can't work, before anything is started.
     """
 
-    def __init__(self, settings: Settings, roles: Sequence[str], reload: Callable[[], Settings] | None = None) -> None:
-        """`reload` reads the settings anew, from where these are."""
+    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
         self._settings, self._roles = settings, tuple(role for role in ROLES if role in roles)
-        self._reload = reload or (lambda: settings)
         self._check_roles(roles)
         self._guard: RetentionGuard | None = None
         self._broker: EmbeddedBroker | None = None
@@ -129,8 +127,6 @@ class Runtime:
         with self._stack:
             try:
                 self._consumers.start()
-                if self._reembedding is not None:
-                    self._reembedding.start(self._consumers)
                 if self._insights is not None:
                     self._insights.start()
                 self._server.run()
@@ -173,22 +169,19 @@ class Runtime:
         settings = self._settings
         self._store = open_store(settings)
         self._stack.callback(self._store.close)
-        desk: RequestDesk | None = None
-        if not settings.qdrant.url:  # else any process may open the store, and none need be asked
-            desk = self._open_desk()
         if self._has_broker:
             self._open_broker()
         self._shown, self._impressions = self._open_telling()
         checks: dict[str, Check] = {"vectors": lambda: check_collections(self._store)}
         if self._has_broker:
             checks["broker"] = self._producer.check
-        self._encoding: LiveEncoding | None = None
+        self._encoder: TextEncoder | None = None
         if "embedder" in self._roles:
-            encoder = text_encoder(settings, self.metrics)
-            self._encoding = LiveEncoding(encoding_of(settings, encoder))
-            create_collections(self._store, settings, encoder.dimension, distance_of(encoder.space))
-            if not settings.qdrant.url:
-                mend(self._store)
+            self._encoder = text_encoder(settings, self.metrics)
+            self._detect = language_detector(settings.encoder.detect_language)
+            create_collections(self._store, settings, self._encoder.dimension, distance_of(self._encoder.space))
+        if not settings.qdrant.url:  # nobody else has this store open, so no rebuild can be under way
+            discard_unfinished(self._store, generations.live(self._store), log.warning)
         self._images: ImageEncoder | None = None
         if IMAGING in self._roles:
             self._images = ClipEncoder(settings.images)
@@ -199,11 +192,6 @@ class Runtime:
             # A stop doesn't wait for its threads: what they fetch is still pending then.
             self._fetching = ThreadPoolExecutor(settings.images.concurrency, "images")
             self._stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
-        self._reembedding: Reembedding | None = None
-        if self._encoding is not None and desk is not None:
-            self._reembedding = Reembedding(
-                desk, settings, self._reload, self._store, self._encoding, self._images, self._options, self.metrics
-            )
         consumers = self._build_consumers()
         checks |= {consumer.name: consumer.check for consumer in consumers}
         routers = []
@@ -225,22 +213,12 @@ class Runtime:
                 impressions=self._impressions,
                 experiments=self._open_experiments().now,
             )
-            search = build_search(self._store, settings, reading, self._encoding, self.metrics, self._images)
+            search = build_search(self._store, settings, reading, self._encoder, self.metrics, self._images)
             routers.append(router(reading, settings.server.max_body_bytes, search))
         bodies = (*collector.BODIES, *reader.BODIES)
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins)
         self._server = HttpServer(app, settings.server.host, settings.server.port)
         self._consumers = Consumers(consumers, self._read_generations, self._server.stop)
-
-    def _open_desk(self) -> RequestDesk | None:
-        """None where its folder can't be used: all but `eddyline reembed` works without."""
-        try:
-            desk = RequestDesk(self._settings.data_dir)
-        except Misconfigured as error:
-            log.warning("eddyline reembed can't ask this process: stop it first", reason=str(error))
-            return None
-        self._stack.callback(desk.close)
-        return desk
 
     def _open_broker(self) -> None:
         """The cluster of the settings, or the in-process broker with its guard and a file for dead letters."""
@@ -355,18 +333,16 @@ class Runtime:
                 self.metrics,
                 collections=collections,
                 reverse_recents=settings.affinity.reverse_recents,
-                translate=as_it_came if self._reembedding is None else self._reembedding.translate,
             )
-        assert self._encoding is not None
-        now = self._encoding.now()
+        assert self._encoder is not None
         embedder = Embedder(
             self._store,
-            now.encoder,
+            self._encoder,
             self._producer,
             self.metrics,
             items=collections.items,
-            template=now.template,
-            detect=now.detect,
+            template=Template.of(settings.encoder.template),
+            detect=self._detect,
         )
         embedder.check_space()
         return embedder
@@ -418,8 +394,6 @@ class Runtime:
     def _stop_consumers(self) -> None:
         """The in-process broker's memory ends with this process, so everything in it is handled first."""
         self._stopping.set()
-        if self._reembedding is not None:
-            self._reembedding.close()
         drain = self._broker is not None and self._consumers.failure is None
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
@@ -447,7 +421,7 @@ def build_search(
     store: VectorStore,
     settings: Settings,
     reading: Reader,
-    embedders: LiveEncoding | None,
+    embedders: TextEncoder | None,
     metrics: Metrics,
     imagers: ImageEncoder | None = None,
 ) -> Search | None:
@@ -458,6 +432,6 @@ def build_search(
     wanted = settings.reader.search
     if wanted is False or (wanted is None and embedders is None):
         return None
-    encoding = embedders or LiveEncoding(Encoding(text_encoder(settings, metrics)))
+    encoder = embedders or text_encoder(settings, metrics)
     images = imagers or (ClipEncoder(settings.images) if settings.images.enabled else None)
-    return Search(store, settings, reading.people, encoding.encoder, time.time, images)
+    return Search(store, settings, reading.people, encoder, time.time, images)

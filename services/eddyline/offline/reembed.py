@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +48,6 @@ QUIET = 100
 """Changed items in a pass at which the writers are sealed."""
 WRITERS = ("embedder", "imager", "affinity")
 USERS = "users"
-Sealed: TypeAlias = Callable[[], AbstractContextManager[object]]
-"""Within it, the writers of the live generation have stopped."""
-GoLive: TypeAlias = Callable[[Collections, Translate], None]
 
 
 @dataclass(slots=True)
@@ -331,15 +327,11 @@ def reembed(
     template: Template = DEFAULT,
     image_space: str | None = None,
     detect: Detect = undetected,
-    sealed: Sealed | None = None,
-    go_live: GoLive | None = None,
 ) -> Reembedded:
-    """Embed everything anew. `create` makes the collections; without `make` there is no log that profiles could be
-    rebuilt from, but a `reader` still gives people's answers.
+    """Re-embed everything. `create` makes the collections; without a `reader` and `make` there is no log.
 
-    Without `make`, the writers have stopped within `sealed`, or there are none. `go_live` swaps, by default the aliases
-    alone; it is given how records of the old space must be read from then on. Raises `Misconfigured` when the writers
-    don't stop, and `Unavailable`; then the old generation goes on, and what was made is dropped.
+    Raises `Misconfigured` when the writers don't stop, and `Unavailable`; then the old generation goes on, and what was
+    made is dropped.
     """
     started = time.monotonic()
     live = generations.live(store)
@@ -351,34 +343,21 @@ def reembed(
     def translate(record: Record) -> Record:
         return approximation.translate(answers.translate(record))
 
-    def swap(collections: Collections) -> None:
-        if go_live is None:
-            generations.go_live(store, collections)
-        else:
-            go_live(collections, translate)
-
     try:
         create(target)
         copier = ItemCopier(store, encoder, live.items, target.items, template, image_space, detect)
         _copy_until_quiet(copier, say, tell)
         if reader is None or make is None:
-            tally = Tally()
-            with nullcontext() if sealed is None else sealed():
-                if sealed is not None:
-                    copier.run(tell)
-                if reader is not None:
-                    answers.read(reader)
-                epoch = int(time.time() * 1000)
-
-                def convert(profiles: Sequence[Profile]) -> None:
-                    tell(0)  # whoever is told may end it
-                    approximation.convert(profiles)
-
-                tally.carried = carry_over(store, live.profiles, target.profiles, settings, convert, _everyone, epoch)
-                swap(target)
+            epoch = int(time.time() * 1000)
+            carried = carry_over(
+                store, live.profiles, target.profiles, settings, approximation.convert, _everyone, epoch
+            )
+            tally = Tally(carried=carried)
+            store.flush()
+            generations.go_live(store, target)
         else:
             rebuilding = make(target, translate)
-            handover = Handover(reader, store, log_identity, say, swap=swap)
+            handover = Handover(reader, store, log_identity, say)
             tally = _with_log(reader, rebuilding, live, copier, answers, approximation, handover, log_identity, say)
     except BaseException:
         if generations.live(store) == live:

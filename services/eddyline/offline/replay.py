@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 import structlog
@@ -55,12 +54,9 @@ class Handover:
         log_identity: str,
         say: Say,
         wait: Callable[[float], None] = time.sleep,
-        swap: Callable[[Collections], None] | None = None,
     ) -> None:
-        """`swap` has the collections go live, by default by their aliases alone."""
         self._log, self._store, self._say, self._wait = reader, store, say, wait
         self._log_identity = log_identity
-        self._swap = swap or partial(generations.go_live, store)
 
     @contextmanager
     def sealed(self, names: Iterable[str], groups: Iterable[str]) -> Iterator[None]:
@@ -94,7 +90,7 @@ class Handover:
         group = generations.group_of(GROUP, collections.profiles)
         self._log.commit(group, {TopicPartition(TOPIC, p): each for p, each in position.items()})
         self._store.flush()
-        self._swap(collections)
+        generations.go_live(self._store, collections)
         self._say(f"{collections.items} and {collections.profiles} are live")
 
 

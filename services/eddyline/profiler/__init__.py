@@ -3,7 +3,7 @@
 from eddyline.profiler.fold import Said
 from eddyline.profiler.profiles import to_point
 from eddyline.profiler.records import GROUP, TOPIC
-from eddyline.profiler.service import Profiler, as_it_came
+from eddyline.profiler.service import Profiler
 from eddyline.profiler.waiting import PENDING_BYTES
 
-__all__ = ["GROUP", "PENDING_BYTES", "TOPIC", "Profiler", "Said", "as_it_came", "to_point"]
+__all__ = ["GROUP", "PENDING_BYTES", "TOPIC", "Profiler", "Said", "to_point"]

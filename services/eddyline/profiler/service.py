@@ -41,16 +41,11 @@ SWEEP_SECONDS = 3600.0
 log = structlog.get_logger("profiler")
 
 
-def as_it_came(record: Record) -> Record:
-    """The record itself."""
-    return record
-
-
 class Profiler:
     """The handler of the topic `interactions`.
 
     `partitions`: of the topic, for finding records that an app put on the wrong one. `clock`: epoch seconds.
-    `reverse_recents`: the setting of that name in `affinity`. `translate`: what a record must be read as.
+    `reverse_recents`: the setting of that name in `affinity`.
     """
 
     topics = (TOPIC,)
@@ -68,10 +63,9 @@ class Profiler:
         monotonic: Callable[[], float] = time.monotonic,
         collections: Collections = Collections(),
         reverse_recents: int = 0,
-        translate: Callable[[Record], Record] = as_it_came,
     ) -> None:
         self._settings, self._metrics = settings, metrics
-        self._clock, self._monotonic, self._translate = clock, monotonic, translate
+        self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
         self._fold = Fold(events, settings, metrics, clock, reverse_recents)
         self._items = ItemVectors(store, collections.items, settings, clock, monotonic)
@@ -84,7 +78,7 @@ class Profiler:
 
     def parse(self, record: Record) -> Said:
         """Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
-        return self._fold.parse(self._translate(record))
+        return self._fold.parse(record)
 
     def handle(self, batch: Sequence[Message[Said]]) -> None:
         """Fold the batch; the profiles are durable when it returns."""

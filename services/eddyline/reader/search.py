@@ -17,7 +17,6 @@ from eddyline.model.distance import distance_of, query_of
 from eddyline.model.filters import excluding, parse_filter, servable
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
-from eddyline.reader.anew import across_generations
 from eddyline.reader.browse_requests import SearchQuery
 from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained
 from eddyline.reader.paging import mark, page
@@ -63,45 +62,44 @@ class Search:
         store: VectorStore,
         settings: Settings,
         people: People,
-        encoder: Callable[[], TextEncoder],
+        encoder: TextEncoder,
         clock: Callable[[], float],
         images: ImageEncoder | None = None,
     ) -> None:
-        """`encoder` gives the one in force, which another may replace. `images`: the imager's, so that pictures are
-        found; None where images are off."""
+        """`images`: the imager's, so that pictures are found; None where images are off."""
         self._images = images
         self._store, self._settings, self._people, self._encoder = store, settings, people, encoder
         self._clock = clock
         self._taus = TimeConstants.of(settings.profile)
-        self._vectors: OrderedDict[tuple[str, str], Dense] = OrderedDict()
+        self._vectors: OrderedDict[str, Dense] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, query: SearchQuery) -> dict[str, Any]:
         """The items nearest to the text. Raises `InvalidInput`, `NotEnabled` by pictures where images are off, and
         `Unavailable` also where the items are of another model than this encoder."""
         try:
-            return across_generations(lambda: self._find(query, self._encoder()))
-        except Outdated as error:  # twice in a row: no swap, but settings that differ
-            raise Unavailable(self._lasting(query) or str(error)) from error
+            return self._find(query)
+        except Outdated as error:  # of no use to ask again: this encoder stays
+            raise Unavailable(self._unsuited(query) or str(error)) from error
 
-    def _find(self, query: SearchQuery, encoder: TextEncoder) -> dict[str, Any]:
+    def _find(self, query: SearchQuery) -> dict[str, Any]:
         now = self._clock()
         if query.by != "text":
-            return self._find_pictures(query, encoder, now)
+            return self._find_pictures(query, now)
         listing = self._listing(query, now)
-        person = self._leaning(query, encoder, now)
+        person = self._leaning(query, now)
         depth = listing.depth + (LEANED if person else 0)
-        nearest = self._to_text(query.q, encoder)
+        nearest = self._to_text(query.q)
         vectors = ("content",) if person else ()
         found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
-        self._check_space(found, encoder)
+        self._check_space(found)
         order = self._leant(found, person) if person else explained(found, RELEVANCE, BECAUSE[RELEVANCE])
         answer = listing.page(order, query.explain, personalised=person is not None)
         if answer["items"]:
             return answer
         return answer | {"reason": self._why_empty(listing, nearest, now)}
 
-    def _find_pictures(self, query: SearchQuery, encoder: TextEncoder, now: float) -> dict[str, Any]:
+    def _find_pictures(self, query: SearchQuery, now: float) -> dict[str, Any]:
         """By what pictures show, alone or blended with the text."""
         if self._images is None:
             raise NotEnabled(NO_IMAGES)
@@ -112,30 +110,28 @@ class Search:
             pictures = Query(nearest, listing.depth, listing.condition & with_picture, DISPLAY)
             order = explained(self._store.query(ITEMS, [pictures])[0], PICTURE, BECAUSE[PICTURE])
         else:
-            order = self._both(query, encoder, listing, nearest, with_picture)
+            order = self._both(query, listing, nearest, with_picture)
         answer = listing.page(order, query.explain, personalised=False)
         if answer["items"]:
             return answer
         if listing.position.depth:
             return answer | {"reason": END}
         if query.by == "both":
-            text = self._to_text(query.q, encoder)
+            text = self._to_text(query.q)
             return answer | {"reason": self._why_empty(listing, text, now)}
         anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
 
-    def _both(
-        self, query: SearchQuery, encoder: TextEncoder, listing: Listing, nearest: Nearest, with_picture: Filter
-    ) -> list[Place]:
+    def _both(self, query: SearchQuery, listing: Listing, nearest: Nearest, with_picture: Filter) -> list[Place]:
         """Blended min-max (see `model.blending`): two models' similarities have no unit in common."""
         depth = listing.depth + BLENDED
-        text = self._to_text(query.q, encoder)
+        text = self._to_text(query.q)
         queries = [
             Query(text, depth, listing.condition, (*DISPLAY, "space")),
             Query(nearest, depth, listing.condition & with_picture, DISPLAY),
         ]
         texts, pictures = self._store.query(ITEMS, queries)
-        self._check_space(texts, encoder)
+        self._check_space(texts)
         found = {RELEVANCE: texts, PICTURE: pictures}
         payloads = {point.id: point.payload for points in found.values() for point in points}
         share = self._settings.reader.search_image_share
@@ -156,47 +152,42 @@ class Search:
         position = page(query.next, mark(asked, query.grammar(), query.exclude), query.limit)
         return Listing(asked, servable(now) & wanted & excluding(query.exclude), position)
 
-    def _leaning(self, query: SearchQuery, encoder: TextEncoder, now: float) -> Leaning | None:
+    def _leaning(self, query: SearchQuery, now: float) -> Leaning | None:
         """None where nobody is named, nothing is known of them, or their profile is of another model."""
         person = Person.named(query.user_id, query.anonymous_id)
         if person is None or self._settings.reader.search_taste_share == 0:
             return None
         profile = self._people.profile(person)
-        if profile is None or profile.space not in (None, encoder.space):
+        if profile is None or profile.space not in (None, self._encoder.space):
             return None
         return leaning(profile, now, self._taus, self._settings.ranking)
 
-    def _to_text(self, text: str, encoder: TextEncoder) -> Nearest:
-        return Nearest(self._encoded(text, encoder), "content", distance_of(encoder.space))
+    def _to_text(self, text: str) -> Nearest:
+        return Nearest(self._encoded(text), "content", distance_of(self._encoder.space))
 
-    def _encoded(self, text: str, encoder: TextEncoder) -> Dense:
+    def _encoded(self, text: str) -> Dense:
         """What to search with."""
-        key = (encoder.space, text)
         with self._lock:
-            known = self._vectors.get(key)
+            known = self._vectors.get(text)
             if known is not None:
-                self._vectors.move_to_end(key)
+                self._vectors.move_to_end(text)
                 return known
-        vector: Dense = query_of(encoder.encode([text])[0], distance_of(encoder.space))
+        vector: Dense = query_of(self._encoder.encode([text])[0], distance_of(self._encoder.space))
         with self._lock:
-            self._vectors[key] = vector
+            self._vectors[text] = vector
             while len(self._vectors) > CACHED_QUERIES:
                 self._vectors.popitem(last=False)
         return vector
 
-    def _check_space(self, found: list[Scored], encoder: TextEncoder) -> None:
-        spaces = {str(point.payload.get("space")) for point in found} - {encoder.space}
+    def _check_space(self, found: list[Scored]) -> None:
+        spaces = {str(point.payload.get("space")) for point in found} - {self._encoder.space}
         if spaces:
-            problem = Unavailable if self._encoder().space == encoder.space else Outdated
-            raise problem(_of_another_model(spaces, encoder))
+            raise Unavailable(_of_another_model(spaces, self._encoder))
 
-    def _lasting(self, query: SearchQuery) -> str | None:
+    def _unsuited(self, query: SearchQuery) -> str | None:
         """Which setting makes vectors that the stored ones can't be compared with; None where none does."""
-        if query.by != "image":
-            encoder = self._encoder()
-            spaces = self._other_spaces(encoder.space)
-            if spaces:
-                return _of_another_model(spaces, encoder)
+        if query.by != "image" and (spaces := self._other_spaces()):
+            return _of_another_model(spaces, self._encoder)
         if query.by != "text" and self._images is not None:
             return (
                 f"this reader's images.model makes {self._images.dimension} numbers, the stored pictures have others: "
@@ -204,8 +195,8 @@ class Search:
             )
         return None
 
-    def _other_spaces(self, space: str) -> set[str]:
-        elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
+    def _other_spaces(self) -> set[str]:
+        elsewhere = Filter(must_not=(Missing("space"), Match("space", (self._encoder.space,))))
         found = self._store.scroll(ITEMS, filter=elsewhere, limit=1, payload=("space",))[0]
         return {str(point.payload["space"]) for point in found}
 

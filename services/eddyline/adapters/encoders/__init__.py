@@ -3,7 +3,6 @@
 from eddyline.adapters.encoders.clip import ClipEncoder
 from eddyline.adapters.encoders.contract import ImageEncoder, TextEncoder
 from eddyline.adapters.encoders.embedding import embed
-from eddyline.adapters.encoders.live import Encoding, LiveEncoding
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
 from eddyline.adapters.encoders.openai import OpenAIEncoder
 from eddyline.adapters.encoders.patience import PatientEncoder
@@ -16,9 +15,7 @@ __all__ = [
     "DESCRIPTION",
     "ENCODE",
     "ClipEncoder",
-    "Encoding",
     "ImageEncoder",
-    "LiveEncoding",
     "OpenAIEncoder",
     "PatientEncoder",
     "SentenceTransformerEncoder",

@@ -118,11 +118,6 @@ def unseal(store: VectorStore, names: Iterable[str]) -> None:
         store.set_aliases(seals)
 
 
-def is_sealed(store: VectorStore, collections: Collections) -> bool:
-    """Whether either is."""
-    return not current(store).sealed.keys().isdisjoint({collections.items, collections.profiles})
-
-
 def go_live(store: VectorStore, collections: Collections) -> None:
     """Readers read these from now on, and writers begin: all at once, and nothing is sealed any more."""
     aliases = {name: collections.named(name) for name in (ITEMS, PROFILES)}
