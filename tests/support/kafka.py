@@ -377,7 +377,7 @@ def kafka_cluster(pytestconfig: pytest.Config) -> Cluster:
             "bootstrap_servers": cluster.bootstrap_servers,
             "fell_back": cluster.fell_back,
         }
-        return seen | cluster.ending
+        return {**seen, **cluster.ending}
 
     found = shared(pytestconfig, "kafka", start)
     return Cluster(found["kind"], found["bootstrap_servers"], lambda: None, tuple(found["fell_back"]))
