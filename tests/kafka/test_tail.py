@@ -142,6 +142,7 @@ def mortal() -> Iterator[tuple[Cluster, KafkaForTest]]:
         cluster.close()
 
 
+@pytest.mark.slow(30)
 def test_it_goes_on_where_it_was_when_the_broker_comes_back(mortal: tuple[Cluster, KafkaForTest]) -> None:
     cluster, kafka = mortal
     assert cluster.kill is not None

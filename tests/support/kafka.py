@@ -407,11 +407,12 @@ def kafka(kafka_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ka
 
 
 @pytest.fixture
-def real_kafka(kafka: KafkaForTest) -> KafkaForTest:
+def real_kafka(kafka_cluster: Cluster, request: pytest.FixtureRequest) -> KafkaForTest:
     """As `kafka`, for what the in-process broker can't do."""
-    if kafka.kind == "in-process":
+    if kafka_cluster.kind == "in-process":
         pytest.skip("librdkafka's in-process broker keeps no topic configuration and fences no member")
-    return kafka
+    found: KafkaForTest = request.getfixturevalue("kafka")
+    return found
 
 
 def _close_producers(corner: KafkaForTest) -> None:
