@@ -1,17 +1,21 @@
-"""Handlers and running loops for the tests of the consume loop."""
+"""Handlers and running loops for the tests of the consume loop, and the two Kafkas that they run on."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
+from tests.kafka.scripted import ScriptedKafka
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
     ConsumeLoop,
     DeadLetters,
+    Delivered,
+    Handler,
+    KafkaOptions,
     LoopOptions,
     Message,
     Outgoing,
@@ -23,8 +27,8 @@ from eddyline.errors import InvalidEvent
 QUICK = LoopOptions(backoff_initial=0.02, backoff_cap=0.1, tick_seconds=0.05, request_seconds=3.0)
 
 
-class Noting:
-    """A handler that notes what it is told; `failing` may raise in `handle`."""
+class RecordingHandler:
+    """A handler that records what it is told; `failing` may raise in `handle`."""
 
     def __init__(self, failing: Callable[[Sequence[Message[str]]], None] = lambda batch: None) -> None:
         self.handled: list[Record] = []
@@ -63,7 +67,7 @@ class Noting:
         return {source for epochs in self.epochs for source in epochs} - set(self.gone)
 
 
-class Buried:
+class RecordingDeadLetters:
     """Dead letters kept in memory."""
 
     def __init__(self) -> None:
@@ -76,11 +80,15 @@ class Buried:
 class Running:
     """A loop on a thread of its own."""
 
-    def __init__(self, loop: ConsumeLoop[str]) -> None:
+    def __init__(self, loop: ConsumeLoop[str], scripted: ScriptedKafka | None = None) -> None:
         self.loop = loop
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._turns = None if scripted is None else scripted.turns
+        if self._turns is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        else:
+            self._thread = self._turns.start(self._run)
 
     def _run(self) -> None:
         try:
@@ -90,6 +98,8 @@ class Running:
 
     def ended(self, seconds: float = 30.0) -> BaseException | None:
         """Wait for its end; what it raised."""
+        if self._turns is not None:
+            self._turns.give_until_ended(self._thread)
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "the loop goes on"
         return self.error
@@ -101,7 +111,7 @@ class Running:
 
 def a_loop(
     kafka: KafkaForTest,
-    handler: Noting,
+    handler: RecordingHandler,
     *,
     group: str = "readers",
     topics: Sequence[str] = ("interactions",),
@@ -115,16 +125,16 @@ def a_loop(
         group,
         topics,
         handler,
-        dead_letters or Buried(),
+        dead_letters or RecordingDeadLetters(),
         guard=kafka.guard,
         **rest,
     )
 
 
 @contextmanager
-def running(loop: ConsumeLoop[str]) -> Iterator[Running]:
+def running(loop: ConsumeLoop[str], scripted: ScriptedKafka | None = None) -> Iterator[Running]:
     """Runs while the block does, then stops, and raises what `run` did."""
-    it = Running(loop)
+    it = Running(loop, scripted)
     try:
         yield it
     finally:
@@ -134,8 +144,104 @@ def running(loop: ConsumeLoop[str]) -> Iterator[Running]:
         raise error
 
 
-def joined(loop: ConsumeLoop[str], partitions: int = 4) -> None:
-    wait_until(lambda: len(loop.status().assigned) == partitions, f"{partitions} partitions are assigned")
+class Backend(Protocol):
+    """A Kafka on which a test of the loop runs: a live one or the scripted one, by the same test body."""
+
+    def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        """Append records to their partitions."""
+
+    def log_identity(self, topic: str) -> str:
+        """The identity of a topic's log."""
+
+    def loop(self, handler: RecordingHandler, **rest: Any) -> ConsumeLoop[str]:
+        """See `a_loop`."""
+
+    def running(self, loop: ConsumeLoop[str]) -> AbstractContextManager[Running]:
+        """See `running`."""
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+        """Return as soon as `condition` holds; fail the test when it doesn't in time."""
+
+
+class LiveBackend:
+    """Apache Kafka, or librdkafka's in-process broker."""
+
+    def __init__(self, kafka: KafkaForTest) -> None:
+        self.kafka = kafka
+
+    def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        return self.kafka.producer().send_all(records)
+
+    def log_identity(self, topic: str) -> str:
+        return self.kafka.log_identity(topic)
+
+    def loop(self, handler: RecordingHandler, **rest: Any) -> ConsumeLoop[str]:
+        return a_loop(self.kafka, handler, **rest)
+
+    def running(self, loop: ConsumeLoop[str]) -> AbstractContextManager[Running]:
+        return running(loop)
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+        wait_until(condition, what, seconds)
+
+
+class ScriptedBackend:
+    """The scripted Kafka, whose clock the loops go by."""
+
+    def __init__(self) -> None:
+        self.kafka = ScriptedKafka()
+
+    def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        return self.kafka.send(records)
+
+    def log_identity(self, topic: str) -> str:
+        return self.kafka.log_identity(topic)
+
+    def loop(
+        self,
+        handler: Handler[Any],
+        *,
+        group: str = "readers",
+        dead_letters: DeadLetters | None = None,
+        settings: LoopOptions = QUICK,
+        **rest: Any,
+    ) -> ConsumeLoop[Any]:
+        times = {"clock": self.kafka.clock, "monotonic": self.kafka.monotonic, "jitter": lambda: 0.5}
+        return ConsumeLoop(
+            KafkaOptions(""),
+            settings,
+            group,
+            ("interactions",),
+            handler,
+            dead_letters or RecordingDeadLetters(),
+            join=self.kafka.join,
+            **times | rest,
+        )
+
+    def running(self, loop: ConsumeLoop[str]) -> AbstractContextManager[Running]:
+        return running(loop, self.kafka)
+
+    def start(self, loop: ConsumeLoop[str]) -> Running:
+        return Running(loop, self.kafka)
+
+    def run_until(self, loop: ConsumeLoop[str], condition: Callable[[], object]) -> None:
+        """Run the loop on this thread, and stop it at the first poll at which `condition` holds."""
+        self.kafka.at_poll = lambda: loop.stop() if condition() else None
+        loop.run()
+        self.kafka.at_poll = None
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+        """As the live one, by the script's clock."""
+        deadline = self.kafka.now + seconds
+        while not condition():
+            assert self.kafka.now < deadline, f"{what}: not within {seconds} s"
+            assert self.kafka.turns.give(), f"{what}: no loop runs any more"
+
+
+def joined(
+    loop: ConsumeLoop[str], partitions: int = 4, wait: Callable[[Callable[[], object], str], None] = wait_until
+) -> None:
+    wait(lambda: len(loop.status().assigned) == partitions, f"{partitions} partitions are assigned")
 
 
 def numbered(count: int, topic: str = "interactions", start: int = 0) -> list[Outgoing]:

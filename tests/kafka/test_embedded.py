@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
-from tests.kafka.loops import Buried, Noting, Running, a_loop, joined, running
+from tests.kafka.loops import RecordingDeadLetters, RecordingHandler, Running, a_loop, joined, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
@@ -102,6 +102,7 @@ def test_the_broker_drops_the_oldest_beyond_five_mebibytes(broker: EmbeddedBroke
     producer.close()
 
 
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("size", [0, 100, 10_000, 900_000])
 def test_nothing_unread_is_dropped_when_it_is_filled_through_the_guard(
     broker: EmbeddedBroker, guarded: KafkaProducer, size: int
@@ -127,7 +128,7 @@ def test_nothing_unread_is_dropped_when_it_is_filled_through_the_guard(
 
 def test_reading_makes_room_and_everything_arrives(broker: EmbeddedBroker, guarded: KafkaProducer) -> None:
     kafka = KafkaForTest("in-process", broker.options, broker.guard)
-    handler = Noting()
+    handler = RecordingHandler()
     loop = a_loop(kafka, handler)  # subscribed from here on
     count = 3 * DROPS_BEYOND // 20_000
     sent = [Outgoing("interactions", b"k", b"%06d" % n + b"x" * 20_000, partition=0) for n in range(count)]
@@ -214,7 +215,7 @@ def test_more_is_expected_until_what_waits_is_written() -> None:
 
 
 def test_a_loop_is_not_drained_while_more_is_expected(broker: EmbeddedBroker) -> None:
-    handler = Noting()
+    handler = RecordingHandler()
     loop = a_loop(KafkaForTest("in-process", broker.options, broker.guard), handler)
     broker.guard.defer(INTERACTIONS)
     loop.stop(drain=True, deadline_seconds=60)
@@ -243,12 +244,13 @@ def test_each_broker_has_an_identity_of_its_own(broker: EmbeddedBroker) -> None:
 def test_it_makes_as_many_partitions_as_asked() -> None:
     broker = EmbeddedBroker(partitions=7)
     kafka = KafkaForTest("in-process", broker.options, broker.guard)
-    loop = a_loop(kafka, Noting())
+    loop = a_loop(kafka, RecordingHandler())
     with running(loop):
         joined(loop, 7)
     broker.close()
 
 
+@pytest.mark.slow(10)
 def test_without_the_mock_api_it_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise AttributeError("rd_kafka_mock_topic_create")
@@ -256,8 +258,8 @@ def test_without_the_mock_api_it_still_starts(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "_TunedCluster", missing)
     broker = EmbeddedBroker()
     kafka = KafkaForTest("in-process", broker.options, broker.guard)
-    producer, handler = KafkaProducer(broker.options, broker.guard), Noting()
-    with running(a_loop(kafka, handler, dead_letters=Buried())):
+    producer, handler = KafkaProducer(broker.options, broker.guard), RecordingHandler()
+    with running(a_loop(kafka, handler, dead_letters=RecordingDeadLetters())):
         producer.send_all([Outgoing("interactions", b"k", b"1")])
         wait_until(lambda: handler.values == ["1"], "it arrives")
     producer.close()

@@ -16,14 +16,22 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
-from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
+from tests.kafka.loops import (
+    QUICK,
+    RecordingHandler,
+    ScriptedBackend,
+    a_loop,
+    joined,
+    numbered,
+    running,
+)
 from tests.services.profiling import Profiling, click
 from tests.support.fakes import Clock
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import ConsumeLoop, KafkaOptions, Message, Outgoing, TopicPartition
-from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position
-from eddyline.adapters.kafka.ownership import Owned, Ownership
+from eddyline.adapters.kafka import KafkaOptions, Message, Outgoing, TopicPartition
+from eddyline.adapters.kafka.membership import CommitRefused, Position
+from eddyline.adapters.kafka.ownership import Owned, Ownership, epoch_in
 from eddyline.errors import Fenced, Unavailable
 
 NOW = 1_790_000_000.0
@@ -62,17 +70,18 @@ def fenced_at(calls: Container[int], epoch: int) -> Callable[[Sequence[Message[s
     return fence
 
 
-def test_an_owner_whose_epoch_went_back_goes_on_under_a_higher_one_and_repeats_nothing(kafka: KafkaForTest) -> None:
-    producer = kafka.producer()
+def test_an_owner_whose_epoch_went_back_goes_on_under_a_higher_one_and_repeats_nothing(
+    scripted: ScriptedBackend,
+) -> None:
     ahead = NOW_MS + HOUR_MS
-    handler = Noting(fenced_at((0, 1, 3, 4), ahead))
-    loop = a_loop(kafka, handler, settings=replace(QUICK, fenced_limit=2), clock=partial(float, NOW))
-    with capture_logs() as logged, running(loop):
-        producer.send_all([Outgoing("interactions", b"u:1", b"0")])
-        wait_until(lambda: len(handler.handled) == 1, "the first is handled")
-        producer.send_all(numbered(200, start=1))
-        wait_until(lambda: len(handler.handled) == 201, "and what comes later")
-        epochs = committed_epochs(kafka)
+    handler = RecordingHandler(fenced_at((0, 1, 3, 4), ahead))
+    loop = scripted.loop(handler, settings=replace(QUICK, fenced_limit=2), clock=partial(float, NOW))
+    with capture_logs() as logged, scripted.running(loop):
+        scripted.send([Outgoing("interactions", b"u:1", b"0")])
+        scripted.wait_until(lambda: len(handler.handled) == 1, "the first is handled")
+        scripted.send(numbered(200, start=1))
+        scripted.wait_until(lambda: len(handler.handled) == 201, "and what comes later")
+    epochs = [epoch_in(position.metadata) for position in scripted.kafka.committed["readers"].values()]
     assert sorted(map(int, handler.values)) == list(range(201))
     latest = {source: epoch for told in handler.epochs for source, epoch in told.items()}
     assert len(latest) == 4
@@ -80,63 +89,58 @@ def test_an_owner_whose_epoch_went_back_goes_on_under_a_higher_one_and_repeats_n
     assert epochs == [ahead + 5] * 4
     said = [line["epoch"] for line in logged if line["event"] == "fenced: claiming anew"]
     assert said == [ahead, ahead + 3], "said once each time"
-    after = Noting()
-    loop = a_loop(kafka, after, clock=partial(float, NOW))
-    with running(loop):
-        joined(loop)
-        wait_until(lambda: after.epochs, "the next owner")
+    after = RecordingHandler()
+    scripted.run_until(scripted.loop(after, clock=partial(float, NOW)), lambda: after.epochs)
     assert set(after.epochs[0].values()) == {ahead + 6}
 
 
 def test_a_fenced_handler_forgets_and_gets_nothing_before_the_higher_epoch_is_committed(
-    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch
+    scripted: ScriptedBackend,
 ) -> None:
-    kafka.producer().send_all(numbered(50))
+    scripted.send(numbered(50))
     mend = threading.Event()
-    handler = Noting(fenced_at((0,), NOW_MS))
-    commit = GroupMember.commit
+    handler = RecordingHandler(fenced_at((0,), NOW_MS))
 
-    def down(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+    def down(_positions: Mapping[TopicPartition, Position]) -> None:
         if handler.gone and not mend.is_set():
             raise Unavailable("Kafka takes no commit")
-        commit(self, positions)
 
-    monkeypatch.setattr(GroupMember, "commit", down)
-    loop = a_loop(kafka, handler, clock=partial(float, NOW))
-    with running(loop):
-        wait_until(lambda: loop.status().attempts > 2, "it tries to commit")
+    scripted.kafka.commit_answer = down
+    loop = scripted.loop(handler, clock=partial(float, NOW))
+    with scripted.running(loop):
+        scripted.wait_until(lambda: loop.status().attempts > 2, "it tries to commit")
         assert sorted(handler.gone) == sorted({source for epochs in handler.epochs for source in epochs})
         assert handler.handled == []
-        told = len(handler.epochs)
+        before = len(handler.epochs)
         mend.set()
-        wait_until(lambda: len(handler.handled) == 50, "all are handled")
-        assert all(epoch > NOW_MS for epochs in handler.epochs[told:] for epoch in epochs.values())
+        scripted.wait_until(lambda: len(handler.handled) == 50, "all are handled")
+        assert all(epoch > NOW_MS for epochs in handler.epochs[before:] for epoch in epochs.values())
     assert sorted(map(int, handler.values)) == list(range(50))
 
 
-def test_a_handler_that_is_fenced_in_its_tick_goes_on_too(kafka: KafkaForTest) -> None:
-    class Ticking(Noting):
+def test_a_handler_that_is_fenced_in_its_tick_goes_on_too(scripted: ScriptedBackend) -> None:
+    class Ticking(RecordingHandler):
         def tick(self) -> None:
             super().tick()
             if self.ticks == 2:
                 raise Fenced("written under a newer epoch", epoch=NOW_MS)
 
     handler = Ticking()
-    loop = a_loop(kafka, handler, clock=partial(float, NOW))
-    with running(loop):
-        joined(loop)
-        wait_until(lambda: handler.ticks > 3, "it ticks on")
-        kafka.producer().send_all(numbered(50))
-        wait_until(lambda: len(handler.handled) == 50, "all are handled")
+    loop = scripted.loop(handler, clock=partial(float, NOW))
+    with scripted.running(loop):
+        joined(loop, wait=scripted.wait_until)
+        scripted.wait_until(lambda: handler.ticks > 3, "it ticks on")
+        scripted.send(numbered(50))
+        scripted.wait_until(lambda: len(handler.handled) == 50, "all are handled")
     assert all(epoch > NOW_MS for epoch in handler.epochs[-1].values())
 
 
-def test_one_that_is_fenced_again_and_again_stops(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all([Outgoing("interactions", b"u:1", b"1")])
-    handler = Noting(fenced_at(range(1000), NOW_MS))
-    ended = Running(a_loop(kafka, handler, settings=replace(QUICK, fenced_limit=3))).ended()
-    assert isinstance(ended, Fenced)
-    assert ended.epoch == NOW_MS + 3
+def test_one_that_is_fenced_again_and_again_stops(scripted: ScriptedBackend) -> None:
+    scripted.send([Outgoing("interactions", b"u:1", b"1")])
+    handler = RecordingHandler(fenced_at(range(1000), NOW_MS))
+    with pytest.raises(Fenced) as ended:
+        scripted.loop(handler, settings=replace(QUICK, fenced_limit=3)).run()
+    assert ended.value.epoch == NOW_MS + 3
     assert handler.handled == []
 
 
@@ -144,14 +148,11 @@ def test_one_that_is_fenced_again_and_again_stops(kafka: KafkaForTest) -> None:
 
 
 @contextmanager
-def profiling(kafka: KafkaForTest, it: Profiling, clock: Clock) -> Iterator[None]:
+def profiling(scripted: ScriptedBackend, it: Profiling, clock: Clock) -> Iterator[None]:
     """The profiler of `it` in a loop, for as long as the block runs."""
     it.profiler = it.new_profiler()
     it.profiler.revoked([TopicPartition("interactions", number) for number in range(it.partitions)])
-    loop = ConsumeLoop(
-        kafka.options, QUICK, "profiler", ("interactions",), it.profiler, Buried(), guard=kafka.guard, clock=clock
-    )
-    with running(loop):  # type: ignore[arg-type]
+    with scripted.running(scripted.loop(it.profiler, group="profiler", clock=clock)):
         yield
 
 
@@ -160,7 +161,7 @@ def an_event(user: str, number: int) -> Outgoing:
     return Outgoing("interactions", f"u:{user}".encode(), record.value)
 
 
-def test_a_profiler_whose_stored_epochs_are_ahead_goes_on_and_nothing_vanishes(kafka: KafkaForTest) -> None:
+def test_a_profiler_whose_stored_epochs_are_ahead_goes_on_and_nothing_vanishes(scripted: ScriptedBackend) -> None:
     it = Profiling(partitions=4)
     it.add_items(*(f"i{number}" for number in range(12)))
     people = [f"p{number}" for number in range(60)]
@@ -170,14 +171,13 @@ def test_a_profiler_whose_stored_epochs_are_ahead_goes_on_and_nothing_vanishes(k
         it.profiler = it.new_profiler(epoch=round(now() * 1000) + HOUR_MS + number)
         partition = it.profiler._partition_of(f"u:{user}")
         it.feed(click(0, "i0", user=user, partition=partition, event_id=f"{user}-0", log="an earlier log"))
-    producer = kafka.producer()
-    producer.send_all([an_event(user, number) for number in range(6) for user in people])
+    scripted.send([an_event(user, number) for number in range(6) for user in people])
     folded = len(people) * 5  # the first of each was folded before
-    with profiling(kafka, it, now):
-        wait_until(lambda: it.metric("eddyline_profiler_folded_total") == folded, "all that is new is folded")
-        producer.send_all([an_event(user, number) for number in range(4, 12) for user in people])
+    with profiling(scripted, it, now):
+        scripted.wait_until(lambda: it.metric("eddyline_profiler_folded_total") == folded, "all that is new is folded")
+        scripted.send([an_event(user, number) for number in range(4, 12) for user in people])
         folded += len(people) * 6
-        wait_until(lambda: it.metric("eddyline_profiler_folded_total") == folded, "and what comes later")
+        scripted.wait_until(lambda: it.metric("eddyline_profiler_folded_total") == folded, "and what comes later")
     for user in people:
         profile = it.stored(f"u:{user}")
         assert profile.events == 12
@@ -214,7 +214,7 @@ class Zombie:
 
     def __init__(self, kafka: KafkaForTest, waking: Callable[[], None]) -> None:
         self._entered, self._wake, self._waking = threading.Event(), threading.Event(), waking
-        self.handler = Noting(self._stall)
+        self.handler = RecordingHandler(self._stall)
         self.loop = a_loop(kafka, self.handler, options=replace(kafka.options, client=MUTE))
         self.refusals: list[Exception] = []
         listen = self.loop.on_commit_failed
@@ -242,7 +242,7 @@ def go_on() -> None:
     """What a handler does that notices nothing."""
 
 
-def see_the_epoch_of(successor: Noting) -> Callable[[], None]:
+def see_the_epoch_of(successor: RecordingHandler) -> Callable[[], None]:
     """What a handler does that finds its successor's writes in the store."""
 
     def fenced() -> None:
@@ -251,12 +251,13 @@ def see_the_epoch_of(successor: Noting) -> Callable[[], None]:
     return fenced
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("fenced", [False, True], ids=["commits what it handled", "is fenced, and claims anew"])
 def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
     real_kafka: KafkaForTest, fenced: bool
 ) -> None:
     real_kafka.producer().send_all(numbered(40))
-    successor = Noting()
+    successor = RecordingHandler()
     zombie = Zombie(real_kafka, see_the_epoch_of(successor) if fenced else go_on)
     with running(zombie.loop):
         zombie.stalls()
@@ -280,11 +281,11 @@ def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
 
 def test_how_far_a_partition_is_handled_stays_with_its_log() -> None:
     source, owned = TopicPartition("interactions", 0), Ownership()
-    owned.add([source])
+    owned.add_partitions([source])
     owned.claim({source: Owned(epoch=1, handled=5, log="one")})
-    owned.disown()
+    owned.invalidate_epochs()
     owned.claim({source: Owned(epoch=2, handled=3, log="one")})
     assert owned[source].handled == 5
-    owned.disown()
+    owned.invalidate_epochs()
     owned.claim({source: Owned(epoch=3, handled=0, log="made anew")})
     assert owned[source].handled == 0

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import pytest
 from confluent_kafka import Producer
-from tests.kafka.loops import Noting, a_loop, joined, numbered, running
+from tests.kafka.loops import RecordingHandler, a_loop, joined, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import LogReader, Outgoing, Position, Record, TopicPartition, Watermarks
@@ -101,7 +101,7 @@ def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest)
     assert reader.committed("readers", "interactions") == wanted
     assert reader.committed("others", "interactions") == dict.fromkeys(range(4))
     left = sum(ends[n] - wanted[n].offset for n in ends)
-    handler = Noting()
+    handler = RecordingHandler()
     with running(a_loop(kafka, handler)):
         wait_until(lambda: len(handler.handled) == left, "the rest is handled")
     assert {(record.partition, record.offset) for record in handler.handled} == {
@@ -114,7 +114,7 @@ def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest) -> None:
     reader = LogReader(real_kafka.options)
     move = {TopicPartition("interactions", 0): Position(0, "")}
     assert reader.members("readers") == 0
-    loop = a_loop(real_kafka, Noting())
+    loop = a_loop(real_kafka, RecordingHandler())
     with running(loop):
         joined(loop)
         assert reader.members("readers") == 1

@@ -10,7 +10,7 @@ import pytest
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import LogLookup, Outgoing
-from eddyline.adapters.kafka.consumer import Watermarks
+from eddyline.adapters.kafka.membership import Watermarks
 from eddyline.errors import Unavailable
 
 pytestmark = pytest.mark.topics("content")

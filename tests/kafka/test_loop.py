@@ -1,31 +1,44 @@
-"""What every service may rely on: the consume loop's promises, on the most real Kafka there is."""
+"""What every service may rely on: the consume loop's promises, on the scripted Kafka and the most real one there is."""
 
 from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import pytest
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
-from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
+from tests.kafka.loops import (
+    QUICK,
+    Backend,
+    RecordingDeadLetters,
+    RecordingHandler,
+    ScriptedBackend,
+    a_loop,
+    joined,
+    numbered,
+    running,
+)
+from tests.kafka.scripted import NoAnswer
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, Record, TopicDeadLetters, TopicPartition
-from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position, Rebalancing
+from eddyline.adapters.kafka.consumer import KafkaGroupMember
+from eddyline.adapters.kafka.membership import CommitRefused, Position, Rebalancing
+from eddyline.adapters.kafka.ownership import epoch_in
 from eddyline.adapters.telemetry import LoopTelemetry, Metrics
 from eddyline.errors import Misconfigured, TooManyDeadLetters, Unavailable
 
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
 
 
-def owns_all(handler: Noting) -> bool:
+def owns_all(handler: RecordingHandler) -> bool:
     return len(handler.owned) == 4
 
 
@@ -43,102 +56,112 @@ def unavailable_until(mend: threading.Event) -> Callable[[Sequence[Message[str]]
     return down
 
 
-def test_records_come_in_the_order_of_their_partition_and_whole(kafka: KafkaForTest) -> None:
+def test_records_come_in_the_order_of_their_partition_and_whole(backend: Backend) -> None:
     sent = [
         Outgoing("interactions", b"u:1", None if n == 3 else f"{n}".encode(), (("ce_id", b"%d" % n),))
         for n in range(50)
     ]
-    delivered = kafka.producer().send_all(sent)
-    handler = Noting()
-    with running(a_loop(kafka, handler)):
-        wait_until(lambda: len(handler.handled) == 50, "all are handled")
+    delivered = backend.send(sent)
+    handler = RecordingHandler()
+    with backend.running(backend.loop(handler)):
+        backend.wait_until(lambda: len(handler.handled) == 50, "all are handled")
     assert [record.offset for record in handler.handled] == [each.offset for each in delivered]
     assert [(record.key, record.value, record.headers) for record in handler.handled] == [
         (each.key, each.value, each.headers) for each in sent
     ]
-    assert {record.log for record in handler.handled} == {kafka.log_identity("interactions")}
+    assert {record.log for record in handler.handled} == {backend.log_identity("interactions")}
     assert handler.handled[0].topic == "interactions"
     assert handler.handled[0].timestamp > 1_600_000_000_000
 
 
-def test_what_was_handled_is_not_handled_again_after_a_restart(kafka: KafkaForTest) -> None:
-    producer, first, second = kafka.producer(), Noting(), Noting()
-    producer.send_all(numbered(100))
-    with running(a_loop(kafka, first)):
-        wait_until(lambda: len(first.handled) == 100, "the first hundred")
-    producer.send_all(numbered(50, start=100))
-    with running(a_loop(kafka, second)):
-        wait_until(lambda: len(second.handled) >= 50, "the next fifty")
+def test_what_was_handled_is_not_handled_again_after_a_restart(backend: Backend) -> None:
+    first, second = RecordingHandler(), RecordingHandler()
+    backend.send(numbered(100))
+    with backend.running(backend.loop(first)):
+        backend.wait_until(lambda: len(first.handled) == 100, "the first hundred")
+    backend.send(numbered(50, start=100))
+    with backend.running(backend.loop(second)):
+        backend.wait_until(lambda: len(second.handled) >= 50, "the next fifty")
     assert sorted(map(int, second.values)) == list(range(100, 150))
 
 
-def test_what_a_crash_left_uncommitted_is_handled_again(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(100))
+def test_what_a_crash_left_uncommitted_is_handled_again(backend: Backend) -> None:
+    backend.send(numbered(100))
 
     def crash(batch: Sequence[Message[str]]) -> None:
         raise Crash
 
-    crashed = Running(a_loop(kafka, Noting(crash)))
-    assert isinstance(crashed.ended(), Crash)
-    handler = Noting()
-    with running(a_loop(kafka, handler)):
-        wait_until(lambda: len(handler.handled) >= 100, "all are handled")
+    with pytest.raises(Crash):
+        backend.loop(RecordingHandler(crash)).run()
+    handler = RecordingHandler()
+    with backend.running(backend.loop(handler)):
+        backend.wait_until(lambda: len(handler.handled) >= 100, "all are handled")
     assert sorted(map(int, handler.values)) == list(range(100))
 
 
-def test_an_epoch_is_higher_than_every_earlier_owners_whatever_the_clock_says(kafka: KafkaForTest) -> None:
+def test_an_epoch_is_higher_than_every_earlier_owners_whatever_the_clock_says(backend: Backend) -> None:
     clocks = [2_000_000.0, 1_000_000.0, 3_000_000.0]
     seen: list[dict[TopicPartition, int]] = []
     for now in clocks:
-        handler = Noting()
-        loop = a_loop(kafka, handler, clock=partial(float, now))
-        with running(loop):
-            joined(loop)
-            wait_until(partial(owns_all, handler), "all partitions are owned")
+        handler = RecordingHandler()
+        loop = backend.loop(handler, clock=partial(float, now))
+        with backend.running(loop):
+            joined(loop, wait=backend.wait_until)
+            backend.wait_until(partial(owns_all, handler), "all partitions are owned")
         seen.append({source: epoch for epochs in handler.epochs for source, epoch in epochs.items()})
     for source in seen[0]:
         assert [epochs[source] for epochs in seen] == [2_000_000_000, 2_000_000_001, 3_000_000_000]
 
 
-def test_the_epoch_is_told_before_the_first_record_of_a_partition(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(200))
-    handler = Noting()
+def test_the_epoch_is_told_before_the_first_record_of_a_partition(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(200))
+    handler = RecordingHandler()
 
     def owned(batch: Sequence[Message[str]]) -> None:
         assert {message.record.source for message in batch} <= handler.owned
 
     handler.failing = owned
-    with running(a_loop(kafka, handler)):
-        wait_until(lambda: len(handler.handled) == 200, "all are handled")
+    with scripted.running(scripted.loop(handler)):
+        scripted.wait_until(lambda: len(handler.handled) == 200, "all are handled")
 
 
-def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: KafkaForTest) -> None:
-    producer, one, two = kafka.producer(), Noting(), Noting()
-    first, second = a_loop(kafka, one), a_loop(kafka, two)
-    stop = threading.Event()
+def test_an_epoch_is_committed_before_the_handler_is_told_of_it(scripted: ScriptedBackend) -> None:
+    committed = scripted.kafka.committed["readers"]
+
+    class Comparing(RecordingHandler):
+        def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
+            super().assigned(epochs)
+            assert {source: epoch_in(committed[source].metadata) for source in epochs} == epochs
+
+    scripted.send(numbered(40))
+    handler = Comparing()
+    scripted.run_until(scripted.loop(handler), lambda: len(handler.handled) == 40)
+    assert {source for epochs in handler.epochs for source in epochs} == set(committed)
+
+
+def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(backend: Backend) -> None:
+    one, two = RecordingHandler(), RecordingHandler()
+    first, second = backend.loop(one), backend.loop(two)
     sent: list[int] = []
 
-    def feed() -> None:
-        while not stop.wait(0.005):  # a pace that a slow rebalance doesn't turn into a flood
-            producer.send_all(numbered(20, start=len(sent)))
+    def feed_until(condition: Callable[[], object], what: str) -> None:
+        def feed() -> object:
+            backend.send(numbered(20, start=len(sent)))
             sent.extend(range(len(sent), len(sent) + 20))
+            return condition()
 
-    feeder = threading.Thread(target=feed, daemon=True)
-    with running(first):
-        joined(first)
-        feeder.start()
-        wait_until(lambda: len(one.handled) > 50, "the first has work")
-        with running(second):
-            try:
-                joined(second, 2)
-                joined(first, 2)
-                assert len(one.gone) == 2
-                wait_until(lambda: len(two.handled) > 50, "the second has work")
-            finally:
-                stop.set()
-                feeder.join(10)
-        joined(first)
-        wait_until(lambda: len(one.handled) + len(two.handled) >= len(sent), "all are handled")
+        backend.wait_until(feed, what)
+
+    with backend.running(first):
+        joined(first, wait=backend.wait_until)
+        feed_until(lambda: len(one.handled) > 50, "the first has work")
+        with backend.running(second):
+            joined(second, 2, feed_until)
+            joined(first, 2, feed_until)
+            assert len(one.gone) == 2
+            feed_until(lambda: len(two.handled) > 50, "the second has work")
+        joined(first, wait=backend.wait_until)
+        backend.wait_until(lambda: len(one.handled) + len(two.handled) >= len(sent), "all are handled")
     both = [int(value) for value in one.values + two.values]
     assert sorted(both) == sent
     for handler in (one, two):
@@ -148,6 +171,7 @@ def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(kafka: Kaf
         assert all(offsets == sorted(offsets) for offsets in in_order.values())
 
 
+@pytest.mark.slow(20)
 @pytest.mark.topics("content", "availability", "users")
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_co_partitioned_topics_go_to_the_same_member(
@@ -157,7 +181,7 @@ def test_co_partitioned_topics_go_to_the_same_member(
         pytest.skip("the in-process broker has no range assignor of its own")
     options = replace(kafka.options, group_protocol=protocol)
     topics = ("content", "availability", "users")
-    first, second = (a_loop(kafka, Noting(), topics=topics, options=options) for _ in range(2))
+    first, second = (a_loop(kafka, RecordingHandler(), topics=topics, options=options) for _ in range(2))
     with running(first):
         joined(first, 12)
         with running(second):
@@ -170,9 +194,10 @@ def test_co_partitioned_topics_go_to_the_same_member(
                 assert by_topic["content"] == by_topic["availability"] == by_topic["users"]
 
 
+@pytest.mark.slow(20)
 def test_the_consumer_protocol_loses_and_repeats_nothing_either(real_kafka: KafkaForTest) -> None:
     options = replace(real_kafka.options, group_protocol="consumer")
-    producer, one, two = real_kafka.producer(), Noting(), Noting()
+    producer, one, two = real_kafka.producer(), RecordingHandler(), RecordingHandler()
     first, second = (a_loop(real_kafka, handler, options=options) for handler in (one, two))
     producer.send_all(numbered(100))
     with running(first):
@@ -189,6 +214,7 @@ def test_the_consumer_protocol_loses_and_repeats_nothing_either(real_kafka: Kafk
     assert two.handled
 
 
+@pytest.mark.slow(30)
 def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: KafkaForTest) -> None:
     producer = real_kafka.producer()
     producer.send_all(numbered(40))
@@ -201,7 +227,7 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
 
     # It misses max.poll.interval while it handles, so that the group gives its partitions away.
     stalling = replace(real_kafka.options, client=IMPATIENT)
-    zombie, successor = Noting(stall), Noting()
+    zombie, successor = RecordingHandler(stall), RecordingHandler()
     old = a_loop(real_kafka, zombie, options=stalling)
     with running(old):
         assert entered.wait(20)
@@ -218,7 +244,7 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
             latest = zombie.epochs[-1]
             before = successor.epochs[0]
             assert all(epoch > before[source] for source, epoch in latest.items())
-    after = Noting()
+    after = RecordingHandler()
     producer.send_all(numbered(5, start=50))
     with running(a_loop(real_kafka, after)):
         wait_until(lambda: len(after.handled) >= 5, "the last five")
@@ -241,15 +267,15 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
     ],
 )
 def test_what_a_failed_commit_means(code: int, meaning: type[Exception]) -> None:
-    told: list[Exception] = []
+    errors: list[Exception] = []
 
-    class Told:
-        on_commit_failed = told.append
+    class Listening:
+        on_commit_failed = errors.append
 
-    member = GroupMember.__new__(GroupMember)
-    member._silent, member._listener = False, Told()  # type: ignore[assignment]
+    member = KafkaGroupMember.__new__(KafkaGroupMember)
+    member._silent, member._listener = False, Listening()  # type: ignore[assignment]
     member._on_commit(KafkaError(code), [])
-    assert [type(error) for error in told] == [meaning]
+    assert [type(error) for error in errors] == [meaning]
 
 
 @pytest.mark.parametrize(
@@ -258,81 +284,63 @@ def test_what_a_failed_commit_means(code: int, meaning: type[Exception]) -> None
     ids=["refused", "a rebalance that doesn't end"],
 )
 def test_a_refused_commit_makes_it_forget_everything_and_start_over(
-    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch, error: Exception, settings: LoopOptions
+    scripted: ScriptedBackend, error: Exception, settings: LoopOptions
 ) -> None:
-    kafka.producer().send_all(numbered(40))
-    handler = Noting()
-    commit = GroupMember.commit
-
-    def refuse(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
-        if handler.handled and not handler.gone:
-            raise error
-        commit(self, positions)
-
-    monkeypatch.setattr(GroupMember, "commit", refuse)
-    with running(a_loop(kafka, handler, settings=settings)):
-        wait_until(lambda: len(handler.gone) == 4, "it forgets")
+    scripted.send(numbered(40))
+    handler = RecordingHandler()
+    scripted.kafka.commit_answer = lambda _: error if handler.handled and not handler.gone else None
+    with scripted.running(scripted.loop(handler, settings=settings)):
+        scripted.wait_until(lambda: len(handler.gone) == 4, "it forgets")
         refused = len(handler.handled)
-        wait_until(lambda: len(handler.handled) >= refused + 40, "and handles again what wasn't committed")
+        scripted.wait_until(lambda: len(handler.handled) >= refused + 40, "and handles again what wasn't committed")
     assert sorted({int(value) for value in handler.values}) == list(range(40))
     before, after = handler.epochs[0], handler.epochs[-1]
     assert all(after[source] > before[source] for source in after)
 
 
-def test_one_batch_may_be_handled_while_a_commit_is_on_its_way_and_no_second_one(
-    kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kafka.producer().send_all([Outgoing("interactions", b"k", b"%d" % n) for n in range(100)])
-    handler, answering, held = Noting(), threading.Event(), [0]
-    commit = GroupMember.commit
+def test_one_batch_may_be_handled_while_a_commit_is_on_its_way_and_no_second_one(scripted: ScriptedBackend) -> None:
+    scripted.send([Outgoing("interactions", b"k", b"%d" % n) for n in range(100)])
+    handler, answering, unanswered = RecordingHandler(), threading.Event(), [0]
 
-    def hold(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+    def hold(_positions: Mapping[TopicPartition, Position]) -> Exception | None:
         if not handler.handled or answering.is_set():
-            commit(self, positions)
-        else:
-            held[0] += 1
+            return None
+        unanswered[0] += 1
+        return NoAnswer()
 
-    monkeypatch.setattr(GroupMember, "commit", hold)
-    loop = a_loop(kafka, handler, settings=replace(QUICK, batch_size=10, request_seconds=0.5))
-    with running(loop):
-        wait_until(lambda: loop.status().attempts > 2, "it asks for an answer, and asks again")
+    scripted.kafka.commit_answer = hold
+    loop = scripted.loop(handler, settings=replace(QUICK, batch_size=10, request_seconds=0.5))
+    with scripted.running(loop):
+        scripted.wait_until(lambda: loop.status().attempts > 2, "it asks for an answer, and asks again")
         assert len(handler.handled) == 20, "the first batch, and the one behind it"
-        assert held[0] > 2
+        assert unanswered[0] > 2
         answering.set()
-        wait_until(lambda: len(handler.handled) == 100, "all are handled")
+        scripted.wait_until(lambda: len(handler.handled) == 100, "all are handled")
     assert handler.values == [f"{n}" for n in range(100)]
 
 
-def test_nothing_is_fetched_while_it_retries(kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    producer = kafka.producer()
-    producer.send_all(numbered(10))
-    mend, polled, poll = threading.Event(), [0], GroupMember.poll
-
-    def counting(self: GroupMember, most: int, seconds: float) -> list[Record]:
-        records = poll(self, most, seconds)
-        polled[0] += len(records)
-        return records
-
-    down = unavailable_until(mend)
-    monkeypatch.setattr(GroupMember, "poll", counting)
-    handler = Noting(down)
-    loop = a_loop(kafka, handler)
-    with running(loop):
-        wait_until(lambda: loop.status().attempts > 1, "it retries")
-        producer.send_all(numbered(2000, start=10))
+def test_nothing_is_fetched_while_it_retries(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(10))
+    mend = threading.Event()
+    handler = RecordingHandler(unavailable_until(mend))
+    loop = scripted.loop(handler)
+    with scripted.running(loop):
+        scripted.wait_until(lambda: loop.status().attempts > 1, "it retries")
+        scripted.send(numbered(2000, start=10))
         attempts = loop.status().attempts
-        wait_until(lambda: loop.status().attempts > attempts + 5, "it goes on retrying")
-        assert polled[0] < 100
+        scripted.wait_until(lambda: loop.status().attempts > attempts + 5, "it goes on retrying")
+        assert scripted.kafka.fetched == 10
         mend.set()
-        wait_until(lambda: len(handler.handled) == 2010, "all are handled")
+        scripted.wait_until(lambda: len(handler.handled) == 2010, "all are handled")
 
 
+@pytest.mark.slow(10)
 def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_on(kafka: KafkaForTest) -> None:
     producer = kafka.producer()
     headers = (("ce_id", b"7"), ("ce_id", b"\xff"))
     producer.send_all([Outgoing("interactions", b"k", b"1"), Outgoing("interactions", b"k", b"poison", headers)])
     (last,) = producer.send_all([Outgoing("interactions", b"k", b"2")])
-    handler, letters = Noting(), Noting()
+    handler, letters = RecordingHandler(), RecordingHandler()
     loop = a_loop(kafka, handler, dead_letters=TopicDeadLetters(producer))
     with running(loop), running(a_loop(kafka, letters, group="undertaker", topics=("interactions.dlq",))):
         # Its value is poison to `letters` too: it reads the original bytes.
@@ -356,9 +364,9 @@ def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_
     assert loop.status().dead_letters == 1
 
 
-def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all([Outgoing("interactions", b"k", value) for value in (b"1", b"poison", b"2")])
-    buried = Buried()
+def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(scripted: ScriptedBackend) -> None:
+    scripted.send([Outgoing("interactions", b"k", value) for value in (b"1", b"poison", b"2")])
+    buried = RecordingDeadLetters()
 
     class Full:
         broken = True
@@ -368,38 +376,35 @@ def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(kafka
                 raise Unavailable("no room for dead letters")
             buried.put(record, reason, detail, attempt)
 
-    full, handler = Full(), Noting()
-    loop = a_loop(kafka, handler, dead_letters=full)
-    with running(loop):
-        wait_until(lambda: loop.status().attempts > 1, "it retries")
+    full, handler = Full(), RecordingHandler()
+    loop = scripted.loop(handler, dead_letters=full)
+    with scripted.running(loop):
+        scripted.wait_until(lambda: loop.status().attempts > 1, "it retries")
         assert handler.values in (["1"], [])
     assert "no room" in (loop.status().problem or "")
     full.broken = False
-    again = Noting()
-    with running(a_loop(kafka, again, dead_letters=full)):
-        wait_until(lambda: again.values[-1:] == ["2"], "the stream goes on")
+    again = RecordingHandler()
+    with scripted.running(scripted.loop(again, dead_letters=full)):
+        scripted.wait_until(lambda: again.values[-1:] == ["2"], "the stream goes on")
     assert [letter[0].value for letter in buried.letters] == [b"poison"]
 
 
-def test_too_large_a_share_of_dead_letters_stops_the_service(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all([Outgoing("interactions", b"k", b"poison" if n % 3 else b"fine") for n in range(200)])
+def test_too_large_a_share_of_dead_letters_stops_the_service(scripted: ScriptedBackend) -> None:
+    scripted.send([Outgoing("interactions", b"k", b"poison" if n % 3 else b"fine") for n in range(200)])
     settings = LoopOptions(dead_letter_minimum=50)
-    ended = Running(a_loop(kafka, Noting(), settings=settings)).ended()
-    assert isinstance(ended, TooManyDeadLetters)
-    assert "interactions" in str(ended)
-    assert "eddyline dlq list" in str(ended)
+    with pytest.raises(TooManyDeadLetters, match=r"interactions .*eddyline dlq list"):
+        scripted.loop(RecordingHandler(), settings=settings).run()
 
 
-def test_few_dead_letters_do_not_stop_the_service(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all([Outgoing("interactions", b"k", b"fine" if n % 3 else b"poison") for n in range(200)])
-    handler = Noting()
-    with running(a_loop(kafka, handler, settings=LoopOptions(dead_letter_minimum=50))):
-        wait_until(lambda: len(handler.handled) == 133, "the others are handled")
+def test_few_dead_letters_do_not_stop_the_service(scripted: ScriptedBackend) -> None:
+    scripted.send([Outgoing("interactions", b"k", b"fine" if n % 3 else b"poison") for n in range(200)])
+    handler = RecordingHandler()
+    loop = scripted.loop(handler, settings=LoopOptions(dead_letter_minimum=50))
+    scripted.run_until(loop, lambda: len(handler.handled) == 133)
 
 
-def test_unavailable_is_retried_with_the_same_batch_and_nothing_is_lost(kafka: KafkaForTest) -> None:
-    producer = kafka.producer()
-    producer.send_all(numbered(300))
+def test_unavailable_is_retried_with_the_same_batch_and_nothing_is_lost(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(300))
     attempts: list[list[str]] = []
     mend = threading.Event()
 
@@ -408,41 +413,41 @@ def test_unavailable_is_retried_with_the_same_batch_and_nothing_is_lost(kafka: K
         if not mend.is_set():
             raise Unavailable("Qdrant doesn't answer")
 
-    handler = Noting(down)
-    loop = a_loop(kafka, handler, settings=replace(QUICK, batch_size=50))
-    with running(loop):
-        wait_until(lambda: len(attempts) > 3, "it retries")
+    handler = RecordingHandler(down)
+    loop = scripted.loop(handler, settings=replace(QUICK, batch_size=50))
+    with scripted.running(loop):
+        scripted.wait_until(lambda: len(attempts) > 3, "it retries")
         assert attempts[0] == attempts[1] == attempts[2]
         status = loop.status()
         assert status.problem == "Qdrant doesn't answer"
         assert status.since is not None
         assert not status.ready
-        producer.send_all(numbered(300, start=300))
+        scripted.send(numbered(300, start=300))
         mend.set()
-        wait_until(lambda: len(handler.handled) >= 600, "all are handled")
-        wait_until(lambda: loop.status().ready, "all is well again")
+        scripted.wait_until(lambda: len(handler.handled) >= 600, "all are handled")
+        scripted.wait_until(lambda: loop.status().ready, "all is well again")
     assert sorted(map(int, handler.values)) == list(range(600))
 
 
 def test_retrying_is_said_once_when_it_begins_and_ends_and_shows_why_since_when_and_how_often(
-    kafka: KafkaForTest,
+    scripted: ScriptedBackend,
 ) -> None:
-    kafka.producer().send_all(numbered(30))
+    scripted.send(numbered(30))
     mend, metrics = threading.Event(), Metrics()
-    handler = Noting(unavailable_until(mend))
-    loop = a_loop(kafka, handler, metrics=LoopTelemetry(metrics), clock=partial(float, 1_790_000_000.0))
+    handler = RecordingHandler(unavailable_until(mend))
+    loop = scripted.loop(handler, metrics=LoopTelemetry(metrics), clock=partial(float, 1_790_000_000.0))
 
     def measured(name: str) -> float | None:
         return metrics.registry.get_sample_value(f"eddyline_consumer_{name}", {"group": "readers"})
 
-    with capture_logs() as logged, running(loop):
-        wait_until(lambda: loop.status().attempts >= 5, "it retries")
+    with capture_logs() as logged, scripted.running(loop):
+        scripted.wait_until(lambda: loop.status().attempts >= 5, "it retries")
         trouble = loop.status().trouble or ""
         assert trouble.startswith("Qdrant doesn't answer (since 2026-09-21T14:13:20Z; tried ")
         assert measured("retrying") == 1
         assert (measured("retries_total") or 0) >= 5
         mend.set()
-        wait_until(lambda: loop.status().ready, "all is well again")
+        scripted.wait_until(lambda: loop.status().ready, "all is well again")
         tried = measured("retries_total")
         assert (loop.status().trouble, loop.status().since, loop.status().attempts) == (None, None, 0)
         assert measured("retrying") == 0
@@ -460,36 +465,41 @@ def test_back_off_doubles_up_to_its_cap_and_is_drawn_between_half_and_whole() ->
     assert [options.backoff(failures, 0.0) for failures in range(1, 12)] == [wait / 2 for wait in whole]
 
 
-def test_every_wait_is_drawn_anew(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(3))
+def test_every_wait_is_drawn_anew(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(3))
     drawn: list[float] = []
+    tried: list[float] = []
 
     def jitter() -> float:
         drawn.append(0.0)
         return 0.0
 
-    loop = a_loop(kafka, Noting(unavailable_until(threading.Event())), jitter=jitter)
-    with running(loop):
-        wait_until(lambda: loop.status().attempts > 3, "it retries")
-    assert len(drawn) in (loop.status().attempts, loop.status().attempts - 1)
+    def down(_batch: Sequence[Message[str]]) -> None:
+        tried.append(scripted.kafka.now)
+        raise Unavailable("Qdrant doesn't answer")
+
+    loop = scripted.loop(RecordingHandler(down), jitter=jitter)
+    scripted.run_until(loop, lambda: len(tried) > 6)
+    assert len(drawn) == loop.status().attempts
+    waits = [after - before - QUICK.poll_seconds for before, after in pairwise(tried)]
+    assert waits == pytest.approx([QUICK.backoff(failures, 0.0) for failures in range(1, len(tried))])
 
 
-def test_what_stays_unavailable_is_not_committed(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(30))
+def test_what_stays_unavailable_is_not_committed(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(30))
     attempts: list[int] = []
 
     def down(batch: Sequence[Message[str]]) -> None:
         attempts.append(len(batch))
         raise Unavailable("Qdrant doesn't answer")
 
-    with running(a_loop(kafka, Noting(down))):
-        wait_until(lambda: len(attempts) > 2, "it retries")
-    handler = Noting()
-    with running(a_loop(kafka, handler)):
-        wait_until(lambda: len(handler.handled) >= 30, "all are handled")
+    scripted.run_until(scripted.loop(RecordingHandler(down)), lambda: len(attempts) > 2)
+    handler = RecordingHandler()
+    scripted.run_until(scripted.loop(handler), lambda: len(handler.handled) >= 30)
     assert sorted(map(int, handler.values)) == list(range(30))
 
 
+@pytest.mark.slow(30)
 def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_repeats_nothing(
     real_kafka: KafkaForTest,
 ) -> None:
@@ -498,7 +508,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
     mend = threading.Event()
 
     down = unavailable_until(mend)
-    handler, stranger = Noting(down), Noting(down)
+    handler, stranger = RecordingHandler(down), RecordingHandler(down)
     impatient = replace(real_kafka.options, client=IMPATIENT)
     waits = replace(QUICK, backoff_initial=3, backoff_cap=3)  # longer than max.poll.interval.ms, 2 s
     loop = a_loop(real_kafka, handler, options=impatient, settings=waits)
@@ -517,187 +527,254 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
     assert stranger.handled == [], "all was committed"
 
 
-def test_partitions_revoked_during_a_retry_leave_the_batch(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(100))
+def test_partitions_revoked_during_a_retry_leave_the_batch(backend: Backend) -> None:
+    backend.send(numbered(100))
     mend = threading.Event()
 
     down = unavailable_until(mend)
-    one, two = Noting(down), Noting()
-    first, second = a_loop(kafka, one), a_loop(kafka, two)
-    with running(first):
-        wait_until(lambda: first.status().attempts > 0, "it retries")
-        with running(second):
-            joined(second, 2)
-            joined(first, 2)
+    one, two = RecordingHandler(down), RecordingHandler()
+    first, second = backend.loop(one), backend.loop(two)
+    with backend.running(first):
+        backend.wait_until(lambda: first.status().attempts > 0, "it retries")
+        with backend.running(second):
+            joined(second, 2, backend.wait_until)
+            joined(first, 2, backend.wait_until)
             taken = set(second.status().assigned)
-            wait_until(lambda: {record.source for record in two.handled} <= taken and two.handled, "the second works")
+            backend.wait_until(lambda: two.handled, "the second works")
             mend.set()
-            wait_until(lambda: len(one.handled) + len(two.handled) >= 100, "all are handled")
-            assert not taken & {record.source for record in one.handled}
+            backend.wait_until(lambda: len(one.handled) + len(two.handled) >= 100, "all are handled")
+            assert taken.isdisjoint(record.source for record in one.handled)
+            assert taken.issuperset(record.source for record in two.handled)
     assert sorted(map(int, one.values + two.values)) == list(range(100))
 
 
-def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back(kafka: KafkaForTest) -> None:
-    producer = kafka.producer()
-    producer.send_all(numbered(100))
+def test_partitions_that_are_lost_are_forgotten_without_a_commit_and_claimed_anew(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(40))
+    lost, went_on = threading.Event(), threading.Event()
+
+    def lose(_batch: Sequence[Message[str]]) -> None:
+        if not lost.is_set():
+            lost.set()
+            scripted.kafka.lose()
+        elif not went_on.is_set():
+            went_on.set()
+            raise Unavailable("Qdrant doesn't answer")
+
+    handler = RecordingHandler(lose)
+    scripted.run_until(
+        scripted.loop(handler, settings=replace(QUICK, batch_size=40)), lambda: len(handler.handled) > 79
+    )
+    assert len(handler.batches) == 2, "the same records again, since nothing of the first batch was committed"
+    assert handler.values[:40] == handler.values[40:]
+    first, second = handler.epochs
+    assert all(second[source] > first[source] for source in first)
+    assert set(handler.gone) == set(first)
+    assert [record.offset for record in handler.batches[1]] == [record.offset for record in handler.batches[0]]
+    assert {source: position.offset for source, position in scripted.kafka.committed["readers"].items()} == {
+        source: len(scripted.kafka.records(source)) for source in first
+    }
+
+
+def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(100))
     mend = threading.Event()
 
     down = unavailable_until(mend)
-    one, two = Noting(down), Noting(down)
-    first, second = a_loop(kafka, one), a_loop(kafka, two)
-    with running(first):
-        wait_until(lambda: first.status().attempts > 0, "it retries")
-        with running(second):
-            joined(second, 2)
-            joined(first, 2)
+    one, two = RecordingHandler(down), RecordingHandler(down)
+    first, second = scripted.loop(one), scripted.loop(two)
+    with scripted.running(first):
+        scripted.wait_until(lambda: first.status().attempts > 0, "it retries")
+        with scripted.running(second):
+            joined(second, 2, scripted.wait_until)
+            joined(first, 2, scripted.wait_until)
         mend.set()
-        joined(first)
-        producer.send_all(numbered(100, start=100))
-        wait_until(lambda: len(one.handled) >= 200, "all are handled")
+        joined(first, wait=scripted.wait_until)
+        scripted.send(numbered(100, start=100))
+        scripted.wait_until(lambda: len(one.handled) >= 200, "all are handled")
     assert sorted(map(int, one.values)) == list(range(200))
 
 
-def test_ticks_come_about_as_often_as_asked_and_follow_the_same_rules(kafka: KafkaForTest) -> None:
-    class Ticking(Noting):
+def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back_after_it(
+    scripted: ScriptedBackend,
+) -> None:
+    scripted.send(numbered(100))
+    mend, never = threading.Event(), threading.Event()
+    one, two = RecordingHandler(unavailable_until(mend)), RecordingHandler(unavailable_until(never))
+    first, second = scripted.loop(one), scripted.loop(two)
+    with scripted.running(first):
+        scripted.wait_until(lambda: first.status().attempts > 0, "it retries")
+        with scripted.running(second):
+            joined(first, 2, scripted.wait_until)
+            mend.set()
+            scripted.wait_until(lambda: first.status().ready, "it goes on with what it has")
+        joined(first, wait=scripted.wait_until)
+        scripted.wait_until(lambda: len(one.handled) >= 100, "all are handled")
+    assert sorted(map(int, one.values)) == list(range(100))
+
+
+def test_nothing_is_fetched_of_a_partition_that_comes_during_a_retry(scripted: ScriptedBackend) -> None:
+    mend = threading.Event()
+    one, two = RecordingHandler(unavailable_until(mend)), RecordingHandler()
+    first, second = (scripted.loop(handler, settings=replace(QUICK, batch_size=10)) for handler in (one, two))
+    with scripted.running(first):
+        with scripted.running(second):
+            joined(first, 2, scripted.wait_until)
+            scripted.send([Outgoing("interactions", b"k", b"0", partition=first.status().assigned[0].partition)])
+            scripted.wait_until(lambda: first.status().attempts > 0, "it retries")
+            coming = second.status().assigned[0].partition
+        scripted.send([Outgoing("interactions", b"k", b"%d" % n, partition=coming) for n in range(1, 100)])
+        joined(first, wait=scripted.wait_until)
+        attempts = first.status().attempts
+        scripted.wait_until(lambda: first.status().attempts > attempts + 5, "it goes on retrying")
+        assert scripted.kafka.fetched <= 11, "no more than came with the partition, before it could be paused"
+        mend.set()
+        scripted.wait_until(lambda: len(one.handled) == 100, "all are handled")
+
+
+def test_what_was_handled_is_committed_when_its_partition_goes(scripted: ScriptedBackend) -> None:
+    """Even while the commit before is not answered."""
+    scripted.send([Outgoing("interactions", b"k", b"%d" % n, partition=1) for n in range(40)])
+    one, two = RecordingHandler(), RecordingHandler()
+    first, second = (scripted.loop(handler, settings=replace(QUICK, batch_size=10)) for handler in (one, two))
+    scripted.kafka.commit_answer = lambda _: NoAnswer() if len(one.handled) == 10 else None
+    with scripted.running(first):
+        scripted.wait_until(lambda: len(one.handled) == 20, "a second batch is handled")
+        with scripted.running(second):
+            scripted.wait_until(lambda: two.handled and two.values[-1] == "39", "the second member goes on")
+    assert one.values + two.values == [f"{n}" for n in range(40)]
+
+
+def test_ticks_come_about_as_often_as_asked_and_follow_the_same_rules(scripted: ScriptedBackend) -> None:
+    class Ticking(RecordingHandler):
         def tick(self) -> None:
             super().tick()
             if self.ticks == 2:
                 raise Unavailable("not just now")
 
     handler = Ticking()
-    loop = a_loop(kafka, handler)
-    with running(loop):
-        wait_until(lambda: handler.ticks > 5, "it ticks on")
+    loop = scripted.loop(handler)
+    scripted.run_until(loop, lambda: handler.ticks > 5)
+    assert loop.status().problem is None
+    assert 5 * QUICK.tick_seconds <= scripted.kafka.now <= 10 * QUICK.tick_seconds
 
 
-def test_stop_finishes_the_batch_and_leaves_the_group(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(40))
-    entered, go_on = threading.Event(), threading.Event()
-
-    def slow(batch: Sequence[Message[str]]) -> None:
-        entered.set()
-        assert go_on.wait(20)
-
-    handler = Noting(slow)
-    loop = a_loop(kafka, handler)
-    it = Running(loop)
-    assert entered.wait(20)
-    loop.stop()
-    go_on.set()
-    assert it.ended() is None
+def test_stop_finishes_the_batch_and_leaves_the_group(backend: Backend) -> None:
+    backend.send(numbered(40))
+    handler = RecordingHandler(lambda _batch: loop.stop())
+    loop = backend.loop(handler)
+    loop.run()
     assert handler.handled
     assert set(handler.gone) == {TopicPartition("interactions", n) for n in range(4)}
     assert not loop.status().running
-    successor = Noting()
-    next_loop = a_loop(kafka, successor)
-    with running(next_loop):
-        wait_until(lambda: len(next_loop.status().assigned) == 4, "no wait for a session to end", 5)
-        wait_until(lambda: len(handler.handled) + len(successor.handled) >= 40, "the rest")
+    successor = RecordingHandler()
+    next_loop = backend.loop(successor)
+    with backend.running(next_loop):
+        backend.wait_until(lambda: len(next_loop.status().assigned) == 4, "no wait for a session to end", 5)
+        backend.wait_until(lambda: len(handler.handled) + len(successor.handled) >= 40, "the rest")
     assert sorted(map(int, handler.values + successor.values)) == list(range(40))
 
 
-def test_draining_handles_all_that_is_there_before_it_stops(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(2000))
-    handler = Noting()
-    loop = a_loop(kafka, handler, settings=replace(QUICK, batch_size=50))
+def test_draining_handles_all_that_is_there_before_it_stops(backend: Backend) -> None:
+    backend.send(numbered(2000))
+    handler = RecordingHandler()
+    loop = backend.loop(handler, settings=replace(QUICK, batch_size=50))
     loop.stop(drain=True, deadline_seconds=30)
-    assert Running(loop).ended() is None
+    loop.run()
     assert sorted(map(int, handler.values)) == list(range(2000))
 
 
-def test_draining_ticks_once_more_after_the_last_batch(kafka: KafkaForTest) -> None:
+def test_draining_ticks_once_more_after_the_last_batch(scripted: ScriptedBackend) -> None:
     """It may wait for what a service writes that is drained before."""
-    kafka.producer().send_all(numbered(10))
-    handler = Noting()
-    loop = a_loop(kafka, handler, settings=replace(QUICK, tick_seconds=600.0))
-    it = Running(loop)
-    wait_until(lambda: len(handler.handled) == 10 and sum(loop.lag().values()) == 0, "all are handled")
+    scripted.send(numbered(10))
+    handler = RecordingHandler()
+    loop = scripted.loop(handler, settings=replace(QUICK, tick_seconds=600.0))
+    it = scripted.start(loop)
+    scripted.wait_until(lambda: len(handler.handled) == 10 and sum(loop.lag().values()) == 0, "all are handled")
     ticks = handler.ticks
     loop.stop(drain=True, deadline_seconds=30)
     assert it.ended() is None
     assert handler.ticks == ticks + 1
 
 
-def test_a_last_tick_that_fails_does_not_keep_a_drain_for_ever(kafka: KafkaForTest) -> None:
-    class Failing(Noting):
+def test_a_last_tick_that_fails_does_not_keep_a_drain_for_ever(scripted: ScriptedBackend) -> None:
+    class Failing(RecordingHandler):
         def tick(self) -> None:
             raise Unavailable("Qdrant doesn't answer")
 
-    loop = a_loop(kafka, Failing(), settings=replace(QUICK, drain_seconds=0.3))
-    it = Running(loop)
-    joined(loop)
+    loop = scripted.loop(Failing(), settings=replace(QUICK, drain_seconds=0.3))
+    it = scripted.start(loop)
+    joined(loop, wait=scripted.wait_until)
+    began = scripted.kafka.now
     loop.stop(drain=True, deadline_seconds=math.inf)
     assert it.ended() is None
+    assert 0.3 <= scripted.kafka.now - began < 1
 
 
-def test_the_last_tick_is_waited_for_from_when_all_is_handled(kafka: KafkaForTest) -> None:
-    late = threading.Event()
-    entered, go_on = threading.Event(), threading.Event()
-    now = 0.0
+def test_the_last_tick_is_waited_for_from_when_all_is_handled(scripted: ScriptedBackend) -> None:
+    ticks_before, failed = [0], [0]
 
-    def slow(batch: Sequence[Message[str]]) -> None:
-        entered.set()
-        assert go_on.wait(20)
+    def take_long(_batch: Sequence[Message[str]]) -> None:
+        loop.stop(drain=True, deadline_seconds=math.inf)
+        ticks_before[0] = handler.ticks
+        scripted.kafka.now += 60  # longer than the patience
 
-    class FailingOnce(Noting):
+    class FailingOnce(RecordingHandler):
         def tick(self) -> None:
-            if go_on.is_set() and not late.is_set():
-                late.set()
+            if self.handled and not failed[0]:
+                failed[0] += 1
                 raise Unavailable("Qdrant doesn't answer")
             super().tick()
 
-    kafka.producer().send_all(numbered(1))
-    handler = FailingOnce(slow)
-    settings = replace(QUICK, tick_seconds=600.0, drain_seconds=30.0)
-    loop = a_loop(kafka, handler, settings=settings, monotonic=lambda: now + time.monotonic())
-    it = Running(loop)
-    assert entered.wait(20)
-    loop.stop(drain=True, deadline_seconds=math.inf)
-    ticks, now = handler.ticks, 60.0  # the batch takes longer than the patience
-    go_on.set()
-    assert it.ended() is None
-    assert late.is_set()
-    assert handler.ticks == ticks + 1
+    scripted.send(numbered(1))
+    handler = FailingOnce(take_long)
+    loop = scripted.loop(handler, settings=replace(QUICK, tick_seconds=600.0, drain_seconds=30.0))
+    loop.run()
+    assert failed == [1]
+    assert handler.ticks == ticks_before[0] + 1
 
 
-def test_draining_gives_up_at_its_deadline(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(10))
+def test_draining_gives_up_at_its_deadline(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(10))
 
     def down(batch: Sequence[Message[str]]) -> None:
         raise Unavailable("Qdrant doesn't answer")
 
-    loop = a_loop(kafka, Noting(down))
-    it = Running(loop)
-    wait_until(lambda: loop.status().attempts > 0, "it retries")
+    loop = scripted.loop(RecordingHandler(down))
+    it = scripted.start(loop)
+    scripted.wait_until(lambda: loop.status().attempts > 0, "it retries")
+    began = scripted.kafka.now
     loop.stop(drain=True, deadline_seconds=0.3)
-    assert it.ended(10) is None
+    assert it.ended() is None
+    assert 0.3 <= scripted.kafka.now - began < 0.5
 
 
-def test_lag_counts_what_waits(kafka: KafkaForTest) -> None:
-    kafka.producer().send_all(numbered(100))
+def test_lag_counts_what_waits(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(100))
     hold = threading.Event()
 
     def down(batch: Sequence[Message[str]]) -> None:
         if not hold.is_set():
             raise Unavailable("Qdrant doesn't answer")
 
-    handler = Noting(down)
-    loop = a_loop(kafka, handler)
-    with running(loop):
-        wait_until(lambda: loop.status().attempts > 0, "it retries")
+    handler = RecordingHandler(down)
+    loop = scripted.loop(handler)
+    with scripted.running(loop):
+        scripted.wait_until(lambda: loop.status().attempts > 0, "it retries")
         hold.set()
-        wait_until(lambda: len(handler.handled) == 100, "all are handled")
-        wait_until(lambda: len(loop.lag()) == 4 and sum(loop.lag().values()) == 0, "no lag")
+        scripted.wait_until(lambda: len(handler.handled) == 100, "all are handled")
+        scripted.wait_until(lambda: len(loop.lag()) == 4 and sum(loop.lag().values()) == 0, "no lag")
 
 
+@pytest.mark.slow(10)
 def test_a_kafka_that_is_down_is_waited_for(kafka: KafkaForTest) -> None:
-    loop = a_loop(kafka, Noting(), options=replace(kafka.options, bootstrap_servers="127.0.0.1:1"))
+    loop = a_loop(kafka, RecordingHandler(), options=replace(kafka.options, bootstrap_servers="127.0.0.1:1"))
     with running(loop):
         wait_until(lambda: loop.status().problem, "it says that Kafka is down")
         assert not loop.status().ready
         assert loop.status().running
 
 
+@pytest.mark.slow(10)
 def test_a_topic_that_is_missing_is_waited_for(real_kafka: KafkaForTest) -> None:
     from eddyline.adapters.kafka import ensure_topics
 
@@ -706,7 +783,7 @@ def test_a_topic_that_is_missing_is_waited_for(real_kafka: KafkaForTest) -> None
         prefix=real_kafka.options.prefix + "late.",
         client={"topic.metadata.refresh.interval.ms": "200"},
     )
-    loop = a_loop(real_kafka, Noting(), options=elsewhere)
+    loop = a_loop(real_kafka, RecordingHandler(), options=elsewhere)
     with running(loop):
         wait_until(lambda: "interactions" in (loop.status().problem or ""), "it says what is missing")
         ensure_topics(elsewhere, ["interactions"])

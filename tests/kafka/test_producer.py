@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer as ConfluentProducer
-from tests.kafka.loops import Noting, a_loop, numbered, running
+from tests.kafka.loops import RecordingHandler, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import KafkaProducer, Outgoing, TopicPartition, framed_size
@@ -43,6 +43,7 @@ def test_a_full_queue_is_overloaded_at_once(kafka: KafkaForTest) -> None:
     producer.close()
 
 
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("size", [0, 5_000])
 def test_its_queue_takes_as_many_bytes_as_it_was_told_however_small_the_records(kafka: KafkaForTest, size: int) -> None:
     nowhere = replace(kafka.options, bootstrap_servers="127.0.0.1:1")
@@ -77,6 +78,7 @@ def test_a_record_that_no_broker_takes_is_too_large(kafka: KafkaForTest) -> None
         kafka.producer().send(Outgoing("users", b"ann", b"x" * 1_500_000))
 
 
+@pytest.mark.slow(10)
 def test_a_topic_that_does_not_exist_fails_in_time(real_kafka: KafkaForTest) -> None:
     producer = KafkaProducer(replace(real_kafka.options, prefix=real_kafka.options.prefix + "no."))
     with pytest.raises(Unavailable, match="eddyline init"):
@@ -117,7 +119,7 @@ def test_a_fatal_error_surfaces_on_the_next_call_and_the_one_after_works(kafka: 
     producer._on_error(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost the thread", fatal=True))
     with pytest.raises(Unavailable, match="lost the thread"):
         producer.send(*numbered(1))
-    handler = Noting()
+    handler = RecordingHandler()
     with running(a_loop(kafka, handler)):
         producer.send_all(numbered(10, start=10))
         wait_until(lambda: len(handler.handled) == 20, "both tens")

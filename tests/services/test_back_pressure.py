@@ -14,7 +14,7 @@ import httpx
 import orjson
 import pytest
 from structlog.testing import capture_logs
-from tests.kafka.loops import QUICK, Buried, Noting, a_loop, running
+from tests.kafka.loops import QUICK, RecordingDeadLetters, RecordingHandler, a_loop, running
 from tests.services.profiling import Profiling
 from tests.services.serving import problem, served
 from tests.support.fakes import FakeProducer
@@ -130,7 +130,7 @@ def test_beyond_its_bound_it_refuses_and_what_it_acknowledged_is_there_once(
     acknowledged = Counter(name for answer in (*taken, *again) for name in answer.json()["ids"])
     sent = {event["event_id"] for batch in batches for event in batch}
     assert acknowledged == Counter(dict.fromkeys(sent, 1))
-    log = Noting()
+    log = RecordingHandler()
     with running(a_loop(KafkaForTest("in-process", broker.options, broker.guard), log)):
         wait_until(lambda: len(log.handled) >= len(sent), "all are read")
     assert Counter(orjson.loads(value)["event_id"] for value in log.values) == acknowledged
@@ -143,7 +143,13 @@ def test_a_client_that_sends_again_after_a_refusal_counts_once(broker: EmbeddedB
     own = [click("own", f"i{n}", event_id=f"e{n}") for n in range(40)]
     derived = [click("derived", f"i{n}") for n in range(40)]
     loop: ConsumeLoop[Any] = ConsumeLoop(
-        broker.options, QUICK, "profiler", ("interactions",), profiling.profiler, Buried(), guard=broker.guard
+        broker.options,
+        QUICK,
+        "profiler",
+        ("interactions",),
+        profiling.profiler,
+        RecordingDeadLetters(),
+        guard=broker.guard,
     )
     with intake(holding) as it, ThreadPoolExecutor(50) as clients, running(loop):
         first = [clients.submit(it.post, *own), clients.submit(it.post, *derived, key="k1")]

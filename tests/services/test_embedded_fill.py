@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, running
+from tests.kafka.loops import QUICK, RecordingDeadLetters, RecordingHandler, Running, a_loop, running
 from tests.services.profiling import Profiling
 from tests.services.serving import problem, served
 from tests.support.fakes import FakeStore
@@ -88,7 +88,7 @@ def a_user(n: int) -> tuple[str, str, Any]:
 def test_what_is_acknowledged_over_http_until_it_is_full_is_all_read_once(
     broker: EmbeddedBroker, producer: KafkaProducer, topic: str, say: Any
 ) -> None:
-    reader = Noting()
+    reader = RecordingHandler()
     stopped = a_loop(KafkaForTest("in-process", broker.options, broker.guard), reader, topics=(topic,))
     acknowledged: Counter[str] = Counter()
     refusals = 0
@@ -132,7 +132,7 @@ def a_consumer(broker: EmbeddedBroker, group: str, handler: Handler[Any]) -> Con
     """Its group holds what it hasn't read from now on."""
     topics: tuple[str, ...] = handler.topics  # type: ignore[attr-defined]
     settings = replace(QUICK, batch_size=200)
-    return ConsumeLoop(broker.options, settings, group, topics, handler, Buried(), guard=broker.guard)
+    return ConsumeLoop(broker.options, settings, group, topics, handler, RecordingDeadLetters(), guard=broker.guard)
 
 
 def fill(producer: KafkaProducer, record: Outgoing) -> None:
@@ -223,7 +223,7 @@ def test_a_profiler_that_passes_on_goes_on_while_its_own_topic_is_full(
 def test_nobody_else_writes_while_what_was_passed_on_waits_for_room(
     broker: EmbeddedBroker, producer: KafkaProducer
 ) -> None:
-    reader = Noting()
+    reader = RecordingHandler()
     loop = a_loop(KafkaForTest("in-process", broker.options, broker.guard), reader)
     own = FeedbackProducer(broker.options, broker.guard, "interactions")
     record = Outgoing("interactions", b"u:1", b"x" * 100_000)

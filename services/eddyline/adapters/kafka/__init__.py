@@ -1,6 +1,5 @@
 """Kafka: the only door to it, and the sole owner of `confluent_kafka`."""
 
-from eddyline.adapters.kafka.consumer import Position, Watermarks
 from eddyline.adapters.kafka.contract import (
     DeadLetters,
     Delivered,
@@ -27,6 +26,7 @@ from eddyline.adapters.kafka.feedback import FeedbackProducer
 from eddyline.adapters.kafka.log import LogReader
 from eddyline.adapters.kafka.lookup import LogLookup
 from eddyline.adapters.kafka.loop import ConsumeLoop
+from eddyline.adapters.kafka.membership import Position, Watermarks
 from eddyline.adapters.kafka.options import LARGE_RECORD_BYTES, QUEUE_BYTES, KafkaOptions, LoopOptions
 from eddyline.adapters.kafka.partitioning import murmur2, partition_of
 from eddyline.adapters.kafka.producer import KafkaProducer

@@ -16,42 +16,41 @@ INVALID = "invalid_event"
 
 
 class Batch(Generic[Parsed]):
-    """Records that wait, and the batch in hand: parsed, to be handled again as it is until that succeeds.
+    """Pending records, and the batch in hand: parsed, to be handled again as it is until that succeeds.
 
-    A dead letter counts as handled once it is buried, but its offset is only given out with its batch's.
+    A dead letter counts as handled once it is kept, but its offset is only given out with its batch's.
     """
 
     def __init__(self, options: LoopOptions) -> None:
         self._options = options
-        self._waiting: list[Record] = []
+        self._pending: list[Record] = []
         self._reached: dict[TopicPartition, int] = {}
         self._counts: Counter[str] = Counter()
         self._dead: deque[bool] = deque(maxlen=options.dead_letter_window)
         self.messages: list[Message[Parsed]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self._reached)
+        return bool(self._pending or self._reached)
 
     @property
-    def waiting(self) -> bool:
-        """Whether records wait to be parsed."""
-        return bool(self._waiting)
+    def pending(self) -> bool:
+        """Whether records are pending: polled, and not parsed yet."""
+        return bool(self._pending)
 
     @property
     def room(self) -> int:
-        """How many more records make a full batch."""
-        return self._options.batch_size - len(self._waiting)
+        """How many more pending records make a full batch."""
+        return self._options.batch_size - len(self._pending)
 
     def add(self, records: Iterable[Record]) -> None:
-        """They were polled."""
-        self._waiting.extend(records)
+        """Add what was polled."""
+        self._pending.extend(records)
 
     def start(self, offsets: Mapping[TopicPartition, int], logs: Mapping[str, str]) -> None:
-        """These partitions begin at these offsets, in these logs: mend or drop what was polled before that
-        was known."""
-        self._waiting = [
+        """Begin these partitions at these offsets, in these logs: drop or correct what was polled before."""
+        self._pending = [
             replace(record, log=logs[record.topic]) if record.source in offsets else record
-            for record in self._waiting
+            for record in self._pending
             if record.offset >= offsets.get(record.source, 0)
         ]
 
@@ -59,52 +58,52 @@ class Batch(Generic[Parsed]):
         self,
         takes: Callable[[TopicPartition], bool],
         parse: Callable[[Record], Parsed],
-        bury: Callable[[Record, InvalidEvent], None],
+        put_dead_letter: Callable[[Record, InvalidEvent], None],
     ) -> bool:
-        """Parse what waits of the partitions it `takes`, unless a batch is in hand; whether there is one now.
+        """Parse what is pending of the partitions it `takes`, unless a batch is in hand; say whether there is one now.
 
-        What can't be parsed is buried. When that fails, what was parsed before stays in hand and the rest
-        waits. Raises `TooManyDeadLetters`, and whatever `parse` and `bury` do.
+        What can't be parsed becomes a dead letter. When that fails, what was parsed before stays in hand and the rest
+        pending. Raises `TooManyDeadLetters`, and whatever `parse` and `put_dead_letter` do.
         """
         if self.messages:
             return True
         later: list[Record] = []
         taken = 0
         try:
-            for record in self._waiting[: self._options.batch_size]:
+            for record in self._pending[: self._options.batch_size]:
                 if takes(record.source):
-                    self._parse(record, parse, bury)
+                    self._parse(record, parse, put_dead_letter)
                 else:
                     later.append(record)
                 taken += 1
         finally:
-            self._waiting = later + self._waiting[taken:]
+            self._pending = later + self._pending[taken:]
         return bool(self._reached)
 
     def counts(self) -> Counter[str]:
-        """How many records of each topic are in hand, dead letters included."""
+        """Count the records of each topic in hand, dead letters included."""
         return self._counts.copy()
 
     def take(self) -> dict[TopicPartition, int]:
-        """The batch is handled: the offset after it in each partition."""
+        """End the batch, which is handled; return the offset after it in each partition."""
         reached, self._reached, self.messages = self._reached, {}, []
         self._counts.clear()
         return reached
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
-        """These are no longer ours."""
+        """Drop what is of these partitions, which are no longer ours."""
         gone = frozenset(partitions)
-        self._waiting = [record for record in self._waiting if record.source not in gone]
+        self._pending = [record for record in self._pending if record.source not in gone]
         self.messages = [message for message in self.messages if message.record.source not in gone]
         self._reached = {source: offset for source, offset in self._reached.items() if source not in gone}
 
     def _parse(
-        self, record: Record, parse: Callable[[Record], Parsed], bury: Callable[[Record, InvalidEvent], None]
+        self, record: Record, parse: Callable[[Record], Parsed], put_dead_letter: Callable[[Record, InvalidEvent], None]
     ) -> None:
         try:
             message = Message(record, parse(record))
         except InvalidEvent as error:
-            bury(record, error)
+            put_dead_letter(record, error)
             self._dead.append(True)
             self._limit(record, error)
         else:

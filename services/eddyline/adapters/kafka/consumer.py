@@ -1,20 +1,26 @@
 """One member of a consumer group: confluent_kafka's Consumer in our terms, never blocking for long.
 
 A commit that waits for its answer blocks for ever when a broker hangs (tried: over 190 s), and so does
-`close`: hence commits are sent and their answers heard while polling, and closing gets a thread and a limit.
+`close`: hence commits are sent and their answers come while polling, and closing gets a thread and a limit.
+
+All of it runs on the loop's thread, the library's callbacks too: it calls them from within `poll`. Its own threads
+fetch and send heartbeats; they go on while a batch is handled, until `max.poll.interval.ms` has passed without a poll.
+When the process dies, the group waits for the session to time out, and then gives its partitions to others.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from eddyline.adapters.kafka.contract import Record, TopicPartition
+from eddyline.adapters.kafka.membership import CommitRefused, Listener, Position, Rebalancing, Watermarks
 from eddyline.adapters.kafka.options import KafkaOptions, consumer_config
+from eddyline.adapters.kafka.topics import log_identities
 from eddyline.errors import Misconfigured, Unavailable
 
 _REFUSED = {
@@ -39,57 +45,10 @@ _NOT_OURS_TO_RETRY = {
 _UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
-class CommitRefused(Exception):
-    """The group no longer takes our commits: we are a zombie, and own nothing."""
+class KafkaGroupMember:
+    """The `GroupMember` of a cluster: consumes `topics` (logical names) in `group` and tells `listener` what happens.
 
-
-class Rebalancing(Exception):
-    """The commit can't be taken just now; it may be when the rebalance is over."""
-
-
-class Position(NamedTuple):
-    """What a group has committed of a partition: the next offset to read, and our metadata."""
-
-    offset: int
-    metadata: str
-
-
-class Watermarks(NamedTuple):
-    """A partition's first offset, and the one that its next record will get."""
-
-    low: int
-    high: int
-
-
-class Listener(Protocol):
-    """What happens while polling. Called on the polling thread; must not raise."""
-
-    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """These came; perhaps none, when others own them all."""
-
-    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """These go; commits that were sent before still count."""
-
-    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """These are gone already."""
-
-    def on_committed(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """The broker has taken these."""
-
-    def on_commit_failed(self, error: Exception) -> None:
-        """It hasn't: `CommitRefused`, `Rebalancing`, `Unavailable` or `Misconfigured`."""
-
-    def on_problem(self, problem: str) -> None:
-        """The cluster can't be reached; the library keeps trying."""
-
-    def on_missing(self, topic: str) -> None:
-        """A topic doesn't exist (yet)."""
-
-
-class GroupMember:
-    """Consumes `topics` (logical names) in `group`, telling `listener` what happens. For one thread.
-
-    `logs` gives each topic's identity for the records; it is the caller's to keep up to date.
+    One topic is assigned cooperatively, several by `range`. See `JoinGroup`.
     """
 
     def __init__(
@@ -100,7 +59,7 @@ class GroupMember:
         listener: Listener,
         logs: Mapping[str, str],
     ) -> None:
-        self._prefix = options.prefix
+        self._options, self._prefix = options, options.prefix
         self._listener = listener
         self._logs = logs
         self._silent = False
@@ -113,25 +72,23 @@ class GroupMember:
         self._topics = [self._prefix + topic for topic in topics]
         self._consumer.subscribe(
             self._topics,
-            on_assign=self._told("on_assigned"),
-            on_revoke=self._told("on_revoked"),
-            on_lost=self._told("on_lost"),
+            on_assign=self._callback("on_assigned"),
+            on_revoke=self._callback("on_revoked"),
+            on_lost=self._callback("on_lost"),
         )
 
-    def poll(self, most: int, seconds: float) -> list[Record]:
-        """Wait up to `seconds` for a record, then take what is there, up to `most`. Callbacks run
-        meanwhile."""
+    def poll(self, max_records: int, seconds: float) -> list[Record]:
+        """See `GroupMember`. Callbacks run meanwhile, on this thread."""
         first = self._consumer.poll(seconds)
         if first is None:
             return []
         messages = [first]
-        if most > 1:
-            messages += self._consumer.consume(most - 1, timeout=0)
+        if max_records > 1:
+            messages += self._consumer.consume(max_records - 1, timeout=0)
         return [record for message in messages if (record := self._record(message)) is not None]
 
     def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """Send a commit; its outcome comes to the listener while polling. Raises as `on_commit_failed` is
-        told."""
+        """Send a commit; the listener is told its outcome while polling. Raises what `on_commit_failed` is told."""
         offsets = [
             KafkaPartition(self._prefix + topic, partition, position.offset, metadata=position.metadata)
             for (topic, partition), position in positions.items()
@@ -142,7 +99,7 @@ class GroupMember:
             raise _classified(error.args[0]) from error
 
     def committed(self, partitions: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, Position | None]:
-        """What the group has committed; None where nothing. Raises `Unavailable`."""
+        """Ask what the group has committed; None where nothing. Raises `Unavailable`."""
         wanted = [KafkaPartition(self._prefix + source.topic, source.partition) for source in partitions]
         try:
             found = self._consumer.committed(wanted, timeout=seconds)
@@ -151,10 +108,10 @@ class GroupMember:
         for partition in found:
             if partition.error is not None:
                 raise Unavailable(f"Kafka doesn't tell what is committed: {partition.error.str()}")
-        return {self._ours(p): Position(p.offset, p.metadata or "") if p.offset >= 0 else None for p in found}
+        return {self._in_our_terms(p): Position(p.offset, p.metadata or "") if p.offset >= 0 else None for p in found}
 
     def watermarks(self, source: TopicPartition, seconds: float) -> Watermarks:
-        """Ask the broker. Raises `Unavailable`."""
+        """Ask the broker for a partition's bounds. Raises `Unavailable`."""
         partition = KafkaPartition(self._prefix + source.topic, source.partition)
         try:
             found = self._consumer.get_watermark_offsets(partition, timeout=seconds)
@@ -165,18 +122,22 @@ class GroupMember:
         return Watermarks(*found)
 
     def known_high(self, source: TopicPartition) -> int | None:
-        """The next record's offset as the last fetch told it, without asking; None before the first."""
+        """Return the next record's offset as of the last fetch, without asking; None before the first."""
         partition = KafkaPartition(self._prefix + source.topic, source.partition)
         found = self._consumer.get_watermark_offsets(partition, cached=True)
         return found[1] if found is not None and found[1] >= 0 else None
 
     def present(self, seconds: float) -> set[str] | None:
-        """Which of our topics exist; None when the cluster doesn't answer."""
+        """Ask which of our topics exist; None when the cluster doesn't answer."""
         try:
             found = self._consumer.list_topics(timeout=seconds).topics
         except KafkaException:
             return None
         return {topic.removeprefix(self._prefix) for topic in self._topics if topic in found}
+
+    def log_identities(self, topics: Iterable[str]) -> dict[str, str]:
+        """Ask for the identity of each topic's log. Raises `Unavailable`."""
+        return log_identities(self._options, topics)
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         """Read on from there. Raises `Unavailable` while the partition isn't being read yet."""
@@ -201,20 +162,20 @@ class GroupMember:
         closing.join(seconds)
         return not closing.is_alive()
 
-    def _ours(self, partition: KafkaPartition) -> TopicPartition:
+    def _in_our_terms(self, partition: KafkaPartition) -> TopicPartition:
         return TopicPartition(partition.topic.removeprefix(self._prefix), partition.partition)
 
-    def _told(self, event: str) -> Any:
-        def tell(_consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _callback(self, event: str) -> Any:
+        def call(_consumer: Consumer, partitions: list[KafkaPartition]) -> None:
             if not self._silent:
-                getattr(self._listener, event)([self._ours(partition) for partition in partitions])
+                getattr(self._listener, event)([self._in_our_terms(partition) for partition in partitions])
 
-        return tell
+        return call
 
     def _on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         if self._silent:
             return
-        taken = {self._ours(p): Position(p.offset, p.metadata or "") for p in partitions if p.error is None}
+        taken = {self._in_our_terms(p): Position(p.offset, p.metadata or "") for p in partitions if p.error is None}
         failed = error or next((p.error for p in partitions if p.error is not None), None)
         if error is None and taken:
             self._listener.on_committed(taken)

@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
-from eddyline.adapters.kafka.consumer import Position, Watermarks, as_record
+from eddyline.adapters.kafka.consumer import as_record
 from eddyline.adapters.kafka.contract import Record, TopicPartition
+from eddyline.adapters.kafka.membership import Position, Watermarks
 from eddyline.adapters.kafka.options import KafkaOptions, admin_config, consumer_config
 from eddyline.adapters.kafka.topics import log_identities
 from eddyline.errors import Misconfigured, Unavailable

@@ -1,5 +1,14 @@
-"""The one consume loop of every service: poll, parse, handle, commit; nothing lost, no zombie's write
-kept."""
+"""The one consume loop of every service: poll, parse, handle, commit; nothing lost, no zombie's write kept.
+
+Everything runs on the thread that calls `run`: the handler, and the `Listener`'s callbacks, which come from within
+`GroupMember.poll` and must not raise, so that a failure in one is kept and raised when polling returns. Other threads
+and signal handlers may call `stop`, `status` and `lag`, which read or set one attribute.
+
+A crash at any point loses nothing: a record's offset is committed only after its batch was handled, or it was kept as a
+dead letter. The next owner of the partition handles again what wasn't committed, under a higher epoch, which is itself
+committed before its first record. At most two batches are repeated: the one in hand, and the one whose commit is on its
+way.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +22,13 @@ from typing import Generic
 import structlog
 
 from eddyline.adapters.kafka.batch import INVALID, Batch
-from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position, Rebalancing
+from eddyline.adapters.kafka.consumer import KafkaGroupMember
 from eddyline.adapters.kafka.contract import DeadLetters, Handler, Parsed, Record, TopicPartition
+from eddyline.adapters.kafka.membership import CommitRefused, GroupMember, JoinGroup, Position, Rebalancing
 from eddyline.adapters.kafka.options import KafkaOptions, LoopOptions
 from eddyline.adapters.kafka.ownership import Ownership, claim
 from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.adapters.kafka.status import Health, LoopMetrics, LoopStatus, NoMetrics
-from eddyline.adapters.kafka.topics import log_identities
 from eddyline.errors import Fenced, InvalidEvent, Unavailable
 
 _LOG = structlog.get_logger("eddyline.kafka.loop")
@@ -38,7 +47,7 @@ class _Replaced(Exception):
 
 
 class ConsumeLoop(Generic[Parsed]):
-    """Feeds `handler` with the records of `topics` (logical names) as `group`, as the handler's contract
+    """Feed `handler` with the records of `topics` (logical names) as `group`, as the handler's contract
     says.
 
     `run` blocks until `stop`, which any thread or signal handler may call, as `status` and `lag` may be. The
@@ -59,12 +68,17 @@ class ConsumeLoop(Generic[Parsed]):
         *,
         guard: RetentionGuard | None = None,
         metrics: LoopMetrics | None = None,
+        join: JoinGroup = KafkaGroupMember,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` gives epoch seconds, `monotonic` seconds for waiting, `jitter` a number in [0, 1)."""
-        self._options, self._settings = options, loop_options
+        """Subscribe `group` at the `guard`; `run` joins it, by `join`.
+
+        `clock` gives epoch seconds, `jitter` a number in [0, 1), `monotonic` the seconds that limits are measured by;
+        the loop waits in `GroupMember.poll` alone.
+        """
+        self._options, self._settings, self._join_group = options, loop_options, join
         self._group, self._topics = group, tuple(topics)
         self._handler, self._dead_letters = handler, dead_letters
         self._guard, self._metrics = guard, metrics or NoMetrics()
@@ -76,7 +90,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._batch: Batch[Parsed] = Batch(loop_options)
         self._failure: Exception | None = None  # from a callback, raised once polling returns
         self._commit_error: Exception | None = None
-        self._sent: Mapping[TopicPartition, Position] = {}  # a commit whose answer wasn't heard yet
+        self._sent: Mapping[TopicPartition, Position] = {}  # a commit that isn't answered yet
         self._joined = self._paused = self._changed = False
         self._replaced = False  # a log that we read was created anew under us
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
@@ -100,10 +114,10 @@ class ConsumeLoop(Generic[Parsed]):
         self._health.running(True)
         try:
             while not self._finished():
-                self._poll(self._batch.room, 0.0 if self._batch.waiting else self._settings.poll_seconds)
+                self._poll(self._batch.room, 0.0 if self._batch.pending else self._settings.poll_seconds)
                 self._attempt()
             with suppress(CommitRefused, Rebalancing, Unavailable):  # whoever comes next handles them again
-                self._hear()
+                self._await_commit()
             self._forget(tuple(self._owned))
             self._raise_failure()
         finally:
@@ -122,11 +136,11 @@ class ConsumeLoop(Generic[Parsed]):
         self._stop = _Stop(now + seconds if drain else None)
 
     def status(self) -> LoopStatus:
-        """How it is going."""
+        """Return a snapshot of how it is going."""
         return self._health.status
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Records of each owned partition that aren't handled yet, as of the last second."""
+        """Count the records of each owned partition that aren't handled yet, as of the last second."""
         return self._lag
 
     # One round.
@@ -139,7 +153,7 @@ class ConsumeLoop(Generic[Parsed]):
         except _Replaced:
             self._rejoin("offsets have gone back: the topic was created anew, or cut")
         except Fenced as fenced:
-            self._disown(fenced)
+            self._claim_anew(fenced)
         except Rebalancing as error:
             now = self._monotonic()
             self._rebalancing = self._rebalancing or now
@@ -162,7 +176,7 @@ class ConsumeLoop(Generic[Parsed]):
         if not self._sent:
             self._save()
         started = self._monotonic()
-        if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
+        if self._batch.fill(self._owned.announced, self._handler.parse, self._put_dead_letter):
             if self._batch.messages:
                 self._ticked_last, self._tick_by = False, None
                 self._handler.handle(tuple(self._batch.messages))
@@ -172,10 +186,10 @@ class ConsumeLoop(Generic[Parsed]):
                 self._metrics.records(self._group, topic, count)
                 self._health.count(records=count)
             self._owned.handled(self._batch.take())
-            self._hear()
-            self._commit()  # heard after the next batch: by then the answer is there
+            self._await_commit()
+            self._commit()  # awaited after the next batch: by then the answer is there
         else:
-            self._hear()
+            self._await_commit()
         self._tick()
 
     def _claim(self) -> None:
@@ -183,9 +197,9 @@ class ConsumeLoop(Generic[Parsed]):
         new = self._owned.unannounced()
         if not new:
             return
-        self._logs.update(log_identities(self._options, {source.topic for source in new}))
-        least = max(int(self._clock() * 1000), self._floor + 1)
-        claims = claim(self._member, new, least, self._logs, self._settings.request_seconds)
+        self._logs.update(self._member.log_identities({source.topic for source in new}))
+        min_epoch = max(int(self._clock() * 1000), self._floor + 1)
+        claims = claim(self._member, new, min_epoch, self._logs, self._settings.request_seconds)
         self._owned.claim(claims)
         for source, claimed in claims.items():
             if claimed.rewind:
@@ -200,21 +214,21 @@ class ConsumeLoop(Generic[Parsed]):
             self._owned.announce(epochs)
 
     def _save(self) -> None:
-        """Commit what is handled, and hear the answer."""
-        self._hear()
+        """Commit what is handled, and wait for the answer."""
+        self._await_commit()
         self._commit()
-        self._hear()
+        self._await_commit()
 
     def _commit(self) -> None:
-        """Send a commit of what is handled. The one before must have been heard."""
-        unsaved = self._owned.unsaved()
-        if unsaved:
+        """Send a commit of what is handled. The one before must have been answered."""
+        uncommitted = self._owned.uncommitted()
+        if uncommitted:
             self._commit_error = None
-            self._member.commit(unsaved)
-            self._sent = unsaved
+            self._member.commit(uncommitted)
+            self._sent = uncommitted
 
-    def _hear(self) -> None:
-        """Hear the answer to the commit that was sent, polling. What is revoked meanwhile needs none."""
+    def _await_commit(self) -> None:
+        """Poll until the commit that was sent is answered. What is revoked meanwhile needs no answer."""
         deadline = self._monotonic() + self._settings.request_seconds
         while self._owned.awaits(self._sent):
             self._raise_refusal()
@@ -229,7 +243,7 @@ class ConsumeLoop(Generic[Parsed]):
             self._sent = {}
             raise self._commit_error
 
-    def _bury(self, record: Record, error: InvalidEvent) -> None:
+    def _put_dead_letter(self, record: Record, error: InvalidEvent) -> None:
         self._dead_letters.put(record, INVALID, str(error), attempt=self._health.status.attempts + 1)
         self._metrics.dead_letter(self._group, record.topic, INVALID)
         self._health.count(dead_letters=1)
@@ -253,8 +267,8 @@ class ConsumeLoop(Generic[Parsed]):
 
     # Polling.
 
-    def _poll(self, most: int, seconds: float) -> None:
-        records = self._member.poll(max(1, most), seconds)
+    def _poll(self, max_records: int, seconds: float) -> None:
+        records = self._member.poll(max(1, max_records), seconds)
         self._raise_failure()
         if self._changed:
             # A partition comes as it was when it last went: running while all are paused, or paused for ever.
@@ -284,31 +298,33 @@ class ConsumeLoop(Generic[Parsed]):
         if failure is not None:
             raise failure
 
-    # The group. (`Listener`: called while polling.)
+    # The group. (The `Listener`'s half: called from within `_poll`, on this thread.)
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """`Listener`: they came; `_claim` does the rest."""
+        """See `Listener`. `_claim` does the rest, since nothing may block or raise here."""
         self._joined = True
         self._changed = True
-        self._owned.add(partitions)
+        self._owned.add_partitions(partitions)
         self._health.owns(True, self._owned)
         self._health.reachable({source.topic for source in partitions})
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """`Listener`: the commit goes out ahead of our answer to the group, on the same connection."""
-        unsaved = {source: position for source, position in self._owned.unsaved().items() if source in partitions}
-        if unsaved:
+        """See `Listener`. The commit goes out ahead of our answer to the group, on the same connection."""
+        uncommitted = {
+            source: position for source, position in self._owned.uncommitted().items() if source in partitions
+        }
+        if uncommitted:
             with suppress(Exception):  # whoever comes next handles them again
-                self._member.commit(unsaved)
+                self._member.commit(uncommitted)
         self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """`Listener`: too late to commit, and the group counts us no more."""
+        """See `Listener`. It is too late to commit, and the group no longer counts us."""
         self._joined = False
         self._forget(partitions)
 
     def on_committed(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """`Listener`: the broker has them."""
+        """See `Listener`."""
         self._owned.confirm(positions)
         self._health.reachable()
         if self._guard is not None:
@@ -316,41 +332,41 @@ class ConsumeLoop(Generic[Parsed]):
                 self._guard.committed(self._group, source, position.offset)
 
     def on_commit_failed(self, error: Exception) -> None:
-        """`Listener`: `_save` raises it."""
+        """See `Listener`. `_await_commit` raises it, if it still matters."""
         self._commit_error = error
 
     def on_problem(self, problem: str) -> None:
-        """`Listener`: shown until the cluster answers."""
+        """See `Listener`. Shown until the cluster answers."""
         self._health.unreachable(problem)
 
     def on_missing(self, topic: str) -> None:
-        """`Listener`: shown until it is there."""
+        """See `Listener`. Shown until it is there."""
         self._health.missing(topic)
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        told = self._owned.remove(partitions)
+        announced = self._owned.remove_partitions(partitions)
         self._batch.drop(partitions)
         self._health.owns(self._joined, self._owned)
-        if not told:
+        if not announced:
             return
         try:
-            self._handler.revoked(told)
+            self._handler.revoked(announced)
         except Exception as error:
             self._failure = error
 
     def _join(self) -> GroupMember:
         self._joined = self._paused = self._changed = self._replaced = False
-        return GroupMember(self._options, self._group, self._topics, self, self._logs)
+        return self._join_group(self._options, self._group, self._topics, self, self._logs)
 
     def _rejoin(self, reason: str) -> None:
-        """What we own is somebody else's: forget it, and start over as a new member."""
+        """Forget what we own, since it is somebody else's, and start over as a new member."""
         _LOG.warning("rejoining", group=self._group, reason=reason)
         self._rebalancing = None
         self._forget(tuple(self._owned))
         self._leave()
         self._member = self._join()
 
-    def _disown(self, fenced: Fenced) -> None:
+    def _claim_anew(self, fenced: Fenced) -> None:
         """Have every partition claimed anew, over the epoch that was seen. A zombie's claim Kafka refuses; an owner
         whose epoch went back (a clock set back, offsets expired, another group name) goes on under a higher one.
 
@@ -362,7 +378,7 @@ class ConsumeLoop(Generic[Parsed]):
         if self._fenced == 1:
             _LOG.warning("fenced: claiming anew", group=self._group, epoch=fenced.epoch, reason=str(fenced))
         self._floor = max(self._floor, fenced.epoch)
-        self._handler.revoked(self._owned.disown())
+        self._handler.revoked(self._owned.invalidate_epochs())
 
     def _leave(self) -> None:
         self._joined = False
@@ -393,7 +409,7 @@ class ConsumeLoop(Generic[Parsed]):
         return now >= self._tick_by
 
     def _drained(self) -> bool:
-        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
+        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.uncommitted()
         if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
             return False
         try:

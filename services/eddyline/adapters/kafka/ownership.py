@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from eddyline.adapters.kafka.consumer import GroupMember, Position
 from eddyline.adapters.kafka.contract import TopicPartition
+from eddyline.adapters.kafka.membership import GroupMember, Position
 
 
 @dataclass(slots=True)
@@ -33,18 +33,18 @@ class Owned:
 
 
 def claim_metadata(epoch: int, log: str) -> str:
-    """The metadata of every commit under `epoch`, of an offset in `log`."""
+    """Return the metadata of every commit under `epoch`, of an offset in `log`."""
     return orjson.dumps({"epoch": epoch, "log": log}).decode()
 
 
 def epoch_in(metadata: str) -> int:
-    """The epoch in a commit's metadata; 0 where there is none (a commit by something else)."""
+    """Read the epoch in a commit's metadata; 0 where there is none (a commit by something else)."""
     found = _in(metadata, "epoch")
     return found if isinstance(found, int) else 0
 
 
 def is_of(log: str, metadata: str) -> bool:
-    """Whether a commit's offset counts in this log: unless it says that it is another's."""
+    """Say whether a commit's offset counts in this log: unless it says that it is another's."""
     return _in(metadata, "log") in (None, log)
 
 
@@ -74,45 +74,45 @@ class Ownership:
     def __len__(self) -> int:
         return len(self._owned)
 
-    def add(self, partitions: Iterable[TopicPartition]) -> None:
-        """They came to us, without an epoch yet."""
+    def add_partitions(self, partitions: Iterable[TopicPartition]) -> None:
+        """Own these, without an epoch yet."""
         for source in partitions:
             self._owned[source] = Owned()
 
-    def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """They go; those of them that the handler was told of."""
+    def remove_partitions(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Own these no more; return those of them that the handler was told of."""
         removed = [(source, self._owned.pop(source)) for source in partitions if source in self._owned]
         return [source for source, owned in removed if owned.announced]
 
-    def disown(self) -> list[TopicPartition]:
-        """All of them need a new epoch; those that the handler was told of. How far they are handled stays."""
-        told = [source for source, owned in self._owned.items() if owned.announced]
+    def invalidate_epochs(self) -> list[TopicPartition]:
+        """Have every partition need a new epoch; return those that the handler was told of. `handled` stays."""
+        announced = [source for source, owned in self._owned.items() if owned.announced]
         self._owned = {source: Owned(handled=owned.handled, log=owned.log) for source, owned in self._owned.items()}
-        return told
+        return announced
 
     def unannounced(self) -> list[TopicPartition]:
-        """Those that the handler wasn't told of yet."""
+        """Return those that the handler wasn't told of yet."""
         return [source for source, owned in self._owned.items() if not owned.announced]
 
     def is_behind(self, source: TopicPartition, offset: int) -> bool:
-        """Whether a record at this offset was handled before: then the log has been cut, or is another."""
+        """Say whether a record at this offset was handled before: then the log has been cut, or is another."""
         owned = self._owned.get(source)
         return owned is not None and owned.announced and offset < owned.handled
 
     def announced(self, source: TopicPartition) -> bool:
-        """Whether its records may be handled."""
+        """Say whether its records may be handled."""
         owned = self._owned.get(source)
         return owned is not None and owned.announced
 
     def claim(self, claims: Mapping[TopicPartition, Owned]) -> None:
-        """They have their epochs, not committed yet."""
+        """Note their epochs, which aren't committed yet."""
         for source, claimed in claims.items():
             known = self._owned[source]
             handled = max(claimed.handled, known.handled) if claimed.log == known.log else claimed.handled
             self._owned[source] = replace(claimed, handled=handled)
 
     def confirmed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The epochs of those of `partitions` that are still ours and whose epoch is committed."""
+        """Return the epochs of those of `partitions` that are still ours and whose epoch is committed."""
         return {
             source: owned.epoch
             for source in partitions
@@ -120,25 +120,25 @@ class Ownership:
         }
 
     def announce(self, partitions: Iterable[TopicPartition]) -> None:
-        """The handler knows them."""
+        """Note that the handler was told of them."""
         for source in partitions:
             self._owned[source].announced = True
 
     def handled(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Everything before these offsets is handled."""
+        """Note that everything before these offsets is handled."""
         for source, offset in offsets.items():
             self._owned[source].handled = offset
 
     def awaits(self, sent: Mapping[TopicPartition, Position]) -> bool:
-        """Whether the broker hasn't confirmed all of `sent` that is still ours."""
+        """Say whether the broker hasn't confirmed all of `sent` that is still ours."""
         return any(
             owned.committed != position.offset
             for source, position in sent.items()
             if (owned := self._owned.get(source)) is not None and owned.epoch == epoch_in(position.metadata)
         )
 
-    def unsaved(self) -> dict[TopicPartition, Position]:
-        """What must be committed: under an epoch, and not confirmed as it is."""
+    def uncommitted(self) -> dict[TopicPartition, Position]:
+        """Return what must be committed: under an epoch, and not confirmed as it is."""
         return {
             source: owned.position
             for source, owned in self._owned.items()
@@ -146,7 +146,7 @@ class Ownership:
         }
 
     def confirm(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """The broker has these; what an earlier ownership of ours sent (another epoch) counts for nothing."""
+        """Note that the broker has these; what an earlier ownership of ours sent (another epoch) counts for nothing."""
         for source, position in positions.items():
             owned = self._owned.get(source)
             if owned is not None and epoch_in(position.metadata) == owned.epoch:
@@ -156,12 +156,13 @@ class Ownership:
 def claim(
     member: GroupMember,
     partitions: Iterable[TopicPartition],
-    least: int,
+    min_epoch: int,
     logs: Mapping[str, str],
     seconds: float,
 ) -> dict[TopicPartition, Owned]:
-    """A new epoch for each, over every earlier owner's and at `least` this, and where reading starts. `logs`: by topic.
-    Raises `Unavailable`.
+    """Work out a new epoch for each, over every earlier owner's and at least `min_epoch`, and where reading starts.
+
+    `logs` gives the identity of each topic's log, `seconds` the limit of each question. Raises `Unavailable`.
 
     Where nothing usable is committed (a new group; a log that was cut or created anew), reading starts at the
     earliest record, as the consumer does by itself, unless it has found an offset of another log.
@@ -174,5 +175,5 @@ def claim(
         usable = position is not None and not foreign and low <= position.offset <= high
         start = position.offset if position is not None and usable else low
         earlier = epoch_in(position.metadata) if position is not None else 0
-        claims[source] = Owned(epoch=max(earlier + 1, least), handled=start, log=log, rewind=foreign)
+        claims[source] = Owned(epoch=max(earlier + 1, min_epoch), handled=start, log=log, rewind=foreign)
     return claims

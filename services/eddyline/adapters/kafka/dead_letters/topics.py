@@ -10,7 +10,6 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
-from eddyline.adapters.kafka.consumer import Watermarks
 from eddyline.adapters.kafka.contract import Headers, Outgoing, Producer, Record
 from eddyline.adapters.kafka.dead_letters.letter import (
     Clock,
@@ -23,6 +22,7 @@ from eddyline.adapters.kafka.dead_letters.letter import (
     once,
 )
 from eddyline.adapters.kafka.log import LogReader
+from eddyline.adapters.kafka.membership import Watermarks
 from eddyline.adapters.kafka.options import KafkaOptions, admin_config
 from eddyline.adapters.kafka.retention import framed_size
 from eddyline.adapters.kafka.topics import SOURCES
