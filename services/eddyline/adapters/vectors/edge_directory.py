@@ -11,11 +11,12 @@ from pathlib import Path
 import orjson
 import qdrant_edge as edge
 
-from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance
+from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.adapters.vectors.edge_values import to_config
 from eddyline.adapters.vectors.generations import concrete
 from eddyline.adapters.vectors.schema import ITEMS, PROFILES
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
+from eddyline.model.distance import Distance
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _DROPPED = ".dropped-"
