@@ -13,8 +13,6 @@ import qdrant_edge as edge
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.adapters.vectors.edge_values import to_config
-from eddyline.adapters.vectors.generations import concrete
-from eddyline.adapters.vectors.schema import ITEMS, PROFILES
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
 from eddyline.model.distance import Distance
 
@@ -46,9 +44,6 @@ class EdgeDirectory:
             ) from error
         for remains in path.glob(f"{_DROPPED}*"):
             shutil.rmtree(remains, ignore_errors=True)
-        for name in (ITEMS, PROFILES):  # as they were called before there were generations
-            if self.has(name) and not self.has(concrete(name, 1)):
-                self._folder(name).rename(self._folder(concrete(name, 1)))
 
     def collections(self) -> list[str]:
         """The names of those created here."""
