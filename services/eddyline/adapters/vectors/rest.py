@@ -62,7 +62,7 @@ class Rest:
         # It never connects by itself (its address is none of ours): the middleware sends what it builds, so that one
         # pool, which keeps connections alive, one key, one exact time-out and one set of errors serve both.
         self._qdrant = QdrantClient(check_compatibility=False)
-        self._qdrant.http.client.add_middleware(lambda request, _: self._forward(request))
+        self._qdrant.http.client.add_middleware(self._forward)
 
     @contextmanager
     def qdrant(self) -> Iterator[QdrantClient]:
@@ -90,7 +90,7 @@ class Rest:
         self._qdrant.close()
         self._client.close()
 
-    def _forward(self, request: httpx.Request) -> httpx.Response:
+    def _forward(self, request: httpx.Request, _: object) -> httpx.Response:
         return self._send(request.method, request.url.raw_path.decode(), request.content)
 
     def _send(self, method: str, path: str, content: bytes) -> httpx.Response:
