@@ -11,30 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.distance import Distance
-from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
-
-__all__ = [
-    "CollectionSpec",
-    "Condition",
-    "Dense",
-    "DenseSpec",
-    "Distance",
-    "Filter",
-    "HasId",
-    "IndexKind",
-    "Match",
-    "Missing",
-    "Nearest",
-    "OrderBy",
-    "Payload",
-    "Point",
-    "Query",
-    "Range",
-    "Scored",
-    "Sparse",
-    "Vector",
-    "VectorStore",
-]
+from eddyline.model.filters import Filter
 
 Dense: TypeAlias = NDArray[np.float32]
 Payload: TypeAlias = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""A store over qdrant-client's `:memory:`: exact, in one thread, gone at the end. For unit tests alone."""
+"""A vector store over qdrant-client's `:memory:`: exact, in one thread, gone at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from eddyline.adapters.vectors import rest_values as values
 from eddyline.adapters.vectors.aliases import with_changes, without_collection
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
-    Filter,
     IndexKind,
     Nearest,
     OrderBy,
@@ -24,15 +23,16 @@ from eddyline.adapters.vectors.contract import (
     Sparse,
     Vector,
 )
-from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import check_size, json_path, searches_nothing
+from eddyline.adapters.vectors.stored import Stored, lacking
+from eddyline.adapters.vectors.values import in_one_batch, json_path, selected
 from eddyline.errors import EddylineError, Misconfigured
+from eddyline.model.filters import Filter
 
 _RANGES = {IndexKind.FLOAT, IndexKind.INTEGER}
 
 
 class MemoryStore:
-    """`VectorStore` in the memory of this process: for unit tests that use one thread."""
+    """`VectorStore` in the memory of this process, for one thread."""
 
     def __init__(self) -> None:
         """An empty store."""
@@ -44,27 +44,17 @@ class MemoryStore:
         """Create the collection, or add what it lacks; raises `Misconfigured` where the two disagree."""
         spec = replace(spec, name=self._aliases.get(spec.name, spec.name))
         if spec.name not in self._stored:
-            self._client.create_collection(
-                spec.name,
-                vectors_config={
-                    name: models.VectorParams(size=each.size, distance=models.Distance(each.distance))
-                    for name, each in spec.dense.items()
-                },
-                sparse_vectors_config={name: models.SparseVectorParams() for name in spec.sparse},
-            )
+            self._client.create_collection(spec.name, **values.to_collection(spec))
             self._stored[spec.name] = Stored.bare(spec)
         stored = self._stored[spec.name]
         needed = lacking(spec, stored)
-        self._add(spec.name, needed)
-        self._stored[spec.name] = stored.grown_by(needed)
-
-    def _add(self, collection: str, needed: Lacking) -> None:
-        for name, each in needed.dense.items():
-            dense = models.DenseVectorConfig(size=each.size, distance=models.Distance(each.distance))
-            self._client.create_vector_name(collection, name, models.DenseVectorNameConfig(dense=dense))
-        for name in needed.sparse:
-            sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
-            self._client.create_vector_name(collection, name, sparse)
+        for name, config in values.to_added_vectors(needed).items():
+            self._client.create_vector_name(spec.name, name, config)
+        self._stored[spec.name] = Stored(
+            dense={**stored.dense, **{name: (each.size, each.distance) for name, each in needed.dense.items()}},
+            sparse=stored.sparse | set(needed.sparse),
+            indexes={**stored.indexes, **needed.indexes},
+        )
 
     def collections(self) -> list[str]:
         """The names of the collections."""
@@ -99,9 +89,10 @@ class MemoryStore:
             for point in points
         ]
         mode = models.UpdateMode.INSERT_ONLY if insert_only else None
+        only = values.to_filter_model(condition) if condition else None
         if rows:
             with _told(collection):
-                self._client.upsert(collection, rows, update_filter=_filter(condition), update_mode=mode)
+                self._client.upsert(collection, rows, update_filter=only, update_mode=mode)
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Set named vectors of existing points."""
@@ -133,7 +124,7 @@ class MemoryStore:
 
     def delete_matching(self, collection: str, filter: Filter) -> None:
         """Delete all points that match."""
-        matching = models.FilterSelector(filter=_filter(filter) or models.Filter())
+        matching = models.FilterSelector(filter=values.to_filter_model(filter) or models.Filter())
         self._client.delete(self._existing(collection), matching)
 
     def retrieve(
@@ -146,40 +137,38 @@ class MemoryStore:
     ) -> dict[str, Point]:
         """The points that exist, by id."""
         collection = self._existing(collection)
-        selection = values.to_selection(payload, vectors)
         records = self._client.retrieve(
             collection,
             list(ids),
-            with_payload=selection["with_payload"],
-            with_vectors=selection["with_vector"],
+            with_payload=selected(payload),
+            with_vectors=selected(vectors),
         )
-        return {str(record.id): values.from_record(record.model_dump()) for record in records}
+        return {str(record.id): values.from_record(dict(record)) for record in records}
 
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
         """Run the queries one after another."""
         collection = self._existing(collection)
-        return [self._find(collection, query) for query in queries]
+        return in_one_batch(queries, lambda asked: [self._find(collection, each) for each in asked], values.from_scored)
 
-    def _find(self, collection: str, query: Query) -> list[Scored]:
-        if searches_nothing(query):
-            return []
+    def _find(self, collection: str, query: Query) -> list[values.Json]:
         if isinstance(query.by, OrderBy) and self._stored[collection].indexes.get(query.by.field) not in _RANGES:
             raise EddylineError(
                 f"collection `{collection}`: order by `{query.by.field}` needs a float or integer index on it"
             )
         if isinstance(query.by, Nearest) and not isinstance(query.by.vector, Sparse):
-            check_size(self._stored[collection].dense[query.by.using][0], len(query.by.vector))
-        selection = values.to_selection(query.payload, query.vectors)
+            size = self._stored[collection].dense[query.by.using][0]
+            if size != len(query.by.vector):
+                raise EddylineError(f"Vector dimension error: expected dim: {size}, got {len(query.by.vector)}")
         found = self._client.query_points(
             collection,
             query=_by(query.by),
             using=query.by.using if isinstance(query.by, Nearest) else None,
-            query_filter=_filter(query.filter),
+            query_filter=values.to_filter_model(query.filter),
             limit=query.limit,
-            with_payload=selection["with_payload"],
-            with_vectors=selection["with_vector"],
+            with_payload=selected(query.payload),
+            with_vectors=selected(query.vectors),
         )
-        return [values.from_scored(point.model_dump(), query.by) for point in found.points]
+        return [dict(point) for point in found.points]
 
     def scroll(
         self,
@@ -193,22 +182,21 @@ class MemoryStore:
     ) -> tuple[list[Point], str | None]:
         """A page of points in id order, and where the next one starts."""
         collection = self._existing(collection)
-        selection = values.to_selection(payload, vectors)
         records, following = self._client.scroll(
             collection,
-            scroll_filter=_filter(filter),
+            scroll_filter=values.to_filter_model(filter),
             limit=limit,
             offset=after,
-            with_payload=selection["with_payload"],
-            with_vectors=selection["with_vector"],
+            with_payload=selected(payload),
+            with_vectors=selected(vectors),
         )
-        points = [values.from_record(record.model_dump()) for record in records]
+        points = [values.from_record(dict(record)) for record in records]
         return points, None if following is None else str(following)
 
     def count(self, collection: str, filter: Filter = Filter()) -> int:
         """How many points match."""
         collection = self._existing(collection)
-        return self._client.count(collection, count_filter=_filter(filter), exact=True).count
+        return self._client.count(collection, values.to_filter_model(filter)).count
 
     def check(self) -> None:
         """It always answers."""
@@ -234,11 +222,6 @@ def _told(collection: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise EddylineError(f"collection `{collection}`: {error}") from error
-
-
-def _filter(filter: Filter | None) -> models.Filter | None:
-    body = values.to_filter(filter)
-    return models.Filter.model_validate(body["filter"]) if body else None
 
 
 def _vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
