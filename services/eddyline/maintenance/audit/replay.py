@@ -77,7 +77,7 @@ class Replay:
             log,
             self._memory,
             self._outputs,
-            settings,
+            _with_little_activity(settings),
             collections,
             len(self._ends),
             _without_space,
@@ -237,6 +237,11 @@ def _way(record: Outgoing | Record, event: Said) -> Way | None:
 
 def _concerned(event: Said) -> Person:
     return Person("u", event.user_id) if isinstance(event, Erased) else event.person
+
+
+def _with_little_activity(settings: Settings) -> Settings:
+    """Nobody hears of what people's earlier items learn."""
+    return settings.model_copy(update={"affinity": settings.affinity.model_copy(update={"reverse_recents": 0})})
 
 
 def _without_space(record: Record) -> Record:
