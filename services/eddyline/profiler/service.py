@@ -20,7 +20,7 @@ import structlog
 
 from eddyline.adapters.kafka import DeadLetters, Message, Producer, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, VectorStore
+from eddyline.adapters.vectors import Collections, PointStore
 from eddyline.model.events import Identify, Interaction, Shown
 from eddyline.model.ids import Person
 from eddyline.model.passage import Passage, Verdict
@@ -52,7 +52,7 @@ class Profiler:
 
     def __init__(
         self,
-        store: VectorStore,
+        store: PointStore,
         producer: Producer,
         dead_letters: DeadLetters,
         events: EventSettings,

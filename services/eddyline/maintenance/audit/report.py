@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from eddyline.offline.audit.comparison import Difference
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something of a person that isn't what the log says, by how much, and how much would be let pass."""
+
+    person: str
+    field: str
+    stored: Any
+    expected: Any
+    by: float
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +40,6 @@ class Report:
     """People whose profile owes something to records that the log no longer has."""
     apart: list[Apart] = field(default_factory=list)
     """People who differ, though it may be right: what they did can't be worked out any more."""
-    in_motion: list[str] = field(default_factory=list)
-    """People whose profile changed each time it was looked at."""
     differences: list[Difference] = field(default_factory=list)
     largest: float = 0.0
     """The largest difference of a sum or a weight that was let pass, in tolerances."""
