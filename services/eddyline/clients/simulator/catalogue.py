@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from eddyline.clients.simulator.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, unwritten
 from eddyline.model.events import format_timestamp
-from eddyline.offline.simulating.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, unwritten
 
 Json: TypeAlias = dict[str, Any]
 
@@ -26,7 +26,7 @@ MAX_TOPICS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SimulatedItem:
     """What an item truly is.
 
     `topics`: shares by name, which add up to 1; empty where it is about nothing that anybody cares for.
@@ -40,10 +40,10 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedItem:
     """A made-up item, and how it is told to Eddyline (without `published_at`). `age`: days at the begin of a run."""
 
-    item: Item
+    item: SimulatedItem
     state: Json
     age_days: float
 
@@ -52,7 +52,7 @@ class Written:
         return {**self.state, "published_at": format_timestamp(at)}
 
 
-def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> Written:
+def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> GeneratedItem:
     """Make an item up, about one of the topics, or two."""
     names = random.sample(topics, min(2, len(topics)))
     about = [VOCABULARY.get(name) or unwritten(name) for name in names]
@@ -77,11 +77,11 @@ def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY
         "price": price,
         "language": "en",
     }
-    item = Item(item_id, shares, random.gauss(0.0, QUALITY_SPREAD), price)
-    return Written(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
+    item = SimulatedItem(item_id, shares, random.gauss(0.0, QUALITY_SPREAD), price)
+    return GeneratedItem(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
 
 
-def made_up(count: int) -> list[Written]:
+def made_up(count: int) -> list[GeneratedItem]:
     """The first `count` items of the one made-up catalogue: the same for every seed, so that it is embedded once."""
     return [write(f"sim-item-{number}", Random(f"catalogue/{number}")) for number in range(count)]
 
@@ -94,7 +94,7 @@ def topics_of(states: Iterable[Mapping[str, Any]]) -> list[str]:
     return [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_TOPICS]]
 
 
-def read(state: Mapping[str, Any], known: Collection[str]) -> Item:
+def read(state: Mapping[str, Any], known: Collection[str]) -> SimulatedItem:
     """An item as Eddyline has it: about those of the `known` topics that are its category or its tags, all alike, and
     twice as much about one that is both. Its quality, and its price where it has none, follow from its id."""
     names = [name for name in _names(state) if name in known]
@@ -102,7 +102,7 @@ def read(state: Mapping[str, Any], known: Collection[str]) -> Item:
     quality, price = random.gauss(0.0, QUALITY_SPREAD), round(random.lognormvariate(3.0, 0.6), 2)
     given = state.get("price")
     price = float(given) if isinstance(given, int | float) else price
-    return Item(str(state["item_id"]), _shares(names), quality, price)
+    return SimulatedItem(str(state["item_id"]), _shares(names), quality, price)
 
 
 def _names(state: Mapping[str, Any]) -> list[str]:

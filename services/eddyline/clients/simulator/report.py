@@ -23,7 +23,7 @@ class Group(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class GroupTotals:
     """Sums over lists. `liking_*`: what people truly think of the items, -1 to 1, summed over places."""
 
     lists: int = 0
@@ -39,7 +39,7 @@ class Tally:
     liking_seen: float = 0.0
     people: set[int] = field(default_factory=set)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: GroupTotals) -> None:
         """Count the other's too."""
         for name in self.__slots__:
             if name == "people":
@@ -73,10 +73,10 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Report:
+class SimulationReport:
     """Counters of a run; a driver writes them."""
 
-    groups: dict[Group, Tally] = field(default_factory=dict)
+    groups: dict[Group, GroupTotals] = field(default_factory=dict)
     lists: int = 0
     seen: int = 0
     clicks: int = 0
@@ -114,16 +114,18 @@ class Report:
         return self.busy + self.unreachable + sum(self.failed.values()) + sum(self.refused.values())
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> GroupTotals:
         """All lists."""
-        total = Tally()
+        total = GroupTotals()
         for tally in self.groups.values():
             total.add(tally)
         return total
 
-    def listed(self, group: Group, tally: Tally, seconds: float, seen: Iterable[int], clicked: Iterable[int]) -> None:
+    def listed(
+        self, group: Group, tally: GroupTotals, seconds: float, seen: Iterable[int], clicked: Iterable[int]
+    ) -> None:
         """A list came, after so many seconds; `seen` and `clicked` are ranks."""
-        self.groups.setdefault(group, Tally()).add(tally)
+        self.groups.setdefault(group, GroupTotals()).add(tally)
         self.lists, self.seen, self.clicks = self.lists + 1, self.seen + tally.seen, self.clicks + tally.clicks
         self.took.append(seconds)
         self.recent.append(seconds)

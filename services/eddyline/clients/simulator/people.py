@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from eddyline.offline.simulating.world import Taste, World
+from eddyline.clients.simulator.world import SimulatedWorld, Taste
 
 SCREENS: Final = (4, 6, 10)
 """Items that fit on a screen: a phone's, a tablet's, a desk's."""
@@ -23,7 +23,7 @@ TAIL: Final = 1.2
 
 
 @dataclass(slots=True)
-class Person:
+class SimulatedPerson:
     """Someone. `usual_pause`: mean hours between visits."""
 
     number: int
@@ -54,10 +54,10 @@ class Population:
     The calendar is in hours of a time of its own: a driver goes from entry to entry as fast as it wants to.
     """
 
-    def __init__(self, world: World, seed: int, count: int) -> None:
+    def __init__(self, world: SimulatedWorld, seed: int, count: int) -> None:
         self._world, self._seed = world, seed
         self._calendar: list[tuple[float, int]] = []
-        self._people: dict[int, Person] = {}
+        self._people: dict[int, SimulatedPerson] = {}
         self._random = Random(f"{seed}/arrivals")
         self.now = 0.0
         """Hours."""
@@ -68,7 +68,7 @@ class Population:
     def __len__(self) -> int:
         return len(self._people)
 
-    def next(self) -> Person | None:
+    def next(self) -> SimulatedPerson | None:
         """Who comes next; None where all are here already. They are away from the calendar until they are `put` back,
         or have `leave`d."""
         if not self._calendar:
@@ -77,11 +77,11 @@ class Population:
         self.now = max(self.now, at)
         return self._people[number]
 
-    def put(self, person: Person, hours: float) -> None:
+    def put(self, person: SimulatedPerson, hours: float) -> None:
         """They will be back in so many hours."""
         heapq.heappush(self._calendar, (self.now + min(hours, LONGEST_PAUSE_HOURS), person.number))
 
-    def leave(self, person: Person) -> None:
+    def leave(self, person: SimulatedPerson) -> None:
         """They won't be back; within a day somebody new comes."""
         del self._people[person.number]
         self.left += 1
@@ -94,14 +94,14 @@ class Population:
         self.put(person, self._random.uniform(0.0, within))
 
 
-def make_person(world: World, seed: int, number: int) -> Person:
+def make_person(world: SimulatedWorld, seed: int, number: int) -> SimulatedPerson:
     """The so manieth person of this seed."""
     random = Random(f"{seed}/person/{number}")
     name = f"sim-{seed}-{number}"
     is_anonymous = random.random() < world.habits.anonymous
     pause = max(SHORTEST_PAUSE_HOURS, USUAL_PAUSE_HOURS / random.paretovariate(TAIL))
     (device,) = random.choices(range(len(DEVICES)), weights=DEVICE_SHARES)
-    return Person(
+    return SimulatedPerson(
         number=number,
         name=name,
         random=random,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
 
-from eddyline.offline.simulating.catalogue import Item, Written, write
+from eddyline.clients.simulator.catalogue import GeneratedItem, SimulatedItem, write
 
 Taste: TypeAlias = dict[str, float]
 """Liking of each topic: -1, can't stand it, to 1, loves it."""
@@ -105,7 +105,7 @@ class Circle:
     size: float
 
 
-class World:
+class SimulatedWorld:
     """Topics, circles of taste, and items. Items that are met later are added.
 
     The circles follow from the topics, so that another seed is other people of the same kind.
@@ -113,12 +113,12 @@ class World:
 
     def __init__(self, topics: Sequence[str], seed: int, habits: Habits = Habits()) -> None:
         self.habits, self.topics = habits, tuple(topics)
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, SimulatedItem] = {}
         random = Random("circles")
         self.circles = [self._circle(number, random) for number in range(max(3, len(topics) // 2))] if topics else []
         self._news = Random(f"{seed}/news")
 
-    def add(self, items: Iterable[Item]) -> None:
+    def add(self, items: Iterable[SimulatedItem]) -> None:
         """Know these too."""
         self.items.update((item.item_id, item) for item in items)
 
@@ -146,7 +146,7 @@ class World:
             return self.taste(random), True
         return {name: _within(random.gauss(liking, change)) for name, liking in taste.items()}, False
 
-    def news(self, item_id: str) -> Written:
+    def news(self, item_id: str) -> GeneratedItem:
         """Something new has been made, about what people talk of here."""
         written = write(item_id, self._news, self.topics)
         self.add([written.item])
