@@ -168,7 +168,7 @@ def test_pages_are_followed_until_there_are_enough_or_no_more() -> None:
 
     async def run() -> list[str]:
         async with AsyncClient(URL, transport=httpx.MockTransport(handler)) as it:
-            return await it.latest_ids(3)
+            return await it.listed_ids("latest", 3)
 
     assert asyncio.run(run()) == ["a", "b", "c"]
     assert dict(requests[1].url.params) == {"limit": "3", "next": "cursor"}

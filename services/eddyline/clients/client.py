@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import repeat
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -31,7 +31,7 @@ from eddyline.errors import (
 
 Json: TypeAlias = dict[str, Any]
 Fields: TypeAlias = Mapping[str, Any]
-"""What is sent: a JSON object, or the parameters of a GET."""
+"""A JSON object to send, or the parameters of a GET."""
 Failure: TypeAlias = httpx.Response | httpx.HTTPError
 Rejections: TypeAlias = dict[int, str]
 """Reasons of what was not taken, by its index in what was sent; empty where all was."""
@@ -258,19 +258,12 @@ class AsyncClient:
         response = await self._call("GET", f"{user_path(user_id)}/recommendations", query=query)
         return _body(response), response.elapsed.total_seconds()
 
-    async def latest_ids(self, max_ids: int) -> list[str]:
-        """Page through what is new."""
-        return await self._ids("/v1/latest", max_ids)
-
-    async def trending_ids(self, max_ids: int) -> list[str]:
-        """Page through what is popular."""
-        return await self._ids("/v1/trending", max_ids)
-
-    async def _ids(self, path: str, max_ids: int) -> list[str]:
+    async def listed_ids(self, name: Literal["latest", "trending"], max_ids: int) -> list[str]:
+        """Page through a list that is the same for everyone."""
         ids: list[str] = []
         query: Json = {"limit": min(max_ids, PAGE)}
         while len(ids) < max_ids:
-            answer = _body(await self._call("GET", path, query=query))
+            answer = _body(await self._call("GET", f"/v1/{name}", query=query))
             ids += [str(item["item_id"]) for item in answer["items"]]
             if not answer.get("next"):
                 break

@@ -24,26 +24,26 @@ def resumable(where: str | None = None) -> Iterator[None]:
 
 
 class ProgressListener(Protocol):
-    """Told how it goes."""
+    """Listener to how far work is."""
 
     def start(self, what: str, total: int, done: int) -> None:
-        """A stage begins, `done` of `total` being there already."""
+        """Begin a stage, `done` of `total` being there already."""
 
     def advance(self, what: str, count: int) -> None:
-        """`count` more are there."""
+        """Count `count` more."""
 
     def say(self, line: str) -> None:
-        """Something worth a line."""
+        """Say a line."""
 
 
 class SilentProgress:
-    """Shows nobody anything."""
+    """A listener that shows nothing."""
 
     def start(self, what: str, total: int, done: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, what: str, count: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -31,7 +31,7 @@ _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
 
 class SourceLine(NamedTuple):
-    """One thing to import and where it stands, e.g. ratings.csv:17."""
+    """A value to import and where it stands, e.g. ratings.csv:17."""
 
     where: str
     value: Json
@@ -39,7 +39,7 @@ class SourceLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something to import. Each call reads the files anew, in the same order."""
+    """A source of items, users and events. Each call reads the files anew, in the same order."""
 
     name: str
     fingerprint: str
@@ -309,7 +309,7 @@ def _plain_lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
 
 
 def latest_time(source: Source) -> float | None:
-    """The time of the newest event, in epoch seconds; None where no event has one."""
+    """Find the time of the newest event, in epoch seconds; None where no event has one."""
     newest: float | None = None
     for line in source.events():
         if "timestamp" in line.value:

@@ -17,7 +17,7 @@ from eddyline.errors import EddylineError, NotFound
 from eddyline.model.events import parse_timestamp
 
 FEWEST, MOST = 30, 120
-"""How many ratings the person of the tour shall have."""
+"""Bounds of the ratings that the person of the tour has."""
 AWAY_SECONDS = 6 * 3600.0
 QUIET_SECONDS = 0.5
 VISIBLE_WITHIN = 10.0
@@ -25,7 +25,7 @@ VISIBLE_WITHIN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Tour:
-    """What was seen. `milliseconds`: from the click's POST to the first answer that differs."""
+    """A tour that was taken. `milliseconds`: from the click's POST to the first answer that differs."""
 
     person: str
     clicked: dict[str, Any]
@@ -35,7 +35,7 @@ class Tour:
 
     @property
     def entered(self) -> list[dict[str, Any]]:
-        """What is on the second list and wasn't on the first."""
+        """List what is on the second list and wasn't on the first."""
         known = {item["item_id"] for item in self.before}
         return [item for item in self.after if item["item_id"] not in known]
 

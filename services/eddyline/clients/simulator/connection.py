@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import httpx
 
@@ -18,6 +18,7 @@ AWAIT_SECONDS: Final = 600.0
 """Longest wait until the catalogue is searchable."""
 POLL_SECONDS: Final = 0.25
 BATCH: Final = 100
+LISTS: Final[tuple[Literal["latest"], Literal["trending"]]] = ("latest", "trending")
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -114,7 +115,7 @@ class Connection:
 
     async def catalogue(self, max_items: int) -> list[Json]:
         """Read the states of so many of the newest and of the liveliest items."""
-        ids = [*await self._client.latest_ids(max_items), *await self._client.trending_ids(max_items)]
+        ids = [item_id for name in LISTS for item_id in await self._client.listed_ids(name, max_items)]
         return [state for item_id in dict.fromkeys(ids) if (state := await self.item(item_id)) is not None]
 
     async def await_items(self, item_ids: Sequence[str]) -> None:

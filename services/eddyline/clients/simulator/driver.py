@@ -35,7 +35,7 @@ EVENTS_AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
-    """How much of what. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
+    """The extent of a run. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
 
     It ends after the `duration`, or with so many `lists`, whichever is first. `items`: 0 takes what is there.
     `arrivals`: new items a minute.
@@ -55,7 +55,7 @@ class SimulationPlan:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What every request says."""
+        """List what every request says."""
         given = {"limit": self.limit, "surface": self.surface, "strategy": self.strategy}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -68,7 +68,7 @@ class RateLimiter:
         self._next = monotonic()
 
     async def wait(self) -> None:
-        """Until the next one may."""
+        """Wait until the next one may pass."""
         if self._rate <= 0:
             return
         now = self._monotonic()
@@ -111,7 +111,7 @@ class Driver:
         self._began = 0.0
 
     async def run(self) -> SimulationReport:
-        """Until the plan is done, or the task is cancelled: the report says so.
+        """Run until the plan is done, or the task is cancelled: the report says so.
 
         Raises `Unavailable` when nobody answers, at first or for a minute, `InvalidInput` when the plan's parameters
         are refused, `EddylineError` where the catalogue can't be used.
@@ -241,7 +241,7 @@ class Driver:
         return visit.next()
 
     async def _learn(self, item_id: str) -> None:
-        """What an item is, where it is met for the first time."""
+        """Read an item that is met for the first time."""
         if item_id not in self._world.items:
             state = await self._connection.item(item_id) or {}
             self._world.add([catalogue.read({**state, "item_id": item_id}, self._world.topics)])

@@ -19,12 +19,12 @@ USUAL_PAUSE_HOURS: Final = 72.0
 SHORTEST_PAUSE_HOURS: Final = 2.0
 """Mean pause of those who come most often."""
 TAIL: Final = 1.2
-"""Of the Pareto distribution of how often people come: a few come very often."""
+"""Exponent of the Pareto distribution of visits: a few people come very often."""
 
 
 @dataclass(slots=True)
 class SimulatedPerson:
-    """Someone. `usual_pause`: mean hours between visits."""
+    """A simulated person. `usual_pause`: mean hours between visits."""
 
     number: int
     name: str
@@ -41,7 +41,7 @@ class SimulatedPerson:
 
     @property
     def ids(self) -> dict[str, str]:
-        """As an app names them."""
+        """Give the ids by which an app names the person."""
         if self.user_id is not None:
             return {"user_id": self.user_id}
         assert self.anonymous_id is not None
@@ -49,7 +49,7 @@ class SimulatedPerson:
 
 
 class Population:
-    """Everyone who is around, in the order in which they come. For each who leaves, someone new comes.
+    """A calendar of all who are around, in the order in which they come. For each who leaves, someone new comes.
 
     The calendar is in hours of a time of its own: a driver goes from entry to entry as fast as it wants to.
     """
@@ -69,8 +69,7 @@ class Population:
         return len(self._people)
 
     def next(self) -> SimulatedPerson | None:
-        """Who comes next; None where all are here already. They are away from the calendar until they are `put` back,
-        or have `leave`d."""
+        """Take who comes next off the calendar, until they are `put` back or `leave`; None where all are here."""
         if not self._calendar:
             return None
         at, number = heapq.heappop(self._calendar)
@@ -78,11 +77,11 @@ class Population:
         return self._people[number]
 
     def put(self, person: SimulatedPerson, hours: float) -> None:
-        """They will be back in so many hours."""
+        """Put someone back, to come in so many hours."""
         heapq.heappush(self._calendar, (self.now + min(hours, LONGEST_PAUSE_HOURS), person.number))
 
     def leave(self, person: SimulatedPerson) -> None:
-        """They won't be back; within a day somebody new comes."""
+        """Remove someone for good; within a day somebody new comes."""
         del self._people[person.number]
         self.left += 1
         self._arrive(within=24.0)
@@ -95,7 +94,7 @@ class Population:
 
 
 def make_person(world: SimulatedWorld, seed: int, number: int) -> SimulatedPerson:
-    """The so manieth person of this seed."""
+    """Make the person with this number of this seed."""
     random = Random(f"{seed}/person/{number}")
     name = f"sim-{seed}-{number}"
     is_anonymous = random.random() < world.habits.anonymous

@@ -12,9 +12,9 @@ from eddyline.clients.simulator.world import SimulatedWorld
 DISLIKED: Final = -0.4
 """Liking from which on down someone may say so."""
 UNPLEASED: Final = -0.5
-"""What a list without anything to click is worth."""
+"""Pleasure in a list without anything to click."""
 PLEASURE: Final = 0.7
-"""What a clicked item is worth, for each 1 of liking."""
+"""Pleasure in a clicked item, for each 1 of liking."""
 MOST_PLEASURE: Final = 2.0
 LONGEST_VISIT: Final = 12
 """Lists."""
@@ -23,7 +23,7 @@ THINKING_HOURS: Final = (0.005, 0.03)
 
 
 class ListedItem(NamedTuple):
-    """One place of a list."""
+    """An item at its rank in a list."""
 
     item_id: str
     rank: int
@@ -31,7 +31,7 @@ class ListedItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to tell Eddyline: an event but for its time and its id. `late`: it is told so many seconds later."""
+    """An event but for its time and its id. `late`: seconds after which it is sent."""
 
     event: dict[str, Any]
     late: float = 0.0
@@ -39,7 +39,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ViewedList:
-    """What became of a list: its first places were seen, and of these some clicked."""
+    """A list that was looked at: its first items were seen, and of these some clicked."""
 
     actions: tuple[Action, ...]
     seen: tuple[ListedItem, ...] = ()
@@ -51,7 +51,7 @@ class ViewedList:
 
 @dataclass(frozen=True, slots=True)
 class NextRequest:
-    """When the person asks again: in so many hours, of which the visit is a part or over; None: never."""
+    """The person's next request: in so many hours, in the same visit or after it; None: never."""
 
     hours: float | None
     is_over: bool
@@ -69,7 +69,7 @@ class Visit:
         self._pleasure, self._last = 0.0, 0.0
 
     def arrive(self) -> list[Action]:
-        """The person is here, with the taste of today; someone anonymous may sign in."""
+        """Begin with the taste of today; someone anonymous may sign in."""
         person, random = self._person, self._person.random
         if person.visits > 1:
             person.taste, self.has_changed_taste = self._world.changed(person.taste, random)
@@ -80,7 +80,7 @@ class Visit:
         return [Action({**event, "session_id": self.session_id})]
 
     def look(self, request_id: str, places: Sequence[ListedItem], surface: str | None = None) -> ViewedList:
-        """The person looks at a list, from the top, as far as they scroll."""
+        """Look at a list, from the top, as far as the person scrolls."""
         self.lists += 1
         seen = places[: self._depth(len(places))]
         if not seen:
@@ -108,7 +108,7 @@ class Visit:
         return ViewedList(tuple(actions), tuple(seen), tuple(clicked), dwelt, conversions, revenue)
 
     def next(self) -> NextRequest:
-        """What the person does after a list."""
+        """Decide what the person does after a list."""
         random, habits = self._person.random, self._habits
         if self.lists < LONGEST_VISIT and random.random() < habits.goes_on(self._last):
             return NextRequest(random.uniform(*THINKING_HOURS), is_over=False)
@@ -118,7 +118,7 @@ class Visit:
         return NextRequest(habits.pause(self._person.usual_pause, mean, random), is_over=True)
 
     def give_up(self) -> NextRequest:
-        """No list came."""
+        """Go without a list."""
         return NextRequest(self._habits.pause(self._person.usual_pause, UNPLEASED, self._person.random), is_over=True)
 
     def _depth(self, length: int) -> int:
@@ -134,7 +134,7 @@ class Visit:
         return self._person.random.random() < chance
 
     def _afterwards(self, item_id: str, liking: float, source: dict[str, Any]) -> tuple[list[Action], float | None]:
-        """What follows a click, and what was paid."""
+        """Decide what follows a click, and what is paid."""
         random = self._person.random
         if random.random() < self._habits.buys(liking):
             price = self._world.items[item_id].price
@@ -144,7 +144,7 @@ class Visit:
         return [], None
 
     def _source(self, request_id: str, surface: str | None) -> dict[str, Any]:
-        """What a click says of where it comes from: an app may lose track of the list."""
+        """Name where a click comes from: an app may lose track of the list."""
         random = self._person.random
         context: dict[str, Any] = {"device": self._person.device} | ({} if surface is None else {"surface": surface})
         if random.random() < self._habits.unattributed:

@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class TopicWords:
-    """What is written about a topic: nouns for titles, and what one does or meets there."""
+    """Words about a topic: nouns for titles, and activities."""
 
     subjects: Sequence[str]
     doings: Sequence[str]
@@ -20,7 +20,7 @@ def _words(subjects: str, doings: str) -> TopicWords:
 
 
 def unwritten(topic: str) -> TopicWords:
-    """For a topic of somebody else's catalogue: its own name, and what one can say of anything."""
+    """Make words for a topic of another catalogue: its name, and what fits anything."""
     return TopicWords((topic,), ("seeing it for the first time", "coming back to it", "telling friends about it"))
 
 

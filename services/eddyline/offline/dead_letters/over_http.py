@@ -14,7 +14,7 @@ from eddyline.errors import InvalidInput
 from eddyline.offline.dead_letters.restoring import IMPRESSIONS, INTERACTIONS, is_internal, json_object, restored
 
 Call: TypeAlias = dict[str, Any] | Callable[[], None] | str
-"""What a letter takes: a place in a batch, for this body; a call of its own; or nothing, for this reason."""
+"""The way of a letter: a place in a batch, for this body; a call of its own; or none, for this reason."""
 
 
 class HttpDestination:
