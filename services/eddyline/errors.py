@@ -46,11 +46,20 @@ class Overloaded(EddylineError):
 
 
 class Unavailable(EddylineError):
-    """Kafka or Qdrant is down, slow or restarting: worth retrying, for as long as it lasts."""
+    """Kafka, Qdrant or a running Eddyline is down, slow or restarting: worth retrying, for as long as it lasts."""
 
 
 class Outdated(Unavailable):
     """A new generation of items or profiles went live in between: asked once more, all is of that one."""
+
+
+class UnexpectedAnswer(EddylineError):
+    """Something at an Eddyline's address answers what its API doesn't: another role, a proxy, a bug."""
+
+    def __init__(self, url: str, status: int, detail: str) -> None:
+        """`status`: 404 or 405 where there is no such path."""
+        self.status, self.detail = status, detail
+        super().__init__(f"{url} answered {status} ({detail})")
 
 
 class ImageError(EddylineError):

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-import httpx
 import orjson
 import typer
 from rich.console import Console
@@ -28,6 +27,7 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.kafka.options import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
 from eddyline.cli.opening import dead_letters_directory, kafka_options
+from eddyline.clients import WHILE_BUSY, Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, NotFound
 from eddyline.offline.dead_letters import (
     Destination,
@@ -41,7 +41,6 @@ from eddyline.offline.dead_letters import (
     selected,
     survey,
 )
-from eddyline.offline.intake import Intake
 from eddyline.settings import Settings
 
 MAX_SHOWN = 20
@@ -206,8 +205,8 @@ def _destination(opened: OpenBox, url: str) -> Iterator[tuple[Destination, str]]
     if opened.producer is not None:
         yield TopicDestination(opened.producer), f"to their topics {opened.where}"
         return
-    with httpx.Client(base_url=url, timeout=60.0) as client:
-        yield HttpDestination(Intake(client)), f"through {url}"
+    with Client(url, retries=WHILE_BUSY) as client:
+        yield HttpDestination(client), f"through {url}"
 
 
 def _hopeless(

@@ -19,10 +19,10 @@ from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, Strategy, effective
 
 if TYPE_CHECKING:
+    from eddyline.clients.progress import ProgressListener
     from eddyline.offline.evaluation.comparison import Comparison, Contender, Ground
     from eddyline.offline.evaluation.log import Log
     from eddyline.offline.evaluation.prequential import Protocols
-    from eddyline.offline.importing import Progress
 
 FLOORS = {"popularity": Strategy(popularity=1.0)}
 """What anybody could do without a recommender: compared with, though no strategy that is served."""
@@ -81,10 +81,10 @@ def evaluate(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from eddyline.cli import evaluation_views as views
     from eddyline.cli.data import watched
+    from eddyline.clients.sources import open_source
     from eddyline.offline.evaluation import plot
     from eddyline.offline.evaluation.log import read
     from eddyline.offline.evaluation.prequential import Protocols
-    from eddyline.offline.importing import open_source
 
     settings, err, out = load_settings(config), Console(stderr=True), _console()
     if tune and 2 * share >= 1:
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def _compare(
-    log: Log, ground: Ground, contenders: Mapping[str, Contender], options: Options, progress: Progress
+    log: Log, ground: Ground, contenders: Mapping[str, Contender], options: Options, progress: ProgressListener
 ) -> Comparison:
     from eddyline.offline.evaluation.comparison import compare
 
@@ -127,7 +127,7 @@ def _tuned(
     ground: Ground,
     contenders: Mapping[str, Contender],
     options: Options,
-    progress: Progress,
+    progress: ProgressListener,
     out: Console,
 ) -> Contender:
     """The first of them with better weights, found on a log that ends where the report begins."""
@@ -159,7 +159,7 @@ def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Conten
     return {name: Contender(settings.ranking, known[name]) for name in chosen}
 
 
-def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, str]:
+def _ground(log: Log, settings: Settings, progress: ProgressListener) -> tuple[Ground, str]:
     """The vectors of the items and of people's answers, and their space."""
     from eddyline.adapters.encoders import text_encoder
     from eddyline.adapters.telemetry import Metrics

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eddyline.cli.options import ConfigFile, DataDir, load_settings
-from eddyline.errors import AlreadyRunning, InvalidInput, Misconfigured, Unavailable
+from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load
 from eddyline.settings import Settings
 
@@ -90,18 +90,10 @@ def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _assigned_there(url: str, asked: dict[str, str]) -> dict[str, Any]:
-    import httpx
+    from eddyline.clients import Client
 
-    try:
-        answer = httpx.get(f"{url.rstrip('/')}/v1/experiments/assignment", params=asked, timeout=TIMEOUT_SECONDS)
-        said: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Unavailable(f"{url} doesn't answer as a reader does: {error}") from None
-    if answer.status_code >= 500:
-        raise Unavailable(f"{url}: {said.get('detail')}")
-    if answer.status_code >= 400:
-        raise InvalidInput(f"{url}: {said.get('detail')}")
-    return said
+    with Client(url, TIMEOUT_SECONDS) as client:
+        return client.assignment(asked)
 
 
 def _table(loaded: Experiments, now: float) -> Table:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import httpx
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from eddyline.cli.options import Url
-from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable
+from eddyline.clients import Client
+from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedAnswer
 
-TIMEOUT_SECONDS = 60.0
 WIDTH = 120
 """Columns of the tables where the output isn't a terminal."""
 USUAL_GROUPS = "surface,strategy"
@@ -54,14 +54,12 @@ def report(
     if output is not None and not no_plot:
         plot.check()
     out, err = _console(), Console(stderr=True)
-    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+    with _open(url) as client:
         asked = {"last": last, **({} if size is None else {"size": size})}
         whose = {} if experiment is None else {"experiment": experiment}
         said: dict[str, Any] = {
-            "experiments": [
-                _get(client, f"/v1/insights/experiments/{quote(name, safe='')}") for name in _names(client, experiment)
-            ],
-            "kpis": _get(client, "/v1/insights/kpis", {**asked, **whose, "by": _groups(by, experiment)}),
+            "experiments": [client.experiment(name) for name in _names(client, experiment)],
+            "kpis": client.kpis({**asked, **whose, "by": _groups(by, experiment)}),
         }
         series = {} if output is None or no_plot else _series(client, asked, said["experiments"])
     if as_json:
@@ -138,17 +136,18 @@ def _groups(by: str, experiment: str | None) -> str:
     return "variant" if experiment is not None and by == USUAL_GROUPS else by
 
 
-def _names(client: httpx.Client, wanted: str | None) -> list[str]:
+def _names(client: Client, wanted: str | None) -> list[str]:
     """The experiment that was asked for, or all that aren't over."""
     if wanted is not None:
         return [wanted]
-    listed = _get(client, "/v1/insights/experiments")["experiments"]
     return [
-        one["name"] for one in listed if one["state"] == RUNNING or (one["state"] == "not defined" and one["people"])
+        one["name"]
+        for one in client.experiments()
+        if one["state"] == RUNNING or (one["state"] == "not defined" and one["people"])
     ]
 
 
-def _series(client: httpx.Client, asked: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
+def _series(client: Client, asked: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
     """What the plots are of, by their names: every experiment's variants, or else the strategies."""
     from eddyline.offline.insights_plot import Drawn
 
@@ -159,33 +158,27 @@ def _series(client: httpx.Client, asked: Mapping[str, str], experiments: list[di
         name: Drawn(
             name,
             by,
-            _get(client, "/v1/insights/kpis", {**asked, **where, "by": f"time,{by}"})["rows"],
-            _get(client, "/v1/insights/kpis", {**asked, **where, "by": by})["rows"],
+            client.kpis({**asked, **where, "by": f"time,{by}"})["rows"],
+            client.kpis({**asked, **where, "by": by})["rows"],
         )
         for name, by, where in kinds
     }
 
 
-def _get(client: httpx.Client, path: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """An answer. Raises `Unavailable` where nobody answers, `EddylineError` with the reason of a refusal."""
-    try:
-        response = client.get(path, params=parameters)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"{client.base_url} doesn't answer: {error}; is Eddyline running? (--url)") from None
-    if response.is_success:
-        answer: dict[str, Any] = response.json()
-        return answer
-    raise EddylineError(_refusal(response))
-
-
-def _refusal(response: httpx.Response) -> str:
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        return f"{response.request.url} answered {response.status_code}"
-    if response.status_code == 404 and "there is nothing at" in detail:
-        return f"{response.request.url.host} doesn't run insights: start it with the role `insights`, or `eddyline up`"
-    return str(detail)
+@contextmanager
+def _open(url: str) -> Iterator[Client]:
+    """Open a client of insights, whose errors say what to start."""
+    with Client(url) as client:
+        try:
+            yield client
+        except Unavailable as error:
+            raise Unavailable(f"{error}; is Eddyline running? (--url)") from None
+        except UnexpectedAnswer as error:
+            if error.status != 404:
+                raise
+            raise EddylineError(
+                f"{url} doesn't run insights: start it with the role `insights`, or `eddyline up`"
+            ) from None
 
 
 def _console() -> Console:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import orjson
 import typer
 from rich.console import Console
@@ -18,7 +17,14 @@ from eddyline.cli.options import ConfigFile, DataDir, load_settings
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured
 from eddyline.settings import Settings
 
+if TYPE_CHECKING:
+    from eddyline.adapters.vectors import VectorStore
+    from eddyline.clients.list_export import Ask, IdList
+    from eddyline.reader import Reader
+
 TIMEOUT_SECONDS = 30.0
+PAGE = 512
+"""Profiles that are read at once."""
 
 
 def recommend(
@@ -43,18 +49,18 @@ def recommend(
 ) -> None:
     """Make lists for many people at once, say a newsletter's: a line for each; stopped, it goes on where it was."""
     from eddyline.cli.data import Bars
-    from eddyline.offline import recommending
+    from eddyline.clients.list_export import WHOM, ListExport, ListFile, read_ids
 
     if (users is None) is not everyone:
         raise Misconfigured("name a file of user ids, or --all")
     body = _body(limit, strategy, wanted, pool, surface)
     settings, console = load_settings(config, data_dir), Console(stderr=True)
-    named = None if users is None else recommending.read_ids(users, "user_id")
+    named = None if users is None else read_ids(users, "user_id")
     with _open(settings, url, everyone) as (ask, store):
-        whom = named or recommending.stored_users(store)
+        whom = named or stored_users(store)
         bars = Bars(console)
-        with recommending.opened(output, {recommending.WHOM: whom.source, **body}) as file, bars.progress:
-            work = recommending.Recommending(ask, file, body, concurrency, bars)
+        with ListFile(output, {WHOM: whom.source, **body}) as file, bars.progress:
+            work = ListExport(ask, file, body, concurrency, bars)
             try:
                 with _interrupting(work.stop):
                     report = work.run(whom.ids)
@@ -90,7 +96,7 @@ def _body(
     limit: int, strategy: str | None, wanted: str | None, pool: Path | None, surface: str | None
 ) -> dict[str, Any]:
     """What every request says; what isn't given isn't said."""
-    from eddyline.offline.recommending import read_ids
+    from eddyline.clients.list_export import read_ids
 
     given = {
         "limit": limit,
@@ -123,8 +129,9 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     from eddyline.cli.collections import check_collections
     from eddyline.cli.opening import open_store
     from eddyline.cli.runtime import telling_measures
+    from eddyline.clients import Client
+    from eddyline.clients.list_export import over_http
     from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load
-    from eddyline.offline.recommending import directly, over_http
     from eddyline.reader import Reader, Running
 
     if url is not None and everyone and not settings.qdrant.url:
@@ -145,10 +152,44 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
                 reader = Reader(store, settings, metrics, impressions=impressions, experiments=lambda: running)
                 yield directly(reader), store
         else:
-            with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+            with Client(url, TIMEOUT_SECONDS) as client:
                 yield over_http(client), store
     except AlreadyRunning as error:
         raise AlreadyRunning(f"{error}; or ask the running one: --url http://127.0.0.1:8000") from None
     finally:
         if store is not None:
             store.close()
+
+
+def directly(reader: Reader) -> Ask:
+    """Ask a reader in this process."""
+    from pydantic import ValidationError
+
+    from eddyline.model.events import explain
+    from eddyline.reader.requests import RecommendationRequest
+
+    def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            request = RecommendationRequest.model_validate(body)
+        except ValidationError as error:
+            raise InvalidInput(*explain(error)) from None
+        return reader.recommend(request)
+
+    return ask
+
+
+def stored_users(store: VectorStore) -> IdList:
+    """List everyone with a profile who is signed in; nobody who was erased. Raises `Unavailable`."""
+    from eddyline.adapters.vectors import PROFILES, Filter, Missing
+    from eddyline.clients.list_export import IdList
+    from eddyline.model.ids import Person
+
+    ids: list[str] = []
+    there = Filter(must=(Missing("stub_since"),), must_not=(Missing("person"),))
+    after: str | None = None
+    while True:
+        page, after = store.scroll(PROFILES, filter=there, limit=PAGE, after=after, payload=("person",))
+        people = (Person.from_key(str(point.payload["person"])) for point in page)
+        ids += [person.id for person in people if person.kind == "u"]
+        if after is None:
+            return IdList(ids, "all")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -19,11 +18,8 @@ from eddyline.errors import EddylineError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    from eddyline.clients.simulator import Connection, Habits, SimulationPlan, SimulationReport
 
-    from eddyline.offline.simulating import Habits, Plan, Report
-
-TIMEOUT_SECONDS = 30.0
 DURATION_SECONDS = 60.0
 REFRESH_SECONDS = 0.25
 
@@ -54,14 +50,16 @@ def simulate(
 ) -> None:
     """Let people with hidden tastes use a running Eddyline over HTTP, and report what they saw and did."""
     from eddyline.cli import simulation_views as views
-    from eddyline.offline.simulating import Habits, Plan, Report
+    from eddyline.clients.simulator import Habits, SimulationPlan, SimulationReport
 
     if duration is None and lists is None:
         duration = DURATION_SECONDS
-    plan = Plan(people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency)
-    report, err = Report(), Console(stderr=True)
+    plan = SimulationPlan(
+        people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency
+    )
+    report, err = SimulationReport(), Console(stderr=True)
     try:
-        asyncio.run(_run(_Target(url, concurrency), plan, Habits(taste_change=taste_change), report, err))
+        asyncio.run(_run(connect(url, concurrency, report), plan, Habits(taste_change=taste_change), report, err))
     finally:
         if report.lists:
             if as_json:
@@ -74,32 +72,24 @@ def simulate(
         raise EddylineError("no list was answered" + "".join(f"; {reason}" for reason in report.failed))
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Who is asked."""
+async def _run(
+    connection: Connection, plan: SimulationPlan, habits: Habits, report: SimulationReport, console: Console
+) -> None:
+    from eddyline.clients.simulator import Driver
 
-    url: str
-    concurrency: int
-
-
-async def _run(target: _Target, plan: Plan, habits: Habits, report: Report, console: Console) -> None:
-    from eddyline.offline.simulating import Api, Driver
-
-    async with open_client(target.url, target.concurrency) as client, _watched(report, console) as say:
-        api = Api(client, report, asyncio.sleep, time.perf_counter)
-        await Driver(api, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, say).run()
+    async with connection, _watched(report, console) as say:
+        await Driver(connection, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, say).run()
 
 
-def open_client(url: str, concurrency: int) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    """A client with a connection for each list that is asked for at once."""
-    import httpx
+def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
+    """Connect to a running Eddyline, with a connection for each list that is asked for at once."""
+    from eddyline.clients.simulator import Connection
 
-    limits = httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1)
-    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits)
+    return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter)
 
 
 @asynccontextmanager
-async def _watched(report: Report, console: Console) -> AsyncIterator[Callable[[str], None]]:
+async def _watched(report: SimulationReport, console: Console) -> AsyncIterator[Callable[[str], None]]:
     """A live line on a terminal, nothing but what is said elsewhere."""
     from rich.live import Live
 

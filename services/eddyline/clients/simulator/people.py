@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from eddyline.offline.simulating.world import Taste, World
+from eddyline.clients.simulator.world import SimulatedWorld, Taste
 
 SCREENS: Final = (4, 6, 10)
 """Items that fit on a screen: a phone's, a tablet's, a desk's."""
@@ -19,12 +19,12 @@ USUAL_PAUSE_HOURS: Final = 72.0
 SHORTEST_PAUSE_HOURS: Final = 2.0
 """Mean pause of those who come most often."""
 TAIL: Final = 1.2
-"""Of the Pareto distribution of how often people come: a few come very often."""
+"""Exponent of the Pareto distribution of visits: a few people come very often."""
 
 
 @dataclass(slots=True)
-class Person:
-    """Someone. `usual_pause`: mean hours between visits."""
+class SimulatedPerson:
+    """A simulated person. `usual_pause`: mean hours between visits."""
 
     number: int
     name: str
@@ -41,7 +41,7 @@ class Person:
 
     @property
     def ids(self) -> dict[str, str]:
-        """As an app names them."""
+        """Give the ids by which an app names the person."""
         if self.user_id is not None:
             return {"user_id": self.user_id}
         assert self.anonymous_id is not None
@@ -49,15 +49,15 @@ class Person:
 
 
 class Population:
-    """Everyone who is around, in the order in which they come. For each who leaves, someone new comes.
+    """A calendar of all who are around, in the order in which they come. For each who leaves, someone new comes.
 
     The calendar is in hours of a time of its own: a driver goes from entry to entry as fast as it wants to.
     """
 
-    def __init__(self, world: World, seed: int, count: int) -> None:
+    def __init__(self, world: SimulatedWorld, seed: int, count: int) -> None:
         self._world, self._seed = world, seed
         self._calendar: list[tuple[float, int]] = []
-        self._people: dict[int, Person] = {}
+        self._people: dict[int, SimulatedPerson] = {}
         self._random = Random(f"{seed}/arrivals")
         self.now = 0.0
         """Hours."""
@@ -68,21 +68,20 @@ class Population:
     def __len__(self) -> int:
         return len(self._people)
 
-    def next(self) -> Person | None:
-        """Who comes next; None where all are here already. They are away from the calendar until they are `put` back,
-        or have `leave`d."""
+    def next(self) -> SimulatedPerson | None:
+        """Take who comes next off the calendar, until they are `put` back or `leave`; None where all are here."""
         if not self._calendar:
             return None
         at, number = heapq.heappop(self._calendar)
         self.now = max(self.now, at)
         return self._people[number]
 
-    def put(self, person: Person, hours: float) -> None:
-        """They will be back in so many hours."""
+    def put(self, person: SimulatedPerson, hours: float) -> None:
+        """Put someone back, to come in so many hours."""
         heapq.heappush(self._calendar, (self.now + min(hours, LONGEST_PAUSE_HOURS), person.number))
 
-    def leave(self, person: Person) -> None:
-        """They won't be back; within a day somebody new comes."""
+    def leave(self, person: SimulatedPerson) -> None:
+        """Remove someone for good; within a day somebody new comes."""
         del self._people[person.number]
         self.left += 1
         self._arrive(within=24.0)
@@ -94,14 +93,14 @@ class Population:
         self.put(person, self._random.uniform(0.0, within))
 
 
-def make_person(world: World, seed: int, number: int) -> Person:
-    """The so manieth person of this seed."""
+def make_person(world: SimulatedWorld, seed: int, number: int) -> SimulatedPerson:
+    """Make the person with this number of this seed."""
     random = Random(f"{seed}/person/{number}")
     name = f"sim-{seed}-{number}"
     is_anonymous = random.random() < world.habits.anonymous
     pause = max(SHORTEST_PAUSE_HOURS, USUAL_PAUSE_HOURS / random.paretovariate(TAIL))
     (device,) = random.choices(range(len(DEVICES)), weights=DEVICE_SHARES)
-    return Person(
+    return SimulatedPerson(
         number=number,
         name=name,
         random=random,

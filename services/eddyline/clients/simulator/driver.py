@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eddyline.errors import EddylineError
+from eddyline.clients.simulator import catalogue
+from eddyline.clients.simulator.connection import Connection, ReceivedList, Sleep
+from eddyline.clients.simulator.people import Population, SimulatedPerson
+from eddyline.clients.simulator.report import Group, GroupTotals, SimulationReport
+from eddyline.clients.simulator.visits import Action, NextRequest, ViewedList, Visit
+from eddyline.clients.simulator.world import Habits, SimulatedWorld
+from eddyline.errors import EddylineError, Unavailable
 from eddyline.model.events import format_timestamp
-from eddyline.offline.simulating import catalogue
-from eddyline.offline.simulating.api import Answer, Api, Sleep
-from eddyline.offline.simulating.browsing import Deed, Look, Next, Visit
-from eddyline.offline.simulating.people import Person, Population
-from eddyline.offline.simulating.report import Group, Report, Tally
-from eddyline.offline.simulating.world import Habits, World
 
 SAMPLE: Final = 25
 """Items of the catalogue whose arrival is waited for."""
@@ -34,8 +34,8 @@ EVENTS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How much of what. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
+class SimulationPlan:
+    """The extent of a run. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
 
     It ends after the `duration`, or with so many `lists`, whichever is first. `items`: 0 takes what is there.
     `arrivals`: new items a minute.
@@ -55,12 +55,12 @@ class Plan:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What every request says."""
+        """List what every request says."""
         given = {"limit": self.limit, "surface": self.surface, "strategy": self.strategy}
         return {name: value for name, value in given.items() if value is not None}
 
 
-class Pace:
+class RateLimiter:
     """Lets so many a second pass, at even distances."""
 
     def __init__(self, rate: float, sleep: Sleep, monotonic: Callable[[], float]) -> None:
@@ -68,7 +68,7 @@ class Pace:
         self._next = monotonic()
 
     async def wait(self) -> None:
-        """Until the next one may."""
+        """Wait until the next one may pass."""
         if self._rate <= 0:
             return
         now = self._monotonic()
@@ -82,9 +82,9 @@ class Pace:
 class _Step:
     """A list that someone asks for."""
 
-    person: Person
+    person: SimulatedPerson
     visit: Visit
-    task: asyncio.Task[Next]
+    task: asyncio.Task[NextRequest]
 
 
 class Driver:
@@ -92,16 +92,16 @@ class Driver:
 
     def __init__(
         self,
-        api: Api,
-        plan: Plan,
+        connection: Connection,
+        plan: SimulationPlan,
         habits: Habits,
-        report: Report,
+        report: SimulationReport,
         sleep: Sleep,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         say: Callable[[str], None],
     ) -> None:
-        self._api, self._plan, self._habits, self._report = api, plan, habits, report
+        self._connection, self._plan, self._habits, self._report = connection, plan, habits, report
         self._sleep, self._clock, self._monotonic, self._say = sleep, clock, monotonic, say
         self._visits: dict[int, Visit] = {}
         self._inflight: deque[_Step] = deque()
@@ -110,18 +110,15 @@ class Driver:
         self._run = f"{round(clock() * 1000):x}"
         self._began = 0.0
 
-    async def run(self) -> Report:
-        """Until the plan is done, or the task is cancelled: the report says so.
+    async def run(self) -> SimulationReport:
+        """Run until the plan is done, or the task is cancelled: the report says so.
 
         Raises `Unavailable` when nobody answers, at first or for a minute, `InvalidInput` when the plan's parameters
         are refused, `EddylineError` where the catalogue can't be used.
         """
         try:
-            await self._api.greet()
-            self._world = await self._make_world()
-            self._people = Population(self._world, self._plan.seed, self._plan.people)
-            await self._browse()
-            await self._send_late(everything=True)
+            await self._connection.greet()
+            await self._simulate()
         except asyncio.CancelledError:
             self._report.is_interrupted = True
         finally:
@@ -131,26 +128,35 @@ class Driver:
             self._note()
         return self._report
 
+    async def _simulate(self) -> None:
+        try:
+            self._world = await self._make_world()
+            self._people = Population(self._world, self._plan.seed, self._plan.people)
+            await self._browse()
+            await self._send_late(everything=True)
+        except Unavailable as error:
+            raise Unavailable(f"{error}, for a minute") from None
+
     # -- the catalogue ------------------------------------------------------------------------------------------
 
-    async def _make_world(self) -> World:
+    async def _make_world(self) -> SimulatedWorld:
         return await (self._send_catalogue() if self._plan.items else self._read_catalogue())
 
-    async def _send_catalogue(self) -> World:
+    async def _send_catalogue(self) -> SimulatedWorld:
         made, now = catalogue.made_up(self._plan.items), self._clock()
-        world = World(sorted({name for one in made for name in one.item.topics}), self._plan.seed, self._habits)
+        world = SimulatedWorld(
+            sorted({name for one in made for name in one.item.topics}), self._plan.seed, self._habits
+        )
         world.add(one.item for one in made)
         self._say(f"sending {len(made):,} items …")
-        await self._api.put([one.published(now - one.age_days * catalogue.DAY) for one in made])
+        await self._connection.put([one.published(now - one.age_days * catalogue.DAY) for one in made])
         self._say("waiting until they are embedded …")
         ids = [one.item.item_id for one in made]
-        await self._api.await_items(list(dict.fromkeys([*ids[:: max(1, len(ids) // SAMPLE)], ids[-1]])))
+        await self._connection.await_items(list(dict.fromkeys([*ids[:: max(1, len(ids) // SAMPLE)], ids[-1]])))
         return world
 
-    async def _read_catalogue(self) -> World:
-        """What there is, newest and liveliest first."""
-        found = [*await self._api.listed("/v1/latest", EXPLORED), *await self._api.listed("/v1/trending", EXPLORED)]
-        states = [state for one in dict.fromkeys(found) if (state := await self._api.item(one)) is not None]
+    async def _read_catalogue(self) -> SimulatedWorld:
+        states = await self._connection.catalogue(EXPLORED)
         topics = catalogue.topics_of(states)
         if not topics:
             raise EddylineError(
@@ -158,7 +164,7 @@ class Driver:
                 "simulator make one up with --items 300"
             )
         self._say(f"the catalogue is about {', '.join(topics)}")
-        world = World(topics, self._plan.seed, self._habits)
+        world = SimulatedWorld(topics, self._plan.seed, self._habits)
         world.add(catalogue.read(state, world.topics) for state in states)
         return world
 
@@ -171,13 +177,13 @@ class Driver:
         ]
         if fresh:
             self._report.items_arrived = due
-            await self._api.put(fresh)
+            await self._connection.put(fresh)
 
     # -- people -------------------------------------------------------------------------------------------------
 
     async def _browse(self) -> None:
         self._began = self._monotonic()
-        pace = Pace(self._plan.rate, self._sleep, self._monotonic)
+        pace = RateLimiter(self._plan.rate, self._sleep, self._monotonic)
         while self._goes_on():
             person = self._people.next() if len(self._inflight) < self._plan.concurrency else None
             if person is None:
@@ -196,7 +202,7 @@ class Driver:
             return False
         return plan.duration is None or self._monotonic() - self._began < plan.duration
 
-    def _ask(self, person: Person) -> None:
+    def _ask(self, person: SimulatedPerson) -> None:
         visit = self._visits.get(person.number)
         if visit is None:
             visit = self._visits[person.number] = Visit(self._world, person)
@@ -217,45 +223,45 @@ class Driver:
             self._people.put(step.person, then.hours)
         self._note()
 
-    async def _one_list(self, person: Person, visit: Visit) -> Next:
+    async def _one_list(self, person: SimulatedPerson, visit: Visit) -> NextRequest:
         if visit.lists == 0:
             arrived = visit.arrive()
             self._report.identified += len(arrived)
             self._report.taste_changes += visit.has_changed_taste
             await self._tell(person, arrived)
         asked = {**self._plan.asked, "session_id": visit.session_id}
-        answer = await self._api.recommend(person.ids, asked, person.device)
+        answer = await self._connection.recommend(person.ids, asked, person.device)
         if answer is None:
             return visit.give_up()
-        for place in answer.places:
+        for place in answer.items:
             await self._learn(place.item_id)
-        look = visit.look(answer.request_id, answer.places, self._plan.surface)
+        look = visit.look(answer.request_id, answer.items, self._plan.surface)
         self._count(person, answer, look)
-        await self._tell(person, look.deeds)
+        await self._tell(person, look.actions)
         return visit.next()
 
     async def _learn(self, item_id: str) -> None:
-        """What an item is, where it is met for the first time."""
+        """Read an item that is met for the first time."""
         if item_id not in self._world.items:
-            state = await self._api.item(item_id) or {}
+            state = await self._connection.item(item_id) or {}
             self._world.add([catalogue.read({**state, "item_id": item_id}, self._world.topics)])
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    async def _tell(self, person: Person, deeds: tuple[Deed, ...] | list[Deed]) -> None:
+    async def _tell(self, person: SimulatedPerson, actions: tuple[Action, ...] | list[Action]) -> None:
         """Send what was done, now; or later what is late."""
         now, events = self._clock(), []
-        for number, deed in enumerate(deeds):
+        for number, action in enumerate(actions):
             person.events += 1
             name = f"sim-{self._run}-{person.name}-{person.events}"
-            event = {**deed.event, "event_id": name, "timestamp": format_timestamp(now + number * APART)}
-            if deed.late:
+            event = {**action.event, "event_id": name, "timestamp": format_timestamp(now + number * APART)}
+            if action.late:
                 self._report.late += 1
-                heapq.heappush(self._late, (self._monotonic() + deed.late, self._report.late, event))
+                heapq.heappush(self._late, (self._monotonic() + action.late, self._report.late, event))
             else:
                 events.append(event)
         if events:
-            await self._api.send(events)
+            await self._connection.send(events)
 
     async def _send_late(self, everything: bool = False) -> None:
         due: list[dict[str, Any]] = []
@@ -263,25 +269,25 @@ class Driver:
         while self._late and (everything or self._late[0][0] <= now):
             due.append(heapq.heappop(self._late)[2])
         for begin in range(0, len(due), EVENTS_AT_ONCE):
-            await self._api.send(due[begin : begin + EVENTS_AT_ONCE])
+            await self._connection.send(due[begin : begin + EVENTS_AT_ONCE])
 
     # -- the report ---------------------------------------------------------------------------------------------
 
-    def _count(self, person: Person, answer: Answer, look: Look) -> None:
+    def _count(self, person: SimulatedPerson, answer: ReceivedList, look: ViewedList) -> None:
         def liking(places: tuple[Any, ...]) -> float:
             return sum(self._world.liking(person.taste, place.item_id) for place in places)
 
-        tally = Tally(
+        tally = GroupTotals(
             lists=1,
-            empty=not answer.places,
+            empty=not answer.items,
             degraded=answer.is_degraded,
-            served=len(answer.places),
+            served=len(answer.items),
             seen=len(look.seen),
             clicks=len(look.clicked),
             dwell_seconds=look.dwell_seconds,
             conversions=look.conversions,
             revenue=look.revenue,
-            liking_served=liking(answer.places),
+            liking_served=liking(answer.items),
             liking_seen=liking(look.seen),
             people={person.number},
         )

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from eddyline.clients.simulator.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, unwritten
 from eddyline.model.events import format_timestamp
-from eddyline.offline.simulating.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, unwritten
 
 Json: TypeAlias = dict[str, Any]
 
 DAY = 86_400.0
 MEAN_AGE_DAYS: Final = 60.0
 CROSSED_SHARE: Final = 0.35
-"""Of made-up items: those about two topics."""
+"""Share of made-up items that are about two topics."""
 SECOND_SHARE: Final = (0.2, 0.5)
-"""Of such an item: how much of it is about its second topic."""
+"""Bounds of the share of an item's second topic."""
 QUALITY_SPREAD: Final = 0.5
 """Standard deviation of the quality, in logits."""
 MAX_TOPICS: Final = 24
-"""Of a catalogue that is there already: its most frequent categories and tags."""
+"""Most topics of a catalogue that is there already: its most frequent categories and tags."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """What an item truly is.
+class SimulatedItem:
+    """Hidden truth about an item.
 
     `topics`: shares by name, which add up to 1; empty where it is about nothing that anybody cares for.
     `quality`: what makes it more attractive than others to everyone, in logits.
@@ -40,19 +40,19 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedItem:
     """A made-up item, and how it is told to Eddyline (without `published_at`). `age`: days at the begin of a run."""
 
-    item: Item
+    item: SimulatedItem
     state: Json
     age_days: float
 
     def published(self, at: float) -> Json:
-        """The item's full state, published at this time in epoch seconds."""
+        """Give the item's full state, published at this time in epoch seconds."""
         return {**self.state, "published_at": format_timestamp(at)}
 
 
-def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> Written:
+def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> GeneratedItem:
     """Make an item up, about one of the topics, or two."""
     names = random.sample(topics, min(2, len(topics)))
     about = [VOCABULARY.get(name) or unwritten(name) for name in names]
@@ -77,32 +77,32 @@ def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY
         "price": price,
         "language": "en",
     }
-    item = Item(item_id, shares, random.gauss(0.0, QUALITY_SPREAD), price)
-    return Written(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
+    item = SimulatedItem(item_id, shares, random.gauss(0.0, QUALITY_SPREAD), price)
+    return GeneratedItem(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
 
 
-def made_up(count: int) -> list[Written]:
-    """The first `count` items of the one made-up catalogue: the same for every seed, so that it is embedded once."""
+def made_up(count: int) -> list[GeneratedItem]:
+    """Make the first `count` items of the one catalogue: the same for every seed, so that it is embedded once."""
     return [write(f"sim-item-{number}", Random(f"catalogue/{number}")) for number in range(count)]
 
 
 def topics_of(states: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a catalogue is about: the names that most of its items have as their category or a tag."""
+    """List what a catalogue is about: the names that most of its items have as their category or a tag."""
     counts: Counter[str] = Counter()
     for state in states:
         counts.update(dict.fromkeys(_names(state), 1))
     return [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_TOPICS]]
 
 
-def read(state: Mapping[str, Any], known: Collection[str]) -> Item:
-    """An item as Eddyline has it: about those of the `known` topics that are its category or its tags, all alike, and
-    twice as much about one that is both. Its quality, and its price where it has none, follow from its id."""
+def read(state: Mapping[str, Any], known: Collection[str]) -> SimulatedItem:
+    """Read an item as Eddyline has it: about those of the `known` topics that are its category or its tags, all alike,
+    and twice as much about one that is both. Its quality, and its price where it has none, follow from its id."""
     names = [name for name in _names(state) if name in known]
     random = Random(f"quality/{state['item_id']}")
     quality, price = random.gauss(0.0, QUALITY_SPREAD), round(random.lognormvariate(3.0, 0.6), 2)
     given = state.get("price")
     price = float(given) if isinstance(given, int | float) else price
-    return Item(str(state["item_id"]), _shares(names), quality, price)
+    return SimulatedItem(str(state["item_id"]), _shares(names), quality, price)
 
 
 def _names(state: Mapping[str, Any]) -> list[str]:

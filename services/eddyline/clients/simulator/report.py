@@ -1,4 +1,4 @@
-"""What the simulator saw: counted where the people are, to be compared with what insights counts."""
+"""The simulator's own counts, taken where the people are, to be compared with those of insights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Group(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class GroupTotals:
     """Sums over lists. `liking_*`: what people truly think of the items, -1 to 1, summed over places."""
 
     lists: int = 0
@@ -39,8 +39,8 @@ class Tally:
     liking_seen: float = 0.0
     people: set[int] = field(default_factory=set)
 
-    def add(self, other: Tally) -> None:
-        """Count the other's too."""
+    def add(self, other: GroupTotals) -> None:
+        """Add another's sums."""
         for name in self.__slots__:
             if name == "people":
                 self.people |= other.people
@@ -49,11 +49,11 @@ class Tally:
 
     @property
     def ctr(self) -> float | None:
-        """Clicks of what was seen."""
+        """Compute clicks over items seen."""
         return _ratio(self.clicks, self.seen)
 
     def as_json(self) -> dict[str, Any]:
-        """Counts and means; null where there is nothing to divide by."""
+        """Write counts and means; null where there is nothing to divide by."""
         return {
             "lists": self.lists,
             "people": len(self.people),
@@ -73,10 +73,10 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Report:
+class SimulationReport:
     """Counters of a run; a driver writes them."""
 
-    groups: dict[Group, Tally] = field(default_factory=dict)
+    groups: dict[Group, GroupTotals] = field(default_factory=dict)
     lists: int = 0
     seen: int = 0
     clicks: int = 0
@@ -110,20 +110,22 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """All that went wrong."""
+        """Count all that went wrong."""
         return self.busy + self.unreachable + sum(self.failed.values()) + sum(self.refused.values())
 
     @property
-    def total(self) -> Tally:
-        """All lists."""
-        total = Tally()
+    def total(self) -> GroupTotals:
+        """Sum over all lists."""
+        total = GroupTotals()
         for tally in self.groups.values():
             total.add(tally)
         return total
 
-    def listed(self, group: Group, tally: Tally, seconds: float, seen: Iterable[int], clicked: Iterable[int]) -> None:
-        """A list came, after so many seconds; `seen` and `clicked` are ranks."""
-        self.groups.setdefault(group, Tally()).add(tally)
+    def listed(
+        self, group: Group, tally: GroupTotals, seconds: float, seen: Iterable[int], clicked: Iterable[int]
+    ) -> None:
+        """Count a list that came after so many seconds; `seen` and `clicked` are ranks."""
+        self.groups.setdefault(group, GroupTotals()).add(tally)
         self.lists, self.seen, self.clicks = self.lists + 1, self.seen + tally.seen, self.clicks + tally.clicks
         self.took.append(seconds)
         self.recent.append(seconds)
@@ -131,18 +133,18 @@ class Report:
         self.clicked_at.update(clicked)
 
     def told(self, kind: str, refusal: str | None) -> None:
-        """An event was taken, or not."""
+        """Count an event that was taken, or refused with a reason."""
         if refusal is None:
             self.events[kind] += 1
         else:
             self.refused[f"{kind}: {refusal}"] += 1
 
     def fail(self, reason: str) -> None:
-        """A request was given up."""
+        """Count a request that was given up."""
         self.failed[reason] += 1
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for a file."""
+        """Write everything as JSON."""
         return {
             "seconds": round(self.seconds, 3),
             "interrupted": self.is_interrupted,
@@ -179,12 +181,12 @@ class Report:
         }
 
     def sorted_groups(self) -> list[Group]:
-        """Lists outside of experiments first."""
+        """Sort the groups, lists outside of experiments first."""
         return sorted(self.groups, key=lambda group: (group.experiment or "", group.variant, group.strategy))
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The smallest value that so many percent of all don't exceed; None of none."""
+    """Find the smallest value that so many percent of all don't exceed; None of none."""
     if not values:
         return None
     ascending = sorted(values)

@@ -12,7 +12,7 @@ import httpx
 import orjson
 from tests.support.fakes import Clock
 
-from eddyline.offline.simulating import Api, Driver, Habits, Plan, Report
+from eddyline.clients.simulator import Connection, Driver, Habits, SimulationPlan, SimulationReport
 
 Json = dict[str, Any]
 
@@ -124,16 +124,18 @@ class Running:
 
     def _begin(self, transport: httpx.AsyncBaseTransport, clock: Clock, habits: Habits, plan: dict[str, Any]) -> None:
         self._transport, self.clock, self._habits = transport, clock, habits
-        self.report = Report()
+        self.report = SimulationReport()
         self.slept: list[float] = []
         self.said: list[str] = []
-        self.plan = Plan(**{"people": 20, "items": 60, "lists": 100, "duration": None, **plan})
+        self.plan = SimulationPlan(**{"people": 20, "items": 60, "lists": 100, "duration": None, **plan})
 
-    async def run(self) -> Report:
-        async with httpx.AsyncClient(base_url="http://eddyline.test", transport=self._transport) as client:
-            api = Api(client, self.report, self._sleep, self.clock)
+    async def run(self) -> SimulationReport:
+        connection = Connection(
+            "http://eddyline.test", self.plan.concurrency, self.report, self._sleep, self.clock, self._transport
+        )
+        async with connection:
             driver = Driver(
-                api, self.plan, self._habits, self.report, self._sleep, self.clock, self.clock, self.said.append
+                connection, self.plan, self._habits, self.report, self._sleep, self.clock, self.clock, self.said.append
             )
             return await driver.run()
 

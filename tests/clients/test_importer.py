@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import httpx
 import orjson
 import pytest
 
+from eddyline.clients import WHILE_BUSY, Client
+from eddyline.clients.importer import Importer
+from eddyline.clients.progress import SilentProgress
+from eddyline.clients.sources import Source, open_source
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
 from eddyline.model.events import parse_timestamp
-from eddyline.offline.importing import Importer, Silent, Source, open_source
 
 NOW = 1_790_000_000.0
 
@@ -32,8 +36,9 @@ class Server:
         self.embeds = True
         self.reads = True
 
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url="http://eddyline.test", transport=httpx.MockTransport(self._answer))
+    def client(self, sleep: Callable[[float], None] = lambda _: None) -> Client:
+        transport = httpx.MockTransport(self._answer)
+        return Client("http://eddyline.test", retries=WHILE_BUSY, transport=transport, sleep=sleep)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
@@ -80,7 +85,7 @@ def server() -> Server:
 
 def importer(server: Server, source: Source, state: Path | None = None, slept: list[float] | None = None) -> Importer:
     naps = slept if slept is not None else []
-    return Importer(server.client(), source, state, Silent(), sleep=naps.append, clock=lambda: NOW)
+    return Importer(server.client(naps.append), source, state, SilentProgress(), sleep=naps.append, clock=lambda: NOW)
 
 
 def jsonl(path: Path, *values: dict[str, Any]) -> Path:
@@ -269,7 +274,9 @@ def test_events_are_moved_alike_so_that_the_newest_happens_now_also_after_a_stop
     with pytest.raises(Unavailable):
         importer(server, open_source(path), state).run(ends_now=True)
     server.fail_after = None
-    later = Importer(server.client(), open_source(path), state, Silent(), sleep=lambda _: None, clock=lambda: NOW + 999)
+    later = Importer(
+        server.client(), open_source(path), state, SilentProgress(), sleep=lambda _: None, clock=lambda: NOW + 999
+    )
     later.run(ends_now=True)
     times = [parse_timestamp(server.events[f"e{n}"]["timestamp"]) for n in range(600)]
     assert times[-1] == pytest.approx(NOW)
@@ -288,7 +295,7 @@ def test_items_that_never_become_searchable_stop_the_import_with_a_hint(
 ) -> None:
     server.embeds = False
     ticks = iter(range(0, 10_000, 100))
-    monkeypatch.setattr("eddyline.offline.importing.importer.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("eddyline.clients.importer.time.monotonic", lambda: float(next(ticks)))
     path = jsonl(tmp_path / "a.jsonl", {"item_id": "i", "title": "T"}, event(1))
     with pytest.raises(EddylineError, match="is the embedder running"):
         importer(server, open_source(path)).run()

@@ -10,8 +10,11 @@ import httpx
 import orjson
 import pytest
 
+from eddyline.clients import WHILE_BUSY, Client
+from eddyline.clients.importer import Importer
+from eddyline.clients.progress import SilentProgress
+from eddyline.clients.sources import open_source
 from eddyline.errors import InvalidInput, Unavailable
-from eddyline.offline.importing import Importer, Silent, open_source
 
 GENRES = "|0" * 19
 MOVIES, RATINGS = "movieId,title,genres\n", "userId,movieId,rating,timestamp\n"
@@ -30,9 +33,9 @@ class Collector:
         self.read: Callable[[], int] = lambda: 200
 
     def run(self, source: Path, state: Path | None = None) -> Any:
-        client = httpx.Client(base_url="http://eddyline.test", transport=httpx.MockTransport(self._answer))
-        with client:
-            return Importer(client, open_source(source), state, Silent(), self.slept.append).run()
+        transport, sleep = httpx.MockTransport(self._answer), self.slept.append
+        with Client("http://eddyline.test", retries=WHILE_BUSY, transport=transport, sleep=sleep) as client:
+            return Importer(client, open_source(source), state, SilentProgress(), sleep).run()
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":

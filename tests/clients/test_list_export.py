@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from tests.services.reading import SETTINGS, Shop, stocked
@@ -26,20 +25,12 @@ from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore
 from eddyline.cli.app import app
 from eddyline.cli.collections import create_collections
 from eddyline.cli.opening import vectors_directory
+from eddyline.cli.recommend import directly, stored_users
+from eddyline.clients import Client
+from eddyline.clients.list_export import Ask, ExportReport, ListExport, ListFile, over_http, read_ids
+from eddyline.clients.progress import SilentProgress
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.model.events import Impression, parse
-from eddyline.offline.importing import Silent
-from eddyline.offline.recommending import (
-    Ask,
-    Output,
-    Recommending,
-    Report,
-    directly,
-    opened,
-    over_http,
-    read_ids,
-    stored_users,
-)
 from eddyline.reader import ImpressionLog, router
 from eddyline.reader import Reader as ServiceReader
 from eddyline.settings import Settings
@@ -92,10 +83,12 @@ def lists(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def run(ask: Ask, path: Path, body: Mapping[str, Any] = BODY, users: list[str] = USERS, at_once: int = 4) -> Report:
+def run(
+    ask: Ask, path: Path, body: Mapping[str, Any] = BODY, users: list[str] = USERS, at_once: int = 4
+) -> ExportReport:
     pauses: list[float] = []
-    with opened(path, {"users": "these", **body}) as file:
-        return Recommending(ask, file, body, at_once, Silent(), pauses.append).run(users)
+    with ListFile(path, {"users": "these", **body}) as file:
+        return ListExport(ask, file, body, at_once, SilentProgress(), pauses.append).run(users)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -104,7 +97,7 @@ def run(ask: Ask, path: Path, body: Mapping[str, Any] = BODY, users: list[str] =
 def test_everyone_has_a_line_in_the_order_given(output: Path) -> None:
     report = run(Reader(), output)
     assert lists(output) == [{"user_id": user, "items": [{"item_id": f"for {user}"}]} for user in USERS]
-    assert report == Report(written=20)
+    assert report == ExportReport(written=20)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +113,8 @@ def test_a_line_is_what_a_reader_answers(shop: Shop, output: Path, tmp_path: Pat
     body = {"limit": 3, "filter": {"category": "space"}, "surface": "newsletter"}
     run(directly(shop.reader), output, body, ["ada", "bob", "nobody"])
     over = tmp_path / "over.jsonl"
-    run(over_http(shop.client), over, body, ["ada", "bob", "nobody"])
+    with Client(str(shop.client.base_url)) as client:
+        run(over_http(client), over, body, ["ada", "bob", "nobody"])
     for path in (output, over):
         for line, user in zip(lists(path), ("ada", "bob", "nobody"), strict=True):
             answer = shop.asked(user_id=user, **body)
@@ -137,8 +131,8 @@ def test_a_line_has_the_request_id_by_which_the_measures_know_the_list(output: P
     shop.reader = ServiceReader(shop.store, SETTINGS, shop.metrics, shop.clock, shop.monotonic, impressions=log)
     over, body = tmp_path / "over.jsonl", {"limit": 3, "surface": "newsletter"}
     run(directly(shop.reader), output, body, ["ada", "bob"], at_once=1)
-    with shop.open():
-        run(over_http(shop.client), over, body, ["ada", "bob"], at_once=1)
+    with shop.open(), Client(str(shop.client.base_url)) as client:
+        run(over_http(client), over, body, ["ada", "bob"], at_once=1)
     log.send_waiting()
     told = [parse(Impression, record.value) for record in producer.to("impressions")]
     written = [*lists(output), *lists(over)]
@@ -188,10 +182,11 @@ def test_someone_who_fails_is_noted_and_the_others_have_their_lists(output: Path
 
 def test_parameters_that_are_refused_stop_the_run(shop: Shop, output: Path, tmp_path: Path) -> None:
     body = {"limit": 3, "filter": {"colour": "red"}}
-    for ask, path in ((directly(shop.reader), output), (over_http(shop.client), tmp_path / "over.jsonl")):
-        with pytest.raises(InvalidInput, match=r"filter\.colour"):
-            run(ask, path, body, ["ada", "bob"])
-        assert path.read_bytes() == b""
+    with Client(str(shop.client.base_url)) as client:
+        for ask, path in ((directly(shop.reader), output), (over_http(client), tmp_path / "over.jsonl")):
+            with pytest.raises(InvalidInput, match=r"filter\.colour"):
+                run(ask, path, body, ["ada", "bob"])
+            assert path.read_bytes() == b""
     with pytest.raises(InvalidInput, match="limit"):
         run(directly(shop.reader), output, {"limit": 1000}, ["ada"])
 
@@ -218,7 +213,7 @@ def test_an_answer_from_a_cache_is_nobodys_newsletter(output: Path) -> None:
 
 
 def test_nobody_at_the_address_is_said_at_once(output: Path) -> None:
-    with httpx.Client(base_url="http://127.0.0.1:9") as client, pytest.raises(Unavailable, match="can't be reached"):
+    with Client("http://127.0.0.1:9") as client, pytest.raises(Unavailable, match="can't be reached"):
         over_http(client)
 
 
@@ -287,7 +282,7 @@ def test_going_on_with_other_parameters_is_refused(output: Path, parameters: dic
         run(reader, output)
     before = output.read_bytes()
     with pytest.raises(InvalidInput, match=reason):
-        Output(output, parameters)
+        ListFile(output, parameters)
     assert output.read_bytes() == before
     run(Reader(), output)
 
@@ -304,7 +299,7 @@ def test_a_file_of_someone_elses_is_left_alone(output: Path) -> None:
 
 
 def test_two_runs_never_write_one_file(output: Path) -> None:
-    with opened(output, BODY), pytest.raises(AlreadyRunning, match="another run"):
+    with ListFile(output, BODY), pytest.raises(AlreadyRunning, match="another run"):
         run(Reader(), output)
     assert run(Reader(), output).written == 20
 
@@ -426,8 +421,8 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: signal.Signals) ->
 def test_an_interrupt_that_python_drops_ends_it_after_the_line(tmp_path: Path) -> None:
     """As where it is raised while an object is being freed."""
     path = tmp_path / "lists.jsonl"
-    with opened(path, {"limit": 3}) as file:
-        work = Recommending(lambda _: {"items": []}, file, {}, 2, Silent())
+    with ListFile(path, {"limit": 3}) as file:
+        work = ListExport(lambda _: {"items": []}, file, {}, 2, SilentProgress())
         write = file.write
 
         def stop_and_write(line: Mapping[str, Any]) -> None:

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eddyline.clients.simulator import catalogue
+from eddyline.clients.simulator.catalogue import SimulatedItem
+from eddyline.clients.simulator.people import Population, SimulatedPerson, make_person
+from eddyline.clients.simulator.report import percentile
+from eddyline.clients.simulator.visits import ListedItem, ViewedList, Visit
+from eddyline.clients.simulator.vocabulary import VOCABULARY
+from eddyline.clients.simulator.world import Habits, SimulatedWorld
 from eddyline.model.events import Content, Identify, Interaction, Seen, Wire
-from eddyline.offline.simulating import catalogue
-from eddyline.offline.simulating.browsing import Look, Place, Visit
-from eddyline.offline.simulating.catalogue import Item
-from eddyline.offline.simulating.people import Person, Population, make_person
-from eddyline.offline.simulating.report import percentile
-from eddyline.offline.simulating.vocabulary import VOCABULARY
-from eddyline.offline.simulating.world import Habits, World
 
 TOPICS = tuple(VOCABULARY)
 LIKINGS = st.floats(-1, 1)
@@ -28,24 +28,26 @@ MADE = catalogue.made_up(200)
 MODELS: dict[str, type[Wire]] = {"identify": Identify, "impression": Seen}
 
 
-def world(seed: int = 1, **habits: Any) -> World:
-    made = World(TOPICS, seed, Habits(**habits))
+def world(seed: int = 1, **habits: Any) -> SimulatedWorld:
+    made = SimulatedWorld(TOPICS, seed, Habits(**habits))
     made.add(one.item for one in MADE)
     return made
 
 
-def someone(in_world: World, number: int = 0, **taste: float) -> Person:
+def someone(in_world: SimulatedWorld, number: int = 0, **taste: float) -> SimulatedPerson:
     person = make_person(in_world, 1, number)
     if taste:
         person.taste = dict(taste)
     return person
 
 
-def served(*item_ids: str) -> list[Place]:
-    return [Place(item_id, rank) for rank, item_id in enumerate(item_ids, start=1)]
+def served(*item_ids: str) -> list[ListedItem]:
+    return [ListedItem(item_id, rank) for rank, item_id in enumerate(item_ids, start=1)]
 
 
-def looks(in_world: World, item_ids: list[str], taste: dict[str, float], people: int = 400) -> list[Look]:
+def looks(
+    in_world: SimulatedWorld, item_ids: list[str], taste: dict[str, float], people: int = 400
+) -> list[ViewedList]:
     """What people of this taste do with the same list."""
     return [
         Visit(in_world, someone(in_world, number, **taste)).look("r", served(*item_ids)) for number in range(people)
@@ -78,7 +80,7 @@ def test_who_was_pleased_stays_longer_and_is_back_sooner(one: float, other: floa
 
 def test_what_people_do_is_as_likely_as_the_model_says() -> None:
     made = world()
-    made.add([Item("good", {"Jazz": 1.0}, 0.0, 9.0), Item("bad", {"Chess": 1.0}, 0.0, 9.0)])
+    made.add([SimulatedItem("good", {"Jazz": 1.0}, 0.0, 9.0), SimulatedItem("bad", {"Chess": 1.0}, 0.0, 9.0)])
     taste = {"Jazz": 0.8, "Chess": -0.5}
     found = looks(made, ["bad", "good"], taste, people=4000)
     clicks = Counter(place.item_id for look in found for place in look.clicked)
@@ -106,13 +108,13 @@ def test_people_see_only_the_first_so_many_and_click_only_what_they_see() -> Non
     for look in found:
         assert look.seen == tuple(served(*item_ids)[: len(look.seen)])
         assert set(look.clicked) <= set(look.seen)
-        impression, *_ = [deed.event for deed in look.deeds]
+        impression, *_ = [action.event for action in look.actions]
         assert impression["positions"] == list(range(1, len(look.seen) + 1))
 
 
 def test_what_was_clicked_before_is_seldom_clicked_again() -> None:
     made = world()
-    made.add([Item("good", {"Jazz": 1.0}, 0.0, 9.0)])
+    made.add([SimulatedItem("good", {"Jazz": 1.0}, 0.0, 9.0)])
     fresh = again = 0
     for number in range(500):
         person = someone(made, number, Jazz=1.0)
@@ -132,8 +134,8 @@ def test_everything_that_is_told_is_an_event_of_the_wire() -> None:
         person = someone(made, number)
         for _ in range(3):
             visit = Visit(made, person)
-            deeds = [*visit.arrive(), *visit.look("r7", served(*list(made.items)[:10]), "home").deeds]
-            for event in (deed.event for deed in deeds):
+            actions = [*visit.arrive(), *visit.look("r7", served(*list(made.items)[:10]), "home").actions]
+            for event in (action.event for action in actions):
                 kinds[event["type"]] += 1
                 MODELS.get(event["type"], Interaction).model_validate(event)
     assert kinds.keys() == {"impression", "click", "purchase", "dislike", "identify"}
@@ -142,12 +144,12 @@ def test_everything_that_is_told_is_an_event_of_the_wire() -> None:
 def test_some_clicks_have_lost_their_list_and_some_events_come_late() -> None:
     made = world(unattributed=0.3, late=0.2)
     found = looks(made, [one.item.item_id for one in MADE[:20]], dict.fromkeys(TOPICS, 0.5))
-    deeds = [deed for look in found for deed in look.deeds]
-    clicks = [deed.event for deed in deeds if deed.event["type"] == "click"]
+    actions = [action for look in found for action in look.actions]
+    clicks = [action.event for action in actions if action.event["type"] == "click"]
     lost = sum("request_id" not in click for click in clicks) / len(clicks)
-    late = [deed.late for deed in deeds if deed.late]
+    late = [action.late for action in actions if action.late]
     assert lost == pytest.approx(0.3, abs=0.06)
-    assert len(late) / len(deeds) == pytest.approx(0.2, abs=0.05)
+    assert len(late) / len(actions) == pytest.approx(0.2, abs=0.05)
     assert sum(late) / len(late) == pytest.approx(Habits().late_seconds, rel=0.25)
 
 
@@ -156,12 +158,12 @@ def test_someone_anonymous_signs_in_once_and_is_a_user_from_then_on() -> None:
     person = someone(made)
     first = Visit(made, person)
     assert first.arrive() == []
-    assert first.look("r", served("sim-item-1")).deeds[0].event["anonymous_id"] == person.anonymous_id
+    assert first.look("r", served("sim-item-1")).actions[0].event["anonymous_id"] == person.anonymous_id
     second = Visit(made, person)
     (identify,) = second.arrive()
     assert identify.event["type"] == "identify"
     assert (identify.event["anonymous_id"], identify.event["user_id"]) == (person.anonymous_id, person.user_id)
-    impression = second.look("r", served("sim-item-1")).deeds[0].event
+    impression = second.look("r", served("sim-item-1")).actions[0].event
     assert impression["user_id"] == person.user_id
     assert "anonymous_id" not in impression
     assert Visit(made, person).arrive() == []
@@ -322,7 +324,7 @@ def test_the_topics_of_a_catalogue_are_what_most_of_it_is_about() -> None:
 
 
 def test_news_in_a_catalogue_that_was_there_is_about_its_topics() -> None:
-    made = World(["Comedy", "Sci-Fi", "Film"], 1)
+    made = SimulatedWorld(["Comedy", "Sci-Fi", "Film"], 1)
     for number in range(20):
         written = made.news(f"n{number}")
         Content.model_validate(written.published(1_790_000_000.0))

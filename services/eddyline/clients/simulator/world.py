@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
 
-from eddyline.offline.simulating.catalogue import Item, Written, write
+from eddyline.clients.simulator.catalogue import GeneratedItem, SimulatedItem, write
 
 Taste: TypeAlias = dict[str, float]
 """Liking of each topic: -1, can't stand it, to 1, loves it."""
@@ -22,21 +22,21 @@ Taste: TypeAlias = dict[str, float]
 LOVED, LIKED = 3, 2
 """Topics of a circle of people that are loved, and liked."""
 ZIPF: Final = 0.4
-"""How much larger the first circle is than the others."""
+"""Exponent of Zipf's law for the sizes of the circles."""
 OWN: Final = 0.25
-"""How much of a taste is a person's own: the standard deviation of each liking from their circle's."""
+"""The part of a taste that is a person's own: the standard deviation of each liking from their circle's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How people behave; chances are 0 to 1."""
+    """Parameters of behaviour; chances are 0 to 1."""
 
     examination: float = 0.7
     """eta: how fast attention falls with the position."""
     bias: float = -2.6
     """Log-odds of a click on what is looked at and leaves one cold."""
     slope: float = 4.0
-    """How much of the click is taste: log-odds from 0 to 1 of liking."""
+    """Log-odds of a click from 0 to 1 of liking."""
     again: float = 0.15
     """Attraction of what one has clicked before, as a share."""
     dwell_seconds: float = 12.0
@@ -62,38 +62,38 @@ class Habits:
     late: float = 0.02
     """Share of events that are sent late."""
     late_seconds: float = 20.0
-    """How late these are, on the average."""
+    """Mean delay of these."""
 
     def looks(self, rank: int) -> float:
-        """Chance that what is on the screen at this rank (from 1) is looked at."""
+        """Compute the chance that what is on the screen at this rank (from 1) is looked at."""
         return float(rank**-self.examination)
 
     def attracts(self, liking: float, quality: float = 0.0) -> float:
-        """Chance that what is looked at is clicked."""
+        """Compute the chance that what is looked at is clicked."""
         return _logistic(self.bias + self.slope * liking + quality)
 
     def clicks(self, rank: int, liking: float, quality: float = 0.0) -> float:
-        """Chance that what is on the screen at this rank is clicked."""
+        """Compute the chance that what is on the screen at this rank is clicked."""
         return self.looks(rank) * self.attracts(liking, quality)
 
     def dwell(self, liking: float, random: Random) -> float:
-        """Seconds on a clicked item."""
+        """Draw the seconds on a clicked item."""
         return min(1800.0, self.dwell_seconds * math.exp(2.0 * liking + random.gauss(0.0, 0.5)))
 
     def buys(self, liking: float) -> float:
-        """Chance that what was clicked is bought."""
+        """Compute the chance that what was clicked is bought."""
         return self.conversion * max(0.0, liking) ** 2
 
     def goes_on(self, pleasure: float) -> float:
-        """Chance of asking for another list. `pleasure`: of the last one, about -1 to 2."""
+        """Compute the chance of asking for another list. `pleasure`: of the last one, about -1 to 2."""
         return _logistic(self.go_on + 1.2 * pleasure)
 
     def leaves(self, pleasure: float) -> float:
-        """Chance of never coming back. `pleasure`: of the visit."""
+        """Compute the chance of never coming back. `pleasure`: of the visit."""
         return min(0.9, self.leave * math.exp(-pleasure))
 
     def pause(self, usual: float, pleasure: float, random: Random) -> float:
-        """Hours until the next visit; `usual` is the person's mean. Who was pleased is back sooner."""
+        """Draw the hours until the next visit; `usual` is the person's mean. Who was pleased is back sooner."""
         return random.expovariate(1.0) * usual * math.exp(-0.4 * pleasure)
 
 
@@ -105,7 +105,7 @@ class Circle:
     size: float
 
 
-class World:
+class SimulatedWorld:
     """Topics, circles of taste, and items. Items that are met later are added.
 
     The circles follow from the topics, so that another seed is other people of the same kind.
@@ -113,41 +113,41 @@ class World:
 
     def __init__(self, topics: Sequence[str], seed: int, habits: Habits = Habits()) -> None:
         self.habits, self.topics = habits, tuple(topics)
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, SimulatedItem] = {}
         random = Random("circles")
         self.circles = [self._circle(number, random) for number in range(max(3, len(topics) // 2))] if topics else []
         self._news = Random(f"{seed}/news")
 
-    def add(self, items: Iterable[Item]) -> None:
-        """Know these too."""
+    def add(self, items: Iterable[SimulatedItem]) -> None:
+        """Add items."""
         self.items.update((item.item_id, item) for item in items)
 
     def liking(self, taste: Taste, item_id: str) -> float:
-        """How much someone likes an item: -1 to 1, and 0 for one that isn't known."""
+        """Weigh an item by a taste: -1 to 1, and 0 for an item that isn't known."""
         item = self.items.get(item_id)
         return 0.0 if item is None else sum(share * taste.get(name, 0.0) for name, share in item.topics.items())
 
     def quality(self, item_id: str) -> float:
-        """In logits."""
+        """Look an item's quality up, in logits."""
         item = self.items.get(item_id)
         return 0.0 if item is None else item.quality
 
     def taste(self, random: Random) -> Taste:
-        """Someone's taste: their circle's, and something of their own."""
+        """Draw a taste: a circle's, and something of the person's own."""
         if not self.circles:
             return {}
         (circle,) = random.choices(self.circles, weights=[one.size for one in self.circles])
         return {name: _within(random.gauss(liking, OWN)) for name, liking in circle.taste.items()}
 
     def changed(self, taste: Taste, random: Random) -> tuple[Taste, bool]:
-        """A taste as of the next visit, and whether it has become another altogether."""
+        """Drift a taste until the next visit; and say whether it has become another altogether."""
         change = self.habits.taste_change
         if random.random() < change:
             return self.taste(random), True
         return {name: _within(random.gauss(liking, change)) for name, liking in taste.items()}, False
 
-    def news(self, item_id: str) -> Written:
-        """Something new has been made, about what people talk of here."""
+    def news(self, item_id: str) -> GeneratedItem:
+        """Make a new item about the topics of this world, and add it."""
         written = write(item_id, self._news, self.topics)
         self.add([written.item])
         return written

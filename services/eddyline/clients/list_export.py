@@ -15,24 +15,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Self, TypeAlias
 
-import httpx
 import orjson
 import structlog
-from pydantic import ValidationError
 
-from eddyline.adapters.vectors import PROFILES, Filter, Missing, VectorStore
-from eddyline.errors import AlreadyRunning, EddylineError, InvalidEvent, InvalidInput, Unavailable
-from eddyline.model.events import check_id, explain
-from eddyline.model.ids import Person
-from eddyline.offline.importing.importer import Progress
-from eddyline.offline.intake import GOES_ON, Intake, decoded, said
-from eddyline.reader import Reader
-from eddyline.reader.requests import RecommendationRequest
+from eddyline.clients.client import PAUSES, Client
+from eddyline.clients.progress import GOES_ON, ProgressListener, resumable
+from eddyline.errors import AlreadyRunning, InvalidEvent, InvalidInput, NotFound, Unavailable, UnexpectedAnswer
+from eddyline.model.events import check_id
 
 Ask: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Answers a `RecommendationRequest` given as JSON. Raises `InvalidInput` with the field, `Unavailable` where it is
@@ -43,9 +36,6 @@ WHOM = "users"
 """The parameter that says whom the lists are for."""
 AHEAD = 4
 """Requests in hand for each that is being answered, so that nobody waits for the slowest."""
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds before each further attempt, while the reader or its store doesn't answer."""
-PAGE = 512
 LEFT_OUT = ("next", "degraded")
 """Members of an answer that mean nothing in a file."""
 
@@ -53,8 +43,8 @@ log = structlog.get_logger("recommend")
 
 
 @dataclass(slots=True)
-class Report:
-    """What became of it: lists written by this run, those of earlier ones, and how many people failed in all."""
+class ExportReport:
+    """Counts of lists that this run wrote, of those of earlier runs, and of people who have none."""
 
     written: int = 0
     earlier: int = 0
@@ -63,8 +53,8 @@ class Report:
     """Whether there was nothing left to do."""
 
 
-class Output:
-    """The file of lists, open and locked, after its last complete line. `done`: who has a line."""
+class ListFile:
+    """A file of lists, open and locked, after its last complete line; a context manager. `done`: who has a line."""
 
     def __init__(self, path: Path, parameters: Mapping[str, Any]) -> None:
         """Begin, or go on. Raises `InvalidInput` for a file that isn't ours or was begun with other parameters, and
@@ -77,7 +67,7 @@ class Output:
         try:
             self._go_on(dict(parameters))
         except BaseException:
-            self.close()
+            self._file.close()
             raise
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -90,8 +80,10 @@ class Output:
         """Note that nothing is left to do."""
         self._note({**self._read_notes(), "finished": True})
 
-    def close(self) -> None:
-        """Let go of the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def _go_on(self, parameters: dict[str, Any]) -> None:
@@ -112,11 +104,11 @@ class Output:
 
     def _read_line(self, line: bytes, number: int) -> None:
         try:
-            said = orjson.loads(line)
-            self.done.add(said["user_id"])
+            written = orjson.loads(line)
+            self.done.add(written["user_id"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise InvalidInput(f"line {number} of {self._path} is none of ours; name another file", "output") from None
-        self.failed += "error" in said
+        self.failed += "error" in written
 
     def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for name in {**before, **now}:
@@ -160,16 +152,16 @@ def _shown(value: Any) -> str:
     return "none" if value is None else orjson.dumps(value).decode()[:100]
 
 
-class Recommending:
+class ListExport:
     """Asks for everyone's list, several at once, and writes them in order. `sleep` takes seconds."""
 
     def __init__(
         self,
         ask: Ask,
-        output: Output,
+        output: ListFile,
         body: Mapping[str, Any],
         concurrency: int,
-        progress: Progress,
+        progress: ProgressListener,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         """`body`: what every request says beside the person."""
@@ -178,10 +170,13 @@ class Recommending:
         self._stopped = threading.Event()
         self._sleep = sleep or self._stopped.wait
 
-    def run(self, users: Sequence[str]) -> Report:
-        """Those who have no line yet. Raises `InvalidInput` where the parameters are refused, `Unavailable` when nobody
-        answers; what was written until then, or until it was interrupted, stays."""
-        report = Report(earlier=len(self._output.done), finished_before=self._output.is_finished)
+    def run(self, users: Sequence[str]) -> ExportReport:
+        """Write the lists of those who have no line yet.
+
+        Raises `InvalidInput` where the parameters are refused, `Unavailable` when nobody answers; what was written
+        until then, or until it was interrupted, stays.
+        """
+        report = ExportReport(earlier=len(self._output.done), finished_before=self._output.is_finished)
         if not report.finished_before:
             left = [user for user in users if user not in self._output.done]
             self._progress.start(STAGE, len(users), len(users) - len(left))
@@ -228,7 +223,7 @@ class Recommending:
         return {"user_id": user, **{name: value for name, value in answer.items() if name not in LEFT_OUT}}
 
     def _patiently(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """An answer of their own: one from a cache, as readers give while their store is away, won't do."""
+        """Ask until the answer is their own: one from a cache, as readers give while their store is away, won't do."""
         reason = "answers come from a cache, since its vector store doesn't answer"
         for pause in (*PAUSES, None):
             try:
@@ -240,53 +235,38 @@ class Recommending:
             if pause is None or self._stopped.is_set():
                 break
             self._sleep(pause)
-        raise Unavailable(reason if reason.endswith(GOES_ON) else f"{reason}; {GOES_ON}")
+        raise Unavailable(f"{reason}; {GOES_ON}")
 
 
-# -- whom to ask, and for whom ---------------------------------------------------------------------------------------
+# -- a reader to ask, and for whom ------------------------------------------------------------------------------------
 
 
-def over_http(client: httpx.Client) -> Ask:
-    """A running reader; `client` has its address. Raises `Unavailable` where nobody answers there."""
-    intake = Intake(client)
-    intake.request("GET", "/healthz")
-
-    def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        response = intake.request("POST", "/v1/recommendations", orjson.dumps(body))
-        if response.status_code == 200:
-            return decoded(response)
-        if response.status_code in (502, 503, 504):
-            raise Unavailable(said(response))
-        if 400 <= response.status_code < 500:
-            raise InvalidInput(said(response), decoded(response).get("field"))
-        raise EddylineError(f"the reader answered {response.status_code}: {said(response)}")
-
-    return ask
-
-
-def directly(reader: Reader) -> Ask:
-    """A reader in this process."""
+def over_http(client: Client) -> Ask:
+    """Ask a running reader. Raises `Unavailable` where nobody answers at its address."""
+    with resumable():
+        client.ping()
 
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            request = RecommendationRequest.model_validate(body)
-        except ValidationError as error:
-            raise InvalidInput(*explain(error)) from None
-        return reader.recommend(request)
+            return client.recommend(body)
+        except (NotFound, UnexpectedAnswer) as error:
+            if isinstance(error, UnexpectedAnswer) and error.status >= 500:
+                raise
+            raise InvalidInput(str(error)) from None  # it would be so for everyone
 
     return ask
 
 
 @dataclass(frozen=True, slots=True)
-class Users:
-    """User ids, each once. `source` tells these from others."""
+class IdList:
+    """Ids, each once. `source` tells these from others."""
 
     ids: Sequence[str] = field(repr=False)
     source: str
 
 
-def read_ids(path: Path, name: str) -> Users:
-    """The ids in a file: one a line, or JSON lines with `name`. Raises `InvalidInput` with the line."""
+def read_ids(path: Path, name: str) -> IdList:
+    """Read the ids in a file: one a line, or JSON lines with `name`. Raises `InvalidInput` with the line."""
     try:
         content = path.read_bytes()
         lines = content.decode("utf-8-sig").splitlines()
@@ -299,7 +279,7 @@ def read_ids(path: Path, name: str) -> Users:
     ids = dict.fromkeys(_id(line, name, is_json, f"{path}:{number}") for number, line in given)
     if not ids:
         raise InvalidInput(f"{path} names nobody" if name == "user_id" else f"{path} names no item")
-    return Users(list(ids), hashlib.sha256(content).hexdigest())
+    return IdList(list(ids), hashlib.sha256(content).hexdigest())
 
 
 def _id(line: str, name: str, is_json: bool, where: str) -> str:
@@ -312,26 +292,3 @@ def _id(line: str, name: str, is_json: bool, where: str) -> str:
         raise InvalidInput(f"{name} {error.reason}", where) from None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise InvalidInput(f"is no JSON object with a {name}, as the first line is", where) from None
-
-
-def stored_users(store: VectorStore) -> Users:
-    """Everyone with a profile who is signed in; nobody who was erased. Raises `Unavailable`."""
-    ids: list[str] = []
-    there = Filter(must=(Missing("stub_since"),), must_not=(Missing("person"),))
-    after: str | None = None
-    while True:
-        page, after = store.scroll(PROFILES, filter=there, limit=PAGE, after=after, payload=("person",))
-        people = (Person.from_key(str(point.payload["person"])) for point in page)
-        ids += [person.id for person in people if person.kind == "u"]
-        if after is None:
-            return Users(ids, "all")
-
-
-@contextmanager
-def opened(path: Path, parameters: Mapping[str, Any]) -> Iterator[Output]:
-    """The output; it is let go of at the end."""
-    output = Output(path, parameters)
-    try:
-        yield output
-    finally:
-        output.close()

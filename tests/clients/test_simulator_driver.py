@@ -8,17 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.offline.simulated import FakeEddyline, Json, Running
+from tests.clients.simulated import FakeEddyline, Json, Running
 
+from eddyline.clients.simulator import Habits, SimulationReport
+from eddyline.clients.simulator.report import Group
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
 from eddyline.model.events import parse_timestamp
-from eddyline.offline.simulating import Habits, Report
-from eddyline.offline.simulating.report import Group
 
 BUSY = {"Retry-After": "3"}
 
 
-def run(running: Running) -> Report:
+def run(running: Running) -> SimulationReport:
     return asyncio.run(running.run())
 
 
@@ -187,7 +187,7 @@ def test_without_a_rate_nothing_is_waited_for(fake: FakeEddyline) -> None:
 def test_a_run_that_is_interrupted_reports_what_there_was(fake: FakeEddyline) -> None:
     running = Running(fake, lists=None, duration=None)
 
-    async def interrupted() -> Report:
+    async def interrupted() -> SimulationReport:
         task = asyncio.create_task(running.run())
         while running.report.lists < 50:
             await asyncio.sleep(0)

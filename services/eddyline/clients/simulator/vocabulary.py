@@ -1,4 +1,4 @@
-"""Words for a made-up catalogue: real ones, so that a text encoder tells its topics apart."""
+"""TopicWords for a made-up catalogue: real ones, so that a text encoder tells its topics apart."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What is written about a topic: nouns for titles, and what one does or meets there."""
+class TopicWords:
+    """Words about a topic: nouns for titles, and activities."""
 
     subjects: Sequence[str]
     doings: Sequence[str]
 
 
-def _words(subjects: str, doings: str) -> Words:
-    return Words(tuple(subjects.split(", ")), tuple(doings.split(", ")))
+def _words(subjects: str, doings: str) -> TopicWords:
+    return TopicWords(tuple(subjects.split(", ")), tuple(doings.split(", ")))
 
 
-def unwritten(topic: str) -> Words:
-    """For a topic of somebody else's catalogue: its own name, and what one can say of anything."""
-    return Words((topic,), ("seeing it for the first time", "coming back to it", "telling friends about it"))
+def unwritten(topic: str) -> TopicWords:
+    """Make words for a topic of another catalogue: its name, and what fits anything."""
+    return TopicWords((topic,), ("seeing it for the first time", "coming back to it", "telling friends about it"))
 
 
-VOCABULARY: Final[Mapping[str, Words]] = {
+VOCABULARY: Final[Mapping[str, TopicWords]] = {
     "Baking": _words(
         "sourdough, croissants, rye bread, puff pastry, cinnamon rolls, baguettes, brioche, focaccia, "
         "shortcrust, bagels",

@@ -30,8 +30,8 @@ CELL_CHARACTERS = 1_000_000
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
 
-class Line(NamedTuple):
-    """One thing to import and where it stands, e.g. ratings.csv:17."""
+class SourceLine(NamedTuple):
+    """A value to import and where it stands, e.g. ratings.csv:17."""
 
     where: str
     value: Json
@@ -39,14 +39,14 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something to import. Each call reads the files anew, in the same order."""
+    """A source of items, users and events. Each call reads the files anew, in the same order."""
 
     name: str
     fingerprint: str
     """Changes when the files do."""
-    items: Callable[[], Iterator[Line]]
-    users: Callable[[], Iterator[Line]]
-    events: Callable[[], Iterator[Line]]
+    items: Callable[[], Iterator[SourceLine]]
+    users: Callable[[], Iterator[SourceLine]]
+    events: Callable[[], Iterator[SourceLine]]
 
 
 def open_source(path: Path) -> Source:
@@ -89,7 +89,7 @@ def _fingerprint(files: list[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _kind(line: Line) -> str:
+def _kind(line: SourceLine) -> str:
     if "type" in line.value:
         return "event"
     if "title" in line.value:
@@ -99,12 +99,12 @@ def _kind(line: Line) -> str:
     raise InvalidInput(f"{line.where} is no event (type), no item (title) and no user (user_id)", "type")
 
 
-def _lines(files: list[Path]) -> Iterator[Line]:
+def _lines(files: list[Path]) -> Iterator[SourceLine]:
     for file in files:
         yield from _jsonl(file) if file.suffix == ".jsonl" else _csv(file)
 
 
-def _jsonl(file: Path) -> Iterator[Line]:
+def _jsonl(file: Path) -> Iterator[SourceLine]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -116,10 +116,10 @@ def _jsonl(file: Path) -> Iterator[Line]:
                 raise InvalidInput(f"{where} is not valid JSON: {error}", "path") from None
             if not isinstance(value, dict):
                 raise InvalidInput(f"{where} is not a JSON object", "path")
-            yield Line(where, value)
+            yield SourceLine(where, value)
 
 
-def _csv(file: Path) -> Iterator[Line]:
+def _csv(file: Path) -> Iterator[SourceLine]:
     """The header names the fields; empty cells are left out; `a|b` is a list in tags, interests and goals.
 
     The columns `rating.value`, `.count`, `.scale` and `.least` make one field."""
@@ -127,7 +127,7 @@ def _csv(file: Path) -> Iterator[Line]:
         where = f"{file.name}:{number}"
         cells = {name: _cell(where, name, text) for name, text in row.items() if text}
         rating = {name.removeprefix("rating."): cells.pop(name) for name in sorted(RATING & cells.keys())}
-        yield Line(where, cells | ({"rating": rating} if rating else {}))
+        yield SourceLine(where, cells | ({"rating": rating} if rating else {}))
 
 
 def _cell(where: str, name: str, text: str) -> Any:
@@ -185,11 +185,13 @@ def _rows(file: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
 # -- MovieLens -----------------------------------------------------------------------------------------------------
 
 
-def _movies(folder: Path) -> Iterator[Line]:
+def _movies(folder: Path) -> Iterator[SourceLine]:
     tags = _user_tags(folder / "tags.csv")
     for number, row in _rows(folder / "movies.csv", ("movieId", "title", "genres")):
         genres = [genre for genre in row["genres"].split("|") if genre and not genre.startswith("(")]
-        yield Line(f"movies.csv:{number}", _movie(row["movieId"], row["title"], genres, tags.get(row["movieId"], [])))
+        yield SourceLine(
+            f"movies.csv:{number}", _movie(row["movieId"], row["title"], genres, tags.get(row["movieId"], []))
+        )
 
 
 def _movie(movie_id: str, title: str, genres: list[str], tags: list[str]) -> Json:
@@ -224,14 +226,14 @@ def _user_tags(file: Path) -> dict[str, list[str]]:
     }
 
 
-def _ratings(file: Path) -> Iterator[Line]:
+def _ratings(file: Path) -> Iterator[SourceLine]:
     """In the order of their times."""
     rows = [
         _rated(file, number, row["userId"], row["movieId"], row["rating"], row["timestamp"])
         for number, row in _rows(file, ("userId", "movieId", "rating", "timestamp"))
     ]
     for timestamp, user, movie, rating, number in sorted(rows):
-        yield Line(f"{file.name}:{number}", _rating(user, movie, rating, timestamp))
+        yield SourceLine(f"{file.name}:{number}", _rating(user, movie, rating, timestamp))
 
 
 def _rated(
@@ -276,17 +278,17 @@ _GENRES_100K = [
 ]
 
 
-def _movies_100k(folder: Path) -> Iterator[Line]:
+def _movies_100k(folder: Path) -> Iterator[SourceLine]:
     for number, line in _plain_lines(folder / "u.item", "latin-1"):
         movie, *rest = line.split("|")
         flags = rest[-len(_GENRES_100K) :]
         if len(rest) <= len(flags):
             raise InvalidInput(f"u.item:{number} is not a film: an id, a title, … and 19 genres between bars", "path")
         genres = [genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1"]
-        yield Line(f"u.item:{number}", _movie(movie, rest[0], [g for g in genres if g != "unknown"], []))
+        yield SourceLine(f"u.item:{number}", _movie(movie, rest[0], [g for g in genres if g != "unknown"], []))
 
 
-def _ratings_100k(file: Path) -> Iterator[Line]:
+def _ratings_100k(file: Path) -> Iterator[SourceLine]:
     rows = []
     for number, line in _plain_lines(file, "utf-8"):
         cells = line.split("\t")
@@ -294,7 +296,7 @@ def _ratings_100k(file: Path) -> Iterator[Line]:
             raise InvalidInput(f"{file.name}:{number} is not a rating: user, item, rating, time between tabs", "path")
         rows.append(_rated(file, number, *cells))
     for timestamp, user, movie, value, number in sorted(rows):
-        yield Line(f"{file.name}:{number}", _rating(user, movie, value, timestamp))
+        yield SourceLine(f"{file.name}:{number}", _rating(user, movie, value, timestamp))
 
 
 def _plain_lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
@@ -307,7 +309,7 @@ def _plain_lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
 
 
 def latest_time(source: Source) -> float | None:
-    """The time of the newest event, in epoch seconds; None where no event has one."""
+    """Find the time of the newest event, in epoch seconds; None where no event has one."""
     newest: float | None = None
     for line in source.events():
         if "timestamp" in line.value:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from eddyline.offline.simulating.people import Person
-from eddyline.offline.simulating.world import World
+from eddyline.clients.simulator.people import SimulatedPerson
+from eddyline.clients.simulator.world import SimulatedWorld
 
 DISLIKED: Final = -0.4
 """Liking from which on down someone may say so."""
 UNPLEASED: Final = -0.5
-"""What a list without anything to click is worth."""
+"""Pleasure in a list without anything to click."""
 PLEASURE: Final = 0.7
-"""What a clicked item is worth, for each 1 of liking."""
+"""Pleasure in a clicked item, for each 1 of liking."""
 MOST_PLEASURE: Final = 2.0
 LONGEST_VISIT: Final = 12
 """Lists."""
@@ -22,36 +22,36 @@ THINKING_HOURS: Final = (0.005, 0.03)
 """Between two lists of a visit."""
 
 
-class Place(NamedTuple):
-    """One place of a list."""
+class ListedItem(NamedTuple):
+    """An item at its rank in a list."""
 
     item_id: str
     rank: int
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """Something to tell Eddyline: an event but for its time and its id. `late`: it is told so many seconds later."""
+class Action:
+    """An event but for its time and its id. `late`: seconds after which it is sent."""
 
     event: dict[str, Any]
     late: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What became of a list: its first places were seen, and of these some clicked."""
+class ViewedList:
+    """A list that was looked at: its first items were seen, and of these some clicked."""
 
-    deeds: tuple[Deed, ...]
-    seen: tuple[Place, ...] = ()
-    clicked: tuple[Place, ...] = ()
+    actions: tuple[Action, ...]
+    seen: tuple[ListedItem, ...] = ()
+    clicked: tuple[ListedItem, ...] = ()
     dwell_seconds: float = 0.0
     conversions: int = 0
     revenue: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """When the person asks again: in so many hours, of which the visit is a part or over; None: never."""
+class NextRequest:
+    """The person's next request: in so many hours, in the same visit or after it; None: never."""
 
     hours: float | None
     is_over: bool
@@ -60,7 +60,7 @@ class Next:
 class Visit:
     """A visit. First `arrive`, then as often as `next` says a list for `look`."""
 
-    def __init__(self, world: World, person: Person) -> None:
+    def __init__(self, world: SimulatedWorld, person: SimulatedPerson) -> None:
         self._world, self._habits, self._person = world, world.habits, person
         person.visits += 1
         self.session_id = f"{person.name}-{person.visits}"
@@ -68,8 +68,8 @@ class Visit:
         self.has_changed_taste = False
         self._pleasure, self._last = 0.0, 0.0
 
-    def arrive(self) -> list[Deed]:
-        """The person is here, with the taste of today; someone anonymous may sign in."""
+    def arrive(self) -> list[Action]:
+        """Begin with the taste of today; someone anonymous may sign in."""
         person, random = self._person, self._person.random
         if person.visits > 1:
             person.taste, self.has_changed_taste = self._world.changed(person.taste, random)
@@ -77,17 +77,17 @@ class Visit:
             return []
         person.user_id = person.name
         event = {"type": "identify", "anonymous_id": person.anonymous_id, "user_id": person.user_id}
-        return [Deed({**event, "session_id": self.session_id})]
+        return [Action({**event, "session_id": self.session_id})]
 
-    def look(self, request_id: str, places: Sequence[Place], surface: str | None = None) -> Look:
-        """The person looks at a list, from the top, as far as they scroll."""
+    def look(self, request_id: str, places: Sequence[ListedItem], surface: str | None = None) -> ViewedList:
+        """Look at a list, from the top, as far as the person scrolls."""
         self.lists += 1
         seen = places[: self._depth(len(places))]
         if not seen:
             self._feel(UNPLEASED)
-            return Look(())
-        deeds = [self._tell("impression", request_id=request_id, positions=[place.rank for place in seen])]
-        clicked: list[Place] = []
+            return ViewedList(())
+        actions = [self._tell("impression", request_id=request_id, positions=[place.rank for place in seen])]
+        clicked: list[ListedItem] = []
         pleasure = dwelt = revenue = 0.0
         conversions = 0
         for place in seen:
@@ -100,26 +100,26 @@ class Visit:
             seconds = self._habits.dwell(liking, self._person.random)
             dwelt += seconds
             source = self._source(request_id, surface)
-            deeds.append(self._tell("click", item_id=place.item_id, dwell_ms=round(1000 * seconds), **source))
+            actions.append(self._tell("click", item_id=place.item_id, dwell_ms=round(1000 * seconds), **source))
             bought, paid = self._afterwards(place.item_id, liking, source)
-            deeds += bought
+            actions += bought
             conversions, revenue = conversions + (paid is not None), revenue + (paid or 0.0)
         self._feel(pleasure if clicked else UNPLEASED)
-        return Look(tuple(deeds), tuple(seen), tuple(clicked), dwelt, conversions, revenue)
+        return ViewedList(tuple(actions), tuple(seen), tuple(clicked), dwelt, conversions, revenue)
 
-    def next(self) -> Next:
-        """What the person does after a list."""
+    def next(self) -> NextRequest:
+        """Decide what the person does after a list."""
         random, habits = self._person.random, self._habits
         if self.lists < LONGEST_VISIT and random.random() < habits.goes_on(self._last):
-            return Next(random.uniform(*THINKING_HOURS), is_over=False)
+            return NextRequest(random.uniform(*THINKING_HOURS), is_over=False)
         mean = self._pleasure / max(1, self.lists)
         if random.random() < habits.leaves(mean):
-            return Next(None, is_over=True)
-        return Next(habits.pause(self._person.usual_pause, mean, random), is_over=True)
+            return NextRequest(None, is_over=True)
+        return NextRequest(habits.pause(self._person.usual_pause, mean, random), is_over=True)
 
-    def give_up(self) -> Next:
-        """No list came."""
-        return Next(self._habits.pause(self._person.usual_pause, UNPLEASED, self._person.random), is_over=True)
+    def give_up(self) -> NextRequest:
+        """Go without a list."""
+        return NextRequest(self._habits.pause(self._person.usual_pause, UNPLEASED, self._person.random), is_over=True)
 
     def _depth(self, length: int) -> int:
         depth = self._person.screen
@@ -127,14 +127,14 @@ class Visit:
             depth += self._person.screen
         return min(depth, length)
 
-    def _clicks(self, place: Place) -> bool:
+    def _clicks(self, place: ListedItem) -> bool:
         chance = self._habits.clicks(place.rank, self._liking(place.item_id), self._world.quality(place.item_id))
         if place.item_id in self._person.clicked:
             chance *= self._habits.again
         return self._person.random.random() < chance
 
-    def _afterwards(self, item_id: str, liking: float, source: dict[str, Any]) -> tuple[list[Deed], float | None]:
-        """What follows a click, and what was paid."""
+    def _afterwards(self, item_id: str, liking: float, source: dict[str, Any]) -> tuple[list[Action], float | None]:
+        """Decide what follows a click, and what is paid."""
         random = self._person.random
         if random.random() < self._habits.buys(liking):
             price = self._world.items[item_id].price
@@ -144,17 +144,17 @@ class Visit:
         return [], None
 
     def _source(self, request_id: str, surface: str | None) -> dict[str, Any]:
-        """What a click says of where it comes from: an app may lose track of the list."""
+        """Name where a click comes from: an app may lose track of the list."""
         random = self._person.random
         context: dict[str, Any] = {"device": self._person.device} | ({} if surface is None else {"surface": surface})
         if random.random() < self._habits.unattributed:
             return {"context": context}
         return {"request_id": request_id, "context": context}
 
-    def _tell(self, kind: str, **said: Any) -> Deed:
+    def _tell(self, kind: str, **said: Any) -> Action:
         random, habits = self._person.random, self._habits
         late = random.expovariate(1.0 / habits.late_seconds) if random.random() < habits.late else 0.0
-        return Deed({"type": kind, **self._person.ids, "session_id": self.session_id, **said}, late)
+        return Action({"type": kind, **self._person.ids, "session_id": self.session_id, **said}, late)
 
     def _liking(self, item_id: str) -> float:
         return self._world.liking(self._person.taste, item_id)

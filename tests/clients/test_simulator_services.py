@@ -7,15 +7,15 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.offline.simulated import Running
+from tests.clients.simulated import Running
 from tests.services.reading import Shop
 from tests.support.fakes import FakeProducer, feed, redelivered
 
 from eddyline.adapters.http import create_app
 from eddyline.adapters.telemetry import Metrics
+from eddyline.clients.simulator import Habits, SimulationReport
 from eddyline.collector import Collector
 from eddyline.model.events import Seen, parse_impression
-from eddyline.offline.simulating import Habits, Report
 from eddyline.reader import router
 from eddyline.settings import Settings
 
@@ -62,14 +62,14 @@ class Whole(Shop):
 
 
 @pytest.fixture(scope="module")
-def after() -> tuple[Whole, Running, Report]:
+def after() -> tuple[Whole, Running, SimulationReport]:
     """A run with everything in it."""
     whole = Whole()
     running = Running.on(whole.transport(), whole.clock, Habits(identify=0.5), **PLAN, arrivals=20)
     return whole, running, asyncio.run(running.run())
 
 
-def test_everything_a_simulation_sends_is_taken(after: tuple[Whole, Running, Report]) -> None:
+def test_everything_a_simulation_sends_is_taken(after: tuple[Whole, Running, SimulationReport]) -> None:
     whole, _, report = after
     assert report.errors == 0
     assert report.lists == 120
@@ -78,7 +78,7 @@ def test_everything_a_simulation_sends_is_taken(after: tuple[Whole, Running, Rep
     assert report.items_arrived > 0
 
 
-def test_what_people_did_is_in_their_profiles(after: tuple[Whole, Running, Report]) -> None:
+def test_what_people_did_is_in_their_profiles(after: tuple[Whole, Running, SimulationReport]) -> None:
     whole, _, report = after
     with whole.open():
         known = [whole.get(f"/v1/users/sim-0-{number}") for number in range(report.people_came)]
@@ -87,7 +87,7 @@ def test_what_people_did_is_in_their_profiles(after: tuple[Whole, Running, Repor
 
 
 def test_lists_are_closer_to_the_hidden_tastes_than_what_all_others_choose(
-    after: tuple[Whole, Running, Report],
+    after: tuple[Whole, Running, SimulationReport],
 ) -> None:
     _, _, report = after
     other = Whole()
