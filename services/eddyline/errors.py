@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EddylineError(Exception):
-    """The root: anything below says what was wrong, where, and how to mend it."""
+    """The root: anything below says what was wrong, where, and how to fix it."""
 
 
 class InvalidInput(EddylineError):
@@ -66,7 +66,7 @@ class ImageError(EddylineError):
     """An image can't be had."""
 
     def __init__(self, reason: str, message: str) -> None:
-        """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to mend it."""
+        """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to fix it."""
         self.reason = reason
         super().__init__(message)
 
@@ -80,7 +80,7 @@ class ImageUnavailable(ImageError):
 
 
 class Misconfigured(EddylineError):
-    """A setting, a topic or a collection isn't what it must be; nothing starts until it is mended."""
+    """A setting, a topic or a collection isn't what it must be; nothing starts until it is fixed."""
 
 
 class AlreadyRunning(Misconfigured):

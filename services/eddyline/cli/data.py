@@ -108,7 +108,7 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool, console: Consol
         console.print(f"\nStill serving at {url} (the API: {url}/docs). Try:\n")
         for command in curl_commands(url, taken):
             console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
-        console.print("\nCtrl-C stops it; `make demo` again goes on with the same data.")
+        console.print("\nCtrl-C stops it; `make demo` again continues with the same data.")
         process.wait()
 
 

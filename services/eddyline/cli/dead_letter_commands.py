@@ -147,18 +147,18 @@ def run_replay(opened: OpenBox, selection: Selection, url: str, dry_run: bool, y
         return
     with _destination(opened, url) as (destination, through):
         if dry_run:
-            print(f"\nWould send {_letters(found.total)} {through} again, and remove what is taken")
+            print(f"\nWould send {_letters(found.total)} {through} again, and remove those accepted")
             hopeless = list(_hopeless(logs, selection, destination))
             if hopeless:
                 print(f"{_letters(len(hopeless))} would stay:\n{_reasons(hopeless)}")
             return
-        if not _agreed(f"Send {_letters(found.total)} {through} again, and remove what is taken?", yes):
+        if not _agreed(f"Send {_letters(found.total)} {through} again, and remove those accepted?", yes):
             return
         with _bar(console, "sending", found.total) as advance:
             outcome = replay(logs, selection, destination, advance)
     print(f"Sent {_letters(outcome.taken)} again")
     if outcome.refused:
-        raise EddylineError(f"{_letters(len(outcome.refused))} not taken, and kept:\n{_reasons(outcome.refused)}")
+        raise EddylineError(f"{_letters(len(outcome.refused))} not accepted, and kept:\n{_reasons(outcome.refused)}")
 
 
 def run_drop(opened: OpenBox, selection: Selection, dry_run: bool, yes: bool, console: Console) -> None:
@@ -222,7 +222,9 @@ def _agreed(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not _is_attended():
-        raise Misconfigured("there is nobody to ask: add --yes to do it, or --dry-run to see what would be done")
+        raise Misconfigured(
+            "can't ask for confirmation here: add --yes to do it, or --dry-run to see what would be done"
+        )
     agreed = typer.confirm(question)
     if not agreed:
         print("Nothing was done")

@@ -18,18 +18,18 @@ from eddyline.settings import Settings
 TIMEOUT_SECONDS = 10.0
 
 experiments = typer.Typer(
-    name="experiments", help="Experiments: check their file, and see who gets what.", no_args_is_help=True
+    name="experiments", help="Check the experiments file, and see who gets which variant.", no_args_is_help=True
 )
 
 
 @experiments.command()
 def check(
     file: Annotated[
-        Path | None, typer.Argument(help="The file; by default that of the settings (experiments_file).")
+        Path | None, typer.Argument(help="Experiments file; by default that of the settings (experiments_file).")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Check a file of experiments, and print what it says."""
+    """Check an experiments file, and print what it says."""
     settings = load_settings(config)
     path = file or settings.experiments_file
     if file is not None and not file.exists():
@@ -44,15 +44,18 @@ def check(
 @experiments.command()
 def who(
     user_id: Annotated[str | None, typer.Argument(help="A user.")] = None,
-    anonymous_id: Annotated[str | None, typer.Option("--anonymous", help="Someone who isn't signed in.")] = None,
-    surface: Annotated[str | None, typer.Option("--surface", help="Where the list would be.")] = None,
+    anonymous_id: Annotated[
+        str | None, typer.Option("--anonymous", help="The anonymous_id of someone who isn't signed in.")
+    ] = None,
+    surface: Annotated[str | None, typer.Option("--surface", help="Surface on which the list would be shown.")] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="A running reader to ask; without it, the vector store is opened here.")
+        str | None,
+        typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
     ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Say which variant someone gets. Only a running reader (--url) knows which variants are stopped."""
+    """Print which variant someone gets. Only a running reader (--url) knows which variants are stopped."""
     if user_id is None and anonymous_id is None:
         raise Misconfigured("name a user, or --anonymous with an id")
     given = (("user_id", user_id), ("anonymous_id", anonymous_id), ("surface", surface))

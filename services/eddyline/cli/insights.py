@@ -24,7 +24,7 @@ RUNNING = "running"
 
 insights = typer.Typer(
     name="insights",
-    help="What came of the lists that were served: the measures, the experiments, and a plan for one.",
+    help="Measure served lists: metrics, experiments, and how many people an experiment takes.",
     no_args_is_help=True,
 )
 
@@ -33,21 +33,22 @@ insights = typer.Typer(
 def report(
     url: Url = "http://127.0.0.1:8000",
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Only this one; by default the measures, and all that run.")
+        str | None,
+        typer.Option("--experiment", help="Only this experiment; by default the measures and all running experiments."),
     ] = None,
-    last: Annotated[str, typer.Option("--last", help="Lists served within, e.g. 30m, 24h, 7d.")] = "24h",
-    size: Annotated[str | None, typer.Option("--size", help="Windows: minute, hour or day.")] = None,
+    last: Annotated[str, typer.Option("--last", help="Only lists served within this time, e.g. 30m, 24h, 7d.")] = "24h",
+    size: Annotated[str | None, typer.Option("--size", help="Size of the windows: minute, hour or day.")] = None,
     by: Annotated[
         str,
-        typer.Option("--by", help="What to tell apart: surface, strategy, experiment, variant, category, time."),
+        typer.Option("--by", help="Group by: surface, strategy, experiment, variant, category, time."),
     ] = USUAL_GROUPS,
-    as_json: Annotated[bool, typer.Option("--json", help="The answers of the API, in one object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answers as one JSON object.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for report.json and the plots, one for each experiment.")
     ] = None,
-    no_plot: Annotated[bool, typer.Option("--no-plot", help="Leave out the plots.")] = False,
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="Skip the plots.")] = False,
 ) -> None:
-    """Ask a running Eddyline how lists and experiments go."""
+    """Report how lists and experiments are doing."""
     from eddyline.cli import insights_views as views
     from eddyline.offline import insights_plot as plot
 
@@ -78,7 +79,7 @@ def report(
 
 @insights.command()
 def plan(
-    lift: Annotated[float, typer.Option("--lift", help="What is to be found, relative: 0.1 for 10 % more.")],
+    lift: Annotated[float, typer.Option("--lift", help="Relative lift to detect: 0.1 for 10 % more.")],
     ctr: Annotated[float | None, typer.Option("--ctr", help="The control's click-through rate, e.g. 0.05.")] = None,
     metric: Annotated[
         str, typer.Option("--metric", help="ctr, clicks, conversions, revenue or dwell; with --baseline.")
@@ -86,20 +87,20 @@ def plan(
     baseline: Annotated[float | None, typer.Option("--baseline", help="The control's value of the metric.")] = None,
     per_person: Annotated[
         float | None,
-        typer.Option(
-            "--per-person", help="Impressions (ctr), conversions (revenue) or dwells of a person, on average."
-        ),
+        typer.Option("--per-person", help="Impressions (ctr), conversions (revenue) or dwells per person, on average."),
     ] = None,
-    variants: Annotated[int, typer.Option("--variants", help="Variants, the control among them.")] = 2,
+    variants: Annotated[int, typer.Option("--variants", help="Number of variants, including the control.")] = 2,
     a_day: Annotated[
         float | None,
-        typer.Option("--people-a-day", help="New people in the experiment on a day: says how long it takes."),
+        typer.Option("--people-a-day", help="New people in the experiment per day; prints how long it takes."),
     ] = None,
-    alpha: Annotated[float, typer.Option("--alpha", help="Most false alarms, over all looks together.")] = 0.05,
-    power: Annotated[float, typer.Option("--power", help="How surely the lift is to be found.")] = 0.8,
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="Highest rate of false alarms, over all looks together.")
+    ] = 0.05,
+    power: Annotated[float, typer.Option("--power", help="Probability of detecting the lift.")] = 0.8,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Say how many people an experiment takes, however often it is looked at: its `planned_people`."""
+    """Compute how many people an experiment takes (its `planned_people`), however often it is looked at."""
     from dataclasses import asdict
 
     from eddyline.cli import insights_views as views

@@ -28,26 +28,32 @@ PAGE = 512
 
 
 def recommend(
-    output: Annotated[Path, typer.Option("--output", help="JSON lines, one for each person. A stopped run goes on.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="File of JSON lines, one per person; a stopped run resumes.")
+    ],
     users: Annotated[
-        Path | None, typer.Argument(help="For whom: user ids, one a line, or JSON lines with user_id.")
+        Path | None, typer.Argument(help="Whom to make lists for: user ids, one per line, or JSON lines with user_id.")
     ] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="For every user with a profile.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items for each.")] = 5,
-    strategy: Annotated[str | None, typer.Option("--strategy", help="Rank by this one instead of the usual.")] = None,
-    wanted: Annotated[str | None, typer.Option("--filter", help="A filter as JSON, as the API takes it.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Make lists for every user with a profile.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")] = 5,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
+    ] = None,
+    wanted: Annotated[str | None, typer.Option("--filter", help="Filter as JSON, as the API takes it.")] = None,
     pool: Annotated[
-        Path | None, typer.Option("--pool", help="Only these items: ids, one a line, or JSON lines with item_id.")
+        Path | None,
+        typer.Option("--pool", help="Recommend only these items: ids, one per line, or JSON lines with item_id."),
     ] = None,
-    surface: Annotated[str | None, typer.Option("--surface", help="Where the lists will be shown.")] = None,
+    surface: Annotated[str | None, typer.Option("--surface", help="Surface on which the lists will be shown.")] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="A running reader to ask; without it, the vector store is opened here.")
+        str | None,
+        typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Lists made at once.")] = 4,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Lists made concurrently.")] = 4,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make lists for many people at once, say a newsletter's: a line for each; stopped, it goes on where it was."""
+    """Make lists for many people, say for a newsletter, as JSON lines; a stopped run resumes where it was."""
     from eddyline.cli.data import Bars
     from eddyline.clients.list_export import WHOM, ListExport, ListFile, read_ids
 
@@ -65,7 +71,7 @@ def recommend(
                 with _interrupting(work.stop):
                     report = work.run(whom.ids)
             except KeyboardInterrupt:
-                bars.say(f"stopped; the same command goes on where this one was, in {output}")
+                bars.say(f"stopped; the same command resumes where this one was, in {output}")
                 raise
     if report.finished_before:
         what = f"{output} is complete ({report.earlier:,} lists): name another file for new lists."
@@ -136,7 +142,7 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
 
     if url is not None and everyone and not settings.qdrant.url:
         raise Misconfigured(
-            "--all reads who there is from the vector store, which the running process holds: name a file of user ids, "
+            "--all reads the users from the vector store, which the running process holds: name a file of user ids, "
             "or stop it and leave --url out"
         )
     running = Running(load(settings.experiments_file, settings) if url is None else NO_EXPERIMENTS)

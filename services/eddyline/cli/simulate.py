@@ -26,29 +26,35 @@ REFRESH_SECONDS = 0.25
 
 def simulate(
     url: Url = "http://127.0.0.1:8000",
-    people: Annotated[int, typer.Option("--people", min=1, help="Who are around at any time.")] = 200,
+    people: Annotated[int, typer.Option("--people", min=1, help="People around at any time.")] = 200,
     items: Annotated[
         int,
-        typer.Option("--items", min=0, help="Items to make up and send first; 0 takes the catalogue that is there."),
+        typer.Option("--items", min=0, help="Items to make up and send first; 0 uses the existing catalogue."),
     ] = 300,
-    rate: Annotated[float, typer.Option("--rate", min=0, help="Lists a second; 0: as fast as it goes.")] = 20.0,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Lists per second; 0: as fast as possible.")] = 20.0,
     duration: Annotated[
         float | None, typer.Option("--duration", min=0.001, help="Seconds; 60 where --lists isn't given either.")
     ] = None,
-    lists: Annotated[int | None, typer.Option("--lists", min=1, help="End after so many lists.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Another one is other people.")] = 0,
-    surface: Annotated[str, typer.Option("--surface", help="Where the lists are shown.")] = "home",
-    strategy: Annotated[str | None, typer.Option("--strategy", help="Rank by this one instead of the usual.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items of a list.")] = 10,
+    lists: Annotated[int | None, typer.Option("--lists", min=1, help="End after this many lists.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the people; another seed makes other people.")] = 0,
+    surface: Annotated[str, typer.Option("--surface", help="Surface on which the lists are shown.")] = "home",
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")] = 10,
     taste_change: Annotated[
         float,
-        typer.Option("--taste-change", min=0, max=1, help="Chance at each visit that a taste has become another."),
+        typer.Option(
+            "--taste-change", min=0, max=1, help="Probability, at each visit, that the person's taste has changed."
+        ),
     ] = 0.03,
-    arrivals: Annotated[float, typer.Option("--arrivals", min=0, help="New items a minute.")] = 0.0,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Lists asked for at once.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    arrivals: Annotated[float, typer.Option("--arrivals", min=0, help="New items per minute.")] = 0.0,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=256, help="Lists requested concurrently.")
+    ] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Let people with hidden tastes use a running Eddyline over HTTP, and report what they saw and did."""
+    """Run simulated people with hidden tastes against a running Eddyline, and report what they saw and did."""
     from eddyline.cli import simulation_views as views
     from eddyline.clients.simulator import Habits, SimulationPlan, SimulationReport
 

@@ -159,7 +159,7 @@ class Profiler:
         if verdict is Verdict.REPEAT:
             self._metrics.repeated.labels("origin").inc()
         elif verdict is Verdict.GAP:
-            log.info("passed on through a gap; it comes again", place=record.place)
+            log.info("skipped a forwarded record behind a gap; it will come again", place=record.place)
         return verdict is Verdict.NEXT
 
     # -- durable effects ----------------------------------------------------------------------------------------

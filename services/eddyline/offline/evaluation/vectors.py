@@ -79,9 +79,9 @@ def _load(file: Path, dimension: int) -> dict[str, NDArray[np.float32]]:
     try:
         rows = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise InvalidInput(f"{file} can't be read ({error}): delete it, and the items are encoded anew") from None
+        raise InvalidInput(f"{file} can't be read ({error}): delete it, and the items are encoded again") from None
     if rows.dtype != _row(dimension):
-        raise InvalidInput(f"{file} holds no vectors of {dimension} dimensions: delete it, and they are encoded anew")
+        raise InvalidInput(f"{file} holds no vectors of {dimension} dimensions: delete it, and they are encoded again")
     return {mark.decode(): vector for mark, vector in zip(rows["hash"].tolist(), rows["vector"], strict=True)}
 
 
