@@ -15,6 +15,7 @@ from itertools import islice
 from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Filter, Missing, Point, VectorStore
+from eddyline.clients.progress import ProgressListener, SilentProgress
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit.choice import Everyone, Who, choose
 from eddyline.maintenance.audit.comparison import compare
@@ -22,7 +23,6 @@ from eddyline.maintenance.audit.replay import Replay
 from eddyline.maintenance.audit.report import Apart, Difference, Report
 from eddyline.model.ids import Person, person_point
 from eddyline.model.profile import DAY, STORED_VECTORS, Profile
-from eddyline.offline.importing import Progress, Silent
 from eddyline.offline.rebuilding import is_covered
 from eddyline.profiler import GROUP, TOPIC, Said
 from eddyline.profiler.fold import Fold, Unreadable
@@ -42,7 +42,7 @@ def audit(
     *,
     group: str = GROUP,
     collections: Collections = Collections(),
-    progress: Progress = Silent(),
+    progress: ProgressListener = SilentProgress(),
     clock: Callable[[], float] = time.time,
 ) -> Report:
     """Compare the stored profiles with the log of `interactions`, as far as `group` has handled it.
@@ -63,7 +63,7 @@ class _Audit:
     who: Who
     group: str
     collections: Collections
-    progress: Progress
+    progress: ProgressListener
     clock: Callable[[], float]
     report: Report = field(default_factory=Report)
     log_identity: str = ""
