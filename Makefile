@@ -58,12 +58,12 @@ lint: $(SYNCED) ## Check style, format, types and layers
 	$(BIN)/lint-imports
 
 .PHONY: format
-format: $(SYNCED) ## Mend style and format
+format: $(SYNCED) ## Fix style and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 .PHONY: schemas
-schemas: $(SYNCED) ## Write schemas/ anew from the models
+schemas: $(SYNCED) ## Rewrite schemas/ from the models
 	@$(BIN)/eddyline schemas
 
 .PHONY: setup

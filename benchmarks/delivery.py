@@ -55,10 +55,10 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
+from eddyline.clients.sources import open_source
 from eddyline.model.events import Content, Interaction
 from eddyline.model.ids import item_point
 from eddyline.model.profile import Profile
-from eddyline.offline.importing import open_source
 from eddyline.profiler import Profiler
 from eddyline.settings import Settings
 

@@ -23,11 +23,11 @@ from eddyline.adapters.kafka import Delivered, Message, Outgoing, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, EdgeStore
 from eddyline.cli.collections import create_collections
+from eddyline.clients.sources import open_source
 from eddyline.embedder import Embedder
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content
 from eddyline.model.text import DEFAULT
-from eddyline.offline.importing import open_source
 from eddyline.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "movielens"

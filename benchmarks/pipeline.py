@@ -35,12 +35,12 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore, Point
 from eddyline.cli.collections import create_collections
+from eddyline.clients.sources import open_source
 from eddyline.embedder import Embedder
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content, Interaction
 from eddyline.model.ids import item_point
 from eddyline.model.text import DEFAULT
-from eddyline.offline.importing import open_source
 from eddyline.profiler import Profiler
 from eddyline.settings import Settings
 

@@ -116,7 +116,7 @@ class Collector:
 
         @router.post(
             "/v1/events",
-            summary="Say what people did, and saw",
+            summary="Send events",
             openapi_extra=describe_body(Interaction, Identify, Seen, EventBatch, description="One event, or several"),
             **options,
         )
@@ -141,7 +141,7 @@ class Collector:
 
         @router.post(
             "/v1/items/availability",
-            summary="Change price and stock alone",
+            summary="Update price and stock only",
             openapi_extra=describe_body(Availability, AvailabilityBatch, description="One item's, or several"),
             **options,
         )
@@ -168,7 +168,7 @@ class Collector:
 
         @router.put(
             "/v1/users/{user_id}",
-            summary="Say what a person answered when they joined, and what is known of them",
+            summary="Set a person's onboarding answers, segment and attributes",
             openapi_extra=describe_body(User, description="user_id may be left out"),
             **options,
         )
@@ -341,8 +341,8 @@ def _all_rejected(rejected: Sequence[Mapping[str, Any]]) -> Response:
 
 
 class _EventIds:
-    """Ids for the events of one request that came without: random, or out of its Idempotency-Key and what the event
-    says (and the how-manieth it is to say so), so that sending all of it again, or the rest, makes the same ids."""
+    """Ids for the events of one request that have none: random, or derived from its Idempotency-Key, the event's
+    content and its ordinal among equal ones, so that sending all of it again, or the rest, makes the same ids."""
 
     def __init__(self, idempotency_key: str | None) -> None:
         self._key = idempotency_key

@@ -81,8 +81,8 @@ class Embedder:
         for space in (point.payload["space"] for point in page):
             if space != self._encoder.space:
                 raise Misconfigured(
-                    f"the stored items are in space {space}, this encoder makes {self._encoder.space}: embed "
-                    "everything anew (`eddyline reembed`), set the encoder back, or start with a new data directory"
+                    f"the stored items are in space {space}, this encoder makes {self._encoder.space}: re-embed "
+                    "everything (`eddyline reembed`), set the encoder back, or start with a new data directory"
                 )
 
     # -- the loop's calls ---------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Embedder:
         }
 
     def _history(self, source: Mapping[str, Any], embedded: bool) -> dict[str, Any]:
-        """When the current vector was made, in epoch seconds, and the how-many-th it is: an audit asks for both."""
+        """When the current vector was made, in epoch seconds, and its ordinal, both for the audit."""
         if embedded:
             return {"embedded_at": self._clock(), "embeddings": source.get("embeddings", 1 if source else 0) + 1}
         return {name: source[name] for name in ("embedded_at", "embeddings") if name in source}

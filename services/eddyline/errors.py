@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EddylineError(Exception):
-    """The root: anything below says what was wrong, where, and how to mend it."""
+    """The root: anything below says what was wrong, where, and how to fix it."""
 
 
 class InvalidInput(EddylineError):
@@ -46,18 +46,27 @@ class Overloaded(EddylineError):
 
 
 class Unavailable(EddylineError):
-    """Kafka or Qdrant is down, slow or restarting: worth retrying, for as long as it lasts."""
+    """Kafka, Qdrant or a running Eddyline is down, slow or restarting: worth retrying, for as long as it lasts."""
 
 
 class Outdated(Unavailable):
     """A new generation of items or profiles went live in between: asked once more, all is of that one."""
 
 
+class UnexpectedAnswer(EddylineError):
+    """Something at an Eddyline's address answers what its API doesn't: another role, a proxy, a bug."""
+
+    def __init__(self, url: str, status: int, detail: str) -> None:
+        """`status`: 404 or 405 where there is no such path."""
+        self.status, self.detail = status, detail
+        super().__init__(f"{url} answered {status} ({detail})")
+
+
 class ImageError(EddylineError):
     """An image can't be had."""
 
     def __init__(self, reason: str, message: str) -> None:
-        """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to mend it."""
+        """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to fix it."""
         self.reason = reason
         super().__init__(message)
 
@@ -71,7 +80,7 @@ class ImageUnavailable(ImageError):
 
 
 class Misconfigured(EddylineError):
-    """A setting, a topic or a collection isn't what it must be; nothing starts until it is mended."""
+    """A setting, a topic or a collection isn't what it must be; nothing starts until it is fixed."""
 
 
 class AlreadyRunning(Misconfigured):

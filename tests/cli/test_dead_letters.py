@@ -107,7 +107,7 @@ def test_one_letter_is_shown_whole(place: Place) -> None:
         "detail    type: is needed",
         "source    interactions, partition 2, offset 7, log cluster/log",
         "arrived   2023-11-14T22:13:20.000Z",
-        "buried    2026-05-28T20:26:40.500Z, at attempt 1",
+        "given up  2026-05-28T20:26:40.500Z, at attempt 1",
         "key       u:ada",
         "header    trace: base64 /g==",
         '  "item_id": "ferry",',
@@ -189,13 +189,13 @@ def test_replaying_goes_through_the_running_eddyline(place: Place, collector: tu
     url, producer = collector
     place.bury(a_record(7, CLICK), a_record(8, {**CLICK, "type": "zap"}), a_record(9, {"type": "erased"}))
     foretold = place.dlq("replay", "--dry-run", "--url", url).stdout
-    assert f"Would send 3 dead letters through {url} again, and remove what is taken" in foretold
+    assert f"Would send 3 dead letters through {url} again, and remove those accepted" in foretold
     assert "1 dead letter would stay:\n  interactions:2:9@" in foretold
     assert (producer.sent, place.offsets()) == ([], [7, 8, 9])
     done = place.dlq("replay", "--yes", "--url", url)
     assert "Sent 1 dead letter again\n" in done.stdout
     assert isinstance(done.exception, EddylineError)
-    assert str(done.exception).startswith("2 dead letters not taken, and kept:\n  interactions:2:8@")
+    assert str(done.exception).startswith("2 dead letters not accepted, and kept:\n  interactions:2:8@")
     assert [one["event_id"] for one in producer.values("interactions")] == ["cluster/log:2:7"]
     assert place.offsets() == [8, 9]
 

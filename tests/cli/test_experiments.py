@@ -77,7 +77,7 @@ def test_a_running_reader_is_asked() -> None:
         assert said("who", person, "--surface", "home", "--url", url).startswith("home/kitchens (revision ")
         with pytest.raises(InvalidInput, match="user_id"):
             said("who", "", "--url", url)
-    with pytest.raises(Unavailable, match="doesn't answer as a reader"):
+    with pytest.raises(Unavailable, match="can't be reached"):
         said("who", person, "--url", "http://127.0.0.1:1")
 
 

@@ -155,7 +155,7 @@ def test_a_skewed_split_is_said_loudly(desk: Desk, url: str) -> None:
 
 def test_what_cannot_be_had_is_said(url: str) -> None:
     assert "there are over, diversity" in refused(EddylineError, "report", "--url", url, "--experiment", "x")
-    assert "can't tell apart by colour" in refused(EddylineError, "report", "--url", url, "--by", "colour")
+    assert "can't group by colour" in refused(EddylineError, "report", "--url", url, "--by", "colour")
     assert "is Eddyline running?" in refused(Unavailable, "report", "--url", "http://127.0.0.1:1")
 
 

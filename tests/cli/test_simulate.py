@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
 from rich.console import Console
-from tests.offline.simulated import FakeEddyline
+from tests.clients.simulated import FakeEddyline
 from typer.testing import CliRunner, Result
 
 from eddyline.cli import app
 from eddyline.cli import simulate as command
 from eddyline.cli import simulation_views as views
+from eddyline.clients.simulator import Connection, SimulationReport
+from eddyline.clients.simulator.report import Group, GroupTotals
 from eddyline.errors import EddylineError, Unavailable
-from eddyline.offline.simulating import Report
-from eddyline.offline.simulating.report import Group, Tally
 
 
 @pytest.fixture
@@ -26,10 +27,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEddyline:
     """An Eddyline at any address."""
     fake = FakeEddyline()
 
-    def open_client(url: str, concurrency: int) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(lambda request: fake.answer(request)))
+    def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
+        transport = httpx.MockTransport(lambda request: fake.answer(request))
+        return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter, transport)
 
-    monkeypatch.setattr(command, "open_client", open_client)
+    monkeypatch.setattr(command, "connect", connect)
     return fake
 
 
@@ -122,9 +124,11 @@ def test_ctrl_c_ends_it_with_the_report(fake: FakeEddyline, monkeypatch: pytest.
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_figure_is_cut_off(width: int) -> None:
-    report = Report()
+    report = SimulationReport()
     for variant in ("control", "diverse"):
-        tally = Tally(12_345, 10, 0, 123_450, 98_765, 9_876, 123_456.0, 1_234, 123_456.78, 12_345.0, 9_999.0, {1, 2})
+        tally = GroupTotals(
+            12_345, 10, 0, 123_450, 98_765, 9_876, 123_456.0, 1_234, 123_456.78, 12_345.0, 9_999.0, {1, 2}
+        )
         report.listed(Group("eddyline", "diversity", variant), tally, 0.05, range(1, 11), [1])
     console = Console(width=width, file=io.StringIO(), record=True)
     views.show(report, console)
@@ -136,9 +140,9 @@ def test_no_figure_is_cut_off(width: int) -> None:
 
 
 def test_the_line_says_how_it_goes() -> None:
-    report = Report()
+    report = SimulationReport()
     assert views.line(report, 3.0).startswith("0:03  no list yet")
-    report.listed(Group("eddyline", None, "eddyline"), Tally(lists=1, served=10, seen=4, clicks=1), 0.05, [], [])
+    report.listed(Group("eddyline", None, "eddyline"), GroupTotals(lists=1, served=10, seen=4, clicks=1), 0.05, [], [])
     report.seconds = 0.5
     report.busy = 2
     assert views.line(report, 65.0) == "1:05  1 lists  2.0/s  1 clicks  CTR 25.0%  p95 50 ms  2 errors"
@@ -148,7 +152,7 @@ def test_on_a_terminal_there_is_a_live_line(fake: FakeEddyline) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
 
     async def watch() -> Any:
-        async with command._watched(Report(), terminal) as say:
+        async with command._watched(SimulationReport(), terminal) as say:
             say("sending [1] items")
             await asyncio.sleep(0)
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from tests.docs.pages import EXPERIMENTS, ROOT, blocks, steps
+from tests.docs.pages import EXPERIMENTS, ROOT, TUTORIAL, blocks, steps
 from tests.docs.shell import STATUS, Shell
 from tests.support.system import eddyline
 
@@ -14,7 +14,7 @@ from tests.support.system import eddyline
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell beside an Eddyline that has docs/http-api.md's settings, docs/experiments.md's experiments and the
-    README's items."""
+    tutorial's items."""
     curl, bash = shutil.which("curl"), shutil.which("bash")
     if curl is None or bash is None:
         pytest.skip("the pages' examples need curl and bash")
@@ -36,7 +36,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     options = ("--config", str(folder / "eddyline.toml"), "--data-dir", str(folder / "data"))
     with eddyline("up", *options, log=folder / "log.txt", env=env) as running:
         shell = Shell(running.url, folder)
-        catalogue = next(steps(ROOT / "README.md")).shell
+        catalogue = next(steps(TUTORIAL)).shell
         assert shell.run(catalogue.text).statuses[0][0] == 202, f"{catalogue.where} must load the items"
         for item_id in ("eddies", "milkyway"):
             running.await_item(item_id)

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (?P<text>.+)$", re.MULTILINE)
@@ -54,9 +55,10 @@ class Step:
 
 
 def pages() -> list[Path]:
-    """Every page: the README first, since a newcomer starts there."""
+    """Return every page, the tutorial first: it starts from an empty Eddyline, and the others ask for its items."""
     owned = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "examples/README.md")
-    return [*(ROOT / name for name in owned), *sorted((ROOT / "docs").glob("*.md"))]
+    others = sorted(page for page in (ROOT / "docs").glob("*.md") if page != TUTORIAL)
+    return [TUTORIAL, *(ROOT / name for name in owned), *others]
 
 
 @cache

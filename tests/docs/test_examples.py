@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.docs import shapes
-from tests.docs.pages import EXPERIMENTS, ROOT, Block, Step, blocks, pages, steps
+from tests.docs.pages import EXPERIMENTS, ROOT, TUTORIAL, Block, Step, blocks, pages, steps
 from tests.docs.shell import Answer, Shell
 
 from eddyline.model import events
@@ -130,5 +130,5 @@ def _problems(step: Step, answer: Answer) -> list[str]:
     return wrong
 
 
-def test_the_readme_comes_first() -> None:
-    assert pages()[0] == ROOT / "README.md"
+def test_the_tutorial_comes_first() -> None:
+    assert pages()[0] == TUTORIAL

@@ -87,7 +87,7 @@ def test_an_owner_whose_epoch_went_back_goes_on_under_a_higher_one_and_repeats_n
     assert len(latest) == 4
     assert set(latest.values()) == {ahead + 5}, "over the highest that was seen"
     assert epochs == [ahead + 5] * 4
-    said = [line["epoch"] for line in logged if line["event"] == "fenced: claiming anew"]
+    said = [line["epoch"] for line in logged if line["event"] == "fenced: claiming the partitions again"]
     assert said == [ahead, ahead + 3], "said once each time"
     after = RecordingHandler()
     scripted.run_until(scripted.loop(after, clock=partial(float, NOW)), lambda: after.epochs)

@@ -98,7 +98,7 @@ def test_what_the_callback_cannot_take_is_left_out_and_logged(kafka: KafkaForTes
         wait_until(lambda: tail.caught_up, "it has gone on")
         tail.close()
     assert len(taken) == 2
-    assert [line["event"] for line in logged] == ["left out a record"]
+    assert [line["event"] for line in logged] == ["skipped a record"]
 
 
 def test_a_cluster_that_does_not_answer_is_said_once_and_holds_nobody_up(kafka: KafkaForTest) -> None:
@@ -106,7 +106,7 @@ def test_a_cluster_that_does_not_answer_is_said_once_and_holds_nobody_up(kafka: 
     with capture_logs() as logged, following(nowhere) as followed:
         wait_until(lambda: logged, "it says that it can't", SLOWLY)
         assert not followed.tail.caught_up
-    assert [line["event"] for line in logged] == ["can't follow a topic now; trying on"]
+    assert [line["event"] for line in logged] == ["can't follow a topic now; will try again"]
 
 
 def test_client_settings_that_the_library_does_not_take_are_refused_at_once(kafka: KafkaForTest) -> None:

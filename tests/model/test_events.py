@@ -199,7 +199,7 @@ def test_what_was_served_and_what_was_seen_share_a_topic() -> None:
         ((LIST % ',"type":"shown"').encode(), "type", "'served' or 'impression'"),
         ((LIST % ',"positions":[1]').encode(), "positions", "no such field"),
         (LIST.replace('"rank":1', '"rank":1001').replace("%s", "").encode(), "items.0.rank", "1000"),
-        ((SEEN % ',"item_id":"i"').encode(), "item_id", "which is of a list: name the list's request_id"),
+        ((SEEN % ',"item_id":"i"').encode(), "item_id", "reports on a whole list: give the list's request_id"),
         ((SEEN % ',"positions":[1,1001]').encode(), "positions.1", "1000"),
         ((SEEN % ',"strategy":"mine"').encode(), "strategy", "another system"),
         ((SEEN % ',"items":[{"item_id":"i","rank":1}],"positions":[1]').encode(), "positions", "leave items out"),

@@ -109,5 +109,5 @@ def test_a_wrong_assumption_is_refused_by_name(wrong: dict[str, Any], field: str
 
 def test_nothing_measured_is_nothing_to_plan_from() -> None:
     for nothing in (Moments(), moments(500, impressions=np.ones(500))):
-        with pytest.raises(InvalidInput, match="say a baseline"):
+        with pytest.raises(InvalidInput, match="give a baseline"):
             plan_from(nothing, "ctr", 0.1)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import orjson
 from tests.services.profiling import SPACE, Profiling
 from tests.support.fakes import LOG, text_vector
 
-from eddyline.adapters.kafka import Message, Outgoing, Position, Record, Watermarks, partition_of
+from eddyline.adapters.kafka import LogReader, Message, Outgoing, Position, Record, Watermarks, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import InvalidEvent
+from eddyline.maintenance.audit import Everyone, Report, Who, audit
 from eddyline.model.ids import Person, item_point, person_point
 from eddyline.model.profile import Profile
-from eddyline.offline.audit import Everyone, Report, Who, audit
 from eddyline.settings import Events, Settings
 from eddyline.settings import Profile as ProfileSettings
 
 PARTITIONS = 4
 
 
-class FakeLog:
+class FakeLog(LogReader):
     """The partitions of `interactions`, and what the profilers have committed of them."""
 
     def __init__(self, partitions: int = PARTITIONS) -> None:
@@ -29,7 +29,7 @@ class FakeLog:
         self.handled: dict[int, int | None] = dict.fromkeys(range(partitions))
         self.lows = [0] * partitions
         self.was_read: Callable[[], object] = lambda: None
-        """Called when the last partition was read to the end that was asked for."""
+        """Called when a partition was read to the end that was asked for."""
 
     def append(
         self, key: str, value: bytes | None, at: float, headers: Any = (), partition: int | None = None
@@ -44,11 +44,10 @@ class FakeLog:
         assert topic == "interactions"
         return {n: Watermarks(self.lows[n], len(records)) for n, records in enumerate(self.partitions)}
 
-    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
+    def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Record, None, None]:
         assert topic == "interactions"
         yield from self.partitions[partition][max(start, self.lows[partition]) : end]
-        if partition == len(self.partitions) - 1:
-            self.was_read()
+        self.was_read()
 
     def committed(self, group: str, topic: str) -> dict[int, Position | None]:
         assert (group, topic) == ("profiler", "interactions")
@@ -66,7 +65,7 @@ class Auditing:
         self.lose: Callable[[Outgoing], bool] = lambda _: False
         """What is sent and acknowledged, and yet never in the log."""
         self.during: list[Callable[[], object]] = []
-        """What happens after the log was read, each time; then nothing."""
+        """What happens after a partition was read, each time; then nothing."""
 
     # -- what happens ---------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from tests.support.fakes import Clock, FakeProducer
 from eddyline.adapters.kafka import Headers, Letter, Record, Unreadable
 from eddyline.adapters.kafka.dead_letters import Identity
 from eddyline.adapters.telemetry import Metrics
+from eddyline.clients import WHILE_BUSY, Client
 from eddyline.collector import Collector
 from eddyline.errors import InvalidInput, TooLarge, Unavailable
 from eddyline.model.passage import Passage
@@ -29,7 +30,6 @@ from eddyline.offline.dead_letters import (
     selected,
     survey,
 )
-from eddyline.offline.intake import Intake
 from eddyline.settings import Events, Server
 
 ARRIVED = 1_700_000_000_250
@@ -294,7 +294,8 @@ class Place:
 
     def __init__(self, client: httpx.Client, producer: FakeProducer) -> None:
         self.producer, self.slept = producer, [0.0]
-        self.destination = HttpDestination(Intake(client, self._sleep))
+        self.client = Client(str(client.base_url), retries=WHILE_BUSY, sleep=self._sleep)
+        self.destination = HttpDestination(self.client)
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -314,7 +315,8 @@ def _running() -> Iterator[tuple[httpx.Client, FakeProducer]]:
 @pytest.fixture
 def place(_running: tuple[httpx.Client, FakeProducer]) -> Iterator[Place]:
     it = Place(*_running)
-    yield it
+    with it.client:
+        yield it
     it.producer.sent.clear()
     it.producer.refuse = it.producer.delivery = it.producer.room = None
 
@@ -431,15 +433,15 @@ def test_a_busy_collector_is_waited_for(place: Place) -> None:
 @pytest.mark.parametrize("status", [401, 404, 500])
 def test_any_other_answer_stops_it_and_nothing_is_removed(status: int) -> None:
     answer = httpx.MockTransport(lambda request: httpx.Response(status, text="who are you?"))
-    with httpx.Client(base_url="http://there", transport=answer) as client:
+    with Client("http://there", transport=answer) as client:
         log = FakeLog(a_letter(1, CLICK))
         with pytest.raises(Unavailable, match=f"/v1/events answered {status} .who are you"):
-            replay([log], Selection(), HttpDestination(Intake(client)), nothing)
+            replay([log], Selection(), HttpDestination(client), nothing)
     assert (offsets(log.letters), log.removals) == ([1], [])
 
 
 def test_nobody_there_stops_it() -> None:
-    with httpx.Client(base_url="http://127.0.0.1:1") as client:
+    with Client("http://127.0.0.1:1") as client:
         log = FakeLog(a_letter(1, None, topic="users"))
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1.* can't be reached"):
-            replay([log], Selection(), HttpDestination(Intake(client)), nothing)
+            replay([log], Selection(), HttpDestination(client), nothing)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from eddyline.clients.progress import SilentProgress
 from eddyline.errors import InvalidInput
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
 from eddyline.offline.evaluation.log import Event, Log
 from eddyline.offline.evaluation.prequential import Answered, Protocols, run
-from eddyline.offline.importing import Silent
 
 HOUR = 3_600.0
 
@@ -62,7 +62,7 @@ POPULAR = log_of((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 
 def evaluated(log: Log, begin: int, protocol: Protocols) -> tuple[Answered, MostCounted]:
     recommender = MostCounted()
-    return run(log, Tally(len(log.items)), {"most": recommender}, begin, protocol, Silent()), recommender
+    return run(log, Tally(len(log.items)), {"most": recommender}, begin, protocol, SilentProgress()), recommender
 
 
 def test_popularity_hits_what_it_can_know() -> None:
@@ -96,7 +96,7 @@ def test_a_list_longer_than_k_gains_nothing() -> None:
         def recommend(self, world: Tally, person: int, now: float, k: int) -> Sequence[int]:
             return super().recommend(world, person, now, 100)
 
-    answered = run(POPULAR, Tally(4), {"all": Everything()}, 3, Protocols(k=1, min_events=1), Silent())
+    answered = run(POPULAR, Tally(4), {"all": Everything()}, 3, Protocols(k=1, min_events=1), SilentProgress())
     assert answered.lists["all"].rank.tolist() == [0, 1, 1]
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import orjson
 import pytest
 
+from eddyline.clients.sources import open_source
 from eddyline.errors import InvalidInput
 from eddyline.model.ids import Person
 from eddyline.offline.evaluation.log import UNKNOWN_ITEM, VISIT_GAP, Before, Event, Log, read
-from eddyline.offline.importing import open_source
 from eddyline.settings import Events
 
 FIRST = 1_000_000_000

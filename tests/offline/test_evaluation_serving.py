@@ -10,6 +10,7 @@ import pytest
 from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
+from eddyline.clients.progress import SilentProgress
 from eddyline.model.distance import Distance, space_of
 from eddyline.model.events import Content, Interaction, Rating, User, strength
 from eddyline.model.ids import Person
@@ -19,7 +20,6 @@ from eddyline.offline.evaluation.log import Event, Log
 from eddyline.offline.evaluation.memory import Memory
 from eddyline.offline.evaluation.prequential import Protocols
 from eddyline.offline.evaluation.serving import Served, SharedSearches
-from eddyline.offline.importing import Silent
 from eddyline.settings import Affinity, Encoder, Settings, Strategy
 
 PEOPLE, ITEMS = 6, 30
@@ -113,10 +113,10 @@ def test_strategies_share_searches_and_nothing_else() -> None:
     ground = Ground(vectors(items), {}, SETTINGS)
     contenders = {name: Contender(SETTINGS.ranking, one) for name, one in SETTINGS.strategies.items()}
     protocol = Protocols(k=5, min_events=1)
-    together = run_once(log, ground, contenders, 60, protocol, Silent())
+    together = run_once(log, ground, contenders, 60, protocol, SilentProgress())
     assert len(together.event) > 20
     for name, one in contenders.items():
-        alone = run_once(log, ground, {name: one}, 60, protocol, Silent())
+        alone = run_once(log, ground, {name: one}, 60, protocol, SilentProgress())
         assert (alone.lists[name].items == together.lists[name].items).all()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.support.fakes import NOW, TinyEncoder
 
+from eddyline.clients.progress import SilentProgress
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
 from eddyline.offline.evaluation import tuning
@@ -16,7 +17,6 @@ from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
 from eddyline.offline.evaluation.log import Event, Log
 from eddyline.offline.evaluation.prequential import Protocols
 from eddyline.offline.evaluation.tuning import as_toml, moved, point_of, tune
-from eddyline.offline.importing import Silent
 from eddyline.settings import Settings, Strategy
 
 SETTINGS = Settings()
@@ -45,7 +45,7 @@ def contender(**weights: Any) -> Contender:
 
 def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> None:
     log, base = chain(), contender(freshness=1.0)
-    found = tune(log, ground(log), base, len(log.events) // 2, PROTOCOL, 24, 1, Silent())
+    found = tune(log, ground(log), base, len(log.events) // 2, PROTOCOL, 24, 1, SilentProgress())
     assert found.score > 1.2
     assert found.contender.strategy.affinity > 0
     assert found.trials <= 24
@@ -53,7 +53,7 @@ def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> Non
 
 def test_the_same_seed_finds_the_same() -> None:
     log, base = chain(5), contender(taste=1.0)
-    found = [tune(log, ground(log), base, 30, PROTOCOL, 6, seed, Silent()) for seed in (1, 1)]
+    found = [tune(log, ground(log), base, 30, PROTOCOL, 6, seed, SilentProgress()) for seed in (1, 1)]
     assert found[0] == found[1]
 
 
@@ -62,7 +62,7 @@ def test_where_nothing_helps_nothing_changes() -> None:
     log = chain(2)
     begin = len(log.events) - 1
     base = contender(taste=1.0)
-    assert tune(log, ground(log), base, begin, Protocols(k=3, min_events=2), 6, 1, Silent()).contender == base
+    assert tune(log, ground(log), base, begin, Protocols(k=3, min_events=2), 6, 1, SilentProgress()).contender == base
 
 
 def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tuning, "run_once", counted)
     log = chain(4)
-    tune(log, ground(log), contender(taste=1.0, affinity=0.1), 24, PROTOCOL, 7, 1, Silent())
+    tune(log, ground(log), contender(taste=1.0, affinity=0.1), 24, PROTOCOL, 7, 1, SilentProgress())
     assert len(ran) <= 7 + 1
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tests.support.fakes import TinyEncoder
 
+from eddyline.clients.progress import SilentProgress
 from eddyline.errors import InvalidInput
 from eddyline.model.events import Content
 from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
-from eddyline.offline.importing import Silent
 
 
 def item(item_id: str, title: str) -> Content:
@@ -20,17 +20,19 @@ def item(item_id: str, title: str) -> Content:
 
 def test_only_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
     first, second = TinyEncoder(), TinyEncoder()
-    before = encode_items([item("a", "space"), item("b", "soup")], first, tmp_path, Silent())
-    after = encode_items([item("b", "soup"), item("a", "space opera"), item("c", "soup")], second, tmp_path, Silent())
+    before = encode_items([item("a", "space"), item("b", "soup")], first, tmp_path, SilentProgress())
+    after = encode_items(
+        [item("b", "soup"), item("a", "space opera"), item("c", "soup")], second, tmp_path, SilentProgress()
+    )
     assert second.texts == ["space opera"]
     assert (after[[0, 2]] == before[1]).all()
     assert after[1] == pytest.approx(TinyEncoder().encode(["space opera"])[0])
 
 
 def test_spaces_do_not_share_vectors(tmp_path: Path) -> None:
-    encode_texts(["space"], TinyEncoder(), tmp_path, Silent())
+    encode_texts(["space"], TinyEncoder(), tmp_path, SilentProgress())
     other = TinyEncoder("other-t1")
-    encode_texts(["space"], other, tmp_path, Silent())
+    encode_texts(["space"], other, tmp_path, SilentProgress())
     assert other.texts == ["space"]
 
 
@@ -42,7 +44,7 @@ def test_a_damaged_file_says_what_to_delete(tmp_path: Path, content: bytes | str
     else:
         np.save(file, np.zeros(3))
     with pytest.raises(InvalidInput, match=r"tiny-t1\.npy .*delete it"):
-        encode_texts(["space"], TinyEncoder(), tmp_path, Silent())
+        encode_texts(["space"], TinyEncoder(), tmp_path, SilentProgress())
 
 
 def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

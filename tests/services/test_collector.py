@@ -251,7 +251,7 @@ def test_the_type_of_what_was_seen_stays_its_own_whatever_the_settings_weigh(it:
         ({**CLICK, "context": {"page": "x" * 1025}}, "context.page", "at most 1024 characters"),
         ({**CLICK, "context": {f"{n}": n for n in range(33)}}, "context", "32"),
         ({**CLICK, "v": 2}, "v", "1"),
-        ({**SEEN, "item_id": "i1"}, "item_id", "which is of a list: name the list's request_id"),
+        ({**SEEN, "item_id": "i1"}, "item_id", "reports on a whole list: give the list's request_id"),
         ({**SEEN, "request_id": None}, "request_id", "string"),
         ({"type": "impression", "user_id": "ada"}, "request_id", "is needed"),
         ({"type": "impression", "request_id": "r1"}, "user_id", "is needed, or anonymous_id"),

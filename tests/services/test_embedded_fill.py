@@ -233,7 +233,7 @@ def test_nobody_else_writes_while_what_was_passed_on_waits_for_room(
     own.send_all([replace(record, value=b"y" * 500_000)])
     own.send_all([replace(record, value=b"last")])
     elsewhere = replace(record, partition=(partition_of(b"u:1", PARTITIONS) + 1) % PARTITIONS)
-    with pytest.raises(Overloaded, match="passed on must go to interactions first"):
+    with pytest.raises(Overloaded, match="forwarded must go to interactions first"):
         producer.send(elsewhere)
     producer.send(replace(record, topic="users")).result(10)
     with running(loop):

@@ -145,8 +145,8 @@ def test_the_end_may_be_as_late_as_a_time_can_be(client: httpx.Client, desk: Des
 @pytest.mark.parametrize(
     ("parameters", "field", "reason"),
     [
-        ({"last": "yesterday"}, "last", "no span of time"),
-        ({"last": "0h"}, "last", "no span of time"),
+        ({"last": "yesterday"}, "last", "isn't a duration"),
+        ({"last": "0h"}, "last", "isn't a duration"),
         ({"from": "noon"}, "from", "RFC 3339"),
         ({"from": "nan"}, "from", "RFC 3339"),
         ({"from": str(NOW), "to": str(NOW - 1)}, "from", "before the end"),

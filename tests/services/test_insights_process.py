@@ -64,7 +64,7 @@ def test_a_worker_that_ends_is_started_again(tmp_path: Path, monkeypatch: pytest
     lives = tmp_path / "lives"
     program = f"import sys; sys.stdin.readline(); open({str(lives)!r}, 'a').write('x'); sys.exit(70)"
     supervisor, metrics = a_worker(tmp_path, program)
-    with pytest.raises(Unavailable, match="started again soon"):
+    with pytest.raises(Unavailable, match="restarted soon"):
         supervisor.check()
     supervisor.start()
     wait_until(lambda: lives.exists() and len(lives.read_text()) >= 3, "it lives for the third time")

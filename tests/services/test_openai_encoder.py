@@ -272,15 +272,15 @@ def test_a_text_that_is_never_taken_is_named(world: World) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda _: [], "answers unlike OpenAI"),
-        (lambda _: {"data": "no"}, "answers unlike OpenAI"),
+        (lambda _: [], "doesn't answer as OpenAI's API does"),
+        (lambda _: {"data": "no"}, "doesn't answer as OpenAI's API does"),
         (lambda answer: {"data": answer["data"][:1]}, "1 vectors for 2 texts"),
         (
             lambda answer: {"data": [one | {"embedding": [float("inf")] * 16} for one in answer["data"]]},
             "aren't finite",
         ),
         (lambda answer: {"data": [one | {"embedding": [1, 2]} for one in answer["data"]]}, "2 dimensions"),
-        (lambda answer: {"data": [one | {"embedding": "AAAA"} for one in answer["data"]]}, "no vectors"),
+        (lambda answer: {"data": [one | {"embedding": "AAAA"} for one in answer["data"]]}, "doesn't return vectors"),
     ],
 )
 def test_an_answer_that_cant_be_is_refused(world: World, change: Callable[[Any], Any], complaint: str) -> None:

@@ -404,7 +404,7 @@ def test_an_odd_address_is_refused_on_the_item_which_is_found_and_shown(it: Imag
 
 def test_a_long_address_that_is_no_picture_is_a_dead_letter_of_the_embedder_alone(it: Imaging) -> None:
     said = content(0, "data:image/svg+xml;base64," + "A" * 3_000)
-    with pytest.raises(InvalidEvent, match="is no picture"):
+    with pytest.raises(InvalidEvent, match="is not a supported picture type"):
         it.embedder.parse(said)
     assert it.imager.parse(said) is None
 

@@ -59,7 +59,7 @@ def serving() -> Iterator[FakeEndpoint]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST  # noqa: N815
+        do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from tests.support.memory_store import MemoryStore
 
 from eddyline.adapters.kafka import Delivered, Headers, Message, Outgoing, Record
-from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Filter, MemoryStore, Point, Query, Scored, Vector
+from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Filter, Point, Query, Scored, Vector
 from eddyline.cli.collections import create_collections
 from eddyline.errors import Unavailable
 from eddyline.model.distance import distance_of

@@ -102,7 +102,7 @@ class Desk:
             self.view.apply(row)
 
     def define(self, text: str) -> None:
-        """Change the experiments' file."""
+        """Change the experiments file."""
         self.experiments = defined(text)
 
     def revision(self, name: str) -> str:

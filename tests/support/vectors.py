@@ -17,11 +17,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from tests.support.memory_store import MemoryStore
 from tests.support.qdrant_rest import QdrantRest
 from tests.support.shared import shared
 
 from eddyline.adapters.vectors import VectorStore
-from eddyline.adapters.vectors.client import MemoryStore
 from eddyline.adapters.vectors.edge import EdgeStore
 from eddyline.adapters.vectors.server import ServerStore
 

@@ -68,7 +68,7 @@ def _films(directory: Path) -> str:
     """The sample's films as JSON lines (its events stay behind)."""
     import orjson
 
-    from eddyline.offline.importing import open_source
+    from eddyline.clients.sources import open_source
 
     assert directory.exists()
     return "\n".join(orjson.dumps(line.value).decode() for line in open_source(SAMPLE).items())

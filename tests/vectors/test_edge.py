@@ -215,17 +215,6 @@ def test_a_writer_of_a_dropped_collection_hears_of_it(edge_store: VectorStore) -
     edge_store.flush()
 
 
-def test_collections_of_a_version_without_generations_become_the_first(tmp_path: Path) -> None:
-    store = EdgeStore(tmp_path)
-    store.ensure(item_collection(4, Distance.COSINE, {}))
-    store.upsert("items", [point("a", {"content": dense(1, 0, 0, 0)}, n=1)])
-    store.close()
-    again = EdgeStore(tmp_path)
-    assert again.collections() == ["items-1"]
-    assert again.count("items-1") == 1
-    again.close()
-
-
 @pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden"])
 def test_a_collection_cannot_leave_the_directory(edge_store: VectorStore, name: str) -> None:
     with pytest.raises(EddylineError, match="name a collection"):

@@ -101,13 +101,6 @@ def test_where_none_of_several_is_live_an_operator_must_say_which(next_store: Ve
         generations.establish(next_store, SPECS)
 
 
-def test_a_server_from_before_generations_is_refused_with_the_way_out(rest_store: VectorStore) -> None:
-    rest_store.ensure(SPECS[0])
-    with pytest.raises(Misconfigured, match=r"`items`.*eddyline init.*`items-1`"):
-        generations.establish(rest_store, SPECS)
-    assert rest_store.collections() == [ITEMS]
-
-
 def test_a_seal_is_on_what_is_live_and_can_be_lifted(store: VectorStore) -> None:
     generations.seal(store, [PROFILES])
     assert generations.current(store) == Generations(FIRST, {"profiles-1": 2})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
+from tests.support.endpoint import serving
 from tests.support.qdrant_rest import QdrantRest, Seen
 from tests.vectors.worlds import SPEC, dense, ids, payload_of, point, sparse
 
@@ -190,6 +191,33 @@ def test_an_update_refused_for_another_reason_is_not_repeated(rest_store: Vector
     with pytest.raises(EddylineError, match="400"):
         rest_store.update_vectors(SPEC.name, {item_point("a"): {"taste": dense(1, 2)}})
     assert len(_writes(qdrant_rest.seen)) == 1
+
+
+def test_an_answer_that_is_not_qdrants_is_an_error_that_names_the_address() -> None:
+    with serving() as endpoint:
+        store = ServerStore(endpoint.url)
+        for answer in (b"<html>Welcome</html>", {"detail": "ok"}):
+            endpoint.answer = lambda _, answer=answer: (200, answer)  # type: ignore[misc]
+            for call in CALLS[:-1]:
+                with pytest.raises(EddylineError, match=f"{endpoint.url}.* answer as Qdrant"):
+                    call(store)
+        endpoint.answer = lambda _: (200, {"result": {"number": "many"}})
+        with pytest.raises(EddylineError, match=f"{endpoint.url}.* answer as Qdrant"):
+            store.count(SPEC.name)
+        store.close()
+
+
+def test_every_call_goes_below_the_urls_path_with_its_credentials() -> None:
+    with serving() as endpoint:
+        endpoint.answer = lambda _: (503, {})
+        store = ServerStore(endpoint.url.replace("//", "//user:hidden@") + "/shared/qdrant/")
+        for call in CALLS:
+            with pytest.raises(Unavailable):
+                call(store)
+        store.close()
+    assert len(endpoint.requests) == len(CALLS)
+    assert all(each.path.startswith("/shared/qdrant/") for each in endpoint.requests)
+    assert {each.headers["authorization"] for each in endpoint.requests} == {"Basic dXNlcjpoaWRkZW4="}
 
 
 def test_the_key_is_sent_and_a_wrong_one_is_a_matter_of_settings(qdrant_rest: QdrantRest) -> None:

@@ -23,7 +23,7 @@ _INSIGHTS = {
     "ctr": "Clicks per impression",
     "conversions": "Conversions of items of lists",
     "revenue": "Value of these conversions",
-    "people": "Different people served, about",
+    "people": "Distinct people served (estimate)",
     "dwell_ms": "Mean dwell time on items of lists, in milliseconds",
     "empty_share": "Share of lists without any item",
     "degraded_share": "Share of lists from a cache",
@@ -65,7 +65,7 @@ class Metrics:
         )
         self.dead_letters = Counter(
             "eddyline_dead_letters_total",
-            "Records set aside as dead letters",
+            "Records that became dead letters",
             ("group", "topic", "reason"),
             registry=registry,
         )
@@ -78,7 +78,7 @@ class Metrics:
         )
         self.retrying = Gauge(
             "eddyline_consumer_retrying",
-            "1 while something is unavailable and a batch is tried again and again",
+            "1 while a batch is being retried, because something is unavailable",
             ("group",),
             registry=registry,
         )
@@ -96,26 +96,26 @@ class Metrics:
         )
         self.embedded = Counter("eddyline_embedder_embedded_total", "Items embedded", registry=registry)
         self.unchanged = Counter(
-            "eddyline_embedder_unchanged_total", "Items whose text was embedded before", registry=registry
+            "eddyline_embedder_unchanged_total", "Items whose text had not changed", registry=registry
         )
         self.truncated = Counter(
             "eddyline_encoder_truncated_total", "Texts too long to be embedded whole", registry=registry
         )
         self.encoder_cached = Counter(
-            "eddyline_encoder_cached_total", "Texts whose vectors were paid for before", registry=registry
+            "eddyline_encoder_cached_total", "Texts whose vectors came from the cache", registry=registry
         )
         self.encoder_tokens = Counter(
-            "eddyline_encoder_tokens_total", "Tokens that the endpoint says it has counted", registry=registry
+            "eddyline_encoder_tokens_total", "Tokens counted by the endpoint", registry=registry
         )
         self.encoder_failures = Counter(
             "eddyline_encoder_failures_total",
-            "Requests to an encoder's endpoint that failed and may be tried again: its status, timeout or unreachable",
+            "Failed requests to an encoder's endpoint that may be retried, by status, timeout or unreachable",
             ("reason",),
             registry=registry,
         )
         self.images = Counter(
             "eddyline_imager_images_total",
-            "Attempts at images, by what came of them: ready, refused, failed, or pending (another will follow)",
+            "Attempts at images, by result: ready, refused, failed, or pending (another will follow)",
             ("state",),
             registry=registry,
         )
@@ -127,11 +127,11 @@ class Metrics:
             registry=registry,
         )
         self.waiting = Gauge(
-            "eddyline_profiler_waiting", "Items that interactions of this process wait for", registry=registry
+            "eddyline_profiler_waiting", "Items that pending interactions of this process wait for", registry=registry
         )
         self.visible_seconds = Histogram(
             "eddyline_profiler_visible_seconds",
-            "From the broker's time of an interaction to its profile being durable",
+            "Time from an interaction's broker timestamp until its profile is durable",
             buckets=_LATENCY,
             registry=registry,
         )
@@ -139,7 +139,7 @@ class Metrics:
             "eddyline_affinity_learnt_total", "Activities that items have learnt from", registry=registry
         )
         self.seeded = Counter(
-            "eddyline_affinity_seeded_total", "Items begun with what similar ones have learnt", registry=registry
+            "eddyline_affinity_seeded_total", "Items whose rows were seeded from similar ones", registry=registry
         )
         self.recommendations = Counter(
             "eddyline_reader_recommendations_total",
@@ -148,27 +148,28 @@ class Metrics:
             registry=registry,
         )
         self.shown = Counter(
-            "eddyline_reader_shown_total", "Items of served lists that the profiles are told of", registry=registry
+            "eddyline_reader_shown_total", "Items of served lists that were reported to the profiles", registry=registry
         )
         self.shown_dropped = Counter(
             "eddyline_reader_shown_dropped_total",
-            "Items of served lists that the profiles aren't told of: too many at once (full), or not taken (broker)",
+            "Items of served lists that were not reported to the profiles: too many at once (full), "
+            "or refused (broker)",
             ("reason",),
             registry=registry,
         )
 
         self.impressions = Counter(
-            "eddyline_reader_impressions_total", "Lists that the measures are told of", registry=registry
+            "eddyline_reader_impressions_total", "Served lists reported for measuring", registry=registry
         )
         self.impressions_dropped = Counter(
             "eddyline_reader_impressions_dropped_total",
-            "Lists that the measures aren't told of: too many at once (full), not taken (broker), or invalid",
+            "Served lists not reported for measuring: too many at once (full), refused (broker), or invalid",
             ("reason",),
             registry=registry,
         )
         self.insights_restarts = Counter(
             "eddyline_insights_restarts_total",
-            "Times that the insights worker had to be started again",
+            "Restarts of the insights worker",
             registry=registry,
         )
 
@@ -178,12 +179,12 @@ class Metrics:
         }
         self.insights_window = Gauge(
             "eddyline_insights_window_start_seconds",
-            "When the minute began that the gauges of insights are of (epoch)",
+            "Start of the minute that the insights gauges describe (epoch)",
             registry=registry,
         )
         self.insights_behind = Gauge(
             "eddyline_insights_behind_seconds",
-            "Time since when everything that was sent is in the measures",
+            "How far the measures are behind: everything sent before then is in them",
             registry=registry,
         )
         self.insights_stopped = Gauge(
@@ -194,11 +195,11 @@ class Metrics:
         )
         self.experiments_refused = Gauge(
             "eddyline_reader_experiments_refused",
-            "1 while the experiments' file was changed and is refused: those before stay in force",
+            "1 while a changed experiments file is refused: the previous experiments stay in force",
             registry=registry,
         )
         self.verdicts_ignored = Counter(
-            "eddyline_reader_verdicts_ignored_total", "Records of verdicts that can't be read", registry=registry
+            "eddyline_reader_verdicts_ignored_total", "Unreadable records on the topic verdicts", registry=registry
         )
 
     def render(self) -> bytes:

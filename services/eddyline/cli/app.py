@@ -80,7 +80,7 @@ def _root(
 def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
     """Run everything in this one process, with the in-process broker and vector store.
 
-    A Kafka cluster or a Qdrant server that is set is used instead of the embedded one.
+    Where a Kafka cluster or a Qdrant server is configured, it is used instead of the embedded one.
     """
     from eddyline.cli.insights_role import is_installed
     from eddyline.cli.runtime import IMAGING, MEASURING, ROLES
@@ -105,49 +105,49 @@ def serve(
     host: Host = None,
     port: Port = None,
 ) -> None:
-    """Run some of the services in this process, against Kafka and Qdrant."""
+    """Run several services in this process, against Kafka and Qdrant."""
     _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
 
 
 @app.command()
 def collector(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run the collector: HTTP in, Kafka out."""
+    """Run a collector: takes items, events and people over HTTP, and writes them to Kafka."""
     _serve(load_settings(config, None, host, port), ["collector"])
 
 
 @app.command()
 def embedder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an embedder: content into searchable items."""
+    """Run an embedder: turns content into searchable items."""
     _serve(load_settings(config, None, host, port), ["embedder"])
 
 
 @app.command()
 def imager(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an imager: items' images into vectors."""
+    """Run an imager: turns items' images into vectors."""
     _serve(load_settings(config, None, host, port), ["imager"])
 
 
 @app.command()
 def profiler(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run a profiler: interactions into profiles."""
+    """Run a profiler: folds interactions into profiles."""
     _serve(load_settings(config, None, host, port), ["profiler"])
 
 
 @app.command()
 def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an affinity service: activity into affinity rows and trends."""
+    """Run an affinity service: turns activity into affinity rows and trends."""
     _serve(load_settings(config, None, host, port), ["affinity"])
 
 
 @app.command()
 def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run a reader: recommendations over HTTP."""
+    """Run a reader: answers with recommendations over HTTP."""
     _serve(load_settings(config, None, host, port), ["reader"])
 
 
 @app.command()
 def encoder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an encoder: texts into vectors over HTTP, for processes with `encoder.kind = "http"`."""
+    """Run an encoder: turns texts into vectors over HTTP, for processes with `encoder.kind = "http"`."""
     from eddyline.cli.encoding import serve_encoder
 
     serve_encoder(load_settings(config, None, host, port))
@@ -163,7 +163,7 @@ def insights_worker() -> None:
 
 @app.command()
 def init(config: ConfigFile = None) -> None:
-    """Create topics and collections, and verify what is there."""
+    """Create topics and collections, and verify those that exist."""
     from eddyline.cli.collections import initialise
 
     initialise(load_settings(config), print)
@@ -174,14 +174,14 @@ def replay(
     config: ConfigFile = None,
     data_dir: DataDir = None,
     only_log: Annotated[
-        bool, typer.Option("--only-log", help="Leave out what the log no longer holds, instead of taking it over.")
+        bool, typer.Option("--only-log", help="Leave out what the log no longer holds, instead of carrying it over.")
     ] = False,
-    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the generation that was live.")] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the previous generation.")] = False,
     give_up: Annotated[
-        bool, typer.Option("--give-up", help="Only undo what a killed run has left: the writers go on as before.")
+        bool, typer.Option("--give-up", help="Only undo what a killed run left behind, so that the writers go on.")
     ] = False,
 ) -> None:
-    """Rebuild all profiles from the log into a next generation, while the live one serves; then swap."""
+    """Rebuild all profiles from the log in a new generation while the live one serves, then swap."""
     from eddyline.cli import rebuild
 
     loaded, console = load_settings(config, data_dir), Console(stderr=True)
@@ -195,8 +195,10 @@ def replay(
 def reembed(
     config: ConfigFile = None,
     data_dir: DataDir = None,
-    force: Annotated[bool, typer.Option("--force", help="Also where the items are in the encoder's space.")] = False,
-    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the generation that was live.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Re-embed even if the items are already in the encoder's space.")
+    ] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the previous generation.")] = False,
 ) -> None:
     """Re-embed all items from their stored text, after a change of model, and rebuild the profiles; then swap.
 
@@ -229,7 +231,7 @@ def schemas(
         drifted = documents.drifted(files, output)
         if drifted:
             raise EddylineError(f"{', '.join(drifted)} in {output} differ from the models: run `eddyline schemas`")
-        print(f"{len(files)} files in {output} are as the models say")
+        print(f"{len(files)} files in {output} match the models")
         return
     changed = documents.write(files, output)
     print(f"{len(files)} files in {output}, {len(changed)} changed")
@@ -240,13 +242,14 @@ def import_(
     path: Annotated[Path, typer.Argument(help="A .jsonl or .csv file, a folder of such, or a MovieLens folder.")],
     url: Url = "http://127.0.0.1:8000",
     state: Annotated[
-        Path | None, typer.Option("--state", help="Remembers how far it got; by default below ./.eddyline/imports.")
+        Path | None,
+        typer.Option("--state", help="File that remembers how far it got; by default below ./.eddyline/imports."),
     ] = None,
     ends_now: Annotated[
-        bool, typer.Option("--ends-now", help="Move all event times alike, so that the newest happens now.")
+        bool, typer.Option("--ends-now", help="Shift all event times so that the newest is now.")
     ] = False,
 ) -> None:
-    """Send items, people and events to a running Eddyline: items first; stopped, it goes on where it was."""
+    """Send items, people and events to a running Eddyline; a stopped import resumes where it was."""
     from eddyline.cli.data import run_import
 
     run_import(path, url, state, ends_now, Console(stderr=True))
@@ -254,7 +257,7 @@ def import_(
 
 @app.command()
 def demo(
-    path: Annotated[Path, typer.Argument(help="What to import: the MovieLens sample.")] = Path("examples/movielens"),
+    path: Annotated[Path, typer.Argument(help="What to import.")] = Path("examples/movielens"),
     leave: Annotated[bool, typer.Option("--exit", help="End after the tour.")] = False,
     data_dir: Annotated[Path, typer.Option("--data-dir", help="Where to keep the demo's data.")] = Path(
         ".eddyline/demo"

@@ -16,7 +16,7 @@ from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
-    from eddyline.offline.audit import Difference, Report, Who
+    from eddyline.maintenance.audit import Difference, Report, Who
 
 SHOWN = 200
 """Most characters of a stored or expected value that are printed."""
@@ -32,7 +32,7 @@ def audit(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Work profiles out anew from the log, compare them with what is stored, and say what differs.
+    """Replay the log in memory, compare the profiles with what is stored, and say what differs.
 
     Profilers may go on meanwhile. Ends with 1 where something differs.
     """
@@ -49,7 +49,7 @@ def audit(
 def lines(report: Report, limit: int) -> Iterator[str]:
     """The report to be read: at most `limit` differences, and as many of the people who are listed apart."""
     yield f"{report.records:,} records read, {report.invalid:,} of them dead letters, which count for nobody"
-    if not (report.compared or report.older or report.in_motion or report.apart):
+    if not (report.compared or report.older or report.apart):
         yield "nobody to compare: neither the log nor the store knows of any"
         return
     yield f"{_people(report.compared)} compared, {len(report.differing):,} of them differ"
@@ -57,8 +57,6 @@ def lines(report: Report, limit: int) -> Iterator[str]:
         yield f"  the others' sums and weights differ by at most {report.largest:.2g} of what is let pass"
     if report.older:
         yield f"{_people(report.older)} not compared: the log no longer holds all of what they did"
-    if report.in_motion:
-        yield f"{_people(len(report.in_motion))} not compared: their profiles changed whenever they were looked at"
     if report.apart:
         yield f"{_people(len(report.apart))} listed apart: they differ, which may be right"
         apart = (f"  {apart.person}: {'; '.join(apart.why)}" for apart in report.apart)
@@ -70,17 +68,19 @@ def lines(report: Report, limit: int) -> Iterator[str]:
 
 def _run(settings: Settings, who: Who, console: Console) -> Report:
     from eddyline.adapters.kafka import LogReader
+    from eddyline.adapters.telemetry import configure_logging
     from eddyline.adapters.vectors import generations
     from eddyline.cli.data import watched
     from eddyline.cli.opening import kafka_options, open_store
-    from eddyline.offline.audit import GROUP
-    from eddyline.offline.audit import audit as compare_with_log
+    from eddyline.maintenance.audit import audit as compare_with_log
+    from eddyline.profiler import GROUP
 
     if not settings.kafka.bootstrap_servers:
         raise Misconfigured(
             "audit reads the log of a Kafka cluster: set EDDYLINE_KAFKA__BOOTSTRAP_SERVERS. (The embedded broker's log "
             "is in the memory of the process that runs it, and ends with it.)"
         )
+    configure_logging("warning", settings.log_format)
     with ExitStack() as stack:
         store = open_store(settings)
         stack.callback(store.close)
@@ -93,9 +93,9 @@ def _run(settings: Settings, who: Who, console: Console) -> Report:
 
 
 def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int) -> Who:
+    from eddyline.maintenance.audit import Everyone, Sample
     from eddyline.model.events import check_id
     from eddyline.model.ids import Person
-    from eddyline.offline.audit import Everyone, Sample
 
     if sum(one is not None for one in (user, anonymous, sample)) > 1:
         raise typer.BadParameter("give one of --user, --anonymous and --sample")

@@ -11,20 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from eddyline.cli.runtime import LISTENING
+from eddyline.cli.tour_views import curl_commands, show
+from eddyline.clients import WHILE_BUSY, Client, tour
+from eddyline.clients.importer import Importer, ImportReport
+from eddyline.clients.progress import ProgressListener, SilentProgress
+from eddyline.clients.sources import Source, open_source
 from eddyline.errors import EddylineError, Unavailable
-from eddyline.offline import tour
-from eddyline.offline.importing import Importer, Report, Silent, Source, open_source
-from eddyline.offline.importing import Progress as Watcher
-from eddyline.offline.importing.importer import MAX_SHOWN
 
 STATES = Path(".eddyline/imports")
 START_SECONDS = 300.0
+MAX_SHOWN = 5
+"""Refusals that are shown."""
 
 
 class Bars:
@@ -55,10 +57,10 @@ class Bars:
 
 
 @contextmanager
-def watched(console: Console) -> Iterator[Watcher]:
+def watched(console: Console) -> Iterator[ProgressListener]:
     """Bars on a terminal, nothing elsewhere."""
     if not console.is_terminal:
-        yield Silent()
+        yield SilentProgress()
         return
     bars = Bars(console)
     with bars.progress:
@@ -69,7 +71,7 @@ def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console
     """Import and report. Raises `EddylineError` when something was refused."""
     source = open_source(path)
     mark = hashlib.sha256(f"{url}\0{path.resolve()}".encode()).hexdigest()[:16]
-    with httpx.Client(base_url=url, timeout=60.0) as client:
+    with Client(url, retries=WHILE_BUSY) as client:
         report = import_into(client, source, state or STATES / f"{mark}.json", ends_now, console)
     if report.rejected:
         shown = "\n".join(f"  {line}" for line in report.rejected[:MAX_SHOWN])
@@ -79,7 +81,7 @@ def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console
         )
 
 
-def import_into(client: httpx.Client, source: Source, state: Path, ends_now: bool, console: Console) -> Report:
+def import_into(client: Client, source: Source, state: Path, ends_now: bool, console: Console) -> ImportReport:
     """Import with bars, and say what became of it."""
     bars, started = Bars(console), time.monotonic()
     with bars.progress:
@@ -95,18 +97,18 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool, console: Consol
     """Start everything in a process of its own, import, take the tour, and keep serving."""
     source = open_source(path)
     console.print(f"[bold]Eddyline[/]: starting everything in one process, data in {escape(str(data_dir))} …")
-    with _eddyline_up(data_dir, port, console) as (process, url), httpx.Client(base_url=url, timeout=60.0) as client:
+    with _eddyline_up(data_dir, port, console) as (process, url), Client(url, retries=WHILE_BUSY) as client:
         import_into(client, source, data_dir / "import.json", True, console)
         person, events = tour.choose_person(source)
         tour.await_quiet(client, person, events)
         taken = tour.take(client, person)
-        tour.show(taken, console)
+        show(taken, console)
         if leave:
             return
         console.print(f"\nStill serving at {url} (the API: {url}/docs). Try:\n")
-        for command in tour.curl_commands(url, taken):
+        for command in curl_commands(url, taken):
             console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
-        console.print("\nCtrl-C stops it; `make demo` again goes on with the same data.")
+        console.print("\nCtrl-C stops it; `make demo` again continues with the same data.")
         process.wait()
 
 
@@ -141,18 +143,12 @@ def _await_ready(process: subprocess.Popen[str], log_file: Path, console: Consol
             console.print(line.rstrip(), markup=False, highlight=False)
         deadline = time.monotonic() + START_SECONDS
         while url and time.monotonic() < deadline and process.poll() is None:
-            if _is_ready(url):
-                return url
+            with Client(url, timeout=10.0) as client:
+                if client.is_ready():
+                    return url
             time.sleep(0.05)
     if process.poll() is None and url:
         raise Unavailable(f"`eddyline up` isn't ready after {START_SECONDS:g} s; its log is {log_file}")
     process.wait()
     last = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
     raise EddylineError(f"`eddyline up` ended at once: {last[0].removeprefix('eddyline: ')}")
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz", timeout=10.0).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-import httpx
 import orjson
 import typer
 from rich.console import Console
@@ -28,6 +27,7 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.kafka.options import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
 from eddyline.cli.opening import dead_letters_directory, kafka_options
+from eddyline.clients import WHILE_BUSY, Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, NotFound
 from eddyline.offline.dead_letters import (
     Destination,
@@ -41,7 +41,6 @@ from eddyline.offline.dead_letters import (
     selected,
     survey,
 )
-from eddyline.offline.intake import Intake
 from eddyline.settings import Settings
 
 MAX_SHOWN = 20
@@ -148,18 +147,18 @@ def run_replay(opened: OpenBox, selection: Selection, url: str, dry_run: bool, y
         return
     with _destination(opened, url) as (destination, through):
         if dry_run:
-            print(f"\nWould send {_letters(found.total)} {through} again, and remove what is taken")
+            print(f"\nWould send {_letters(found.total)} {through} again, and remove those accepted")
             hopeless = list(_hopeless(logs, selection, destination))
             if hopeless:
                 print(f"{_letters(len(hopeless))} would stay:\n{_reasons(hopeless)}")
             return
-        if not _agreed(f"Send {_letters(found.total)} {through} again, and remove what is taken?", yes):
+        if not _agreed(f"Send {_letters(found.total)} {through} again, and remove those accepted?", yes):
             return
         with _bar(console, "sending", found.total) as advance:
             outcome = replay(logs, selection, destination, advance)
     print(f"Sent {_letters(outcome.taken)} again")
     if outcome.refused:
-        raise EddylineError(f"{_letters(len(outcome.refused))} not taken, and kept:\n{_reasons(outcome.refused)}")
+        raise EddylineError(f"{_letters(len(outcome.refused))} not accepted, and kept:\n{_reasons(outcome.refused)}")
 
 
 def run_drop(opened: OpenBox, selection: Selection, dry_run: bool, yes: bool, console: Console) -> None:
@@ -206,8 +205,8 @@ def _destination(opened: OpenBox, url: str) -> Iterator[tuple[Destination, str]]
     if opened.producer is not None:
         yield TopicDestination(opened.producer), f"to their topics {opened.where}"
         return
-    with httpx.Client(base_url=url, timeout=60.0) as client:
-        yield HttpDestination(Intake(client)), f"through {url}"
+    with Client(url, retries=WHILE_BUSY) as client:
+        yield HttpDestination(client), f"through {url}"
 
 
 def _hopeless(
@@ -223,7 +222,9 @@ def _agreed(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not _is_attended():
-        raise Misconfigured("there is nobody to ask: add --yes to do it, or --dry-run to see what would be done")
+        raise Misconfigured(
+            "can't ask for confirmation here: add --yes to do it, or --dry-run to see what would be done"
+        )
     agreed = typer.confirm(question)
     if not agreed:
         print("Nothing was done")

@@ -31,7 +31,7 @@ def counts(found: Survey) -> Table:
 
 def newest(found: Survey) -> Table:
     """A line for each."""
-    table = _table("id", "reason", "buried")
+    table = _table("id", "reason", "given up")
     table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=1)
     for letter in found.newest:
         table.add_row(_text(letter.id), _text(letter.reason), _when(letter.buried, "seconds"), _text(letter.detail))
@@ -72,7 +72,7 @@ def lines(each: Letter | Unreadable) -> Iterator[str]:
     yield f"detail    {harmless(each.detail)}"
     yield f"source    {harmless(f'{record.topic}, partition {record.partition}, offset {record.offset}{log}')}"
     yield f"arrived   {_when(record.timestamp)}"
-    yield f"buried    {_when(each.buried)}, at attempt {each.attempt}"
+    yield f"given up  {_when(each.buried)}, at attempt {each.attempt}"
     yield from _body(record.key, record.value, record.headers)
 
 

@@ -11,18 +11,20 @@ from eddyline.cli.options import ConfigFile, DataDir, Url, load_settings
 
 dlq = typer.Typer(
     name="dlq",
-    help="Dead letters: records that could not be read, or never be applied. List, show, replay or drop them.",
+    help="List, show, replay or drop dead letters: records that couldn't be read, or could never be applied.",
     no_args_is_help=True,
 )
 
-Topic = Annotated[str | None, typer.Option("--topic", help="Of this topic alone, e.g. interactions.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="With this reason alone, e.g. unknown_item.")]
-Key = Annotated[str | None, typer.Option("--key", help="With this key alone, e.g. u:ada.")]
-Since = Annotated[str | None, typer.Option("--since", help="Buried at or after this time (RFC 3339 or epoch).")]
-Until = Annotated[str | None, typer.Option("--until", help="Buried before this time (RFC 3339 or epoch).")]
-Place = Annotated[list[str] | None, typer.Option("--place", help="The one with this id; may be given several times.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Topic = Annotated[str | None, typer.Option("--topic", help="Only of this topic, e.g. interactions.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Only with this reason, e.g. unknown_item.")]
+Key = Annotated[str | None, typer.Option("--key", help="Only with this key, e.g. u:ada.")]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only those given up at or after this time (RFC 3339 or epoch).")
+]
+Until = Annotated[str | None, typer.Option("--until", help="Only those given up before this time (RFC 3339 or epoch).")]
+Place = Annotated[list[str] | None, typer.Option("--place", help="Only the one with this id; repeatable.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, without doing it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
 
 
 @dlq.command(name="list")
@@ -34,9 +36,12 @@ def list_(
     until: Until = None,
     place: Place = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=0, help="Show this many, newest first; 20 by default, all with --json.")
+        int | None,
+        typer.Option("--limit", min=0, help="How many to show, newest first; 20 by default, all with --json."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, the whole letter in each.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line, each a whole dead letter.")
+    ] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -57,7 +62,7 @@ def show(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print everything there is about one dead letter."""
+    """Print everything about one dead letter."""
     from eddyline.cli.dead_letter_commands import open_box, run_show
 
     with open_box(load_settings(config, data_dir)) as box:
@@ -78,7 +83,7 @@ def replay(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Send dead letters to their topics again; what is taken is removed.
+    """Send dead letters to their topics again, and remove those accepted.
 
     In the embedded mode they go through the running Eddyline at --url.
     """

@@ -19,10 +19,10 @@ from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, Strategy, effective
 
 if TYPE_CHECKING:
+    from eddyline.clients.progress import ProgressListener
     from eddyline.offline.evaluation.comparison import Comparison, Contender, Ground
     from eddyline.offline.evaluation.log import Log
     from eddyline.offline.evaluation.prequential import Protocols
-    from eddyline.offline.importing import Progress
 
 FLOORS = {"popularity": Strategy(popularity=1.0)}
 """What anybody could do without a recommender: compared with, though no strategy that is served."""
@@ -51,40 +51,42 @@ def evaluate(
     ],
     strategy: Annotated[
         list[str] | None,
-        typer.Option("--strategy", help="What to compare, once for each; by default all, the default one first."),
+        typer.Option("--strategy", help="Strategy to compare; repeatable; by default all, the default one first."),
     ] = None,
-    stride: Annotated[int, typer.Option("--stride", min=1, help="Recommend for every so manieth event only.")] = 1,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Recommend for every N-th event only.")] = 1,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for metrics.csv, quality.png and run.json.")
     ] = None,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Search the first strategy's weights, on the part before the last.")
+        bool,
+        typer.Option("--tune", help="Search the first strategy's weights, on the part of the log before the last one."),
     ] = False,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Weights tried by --tune.")] = 60,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Number of weightings that --tune tries.")] = 60,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="Length of the lists.")] = 10,
     share: Annotated[
-        float, typer.Option("--share", min=0.01, max=0.99, help="The last part of the log, which is recommended for.")
+        float,
+        typer.Option("--share", min=0.01, max=0.99, help="Share of the log, at its end, that is recommended for."),
     ] = 0.2,
     min_events: Annotated[
-        int, typer.Option("--min-events", min=0, help="Events of a person before they count as known.")
+        int, typer.Option("--min-events", min=0, help="Events after which a person counts as known.")
     ] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Of the shuffling, the resamples and the search.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the shuffling, the resampling and the search.")] = 0,
     no_shuffled: Annotated[
-        bool, typer.Option("--no-shuffled", help="Leave out the second run, with visits shuffled.")
+        bool, typer.Option("--no-shuffled", help="Skip the second run, with visits shuffled.")
     ] = False,
-    requests: Annotated[bool, typer.Option("--requests", help="Write every list to requests.csv, too.")] = False,
-    no_plot: Annotated[bool, typer.Option("--no-plot", help="Leave out the plot.")] = False,
+    requests: Annotated[bool, typer.Option("--requests", help="Also write every list to requests.csv.")] = False,
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="Skip the plot.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Run a log as it happened: recommend for each of its last events, then learn from it; compare strategies."""
+    """Compare strategies on a log: recommend before each of its last events, then learn from it."""
     # The products are small: threads that wait for each other would cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from eddyline.cli import evaluation_views as views
     from eddyline.cli.data import watched
+    from eddyline.clients.sources import open_source
     from eddyline.offline.evaluation import plot
     from eddyline.offline.evaluation.log import read
     from eddyline.offline.evaluation.prequential import Protocols
-    from eddyline.offline.importing import open_source
 
     settings, err, out = load_settings(config), Console(stderr=True), _console()
     if tune and 2 * share >= 1:
@@ -114,7 +116,7 @@ def evaluate(
 
 
 def _compare(
-    log: Log, ground: Ground, contenders: Mapping[str, Contender], options: Options, progress: Progress
+    log: Log, ground: Ground, contenders: Mapping[str, Contender], options: Options, progress: ProgressListener
 ) -> Comparison:
     from eddyline.offline.evaluation.comparison import compare
 
@@ -127,7 +129,7 @@ def _tuned(
     ground: Ground,
     contenders: Mapping[str, Contender],
     options: Options,
-    progress: Progress,
+    progress: ProgressListener,
     out: Console,
 ) -> Contender:
     """The first of them with better weights, found on a log that ends where the report begins."""
@@ -159,7 +161,7 @@ def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Conten
     return {name: Contender(settings.ranking, known[name]) for name in chosen}
 
 
-def _ground(log: Log, settings: Settings, progress: Progress) -> tuple[Ground, str]:
+def _ground(log: Log, settings: Settings, progress: ProgressListener) -> tuple[Ground, str]:
     """The vectors of the items and of people's answers, and their space."""
     from eddyline.adapters.encoders import text_encoder
     from eddyline.adapters.telemetry import Metrics

@@ -11,25 +11,25 @@ from rich.console import Console
 from rich.table import Table
 
 from eddyline.cli.options import ConfigFile, DataDir, load_settings
-from eddyline.errors import AlreadyRunning, InvalidInput, Misconfigured, Unavailable
+from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load
 from eddyline.settings import Settings
 
 TIMEOUT_SECONDS = 10.0
 
 experiments = typer.Typer(
-    name="experiments", help="Experiments: check their file, and see who gets what.", no_args_is_help=True
+    name="experiments", help="Check the experiments file, and see who gets which variant.", no_args_is_help=True
 )
 
 
 @experiments.command()
 def check(
     file: Annotated[
-        Path | None, typer.Argument(help="The file; by default that of the settings (experiments_file).")
+        Path | None, typer.Argument(help="Experiments file; by default that of the settings (experiments_file).")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Check a file of experiments, and print what it says."""
+    """Check an experiments file, and print what it says."""
     settings = load_settings(config)
     path = file or settings.experiments_file
     if file is not None and not file.exists():
@@ -44,15 +44,18 @@ def check(
 @experiments.command()
 def who(
     user_id: Annotated[str | None, typer.Argument(help="A user.")] = None,
-    anonymous_id: Annotated[str | None, typer.Option("--anonymous", help="Someone who isn't signed in.")] = None,
-    surface: Annotated[str | None, typer.Option("--surface", help="Where the list would be.")] = None,
+    anonymous_id: Annotated[
+        str | None, typer.Option("--anonymous", help="The anonymous_id of someone who isn't signed in.")
+    ] = None,
+    surface: Annotated[str | None, typer.Option("--surface", help="Surface on which the list would be shown.")] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="A running reader to ask; without it, the vector store is opened here.")
+        str | None,
+        typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
     ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Say which variant someone gets. Only a running reader (--url) knows which variants are stopped."""
+    """Print which variant someone gets. Only a running reader (--url) knows which variants are stopped."""
     if user_id is None and anonymous_id is None:
         raise Misconfigured("name a user, or --anonymous with an id")
     given = (("user_id", user_id), ("anonymous_id", anonymous_id), ("surface", surface))
@@ -90,18 +93,10 @@ def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _assigned_there(url: str, asked: dict[str, str]) -> dict[str, Any]:
-    import httpx
+    from eddyline.clients import Client
 
-    try:
-        answer = httpx.get(f"{url.rstrip('/')}/v1/experiments/assignment", params=asked, timeout=TIMEOUT_SECONDS)
-        said: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Unavailable(f"{url} doesn't answer as a reader does: {error}") from None
-    if answer.status_code >= 500:
-        raise Unavailable(f"{url}: {said.get('detail')}")
-    if answer.status_code >= 400:
-        raise InvalidInput(f"{url}: {said.get('detail')}")
-    return said
+    with Client(url, TIMEOUT_SECONDS) as client:
+        return client.assignment(asked)
 
 
 def _table(loaded: Experiments, now: float) -> Table:

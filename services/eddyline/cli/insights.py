@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import httpx
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from eddyline.cli.options import Url
-from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable
+from eddyline.clients import Client
+from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedAnswer
 
-TIMEOUT_SECONDS = 60.0
 WIDTH = 120
 """Columns of the tables where the output isn't a terminal."""
 USUAL_GROUPS = "surface,strategy"
@@ -24,7 +24,7 @@ RUNNING = "running"
 
 insights = typer.Typer(
     name="insights",
-    help="What came of the lists that were served: the measures, the experiments, and a plan for one.",
+    help="Measure served lists: metrics, experiments, and how many people an experiment takes.",
     no_args_is_help=True,
 )
 
@@ -33,35 +33,34 @@ insights = typer.Typer(
 def report(
     url: Url = "http://127.0.0.1:8000",
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Only this one; by default the measures, and all that run.")
+        str | None,
+        typer.Option("--experiment", help="Only this experiment; by default the measures and all running experiments."),
     ] = None,
-    last: Annotated[str, typer.Option("--last", help="Lists served within, e.g. 30m, 24h, 7d.")] = "24h",
-    size: Annotated[str | None, typer.Option("--size", help="Windows: minute, hour or day.")] = None,
+    last: Annotated[str, typer.Option("--last", help="Only lists served within this time, e.g. 30m, 24h, 7d.")] = "24h",
+    size: Annotated[str | None, typer.Option("--size", help="Size of the windows: minute, hour or day.")] = None,
     by: Annotated[
         str,
-        typer.Option("--by", help="What to tell apart: surface, strategy, experiment, variant, category, time."),
+        typer.Option("--by", help="Group by: surface, strategy, experiment, variant, category, time."),
     ] = USUAL_GROUPS,
-    as_json: Annotated[bool, typer.Option("--json", help="The answers of the API, in one object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answers as one JSON object.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for report.json and the plots, one for each experiment.")
     ] = None,
-    no_plot: Annotated[bool, typer.Option("--no-plot", help="Leave out the plots.")] = False,
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="Skip the plots.")] = False,
 ) -> None:
-    """Ask a running Eddyline how lists and experiments go."""
+    """Report how lists and experiments are doing."""
     from eddyline.cli import insights_views as views
     from eddyline.offline import insights_plot as plot
 
     if output is not None and not no_plot:
         plot.check()
     out, err = _console(), Console(stderr=True)
-    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+    with _open(url) as client:
         asked = {"last": last, **({} if size is None else {"size": size})}
         whose = {} if experiment is None else {"experiment": experiment}
         said: dict[str, Any] = {
-            "experiments": [
-                _get(client, f"/v1/insights/experiments/{quote(name, safe='')}") for name in _names(client, experiment)
-            ],
-            "kpis": _get(client, "/v1/insights/kpis", {**asked, **whose, "by": _groups(by, experiment)}),
+            "experiments": [client.experiment(name) for name in _names(client, experiment)],
+            "kpis": client.kpis({**asked, **whose, "by": _groups(by, experiment)}),
         }
         series = {} if output is None or no_plot else _series(client, asked, said["experiments"])
     if as_json:
@@ -80,7 +79,7 @@ def report(
 
 @insights.command()
 def plan(
-    lift: Annotated[float, typer.Option("--lift", help="What is to be found, relative: 0.1 for 10 % more.")],
+    lift: Annotated[float, typer.Option("--lift", help="Relative lift to detect: 0.1 for 10 % more.")],
     ctr: Annotated[float | None, typer.Option("--ctr", help="The control's click-through rate, e.g. 0.05.")] = None,
     metric: Annotated[
         str, typer.Option("--metric", help="ctr, clicks, conversions, revenue or dwell; with --baseline.")
@@ -88,20 +87,20 @@ def plan(
     baseline: Annotated[float | None, typer.Option("--baseline", help="The control's value of the metric.")] = None,
     per_person: Annotated[
         float | None,
-        typer.Option(
-            "--per-person", help="Impressions (ctr), conversions (revenue) or dwells of a person, on average."
-        ),
+        typer.Option("--per-person", help="Impressions (ctr), conversions (revenue) or dwells per person, on average."),
     ] = None,
-    variants: Annotated[int, typer.Option("--variants", help="Variants, the control among them.")] = 2,
+    variants: Annotated[int, typer.Option("--variants", help="Number of variants, including the control.")] = 2,
     a_day: Annotated[
         float | None,
-        typer.Option("--people-a-day", help="New people in the experiment on a day: says how long it takes."),
+        typer.Option("--people-a-day", help="New people in the experiment per day; prints how long it takes."),
     ] = None,
-    alpha: Annotated[float, typer.Option("--alpha", help="Most false alarms, over all looks together.")] = 0.05,
-    power: Annotated[float, typer.Option("--power", help="How surely the lift is to be found.")] = 0.8,
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="Highest rate of false alarms, over all looks together.")
+    ] = 0.05,
+    power: Annotated[float, typer.Option("--power", help="Probability of detecting the lift.")] = 0.8,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Say how many people an experiment takes, however often it is looked at: its `planned_people`."""
+    """Compute how many people an experiment takes (its `planned_people`), however often it is looked at."""
     from dataclasses import asdict
 
     from eddyline.cli import insights_views as views
@@ -138,17 +137,18 @@ def _groups(by: str, experiment: str | None) -> str:
     return "variant" if experiment is not None and by == USUAL_GROUPS else by
 
 
-def _names(client: httpx.Client, wanted: str | None) -> list[str]:
+def _names(client: Client, wanted: str | None) -> list[str]:
     """The experiment that was asked for, or all that aren't over."""
     if wanted is not None:
         return [wanted]
-    listed = _get(client, "/v1/insights/experiments")["experiments"]
     return [
-        one["name"] for one in listed if one["state"] == RUNNING or (one["state"] == "not defined" and one["people"])
+        one["name"]
+        for one in client.experiments()
+        if one["state"] == RUNNING or (one["state"] == "not defined" and one["people"])
     ]
 
 
-def _series(client: httpx.Client, asked: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
+def _series(client: Client, asked: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
     """What the plots are of, by their names: every experiment's variants, or else the strategies."""
     from eddyline.offline.insights_plot import Drawn
 
@@ -159,33 +159,27 @@ def _series(client: httpx.Client, asked: Mapping[str, str], experiments: list[di
         name: Drawn(
             name,
             by,
-            _get(client, "/v1/insights/kpis", {**asked, **where, "by": f"time,{by}"})["rows"],
-            _get(client, "/v1/insights/kpis", {**asked, **where, "by": by})["rows"],
+            client.kpis({**asked, **where, "by": f"time,{by}"})["rows"],
+            client.kpis({**asked, **where, "by": by})["rows"],
         )
         for name, by, where in kinds
     }
 
 
-def _get(client: httpx.Client, path: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """An answer. Raises `Unavailable` where nobody answers, `EddylineError` with the reason of a refusal."""
-    try:
-        response = client.get(path, params=parameters)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"{client.base_url} doesn't answer: {error}; is Eddyline running? (--url)") from None
-    if response.is_success:
-        answer: dict[str, Any] = response.json()
-        return answer
-    raise EddylineError(_refusal(response))
-
-
-def _refusal(response: httpx.Response) -> str:
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        return f"{response.request.url} answered {response.status_code}"
-    if response.status_code == 404 and "there is nothing at" in detail:
-        return f"{response.request.url.host} doesn't run insights: start it with the role `insights`, or `eddyline up`"
-    return str(detail)
+@contextmanager
+def _open(url: str) -> Iterator[Client]:
+    """Open a client of insights, whose errors say what to start."""
+    with Client(url) as client:
+        try:
+            yield client
+        except Unavailable as error:
+            raise Unavailable(f"{error}; is Eddyline running? (--url)") from None
+        except UnexpectedAnswer as error:
+            if error.status != 404:
+                raise
+            raise EddylineError(
+                f"{url} doesn't run insights: start it with the role `insights`, or `eddyline up`"
+            ) from None
 
 
 def _console() -> Console:

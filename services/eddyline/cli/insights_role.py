@@ -58,7 +58,7 @@ class KeptVerdicts:
             kept = [parse_verdict(one.encode()) for one in orjson.loads(self._path.read_bytes())]
         except (ValueError, AttributeError, InvalidEvent) as error:
             raise Misconfigured(
-                f"{self._path} doesn't hold verdicts ({error}): mend it, or delete it to let all variants go on"
+                f"{self._path} doesn't hold verdicts ({error}): fix it, or delete it to let all variants go on"
             ) from None
         self._producer.send_all([Outgoing(VERDICTS, one.key.encode(), one.to_bytes()) for one in kept])
 

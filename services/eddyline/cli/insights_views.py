@@ -127,7 +127,7 @@ def show_plan(plan: Plan, a_day: float | None, console: Console) -> None:
         console.print(f"At {a_day:,.0f} new people a day: {days:,} day{'s' * (days > 1)}.", highlight=False)
     for assumption in plan.assumptions:
         console.print(escape(f"  assumed: {assumption}"), highlight=False, soft_wrap=True)
-    console.print(f"In the experiments' file: planned_people = {plan.people}", highlight=False, soft_wrap=True)
+    console.print(f"In the experiments file: planned_people = {plan.people}", highlight=False, soft_wrap=True)
 
 
 def _warnings(said: Mapping[str, Any]) -> Iterable[str]:

@@ -16,7 +16,7 @@ ConfigFile = Annotated[
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded mode keeps its data.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.")]
-Url = Annotated[str, typer.Option("--url", help="Where Eddyline listens.")]
+Url = Annotated[str, typer.Option("--url", help="URL of a running Eddyline.")]
 
 
 def load_settings(

@@ -58,7 +58,7 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
     if not settings.kafka.bootstrap_servers:
         raise Misconfigured(
             "replay reads the log of a Kafka cluster: set EDDYLINE_KAFKA__BOOTSTRAP_SERVERS. (The embedded broker's "
-            "log ends with its process; `eddyline reembed` makes profiles anew from what is stored.)"
+            "log ends with its process; `eddyline reembed` rebuilds profiles from what is stored.)"
         )
     with ExitStack() as stack:
         store = _opened_store(settings, stack)
@@ -175,8 +175,8 @@ def _check_space_differs(store: VectorStore, space: str) -> None:
     elsewhere = Filter(must_not=(Missing("space"), Match("space", (space,))))
     if not store.scroll(generations.live(store).items, filter=elsewhere, limit=1, payload=())[0]:
         raise Misconfigured(
-            f"all items are in space {space} already: change encoder.model, .distance or .template, or say "
-            "--force to embed anew all the same"
+            f"all items are in space {space} already: change encoder.model, .distance or .template, "
+            "or use --force to re-embed all the same"
         )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import orjson
 import typer
 from rich.console import Console
@@ -18,48 +17,61 @@ from eddyline.cli.options import ConfigFile, DataDir, load_settings
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured
 from eddyline.settings import Settings
 
+if TYPE_CHECKING:
+    from eddyline.adapters.vectors import VectorStore
+    from eddyline.clients.list_export import Ask, IdList
+    from eddyline.reader import Reader
+
 TIMEOUT_SECONDS = 30.0
+PAGE = 512
+"""Profiles that are read at once."""
 
 
 def recommend(
-    output: Annotated[Path, typer.Option("--output", help="JSON lines, one for each person. A stopped run goes on.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="File of JSON lines, one per person; a stopped run resumes.")
+    ],
     users: Annotated[
-        Path | None, typer.Argument(help="For whom: user ids, one a line, or JSON lines with user_id.")
+        Path | None, typer.Argument(help="Whom to make lists for: user ids, one per line, or JSON lines with user_id.")
     ] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="For every user with a profile.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items for each.")] = 5,
-    strategy: Annotated[str | None, typer.Option("--strategy", help="Rank by this one instead of the usual.")] = None,
-    wanted: Annotated[str | None, typer.Option("--filter", help="A filter as JSON, as the API takes it.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Make lists for every user with a profile.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")] = 5,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
+    ] = None,
+    wanted: Annotated[str | None, typer.Option("--filter", help="Filter as JSON, as the API takes it.")] = None,
     pool: Annotated[
-        Path | None, typer.Option("--pool", help="Only these items: ids, one a line, or JSON lines with item_id.")
+        Path | None,
+        typer.Option("--pool", help="Recommend only these items: ids, one per line, or JSON lines with item_id."),
     ] = None,
-    surface: Annotated[str | None, typer.Option("--surface", help="Where the lists will be shown.")] = None,
+    surface: Annotated[str | None, typer.Option("--surface", help="Surface on which the lists will be shown.")] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="A running reader to ask; without it, the vector store is opened here.")
+        str | None,
+        typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Lists made at once.")] = 4,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Lists made concurrently.")] = 4,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make lists for many people at once, say a newsletter's: a line for each; stopped, it goes on where it was."""
+    """Make lists for many people, say for a newsletter, as JSON lines; a stopped run resumes where it was."""
     from eddyline.cli.data import Bars
-    from eddyline.offline import recommending
+    from eddyline.clients.list_export import WHOM, ListExport, ListFile, read_ids
 
     if (users is None) is not everyone:
         raise Misconfigured("name a file of user ids, or --all")
     body = _body(limit, strategy, wanted, pool, surface)
     settings, console = load_settings(config, data_dir), Console(stderr=True)
-    named = None if users is None else recommending.read_ids(users, "user_id")
+    named = None if users is None else read_ids(users, "user_id")
     with _open(settings, url, everyone) as (ask, store):
-        whom = named or recommending.stored_users(store)
+        whom = named or stored_users(store)
         bars = Bars(console)
-        with recommending.opened(output, {recommending.WHOM: whom.source, **body}) as file, bars.progress:
-            work = recommending.Recommending(ask, file, body, concurrency, bars)
+        with ListFile(output, {WHOM: whom.source, **body}) as file, bars.progress:
+            work = ListExport(ask, file, body, concurrency, bars)
             try:
                 with _interrupting(work.stop):
                     report = work.run(whom.ids)
             except KeyboardInterrupt:
-                bars.say(f"stopped; the same command goes on where this one was, in {output}")
+                bars.say(f"stopped; the same command resumes where this one was, in {output}")
                 raise
     if report.finished_before:
         what = f"{output} is complete ({report.earlier:,} lists): name another file for new lists."
@@ -90,7 +102,7 @@ def _body(
     limit: int, strategy: str | None, wanted: str | None, pool: Path | None, surface: str | None
 ) -> dict[str, Any]:
     """What every request says; what isn't given isn't said."""
-    from eddyline.offline.recommending import read_ids
+    from eddyline.clients.list_export import read_ids
 
     given = {
         "limit": limit,
@@ -123,13 +135,14 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     from eddyline.cli.collections import check_collections
     from eddyline.cli.opening import open_store
     from eddyline.cli.runtime import telling_measures
+    from eddyline.clients import Client
+    from eddyline.clients.list_export import over_http
     from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load
-    from eddyline.offline.recommending import directly, over_http
     from eddyline.reader import Reader, Running
 
     if url is not None and everyone and not settings.qdrant.url:
         raise Misconfigured(
-            "--all reads who there is from the vector store, which the running process holds: name a file of user ids, "
+            "--all reads the users from the vector store, which the running process holds: name a file of user ids, "
             "or stop it and leave --url out"
         )
     running = Running(load(settings.experiments_file, settings) if url is None else NO_EXPERIMENTS)
@@ -145,10 +158,44 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
                 reader = Reader(store, settings, metrics, impressions=impressions, experiments=lambda: running)
                 yield directly(reader), store
         else:
-            with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+            with Client(url, TIMEOUT_SECONDS) as client:
                 yield over_http(client), store
     except AlreadyRunning as error:
         raise AlreadyRunning(f"{error}; or ask the running one: --url http://127.0.0.1:8000") from None
     finally:
         if store is not None:
             store.close()
+
+
+def directly(reader: Reader) -> Ask:
+    """Ask a reader in this process."""
+    from pydantic import ValidationError
+
+    from eddyline.model.events import explain
+    from eddyline.reader.requests import RecommendationRequest
+
+    def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            request = RecommendationRequest.model_validate(body)
+        except ValidationError as error:
+            raise InvalidInput(*explain(error)) from None
+        return reader.recommend(request)
+
+    return ask
+
+
+def stored_users(store: VectorStore) -> IdList:
+    """List everyone with a profile who is signed in; nobody who was erased. Raises `Unavailable`."""
+    from eddyline.adapters.vectors import PROFILES, Filter, Missing
+    from eddyline.clients.list_export import IdList
+    from eddyline.model.ids import Person
+
+    ids: list[str] = []
+    there = Filter(must=(Missing("stub_since"),), must_not=(Missing("person"),))
+    after: str | None = None
+    while True:
+        page, after = store.scroll(PROFILES, filter=there, limit=PAGE, after=after, payload=("person",))
+        people = (Person.from_key(str(point.payload["person"])) for point in page)
+        ids += [person.id for person in people if person.kind == "u"]
+        if after is None:
+            return IdList(ids, "all")

@@ -148,7 +148,7 @@ class Runtime:
     def _check_roles(self, roles: Sequence[str]) -> None:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown or not roles:
-            raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose of {', '.join(ROLES)}")
+            raise Misconfigured(f"unknown role {', '.join(unknown) or '(none)'}: choose from {', '.join(ROLES)}")
         if IMAGING in roles and not self._settings.images.enabled:
             raise Misconfigured("the imager has nothing to do: set images.enabled (EDDYLINE_IMAGES__ENABLED=true)")
         if set(roles) | {MEASURING, IMAGING} == set(ROLES):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -19,49 +18,54 @@ from eddyline.errors import EddylineError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    from eddyline.clients.simulator import Connection, Habits, SimulationPlan, SimulationReport
 
-    from eddyline.offline.simulating import Habits, Plan, Report
-
-TIMEOUT_SECONDS = 30.0
 DURATION_SECONDS = 60.0
 REFRESH_SECONDS = 0.25
 
 
 def simulate(
     url: Url = "http://127.0.0.1:8000",
-    people: Annotated[int, typer.Option("--people", min=1, help="Who are around at any time.")] = 200,
+    people: Annotated[int, typer.Option("--people", min=1, help="People around at any time.")] = 200,
     items: Annotated[
         int,
-        typer.Option("--items", min=0, help="Items to make up and send first; 0 takes the catalogue that is there."),
+        typer.Option("--items", min=0, help="Items to make up and send first; 0 uses the existing catalogue."),
     ] = 300,
-    rate: Annotated[float, typer.Option("--rate", min=0, help="Lists a second; 0: as fast as it goes.")] = 20.0,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Lists per second; 0: as fast as possible.")] = 20.0,
     duration: Annotated[
         float | None, typer.Option("--duration", min=0.001, help="Seconds; 60 where --lists isn't given either.")
     ] = None,
-    lists: Annotated[int | None, typer.Option("--lists", min=1, help="End after so many lists.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Another one is other people.")] = 0,
-    surface: Annotated[str, typer.Option("--surface", help="Where the lists are shown.")] = "home",
-    strategy: Annotated[str | None, typer.Option("--strategy", help="Rank by this one instead of the usual.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items of a list.")] = 10,
+    lists: Annotated[int | None, typer.Option("--lists", min=1, help="End after this many lists.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the people; another seed makes other people.")] = 0,
+    surface: Annotated[str, typer.Option("--surface", help="Surface on which the lists are shown.")] = "home",
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")] = 10,
     taste_change: Annotated[
         float,
-        typer.Option("--taste-change", min=0, max=1, help="Chance at each visit that a taste has become another."),
+        typer.Option(
+            "--taste-change", min=0, max=1, help="Probability, at each visit, that the person's taste has changed."
+        ),
     ] = 0.03,
-    arrivals: Annotated[float, typer.Option("--arrivals", min=0, help="New items a minute.")] = 0.0,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Lists asked for at once.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    arrivals: Annotated[float, typer.Option("--arrivals", min=0, help="New items per minute.")] = 0.0,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=256, help="Lists requested concurrently.")
+    ] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Let people with hidden tastes use a running Eddyline over HTTP, and report what they saw and did."""
+    """Run simulated people with hidden tastes against a running Eddyline, and report what they saw and did."""
     from eddyline.cli import simulation_views as views
-    from eddyline.offline.simulating import Habits, Plan, Report
+    from eddyline.clients.simulator import Habits, SimulationPlan, SimulationReport
 
     if duration is None and lists is None:
         duration = DURATION_SECONDS
-    plan = Plan(people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency)
-    report, err = Report(), Console(stderr=True)
+    plan = SimulationPlan(
+        people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency
+    )
+    report, err = SimulationReport(), Console(stderr=True)
     try:
-        asyncio.run(_run(_Target(url, concurrency), plan, Habits(taste_change=taste_change), report, err))
+        asyncio.run(_run(connect(url, concurrency, report), plan, Habits(taste_change=taste_change), report, err))
     finally:
         if report.lists:
             if as_json:
@@ -74,32 +78,24 @@ def simulate(
         raise EddylineError("no list was answered" + "".join(f"; {reason}" for reason in report.failed))
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Who is asked."""
+async def _run(
+    connection: Connection, plan: SimulationPlan, habits: Habits, report: SimulationReport, console: Console
+) -> None:
+    from eddyline.clients.simulator import Driver
 
-    url: str
-    concurrency: int
-
-
-async def _run(target: _Target, plan: Plan, habits: Habits, report: Report, console: Console) -> None:
-    from eddyline.offline.simulating import Api, Driver
-
-    async with open_client(target.url, target.concurrency) as client, _watched(report, console) as say:
-        api = Api(client, report, asyncio.sleep, time.perf_counter)
-        await Driver(api, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, say).run()
+    async with connection, _watched(report, console) as say:
+        await Driver(connection, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, say).run()
 
 
-def open_client(url: str, concurrency: int) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    """A client with a connection for each list that is asked for at once."""
-    import httpx
+def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
+    """Connect to a running Eddyline, with a connection for each list that is asked for at once."""
+    from eddyline.clients.simulator import Connection
 
-    limits = httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1)
-    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits)
+    return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter)
 
 
 @asynccontextmanager
-async def _watched(report: Report, console: Console) -> AsyncIterator[Callable[[str], None]]:
+async def _watched(report: SimulationReport, console: Console) -> AsyncIterator[Callable[[str], None]]:
     """A live line on a terminal, nothing but what is said elsewhere."""
     from rich.live import Live
 

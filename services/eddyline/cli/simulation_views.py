@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from eddyline.offline.simulating.report import Group, Report, Tally, percentile
+from eddyline.clients.simulator.report import Group, GroupTotals, SimulationReport, percentile
 
 WIDTH = 120
 """Columns where the output isn't a terminal."""
@@ -23,7 +23,7 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=WIDTH)
 
 
-def line(report: Report, elapsed: float) -> str:
+def line(report: SimulationReport, elapsed: float) -> str:
     """How it goes. `elapsed`: seconds since the command began."""
     clock = f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"
     if not report.lists:
@@ -37,7 +37,7 @@ def line(report: Report, elapsed: float) -> str:
     )
 
 
-def show(report: Report, out: Console) -> None:
+def show(report: SimulationReport, out: Console) -> None:
     """What people saw and did, by experiment, variant and strategy; by position; and how fast it was."""
     out.print(_results(report, out.width))
     out.print(_positions(report))
@@ -45,7 +45,7 @@ def show(report: Report, out: Console) -> None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _results(report: Report, width: int) -> Table:
+def _results(report: SimulationReport, width: int) -> Table:
     table = Table(title="What people saw and did", box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     columns = [name for name in COLUMNS if width >= WIDE or name in NARROW]
     table.add_column("variant", no_wrap=True)
@@ -66,7 +66,7 @@ def _name(group: Group) -> str:
     return group.variant if group.experiment is None else f"{group.experiment}/{group.variant}"
 
 
-def _figures(tally: Tally) -> dict[str, str]:
+def _figures(tally: GroupTotals) -> dict[str, str]:
     said = tally.as_json()
     values = (
         f"{tally.lists:,}",
@@ -83,7 +83,7 @@ def _figures(tally: Tally) -> dict[str, str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _positions(report: Report) -> Table:
+def _positions(report: SimulationReport) -> Table:
     ranks = sorted(report.shown_at)[:MAX_RANKS]
     table = Table(title="CTR by position", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for rank in ranks:
@@ -92,7 +92,7 @@ def _positions(report: Report) -> Table:
     return table
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: SimulationReport) -> list[str]:
     said = report.as_json()
     took, people, errors = said["latency_ms"], said["people"], said["errors"]
     lines = [

@@ -21,7 +21,7 @@ def router(measuring: Measuring, comparing: Comparing) -> APIRouter:
 
     @routes.get(
         "/v1/insights/kpis",
-        summary="What was served, and what came of it",
+        summary="Measures of the lists that were served",
         response_model=KpiReport,
     )
     async def kpis(query: Annotated[KpiQuery, Query()]) -> Response:
@@ -33,7 +33,7 @@ def router(measuring: Measuring, comparing: Comparing) -> APIRouter:
 
     @routes.get(
         "/v1/insights/experiments/{name}",
-        summary="Which variant does better, and whether that is sure",
+        summary="Report of an experiment: which variant does better, and how sure that is",
         response_model=ExperimentReport,
     )
     async def experiment(name: Name) -> Response:

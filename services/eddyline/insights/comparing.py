@@ -220,7 +220,7 @@ class Comparing:
             yield "the rows are still being read: numbers are too low until that is done"
         if found.definition is None:
             yield (
-                f"the experiments' file doesn't have it: variants are compared with {found.control}, the first by the "
+                f"the experiments file doesn't have it: variants are compared with {found.control}, the first by the "
                 "alphabet, and people can't be checked against weights"
             )
         for name in found.moments:

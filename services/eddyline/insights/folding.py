@@ -343,5 +343,5 @@ def _row(tables: Tables, table: str, key: bytes, read: Callable[[bytes], Row]) -
     try:
         return read(data)
     except Exception as error:
-        log.warning("left out what is no row", table=table, key=repr(key[:100]), error=repr(error))
+        log.warning("skipped an invalid row", table=table, key=repr(key[:100]), error=repr(error))
         return None

@@ -41,7 +41,7 @@ class Verdicts:
         try:
             verdict = None if record.value is None else parse_verdict(record.value)
         except InvalidEvent as error:
-            log.warning("left out what is no verdict", key=key, offset=record.offset, reason=str(error))
+            log.warning("skipped an invalid verdict", key=key, offset=record.offset, reason=str(error))
             return
         with self._lock:
             if record.log != self._log:
@@ -160,7 +160,7 @@ class Guard:
         try:
             self._producer.send_all([Outgoing(TOPIC, verdict.key.encode(), verdict.to_bytes())])
         except (Unavailable, Overloaded) as error:
-            log.warning("a variant is to be stopped, but that can't be written now", reason=str(error))
+            log.warning("a variant must be stopped, but the verdict can't be written now", reason=str(error))
             return
         self._verdicts.note(verdict)
         log.warning(
@@ -212,7 +212,7 @@ class Watch:
             try:
                 task.run()
             except Exception:
-                log.exception("failed; goes on with the next look", task=task.name)
+                log.exception("failed; will try again at the next check", task=task.name)
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):

@@ -21,7 +21,7 @@ def parse_span(text: str) -> float:
     """Seconds of, say, 30m, 24h or 7d. Raises ValueError."""
     found = LAST.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text[:20]!r} is no span of time: write minutes, hours or days, e.g. 30m, 24h or 7d")
+        raise ValueError(f"{text[:20]!r} isn't a duration: write minutes, hours or days, e.g. 30m, 24h or 7d")
     return int(found[1]) * UNITS[found[2]]
 
 
@@ -84,7 +84,7 @@ class KpiQuery(BaseModel):
         names = [name.strip() for name in value.split(",") if name.strip()]
         unknown = sorted(set(names) - set(GROUPS))
         if unknown:
-            raise ValueError(f"can't tell apart by {', '.join(unknown)[:80]}: choose of {', '.join(GROUPS)}")
+            raise ValueError(f"can't group by {', '.join(unknown)[:80]}: choose from {', '.join(GROUPS)}")
         return value
 
     @model_validator(mode="after")
@@ -173,7 +173,7 @@ class KpiReport(_Answer):
 
 
 RunState: TypeAlias = Literal["running", "planned", "ended", "not defined"]
-"""`not defined`: known from lists of another system alone, or no longer in the experiments' file."""
+"""`not defined`: known from lists of another system alone, or no longer in the experiments file."""
 
 
 class ExperimentSummary(BaseModel):

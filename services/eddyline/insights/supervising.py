@@ -45,7 +45,7 @@ class Supervisor:
     def check(self) -> None:
         """Raise `Unavailable` where it doesn't run."""
         if self.pid is None:
-            raise Unavailable("the insights worker has ended; it is started again soon")
+            raise Unavailable("the insights worker has ended; it will be restarted soon")
 
     def stop(self, is_done: Callable[[], bool], patience_seconds: float) -> None:
         """End it, once `is_done`, or that doesn't come."""
@@ -76,7 +76,7 @@ class Supervisor:
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             self._metrics.insights_restarts.inc()
-            log.warning("the insights worker has ended; it is started again", status=status, in_seconds=pause)
+            log.warning("the insights worker has ended; restarting it", status=status, in_seconds=pause)
             self._over.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

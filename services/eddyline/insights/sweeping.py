@@ -51,7 +51,7 @@ class Sweep:
                 return data is not None and PersonLog.from_bytes(data).is_done(now, self._settings)
             name = parse_key(key)
         except Exception as error:
-            log.warning("dropped what is no row", table=table, key=repr(key[:100]), error=repr(error))
+            log.warning("dropped an invalid row", table=table, key=repr(key[:100]), error=repr(error))
             return True
         return isinstance(name, CellKey) and is_over(name, self._settings, now)
 

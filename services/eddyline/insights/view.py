@@ -83,7 +83,7 @@ class View:
         except Exception as error:  # whatever is in it: a row of rubbish must not hide the others
             self._unreadable += 1
             log.warning(
-                "left out what is no row of insights",
+                "skipped an invalid row",
                 partition=record.partition,
                 offset=record.offset,
                 error=repr(error),

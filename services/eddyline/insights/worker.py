@@ -424,6 +424,6 @@ def _follow(source: IO[bytes]) -> None:
 
 
 def _end(error: BaseException) -> None:
-    log.error("insights starts anew from its last commit", reason=f"{type(error).__name__}: {error}", exc_info=error)
+    log.error("insights restarts from its last commit", reason=f"{type(error).__name__}: {error}", exc_info=error)
     sys.stderr.flush()
     os._exit(FAILED)

@@ -48,9 +48,12 @@ def uploaded(address: str | None) -> Upload | None:
     head, comma, encoded = address[len(SCHEME) :].partition(",")
     media_type, *parameters = head.split(";")
     if not comma or [parameter.lower() for parameter in parameters] != ["base64"]:
-        raise ValueError(f"is no picture in base64: write {_FORM}")
+        raise ValueError(f"is not a base64 picture: write {_FORM}")
     if media_type.lower() not in MEDIA_TYPES:
-        raise ValueError(f"{media_type[:60] or 'no media type'!r} is no picture: give one of {', '.join(MEDIA_TYPES)}")
+        raise ValueError(
+            f"{media_type[:60] or 'no media type'!r} is not a supported picture type: "
+            f"give one of {', '.join(MEDIA_TYPES)}"
+        )
     try:
         body = binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError as error:  # binascii's own, and for what isn't ASCII

@@ -25,7 +25,7 @@ from eddyline.adapters.kafka import (
     TopicPartition,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, Point, VectorStore
+from eddyline.adapters.vectors import Collections, Point, PointStore
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.ids import Person
 from eddyline.model.offsets import Offsets
@@ -49,6 +49,8 @@ Tell: TypeAlias = Callable[[int], None]
 """Hears how many more are done."""
 Convert: TypeAlias = Callable[[Sequence[Profile]], None]
 """What must be changed, in place, of profiles that are taken over."""
+Select: TypeAlias = Callable[[Sequence[Message[Said]]], Sequence[Message[Said]]]
+"""Which messages of a batch are handled; all, as a rule."""
 
 
 def as_it_is(taken_over: Sequence[Profile]) -> None:
@@ -163,7 +165,7 @@ class Rebuilding:
     def __init__(
         self,
         log: LogReader,
-        store: VectorStore,
+        store: PointStore,
         outputs: Outputs,
         settings: Settings,
         collections: Collections,
@@ -171,10 +173,11 @@ class Rebuilding:
         translate: Translate = lambda record: record,
         tell: Tell = nobody,
         clock: Callable[[], float] = time.time,
+        select: Select = lambda messages: messages,
     ) -> None:
         self._log, self._store, self._settings = log, store, settings
         self._outputs, self.collections = outputs, collections
-        self._translate, self._tell = translate, tell
+        self._translate, self._tell, self._select = translate, tell, select
         self._clock = _LogClock(clock)
         self.epoch = int(clock() * 1000)
         self.tally = Tally()
@@ -263,7 +266,8 @@ class Rebuilding:
 
     def _handle(self, records: Sequence[Record]) -> None:
         self._clock.arrived = max(self._clock.arrived, records[-1].timestamp / 1000)
-        messages = [message for record in records if (message := self._read(record)) is not None]
+        self._profiler.tick()  # what has waited too long by then is given up before the same event comes again
+        messages = self._select([message for record in records if (message := self._read(record)) is not None])
         if messages:
             self._profiler.handle(messages)
         self.tally.handled += len(messages)
@@ -286,7 +290,7 @@ class Rebuilding:
 
 
 def carry_over(
-    store: VectorStore,
+    store: PointStore,
     live: str,
     target: str,
     settings: ProfileSettings,

@@ -128,7 +128,7 @@ class Fold:
             if entry.item_id in items:
                 self._take_late(profile, record, items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
-                late = f"item {entry.item_id!r} didn't come within {self._settings.pending_seconds:g} s"
+                late = f"item {entry.item_id!r} didn't arrive within {self._settings.pending_seconds:g} s"
                 waiting.give_up(profile, record, waiting.UNKNOWN_ITEM, late, attempt)
             else:
                 left.append(entry)
@@ -202,7 +202,7 @@ def _addressee(record: Record) -> Person:
     try:
         return Person.from_key((record.key or b"").decode())
     except ValueError:
-        raise InvalidEvent("was passed on to nobody: its key is no person's") from None
+        raise InvalidEvent("can't be forwarded: its key is not a person key") from None
 
 
 def _activities(

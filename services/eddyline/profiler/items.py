@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eddyline.adapters.vectors import Payload, Sparse, VectorStore
+from eddyline.adapters.vectors import Payload, PointStore, Sparse
 from eddyline.model.decay import Vector, count_at
 from eddyline.model.ids import item_point
 from eddyline.model.trends import POPULARITY, trend_tau
@@ -35,7 +35,7 @@ class ItemVectors:
 
     def __init__(
         self,
-        store: VectorStore,
+        store: PointStore,
         collection: str,
         settings: ProfileSettings,
         clock: Callable[[], float],

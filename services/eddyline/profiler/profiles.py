@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from eddyline.adapters.vectors import Filter, Match, Point, Range, Sparse, VectorStore
+from eddyline.adapters.vectors import Filter, Match, Point, PointStore, Range, Sparse
 from eddyline.errors import Fenced, Unavailable
 from eddyline.model.ids import Person, person_point
 from eddyline.model.profile import STORED_VECTORS, Profile
@@ -22,7 +22,7 @@ EPOCH_STEP = 1 / 1024
 class Profiles:
     """Copies out, durable writes in. `collection` is the concrete one."""
 
-    def __init__(self, store: VectorStore, collection: str, settings: ProfileSettings) -> None:
+    def __init__(self, store: PointStore, collection: str, settings: ProfileSettings) -> None:
         self._store, self._collection, self._settings = store, collection, settings
         self._epochs: dict[int, float] = {}
         self._cache: OrderedDict[Person, Profile] = OrderedDict()

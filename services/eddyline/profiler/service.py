@@ -20,7 +20,7 @@ import structlog
 
 from eddyline.adapters.kafka import DeadLetters, Message, Producer, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, VectorStore
+from eddyline.adapters.vectors import Collections, PointStore
 from eddyline.model.events import Identify, Interaction, Shown
 from eddyline.model.ids import Person
 from eddyline.model.passage import Passage, Verdict
@@ -52,7 +52,7 @@ class Profiler:
 
     def __init__(
         self,
-        store: VectorStore,
+        store: PointStore,
         producer: Producer,
         dead_letters: DeadLetters,
         events: EventSettings,
@@ -159,7 +159,7 @@ class Profiler:
         if verdict is Verdict.REPEAT:
             self._metrics.repeated.labels("origin").inc()
         elif verdict is Verdict.GAP:
-            log.info("passed on through a gap; it comes again", place=record.place)
+            log.info("skipped a forwarded record behind a gap; it will come again", place=record.place)
         return verdict is Verdict.NEXT
 
     # -- durable effects ----------------------------------------------------------------------------------------

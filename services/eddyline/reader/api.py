@@ -64,7 +64,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
 
     @routes.get(
         "/v1/users/{user_id}/recommendations",
-        summary="What this person should see next",
+        summary="Recommendations for a user",
         response_model=RecommendationList,
     )
     async def recommendations(
@@ -75,7 +75,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
 
     @routes.post(
         "/v1/recommendations",
-        summary="What anyone should see next, with what they did this very moment",
+        summary="Recommendations for anyone, with the events of this very moment",
         response_model=RecommendationList,
         openapi_extra=describe_body(RecommendationRequest, description="Nothing of it is stored"),
     )
@@ -85,25 +85,25 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
 
     @routes.get(
         "/v1/experiments/assignment",
-        summary="Which variant someone gets, for apps in which another system makes the lists of one",
+        summary="Which variant someone gets, for apps where another system makes the lists of one",
         response_model=AssignmentView,
     )
     async def assignment(query: Annotated[AssignmentQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.assignments.of, query))
 
-    @routes.get("/v1/items/{item_id}/similar", summary="Items that go with this one", response_model=BrowseList)
+    @routes.get("/v1/items/{item_id}/similar", summary="Similar items", response_model=BrowseList)
     async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.similar, item_id_of(item_id), query))
 
     @routes.get(
         "/v1/items/{item_id}/audience",
-        summary="People for whom this item may be right",
+        summary="Audience of an item",
         response_model=Audience,
     )
     async def audience(item_id: ItemId, query: Annotated[AudienceQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.audience, item_id_of(item_id), query))
 
-    @routes.get("/v1/trending", summary="What most people choose now", response_model=BrowseList)
+    @routes.get("/v1/trending", summary="Trending items", response_model=BrowseList)
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.trending, query))
 
@@ -111,7 +111,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     async def latest(query: Annotated[ListQuery, Query()]) -> Response:
         return reply(await run_in_threadpool(reader.browse.latest, query))
 
-    @routes.get("/v1/search", summary="Items by what they are about", response_model=SearchList)
+    @routes.get("/v1/search", summary="Search items by meaning", response_model=SearchList)
     async def find(query: Annotated[SearchQuery, Query()]) -> Response:
         if search is None:
             raise NotEnabled(NO_SEARCH)

@@ -94,7 +94,7 @@ class LiveExperiments:
             log.error("the changed experiments are refused; those before stay in force", reason=str(error))
         else:
             self._metrics.experiments_refused.set(0)
-            log.info("experiments read anew", file=str(self._path), experiments=len(self._experiments))
+            log.info("experiments reloaded", file=str(self._path), experiments=len(self._experiments))
 
     def start(self) -> None:
         """Look about every second."""
@@ -112,7 +112,7 @@ class LiveExperiments:
             try:
                 self.look()
             except Exception:  # a mistake of ours must not end the looking
-                log.exception("couldn't look at the experiments")
+                log.exception("couldn't check the experiments file")
 
     def _stamp(self) -> Stamp:
         try:

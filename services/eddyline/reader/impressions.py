@@ -119,7 +119,7 @@ class ImpressionLog:
             try:
                 self.send_waiting()
             except Exception:  # a mistake of ours must not end the telling
-                log.exception("couldn't tell what was served")
+                log.exception("couldn't report served lists")
 
     def _next(self) -> Response | None:
         with self._lock:
@@ -136,7 +136,7 @@ class ImpressionLog:
             self._drop(size, error, INVALID)
             return
         except Exception as error:  # a mistake of ours: it must cost no more than this list
-            log.exception("no record of what was served could be sent", request_id=response.request_id)
+            log.exception("no record of served lists could be sent", request_id=response.request_id)
             self._drop(size, error, INVALID)
             return
         with self._lock:
@@ -167,7 +167,7 @@ class ImpressionLog:
         with self._lock:
             untold, self._untold = self._untold, {}
         for reason, lists in untold.items():
-            log.warning("what was served isn't measured", lists=lists, reason=reason)
+            log.warning("served lists aren't measured", lists=lists, reason=reason)
 
 
 def _size(response: Response) -> int:

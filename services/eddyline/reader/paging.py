@@ -67,7 +67,7 @@ def page(cursor: str | None, request: bytes, limit: int) -> Page:
     except (binascii.Error, UnicodeEncodeError, ValueError):
         raw = b""
     if len(raw) < _HEAD or raw[0] != _VERSION or (len(raw) - _HEAD) % 4:
-        raise InvalidInput("is not a cursor of ours; ask for the first page without one", "next")
+        raise InvalidInput("is not a cursor of this API; ask for the first page without one", "next")
     if raw[1:_HEAD] != request:
         raise InvalidInput("belongs to a request with other parameters; ask for the first page without one", "next")
     served = frozenset(int(number) for number in np.frombuffer(raw[_HEAD:], dtype=">u4"))

@@ -224,7 +224,7 @@ class AssignmentQuery(_Request):
     """One of user_id and anonymous_id is needed; with both, it is the user's."""
     anonymous_id: Id | None = None
     surface: Annotated[str, Field(max_length=256)] | None = None
-    """Where the list would be."""
+    """Surface on which the list would be shown."""
 
 
 class AssignmentView(BaseModel):

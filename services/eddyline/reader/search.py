@@ -50,7 +50,7 @@ def _of_another_model(spaces: set[str], encoder: TextEncoder) -> str:
     return (
         f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes {encoder.space}: vectors of "
         "different models are never compared. Set its encoder.model, .distance and .template to the embedder's and "
-        "start it again, or embed everything anew (`eddyline reembed`)"
+        "start it again, or re-embed everything (`eddyline reembed`)"
     )
 
 

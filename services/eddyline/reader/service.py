@@ -41,7 +41,7 @@ log = structlog.get_logger("reader")
 
 DEGRADED = "degraded"
 FILTERED = "no item passes the filter, exclude and candidates together"
-HIDDEN = "what passes the filter was all seen before (hide, strict), excluded or scores below min_score"
+HIDDEN = "everything that passes the filter was seen before (hide, strict), is excluded, or scores below min_score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Answer:
     is_cold: bool
     reason: str | None = None
     is_erased: bool = False
-    """Nobody may hear of it: to ask about someone who was erased must not bring their name back."""
+    """Do not report it: it would re-identify an erased user."""
     assignment: Assignment | None = None
     """The experiment's variant that it is of."""
 
@@ -165,7 +165,7 @@ class Reader:
             self._shown.note(person, [one["item_id"] for one in items], request.anonymous_id)
         if self._impressions is None:
             return
-        if told["degraded"]:  # nobody could look them up, and who was erased must not be named anew
+        if told["degraded"]:  # nobody could be looked up: naming them could re-identify an erased user
             person = Person("a", told["request_id"])
         lines = [
             Line(one["item_id"], one["rank"], one["score"], one["category"], place.ranked.payload.get("listed_at"))

@@ -102,7 +102,7 @@ class ShownLog:
             try:
                 self.send_due()
             except Exception:  # a mistake of ours must not end the telling
-                log.exception("couldn't tell what was shown")
+                log.exception("couldn't report what was shown")
 
     def _take(self, began: float) -> dict[Person, _Window]:
         """The windows that began at this time or before."""
@@ -134,7 +134,7 @@ class ShownLog:
             sent.add_done_callback(partial(self._settled, len(window.items)))
         if refused:
             self._metrics.shown_dropped.labels(BROKER).inc(refused)
-            log.warning("the profiles aren't told what was shown", items=refused, reason=reason)
+            log.warning("what was shown isn't reported to the profiles", items=refused, reason=reason)
 
     def _settled(self, items: int, sent: Future[Delivered]) -> None:
         """In the producer's thread."""

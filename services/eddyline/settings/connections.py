@@ -44,7 +44,7 @@ class Kafka(Section):
     bootstrap_servers: str = ""
     """host:port of one or more brokers, comma-separated."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
-    """Put before every topic and group name, so that two deployments can share a cluster."""
+    """Prefix of every topic and group name, so that two deployments can share a cluster."""
     partitions: Count = 4
     """Partitions of each topic, fixed at `eddyline init`."""
     replication_factor: Count = 1
@@ -52,10 +52,10 @@ class Kafka(Section):
     group_protocol: Literal["classic", "consumer"] = "classic"
     """Rebalance protocol; `consumer` is KIP-848."""
     client: Mapping[str, str] = {}
-    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}; not those that would
-    take records for written that may not be (`acks`, `enable.idempotence`)."""
+    """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}; not those that
+    could lose acknowledged records (`acks`, `enable.idempotence`)."""
     batch_size: Count = 500
-    """Most records that a consumer handles at once."""
+    """Most records that a consumer handles in one batch."""
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A consumer stops when more than this share of its recent records were dead letters."""
 
@@ -77,4 +77,4 @@ class Qdrant(Section):
     timeout_seconds: Positive = 5.0
     """A call that takes longer counts as unavailable."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
-    """Put before both collections' names."""
+    """Prefix of both collections' names."""

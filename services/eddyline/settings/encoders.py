@@ -18,14 +18,14 @@ MOST_REPEATS = 20
 
 
 class Template(Section):
-    """The text that stands for an item. Changing it means embedding every item again."""
+    """The text that stands for an item. Changing it means re-embedding every item."""
 
     fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "description", "category", "tags")
-    """What is embedded, in this order: title, description, category, tags, language, attributes.NAME."""
+    """Fields that are embedded, in this order: title, description, category, tags, language, attributes.NAME."""
     labels: Mapping[str, str] = TEMPLATE_LABELS
-    """What is put before a field, with a colon; an empty one for nothing. What is given is merged over the defaults."""
+    """Label of each field, put before it with a colon; an empty one for none. Merged over the defaults."""
     weights: Mapping[str, Positive] = {}
-    """What fields count for, e.g. {title = 2}; 1 where nothing is said."""
+    """How much each field counts, e.g. {title = 2}; 1 unless it is set."""
     mode: Literal["repeat", "average"] = "repeat"
     """`repeat`: one text, in which a field stands as often as its weight says. `average`: each field is embedded alone,
     and their vectors are averaged by weight."""
@@ -59,8 +59,8 @@ class Encoder(Section):
     """The text encoder. Changing the model means embedding every item again."""
 
     kind: Literal["local", "openai", "http"] = "local"
-    """Where texts become vectors: `local` in this process by sentence-transformers; `openai` at an endpoint that speaks
-    OpenAI's embeddings API; `http` in another process, `eddyline encoder` or one of your own."""
+    """Where texts become vectors: `local`, in this process, by sentence-transformers; `openai`, at an endpoint that
+    speaks OpenAI's embeddings API; `http`, in another process: `eddyline encoder` or one of your own."""
     model: str = "packaged"
     """`packaged` (all-MiniLM-L6-v2, from the package index), or any sentence-transformers model by name or path,
     e.g. sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 for fifty languages. For `openai`, what the
@@ -72,36 +72,34 @@ class Encoder(Section):
     backend: Literal["torch", "onnx"] = "torch"
     """What runs a sentence-transformers model; `onnx` is ONNX Runtime, from the extra `eddyline[onnx]`."""
     precision: Literal["fp32", "int8"] = "fp32"
-    """Of the model's weights; `int8` is for `onnx`, and is a space of its own."""
+    """Precision of the model's weights; `int8` is for `onnx`, and is a space of its own."""
     long_text: Literal["pool", "cut"] = "pool"
-    """A text longer than the model reads: `pool` reads it in overlapping windows and averages their vectors, `cut`
-    reads its beginning alone. Changing it means embedding every item again."""
+    """What to do with a text longer than the model reads: `pool` reads it in overlapping windows and averages their
+    vectors, `cut` reads only its beginning. Changing it means re-embedding every item."""
     long_text_windows: Count = 16
-    """Most windows of a text; what comes after them isn't read. Changing it means embedding every item again."""
+    """Most windows of a text; what comes after them isn't read. Changing it means re-embedding every item."""
     distance: Literal["cosine", "dot", "euclid"] = "cosine"
     """How vectors are compared: `cosine` by direction; `dot` and `euclid` for models that were trained for them, whose
-    vectors keep their length. Changing it means embedding every item again."""
+    vectors keep their length. Changing it means re-embedding every item."""
     detect_language: bool = True
-    """Detect the language of items of which none is said, so that they can be filtered by it."""
+    """Detect the language of items that don't name theirs, so that they can be filtered by it."""
     template: Template = Template()
     url: str = ""
-    """Of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""
+    """URL of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""
     api_key: SecretStr | None = None
     """Sent as a bearer token. Give it by the environment: EDDYLINE_ENCODER__API_KEY."""
     serving_key: SecretStr | None = None
     """What others must send to `eddyline encoder` as a bearer token: their `api_key`. Unset, anyone is answered."""
     dimensions: Count | None = None
-    """Asks an `openai` endpoint for vectors of this length, where the model can shorten them."""
+    """Length of the vectors to ask an `openai` endpoint for, where the model can shorten them."""
     timeout_seconds: Positive = 30.0
-    """A request to another process that takes longer is made again."""
+    """A request to another process that takes longer is retried."""
     attempts: Count = 3
-    """Most requests for a batch before it counts as unavailable; what consumes content goes on trying."""
+    """Most attempts at a batch before the encoder counts as unavailable; consumers of content go on trying."""
     cache_entries: Annotated[int, Field(ge=0)] = 100_000
-    """Most vectors of an `openai` endpoint kept on disk, by what was embedded, so that nothing is paid for twice; 0:
-    none."""
+    """Most vectors of an `openai` endpoint to keep on disk, by text, so that nothing is paid for twice; 0: none."""
     cache_dir: Path = Path("~/.cache/eddyline/encoders")
-    """Where vectors that were paid for are kept, and a model that was exported to ONNX (which takes some seconds,
-    once)."""
+    """Where cached vectors are kept, and a model that was exported to ONNX (which takes some seconds, once)."""
 
     @model_validator(mode="after")
     def _says_where(self) -> Encoder:
@@ -136,14 +134,15 @@ class Images(Section):
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     """Images fetched at once by each imager."""
     attempts: Count = 10
-    """Attempts at an image whose host doesn't answer as it should; then it has failed, until its item is sent again."""
+    """Attempts at an image whose host doesn't answer properly; after that it has failed, until its item is sent
+    again."""
     backoff_seconds: Positive = 15.0
     """Pause before the second attempt; it doubles with each, up to an hour."""
     max_bytes: Count = 10_485_760
-    """Largest image that is read from an address."""
+    """Largest image that is fetched from a URL."""
     max_upload_bytes: Annotated[int, Field(ge=1, le=600_000)] = 262_144
     """Largest image that is taken with its item (`data:image/jpeg;base64,…`). In base64 it is a third larger, and
-    must fit into a record of 1 MB, and into `server.max_body_bytes`, with all else that is said of the item."""
+    must fit, with the rest of the item, into a record of 1 MB and into `server.max_body_bytes`."""
     max_pixels: Annotated[int, Field(ge=1, le=80_000_000)] = 25_000_000
     """Most pixels (width times height) of an image that is decoded; each takes up to nine bytes for a moment, of
     two images at a time."""
@@ -152,7 +151,8 @@ class Images(Section):
     total_timeout_seconds: Positive = 20.0
     """Longest that one image may take, redirects included."""
     allowed_hosts: tuple[str, ...] = ()
-    """Hosts that images are fetched from whatever their address, e.g. ["images.internal"]. Others need a public one."""
+    """Hosts that images are fetched from whatever their address, e.g. ["images.internal"]. Others need a public
+    address."""
     allowed_networks: tuple[str, ...] = ()
     """Internal networks that images are fetched from whatever the host's name, e.g. ["10.3.0.0/16"]."""
 

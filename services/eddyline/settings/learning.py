@@ -30,9 +30,9 @@ class Events(Section):
         "hide": -3.0,
         "impression": 0.0,
     }
-    """Strength of each event type; a type that isn't here is refused. What is given is merged over the defaults."""
+    """Strength of each event type; a type that isn't here is refused. Merged over the defaults."""
     rating_neutral: Finite = 2.75
-    """The rating that says nothing: one above attracts, one below pushes away."""
+    """The neutral rating: one above attracts, one below pushes away."""
     rating_scale: Positive = 1.5
     """Strength of one point of rating above or below the neutral one."""
     dwell_seconds: Positive = 10.0
@@ -65,9 +65,9 @@ class Profile(Section):
     seen: Count = 500
     """Newest distinct items kept of those seen, bought, and judged, each."""
     shown: Count = 300
-    """Newest showings kept: that an item was in a list of theirs, once a minute at most."""
+    """Newest exposures kept: that an item was in one of their lists, once a minute at most."""
     shown_half_life_days: Positive = 7.0
-    """Half-life of what is held against an item that was shown and left alone."""
+    """Half-life of the penalty on an item that was shown and left alone."""
     event_ids: Count = 200
     """Newest event ids kept to recognise a producer's own retries."""
     pending: Count = 100
@@ -75,8 +75,8 @@ class Profile(Section):
     pending_seconds: Positive = 900.0
     """How long an interaction waits for its item before it becomes a dead letter."""
     stub_days: Positive = 90.0
-    """How long what is left of an erased or identified profile is kept after its last use, so that late events don't go
-    astray. Not less than the retention of `interactions`."""
+    """How long the tombstone profile of an erased or identified person is kept after its last use, so that late
+    events don't go astray. Not less than the retention of `interactions`."""
     cached_profiles: Count = 20_000
     """Profiles kept in a profiler's memory (about 8 KB each)."""
     cached_items: Count = 50_000
@@ -89,30 +89,30 @@ class Affinity(Section):
     """What an item learns from what people chose before it: its row of the item-to-item matrix."""
 
     recents_half_life: Positive = 3.0
-    """Positions after which the weight halves with which an item learns a recent one."""
+    """Positions after which the weight of a recent item halves, when an item learns from it."""
     slow_half_life: Positive = 20.0
     """Positions after which a second, slower weight halves, which is added to it."""
     slow_weight: NotNegative = 0.7
     """The slower weight of the newest recent item; 0 for none."""
     prior: Positive = 5.0
-    """Added to an item's count where its row is divided by it, so that a rare item doesn't look certain."""
+    """Added to an item's count before its row is divided by it, so that a rare item doesn't look certain."""
     power: Annotated[float, Field(ge=0, le=1)] = 0.7
     """A row is divided by (count + prior) to this power: 0 favours popular items, 1 rare ones."""
     half_life_days: Positive = 3650.0
-    """Half-life of a row's weights and count. They fade only when the row is written: what is chosen seldom has little
-    else to go by than what was learnt years ago."""
+    """Half-life of a row's weights and count. They fade only when the row is written: an item that is seldom chosen
+    has little else to go by than what it learnt years ago."""
     entries: Count = 256
-    """Largest weights that a row is cut to."""
+    """Entries that a row is pruned to, those with the largest weights."""
     grown: Count = 512
-    """Weights at which a row is cut, so that newcomers get a chance to grow."""
+    """Entries at which a row is pruned, so that newcomers get a chance to grow."""
     reverse: NotNegative = 0.8
     """Weight with which recent items learn the one that came after them."""
     reverse_recents: Annotated[int, Field(ge=0, le=50)] = 3
-    """How many of the newest recent items do; each costs a record of `activity`. 0 turns it off."""
+    """How many of the newest recent items learn in that way; each costs a record of `activity`. 0 turns it off."""
     seed_neighbours: Annotated[int, Field(ge=0, le=100)] = 10
-    """Items of the nearest content that a new item's row begins as the mean of; 0: it begins empty."""
+    """Nearest items by content, whose rows' mean a new item's row starts with; 0: it starts empty."""
     seed_weight: Positive = 1.0
-    """What that beginning counts for: as if the item had come so many times, after what its neighbours come after."""
+    """How many events of its own that start counts as."""
 
     @model_validator(mode="after")
     def _grows_before_it_is_cut(self) -> Affinity:

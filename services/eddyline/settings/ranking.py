@@ -31,7 +31,7 @@ class Strategy(Section):
     popularity: NotNegative = 0.0
     """What most people chose, over about a quarter."""
     trending: NotNegative = 0.0
-    """What most people choose now: within `ranking.trending_window`."""
+    """What most people choose now, within `ranking.trending_window`."""
     freshness: NotNegative = 0.0
     """How new an item is."""
     rating: NotNegative = 0.0
@@ -79,7 +79,7 @@ class Ranking(Section):
     """How candidates are found and scored, whatever the strategy."""
 
     strategy: str = "eddyline"
-    """The one that is used unless a request or a rule names another."""
+    """Strategy to use unless a request or a rule names another."""
     recents_half_life: Positive = 2.0
     """Positions after which a recent item's weight in the affinity query halves, in a running visit."""
     recents_slow_half_life: Positive = 30.0
@@ -90,11 +90,11 @@ class Ranking(Section):
     """Affinity, over the largest on the list, is raised to this power: below 1, what comes behind the first few still
     counts."""
     popularity_damping: NotNegative = 0.3
-    """A recent item's weight is divided by (its popularity + 1) to this power: what all choose says little."""
+    """A recent item's weight is divided by (its popularity + 1) to this power: what everyone chooses says little."""
     visit_half_life_minutes: Positive = 15.0
     """Time since a person's last event after which half of a visit's pace is gone."""
     trending_window: Literal["hour", "day", "week"] = "week"
-    """What `trending` goes by."""
+    """Window over which `trending` counts."""
     taste_evidence: Positive = 4.0
     """Decayed evidence at which the recent taste of someone known for long gets half of the long-term share."""
     session_evidence: Positive = 1.5
@@ -124,13 +124,13 @@ class Ranking(Section):
     rotation_hours: Positive = 6.0
     """How long one order holds; a request with a session_id holds it for the session."""
     cold_explore: Share = 0.2
-    """`explore` of those of whom nothing is known, unless the strategy's is larger."""
+    """`explore` for people of whom nothing is known, unless the strategy's is larger."""
     per_category: Annotated[int, Field(ge=1)] | None = None
     """Most items of one category in a list; none set: no limit."""
     people: Annotated[int, Field(ge=1, le=200)] = 30
-    """People with a similar history who are asked, where `people` has a weight."""
+    """People with a similar history to look up, where `people` has a weight."""
     candidates: Annotated[int, Field(ge=10, le=1000)] = 100
-    """Candidates asked of each source, beyond what paging needs."""
+    """Candidates to retrieve from each source, beyond what paging needs."""
 
 
 class Boost(Section):

@@ -22,26 +22,27 @@ class Reader(Section):
     """Whether `/v1/search` answers. It needs the text encoder; where this isn't set, it answers in a process that runs
     the embedder too, as `eddyline up` does, and shares its encoder."""
     search_taste_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """A person's part in the order of what they search for, by their taste and session; the rest is relevance."""
+    """Share of a person's taste and session in the order of search results; the rest is relevance."""
     search_image_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """In a search `by=both`: the part of what pictures show; the rest is text."""
+    """Share of pictures in a search `by=both`; the rest is text."""
     similar_image_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Among substitutes of an item that has a picture: the part of what the pictures show; the rest is text. Only where
-    images are enabled."""
+    """Share of pictures among the substitutes of an item that has one; the rest is text. Only where images are
+    enabled."""
     complement_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Among similar items of any relation: the part of what people went on to; the rest is content."""
+    """Share of what people went on to, among similar items of any relation; the rest is content."""
     duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Cosine of two items' content from which they count as the same, so that neither complements the other."""
     shown: bool = True
-    """Tell the profiles what was shown, so that what is left alone again and again makes room for a while. Needs Kafka:
-    a reader without `kafka.bootstrap_servers` tells nobody."""
+    """Report to the profiles what was shown, so that items left alone again and again make room for a while. Needs
+    Kafka: a reader without `kafka.bootstrap_servers` reports nothing."""
 
 
 class Insights(Section):
     """How what is served is measured."""
 
     impressions: bool = True
-    """Readers tell what they served. Needs Kafka: a reader without `kafka.bootstrap_servers` tells nobody."""
+    """Whether readers report what they serve. Needs Kafka: a reader without `kafka.bootstrap_servers` reports
+    nothing."""
     run: bool = True
     """Whether `eddyline up` runs the insights service too; it needs `eddyline[insights]`."""
     clicks: Annotated[tuple[Name, ...], Field(min_length=1)] = ("view", "click")
@@ -49,7 +50,7 @@ class Insights(Section):
     conversions: Annotated[tuple[Name, ...], Field(min_length=1)] = ("purchase",)
     """Event types that count as a conversion; their `value` is the revenue."""
     attribution_hours: Positive = 24.0
-    """How long after a list was served what people do counts for it."""
+    """How long after a list was served people's events can count for it."""
     lateness_minutes: Positive = 60.0
     """A record that reaches the log later than this after it happened isn't measured."""
     new_item_days: Positive = 7.0
@@ -61,11 +62,12 @@ class Insights(Section):
     hours_kept_days: Positive = 14.0
     """How long windows of an hour are kept."""
     days_kept: Annotated[float, Field(ge=9)] = 400.0
-    """How long windows of a day are kept; at least nine days, so that who comes back on the seventh still counts."""
+    """How long windows of a day are kept; at least nine days, so that people who come back on the seventh day still
+    count."""
     flush_seconds: Positive = 1.0
-    """How often what was measured is written down."""
+    """How often measures are written."""
     settle_minutes: Positive = 10.0
-    """How long after a window its clicks are waited for, before a guardrail judges its click-through rate, or a gauge
-    shows it."""
+    """How long to wait for a window's clicks after it has ended, before a guardrail judges its click-through rate or
+    a gauge shows it."""
     guard_seconds: Positive = 10.0
-    """How often guardrails are looked at."""
+    """How often guardrails are checked."""

@@ -58,19 +58,19 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".eddyline")
     """Where the embedded mode keeps its data."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged."""
+    """Lowest level that is logged."""
     log_format: Literal["console", "json"] = "console"
     """`json` for machines: one object a line."""
     attributes: Mapping[str, AttributeKind] = {}
     """Own item attributes that can be filtered on, e.g. {brand = "keyword"}: keyword, integer, float or bool."""
     timezone: str = "UTC"
-    """Where the clock of rules is, as an IANA name, unless a request says otherwise (`context.timezone`)."""
+    """Time zone that rules go by, as an IANA name, unless a request says otherwise (`context.timezone`)."""
     segments: Mapping[str, Mapping[str, Any]] = {}
-    """Segments by what is known of a person: name = conditions on attributes, e.g. {pros = {plan = "pro"}}."""
+    """Segments by a person's attributes: name = conditions, e.g. {pros = {plan = "pro"}}."""
     rules: tuple[Rule, ...] = ()
     """What changes in a situation, e.g. [{name = "new", when = {weekday = "sunday"}, weights = {freshness = 2}}]."""
     promotions: tuple[Promotion, ...] = ()
-    """Items with places of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
+    """Items with positions of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
     server: Server = Server()
     kafka: Kafka = Kafka()
     qdrant: Qdrant = Qdrant()
@@ -81,12 +81,11 @@ class Settings(BaseSettings):
     affinity: Affinity = Affinity()
     ranking: Ranking = Ranking()
     strategies: Mapping[str, Strategy] = STRATEGIES
-    """By name. What is given is merged over the built-in ones (docs/ranking.md has their weights); a new name is a new
-    strategy."""
+    """By name, merged over the built-in ones (docs/ranking.md has their weights); a new name is a new strategy."""
     reader: Reader = Reader()
     insights: Insights = Insights()
     experiments_file: Path = Path("experiments.toml")
-    """Experiments, where the file exists (docs/experiments.md). It is read again when it changes."""
+    """File of the experiments, if it exists (docs/experiments.md). It is read again when it changes."""
 
     @field_validator("attributes")
     @classmethod

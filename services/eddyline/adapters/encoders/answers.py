@@ -61,15 +61,17 @@ def as_rows(given: Any, count: int, dimension: int | None, distance: Distance, w
     try:
         rows = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise Misconfigured(f"{where} gives no vectors of numbers, all of one length: check encoder.url") from error
+        raise Misconfigured(
+            f"{where} doesn't return vectors of numbers, all of one length: check encoder.url"
+        ) from error
     if rows.ndim != 2 or rows.shape[0] != count or rows.shape[1] == 0 or not np.isfinite(rows).all():
         raise Misconfigured(
-            f"{where} gives an array of shape {rows.shape} for {count} texts, or numbers that aren't finite: "
+            f"{where} returned an array of shape {rows.shape} for {count} texts, or numbers that aren't finite: "
             "check encoder.url"
         )
     if dimension is not None and rows.shape[1] != dimension:
         raise Misconfigured(
             f"{where} gives vectors of {rows.shape[1]} dimensions, at the start it was {dimension}: "
-            "its model has changed; embed everything anew (`eddyline reembed`)"
+            "its model has changed; re-embed everything (`eddyline reembed`)"
         )
     return np.asarray(at_unit_length(rows) if distance is Distance.COSINE else rows, dtype=np.float32)

@@ -94,7 +94,7 @@ class Endpoint:
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             raise _Passing("unreachable", self._hidden(f"can't be reached: {error}")) from error
         except httpx.HTTPError as error:  # its text may quote what was sent
-            raise _Passing("unreachable", f"can't be asked ({type(error).__name__})") from None
+            raise _Passing("unreachable", f"can't be queried ({type(error).__name__})") from None
         status = response.status_code
         if response.is_success:
             try:

@@ -78,7 +78,7 @@ def _exported(source: str, weights: str, settings: EncoderSettings) -> Path:
                 _export(source, settings.precision, folder)
     except OSError as error:
         raise Misconfigured(
-            f"encoder.cache_dir {cache} can't be written ({error}): set it to a folder that can"
+            f"encoder.cache_dir {cache} can't be written ({error}): set it to a writable folder"
         ) from error
     return folder
 

@@ -108,9 +108,9 @@ class OpenAIEncoder:
             known = self._cache.get([key]).get(key)
             if known is not None and (len(known) != len(row) or cosine(known, row) < ALIKE):
                 raise Misconfigured(
-                    f"{self._endpoint.url} gives other vectors for {self._settings.model!r} than before: it has "
-                    f"another model. Delete {self._settings.cache_dir / CACHE_FILE} and embed everything anew "
-                    "(`eddyline reembed --force`), or have it serve the model of before"
+                    f"{self._endpoint.url} returns other vectors for {self._settings.model!r} than before: it has "
+                    f"another model. Delete {self._settings.cache_dir / CACHE_FILE} and re-embed everything "
+                    "(`eddyline reembed --force`), or have it serve the previous model"
                 )
             self._cache.put({key: row})
         return len(row)
@@ -129,7 +129,9 @@ class OpenAIEncoder:
             rows = [one["embedding"] for one in data]
             indices = [one["index"] for one in data]
         except (KeyError, TypeError) as error:
-            raise Misconfigured(f"{self._endpoint.url}/embeddings answers unlike OpenAI: check encoder.url") from error
+            raise Misconfigured(
+                f"{self._endpoint.url}/embeddings doesn't answer as OpenAI's API does: check encoder.url"
+            ) from error
         if indices != list(range(len(texts))):
             raise Misconfigured(f"{self._endpoint.url}/embeddings gives {len(rows)} vectors for {len(texts)} texts")
         self._count_tokens(answer)

@@ -106,7 +106,7 @@ class ServedEncoder:
         if answer.get("model") != self._model:
             raise Misconfigured(
                 f"{self._endpoint.url} has model {answer.get('model')!r} by now, at the start it was {self._model!r}: "
-                "embed everything anew (`eddyline reembed`)"
+                "re-embed everything (`eddyline reembed`)"
             )
         where = f"{self._endpoint.url}{ENCODE}"
         return as_rows(answer.get("vectors"), len(texts), self._dimension, self._distance, where)

@@ -124,7 +124,7 @@ def _operations(checks: Mapping[str, Check], metrics: Metrics) -> APIRouter:
     async def healthz() -> Response:
         return reply({"status": "ok"})
 
-    @router.get("/readyz", summary="Can it do its work? Names what is not ready", responses={503: {}})
+    @router.get("/readyz", summary="Is the process ready? Names what isn't", responses={503: {}})
     async def readyz() -> Response:
         states = await run_in_threadpool(_states, checks)
         ready = all(state == "ok" for state in states.values())
@@ -197,6 +197,9 @@ def _document(app: FastAPI, models: Sequence[type[BaseModel]]) -> dict[str, Any]
         for operation in operations.values():
             operation["responses"].pop("422", None)
             if "operations" not in operation.get("tags", ()):
-                operation["responses"]["4XX"] = {"description": "Refused, saying why", "content": refusal}
-                operation["responses"]["503"] = {"description": "Come again (Retry-After)", "content": refusal}
+                operation["responses"]["4XX"] = {"description": "Refused, with the reason", "content": refusal}
+                operation["responses"]["503"] = {
+                    "description": "Unavailable; try again after Retry-After",
+                    "content": refusal,
+                }
     return document

@@ -78,12 +78,12 @@ class Fetcher:
         except httpcore.ConnectError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise ImageRefused(
-                    "certificate", f"{where.host} has no valid certificate for its name: mend it, or use another host"
+                    "certificate", f"{where.host} has no valid certificate for its name: fix it, or use another host"
                 ) from None
             raise ImageUnavailable("unreachable", f"{where.host} can't be connected to: {error}") from None
         except (httpcore.NetworkError, httpcore.ProtocolError):  # its text may quote what the sender mustn't see
             raise ImageUnavailable(
-                "broken_answer", f"{where.host} broke its answer off, or doesn't speak HTTP"
+                "broken_answer", f"{where.host} broke off its response, or doesn't speak HTTP"
             ) from None
 
     def _read(self, where: httpx.URL, response: httpcore.Response) -> _Answer:
@@ -167,4 +167,6 @@ def _check_type(where: httpx.URL, headers: Mapping[str, str]) -> None:
         )
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):  # it would unpack to any size
-        raise ImageRefused("content_encoding", f"{where.host} sends it packed ({coding[:20]}): send images as they are")
+        raise ImageRefused(
+            "content_encoding", f"{where.host} sends it compressed ({coding[:20]}): send images as they are"
+        )

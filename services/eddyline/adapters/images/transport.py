@@ -23,7 +23,7 @@ class Deadline:
         """Seconds that the next step may take. Raises `httpcore.ReadTimeout` when none are left."""
         left = self._ends - self._monotonic()
         if left <= 0:
-            raise httpcore.ReadTimeout("the time for all of it is over")
+            raise httpcore.ReadTimeout("the total time limit has passed")
         return min(left, self._step)
 
 

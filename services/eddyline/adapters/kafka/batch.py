@@ -117,6 +117,6 @@ class Batch(Generic[Parsed]):
         if seen >= self._options.dead_letter_minimum and dead > seen * self._options.dead_letter_share:
             raise TooManyDeadLetters(
                 f"{dead} of the last {seen} records can't be read, the last one at {record.topic} "
-                f"{record.partition}:{record.offset} ({error}). `eddyline dlq list` shows them. Mend the producer; "
-                "to go on past them, start with EDDYLINE_KAFKA__DEAD_LETTER_SHARE=1 until they are behind"
+                f"{record.partition}:{record.offset} ({error}). `eddyline dlq list` shows them. Fix the producer; "
+                "to go on past them, start with EDDYLINE_KAFKA__DEAD_LETTER_SHARE=1 until they have been passed"
             )

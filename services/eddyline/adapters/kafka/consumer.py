@@ -104,10 +104,10 @@ class KafkaGroupMember:
         try:
             found = self._consumer.committed(wanted, timeout=seconds)
         except KafkaException as error:
-            raise Unavailable(f"Kafka doesn't tell what is committed: {error.args[0].str()}") from error
+            raise Unavailable(f"Kafka didn't return the committed offsets: {error.args[0].str()}") from error
         for partition in found:
             if partition.error is not None:
-                raise Unavailable(f"Kafka doesn't tell what is committed: {partition.error.str()}")
+                raise Unavailable(f"Kafka didn't return the committed offsets: {partition.error.str()}")
         return {self._in_our_terms(p): Position(p.offset, p.metadata or "") if p.offset >= 0 else None for p in found}
 
     def watermarks(self, source: TopicPartition, seconds: float) -> Watermarks:
@@ -116,9 +116,9 @@ class KafkaGroupMember:
         try:
             found = self._consumer.get_watermark_offsets(partition, timeout=seconds)
         except KafkaException as error:
-            raise Unavailable(f"Kafka doesn't tell {source.topic}'s offsets: {error.args[0].str()}") from error
+            raise Unavailable(f"Kafka didn't return {source.topic}'s offsets: {error.args[0].str()}") from error
         if found is None:
-            raise Unavailable(f"Kafka doesn't tell {source.topic}'s offsets in time")
+            raise Unavailable(f"Kafka didn't return {source.topic}'s offsets in time")
         return Watermarks(*found)
 
     def known_high(self, source: TopicPartition) -> int | None:
@@ -221,5 +221,5 @@ def _classified(error: KafkaError) -> Exception:
     if error.code() in _REBALANCING:
         return Rebalancing(error.str())
     if error.code() in _NOT_OURS_TO_RETRY:
-        return Misconfigured(f"Kafka doesn't take the commit: {error.str()}")
-    return Unavailable(f"Kafka doesn't take the commit now: {error.str()}")
+        return Misconfigured(f"Kafka refused the commit: {error.str()}")
+    return Unavailable(f"Kafka can't take the commit now: {error.str()}")

@@ -131,7 +131,7 @@ class LogReader:
         """How many consumers are in `group`; 0 for one that doesn't exist. Raises `Unavailable`, and
         `Misconfigured` on the in-process broker, which can't tell."""
         if self._options.in_process:
-            raise Misconfigured("the in-process broker doesn't tell who is in a group: this needs a Kafka cluster")
+            raise Misconfigured("the in-process broker can't list the members of a group: this needs a Kafka cluster")
         name = self._options.prefix + group
         # So that its coordinator is known: librdkafka 2.16 aborts the process when it hears of that too late below.
         offsets = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])
@@ -175,7 +175,7 @@ class LogReader:
     def _watermarks(self, consumer: Consumer, partition: KafkaPartition) -> Watermarks:
         found = consumer.get_watermark_offsets(partition, timeout=self._patience)
         if found is None:
-            raise Unavailable(f"Kafka doesn't tell {partition.topic}'s offsets in time")
+            raise Unavailable(f"Kafka didn't return {partition.topic}'s offsets in time")
         return Watermarks(*found)
 
     def _patiently(self, ask: Callable[[], Answer], what: str) -> Answer:
@@ -203,7 +203,7 @@ class LogReader:
                     deadline = time.monotonic() + self._patience
                 elif error.fatal() or error.code() in _MISSING_TOPIC:
                     raise _translated(error, what)
-        raise Unavailable(f"Kafka gives nothing more of {what} for {self._patience:g} s")
+        raise Unavailable(f"Kafka returned nothing more of {what} for {self._patience:g} s")
 
     def _answer(self, request: Mapping[str, Future[Any]], what: str) -> Any:
         (future,) = request.values()

@@ -151,7 +151,7 @@ class ConsumeLoop(Generic[Parsed]):
         except CommitRefused as refused:
             self._rejoin(str(refused))
         except _Replaced:
-            self._rejoin("offsets have gone back: the topic was created anew, or cut")
+            self._rejoin("offsets have gone back: the topic was recreated, or truncated")
         except Fenced as fenced:
             self._claim_anew(fenced)
         except Rebalancing as error:
@@ -376,14 +376,16 @@ class ConsumeLoop(Generic[Parsed]):
         if self._fenced > self._settings.fenced_limit:
             raise fenced
         if self._fenced == 1:
-            _LOG.warning("fenced: claiming anew", group=self._group, epoch=fenced.epoch, reason=str(fenced))
+            _LOG.warning(
+                "fenced: claiming the partitions again", group=self._group, epoch=fenced.epoch, reason=str(fenced)
+            )
         self._floor = max(self._floor, fenced.epoch)
         self._handler.revoked(self._owned.invalidate_epochs())
 
     def _leave(self) -> None:
         self._joined = False
         if not self._member.close(self._settings.request_seconds):
-            _LOG.warning("left without a goodbye: Kafka doesn't answer", group=self._group)
+            _LOG.warning("left without telling the group: Kafka doesn't answer", group=self._group)
 
     # Stopping.
 

@@ -83,7 +83,7 @@ class RetentionGuard:
         with self._lock:
             waiting = sum(count for partition, count in self._deferred.items() if partition.topic == source.topic)
             if waiting:
-                raise Overloaded(f"{waiting} records that a service passed on must go to {source.topic} first")
+                raise Overloaded(f"{waiting} records that a service forwarded must go to {source.topic} first")
             self._reserve(source, size)
 
     def reserve_deferred(self, source: TopicPartition, size: int) -> None:

@@ -112,7 +112,7 @@ class TopicTail:
     def _bounds(self, consumer: Consumer, partition: int) -> tuple[int, int]:
         found = consumer.get_watermark_offsets(KafkaPartition(self._name, partition), timeout=_REQUEST_SECONDS)
         if found is None:
-            raise Unavailable(f"Kafka doesn't tell {self._name}'s offsets in time")
+            raise Unavailable(f"Kafka didn't return {self._name}'s offsets in time")
         return found
 
     def _follow(self, consumer: Consumer) -> None:
@@ -142,7 +142,7 @@ class TopicTail:
         try:
             self._on_record(record)
         except Exception:
-            log.exception("left out a record", topic=self._name, partition=record.partition, offset=record.offset)
+            log.exception("skipped a record", topic=self._name, partition=record.partition, offset=record.offset)
 
     def _reached(self, partition: int, offset: int) -> None:
         self._positions[partition] = offset
@@ -157,7 +157,7 @@ class TopicTail:
     def _say(self, problem: str | None) -> None:
         """Log a problem once, not at every attempt."""
         if problem is not None and problem != self._problem:
-            log.warning("can't follow a topic now; trying on", topic=self._name, reason=problem)
+            log.warning("can't follow a topic now; will try again", topic=self._name, reason=problem)
         self._problem = problem
 
     def _new_consumer(self) -> Consumer:

@@ -1,4 +1,4 @@
-"""The vector store: a contract, and three stores that keep it. The sole owner of Qdrant.
+"""The vector store: a contract, and two stores that keep it. The sole owner of Qdrant.
 
 The stores are imported when first named, so that a server's client needs no Edge, nor the other way round.
 """
@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
-    Condition,
     Dense,
     DenseSpec,
-    Distance,
-    Filter,
-    HasId,
     IndexKind,
-    Match,
-    Missing,
     Nearest,
     OrderBy,
     Payload,
     Point,
+    PointStore,
     Query,
-    Range,
     Scored,
     Sparse,
     Vector,
@@ -39,9 +33,10 @@ from eddyline.adapters.vectors.schema import (
     item_collection,
     profile_collection,
 )
+from eddyline.model.distance import Distance
+from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
 
 if TYPE_CHECKING:
-    from eddyline.adapters.vectors.client import MemoryStore
     from eddyline.adapters.vectors.edge import EdgeStore
     from eddyline.adapters.vectors.server import ServerStore
 
@@ -59,12 +54,12 @@ __all__ = [
     "HasId",
     "IndexKind",
     "Match",
-    "MemoryStore",
     "Missing",
     "Nearest",
     "OrderBy",
     "Payload",
     "Point",
+    "PointStore",
     "Query",
     "Range",
     "Scored",
@@ -78,7 +73,7 @@ __all__ = [
     "profile_collection",
 ]
 
-_STORES = {"EdgeStore": "edge", "MemoryStore": "client", "ServerStore": "server"}
+_STORES = {"EdgeStore": "edge", "ServerStore": "server"}
 
 
 def __getattr__(name: str) -> Any:

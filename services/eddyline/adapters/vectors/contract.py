@@ -11,30 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.distance import Distance
-from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
-
-__all__ = [
-    "CollectionSpec",
-    "Condition",
-    "Dense",
-    "DenseSpec",
-    "Distance",
-    "Filter",
-    "HasId",
-    "IndexKind",
-    "Match",
-    "Missing",
-    "Nearest",
-    "OrderBy",
-    "Payload",
-    "Point",
-    "Query",
-    "Range",
-    "Scored",
-    "Sparse",
-    "Vector",
-    "VectorStore",
-]
+from eddyline.model.filters import Filter
 
 Dense: TypeAlias = NDArray[np.float32]
 Payload: TypeAlias = Mapping[str, Any]
@@ -129,7 +106,50 @@ class Scored:
     vectors: Mapping[str, Vector] = field(default_factory=dict)
 
 
-class VectorStore(Protocol):
+class PointStore(Protocol):
+    """The calls that read and write points by id: all that a profiler needs. `VectorStore` says what holds for them."""
+
+    def upsert(
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        condition: Filter | None = None,
+    ) -> None:
+        """Write whole points (what a point had and the new one lacks is gone).
+
+        `insert_only`: existing points stay as they are. `condition`: an existing point is replaced only where
+        it matches; missing points are inserted all the same. Ids in one batch are distinct.
+        """
+
+    def delete_matching(self, collection: str, filter: Filter) -> None:
+        """Delete all points that match: every one, when the filter is empty."""
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> dict[str, Point]:
+        """The points that exist, by id."""
+
+    def scroll(
+        self,
+        collection: str,
+        *,
+        filter: Filter = Filter(),
+        limit: int = 256,
+        after: str | None = None,
+        payload: tuple[str, ...] | None = None,
+        vectors: tuple[str, ...] = (),
+    ) -> tuple[list[Point], str | None]:
+        """A page of points in id order from `after` on, and where the next page starts (None at the end)."""
+
+
+class VectorStore(PointStore, Protocol):
     """The contract. Every call is safe from any thread (but for `:memory:`), durable when it returns, and
     raises `Unavailable` when the store is down or slow; the caller may retry: all writes are idempotent.
 
@@ -160,20 +180,6 @@ class VectorStore(Protocol):
         a collection; then nothing has changed.
         """
 
-    def upsert(
-        self,
-        collection: str,
-        points: Sequence[Point],
-        *,
-        insert_only: bool = False,
-        condition: Filter | None = None,
-    ) -> None:
-        """Write whole points (what a point had and the new one lacks is gone).
-
-        `insert_only`: existing points stay as they are. `condition`: an existing point is replaced only where
-        it matches; missing points are inserted all the same. Ids in one batch are distinct.
-        """
-
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Set named vectors (point id → name → vector) of existing points; missing ids are passed over."""
 
@@ -186,33 +192,8 @@ class VectorStore(Protocol):
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points; ids that aren't there are passed over."""
 
-    def delete_matching(self, collection: str, filter: Filter) -> None:
-        """Delete all points that match: every one, when the filter is empty."""
-
-    def retrieve(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
-    ) -> dict[str, Point]:
-        """The points that exist, by id."""
-
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
         """Run the queries as one batch; the answers come in their order."""
-
-    def scroll(
-        self,
-        collection: str,
-        *,
-        filter: Filter = Filter(),
-        limit: int = 256,
-        after: str | None = None,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
-    ) -> tuple[list[Point], str | None]:
-        """A page of points in id order from `after` on, and where the next page starts (None at the end)."""
 
     def count(self, collection: str, filter: Filter = Filter()) -> int:
         """How many points match, exactly."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eddyline.adapters.vectors.aliases import with_changes, without_collection
-from eddyline.adapters.vectors.contract import CollectionSpec, Filter, Payload, Point, Query, Scored, Vector
+from eddyline.adapters.vectors.contract import CollectionSpec, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import json_path, of_one_size, searches_nothing
+from eddyline.adapters.vectors.values import in_one_batch, json_path, selected
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.model.filters import Filter
 
 try:
     import qdrant_edge as edge
@@ -163,20 +164,18 @@ class EdgeStore:
     ) -> dict[str, Point]:
         """The points that exist, by id."""
         with self._reading(collection) as shard:
-            records = shard.retrieve(list(ids), _selected(payload), list(vectors) or False)
+            records = shard.retrieve(list(ids), selected(payload), selected(vectors))
         points = [values.from_record(record) for record in records]
         return {point.id: point for point in points}
 
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
         """Run the queries as one batch."""
-        asked = [query for query in queries if not searches_nothing(query)]
-        with of_one_size(), self._reading(collection) as shard:
-            requests = [values.to_query(query) for query in asked]
-            found = iter(shard.query_batch(edge.QueryBatchRequest(requests)) if requests else ())
-        return [
-            [] if searches_nothing(query) else [values.from_scored(point, query.by) for point in next(found)]
-            for query in queries
-        ]
+
+        def search(asked: list[Query]) -> list[list[edge.ScoredPoint]]:
+            with self._reading(collection) as shard:
+                return shard.query_batch(edge.QueryBatchRequest([values.to_query(query) for query in asked]))
+
+        return in_one_batch(queries, search, values.from_scored)
 
     def scroll(
         self,
@@ -193,8 +192,8 @@ class EdgeStore:
             offset=after,
             limit=limit,
             filter=values.to_filter(filter),
-            with_payload=_selected(payload),
-            with_vector=list(vectors) or False,
+            with_payload=selected(payload),
+            with_vector=selected(vectors),
         )
         with self._reading(collection) as shard:
             records, following = shard.scroll(request)
@@ -291,10 +290,6 @@ def _existing(shard: edge.EdgeShard, ids: Iterable[str]) -> tuple[str, ...]:
     """Those that exist: Edge applies a part of what names a missing point, then raises."""
     records = shard.retrieve(list(ids), with_payload=False, with_vector=False)
     return tuple(str(record.id) for record in records)
-
-
-def _selected(payload: tuple[str, ...] | None) -> bool | list[str]:
-    return True if payload is None else list(payload) or False
 
 
 @contextmanager

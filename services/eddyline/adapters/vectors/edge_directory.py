@@ -11,11 +11,10 @@ from pathlib import Path
 import orjson
 import qdrant_edge as edge
 
-from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance
+from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.adapters.vectors.edge_values import to_config
-from eddyline.adapters.vectors.generations import concrete
-from eddyline.adapters.vectors.schema import ITEMS, PROFILES
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
+from eddyline.model.distance import Distance
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _DROPPED = ".dropped-"
@@ -45,9 +44,6 @@ class EdgeDirectory:
             ) from error
         for remains in path.glob(f"{_DROPPED}*"):
             shutil.rmtree(remains, ignore_errors=True)
-        for name in (ITEMS, PROFILES):  # as they were called before there were generations
-            if self.has(name) and not self.has(concrete(name, 1)):
-                self._folder(name).rename(self._folder(concrete(name, 1)))
 
     def collections(self) -> list[str]:
         """The names of those created here."""

@@ -10,25 +10,19 @@ import qdrant_edge as edge
 
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
-    Condition,
     DenseSpec,
-    Distance,
-    Filter,
-    HasId,
     IndexKind,
-    Match,
-    Missing,
     Nearest,
     OrderBy,
     Point,
     Query,
-    Range,
     Scored,
     Sparse,
     Vector,
 )
-from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, sparse_arrays
-from eddyline.model.distance import similarity
+from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, selected, sparse_arrays
+from eddyline.model.distance import Distance, similarity
+from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
 
 DISTANCES = {
     Distance.COSINE: edge.Distance.Cosine,
@@ -108,8 +102,8 @@ def to_query(query: Query) -> edge.QueryRequest:
         limit=query.limit,
         query=_to_by(query.by),
         filter=to_filter(query.filter),
-        with_payload=list(query.payload) or False,
-        with_vector=list(query.vectors) or False,
+        with_payload=selected(query.payload),
+        with_vector=selected(query.vectors),
     )
 
 

@@ -134,11 +134,6 @@ def _successor(store: VectorStore, name: str, collection: str) -> int:
 
 
 def _first(store: VectorStore, name: str) -> str:
-    if name in store.collections():
-        raise Misconfigured(
-            f"collection `{name}` is of a version that knew no generations: delete it and run `eddyline init`, or "
-            f"restore a snapshot of it as `{concrete(name, 1)}`, delete it, and point the alias `{name}` there"
-        )
     generations = existing(store, name)
     first = concrete(name, 1)
     if generations not in ([], [first]):

@@ -1,4 +1,4 @@
-"""Our words in Qdrant's JSON, and its answers in ours."""
+"""Our words in Qdrant's JSON and qdrant-client's models, and its answers in ours."""
 
 from __future__ import annotations
 
@@ -6,76 +6,80 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from qdrant_client import models
 
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
-    Condition,
     DenseSpec,
-    Distance,
-    Filter,
-    HasId,
     IndexKind,
-    Match,
-    Missing,
     Nearest,
     OrderBy,
     Point,
     Query,
-    Range,
     Scored,
     Sparse,
     Vector,
 )
-from eddyline.adapters.vectors.stored import Stored
-from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, sparse_arrays
-from eddyline.model.distance import similarity
+from eddyline.adapters.vectors.stored import Lacking, Stored
+from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, selected, sparse_arrays
+from eddyline.model.distance import Distance, similarity
+from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
 
 Json = dict[str, Any]
+NO_GRAPH = models.HnswConfigDiff(m=0)
 
 
 def to_collection(spec: CollectionSpec) -> Json:
-    """The body that creates the collection."""
-    body: Json = {
-        "vectors": {name: _dense_params(dense) for name, dense in spec.dense.items()},
-        "sparse_vectors": {name: {} for name in spec.sparse},
+    """What `QdrantClient.create_collection` takes beside the name."""
+    indexed = any(dense.indexed for dense in spec.dense.values())
+    return {
+        "vectors_config": {name: _dense_params(dense) for name, dense in spec.dense.items()},
+        "sparse_vectors_config": {name: models.SparseVectorParams() for name in spec.sparse},
+        "optimizers_config": None if indexed else models.OptimizersConfigDiff(indexing_threshold=0),
     }
-    if not any(dense.indexed for dense in spec.dense.values()):
-        body["optimizers_config"] = {"indexing_threshold": 0}
-    return body
 
 
-def _dense_params(dense: DenseSpec) -> Json:
-    params: Json = {"size": dense.size, "distance": str(dense.distance)}
-    if not dense.indexed:
-        params["hnsw_config"] = {"m": 0}
-    return params
-
-
-def from_collection(info: Json) -> Stored:
-    """What Qdrant says of a collection."""
-    params = info["config"]["params"]
-    return Stored(
-        dense={name: (each["size"], _known(Distance, each["distance"])) for name, each in _named(params).items()},
-        sparse=frozenset(params.get("sparse_vectors") or {}),
-        indexes={path: _known(IndexKind, index["data_type"]) for path, index in info["payload_schema"].items()},
+def _dense_params(dense: DenseSpec) -> models.VectorParams:
+    return models.VectorParams(
+        size=dense.size,
+        distance=models.Distance(dense.distance),
+        hnsw_config=None if dense.indexed else NO_GRAPH,
     )
 
 
-def _named(params: Json) -> Json:
-    """The dense vectors by name; a collection with a single one, not ours, has it under the empty name."""
-    vectors: Json = params.get("vectors") or {}
-    return {"": vectors} if "size" in vectors else vectors
+def to_added_vectors(needed: Lacking) -> dict[str, models.VectorNameConfig]:
+    """What `QdrantClient.create_vector_name` takes for each vector that a collection lacks."""
+    dense = {
+        name: models.DenseVectorNameConfig(
+            dense=models.DenseVectorConfig(size=each.size, distance=models.Distance(each.distance))
+        )
+        for name, each in needed.dense.items()
+    }
+    sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
+    return {**dense, **dict.fromkeys(needed.sparse, sparse)}
+
+
+def from_collection(info: models.CollectionInfo) -> Stored:
+    """What Qdrant says of a collection."""
+    params = info.config.params
+    # A collection with a single vector without a name isn't ours.
+    dense = {"": params.vectors} if isinstance(params.vectors, models.VectorParams) else params.vectors or {}
+    return Stored(
+        dense={name: (each.size, _known(Distance, each.distance.value)) for name, each in dense.items()},
+        sparse=frozenset(params.sparse_vectors or {}),
+        indexes={path: _known(IndexKind, index.data_type.value) for path, index in info.payload_schema.items()},
+    )
 
 
 def _known(kind: type[Distance] | type[IndexKind], name: str) -> Any:
     return kind(name) if name in {str(each) for each in kind} else name
 
 
-def to_alias_action(prefix: str, alias: str, collection: str | None) -> Json:
+def to_alias_operation(alias: str, collection: str | None) -> models.AliasOperations:
     """What points an alias at a collection, or removes it (None)."""
     if collection is None:
-        return {"delete_alias": {"alias_name": prefix + alias}}
-    return {"create_alias": {"alias_name": prefix + alias, "collection_name": prefix + collection}}
+        return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+    return models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=alias, collection_name=collection))
 
 
 def to_batch(points: Sequence[Point]) -> Json:
@@ -112,36 +116,30 @@ def from_vectors(vectors: Any) -> dict[str, Vector]:
 
 
 def _from_vector(vector: Any) -> Vector:
-    if isinstance(vector, dict):
-        return Sparse(np.array(vector["indices"], dtype=np.uint32), np.array(vector["values"], dtype=np.float32))
-    return np.array(vector, dtype=np.float32)
+    if isinstance(vector, list):
+        return np.array(vector, dtype=np.float32)
+    sparse = dict(vector)
+    return Sparse(np.array(sparse["indices"], dtype=np.uint32), np.array(sparse["values"], dtype=np.float32))
 
 
 def from_record(record: Json) -> Point:
-    """A stored point."""
-    return Point(record["id"], from_vectors(record.get("vector")), record.get("payload") or {})
+    """A stored point; qdrant-client's own, as a dict, does as well as JSON."""
+    return Point(str(record["id"]), from_vectors(record.get("vector")), record.get("payload") or {})
 
 
 def from_scored(found: Json, by: Nearest | OrderBy) -> Scored:
     """A found point."""
     score = similarity(found["score"], by.distance) if isinstance(by, Nearest) else found["order_value"]
-    return Scored(found["id"], float(score), found.get("payload") or {}, from_vectors(found.get("vector")))
-
-
-def to_selection(payload: tuple[str, ...] | None, vectors: tuple[str, ...]) -> Json:
-    """Which payload keys and vectors come back."""
-    return {
-        "with_payload": True if payload is None else list(payload) or False,
-        "with_vector": list(vectors) or False,
-    }
+    return Scored(str(found["id"]), float(score), found.get("payload") or {}, from_vectors(found.get("vector")))
 
 
 def to_query(query: Query) -> Json:
     """One search of a batch."""
     return {
         **to_by(query.by),
-        **to_filter(query.filter),
-        **to_selection(query.payload, query.vectors),
+        "filter": to_filter(query.filter),
+        "with_payload": selected(query.payload),
+        "with_vector": selected(query.vectors),
         "limit": query.limit,
     }
 
@@ -154,15 +152,19 @@ def to_by(by: Nearest | OrderBy) -> Json:
     return {"query": {"nearest": to_vector(by.using, by.vector)}, "using": by.using}
 
 
-def to_filter(filter: Filter | None, key: str = "filter") -> Json:
-    """The filter under `key`; nothing where it matches everything."""
-    if filter is None or not (filter.must or filter.must_not):
-        return {}
+def to_filter_model(filter: Filter) -> models.Filter | None:
+    """The filter for qdrant-client, None where it matches everything."""
+    body = to_filter(filter)
+    return None if body is None else models.Filter.model_validate(body)
+
+
+def to_filter(filter: Filter) -> Json | None:
+    """The filter, None where it matches everything."""
+    if not filter.must and not filter.must_not:
+        return None
     return {
-        key: {
-            "must": [_to_condition(condition) for condition in filter.must],
-            "must_not": [_to_condition(condition) for condition in filter.must_not],
-        }
+        "must": [_to_condition(condition) for condition in filter.must],
+        "must_not": [_to_condition(condition) for condition in filter.must_not],
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance, IndexKind
+from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, IndexKind
+from eddyline.model.distance import Distance
 from eddyline.model.profile import STORED_VECTORS
 from eddyline.model.trends import TREND_HALF_LIVES
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, Distance, IndexKind
+from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec, IndexKind
 from eddyline.errors import Misconfigured
+from eddyline.model.distance import Distance
 
-WAY_OUT = (
+_WAY_OUT = (
     "Set what it was made with, run `eddyline reembed`, or use another data directory (embedded) or prefix (server)."
 )
 
@@ -29,15 +30,6 @@ class Stored:
         """A collection just made from `spec`: all of its vectors, no indexes."""
         dense = {name: (each.size, each.distance) for name, each in spec.dense.items()}
         return cls(dense=dense, sparse=frozenset(spec.sparse), indexes={})
-
-    def grown_by(self, added: Lacking) -> Stored:
-        """The collection after the addition."""
-        dense = {name: (each.size, each.distance) for name, each in added.dense.items()}
-        return Stored(
-            dense={**self.dense, **dense},
-            sparse=self.sparse | set(added.sparse),
-            indexes={**self.indexes, **added.indexes},
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +76,4 @@ def _dense(size: int, distance: str) -> str:
 
 
 def _mismatch(collection: str, what: str, there: str, asked: str) -> Misconfigured:
-    return Misconfigured(f"collection `{collection}`, {what}: stored is {there}; asked for is {asked}. {WAY_OUT}")
+    return Misconfigured(f"collection `{collection}`, {what}: stored is {there}; asked for is {asked}. {_WAY_OUT}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from eddyline.adapters.vectors.contract import Dense, Match, Nearest, Query, Range, Sparse
+from eddyline.adapters.vectors.contract import Dense, Nearest, OrderBy, Query, Scored, Sparse
 from eddyline.errors import EddylineError, Outdated
+from eddyline.model.filters import Match, Range
 
 _WRONG_SIZE = "Vector dimension error"
 """How Qdrant says it."""
@@ -32,7 +32,12 @@ def sparse_arrays(name: str, vector: Sparse) -> Sparse:
     return Sparse(indices, dense_array(name, vector.values))
 
 
-def searches_nothing(query: Query) -> bool:
+def selected(names: tuple[str, ...] | None) -> bool | list[str]:
+    """Which payload keys or vectors come back, as Qdrant wants to be asked: None for all, an empty tuple for none."""
+    return True if names is None else list(names) or False
+
+
+def _searches_nothing(query: Query) -> bool:
     """Whether the answer is empty whatever is stored: some stores refuse such a query, so it isn't sent."""
     if query.limit <= 0:
         return True
@@ -40,21 +45,23 @@ def searches_nothing(query: Query) -> bool:
     return isinstance(by, Nearest) and isinstance(by.vector, Sparse) and by.vector.indices.size == 0
 
 
-@contextmanager
-def of_one_size() -> Iterator[None]:
-    """Raises `Outdated` where a query's vector isn't as long as the stored ones: it was read before they went live."""
+def in_one_batch(
+    queries: Sequence[Query],
+    search: Callable[[list[Query]], Iterable[Iterable[Any]]],
+    read: Callable[[Any, Nearest | OrderBy], Scored],
+) -> list[list[Scored]]:
+    """Search for those queries that can find anything; the answers, read, come in the order of all.
+
+    Raises `Outdated` where a query's vector isn't as long as the stored ones: it was read before they went live.
+    """
+    asked = [query for query in queries if not _searches_nothing(query)]
     try:
-        yield
+        found = iter(search(asked) if asked else ())
     except EddylineError as error:
         if _WRONG_SIZE not in str(error):
             raise
         raise Outdated(f"another generation went live in between: {error}") from error
-
-
-def check_size(stored: int, asked: int) -> None:
-    """The same for a store that has no error for it."""
-    if asked != stored:
-        raise Outdated(f"another generation went live in between: vectors have {stored} numbers, not {asked}")
+    return [[] if _searches_nothing(query) else [read(each, query.by) for each in next(found)] for query in queries]
 
 
 def of_one_type(match: Match) -> Iterator[list[str] | list[int] | bool]:

@@ -145,8 +145,8 @@ class Seen(_Addressed):
         if isinstance(given, dict) and "item_id" in given:
             raise FieldError(
                 "item_id",
-                "is none of an impression's, which is of a list: name the list's request_id, and the positions seen, "
-                "or the items of another system's list",
+                "isn't a field of an impression, which reports on a whole list: give the list's request_id, "
+                "and the positions seen, or the items of another system's list",
             )
         return given
 

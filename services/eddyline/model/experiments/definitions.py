@@ -253,7 +253,7 @@ def load(path: Path, settings: Settings) -> Experiments:
     except FileNotFoundError:
         return NO_EXPERIMENTS
     except OSError as error:
-        raise Misconfigured(f"the experiments' file {path} can't be read: {error.strerror}") from None
+        raise Misconfigured(f"the experiments file {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise Misconfigured(f"{path} is not valid TOML: {error}") from None
     return read(text, settings, str(path))

@@ -172,7 +172,7 @@ def grouped(
         label = _label(key, by)
         if label not in found and len(found) >= most:
             raise InvalidInput(
-                f"gives more than {most:,} rows, the most that are told: ask for a shorter time, or fewer groups", "by"
+                f"gives more than {most:,} rows, which is the limit: ask for a shorter time, or fewer groups", "by"
             )
         found.setdefault(label, Tally()).add(key, cell, known_until)
     return dict(sorted(found.items()))

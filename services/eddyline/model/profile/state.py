@@ -190,7 +190,7 @@ class Profile:
         elif self.space != space:
             raise Misconfigured(
                 f"profile {self.person.key} is in space {self.space}, the items are in {space}: vectors of different "
-                "models are never mixed; embed everything anew (`eddyline reembed`), or start with a new data directory"
+                "models are never mixed; re-embed everything (`eddyline reembed`), or start with a new data directory"
             )
 
     def onboard(

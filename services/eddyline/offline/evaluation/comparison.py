@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.clients.progress import ProgressListener
 from eddyline.offline.evaluation.log import Log
 from eddyline.offline.evaluation.memory import Memory
 from eddyline.offline.evaluation.metrics import Measured
 from eddyline.offline.evaluation.prequential import Answered, Protocols, run
 from eddyline.offline.evaluation.report import measured
 from eddyline.offline.evaluation.serving import Served, SharedSearches
-from eddyline.offline.importing import Progress
 from eddyline.settings import Ranking, Settings, Strategy
 
 
@@ -52,7 +52,7 @@ def compare(
     protocol: Protocols,
     seed: int,
     also_shuffled: bool,
-    progress: Progress,
+    progress: ProgressListener,
 ) -> Comparison:
     """Run the log, recommending from place `begin` on. Raises `InvalidInput` where there is nobody to ask for."""
     answered = run_once(log, ground, contenders, begin, protocol, progress)
@@ -70,7 +70,7 @@ def run_once(
     contenders: Mapping[str, Contender],
     begin: int,
     protocol: Protocols,
-    progress: Progress,
+    progress: ProgressListener,
     what: str = "events",
 ) -> Answered:
     """All contenders in one run: what is learnt doesn't depend on what they recommend."""

@@ -10,11 +10,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.clients.sources import Source, SourceLine
 from eddyline.errors import InvalidEvent, InvalidInput
 from eddyline.model.events import Content, Interaction, User, Wire, strength, validate
 from eddyline.model.ids import Person
 from eddyline.model.profile import HOUR
-from eddyline.offline.importing.sources import Line, Source
 from eddyline.settings import RESERVED_EVENT_TYPES, Events
 
 IMPRESSION = "impression"
@@ -173,18 +173,18 @@ def _events(
 Model = TypeVar("Model", bound=Wire)
 
 
-def _parsed(lines: Iterator[Line], model: type[Model]) -> Iterator[tuple[str, Model]]:
+def _parsed(lines: Iterator[SourceLine], model: type[Model]) -> Iterator[tuple[str, Model]]:
     return ((line.where, _valid(line, model)) for line in lines)
 
 
-def _valid(line: Line, model: type[Model]) -> Model:
+def _valid(line: SourceLine, model: type[Model]) -> Model:
     try:
         return validate(model, line.value)
     except InvalidEvent as error:
         raise InvalidInput(f"{line.where}: {error.reason}", error.field) from None
 
 
-def _weight(line: Line, event: Interaction, settings: Events) -> float:
+def _weight(line: SourceLine, event: Interaction, settings: Events) -> float:
     try:
         return strength(event, settings)
     except InvalidEvent as error:

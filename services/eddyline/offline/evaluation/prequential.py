@@ -15,10 +15,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidInput
 from eddyline.offline.evaluation.log import IMPRESSION, VISIT_GAP, Before, Event, Log
 from eddyline.offline.evaluation.metrics import Lists, diversity, novelty
-from eddyline.offline.importing import Progress
 
 FIRST_EVENTS = 10
 """Someone is new for so many events."""
@@ -78,7 +78,7 @@ def run(
     recommenders: Mapping[str, Recommender[Known]],
     begin: int,
     protocol: Protocols,
-    progress: Progress,
+    progress: ProgressListener,
     what: str = "events",
 ) -> Answered:
     """Learn everything in order, and recommend first for the events from place `begin` on.

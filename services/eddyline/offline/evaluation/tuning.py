@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from eddyline.clients.progress import ProgressListener
 from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
 from eddyline.offline.evaluation.log import Log
 from eddyline.offline.evaluation.prequential import Answered, Protocols
-from eddyline.offline.importing import Progress
 from eddyline.settings import TERMS
 
 RANKING = (
@@ -58,7 +58,14 @@ class Tuned:
 
 
 def tune(
-    log: Log, ground: Ground, base: Contender, begin: int, protocol: Protocols, trials: int, seed: int, bar: Progress
+    log: Log,
+    ground: Ground,
+    base: Contender,
+    begin: int,
+    protocol: Protocols,
+    trials: int,
+    seed: int,
+    bar: ProgressListener,
 ) -> Tuned:
     """Search from place `begin` of a log to its end. `trials` counts what is tried, the contender itself not."""
     random = np.random.default_rng(seed)
@@ -81,7 +88,7 @@ class _Search:
     """What was tried, and the best of it."""
 
     def __init__(
-        self, log: Log, ground: Ground, base: Contender, begin: int, protocol: Protocols, progress: Progress
+        self, log: Log, ground: Ground, base: Contender, begin: int, protocol: Protocols, progress: ProgressListener
     ) -> None:
         self._log, self._ground, self._base, self._begin = log, ground, base, begin
         self._protocol, self._progress = protocol, progress

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.adapters.encoders import TextEncoder, embed
+from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidInput
 from eddyline.model.events import Content
 from eddyline.model.text import DEFAULT, Parts, Template, alone, parts_hash
-from eddyline.offline.importing import Progress
 
 BATCH = 256
 HASH_BYTES = 32
@@ -31,7 +31,7 @@ def encode_items(
     items: Sequence[Content],
     encoder: TextEncoder,
     directory: Path,
-    progress: Progress,
+    progress: ProgressListener,
     template: Template = DEFAULT,
 ) -> NDArray[np.float32]:
     """Vectors, shape (items, dimension); what `directory` has in the encoder's space isn't encoded again.
@@ -42,13 +42,15 @@ def encode_items(
 
 
 def encode_texts(
-    texts: Sequence[str], encoder: TextEncoder, directory: Path, progress: Progress
+    texts: Sequence[str], encoder: TextEncoder, directory: Path, progress: ProgressListener
 ) -> NDArray[np.float32]:
     """Vectors, shape (texts, dimension), by way of the file."""
     return _encode(alone(texts), encoder, directory, progress)
 
 
-def _encode(wanted: Sequence[Parts], encoder: TextEncoder, directory: Path, progress: Progress) -> NDArray[np.float32]:
+def _encode(
+    wanted: Sequence[Parts], encoder: TextEncoder, directory: Path, progress: ProgressListener
+) -> NDArray[np.float32]:
     hashes = [parts_hash(parts, encoder.space) for parts in wanted]
     file = directory / f"{encoder.space}.npy"
     known = _load(file, encoder.dimension)
@@ -77,9 +79,9 @@ def _load(file: Path, dimension: int) -> dict[str, NDArray[np.float32]]:
     try:
         rows = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise InvalidInput(f"{file} can't be read ({error}): delete it, and the items are encoded anew") from None
+        raise InvalidInput(f"{file} can't be read ({error}): delete it, and the items are encoded again") from None
     if rows.dtype != _row(dimension):
-        raise InvalidInput(f"{file} holds no vectors of {dimension} dimensions: delete it, and they are encoded anew")
+        raise InvalidInput(f"{file} holds no vectors of {dimension} dimensions: delete it, and they are encoded again")
     return {mark.decode(): vector for mark, vector in zip(rows["hash"].tolist(), rows["vector"], strict=True)}
 
 

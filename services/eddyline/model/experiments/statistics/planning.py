@@ -98,7 +98,7 @@ def plan_from(
     mean = mean_of(moments, metric)
     if not (mean.value > 0 and 0 < mean.spread < math.inf):
         raise InvalidInput(
-            f"nothing to plan from: {moments.people} people, and a {metric} of {mean.value:g}; say a baseline instead",
+            f"nothing to plan from: {moments.people} people, and a {metric} of {mean.value:g}; give a baseline instead",
             "moments",
         )
     told = f"people are as active, and as different, as the {mean.people:,} that were measured"

@@ -93,9 +93,9 @@ def _next(is_decided: bool, days_left: float | None) -> str:
     if days_left is None:
         return "that is sure enough to stop" if is_decided else "keep going; no number of people is planned"
     if days_left <= 0:
-        return "the planned end is reached: stop" if is_decided else "the planned end is reached: stop, or plan anew"
+        return "the planned end is reached: stop" if is_decided else "the planned end is reached: stop, or plan again"
     if days_left > TOO_MANY_DAYS:
-        return "that is sure enough to stop" if is_decided else "at this pace it takes over a year: plan anew"
+        return "that is sure enough to stop" if is_decided else "at this pace it takes over a year: plan again"
     days = math.ceil(days_left)
     count = NUMBERS[days - 1] if days <= len(NUMBERS) else str(days)
     going = f"keep going for {count} more day{'s' if days > 1 else ''}"

@@ -1,0 +1,1 @@
+"""Maintenance: what operators run beside the services, over the log and the vector store."""

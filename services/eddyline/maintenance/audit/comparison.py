@@ -1,0 +1,121 @@
+"""A stored profile beside the one that a replay of the log gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from eddyline.maintenance.audit.report import Difference
+from eddyline.model.decay import Accumulator, Vector
+from eddyline.model.profile import SETS, VECTORS, Profile, TimeConstants
+from eddyline.model.profile.stored import BEFORE
+
+TOLERANCE = 1e-5
+"""Of the weight, or of the sum of the weights."""
+SECONDS = 1e-5
+"""Times that are nearer than this are the same: what is passed on is told to the microsecond."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What differs; and the largest difference of a sum or weight, in tolerances, whether it is let pass or not."""
+
+    differences: list[Difference] = field(default_factory=list)
+    largest: float = 0.0
+
+
+def compare(stored: Profile, expected: Profile, longest: float) -> Comparison:
+    """Compare two profiles of a person; `longest`: the length of the longest item vector, at least 1."""
+    found = Comparison()
+    _compare_sums(found, stored, expected, longest)
+    _compare_numbers(found, stored, expected)
+    for name in SETS:
+        _compare_items(found, stored, name, getattr(stored, name).times, getattr(expected, name).times)
+    _compare_items(found, stored, "shown", stored.shown.to_plain(), expected.shown.to_plain())
+    for name, there, should in _exact(stored, expected):
+        if there != should:
+            found.differences.append(Difference(stored.person.key, name, there, should, by=1))
+    return found
+
+
+def _compare_sums(found: Comparison, stored: Profile, expected: Profile, longest: float) -> None:
+    taus = TimeConstants.of(stored.settings)
+    for name in VECTORS:
+        one, other, tau = getattr(stored, name), getattr(expected, name), getattr(taus, name)
+        now = max(one.time, other.time)
+        there, should = (each.weight_at(now, tau) for each in (one, other))
+        tolerance = TOLERANCE * max(there, should)
+        _note(found, stored, f"{name} weight", there, should, abs(there - should), tolerance)
+        ours, theirs = _sum_at(one, now, tau), _sum_at(other, now, tau)
+        by = (
+            float(np.max(np.abs(ours - theirs))) if 1 in (ours.size, theirs.size, ours.size / theirs.size) else math.inf
+        )
+        lengths = float(np.linalg.norm(ours)), float(np.linalg.norm(theirs))
+        _note(found, stored, name, *lengths, by, tolerance * longest)
+
+
+def _sum_at(accumulator: Accumulator, now: float, tau: float) -> Vector:
+    if accumulator.sum is None:
+        return np.zeros(1)
+    return accumulator.sum * math.exp((accumulator.time - now) / tau)
+
+
+def _note(
+    found: Comparison, profile: Profile, name: str, stored: float, expected: float, by: float, tolerance: float
+) -> None:
+    if by > 0:
+        found.largest = max(found.largest, by / tolerance if tolerance else math.inf)
+    if not by <= tolerance:
+        found.differences.append(Difference(profile.person.key, name, stored, expected, by, tolerance))
+
+
+def _compare_numbers(found: Comparison, stored: Profile, expected: Profile) -> None:
+    tolerance = TOLERANCE * max(stored.evidence, expected.evidence)
+    by = abs(stored.evidence - expected.evidence)
+    _note(found, stored, "evidence", stored.evidence, expected.evidence, by, tolerance)
+    for name, there, should, allowed in (
+        ("events", stored.events, expected.events, 0.0),
+        ("pending", len(stored.pending), len(expected.pending), 0.0),
+        ("last_seen", stored.last_seen, expected.last_seen, SECONDS),
+        ("erased_at", stored.erased_at, expected.erased_at, SECONDS),
+    ):
+        by = abs((there or 0) - (should or 0))
+        if by > allowed or (there is None) != (should is None):
+            found.differences.append(Difference(stored.person.key, name, there, should, by, allowed))
+
+
+def _compare_items(
+    found: Comparison, stored: Profile, name: str, there: Mapping[str, Any], should: Mapping[str, Any]
+) -> None:
+    wrong = [item for item in sorted(there.keys() | should.keys()) if not _is_same(there.get(item), should.get(item))]
+    if wrong:
+        kept, wanted = ({item: each[item] for item in wrong if item in each} for each in (there, should))
+        found.differences.append(Difference(stored.person.key, name, kept, wanted, by=len(wrong)))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= SECONDS
+    return bool(one == other)
+
+
+def _exact(stored: Profile, expected: Profile) -> Iterator[tuple[str, Any, Any]]:
+    yield "forward", stored.forward and stored.forward.key, expected.forward and expected.forward.key
+    yield "twins", list(stored.twins), list(expected.twins)
+    yield "onboarded", stored.onboarded, expected.onboarded
+    yield "answers", _answers(stored), _answers(expected)
+    there, should = stored.unit, expected.unit
+    if there is not None and should is not None:
+        # A profile of before this was kept can't be compared.
+        same = there[0] == BEFORE or (_is_same(there[0], should[0]) and there[1] == should[1])
+        there = should if same else there
+    yield "unit", there, should
+
+
+def _answers(profile: Profile) -> tuple[Any, ...]:
+    """With a vector, of which only its being there can be compared: it may be of an earlier model."""
+    return profile.onboarding is not None, profile.segment, dict(profile.attributes)

@@ -1,0 +1,257 @@
+"""What some people's profiles should be: their part of the log, replayed into memory by the profiler's own code.
+
+The replay ends person by person, with the last record that is in the stored profile. What it would have sent to
+`interactions` must be in the log. Where it can't know what the profiler met at the time, of an item above all, it notes
+why: such people may rightly differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import orjson
+
+from eddyline.adapters.kafka import Delivered, LogReader, Message, Outgoing, Record, partition_of
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import Collections, Payload, PointStore
+from eddyline.maintenance.audit.memory import Memory
+from eddyline.maintenance.audit.report import Difference
+from eddyline.model.events import Erased, Interaction, Transfer, parse_person_event, strength
+from eddyline.model.ids import Person, fingerprint
+from eddyline.model.passage import Passage
+from eddyline.model.profile import DAY, Profile
+from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell
+from eddyline.profiler import PENDING_BYTES, TOPIC, Said
+from eddyline.profiler.attempt import Attempt
+from eddyline.profiler.fold import Fold
+from eddyline.profiler.items import ItemVectors
+from eddyline.profiler.records import arrived, event_id
+from eddyline.settings import Settings
+
+GONE = "touched {!r}, which isn't there (any more)"
+LATE = "touched {!r}, embedded so late that the event may have been given up"
+CHANGED = "touched {!r}, embedded anew since"
+SWEPT = "a stub of theirs may have been swept while it was still of use"
+OTHER_SPACE = "an anonymous id of theirs was handed over under another model, and the log no longer holds all of it"
+ERASED_BETWEEN = "they did something anonymously before they were erased, and were identified after it"
+TOO_MANY = "more of their events may have waited for their items than may wait"
+Way: TypeAlias = tuple[str, str]
+"""What a record that a profiler sends to `interactions` is due to, and its person's key."""
+
+
+class Replay:
+    """One replay, of the people in `stored`: each with how to load their profile, None where there is none.
+
+    `space`: of the items. `handled`: the next offset of each partition that the profilers have yet to commit. Records
+    below it are replayed (of these people); and records above it that a stored profile holds already.
+    """
+
+    def __init__(
+        self,
+        log: LogReader,
+        store: PointStore,
+        settings: Settings,
+        collections: Collections,
+        stored: Mapping[Person, Callable[[], Profile] | None],
+        handled: Mapping[int, int],
+        log_identity: str,
+        space: str | None,
+        tell: Tell,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._stored, self._handled, self._space = settings, stored, handled, space
+        self._ends = {partition: bounds.high for partition, bounds in log.bounds(TOPIC).items()}
+        self._untils: dict[Person, int] = {}
+        for person, load in stored.items():
+            profile = load() if load is not None else Profile(person, settings.profile)
+            self._untils[person] = profile.watermarks.get(log_identity, {}).get(self.home(person), -1) + 1
+        self._outputs = _Outputs(self._untils)
+        self._memory = Memory(store, collections, settings.profile)
+        self._fold = Fold(settings.events, settings.profile, Metrics(), clock)
+        self._items = ItemVectors(self._memory, collections.items, settings.profile, clock, clock)
+        self._rebuilding = Rebuilding(
+            log,
+            self._memory,
+            self._outputs,
+            _with_little_activity(settings),
+            collections,
+            len(self._ends),
+            _without_space,
+            tell,
+            clock,
+            self._select,
+        )
+        self._doubts: defaultdict[Person, dict[str, str]] = defaultdict(dict)
+        self._waited, self._waiting_bytes = Counter[Person](), Counter[Person]()
+
+    def run(self) -> None:
+        """Replay what is in the log by now."""
+        self._rebuilding.run(self._ends)
+        self._rebuilding.settle()
+
+    def home(self, person: Person) -> int:
+        """The partition where the person's records belong."""
+        return partition_of(person.key.encode(), len(self._ends))
+
+    # -- what was found out -----------------------------------------------------------------------------------------
+
+    @property
+    def longest(self) -> float:
+        """The length of the longest item vector; at least 1."""
+        return self._memory.longest
+
+    def profile(self, person: Person) -> Profile | None:
+        """What is expected of someone; None where the log says nothing of them."""
+        return self._memory.profile(person)
+
+    def settle(self, profile: Profile) -> None:
+        """Fold, in place, what waits in a stored profile and whose item has come: its profiler is just about to."""
+        items = self._items.find({entry.item_id for entry in profile.pending})
+        self._fold.take_waiting(profile, items, Attempt())
+
+    def wrong_watermark(self, stored: Profile, expected: Profile, log_identity: str) -> Difference | None:
+        """A watermark beyond the end of the log, or behind what must be in the profile by now."""
+        home = self.home(stored.person)
+        there, should = (each.watermarks.get(log_identity, {}).get(home, -1) for each in (stored, expected))
+        should = max(should, min(there, self._ends[home] - 1))
+        if there == should:
+            return None
+        return Difference(stored.person.key, "watermark", there, should, by=abs(there - should))
+
+    def lost(self, person: Person) -> Iterator[Difference]:
+        """What was passed on to someone, or had to be because of them, and isn't in the log."""
+        for event, place in self._outputs.due.get(person, {}).values():
+            yield Difference(person.key, "passed on", None, f"{event.type} of {place} to {event.person.key}", by=1)
+
+    def doubts(self, people: Iterable[Person], expected: Profile) -> set[str]:
+        """Why a profile may rightly differ. `people`: the person and their anonymous ids."""
+        people = list(people)
+        found = {doubt for person in people for doubt in self._doubts.get(person, {}).values()}
+        waited = sum(self._waited[person] for person in people)
+        if waited and expected.erased_at is not None:
+            found.add(ERASED_BETWEEN)
+        size = sum(self._waiting_bytes[person] for person in people)
+        if waited > self._settings.profile.pending or size > PENDING_BYTES:
+            found.add(TOO_MANY)
+        return found
+
+    # -- one batch --------------------------------------------------------------------------------------------------
+
+    def _select(self, messages: Sequence[Message[Said]]) -> list[Message[Said]]:
+        for message in messages:
+            self._outputs.strike_off(message)
+        mine = [message for message in messages if self._is_in_stored(message)]
+        sources = self._memory.sources(m.value.item_id for m in mine if isinstance(m.value, Interaction))
+        return [message for message in mine if self._is_applied(message, sources)]
+
+    def _is_in_stored(self, message: Message[Said]) -> bool:
+        """Whether what is stored must hold it."""
+        record, person = message.record, message.value.person
+        if person not in self._untils:
+            return False
+        if record.offset < self._handled.get(record.partition, 0):
+            return True
+        return record.offset < self._untils[person] and record.partition == self.home(person)
+
+    def _is_applied(self, message: Message[Said], sources: Mapping[str, Payload]) -> bool:
+        """Whether to replay it, or something else became of it; and note what can't be known."""
+        record, event, doubts = message.record, message.value, self._doubts[message.value.person]
+        since = self._memory.stub_since(event.person)
+        if since is not None and arrived(record) - since > self._settings.profile.stub_days * DAY:
+            doubts[SWEPT] = SWEPT
+        if isinstance(event, Transfer) and event.payload.get("space", self._space) != self._space:
+            doubts[OTHER_SPACE] = OTHER_SPACE
+            return False
+        if not isinstance(event, Interaction) or record.partition != self.home(event.person):
+            return True
+        return self._is_folded(event, record, sources.get(event.item_id), doubts)
+
+    def _is_folded(self, event: Interaction, record: Record, source: Payload | None, doubts: dict[str, str]) -> bool:
+        """Whether the event was folded, or waits; what was given up the stored profile has forgotten."""
+        settings, at = self._settings.profile, arrived(record)
+        embedded_at = None if source is None else source.get("embedded_at", 0.0)
+        if embedded_at is None or embedded_at > at:
+            self._waited[event.person] += 1
+            self._waiting_bytes[event.person] += len(record.value or b"")
+        if source is None or embedded_at is None:
+            doubts.setdefault(GONE, GONE.format(event.item_id))
+            return True
+        is_changed = source.get("embeddings", 1) > 1 and at < embedded_at + settings.item_cache_seconds
+        if is_changed and strength(event, self._settings.events):
+            doubts.setdefault(CHANGED, CHANGED.format(event.item_id))
+        if embedded_at <= at + settings.pending_seconds:
+            return True
+        doubts.setdefault(LATE, LATE.format(event.item_id))
+        return self._is_remembered(event, record)
+
+    def _is_remembered(self, event: Interaction, record: Record) -> bool:
+        """Whether the stored profile knows the event's id, as it does of what was folded; or can't know it any more."""
+        load = self._stored[event.person]
+        known = () if load is None else load().event_ids
+        return fingerprint(event_id(event, record)) in known or len(known) >= self._settings.profile.event_ids
+
+
+class _Outputs(Outputs):
+    """Notes of what the profiler sends, and of nobody hears, what hasn't come. `people`: whose copies are of interest.
+
+    A copy may be read before the record that it is due to.
+    """
+
+    def __init__(self, people: Mapping[Person, Any]) -> None:
+        super().__init__(None, None)
+        self._people = people
+        self._come: set[Way] = set()
+        self.due: defaultdict[Person, dict[Way, tuple[Any, str]]] = defaultdict(dict)
+        """By whom it concerns: the person that it goes to or, of an erasure, the user."""
+
+    def send(self, record: Outgoing) -> Future[Delivered]:
+        """Seem to send it."""
+        if record.topic == TOPIC:
+            event = parse_person_event(record.value)
+            way = _way(record, event)
+            if way is not None and way not in self._come:
+                self.due[_concerned(event)][way] = (event, way[0])
+        return super().send(record)
+
+    def strike_off(self, message: Message[Said]) -> None:
+        """It has come, if it is one of those."""
+        event = message.value
+        way = _way(message.record, event) if event.person in self._people else None
+        if way is not None:
+            self._come.add(way)
+            self.due.get(_concerned(event), {}).pop(way, None)
+
+
+def _way(record: Outgoing | Record, event: Said) -> Way | None:
+    passage = Passage.of(record.headers)
+    if passage is not None:
+        return f"{passage.log}:{passage.partition}:{passage.offset}", event.person.key
+    if isinstance(event, Erased) and event.anonymous_id is not None:
+        return f"{event.origin.log}:{event.origin.partition}:{event.origin.offset}", event.person.key
+    return None
+
+
+def _concerned(event: Said) -> Person:
+    return Person("u", event.user_id) if isinstance(event, Erased) else event.person
+
+
+def _with_little_activity(settings: Settings) -> Settings:
+    """Nobody hears of what people's earlier items learn."""
+    return settings.model_copy(update={"affinity": settings.affinity.model_copy(update={"reverse_recents": 0})})
+
+
+def _without_space(record: Record) -> Record:
+    """Answers may be in the space of an earlier model; only their being there is compared."""
+    if b'"onboarded"' not in (record.value or b""):
+        return record
+    try:
+        value = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return record
+    if not isinstance(value, dict) or value.get("type") != "onboarded":
+        return record
+    return replace(record, value=orjson.dumps({name: each for name, each in value.items() if name != "space"}))

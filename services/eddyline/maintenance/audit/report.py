@@ -1,0 +1,55 @@
+"""What an audit finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something of a person that isn't what the log says, by how much, and how much would be let pass."""
+
+    person: str
+    field: str
+    stored: Any
+    expected: Any
+    by: float
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Someone who can't be compared, and why."""
+
+    person: str
+    why: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. An audit is clean when nobody differs."""
+
+    records: int = 0
+    """Read from the log."""
+    invalid: int = 0
+    """Of these, dead letters: they count for nobody."""
+    compared: int = 0
+    """People whose profile was compared, those that differ among them."""
+    older: int = 0
+    """People whose profile owes something to records that the log no longer has."""
+    apart: list[Apart] = field(default_factory=list)
+    """People who differ, though it may be right: what they did can't be worked out any more."""
+    differences: list[Difference] = field(default_factory=list)
+    largest: float = 0.0
+    """The largest difference of a sum or a weight that was let pass, in tolerances."""
+
+    @property
+    def differing(self) -> list[str]:
+        """Who differs."""
+        return list(dict.fromkeys(difference.person for difference in self.differences))
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nobody differs."""
+        return not self.differences

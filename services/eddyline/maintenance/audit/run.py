@@ -1,0 +1,227 @@
+"""Audit: the log replayed into memory, and compared with what is stored, so many people at a time.
+
+Profilers may go on meanwhile. Their commits are read first, then the profiles, then the log: so a profile holds all
+that is committed, and the log all that is in a profile. A profile must be the fold of exactly what it says it holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+from eddyline.adapters.kafka import LogReader, Record
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import Collections, Filter, Missing, Point, VectorStore
+from eddyline.clients.progress import ProgressListener, SilentProgress
+from eddyline.errors import InvalidEvent
+from eddyline.maintenance.audit.choice import Everyone, Who, choose
+from eddyline.maintenance.audit.comparison import compare
+from eddyline.maintenance.audit.replay import Replay
+from eddyline.maintenance.audit.report import Apart, Difference, Report
+from eddyline.model.ids import Person, person_point
+from eddyline.model.profile import DAY, STORED_VECTORS, Profile
+from eddyline.offline.rebuilding import is_covered
+from eddyline.profiler import GROUP, TOPIC, Said
+from eddyline.profiler.fold import Fold, Unreadable
+from eddyline.settings import Settings
+
+PEOPLE = 20_000
+"""How many are held in memory at once, their anonymous ids aside."""
+PAGE = 256
+PARTITIONS_CHANGED = "the number of partitions was changed since their first record"
+
+
+def audit(
+    log: LogReader,
+    store: VectorStore,
+    settings: Settings,
+    who: Who = Everyone(),
+    *,
+    group: str = GROUP,
+    collections: Collections = Collections(),
+    progress: ProgressListener = SilentProgress(),
+    clock: Callable[[], float] = time.time,
+) -> Report:
+    """Compare the stored profiles with the log of `interactions`, as far as `group` has handled it.
+
+    `settings` must be those of the profilers. Profilers may go on meanwhile. Raises `Unavailable` and `Misconfigured`
+    as the log and the store do.
+    """
+    return _Audit(log, store, settings, who, group, collections, progress, clock).run()
+
+
+@dataclass
+class _Audit:
+    """One run."""
+
+    log: LogReader
+    store: VectorStore
+    settings: Settings
+    who: Who
+    group: str
+    collections: Collections
+    progress: ProgressListener
+    clock: Callable[[], float]
+    report: Report = field(default_factory=Report)
+    log_identity: str = ""
+
+    def run(self) -> Report:
+        """Choose, then replay and compare."""
+        stubs: dict[str, Point] = {}
+        known: list[Person] = []
+        if isinstance(self.who, Everyone):  # before the log is read: so that they are in it, if they ever were
+            known, stubs = self._scroll()
+        people = choose(self.who, self._events())
+        people |= {person: frozenset() for person in known if person not in people}
+        batches = -(-len(people) // PEOPLE)
+        total = sum(high - low for low, high in self.log.bounds(TOPIC).values())
+        self.progress.start("replaying", total * batches, 0)
+        chosen = iter(people.items())
+        while batch := dict(islice(chosen, PEOPLE)):
+            self._audit(batch)
+            for person in batch if stubs else ():
+                stubs.pop(person_point(person), None)
+        self._note_nameless(stubs.values())
+        return self.report
+
+    def _scroll(self) -> tuple[list[Person], dict[str, Point]]:
+        """Everyone whom the store knows by name, and the stubs that name nobody, by id."""
+        people, stubs = list[Person](), dict[str, Point]()
+        after: str | None = None
+        while True:
+            page, after = self.store.scroll(self.collections.profiles, limit=PAGE, after=after)
+            people += [Person.from_key(point.payload["person"]) for point in page if "person" in point.payload]
+            stubs |= {point.id: point for point in page if "person" not in point.payload}
+            if after is None:
+                return people, stubs
+
+    def _events(self) -> Iterator[Said]:
+        """What the log says. What can't be read is counted."""
+        fold = Fold(self.settings.events, self.settings.profile, Metrics(), self.clock)
+        for record in self._records():
+            self.report.records += 1
+            self.log_identity = record.log
+            try:
+                event = fold.parse(record)
+            except InvalidEvent:
+                self.report.invalid += 1
+                continue
+            self.report.invalid += isinstance(event, Unreadable)
+            yield event
+
+    def _records(self) -> Iterator[Record]:
+        bounds = self.log.bounds(TOPIC)
+        self.progress.start("choosing", sum(high - low for low, high in bounds.values()), 0)
+        for partition, (low, high) in bounds.items():
+            done = low
+            for record in self.log.read(TOPIC, partition, low, high):
+                yield record
+                if record.offset - done >= 1000:
+                    self.progress.advance("choosing", record.offset - done)
+                    done = record.offset
+            self.progress.advance("choosing", high - done)
+
+    # -- some people ------------------------------------------------------------------------------------------------
+
+    def _audit(self, people: Mapping[Person, Set[Person]]) -> None:
+        committed = self.log.committed(self.group, TOPIC)
+        stored = self._retrieve({*people, *(twin for twins in people.values() for twin in twins)})
+        lows = self._lows()
+        whole = {person: load for person, load in stored.items() if load is None or self._is_covered(load(), lows)}
+        handled = {partition: 0 if at is None else at.offset for partition, at in committed.items()}
+        replay = Replay(
+            self.log,
+            self.store,
+            self.settings,
+            self.collections,
+            whole,
+            handled,
+            self.log_identity,
+            self._space(),
+            partial(self.progress.advance, "replaying"),
+            self.clock,
+        )
+        replay.run()
+        lows = self._lows()  # the log may have lost something while it was read
+        for person, twins in people.items():
+            load = stored[person]
+            if load is None:
+                self._note_missing(person, replay)
+            elif person not in whole or not self._is_covered(load(), lows):
+                self.report.older += 1
+            else:
+                self._compare(load(), twins, replay)
+
+    def _space(self) -> str | None:
+        embedded = Filter(must_not=(Missing("space"),))
+        page, _ = self.store.scroll(self.collections.items, filter=embedded, limit=1, payload=("space",))
+        return page[0].payload["space"] if page else None
+
+    def _retrieve(self, people: Iterable[Person]) -> dict[Person, Callable[[], Profile] | None]:
+        """How to load each one's profile, as it is now."""
+        found: dict[Person, Callable[[], Profile] | None] = {}
+        remaining = iter(people)
+        while page := {person: person_point(person) for person in islice(remaining, PAGE)}:
+            points = self.store.retrieve(self.collections.profiles, list(page.values()), vectors=STORED_VECTORS)
+            for person, point_id in page.items():
+                point = points.get(point_id)
+                found[person] = None if point is None else partial(self._load, person, point)
+        return found
+
+    def _load(self, person: Person, point: Point) -> Profile:
+        return Profile.load(person, point.payload, point.vectors, self.settings.profile)
+
+    def _lows(self) -> dict[int, int]:
+        return {partition: bounds.low for partition, bounds in self.log.bounds(TOPIC).items()}
+
+    def _is_covered(self, profile: Profile, lows: Mapping[int, int]) -> bool:
+        return is_covered(profile.first, self.log_identity, lows)
+
+    # -- one person -------------------------------------------------------------------------------------------------
+
+    def _compare(self, stored: Profile, twins: Set[Person], replay: Replay) -> None:
+        person = stored.person
+        expected = replay.profile(person) or Profile(person, self.settings.profile)
+        replay.settle(stored)
+        found = compare(stored, expected, replay.longest)
+        watermark = replay.wrong_watermark(stored, expected, self.log_identity)
+        differences = [*found.differences, *replay.lost(person), *([] if watermark is None else [watermark])]
+        doubts = replay.doubts((person, *twins), expected)
+        homes = {replay.home(each) for each in (person, *twins)}
+        if not {partition for marks in stored.first.values() for partition in marks} <= homes:
+            doubts.add(PARTITIONS_CHANGED)
+        self._note(person, differences, doubts)
+        if not differences:
+            self.report.largest = max(self.report.largest, found.largest)
+
+    def _note_missing(self, person: Person, replay: Replay) -> None:
+        """There is no profile. There need be none of who did nothing, or whose stub was swept."""
+        expected = replay.profile(person)
+        if expected is None:
+            return
+        unused_since = self.clock() - self.settings.profile.stub_days * DAY
+        if expected.is_stub and expected.stub_since is not None and expected.stub_since < unused_since:
+            return
+        missing = Difference(person.key, "profile", None, f"a profile of {expected.events} events", by=1)
+        self._note(person, [missing, *replay.lost(person)], set())
+
+    def _note(self, person: Person, differences: list[Difference], doubts: set[str]) -> None:
+        if differences and doubts:
+            self.report.apart.append(Apart(person.key, tuple(sorted(doubts))))
+            return
+        self.report.compared += 1
+        self.report.differences += differences
+
+    def _note_nameless(self, stubs: Iterable[Point]) -> None:
+        """Stubs of erased people of whom the log knows nothing (any more)."""
+        lows = self._lows()
+        for stub in stubs:
+            if not self._is_covered(self._load(Person("u", ""), stub), lows):
+                self.report.older += 1
+                continue
+            self.report.compared += 1
+            seen = Difference(f"(erased: point {stub.id})", "profile", "a stub", None, by=1)
+            self.report.differences.append(seen)

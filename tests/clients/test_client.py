@@ -1,0 +1,185 @@
+"""The client of the HTTP API: what it raises, what it tries again, and that it needs none of the heavy parts."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from eddyline.clients import FOR_A_MINUTE, NO_RETRIES, WHILE_BUSY, AsyncClient, Client, Failure, Retries
+from eddyline.errors import (
+    EddylineError,
+    InvalidInput,
+    NotEnabled,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UnexpectedAnswer,
+)
+
+Handler = Callable[[httpx.Request], httpx.Response]
+URL = "http://eddyline.test"
+
+
+def client(handler: Handler, retries: Retries = NO_RETRIES, slept: list[float] | None = None) -> Client:
+    naps: list[float] = [] if slept is None else slept
+    return Client(URL, retries=retries, transport=httpx.MockTransport(handler), sleep=naps.append)
+
+
+def busy() -> httpx.Response:
+    return httpx.Response(503, headers={"Retry-After": "3"}, json={"detail": "busy"})
+
+
+def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
+    left, requests = list(answers), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        one = left.pop(0)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    return answer, requests
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "text"),
+    [
+        (400, {"detail": "the body ended early"}, InvalidInput, "the body ended early"),
+        (422, {"detail": "limit: is too large", "field": "limit"}, InvalidInput, "limit: is too large"),
+        (413, {"detail": "body: is over the limit"}, TooLarge, "body: is over the limit"),
+        (404, {"detail": "there is no item 'x'"}, NotFound, "there is no item 'x'"),
+        (
+            404,
+            {"detail": "there is nothing at /v1/items/x; …"},
+            UnexpectedAnswer,
+            "/v1/items/x answered 404 (there",
+        ),
+        (404, None, UnexpectedAnswer, "answered 404"),
+        (405, {"detail": "doesn't take GET"}, UnexpectedAnswer, "answered 405"),
+        (401, None, UnexpectedAnswer, "answered 401"),
+        (500, {"detail": "something went wrong"}, UnexpectedAnswer, "answered 500 (something went wrong)"),
+        (200, None, UnexpectedAnswer, "answered 200"),
+        (501, {"detail": "turn it on"}, NotEnabled, "turn it on"),
+        (502, None, Unavailable, "answered 502"),
+        (503, {"detail": "busy"}, Unavailable, "answered 503 (busy)"),
+    ],
+)
+def test_what_is_no_success_is_an_error_of_ours_in_the_words_of_the_problem(
+    status: int, body: Any, error: type[EddylineError], text: str
+) -> None:
+    content = b"<html>" if body is None else orjson.dumps(body)
+    handler, _ = in_turn(httpx.Response(status, content=content))
+    with client(handler) as it, pytest.raises(EddylineError) as raised:
+        it.item("x")
+    assert type(raised.value) is error
+    assert text in str(raised.value)
+    assert getattr(raised.value, "field", None) == (body or {}).get("field")
+
+
+@pytest.mark.parametrize("item_id", ["https://a/b?c", "..", "a/similar", "ünï 🎬", "%2F"])
+def test_an_id_is_one_part_of_the_path_whatever_it_is(item_id: str) -> None:
+    handler, requests = in_turn(httpx.Response(200, json={"item_id": item_id}))
+    with client(handler) as it:
+        assert it.item(item_id)["item_id"] == item_id
+    path = requests[0].url.raw_path.decode()
+    assert path.startswith("/v1/items/")
+    assert path.count("/") == 3
+    assert not {"?", ".."} & set(path.split("/")[-1])
+
+
+def test_a_request_is_sent_again_as_it_was_for_as_long_as_it_is_refused_for_the_moment() -> None:
+    handler, requests = in_turn(*(busy() for _ in range(20)), httpx.Response(202, json={"accepted": 1, "rejected": []}))
+    slept: list[float] = []
+    with client(handler, WHILE_BUSY, slept) as it:
+        assert it.send_events([{"event_id": "e"}]) == {}
+    assert slept == [3.0] * 20
+    assert len({request.content for request in requests}) == 1
+
+
+def test_nobody_there_is_not_asked_again_unless_that_is_wanted() -> None:
+    gone = httpx.ConnectError("connection refused")
+    slept: list[float] = []
+    handler, requests = in_turn(gone)
+    with (
+        client(handler, WHILE_BUSY, slept) as it,
+        pytest.raises(Unavailable, match=r"can't be reached .connection ref"),
+    ):
+        it.user("ada")
+    assert (slept, len(requests)) == ([], 1)
+    handler, requests = in_turn(*[gone] * 8)
+    with client(handler, FOR_A_MINUTE, slept) as it, pytest.raises(Unavailable, match="can't be reached"):
+        it.user("ada")
+    assert (sum(slept), len(requests)) == (60.5, 8)
+
+
+def test_what_is_refused_comes_back_by_its_index_also_where_the_batch_is_sent_in_parts() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        events = orjson.loads(request.content)["events"]
+        if len(events) > 2 or any("huge" in one for one in events):
+            return httpx.Response(413, json={"detail": "body: is over the limit"})
+        rejected = [{"index": n, "field": None, "reason": "is bad"} for n, one in enumerate(events) if "bad" in one]
+        return httpx.Response(422 if len(rejected) == len(events) else 202, json={"rejected": rejected})
+
+    with client(answer) as it:
+        refused = it.send_events([{}, {"bad": 1}, {}, {"bad": 1}, {"huge": 1}, {}, {"bad": 1}])
+    assert refused == {1: "body: is bad", 3: "body: is bad", 4: "body: is over the limit", 6: "body: is bad"}
+
+
+def test_the_asynchronous_one_tries_again_tells_of_it_and_times_the_last_attempt_alone() -> None:
+    handler, _ = in_turn(busy(), httpx.ReadError("gone"), httpx.Response(200, json={"items": []}))
+    slept: list[float] = []
+    failures: list[Failure] = []
+    ticks = iter(range(100))
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def run() -> tuple[dict[str, Any], float]:
+        transport = httpx.MockTransport(handler)
+        it = AsyncClient(
+            URL,
+            retries=FOR_A_MINUTE,
+            transport=transport,
+            sleep=sleep,
+            monotonic=lambda: next(ticks),
+            on_retry=failures.append,
+        )
+        async with it:
+            return await it.recommend({"user_id": "ada"})
+
+    assert asyncio.run(run()) == ({"items": []}, 1.0)
+    assert slept == [3.0, 1.0]
+    assert [isinstance(one, httpx.Response) for one in failures] == [True, False]
+
+
+def test_pages_are_followed_until_there_are_enough_or_no_more() -> None:
+    def page(*ids: str, after: str | None) -> httpx.Response:
+        return httpx.Response(200, json={"items": [{"item_id": one} for one in ids], "next": after})
+
+    handler, requests = in_turn(page("a", "b", after="cursor"), page("c", "d", after="more"))
+
+    async def run() -> list[str]:
+        async with AsyncClient(URL, transport=httpx.MockTransport(handler)) as it:
+            return await it.listed_ids("latest", 3)
+
+    assert asyncio.run(run()) == ["a", "b", "c"]
+    assert dict(requests[1].url.params) == {"limit": "3", "next": "cursor"}
+
+
+def test_clients_need_no_model_no_kafka_and_no_store() -> None:
+    script = (
+        "import sys, eddyline.clients, eddyline.clients.importer, eddyline.clients.list_export, "
+        "eddyline.clients.simulator, eddyline.clients.tour\n"
+        "heavy = {'torch', 'sentence_transformers', 'onnxruntime', 'confluent_kafka', 'qdrant_client', 'qdrant_edge'}\n"
+        "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
