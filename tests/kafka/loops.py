@@ -12,14 +12,14 @@ from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
     ConsumeLoop,
-    DeadLetters,
-    Delivered,
+    DeadLetterWriter,
     Handler,
     KafkaOptions,
     LoopOptions,
     Message,
     Outgoing,
     Record,
+    RecordMetadata,
     TopicPartition,
 )
 from eddyline.errors import InvalidEvent
@@ -115,7 +115,7 @@ def a_loop(
     *,
     group: str = "readers",
     topics: Sequence[str] = ("interactions",),
-    dead_letters: DeadLetters | None = None,
+    dead_letters: DeadLetterWriter | None = None,
     settings: LoopOptions = QUICK,
     **rest: Any,
 ) -> ConsumeLoop[str]:
@@ -147,7 +147,7 @@ def running(loop: ConsumeLoop[str], scripted: ScriptedKafka | None = None) -> It
 class Backend(Protocol):
     """A Kafka on which a test of the loop runs: a live one or the scripted one, by the same test body."""
 
-    def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         """Append records to their partitions."""
 
     def log_identity(self, topic: str) -> str:
@@ -169,7 +169,7 @@ class LiveBackend:
     def __init__(self, kafka: KafkaForTest) -> None:
         self.kafka = kafka
 
-    def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         return self.kafka.producer().send_all(records)
 
     def log_identity(self, topic: str) -> str:
@@ -191,7 +191,7 @@ class ScriptedBackend:
     def __init__(self) -> None:
         self.kafka = ScriptedKafka()
 
-    def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         return self.kafka.send(records)
 
     def log_identity(self, topic: str) -> str:
@@ -202,7 +202,7 @@ class ScriptedBackend:
         handler: Handler[Any],
         *,
         group: str = "readers",
-        dead_letters: DeadLetters | None = None,
+        dead_letters: DeadLetterWriter | None = None,
         settings: LoopOptions = QUICK,
         **rest: Any,
     ) -> ConsumeLoop[Any]:

@@ -18,16 +18,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eddyline.adapters.kafka import (
-    Delivered,
     KafkaOptions,
+    OffsetAndMetadata,
     Outgoing,
-    Position,
     Record,
+    RecordMetadata,
     TopicPartition,
     Watermarks,
     partition_of,
 )
-from eddyline.adapters.kafka.membership import CommitRefused, Listener
+from eddyline.adapters.kafka.membership import CommitRefused, GroupListener
 
 PARTITIONS = 4
 MAX_POLLS = 100_000
@@ -101,12 +101,14 @@ class ScriptedKafka:
     def __init__(self) -> None:
         self.now = 0.0
         self.turns = Turns()
-        self.commit_answer: Callable[[Mapping[TopicPartition, Position]], Exception | None] = lambda positions: None
+        self.commit_answer: Callable[[Mapping[TopicPartition, OffsetAndMetadata]], Exception | None] = (
+            lambda positions: None
+        )
         """What a commit meets, apart from what Kafka says by itself: None, the error that the member is told, or
         `NoAnswer`. What it raises, sending the commit raises."""
         self.fetched = 0
         """How many records members have polled."""
-        self.committed: defaultdict[str, dict[TopicPartition, Position]] = defaultdict(dict)
+        self.committed: defaultdict[str, dict[TopicPartition, OffsetAndMetadata]] = defaultdict(dict)
         self._members: defaultdict[str, list[ScriptedMember]] = defaultdict(list)
         self._logs: defaultdict[str, _Log] = defaultdict(_Log)
         self.polls = 0
@@ -126,7 +128,7 @@ class ScriptedKafka:
         _options: KafkaOptions,
         group: str,
         topics: Sequence[str],
-        listener: Listener,
+        listener: GroupListener,
         logs: Mapping[str, str],
     ) -> ScriptedMember:
         """A `JoinGroup`."""
@@ -140,7 +142,7 @@ class ScriptedKafka:
     def records(self, source: TopicPartition) -> list[Record]:
         return self._logs[source.topic].partitions[source.partition]
 
-    def send(self, records: Iterable[Outgoing]) -> list[Delivered]:
+    def send(self, records: Iterable[Outgoing]) -> list[RecordMetadata]:
         return [self._append(record) for record in records]
 
     def recreate(self, topic: str) -> None:
@@ -175,12 +177,12 @@ class ScriptedKafka:
     def owner(self, group: str, source: TopicPartition) -> ScriptedMember | None:
         return next((member for member in self._members[group] if source in member.positions), None)
 
-    def _append(self, record: Outgoing) -> Delivered:
+    def _append(self, record: Outgoing) -> RecordMetadata:
         number = partition_of(record.key or b"", PARTITIONS) if record.partition is None else record.partition
         records = self.records(TopicPartition(record.topic, number))
         offset, timestamp, log = len(records), int(self.clock() * 1000), self.log_identity(record.topic)
         records.append(Record(record.topic, number, offset, record.key, record.value, timestamp, log, record.headers))
-        return Delivered(record.topic, number, offset)
+        return RecordMetadata(record.topic, number, offset)
 
 
 class ScriptedMember:
@@ -191,7 +193,7 @@ class ScriptedMember:
         kafka: ScriptedKafka,
         group: str,
         topics: Sequence[str],
-        listener: Listener,
+        listener: GroupListener,
         logs: Mapping[str, str],
     ) -> None:
         self._kafka, self.group, self._topics, self._listener, self._logs = kafka, group, topics, listener, logs
@@ -215,7 +217,7 @@ class ScriptedMember:
         self._kafka.fetched += len(records)
         return records
 
-    def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
+    def commit(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         error = self._kafka.commit_answer(positions)
         if isinstance(error, NoAnswer):
             return
@@ -227,7 +229,9 @@ class ScriptedMember:
         else:
             self._answers.append(lambda: self._listener.on_commit_failed(error))
 
-    def committed(self, partitions: Iterable[TopicPartition], _seconds: float) -> dict[TopicPartition, Position | None]:
+    def committed(
+        self, partitions: Iterable[TopicPartition], _seconds: float
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         return {source: self._kafka.committed[self.group].get(source) for source in partitions}
 
     def watermarks(self, source: TopicPartition, _seconds: float) -> Watermarks:

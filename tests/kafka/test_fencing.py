@@ -30,8 +30,8 @@ from tests.support.fakes import Clock
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import KafkaOptions, Message, Outgoing, TopicPartition
-from eddyline.adapters.kafka.membership import CommitRefused, Position
-from eddyline.adapters.kafka.ownership import Owned, Ownership, epoch_in
+from eddyline.adapters.kafka.membership import CommitRefused, OffsetAndMetadata
+from eddyline.adapters.kafka.ownership import OwnedPartition, PartitionOwnership, epoch_of
 from eddyline.errors import Fenced, Unavailable
 
 NOW = 1_790_000_000.0
@@ -81,7 +81,7 @@ def test_an_owner_whose_epoch_went_back_goes_on_under_a_higher_one_and_repeats_n
         scripted.wait_until(lambda: len(handler.handled) == 1, "the first is handled")
         scripted.send(numbered(200, start=1))
         scripted.wait_until(lambda: len(handler.handled) == 201, "and what comes later")
-    epochs = [epoch_in(position.metadata) for position in scripted.kafka.committed["readers"].values()]
+    epochs = [epoch_of(position.metadata) for position in scripted.kafka.committed["readers"].values()]
     assert sorted(map(int, handler.values)) == list(range(201))
     latest = {source: epoch for told in handler.epochs for source, epoch in told.items()}
     assert len(latest) == 4
@@ -101,7 +101,7 @@ def test_a_fenced_handler_forgets_and_gets_nothing_before_the_higher_epoch_is_co
     mend = threading.Event()
     handler = RecordingHandler(fenced_at((0,), NOW_MS))
 
-    def down(_positions: Mapping[TopicPartition, Position]) -> None:
+    def down(_positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         if handler.gone and not mend.is_set():
             raise Unavailable("Kafka takes no commit")
 
@@ -282,12 +282,12 @@ def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
 
 
 def test_how_far_a_partition_is_handled_stays_with_its_log() -> None:
-    source, owned = TopicPartition("interactions", 0), Ownership()
+    source, owned = TopicPartition("interactions", 0), PartitionOwnership()
     owned.add_partitions([source])
-    owned.claim({source: Owned(epoch=1, handled=5, log="one")})
+    owned.claim({source: OwnedPartition(epoch=1, handled=5, log="one")})
     owned.invalidate_epochs()
-    owned.claim({source: Owned(epoch=2, handled=3, log="one")})
+    owned.claim({source: OwnedPartition(epoch=2, handled=3, log="one")})
     assert owned[source].handled == 5
     owned.invalidate_epochs()
-    owned.claim({source: Owned(epoch=3, handled=0, log="made anew")})
+    owned.claim({source: OwnedPartition(epoch=3, handled=0, log="made anew")})
     assert owned[source].handled == 0

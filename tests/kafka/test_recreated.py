@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 from tests.kafka.loops import Backend, LiveBackend, RecordingHandler, ScriptedBackend, joined, numbered
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import LogReader, Position, TopicPartition, ensure_topics
-from eddyline.adapters.kafka.ownership import claim_metadata
+from eddyline.adapters.kafka import LogReader, OffsetAndMetadata, TopicPartition, ensure_topics
+from eddyline.adapters.kafka.ownership import commit_metadata
 
 SLOWLY = 60.0
 
@@ -23,7 +23,7 @@ class Recreatable:
     backend: Backend
     recreate: Callable[[], None]
     """Delete `interactions` and create it again, at once."""
-    commit: Callable[[Mapping[TopicPartition, Position]], None]
+    commit: Callable[[Mapping[TopicPartition, OffsetAndMetadata]], None]
     """Commit for the group `readers`, as by a consumer that had not noticed yet."""
 
 
@@ -56,7 +56,7 @@ def _created(kafka: KafkaForTest) -> bool:
     return True
 
 
-def commit(kafka: KafkaForTest, positions: Mapping[TopicPartition, Position]) -> None:
+def commit(kafka: KafkaForTest, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
     reader = LogReader(kafka.options)
     reader.commit("readers", positions)
     reader.close()
@@ -97,7 +97,7 @@ def test_under_a_running_consumer_too(recreatable: Recreatable) -> None:
 
 def test_an_offset_that_was_committed_of_the_old_log_is_not_taken_for_one_of_the_new(recreatable: Recreatable) -> None:
     backend = recreatable.backend
-    stale = Position(3, claim_metadata(7, backend.log_identity("interactions")))
+    stale = OffsetAndMetadata(3, commit_metadata(7, backend.log_identity("interactions")))
     recreatable.recreate()
     backend.send(numbered(60))
     recreatable.commit({TopicPartition("interactions", partition): stale for partition in range(4)})

@@ -16,11 +16,11 @@ class CommitRefused(Exception):
     """The group no longer takes our commits: we are a zombie, and own nothing."""
 
 
-class Rebalancing(Exception):
+class RebalanceInProgress(Exception):
     """The commit can't be taken just now; it may be when the rebalance is over."""
 
 
-class Position(NamedTuple):
+class OffsetAndMetadata(NamedTuple):
     """What a group has committed of a partition: the next offset to read, and our metadata."""
 
     offset: int
@@ -34,7 +34,7 @@ class Watermarks(NamedTuple):
     high: int
 
 
-class Listener(Protocol):
+class GroupListener(Protocol):
     """What happens while polling. Called on the polling thread; must not raise."""
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
@@ -46,11 +46,11 @@ class Listener(Protocol):
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget these, which are gone already."""
 
-    def on_committed(self, positions: Mapping[TopicPartition, Position]) -> None:
+    def on_committed(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Note that the broker has taken these."""
 
     def on_commit_failed(self, error: Exception) -> None:
-        """Note why it hasn't: `CommitRefused`, `Rebalancing`, `Unavailable` or `Misconfigured`."""
+        """Note why it hasn't: `CommitRefused`, `RebalanceInProgress`, `Unavailable` or `Misconfigured`."""
 
     def on_problem(self, problem: str) -> None:
         """Note that the cluster can't be reached; the member keeps trying."""
@@ -68,10 +68,12 @@ class GroupMember(Protocol):
     def poll(self, max_records: int, seconds: float) -> list[Record]:
         """Wait up to `seconds` for a record, then take what is there, up to `max_records`. Callbacks run meanwhile."""
 
-    def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
+    def commit(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Send a commit; the listener is told its outcome while polling. May raise what `on_commit_failed` is told."""
 
-    def committed(self, partitions: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, Position | None]:
+    def committed(
+        self, partitions: Iterable[TopicPartition], seconds: float
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Ask what the group has committed; None where nothing. Raises `Unavailable`."""
 
     def watermarks(self, source: TopicPartition, seconds: float) -> Watermarks:
@@ -99,6 +101,6 @@ class GroupMember(Protocol):
         """Leave the group, telling the listener nothing more; False when that took longer than `seconds`."""
 
 
-JoinGroup: TypeAlias = Callable[[KafkaOptions, str, Sequence[str], Listener, Mapping[str, str]], GroupMember]
+JoinGroup: TypeAlias = Callable[[KafkaOptions, str, Sequence[str], GroupListener, Mapping[str, str]], GroupMember]
 """Join a group: (options, group, logical topics, listener, logs). `logs` gives each topic's identity for the records,
 and is the caller's to keep up to date. Raises `Misconfigured` for settings that Kafka refuses."""
