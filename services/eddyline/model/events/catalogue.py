@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -59,6 +59,8 @@ class Rating(BaseModel):
 class Content(Wire):
     """The full state of an item. Topic `content`, key item_id; a tombstone deletes it."""
 
+    ce_name: ClassVar = "content"
+
     item_id: Id
     title: Annotated[str, Field(min_length=1, max_length=1000)]
     """Embedded and displayed."""
@@ -106,6 +108,8 @@ class Availability(Wire):
     The topic keeps only the last record of an item, and an item that is built anew from it must come out the same.
     """
 
+    ce_name: ClassVar = "availability"
+
     item_id: Id
     available: bool
     """Not recommended while false."""
@@ -128,6 +132,8 @@ class Availability(Wire):
 
 class User(Wire):
     """Onboarding answers and attributes. Topic `users`, key user_id; a tombstone erases the person."""
+
+    ce_name: ClassVar = "user"
 
     user_id: Id
     interests: Annotated[list[Short], Field(max_length=100)] = []

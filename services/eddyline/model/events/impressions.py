@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -93,6 +93,8 @@ class _Addressed(Wire):
 class Impression(_Addressed):
     """Internal, topic `impressions`: a response of the reader, as it was served."""
 
+    ce_name: ClassVar = "impression"
+
     type: Literal["served"] = "served"
     revision: Short | None = None
     """Of the experiment's definition."""
@@ -117,6 +119,8 @@ class Seen(_Addressed):
     Of a list of the reader, by its `request_id`: the `positions` that were seen, or, without any, all of it. With
     `items` it is a list of another system, which counts as served and seen at once.
     """
+
+    ce_name: ClassVar = "seen"
 
     type: Literal["impression"] = "impression"
     event_id: Id | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
@@ -31,6 +31,8 @@ MAX_STRENGTH = 100.0
 
 class Interaction(Wire):
     """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
+
+    ce_name: ClassVar = "interaction"
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -78,6 +80,8 @@ class Interaction(Wire):
 class Origin(Wire):
     """Where in another log a record of our own came from."""
 
+    ce_name: ClassVar = "origin"
+
     log: str
     partition: int
     offset: int
@@ -85,6 +89,8 @@ class Origin(Wire):
 
 class Onboarded(Wire):
     """Internal, topic `interactions`: the embedded answers of a `users` record, for the profiler."""
+
+    ce_name: ClassVar = "onboarded"
 
     type: Literal["onboarded"] = "onboarded"
     user_id: Id
@@ -103,6 +109,8 @@ class Onboarded(Wire):
 
 class Erased(Wire):
     """Internal, topic `interactions`: the person is forgotten, and so is what they did until then."""
+
+    ce_name: ClassVar = "erased"
 
     type: Literal["erased"] = "erased"
     user_id: Id
@@ -123,6 +131,8 @@ class Identify(Wire):
 
     What they did anonymously becomes the user's, once; so does what they do under the anonymous id from then on.
     """
+
+    ce_name: ClassVar = "identify"
 
     type: Literal["identify"] = "identify"
     anonymous_id: Id
@@ -148,6 +158,8 @@ class Identify(Wire):
 class Transfer(Wire):
     """Internal, topic `interactions`, key `u:<user_id>`: the profile of an anonymous id, as it was when identified."""
 
+    ce_name: ClassVar = "transfer"
+
     type: Literal["transfer"] = "transfer"
     user_id: Id
     anonymous_id: Id
@@ -166,6 +178,8 @@ class Transfer(Wire):
 
 class Shown(Wire):
     """Internal, topic `interactions`: items of lists that were served to a person within a minute."""
+
+    ce_name: ClassVar = "shown"
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [needs("user_id"), needs("anonymous_id")]})
 
@@ -206,6 +220,8 @@ class Activity(Wire):
 
     With a `position` it is the other way round: one of `recents`, the only one, came after this item.
     """
+
+    ce_name: ClassVar = "activity"
 
     item_id: Id
     recents: list[str] = []

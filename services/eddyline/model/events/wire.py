@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
@@ -114,6 +114,9 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
+    ce_name: ClassVar[str]
+    """The record's name in the CloudEvents attribute `ce_type`: part of the contract, whatever the class is called."""
+
     v: Literal[1] = 1
     """Schema version."""
 
@@ -178,7 +181,7 @@ def cloud_event(said: Wire, event_id: str, source: str) -> tuple[tuple[str, byte
         "ce_specversion": "1.0",
         "ce_id": event_id,
         "ce_source": f"/eddyline/{source}",
-        "ce_type": f"io.eddyline.{type(said).__name__.lower()}.v{said.v}",
+        "ce_type": f"io.eddyline.{said.ce_name}.v{said.v}",
         "content-type": "application/json",
     }
     return tuple((name, value.encode()) for name, value in attributes.items())
