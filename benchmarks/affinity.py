@@ -38,12 +38,12 @@ from eddyline.adapters.vectors import (
     Vector,
     VectorStore,
 )
-from eddyline.affinity import Affinity
-from eddyline.cli.collections import create_collections
+from eddyline.affinity import AffinityLearner
 from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW
 from eddyline.model.events import Activity
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
+from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 SIZE, RECENTS, PEOPLE, BATCH = 384, 50, 200, 500
@@ -110,7 +110,7 @@ def fill(store: VectorStore, items: int) -> None:
     names = [f"item-{n}" for n in range(items)]
     for start in range(0, items, BATCH):
         points = [
-            Point(item_point(name), {"content": row}, {"item_id": name, "space": "s", "meta": {"title": name}})
+            Point(item_point_id(name), {"content": row}, {"item_id": name, "space": "s", "meta": {"title": name}})
             for name, row in zip(names[start : start + BATCH], rows[start : start + BATCH], strict=True)
         ]
         store.upsert(ITEMS, points)
@@ -130,7 +130,7 @@ def learn(ours: VectorStore, raw: VectorStore, records: Sequence[Record], name: 
         payloads.append(written)
         set_payload(collection, written)
 
-    service = Affinity(ours)
+    service = AffinityLearner(ours)
     with patch.object(ours, "update_vectors", note_vectors), patch.object(ours, "set_payload", note_payloads):
         took = timed(
             lambda start: service.handle([Message(one, service.parse(one)) for one in records[start : start + BATCH]]),
@@ -166,7 +166,7 @@ def rows_of(written: Sequence[Mapping[str, Mapping[str, Vector]]]) -> Iterator[S
 def seed(store: VectorStore, items: int) -> None:
     """What a tick costs while there is something to seed, and one that finds nothing."""
     clock = iter(range(10_000_000))
-    service = Affinity(store, monotonic=lambda: float(next(clock)))
+    service = AffinityLearner(store, monotonic=lambda: float(next(clock)))
     service.assigned({TopicPartition("activity", 0): 1})
     ticks = []
     for _ in range(20):
@@ -183,7 +183,7 @@ def fold(records: Sequence[Record]) -> None:
     rows = {activity.item_id: NO_ROW for activity in said}
     began = time.perf_counter()
     for one in said:
-        lesson = algebra.came(one.recents, one.timestamp, settings)
+        lesson = algebra.forward_update(one.recents, one.timestamp, settings)
         rows[one.item_id] = algebra.fold(rows[one.item_id], [lesson], settings)
     print(f"the fold alone: {(time.perf_counter() - began) / len(said) * 1e6:.0f} µs an activity")
 

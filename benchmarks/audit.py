@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from eddyline.adapters.kafka import LogReader, Position, Record, Watermarks, partition_of
+from eddyline.adapters.kafka import LogReader, OffsetAndMetadata, Record, Watermarks, partition_of
 from eddyline.adapters.vectors import ITEMS, Distance, EdgeStore, Point
-from eddyline.cli.collections import create_collections
 from eddyline.maintenance.audit import audit
 from eddyline.model.events import parse_person_event
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
+from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 PARTITIONS, EVENTS_EACH, ITEM_COUNT, SIZE = 4, 50, 5_000, 384
@@ -46,9 +46,9 @@ class Log(LogReader):
         """These records."""
         yield from self.partitions[partition][start:end]
 
-    def committed(self, group: str, topic: str) -> dict[int, Position | None]:  # noqa: ARG002
+    def committed(self, group: str, topic: str) -> dict[int, OffsetAndMetadata | None]:  # noqa: ARG002
         """All of them."""
-        return {number: Position(bounds.high, "") for number, bounds in self.bounds(topic).items()}
+        return {number: OffsetAndMetadata(bounds.high, "") for number, bounds in self.bounds(topic).items()}
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def _store(directory: Path) -> EdgeStore:
         store.upsert(
             ITEMS,
             [
-                Point(item_point(name), {"content": vector}, {"item_id": name, "space": "s"})
+                Point(item_point_id(name), {"content": vector}, {"item_id": name, "space": "s"})
                 for name, vector in zip(names, vectors[start:], strict=False)
             ],
         )

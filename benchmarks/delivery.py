@@ -34,17 +34,17 @@ from confluent_kafka.admin import AdminClient
 
 from eddyline.adapters.kafka import (
     ConsumeLoop,
-    Delivered,
     EmbeddedBroker,
-    FileDeadLetters,
+    FileDeadLetterWriter,
     KafkaOptions,
     KafkaProducer,
     LoopOptions,
     Message,
     Outgoing,
+    RecordMetadata,
     ensure_topics,
 )
-from eddyline.adapters.telemetry import LoopTelemetry, Metrics
+from eddyline.adapters.telemetry import Metrics, PrometheusLoopMetrics
 from eddyline.adapters.vectors import (
     ITEMS,
     Collections,
@@ -57,7 +57,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.clients.sources import open_source
 from eddyline.model.events import Content, Interaction
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.model.profile import Profile
 from eddyline.profiler import Profiler
 from eddyline.settings import Settings
@@ -84,7 +84,7 @@ class AutoCommitting(ConsumeLoop[Any]):
 class NotWaiting(KafkaProducer):
     """Sends, and hopes for the best."""
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         for record in records:
             self._library.produce(
                 self._options.prefix + record.topic, record.value, record.key, headers=list(record.headers)
@@ -170,7 +170,7 @@ class Track:
         kind: type[ConsumeLoop[Any]],
         options: KafkaOptions,
     ) -> Round:
-        settings, metrics, letters = Settings(), Metrics(), FileDeadLetters(self.directory / "letters")
+        settings, metrics, letters = Settings(), Metrics(), FileDeadLetterWriter(self.directory / "letters")
         profiles = f"profiles-{uuid.uuid4().hex[:8]}"
         self.store.ensure(profile_collection(DIMENSION, profiles))
         profiler = Timed(
@@ -185,7 +185,7 @@ class Track:
         )
         profiler.expect(self.events)
         loop_options = LoopOptions(batch_size=settings.kafka.batch_size)
-        telemetry = LoopTelemetry(metrics)
+        telemetry = PrometheusLoopMetrics(metrics)
         loop = kind(options, loop_options, profiles, profiler.topics, profiler, letters, metrics=telemetry)
         thread = threading.Thread(target=loop.run)
         thread.start()
@@ -207,7 +207,7 @@ def put_items(store: EdgeStore) -> None:
     store.upsert(
         ITEMS,
         [
-            Point(item_point(film), {"content": row}, {"item_id": film, "space": "s", "meta": {"title": film}})
+            Point(item_point_id(film), {"content": row}, {"item_id": film, "space": "s", "meta": {"title": film}})
             for film, row in zip(films, rows, strict=True)
         ],
     )

@@ -18,16 +18,16 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from eddyline.adapters.encoders import TextEncoder, text_encoder
-from eddyline.adapters.kafka import Delivered, Message, Outgoing, Record
+from eddyline.adapters.encoders import TextEncoder, create_text_encoder
+from eddyline.adapters.kafka import Message, Outgoing, Record, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, EdgeStore
-from eddyline.cli.collections import create_collections
 from eddyline.clients.sources import open_source
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content
 from eddyline.model.text import DEFAULT
+from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "movielens"
@@ -36,13 +36,13 @@ SAMPLE = Path(__file__).parents[1] / "examples" / "movielens"
 class NowhereProducer:
     """Acknowledges everything at once."""
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
-        future: Future[Delivered] = Future()
-        future.set_result(Delivered(record.topic, 0, 0))
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
+        future: Future[RecordMetadata] = Future()
+        future.set_result(RecordMetadata(record.topic, 0, 0))
         return future
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
-        return [Delivered(record.topic, 0, 0) for record in records]
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
+        return [RecordMetadata(record.topic, 0, 0) for record in records]
 
     def check(self) -> None: ...
 
@@ -56,7 +56,7 @@ def main() -> None:
     arguments.add_argument("--trickle", type=int, default=100, help="items of a round of the trickle")
     given = arguments.parse_args()
     settings, metrics = Settings(), Metrics()
-    encoder = text_encoder(settings, metrics)
+    encoder = create_text_encoder(settings, metrics)
     films = [Content.model_validate(value) for _, value in open_source(SAMPLE).items()]
     encoder.encode([text_of(film) for film in films[: given.batch]])
     with tempfile.TemporaryDirectory() as name:

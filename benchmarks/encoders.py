@@ -27,10 +27,10 @@ import sentence_transformers  # noqa: F401  before any process is forked: its ow
 import structlog
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders import TextEncoder, text_encoder
+from eddyline.adapters.encoders import TextEncoder, create_text_encoder
 from eddyline.adapters.telemetry import Metrics
 from eddyline.model.text import DEFAULT
-from eddyline.settings import Encoder, Settings
+from eddyline.settings import EncoderSettings, Settings
 
 MOVIES = Path(__file__).parents[1] / "examples" / "movielens" / "movies.csv"
 WAYS = (("torch", "fp32"), ("onnx", "fp32"), ("onnx", "int8"))
@@ -77,7 +77,7 @@ def compare(texts: list[str], cache: Path) -> None:
     print("|---|---|--:|--:|--:|--:|--:|--:|", flush=True)
     exact: NDArray[np.float32] | None = None
     for backend, precision in WAYS:
-        settings = Encoder.model_validate({"backend": backend, "precision": precision, "cache_dir": cache})
+        settings = EncoderSettings.model_validate({"backend": backend, "precision": precision, "cache_dir": cache})
         apart(load, settings)  # exports
         figures, vectors = apart(measure, settings, texts)
         exact = vectors if exact is None else exact
@@ -95,13 +95,13 @@ def apart(work: Callable[..., T], *given: object) -> T:
         return pool.submit(work, *given).result()
 
 
-def load(settings: Encoder) -> None:
-    text_encoder(Settings(encoder=settings), Metrics())
+def load(settings: EncoderSettings) -> None:
+    create_text_encoder(Settings(encoder=settings), Metrics())
 
 
-def measure(settings: Encoder, texts: list[str]) -> tuple[Figures, NDArray[np.float32]]:
+def measure(settings: EncoderSettings, texts: list[str]) -> tuple[Figures, NDArray[np.float32]]:
     before, started = resident(), time.perf_counter()
-    encoder = text_encoder(Settings(encoder=settings), Metrics())
+    encoder = create_text_encoder(Settings(encoder=settings), Metrics())
     loaded = time.perf_counter() - started
     vectors = encoder.encode(texts)  # and warms up
     memory = resident() - before

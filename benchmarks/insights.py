@@ -23,16 +23,16 @@ from pathlib import Path
 import httpx
 
 from eddyline.adapters.kafka import Record
-from eddyline.insights.folding import Folding
+from eddyline.insights.event_fold import PartitionFold
 from eddyline.model.events import (
-    Impression,
+    ImpressionReport,
     Interaction,
-    Seen,
-    Served,
+    ServedItem,
+    ServedList,
     parse_impression,
     parse_person_event,
 )
-from eddyline.settings import Insights
+from eddyline.settings import InsightsSettings
 
 LOGS = {"impressions": "a", "interactions": "b"}
 PEOPLE, BATCH, ITEMS, ANSWERS = 500, 500, 200, 100
@@ -77,15 +77,19 @@ def _records(lists: int) -> Iterator[Record]:
         request_id = str(uuid.UUID(int=chance.getrandbits(128)))
         items = [f"item-{chance.randrange(ITEMS)}-{rank}" for rank in range(10)]
         places = [
-            Served(item_id=item, rank=rank, category=f"c{rank % 4}", score=0.5) for rank, item in enumerate(items, 1)
+            ServedItem(item_id=item, rank=rank, category=f"c{rank % 4}", score=0.5)
+            for rank, item in enumerate(items, 1)
         ]
         clicked, event_id = chance.choice(items), str(uuid.UUID(int=chance.getrandbits(128)))
         for topic, said in (
             (
                 "impressions",
-                Impression(request_id=request_id, user_id=user, surface="home", items=places, timestamp=at),
+                ServedList(request_id=request_id, user_id=user, surface="home", items=places, timestamp=at),
             ),
-            ("impressions", Seen(request_id=request_id, user_id=user, positions=[1, 2, 3, 4], timestamp=at)),
+            (
+                "impressions",
+                ImpressionReport(request_id=request_id, user_id=user, positions=[1, 2, 3, 4], timestamp=at),
+            ),
             (
                 "interactions",
                 Interaction(
@@ -109,7 +113,7 @@ def _parse(records: list[Record]) -> float:
 
 def _fold(records: list[Record]) -> float:
     tables = Rows()
-    folding = Folding(Insights(), 1, LOGS, None, lambda *_: None, lambda: START + 3600)
+    folding = PartitionFold(InsightsSettings(), 1, LOGS, None, lambda *_: None, lambda: START + 3600)
     began = time.perf_counter()
     for first in range(0, len(records), BATCH):
         for plan in folding.plans(tables, records[first : first + BATCH]):

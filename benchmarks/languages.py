@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from eddyline.adapters.encoders import text_encoder
-from eddyline.adapters.languages import LanguageDetector
+from eddyline.adapters.encoders import create_text_encoder
+from eddyline.adapters.language_detector import LanguageDetector
 from eddyline.adapters.telemetry import Metrics
 from eddyline.settings import Settings
 
@@ -26,7 +26,7 @@ def microseconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """A line for each length of text."""
-    detect, encoder = LanguageDetector(), text_encoder(Settings(), Metrics())
+    detect, encoder = LanguageDetector(), create_text_encoder(Settings(), Metrics())
     for sentences in (1, 4, 40):
         texts = [f"{number} {SENTENCE * sentences}" for number in range(TEXTS)]
         detecting = microseconds(lambda texts=texts: [detect(text) for text in texts])  # type: ignore[misc]

@@ -18,30 +18,30 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.adapters.encoders import text_encoder
+from eddyline.adapters.encoders import create_text_encoder
 from eddyline.adapters.kafka import (
     ConsumeLoop,
-    Delivered,
     EmbeddedBroker,
-    FileDeadLetters,
+    FileDeadLetterWriter,
     KafkaProducer,
     LoopOptions,
     Message,
     Outgoing,
     Record,
+    RecordMetadata,
     TopicPartition,
     partition_of,
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore, Point
-from eddyline.cli.collections import create_collections
 from eddyline.clients.sources import open_source
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content, Interaction
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.model.text import DEFAULT
 from eddyline.profiler import Profiler
+from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "movielens"
@@ -51,13 +51,13 @@ EVENTS, BATCH, PARTITIONS, ROUNDS = 10_000, 500, 4, 200
 class NowhereProducer:
     """Acknowledges everything at once."""
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
-        future: Future[Delivered] = Future()
-        future.set_result(Delivered(record.topic, 0, 0))
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
+        future: Future[RecordMetadata] = Future()
+        future.set_result(RecordMetadata(record.topic, 0, 0))
         return future
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
-        return [Delivered(record.topic, 0, 0) for record in records]
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
+        return [RecordMetadata(record.topic, 0, 0) for record in records]
 
     def check(self) -> None: ...
 
@@ -101,7 +101,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
     store.upsert(
         ITEMS,
         [
-            Point(item_point(item), {"content": row}, {"item_id": item, "space": "s", "meta": {"title": item}})
+            Point(item_point_id(item), {"content": row}, {"item_id": item, "space": "s", "meta": {"title": item}})
             for item, row in zip(items, rows, strict=True)
         ],
     )
@@ -113,7 +113,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
         upsert(collection, points, **options)  # type: ignore[arg-type]
 
     store.upsert = remember  # type: ignore[method-assign]
-    letters = FileDeadLetters(directory / "letters")
+    letters = FileDeadLetterWriter(directory / "letters")
     ours = Profiler(store, NowhereProducer(), letters, settings.events, settings.profile, PARTITIONS, metrics)
     ours.assigned({TopicPartition("interactions", partition): 1 for partition in range(PARTITIONS)})
     started = time.perf_counter()
@@ -133,7 +133,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
 
 def embedder(directory: Path, settings: Settings, metrics: Metrics) -> None:
     """Items embedded and written a second; the floor encodes the same texts and throws the vectors away."""
-    encoder = text_encoder(settings, metrics)
+    encoder = create_text_encoder(settings, metrics)
     store, content = EdgeStore(directory / "embedder"), films()[:512]
     create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
     texts = [DEFAULT.parts(film.model_dump())[0][0] for film in content]
@@ -185,7 +185,7 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
         producer = KafkaProducer(broker.options, guard=broker.guard)
         handled = threading.Event()
         handler = make(handled.set, producer)
-        letters = FileDeadLetters(directory / "letters")
+        letters = FileDeadLetterWriter(directory / "letters")
         loop: ConsumeLoop[Any] = ConsumeLoop(
             broker.options,
             LoopOptions(),
@@ -216,10 +216,10 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
     store = EdgeStore(directory / "freshness")
     create_collections(store, settings, 384, Distance.COSINE)
     row = np.ones(384, dtype=np.float32)
-    store.upsert(ITEMS, [Point(item_point("1"), {"content": row}, {"item_id": "1", "space": "s", "meta": {}})])
+    store.upsert(ITEMS, [Point(item_point_id("1"), {"content": row}, {"item_id": "1", "space": "s", "meta": {}})])
 
     def real(seen: Callable[[], None], producer: KafkaProducer) -> Any:
-        letters = FileDeadLetters(directory / "letters")
+        letters = FileDeadLetterWriter(directory / "letters")
         handler = Profiler(store, producer, letters, settings.events, settings.profile, PARTITIONS, metrics)
         handle = handler.handle
 

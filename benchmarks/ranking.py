@@ -15,23 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.model.decay import count_in
+from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.filters import matcher, parse_filter
-from eddyline.model.ids import Person, dimension_of
+from eddyline.model.ids import Person, item_dimension
 from eddyline.model.ranking import (
     ORDERED,
     AffinityQuery,
-    Boost,
     Candidates,
-    Found,
-    Plan,
+    Hit,
     RankOptions,
-    gather,
+    RetrievalPlan,
+    ScoreBoost,
+    merge_candidates,
     rank,
-    usual_options,
+    rank_options,
 )
 from eddyline.model.trends import TREND_HALF_LIVES, trend_tau
-from eddyline.settings import STRATEGIES, Ranking
+from eddyline.settings import STRATEGIES, RankingSettings
 
 NOW = 1_790_000_000.0
 DIMENSION, CATEGORIES, LIMIT = 384, 20, 20
@@ -47,11 +47,11 @@ def main() -> None:
     given = arguments.parse_args()
     random = np.random.default_rng(1)
     lists = _lists(given.candidates, random)
-    candidates = gather(lists, given.candidates, unscored=ORDERED)
+    candidates = merge_candidates(lists, given.candidates, unscored=ORDERED)
     plan = _plan(random)
     works: dict[str, Callable[[], object]] = {"floor": _floor(candidates)}
     works |= {name: _ranking(candidates, plan, options) for name, options in _ways(plan, candidates).items()}
-    works["gather"] = lambda: gather(lists, given.candidates, unscored=ORDERED)
+    works["gather"] = lambda: merge_candidates(lists, given.candidates, unscored=ORDERED)
     taken = _timed(works, given.rounds)
     print(f"{len(candidates)} candidates of {len(lists)} sources into a list of {LIMIT}, {given.rounds} rounds")
     print(f"{'':44}{'median':>9}{'p99':>9}  ms")
@@ -60,7 +60,7 @@ def main() -> None:
         print(f"{name:44}{middle:9.3f}{high:9.3f}")
 
 
-def _lists(count: int, random: np.random.Generator) -> dict[str, list[Found]]:
+def _lists(count: int, random: np.random.Generator) -> dict[str, list[Hit]]:
     """Every source lists a part of the items, so that together they are `count`."""
     items = [_item(number, random) for number in range(count)]
     lists = {}
@@ -74,31 +74,31 @@ def _lists(count: int, random: np.random.Generator) -> dict[str, list[Found]]:
     return lists
 
 
-def _item(number: int, random: np.random.Generator) -> Found:
+def _item(number: int, random: np.random.Generator) -> Hit:
     vector = random.normal(size=DIMENSION).astype(np.float32)
     people = float(random.pareto(1.0))
     payload = {
         "item_id": f"item-{number}",
         "meta": {"title": f"Title {number}", "category": f"c{number % CATEGORIES}", "url": f"https://films/{number}"},
         "listed_at": NOW - float(random.exponential(30 * 86_400)),
-        "trend": {window: count_in(None, people, NOW, trend_tau(window)) for window in TREND_HALF_LIVES},
+        "trend": {window: add_to_decayed_count(None, people, NOW, trend_tau(window)) for window in TREND_HALF_LIVES},
     }
-    return Found(f"item-{number}", 0.0, payload, vector / np.linalg.norm(vector))
+    return Hit(f"item-{number}", 0.0, payload, vector / np.linalg.norm(vector))
 
 
-def _plan(random: np.random.Generator) -> Plan:
+def _plan(random: np.random.Generator) -> RetrievalPlan:
     dense = {name: random.normal(size=DIMENSION) for name in ("taste", "lifetime", "session", "onboarding")}
     recents = {f"item-{number}": 0.9**number for number in range(50)}
-    indices = np.asarray([dimension_of(item_id) for item_id in recents], dtype=np.uint32)
+    indices = np.asarray([item_dimension(item_id) for item_id in recents], dtype=np.uint32)
     query = AffinityQuery(indices, np.asarray(list(recents.values()), dtype=np.float32))
-    return Plan(dense, PLAN_WEIGHTS, query, recents)
+    return RetrievalPlan(dense, PLAN_WEIGHTS, query, recents)
 
 
-def _ways(plan: Plan, candidates: Candidates) -> Mapping[str, RankOptions]:
+def _ways(plan: RetrievalPlan, candidates: Candidates) -> Mapping[str, RankOptions]:
     """The same request with more and more of what varies a list."""
-    usual = usual_options(plan, STRATEGY, Ranking(), NOW, LIMIT, Person("u", "ada"))
+    usual = rank_options(plan, STRATEGY, RankingSettings(), NOW, LIMIT, Person("u", "ada"))
     fatigue = dict.fromkeys(candidates.item_ids[::3], 1.5)
-    boosts = tuple(Boost(matcher(parse_filter({"category": f"c{number}"}, {}, NOW)), 1.5) for number in range(2))
+    boosts = tuple(ScoreBoost(matcher(parse_filter({"category": f"c{number}"}, {}, NOW)), 1.5) for number in range(2))
     hidden = frozenset(candidates.item_ids[::25])
     plain: dict[str, Any] = {"rotation": 0.0, "explore": 0.0, "diversity": 0.0}
     varied: dict[str, Any] = {"rotation": 0.1, "fatigue": fatigue, "boosts": boosts, "exclude": hidden}
@@ -117,7 +117,7 @@ def _floor(candidates: Candidates) -> Callable[[], object]:
     return lambda: np.argsort(-(weights @ columns), kind="stable")[:LIMIT]
 
 
-def _ranking(candidates: Candidates, plan: Plan, options: RankOptions) -> Callable[[], object]:
+def _ranking(candidates: Candidates, plan: RetrievalPlan, options: RankOptions) -> Callable[[], object]:
     return lambda: rank(candidates, plan, options)
 
 

@@ -37,7 +37,7 @@ from eddyline.adapters.vectors import (
 from eddyline.adapters.vectors.edge import EdgeStore
 from eddyline.adapters.vectors.edge_values import to_config
 from eddyline.adapters.vectors.rest_values import to_batch
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 
 DENSE = ("taste", "session", "lifetime", "onboarding")
 SIZE = 384
@@ -65,7 +65,7 @@ def _profile(random: np.random.Generator, i: int) -> Point:
     dense = random.standard_normal((len(DENSE), SIZE)).astype(np.float32)
     vectors: dict[str, Vector] = {**dict(zip(DENSE, dense, strict=True)), "history": _sparse(random, 30)}
     payload = {"person": f"u:{i}", "epoch": 1, "events": i, "last_seen": 1.7e9 + i, "state": "s" * 1700}
-    return Point(item_point(f"u:{i}"), vectors, payload)
+    return Point(item_point_id(f"u:{i}"), vectors, payload)
 
 
 def _seconds(do: Callable[[], object]) -> float:
@@ -177,7 +177,7 @@ def _item(random: np.random.Generator, i: int) -> Point:
         "offer": {"available": i % 10 > 0},
         "trend": {"day": float(random.random())},
     }
-    return Point(item_point(f"i{i}"), vectors, payload)
+    return Point(item_point_id(f"i{i}"), vectors, payload)
 
 
 def _compare_encoding(batches: Sequence[Sequence[Point]]) -> None:

@@ -49,7 +49,7 @@ class Unavailable(EddylineError):
     """Kafka, Qdrant or a running Eddyline is down, slow or restarting: worth retrying, for as long as it lasts."""
 
 
-class Outdated(Unavailable):
+class GenerationChanged(Unavailable):
     """A new generation of items or profiles went live in between: asked once more, all is of that one."""
 
 

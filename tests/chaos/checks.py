@@ -12,12 +12,12 @@ import orjson
 from tests.chaos.load import read
 from tests.chaos.truth import DAY, Expected, Truth, newest, sum_of
 
-from eddyline.adapters.kafka import CATALOGUE, LogReader, Record
+from eddyline.adapters.kafka import TOPIC_SPECS, LogReader, Record
 from eddyline.adapters.vectors import Collections, Point, VectorStore
 from eddyline.maintenance.audit import audit
-from eddyline.model.ids import Person, person_point
+from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import STORED_VECTORS
-from eddyline.settings import Profile, Settings
+from eddyline.settings import ProfileSettings, Settings
 
 TOLERANCE = 1e-5
 """Of an accumulator's weight: what float32 may lose."""
@@ -36,12 +36,14 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
 
-def check(truth: Truth, store: VectorStore, collections: Collections, log: LogReader, settings: Profile) -> Findings:
+def check(
+    truth: Truth, store: VectorStore, collections: Collections, log: LogReader, settings: ProfileSettings
+) -> Findings:
     """Everything: by the truth, which knows what was meant, and by `eddyline audit`, which knows the log alone."""
     findings = Findings()
     points = {point.id: point for point in _all(store, collections.profiles)}
     for key, expected in truth.people.items():
-        _check_person(key, expected, points.pop(person_point(Person.from_key(key)), None), findings, settings)
+        _check_person(key, expected, points.pop(person_point_id(Person.from_key(key)), None), findings, settings)
     findings.problems += [f"a profile of nobody: {dict(point.payload)}" for point in points.values()]
     findings.problems += _check_letters(truth, log)
     findings.problems += _check_activity(truth, log)
@@ -61,7 +63,9 @@ def _all(store: VectorStore, collection: str) -> Iterable[Point]:
 # -- profiles -------------------------------------------------------------------------------------------------------
 
 
-def _check_person(key: str, expected: Expected, point: Point | None, findings: Findings, settings: Profile) -> None:
+def _check_person(
+    key: str, expected: Expected, point: Point | None, findings: Findings, settings: ProfileSettings
+) -> None:
     payload: Mapping[str, Any] = point.payload if point is not None else {}
     events = payload.get("events", 0)
     least, most = len(expected.deeds), len(expected.deeds) + len(expected.uncertain)
@@ -96,7 +100,7 @@ def _check_person(key: str, expected: Expected, point: Point | None, findings: F
         _check_sum(key, name, expected, half_life, state[name], point, findings)
 
 
-def _half_lives(settings: Profile) -> dict[str, float]:
+def _half_lives(settings: ProfileSettings) -> dict[str, float]:
     """In seconds."""
     return {
         "taste": settings.taste_half_life_days * DAY,
@@ -125,7 +129,9 @@ def _check_sum(
         findings.problems.append(f"{key}: {name} is off by {off:.3g} of a weight of {wanted.weight:.3g}")
 
 
-def _check_audit(store: VectorStore, collections: Collections, log: LogReader, settings: Profile) -> Iterable[str]:
+def _check_audit(
+    store: VectorStore, collections: Collections, log: LogReader, settings: ProfileSettings
+) -> Iterable[str]:
     report = audit(log, store, Settings(profile=settings), collections=collections)
     yield from (f"audit: {difference}" for difference in report.differences)
     yield from (f"audit lists apart: {apart}" for apart in report.apart)
@@ -162,7 +168,7 @@ def _is_whole(letter: Record, key: str, value: bytes | None) -> bool:
 
 
 def _other_letters(log: LogReader) -> list[str]:
-    others = [topic for topic in CATALOGUE if topic.endswith(".dlq") and topic != "interactions.dlq"]
+    others = [topic for topic in TOPIC_SPECS if topic.endswith(".dlq") and topic != "interactions.dlq"]
     return [topic for topic in others if any(high > low for low, high in log.bounds(topic).values())]
 
 

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from eddyline.adapters.kafka import Delivered, Message, Outgoing, Producer, Record, TopicPartition
+from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, RecordMetadata, TopicPartition
 from eddyline.adapters.vectors import Filter, Point, VectorStore
 from eddyline.profiler import Profiler
-from eddyline.profiler.fold import Said
+from eddyline.profiler.profile_updater import ParsedPersonEvent
 
 POINTS = (
     "claimed",
@@ -66,10 +66,10 @@ class FailingProducer:
     def __init__(self, inner: Producer, point: FailPoint) -> None:
         self._inner, self._point = inner, point
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         return self._inner.send(record)
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         self._point.reach("before activity")
         half = len(records) // 2
         if half and self._point.due("some activity"):
@@ -122,11 +122,11 @@ class FailingHandler:
         self._inner, self._point = inner, point
         self._handled = False
 
-    def parse(self, record: Record) -> Said:
+    def parse(self, record: Record) -> ParsedPersonEvent:
         self._after_commit()
         return self._inner.parse(record)
 
-    def handle(self, batch: Sequence[Message[Said]]) -> None:
+    def handle(self, batch: Sequence[Message[ParsedPersonEvent]]) -> None:
         self._inner.handle(batch)
         self._point.reach("handled")
         self._handled = True

@@ -15,8 +15,8 @@ from tests.chaos.stream import Event, Put, Stream
 
 from eddyline.adapters.kafka import KafkaOptions, LogReader, Record
 from eddyline.errors import Unavailable
-from eddyline.model.events import Erased, Origin, cloud_event
-from eddyline.model.passage import ORIGIN
+from eddyline.model.events import Erased, RecordOrigin, cloud_event_headers
+from eddyline.model.forwarding import ORIGIN
 
 NUMBER = "chaos-number"
 """The header that says which event a record is."""
@@ -119,10 +119,10 @@ class Load:
         """As the embedder tells of a tombstone: all before it is in the log, and happened before it."""
         self._flush()
         at = round(max(time.time(), self._newest), 3)
-        origin = Origin(log="users", partition=0, offset=event.number)
+        origin = RecordOrigin(log="users", partition=0, offset=event.number)
         erased = Erased(user_id=event.key.removeprefix("u:"), timestamp=at, origin=origin)
         event.timestamp, event.value = at, erased.to_bytes()
-        return list(cloud_event(erased, f"users:0:{event.number}", "embedder"))
+        return list(cloud_event_headers(erased, f"users:0:{event.number}", "embedder"))
 
     def _flush(self) -> None:
         assert self._producer.flush(BROKER_SECONDS) == 0, "Kafka acknowledged not all of the events"

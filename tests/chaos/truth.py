@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tests.chaos.stream import Event
 from tests.support.fakes import text_vector
 
-from eddyline.settings import Events, Profile
+from eddyline.settings import EventSettings, ProfileSettings
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -73,7 +73,7 @@ class Truth:
 
     @classmethod
     def of(
-        cls, events: Sequence[Event], people: Sequence[str], put_at: Mapping[str, float], settings: Profile
+        cls, events: Sequence[Event], people: Sequence[str], put_at: Mapping[str, float], settings: ProfileSettings
     ) -> Truth:
         """`put_at`: when each late item was in the store, in epoch seconds."""
         owners = _Owners(events)
@@ -110,7 +110,7 @@ class Truth:
                 bounds[event.item] = (least, so_far + 1)
         return dict(bounds)
 
-    def _take(self, event: Event, owners: _Owners, put_at: Mapping[str, float], settings: Profile) -> None:
+    def _take(self, event: Event, owners: _Owners, put_at: Mapping[str, float], settings: ProfileSettings) -> None:
         owner = owners.of(event)
         at = event.arrived if event.timestamp is None else min(event.timestamp, event.arrived)
         is_erased = at <= owners.erased_at.get(owner, -math.inf)
@@ -159,7 +159,7 @@ class _Owners:
 
 def weight_of(event: Event) -> float:
     """The signed weight, by the default settings."""
-    settings = Events()
+    settings = EventSettings()
     if event.type == "rating":
         assert event.rating is not None
         return (event.rating - settings.rating_neutral) * settings.rating_scale

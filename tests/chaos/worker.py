@@ -24,13 +24,13 @@ from eddyline.adapters.kafka import (
     KafkaOptions,
     KafkaProducer,
     LoopOptions,
-    TopicDeadLetters,
+    TopicDeadLetterWriter,
 )
-from eddyline.adapters.telemetry import LoopTelemetry, Metrics
+from eddyline.adapters.telemetry import Metrics, PrometheusLoopMetrics
 from eddyline.adapters.vectors import Collections, EdgeStore, Point, ServerStore, VectorStore
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.profiler import GROUP, Profiler
-from eddyline.settings import Profile, Settings
+from eddyline.settings import ProfileSettings, Settings
 
 SPACE = "tiny-t1"
 ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
@@ -77,8 +77,8 @@ def build(
     options: WorkerOptions, store: VectorStore, producer: KafkaProducer, point: FailPoint, metrics: Metrics
 ) -> tuple[ConsumeLoop[Any], FailingHandler]:
     """The profiler's loop, wrapped at its ports."""
-    settings = Settings(profile=Profile(**options.profile))
-    letters = TopicDeadLetters(producer)
+    settings = Settings(profile=ProfileSettings(**options.profile))
+    letters = TopicDeadLetterWriter(producer)
     profiler = Profiler(
         FailingStore(store, point),
         FailingProducer(producer, point),
@@ -94,7 +94,9 @@ def build(
         options.bootstrap_servers, prefix=options.prefix, partitions=PARTITIONS, client=dict(options.consumer)
     )
     loop_options = LoopOptions(**{**asdict(LOOP), "batch_size": options.batch_size})
-    loop = ConsumeLoop(kafka, loop_options, GROUP, Profiler.topics, handler, letters, metrics=LoopTelemetry(metrics))
+    loop = ConsumeLoop(
+        kafka, loop_options, GROUP, Profiler.topics, handler, letters, metrics=PrometheusLoopMetrics(metrics)
+    )
     return loop, handler
 
 
@@ -102,7 +104,7 @@ def item_points(items: list[str]) -> list[Point]:
     """Items as the embedder stores them."""
     return [
         Point(
-            item_point(item),
+            item_point_id(item),
             {"content": text_vector(item).astype(np.float32)},
             {"item_id": item, "space": SPACE, "meta": {"title": item}},
         )

@@ -38,10 +38,10 @@ from eddyline.adapters.vectors import (
     VectorStore,
     generations,
 )
-from eddyline.cli.collections import create_collections
 from eddyline.errors import Unavailable
 from eddyline.profiler import GROUP
-from eddyline.settings import Profile, Settings
+from eddyline.runtime.collection_setup import create_collections
+from eddyline.settings import ProfileSettings, Settings
 
 SETTLE_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -485,7 +485,7 @@ class World:
             crew.finish()
         assert self._is_handled(), "records came after everything was handled"
         locate(self.log, self.load.events)
-        settings = Profile(**self.profile)
+        settings = ProfileSettings(**self.profile)
         truth = Truth.of(self.load.events, self.people, self.load.put_at, settings)
         with closing(self.backend.open()) as store:
             findings = check(truth, store, self.backend.collections, self.log, settings)

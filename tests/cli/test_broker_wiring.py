@@ -10,14 +10,13 @@ import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
 from eddyline.adapters.kafka import FeedbackProducer
-from eddyline.cli import runtime
-from eddyline.cli.insights_role import is_installed
-from eddyline.cli.runtime import IMAGING, ROLES, Runtime
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.reader import ImpressionLog, ShownLog
-from eddyline.settings import Insights, Kafka, Qdrant, Server, Settings
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.reader import ExposureLog, ServedListLog
+from eddyline.runtime import process as runtime
+from eddyline.runtime.insights_role import is_installed
+from eddyline.runtime.process import IMAGING_ROLE, ROLES, Runtime
+from eddyline.settings import InsightsSettings, KafkaSettings, QdrantSettings, ReaderSettings, ServerSettings, Settings
 
 
 class Enough(Misconfigured):
@@ -35,11 +34,11 @@ def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **serve
             given.extend((positional, named))
             raise Enough
 
-    monkeypatch.setattr(runtime, "text_encoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(runtime, "create_text_encoder", lambda *_: TinyEncoder())
     monkeypatch.setattr(runtime, name, Noting)
-    roles = [role for role in ROLES if role != IMAGING]
+    roles = [role for role in ROLES if role != IMAGING_ROLE]
     with pytest.raises(Enough):
-        Runtime(Settings(data_dir=place, server=Server(port=0, **server)), roles)
+        Runtime(Settings(data_dir=place, server=ServerSettings(port=0, **server)), roles)
     return tuple(given)
 
 
@@ -61,8 +60,8 @@ def test_the_embedded_reader_tells_through_the_collectors_producer_what_it_shows
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, named = build_up_to("Reader", tmp_path, monkeypatch)
-    assert isinstance(named["shown"], ShownLog)
-    assert isinstance(named["impressions"], ImpressionLog)
+    assert isinstance(named["shown"], ExposureLog)
+    assert isinstance(named["impressions"], ServedListLog)
 
 
 def test_insights_is_found_also_where_its_libraries_are_loaded() -> None:
@@ -81,7 +80,9 @@ def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[bool,
     monkeypatch.setattr(runtime, "open_store", lambda _: FakeStore())
     monkeypatch.setattr(runtime, "Reader", noting)
     with pytest.raises(Enough):
-        Runtime(Settings(qdrant=Qdrant(url="http://nowhere"), server=Server(port=0), **settings), ["reader"])
+        Runtime(
+            Settings(qdrant=QdrantSettings(url="http://nowhere"), server=ServerSettings(port=0), **settings), ["reader"]
+        )
     shown, impressions = given
     return shown, impressions
 
@@ -91,8 +92,8 @@ def test_a_lone_reader_without_kafka_tells_nobody(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = Kafka(bootstrap_servers="127.0.0.1:9")
-    unshown, unmeasured = ReaderSettings(shown=False), Insights(impressions=False)
+    nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:9")
+    unshown, unmeasured = ReaderSettings(shown=False), InsightsSettings(impressions=False)
     assert lone_reader(monkeypatch, kafka=nowhere) == (True, True)
     assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown) == (False, True)
     assert lone_reader(monkeypatch, kafka=nowhere, insights=unmeasured) == (True, False)

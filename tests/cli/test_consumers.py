@@ -11,8 +11,8 @@ from tests.support.system import wait_until
 from eddyline.adapters.kafka import LoopStatus, TopicPartition
 from eddyline.adapters.vectors import ITEMS, PROFILES, Collections
 from eddyline.adapters.vectors.generations import Generations, group_of
-from eddyline.cli.consumers import Consumer, Consumers
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.runtime.consumers import ConsumerThreads, RoleConsumer
 
 FIRST, SECOND = Collections("items-1", "profiles-1"), Collections("items-2", "profiles-2")
 
@@ -62,10 +62,10 @@ class World:
         self.failed = threading.Event()
         self.embedder = self._consumer("embedder", (ITEMS,))
         self.profiler = self._consumer("profiler", (ITEMS, PROFILES))
-        self.consumers = Consumers([self.embedder, self.profiler], self.read, self.failed.set)
+        self.consumers = ConsumerThreads([self.embedder, self.profiler], self.read, self.failed.set)
 
-    def _consumer(self, name: str, holds: tuple[str, ...]) -> Consumer:
-        return Consumer(name, holds, self._making(name), self.retired.append, self.read())
+    def _consumer(self, name: str, holds: tuple[str, ...]) -> RoleConsumer:
+        return RoleConsumer(name, holds, self._making(name), self.retired.append, self.read())
 
     def read(self) -> Generations:
         if isinstance(self.now, Exception):
@@ -258,7 +258,7 @@ def test_a_process_without_consumers_watches_nothing() -> None:
     def never() -> Generations:
         raise AssertionError("nothing to follow")
 
-    consumers = Consumers([], never, lambda: None)
+    consumers = ConsumerThreads([], never, lambda: None)
     consumers.start()
     consumers.stop(drain=True)
     assert consumers.failure is None

@@ -14,12 +14,12 @@ from tests.support.fakes import Clock, FakeProducer
 from tests.support.kafka import KafkaForTest
 from typer.testing import CliRunner, Result
 
-from eddyline.adapters.kafka import FileDeadLetters, LogReader, Record, TopicDeadLetters
+from eddyline.adapters.kafka import FileDeadLetterWriter, LogReader, Record, TopicDeadLetterWriter
 from eddyline.adapters.telemetry import Metrics
 from eddyline.cli import app
-from eddyline.collector import Collector
+from eddyline.collector.api import Collector
 from eddyline.errors import EddylineError, Misconfigured, NotFound
-from eddyline.settings import Events, Server
+from eddyline.settings import EventSettings, ServerSettings
 
 BURIED = 1_780_000_000.5
 CLICK = {"type": "click", "item_id": "ferry", "user_id": "ada"}
@@ -35,7 +35,7 @@ class Place:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "data"
-        self.letters = FileDeadLetters(self.directory / "dead-letters", lambda: BURIED)
+        self.letters = FileDeadLetterWriter(self.directory / "dead-letters", lambda: BURIED)
 
     def bury(self, *records: Record, reason: str = "invalid_event", detail: str = "type: is needed") -> None:
         for record in records:
@@ -59,7 +59,7 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def collector() -> Iterator[tuple[str, FakeProducer]]:
     producer = FakeProducer()
-    with served(Collector(producer, Events(), Server(), Metrics(), clock=Clock()).router()) as client:
+    with served(Collector(producer, EventSettings(), ServerSettings(), Metrics(), clock=Clock()).router()) as client:
         yield str(client.base_url), producer
 
 
@@ -219,7 +219,7 @@ def test_on_a_cluster_letters_go_back_to_their_topics(
 ) -> None:
     monkeypatch.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", real_kafka.options.bootstrap_servers)
     monkeypatch.setenv("EDDYLINE_KAFKA__PREFIX", real_kafka.options.prefix)
-    letters = TopicDeadLetters(real_kafka.producer(), lambda: BURIED)
+    letters = TopicDeadLetterWriter(real_kafka.producer(), lambda: BURIED)
     for record in (a_record(1, CLICK), a_record(2, b"\xff", key=None), a_record(3, CLICK), a_record(4, topic="users")):
         letters.put(record, "invalid_event", "why")
     place = Place(tmp_path)

@@ -23,10 +23,10 @@ from eddyline.adapters import encoders
 from eddyline.cli import app
 from eddyline.cli import evaluation_views as views
 from eddyline.errors import EddylineError, Misconfigured
-from eddyline.offline.evaluation import tuning
-from eddyline.offline.evaluation.comparison import run_once
-from eddyline.offline.evaluation.log import Log
-from eddyline.offline.evaluation.metrics import Lists, measure
+from eddyline.evaluation import weight_search as tuning
+from eddyline.evaluation.contenders import run_once
+from eddyline.evaluation.interaction_log import InteractionLog
+from eddyline.evaluation.metrics import StrategyLists, measure
 from eddyline.settings import STRATEGIES, Settings
 
 FIRST = 1_400_000_000
@@ -42,7 +42,7 @@ def small_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TinyE
         made.append(TinyEncoder())
         return made[-1]
 
-    monkeypatch.setattr(encoders, "text_encoder", make)
+    monkeypatch.setattr(encoders, "create_text_encoder", make)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return made
 
@@ -168,9 +168,9 @@ def test_texts_are_encoded_once(log: Path, small_encoder: list[TinyEncoder]) -> 
 def test_tuning_prints_settings_and_never_sees_the_last_part(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Log] = []
+    seen: list[InteractionLog] = []
 
-    def watched(part: Log, *rest: Any) -> Any:
+    def watched(part: InteractionLog, *rest: Any) -> Any:
         seen.append(part)
         return run_once(part, *rest)
 
@@ -204,8 +204,8 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_figure_is_cut_off(width: int) -> None:
-    some = Lists(np.asarray([[0, 1]] * 9), np.asarray([1, 0, 2] * 3), np.full(9, 0.25), np.full(9, 12.5))
-    none = Lists(np.asarray([[1, -1]] * 9), np.zeros(9, dtype=np.int32), np.full(9, np.nan), np.full(9, 9.5))
+    some = StrategyLists(np.asarray([[0, 1]] * 9), np.asarray([1, 0, 2] * 3), np.full(9, 0.25), np.full(9, 12.5))
+    none = StrategyLists(np.asarray([[1, -1]] * 9), np.zeros(9, dtype=np.int32), np.full(9, np.nan), np.full(9, 9.5))
     found = measure("all", np.arange(9), {"eddyline": some, "eddyline (tuned)": none}, items=7, seed=1)
     console = Console(width=width, file=io.StringIO(), record=True)
     views.show(found, 10, console)

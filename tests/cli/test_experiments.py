@@ -9,9 +9,10 @@ from tests.services.reading import stocked
 from tests.services.test_reader_experiments import ALL, FILE, HERE, someone, trying
 from typer.testing import CliRunner
 
-from eddyline.cli import opening, runtime
-from eddyline.cli.app import app
+from eddyline.cli.commands import app
 from eddyline.errors import InvalidInput, Misconfigured, Unavailable
+from eddyline.runtime import connections as opening
+from eddyline.runtime import process as runtime
 from eddyline.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ from tests.support.rows import Desk, cell, cell_rows, moments, progress_row, var
 from typer.testing import CliRunner, Result
 
 from eddyline.cli import app
+from eddyline.cli.insights_plot import CtrPlotData, wilson
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.insights.api import router
-from eddyline.offline.insights_plot import Drawn, wilson
 
 FILE = """
 [[experiment]]
@@ -196,4 +196,4 @@ def test_the_bands_of_the_plot_are_those_of_wilson() -> None:
 
 def test_the_plot_leaves_out_what_nobody_saw() -> None:
     rows = [{"variant": "a", "impressions": 0}, {"variant": "c", "impressions": 5}, {"variant": "b", "impressions": 9}]
-    assert Drawn("e", "variant", [], rows).lines() == ["b", "c"]
+    assert CtrPlotData("e", "variant", [], rows).lines() == ["b", "c"]

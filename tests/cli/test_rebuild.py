@@ -20,20 +20,21 @@ from eddyline.adapters.vectors import (
     generations,
     item_collection,
 )
-from eddyline.cli import rebuild, runtime
-from eddyline.cli.collections import create_collections
-from eddyline.cli.opening import vectors_directory
-from eddyline.cli.rebuild import run_reembed
-from eddyline.cli.runtime import Runtime
+from eddyline.cli import rebuild_commands as rebuild
+from eddyline.cli.rebuild_commands import run_reembed
 from eddyline.errors import AlreadyRunning
-from eddyline.model.ids import item_point
-from eddyline.settings import Server, Settings
+from eddyline.model.ids import item_point_id
+from eddyline.runtime import process as runtime
+from eddyline.runtime.collection_setup import create_collections
+from eddyline.runtime.connections import vectors_directory
+from eddyline.runtime.process import Runtime
+from eddyline.settings import ServerSettings, Settings
 
 
 def reembed(settings: Settings, monkeypatch: pytest.MonkeyPatch, store: VectorStore | None = None) -> str:
     """What it prints."""
     printed = io.StringIO()
-    monkeypatch.setattr(rebuild, "text_encoder", lambda *_: WiderEncoder())
+    monkeypatch.setattr(rebuild, "create_text_encoder", lambda *_: WiderEncoder())
     if store is not None:
         monkeypatch.setattr(rebuild, "open_store", lambda _: store)
     run_reembed(settings, force=False, drop_old=False, console=Console(file=printed, width=1000))
@@ -42,7 +43,7 @@ def reembed(settings: Settings, monkeypatch: pytest.MonkeyPatch, store: VectorSt
 
 def with_an_item(store: VectorStore, state: str = "none") -> None:
     payload = {"item_id": "a", "meta": {"title": "a"}, "space": "old-t1", "image": {"state": state, "space": "clip"}}
-    store.upsert(ITEMS, [Point(item_point("a"), {"content": text_vector("a").astype("float32")}, payload)])
+    store.upsert(ITEMS, [Point(item_point_id("a"), {"content": text_vector("a").astype("float32")}, payload)])
 
 
 @pytest.mark.parametrize("state", ["ready", "none"])
@@ -71,13 +72,13 @@ def test_where_a_process_holds_the_data_directory_it_says_what_to_do(
 def test_what_a_killed_run_has_left_is_undone_by_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(data_dir=tmp_path, server=Server(port=0))
+    settings = Settings(data_dir=tmp_path, server=ServerSettings(port=0))
     store = EdgeStore(vectors_directory(settings))
     create_collections(store, settings, TinyEncoder.dimension, Distance.COSINE)
     store.ensure(item_collection(WiderEncoder.dimension, Distance.COSINE, {}, "items-2"))
     generations.seal(store, (ITEMS, PROFILES))
     store.close()
-    monkeypatch.setattr(runtime, "text_encoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(runtime, "create_text_encoder", lambda *_: TinyEncoder())
     process = Runtime(settings, ("collector", "embedder", "profiler", "affinity", "reader"))
     with process._stack:
         assert process._store.collections() == ["items-1", "profiles-1"]

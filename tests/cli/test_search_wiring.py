@@ -6,17 +6,16 @@ import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.cli import runtime
-from eddyline.cli.runtime import build_search
 from eddyline.errors import Misconfigured
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse_requests import SearchQuery
-from eddyline.settings import Encoder, Settings
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.runtime import process as runtime
+from eddyline.runtime.process import build_search
+from eddyline.settings import EncoderSettings, ReaderSettings, Settings
 
 
-def built(wanted: bool | None, beside: TinyEncoder | None, encoder: Encoder | None = None) -> Search | None:
-    settings = Settings(reader=ReaderSettings(search=wanted), encoder=encoder or Encoder())
+def built(wanted: bool | None, beside: TinyEncoder | None, encoder: EncoderSettings | None = None) -> Search | None:
+    settings = Settings(reader=ReaderSettings(search=wanted), encoder=encoder or EncoderSettings())
     store, metrics = FakeStore(), Metrics()
     return build_search(store, settings, Reader(store, settings, metrics), beside, metrics)
 
@@ -32,7 +31,7 @@ def test_beside_an_embedder_its_encoder_is_shared(wanted: bool | None) -> None:
 
 def test_a_reader_alone_loads_an_encoder_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     own = TinyEncoder()
-    monkeypatch.setattr(runtime, "text_encoder", lambda *_: own)
+    monkeypatch.setattr(runtime, "create_text_encoder", lambda *_: own)
     assert built(None, None) is None
     assert built(False, None) is None
     assert built(False, TinyEncoder()) is None
@@ -45,4 +44,4 @@ def test_a_reader_alone_loads_an_encoder_only_where_it_is_told_to(monkeypatch: p
 def test_an_encoder_that_cannot_be_had_stops_the_start() -> None:
     pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
     with pytest.raises(Misconfigured, match=r"encoder\.model"):
-        built(True, None, Encoder(model="./no such model"))
+        built(True, None, EncoderSettings(model="./no such model"))

@@ -22,17 +22,17 @@ from typer.testing import CliRunner, Result
 from eddyline.adapters.kafka import EmbeddedBroker, LogReader
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore
-from eddyline.cli.app import app
-from eddyline.cli.collections import create_collections
-from eddyline.cli.opening import vectors_directory
+from eddyline.cli.commands import app
 from eddyline.cli.recommend import directly, stored_users
 from eddyline.clients import Client
 from eddyline.clients.list_export import Ask, ExportReport, ListExport, ListFile, over_http, read_ids
 from eddyline.clients.progress import SilentProgress
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured, Unavailable
-from eddyline.model.events import Impression, parse
-from eddyline.reader import ImpressionLog, router
+from eddyline.model.events import ServedList, parse_event
 from eddyline.reader import Reader as ServiceReader
+from eddyline.reader import ServedListLog, router
+from eddyline.runtime.collection_setup import create_collections
+from eddyline.runtime.connections import vectors_directory
 from eddyline.settings import Settings
 
 USERS = [f"user{n}" for n in range(20)]
@@ -127,14 +127,14 @@ def test_a_line_is_what_a_reader_answers(shop: Shop, output: Path, tmp_path: Pat
 
 def test_a_line_has_the_request_id_by_which_the_measures_know_the_list(output: Path, tmp_path: Path) -> None:
     shop, producer = stocked(), FakeProducer()
-    log = ImpressionLog(producer, Metrics())
+    log = ServedListLog(producer, Metrics())
     shop.reader = ServiceReader(shop.store, SETTINGS, shop.metrics, shop.clock, shop.monotonic, impressions=log)
     over, body = tmp_path / "over.jsonl", {"limit": 3, "surface": "newsletter"}
     run(directly(shop.reader), output, body, ["ada", "bob"], at_once=1)
     with shop.open(), Client(str(shop.client.base_url)) as client:
         run(over_http(client), over, body, ["ada", "bob"], at_once=1)
     log.send_waiting()
-    told = [parse(Impression, record.value) for record in producer.to("impressions")]
+    told = [parse_event(ServedList, record.value) for record in producer.to("impressions")]
     written = [*lists(output), *lists(over)]
     assert len({line["request_id"] for line in written}) == 4
     assert [(one.request_id, one.user_id) for one in told] == [(one["request_id"], one["user_id"]) for one in written]
@@ -553,7 +553,7 @@ def test_the_command_tells_kafka_what_it_made(tmp_path: Path, monkeypatch: pytes
         topic.close()
         broker.close()
     assert ended.exception is None, ended.exception
-    told = {one.request_id: one for one in (parse(Impression, record.value) for record in records)}
+    told = {one.request_id: one for one in (parse_event(ServedList, record.value) for record in records)}
     assert told.keys() == {line["request_id"] for line in lists(output) if is_told}
     assert {(one.batch, one.surface) for one in told.values()} <= {(True, "newsletter")}
 

@@ -18,14 +18,14 @@ from eddyline.clients.simulator.report import percentile
 from eddyline.clients.simulator.visits import ListedItem, ViewedList, Visit
 from eddyline.clients.simulator.vocabulary import VOCABULARY
 from eddyline.clients.simulator.world import Habits, SimulatedWorld
-from eddyline.model.events import Content, Identify, Interaction, Seen, Wire
+from eddyline.model.events import Content, Identify, ImpressionReport, Interaction, WireModel
 
 TOPICS = tuple(VOCABULARY)
 LIKINGS = st.floats(-1, 1)
 RANKS = st.integers(1, 100)
 HABITS = Habits()
 MADE = catalogue.made_up(200)
-MODELS: dict[str, type[Wire]] = {"identify": Identify, "impression": Seen}
+MODELS: dict[str, type[WireModel]] = {"identify": Identify, "impression": ImpressionReport}
 
 
 def world(seed: int = 1, **habits: Any) -> SimulatedWorld:

@@ -14,8 +14,8 @@ from tests.support.fakes import FakeProducer, feed, redelivered
 from eddyline.adapters.http import create_app
 from eddyline.adapters.telemetry import Metrics
 from eddyline.clients.simulator import Habits, SimulationReport
-from eddyline.collector import Collector
-from eddyline.model.events import Seen, parse_impression
+from eddyline.collector.api import Collector
+from eddyline.model.events import ImpressionReport, parse_impression
 from eddyline.reader import router
 from eddyline.settings import Settings
 
@@ -33,7 +33,7 @@ class Whole(Shop):
         collector = Collector(self.taken, settings.events, settings.server, Metrics(), self.clock)
         app = create_app([collector.router(), router(self.reader, 1 << 20)], {}, Metrics())
         self._transport = httpx.ASGITransport(app)
-        self.seen: list[Seen] = []
+        self.seen: list[ImpressionReport] = []
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """As the network would be."""
@@ -53,7 +53,7 @@ class Whole(Shop):
             sent = self.taken.sent.pop(0)
             if sent.topic == "impressions":
                 seen = parse_impression(sent.value)
-                assert isinstance(seen, Seen)
+                assert isinstance(seen, ImpressionReport)
                 self.seen.append(seen)
                 continue
             handler: Any = self.embedder if sent.topic == "content" else self.profiler

@@ -10,9 +10,9 @@ from pathlib import Path
 from tests.docs.pages import ROOT
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.model.experiments.statistics import plan
+from eddyline.model.experiments.statistics import plan_sample_size
 from eddyline.model.insights.kpis import Kpis
-from eddyline.offline.documents import settings_table, strategies_table
+from eddyline.runtime.documents import settings_table, strategies_table
 
 
 def metrics_table() -> str:
@@ -45,7 +45,10 @@ def plans_table() -> str:
         ("revenue, 10 orders of a hundred people", "revenue", 2.0, 0.1),
         ("dwell time, 5 dwells a person", "dwell", 30_000.0, 5.0),
     ):
-        people = [plan(metric=metric, baseline=baseline, lift=lift, per_person=per_person).people for lift in lifts]
+        people = [
+            plan_sample_size(metric=metric, baseline=baseline, lift=lift, per_person=per_person).people
+            for lift in lifts
+        ]
         rows.append(f"| {said} | " + " | ".join(f"{number:,}" for number in people) + " |")
     return "\n".join(rows)
 

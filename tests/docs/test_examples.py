@@ -15,7 +15,7 @@ from tests.docs.shell import Answer, Shell
 
 from eddyline.model import events
 from eddyline.model.experiments import definitions as experiments
-from eddyline.model.rules import Rules
+from eddyline.model.rules import RuleSet
 from eddyline.settings import Settings
 
 WITHIN_SECONDS = 15.0
@@ -53,9 +53,9 @@ def test_every_block_has_a_known_language() -> None:
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "toml"], ids=lambda block: block.where)
 def test_settings_and_experiments_shown_are_such(block: Block) -> None:
     if EXPERIMENTS in block.info:
-        assert len(experiments.read(block.text, Settings(), block.where))
+        assert len(experiments.parse_experiments(block.text, Settings(), block.where))
     else:
-        Rules.of(Settings(**tomllib.loads(block.text)))
+        RuleSet.of(Settings(**tomllib.loads(block.text)))
 
 
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "python"], ids=lambda block: block.where)
@@ -67,7 +67,7 @@ def test_python_shown_is_python(block: Block) -> None:
 def test_a_record_shown_is_one(block: Block) -> None:
     named = MODEL.search(block.info)
     assert named is not None
-    events.parse(getattr(events, named["name"]), block.text.encode())
+    events.parse_event(getattr(events, named["name"]), block.text.encode())
 
 
 def test_json_shown_is_json() -> None:

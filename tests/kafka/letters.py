@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eddyline.adapters.kafka import DeadLetterBox, Headers, Letter, LetterLog, Record, Unreadable
+from eddyline.adapters.kafka import DeadLetter, DeadLetterLog, DeadLetterStore, Headers, Record, UnreadableDeadLetter
 
 ARRIVED = 1_700_000_000_000
 BURIED = 1_700_000_500.25
@@ -21,19 +21,19 @@ def a_record(
     return Record(topic, partition, offset, key, value, ARRIVED, log, headers)
 
 
-def found(box: DeadLetterBox, topic: str | None = None) -> list[Letter | Unreadable]:
+def found(box: DeadLetterStore, topic: str | None = None) -> list[DeadLetter | UnreadableDeadLetter]:
     return [each for log in box.logs(topic) for each in log.read()]
 
 
-def letters(box: DeadLetterBox) -> list[Letter]:
-    return [each for each in found(box) if isinstance(each, Letter)]
+def letters(box: DeadLetterStore) -> list[DeadLetter]:
+    return [each for each in found(box) if isinstance(each, DeadLetter)]
 
 
-def offsets(box: DeadLetterBox) -> list[int]:
+def offsets(box: DeadLetterStore) -> list[int]:
     return [letter.record.offset for letter in letters(box)]
 
 
-def remove(log: LetterLog, *gone: int) -> None:
+def remove(log: DeadLetterLog, *gone: int) -> None:
     """By the offsets in their source."""
-    named = {each.identity for each in log.read() if isinstance(each, Letter) and each.record.offset in gone}
+    named = {each.identity for each in log.read() if isinstance(each, DeadLetter) and each.record.offset in gone}
     log.remove(named)

@@ -11,7 +11,7 @@ from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
     ConsumeLoop,
-    DeadLetters,
+    DeadLetterWriter,
     LoopOptions,
     Message,
     Outgoing,
@@ -105,7 +105,7 @@ def a_loop(
     *,
     group: str = "readers",
     topics: Sequence[str] = ("interactions",),
-    dead_letters: DeadLetters | None = None,
+    dead_letters: DeadLetterWriter | None = None,
     settings: LoopOptions = QUICK,
     **rest: Any,
 ) -> ConsumeLoop[str]:

@@ -13,28 +13,28 @@ import orjson
 import pytest
 from tests.kafka.letters import BURIED, a_record, found, letters, offsets, remove
 
-from eddyline.adapters.kafka import FileDeadLetterBox, FileDeadLetters, Letter, Unreadable
+from eddyline.adapters.kafka import DeadLetter, FileDeadLetterStore, FileDeadLetterWriter, UnreadableDeadLetter
 from eddyline.errors import Misconfigured, Unavailable
 
 COUNT = 120
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[FileDeadLetterBox]:
-    it = FileDeadLetterBox(tmp_path)
+def box(tmp_path: Path) -> Iterator[FileDeadLetterStore]:
+    it = FileDeadLetterStore(tmp_path)
     yield it
     it.close()
 
 
 def keep(directory: Path, first: int, count: int) -> None:
-    into = FileDeadLetters(directory, lambda: BURIED)
+    into = FileDeadLetterWriter(directory, lambda: BURIED)
     for offset in range(first, first + count):
         into.put(a_record(offset, value=b"x" * 3000), "invalid_event", "can't be read")
 
 
 def test_a_line_holds_the_bytes_and_says_why_when_and_where_from(tmp_path: Path) -> None:
     directory = tmp_path / "new" / "dead"
-    FileDeadLetters(directory, lambda: BURIED).put(a_record(7), "invalid_event", "can't be read", attempt=3)
+    FileDeadLetterWriter(directory, lambda: BURIED).put(a_record(7), "invalid_event", "can't be read", attempt=3)
     (line,) = map(orjson.loads, (directory / "users.jsonl").read_bytes().splitlines())
     assert (b64decode(line.pop("key")), b64decode(line.pop("value"))) == (b"\xffk", b"\x00v")
     assert [(name, b64decode(value)) for name, value in line.pop("headers")] == [("h", b"\xfe"), ("h", b"")]
@@ -53,16 +53,16 @@ def test_a_line_holds_the_bytes_and_says_why_when_and_where_from(tmp_path: Path)
 
 @pytest.mark.parametrize(("key", "value"), [(b"\xffk", b"\x00v"), (None, None), (b"", b"")])
 def test_a_letter_comes_out_as_it_was_put_in(
-    tmp_path: Path, box: FileDeadLetterBox, key: bytes | None, value: bytes | None
+    tmp_path: Path, box: FileDeadLetterStore, key: bytes | None, value: bytes | None
 ) -> None:
     record = a_record(7, key=key, value=value)
-    FileDeadLetters(tmp_path, lambda: BURIED).put(record, "unknown_item", "it never came", attempt=3)
+    FileDeadLetterWriter(tmp_path, lambda: BURIED).put(record, "unknown_item", "it never came", attempt=3)
     (letter,) = found(box)
-    assert letter == Letter(record, "unknown_item", "it never came", 3, int(BURIED * 1000))
+    assert letter == DeadLetter(record, "unknown_item", "it never came", 3, int(BURIED * 1000))
 
 
-def test_letters_are_told_apart_by_their_log_and_found_by_their_place(tmp_path: Path, box: FileDeadLetterBox) -> None:
-    into = FileDeadLetters(tmp_path)
+def test_letters_are_told_apart_by_their_log_and_found_by_their_place(tmp_path: Path, box: FileDeadLetterStore) -> None:
+    into = FileDeadLetterWriter(tmp_path)
     for log in ("one", "two"):
         into.put(a_record(7, log=log), "invalid_event", "")
     one, two = letters(box)
@@ -73,10 +73,10 @@ def test_letters_are_told_apart_by_their_log_and_found_by_their_place(tmp_path: 
     assert not one.is_at(two.id)
 
 
-def test_a_letter_that_was_kept_twice_is_read_once(tmp_path: Path, box: FileDeadLetterBox) -> None:
+def test_a_letter_that_was_kept_twice_is_read_once(tmp_path: Path, box: FileDeadLetterStore) -> None:
     keep(tmp_path, 7, 2)
     keep(tmp_path, 7, 2)
-    FileDeadLetters(tmp_path).put(a_record(7), "unknown_item", "another reason")
+    FileDeadLetterWriter(tmp_path).put(a_record(7), "unknown_item", "another reason")
     assert offsets(box) == [7, 8, 7]
     (log,) = box.logs()
     remove(log, 8)
@@ -85,16 +85,16 @@ def test_a_letter_that_was_kept_twice_is_read_once(tmp_path: Path, box: FileDead
 
 
 def test_a_directory_that_is_not_there_holds_none_and_is_not_made(tmp_path: Path) -> None:
-    assert FileDeadLetterBox(tmp_path / "none").logs() == []
+    assert FileDeadLetterStore(tmp_path / "none").logs() == []
     assert not (tmp_path / "none").exists()
 
 
-def test_topics_are_read_one_by_one(tmp_path: Path, box: FileDeadLetterBox) -> None:
-    into = FileDeadLetters(tmp_path)
+def test_topics_are_read_one_by_one(tmp_path: Path, box: FileDeadLetterStore) -> None:
+    into = FileDeadLetterWriter(tmp_path)
     for topic in ("users", "content"):
         into.put(a_record(1, topic=topic), "invalid_event", "")
     assert [log.name for log in box.logs()] == ["content.jsonl", "users.jsonl"]
-    assert [letter.record.topic for letter in found(box, "users") if isinstance(letter, Letter)] == ["users"]
+    assert [letter.record.topic for letter in found(box, "users") if isinstance(letter, DeadLetter)] == ["users"]
     box.close()
 
 
@@ -116,23 +116,26 @@ def test_topics_are_read_one_by_one(tmp_path: Path, box: FileDeadLetterBox) -> N
     ],
 )
 def test_what_is_no_letter_is_shown_with_its_line_and_kept(
-    tmp_path: Path, box: FileDeadLetterBox, line: bytes, problem: str
+    tmp_path: Path, box: FileDeadLetterStore, line: bytes, problem: str
 ) -> None:
     keep(tmp_path, 1, 1)
     with (tmp_path / "users.jsonl").open("ab") as file:
         file.write(line + b"\n")
     keep(tmp_path, 2, 1)
     _, wrong, second = found(box)
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableDeadLetter)
     assert (wrong.place, wrong.value) == ("users.jsonl:2", line)
     assert problem in wrong.problem
     (log,) = box.logs()
     remove(log, 1)
-    assert [each.place if isinstance(each, Unreadable) else each for each in found(box)] == ["users.jsonl:1", second]
+    assert [each.place if isinstance(each, UnreadableDeadLetter) else each for each in found(box)] == [
+        "users.jsonl:1",
+        second,
+    ]
 
 
 def test_a_line_that_a_crash_cut_short_does_not_take_the_next_one_with_it(
-    tmp_path: Path, box: FileDeadLetterBox
+    tmp_path: Path, box: FileDeadLetterStore
 ) -> None:
     keep(tmp_path, 1, 1)
     path = tmp_path / "users.jsonl"
@@ -140,25 +143,25 @@ def test_a_line_that_a_crash_cut_short_does_not_take_the_next_one_with_it(
     path.write_bytes(whole + whole[:100])
     (log,) = box.logs()
     keep(tmp_path, 2, 1)
-    assert [type(each) for each in log.read()] == [Letter, Unreadable]
-    assert [type(each) for each in found(box)] == [Letter, Unreadable, Letter]
+    assert [type(each) for each in log.read()] == [DeadLetter, UnreadableDeadLetter]
+    assert [type(each) for each in found(box)] == [DeadLetter, UnreadableDeadLetter, DeadLetter]
     path.write_bytes(whole + whole[:100])
     remove(log, 1)
     keep(tmp_path, 3, 1)
-    assert [type(each) for each in found(box)] == [Unreadable, Letter]
+    assert [type(each) for each in found(box)] == [UnreadableDeadLetter, DeadLetter]
 
 
-def test_what_comes_after_a_log_was_opened_is_not_in_it_and_stays(tmp_path: Path, box: FileDeadLetterBox) -> None:
+def test_what_comes_after_a_log_was_opened_is_not_in_it_and_stays(tmp_path: Path, box: FileDeadLetterStore) -> None:
     keep(tmp_path, 1, 3)
     (log,) = box.logs()
     keep(tmp_path, 4, 2)
-    assert [each.record.offset for each in log.read() if isinstance(each, Letter)] == [1, 2, 3]
+    assert [each.record.offset for each in log.read() if isinstance(each, DeadLetter)] == [1, 2, 3]
     remove(log, 1, 3)
     assert offsets(box) == [2, 4, 5]
     assert list(tmp_path.glob("*.new")) == []
 
 
-def test_a_rewritten_file_stays_its_owners_and_as_private_as_it_was(tmp_path: Path, box: FileDeadLetterBox) -> None:
+def test_a_rewritten_file_stays_its_owners_and_as_private_as_it_was(tmp_path: Path, box: FileDeadLetterStore) -> None:
     keep(tmp_path, 1, 2)
     path = tmp_path / "users.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -174,7 +177,7 @@ def test_a_rewritten_file_stays_its_owners_and_as_private_as_it_was(tmp_path: Pa
 
 
 def test_what_the_disk_refuses_is_said_and_nothing_is_lost(
-    tmp_path: Path, box: FileDeadLetterBox, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, box: FileDeadLetterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(tmp_path, 1, 3)
     (log,) = box.logs()
@@ -199,8 +202,8 @@ def test_what_the_disk_refuses_is_said_and_nothing_is_lost(
     assert offsets(box) == [2, 3]
 
 
-def test_threads_do_not_tear_each_others_lines(tmp_path: Path, box: FileDeadLetterBox) -> None:
-    into = FileDeadLetters(tmp_path)
+def test_threads_do_not_tear_each_others_lines(tmp_path: Path, box: FileDeadLetterStore) -> None:
+    into = FileDeadLetterWriter(tmp_path)
 
     def write(start: int) -> None:
         for offset in range(start, start + 50):
@@ -214,7 +217,7 @@ def test_threads_do_not_tear_each_others_lines(tmp_path: Path, box: FileDeadLett
     assert sorted(offsets(box)) == list(range(200))
 
 
-def test_nothing_that_is_put_while_others_are_removed_is_lost(tmp_path: Path, box: FileDeadLetterBox) -> None:
+def test_nothing_that_is_put_while_others_are_removed_is_lost(tmp_path: Path, box: FileDeadLetterStore) -> None:
     """Two threads and a process put, while here every second one is removed, again and again."""
     process = multiprocessing.get_context("spawn").Process(target=keep, args=(tmp_path, 2000, COUNT))
     threads = [threading.Thread(target=keep, args=(tmp_path, 1000 * n, COUNT)) for n in (0, 1)]

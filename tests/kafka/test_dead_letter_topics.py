@@ -10,13 +10,13 @@ from tests.kafka.letters import BURIED, a_record, found, letters, offsets, remov
 from tests.support.kafka import KafkaForTest
 
 from eddyline.adapters.kafka import (
-    Delivered,
-    Letter,
+    DeadLetter,
     LogReader,
     Outgoing,
-    TopicDeadLetterBox,
-    TopicDeadLetters,
-    Unreadable,
+    RecordMetadata,
+    TopicDeadLetterStore,
+    TopicDeadLetterWriter,
+    UnreadableDeadLetter,
 )
 from eddyline.errors import Misconfigured, Unavailable
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.topics("content", "users", "interactions", "content.dlq
 
 
 @pytest.fixture
-def box(kafka: KafkaForTest) -> Iterator[TopicDeadLetterBox]:
-    it = TopicDeadLetterBox(kafka.options, kafka.producer())
+def box(kafka: KafkaForTest) -> Iterator[TopicDeadLetterStore]:
+    it = TopicDeadLetterStore(kafka.options, kafka.producer())
     yield it
     it.close()
 
 
 def put(kafka: KafkaForTest, *at: int) -> None:
-    into = TopicDeadLetters(kafka.producer(), lambda: BURIED)
+    into = TopicDeadLetterWriter(kafka.producer(), lambda: BURIED)
     for offset in at:
         into.put(a_record(offset), "invalid_event", "can't be read")
 
@@ -46,17 +46,19 @@ def bounds(kafka: KafkaForTest) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("key", "value"), [(b"\xffk", b"\x00v"), (None, None), (b"", b"")])
 def test_a_letter_comes_out_as_it_was_put_in(
-    kafka: KafkaForTest, box: TopicDeadLetterBox, key: bytes | None, value: bytes | None
+    kafka: KafkaForTest, box: TopicDeadLetterStore, key: bytes | None, value: bytes | None
 ) -> None:
     record = a_record(7, key=key, value=value)
-    TopicDeadLetters(kafka.producer(), lambda: BURIED).put(record, "unknown_item", "it never came", attempt=3)
-    assert found(box) == [Letter(record, "unknown_item", "it never came", 3, int(BURIED * 1000))]
+    TopicDeadLetterWriter(kafka.producer(), lambda: BURIED).put(record, "unknown_item", "it never came", attempt=3)
+    assert found(box) == [DeadLetter(record, "unknown_item", "it never came", 3, int(BURIED * 1000))]
     assert found(box, "content") == []
 
 
-def test_a_dead_letter_of_a_dead_letter_says_only_the_last_burial(kafka: KafkaForTest, box: TopicDeadLetterBox) -> None:
+def test_a_dead_letter_of_a_dead_letter_says_only_the_last_burial(
+    kafka: KafkaForTest, box: TopicDeadLetterStore
+) -> None:
     headers = (("eddyline-dlq-reason", b"an older one"), ("eddyline-dlq-null-key", b"true"), ("h", b"1"))
-    TopicDeadLetters(kafka.producer()).put(a_record(7, headers=headers), "invalid_event", "")
+    TopicDeadLetterWriter(kafka.producer()).put(a_record(7, headers=headers), "invalid_event", "")
     (letter,) = letters(box)
     assert (letter.reason, letter.record.key, letter.record.headers) == ("invalid_event", b"\xffk", (("h", b"1"),))
 
@@ -71,18 +73,18 @@ def test_a_dead_letter_of_a_dead_letter_says_only_the_last_burial(kafka: KafkaFo
     ],
 )
 def test_what_is_no_letter_is_shown_with_its_place(
-    kafka: KafkaForTest, box: TopicDeadLetterBox, headers: tuple[tuple[str, bytes], ...], problem: str
+    kafka: KafkaForTest, box: TopicDeadLetterStore, headers: tuple[tuple[str, bytes], ...], problem: str
 ) -> None:
     put(kafka, 1)
     strange = (("eddyline-dlq-x", b"\x01"), *headers)
     kafka.producer().send_all([Outgoing("users.dlq", None, b"what", strange, partition=3)])
-    (wrong,) = (each for each in found(box) if isinstance(each, Unreadable))
-    assert wrong == Unreadable("users.dlq:3:0", wrong.problem, None, b"what", strange)
+    (wrong,) = (each for each in found(box) if isinstance(each, UnreadableDeadLetter))
+    assert wrong == UnreadableDeadLetter("users.dlq:3:0", wrong.problem, None, b"what", strange)
     assert problem in wrong.problem
 
 
 def test_letters_are_removed_and_those_that_stay_or_come_meanwhile_are_whole(
-    real_kafka: KafkaForTest, box: TopicDeadLetterBox
+    real_kafka: KafkaForTest, box: TopicDeadLetterStore
 ) -> None:
     put(real_kafka, 1, 2, 3, 2, 4)
     producer = real_kafka.producer()
@@ -95,14 +97,14 @@ def test_letters_are_removed_and_those_that_stay_or_come_meanwhile_are_whole(
     put(real_kafka, 5)
     remove(log, 1, 3)
     after = found(box)
-    assert [each.record.offset if isinstance(each, Letter) else each.value for each in after] == [5, 2, 4, b"what"]
-    assert [each for each in after if isinstance(each, Letter)][1:] == [before[2], before[4]]
-    (wrong,) = (each for each in after if isinstance(each, Unreadable))
+    assert [each.record.offset if isinstance(each, DeadLetter) else each.value for each in after] == [5, 2, 4, b"what"]
+    assert [each for each in after if isinstance(each, DeadLetter)][1:] == [before[2], before[4]]
+    (wrong,) = (each for each in after if isinstance(each, UnreadableDeadLetter))
     assert (wrong.key, wrong.headers) == (None, strange.headers)
     assert bounds(real_kafka) == [(6, 10)]
 
 
-def test_removing_all_leaves_an_empty_log(real_kafka: KafkaForTest, box: TopicDeadLetterBox) -> None:
+def test_removing_all_leaves_an_empty_log(real_kafka: KafkaForTest, box: TopicDeadLetterStore) -> None:
     put(real_kafka, *range(20))
     (log,) = box.logs()
     remove(log, *range(20))
@@ -113,7 +115,7 @@ def test_removing_all_leaves_an_empty_log(real_kafka: KafkaForTest, box: TopicDe
 
 
 def test_a_crash_before_the_deletion_doubles_nothing_and_loses_nothing(
-    real_kafka: KafkaForTest, box: TopicDeadLetterBox, monkeypatch: pytest.MonkeyPatch
+    real_kafka: KafkaForTest, box: TopicDeadLetterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(real_kafka, 1, 2, 3)
     (log,) = box.logs()
@@ -140,10 +142,10 @@ def test_nothing_is_deleted_before_all_that_stays_is_acknowledged(real_kafka: Ka
     put(real_kafka, 1, 2, 3)
 
     class Down:
-        def send_all(self, records: list[Outgoing]) -> list[Delivered]:
+        def send_all(self, records: list[Outgoing]) -> list[RecordMetadata]:
             raise Unavailable("Kafka doesn't answer")
 
-    box = TopicDeadLetterBox(real_kafka.options, Down())  # type: ignore[arg-type]
+    box = TopicDeadLetterStore(real_kafka.options, Down())  # type: ignore[arg-type]
     (log,) = box.logs()
     with pytest.raises(Unavailable):
         remove(log, 2)
@@ -154,7 +156,7 @@ def test_nothing_is_deleted_before_all_that_stays_is_acknowledged(real_kafka: Ka
 
 def test_a_cluster_without_the_topics_says_how_to_make_them(real_kafka: KafkaForTest) -> None:
     elsewhere = replace(real_kafka.options, prefix=real_kafka.options.prefix + "no.")
-    box = TopicDeadLetterBox(elsewhere, real_kafka.producer())
+    box = TopicDeadLetterStore(elsewhere, real_kafka.producer())
     with pytest.raises(Misconfigured, match="eddyline init"):
         box.logs()
     box.close()

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from tests.support.kafka import KafkaForTest
 
-from eddyline.adapters.kafka import LogReader, Outgoing, TopicDeadLetters
+from eddyline.adapters.kafka import LogReader, Outgoing, TopicDeadLetterWriter
 from eddyline.errors import TooLarge
 
 WHOLE = 1_048_588
@@ -30,7 +30,7 @@ def test_the_largest_poison_is_kept(real_kafka: KafkaForTest) -> None:
     assert told == [None]
     reader = LogReader(real_kafka.options)
     (poison,) = reader.read("interactions", 0, 0, 1)
-    TopicDeadLetters(real_kafka.producer()).put(poison, "invalid_event", "no JSON", int(time.time()))
+    TopicDeadLetterWriter(real_kafka.producer()).put(poison, "invalid_event", "no JSON", int(time.time()))
     bounds = reader.bounds("interactions.dlq")
     kept = [r for p, (low, high) in bounds.items() for r in reader.read("interactions.dlq", p, low, high)]
     reader.close()

@@ -15,16 +15,16 @@ from tests.kafka.loops import Buried, Noting, Running, a_loop, joined, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
-    Delivered,
     EmbeddedBroker,
     KafkaProducer,
     Outgoing,
+    RecordMetadata,
     RetentionGuard,
     TopicPartition,
     log_identities,
 )
 from eddyline.adapters.kafka import embedded as module
-from eddyline.adapters.kafka.retention import DROPS_BEYOND, SAFE_BYTES
+from eddyline.adapters.kafka.retention import BROKER_RETENTION_BYTES, SAFE_BYTES
 from eddyline.errors import Misconfigured, Overloaded
 
 INTERACTIONS = TopicPartition("interactions", 0)
@@ -87,7 +87,7 @@ def watermarks(broker: EmbeddedBroker, topic: str, partition: int = 0) -> tuple[
 
 
 def test_the_broker_drops_the_oldest_beyond_five_mebibytes(broker: EmbeddedBroker) -> None:
-    """If this fails, librdkafka has another limit: `DROPS_BEYOND` and `SAFE_BYTES` must follow it."""
+    """If this fails, librdkafka has another limit: `BROKER_RETENTION_BYTES` and `SAFE_BYTES` must follow it."""
     producer = KafkaProducer(broker.options)
     value = b"x" * 10_000
 
@@ -95,7 +95,7 @@ def test_the_broker_drops_the_oldest_beyond_five_mebibytes(broker: EmbeddedBroke
         for _ in range(size // len(value)):
             producer.send_all([Outgoing("interactions", b"", value, partition=0)])
 
-    fill(DROPS_BEYOND - 100_000)
+    fill(BROKER_RETENTION_BYTES - 100_000)
     assert watermarks(broker, "interactions")[0] == 0
     fill(200_000)
     assert watermarks(broker, "interactions")[0] > 0
@@ -109,7 +109,7 @@ def test_nothing_unread_is_dropped_when_it_is_filled_through_the_guard(
     broker.guard.subscribe("readers", ["interactions"])
     headers = (("h", b""),)
     record = Outgoing("interactions", b"k", b"x" * size, headers, partition=0)
-    futures: list[Future[Delivered]] = []
+    futures: list[Future[RecordMetadata]] = []
 
     def fill() -> None:
         while True:
@@ -129,7 +129,7 @@ def test_reading_makes_room_and_everything_arrives(broker: EmbeddedBroker, guard
     kafka = KafkaForTest("in-process", broker.options, broker.guard)
     handler = Noting()
     loop = a_loop(kafka, handler)  # subscribed from here on
-    count = 3 * DROPS_BEYOND // 20_000
+    count = 3 * BROKER_RETENTION_BYTES // 20_000
     sent = [Outgoing("interactions", b"k", b"%06d" % n + b"x" * 20_000, partition=0) for n in range(count)]
 
     def send_unread() -> None:

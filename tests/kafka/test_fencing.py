@@ -22,8 +22,8 @@ from tests.support.fakes import Clock
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import ConsumeLoop, KafkaOptions, Message, Outgoing, TopicPartition
-from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position
-from eddyline.adapters.kafka.ownership import Owned, Ownership
+from eddyline.adapters.kafka.group_member import CommitRefused, GroupMember, OffsetAndMetadata
+from eddyline.adapters.kafka.ownership import OwnedPartition, PartitionOwnership
 from eddyline.errors import Fenced, Unavailable
 
 NOW = 1_790_000_000.0
@@ -96,7 +96,7 @@ def test_a_fenced_handler_forgets_and_gets_nothing_before_the_higher_epoch_is_co
     handler = Noting(fenced_at((0,), NOW_MS))
     commit = GroupMember.commit
 
-    def down(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+    def down(self: GroupMember, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         if handler.gone and not mend.is_set():
             raise Unavailable("Kafka takes no commit")
         commit(self, positions)
@@ -279,12 +279,12 @@ def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
 
 
 def test_how_far_a_partition_is_handled_stays_with_its_log() -> None:
-    source, owned = TopicPartition("interactions", 0), Ownership()
+    source, owned = TopicPartition("interactions", 0), PartitionOwnership()
     owned.add([source])
-    owned.claim({source: Owned(epoch=1, handled=5, log="one")})
+    owned.claim({source: OwnedPartition(epoch=1, handled=5, log="one")})
     owned.disown()
-    owned.claim({source: Owned(epoch=2, handled=3, log="one")})
+    owned.claim({source: OwnedPartition(epoch=2, handled=3, log="one")})
     assert owned[source].handled == 5
     owned.disown()
-    owned.claim({source: Owned(epoch=3, handled=0, log="made anew")})
+    owned.claim({source: OwnedPartition(epoch=3, handled=0, log="made anew")})
     assert owned[source].handled == 0

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from tests.kafka.loops import Noting, a_loop, joined, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import LogReader, Outgoing, Position, Record, TopicPartition, Watermarks
+from eddyline.adapters.kafka import LogReader, OffsetAndMetadata, Outgoing, Record, TopicPartition, Watermarks
 from eddyline.errors import Misconfigured, Unavailable
 
 pytestmark = pytest.mark.topics("users", "interactions")
@@ -96,7 +96,7 @@ def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest)
     reader = LogReader(kafka.options)
     assert reader.committed("readers", "interactions") == dict.fromkeys(range(4))
     ends = {partition: bounds.high for partition, bounds in reader.bounds("interactions").items()}
-    wanted = {n: Position(max(0, ends[n] - 2), '{"epoch":7}') for n in ends}
+    wanted = {n: OffsetAndMetadata(max(0, ends[n] - 2), '{"epoch":7}') for n in ends}
     reader.commit("readers", {TopicPartition("interactions", n): position for n, position in wanted.items()})
     assert reader.committed("readers", "interactions") == wanted
     assert reader.committed("others", "interactions") == dict.fromkeys(range(4))
@@ -112,7 +112,7 @@ def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest)
 
 def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest) -> None:
     reader = LogReader(real_kafka.options)
-    move = {TopicPartition("interactions", 0): Position(0, "")}
+    move = {TopicPartition("interactions", 0): OffsetAndMetadata(0, "")}
     assert reader.members("readers") == 0
     loop = a_loop(real_kafka, Noting())
     with running(loop):
@@ -123,7 +123,7 @@ def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest) -> None:
     wait_until(lambda: reader.members("readers") == 0, "the member has left")
     reader.commit("readers", move)
     committed = reader.committed("readers", "interactions")[0]
-    assert committed == Position(0, "")
+    assert committed == OffsetAndMetadata(0, "")
     reader.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import LogLookup, Outgoing
-from eddyline.adapters.kafka.consumer import Watermarks
+from eddyline.adapters.kafka.group_member import Watermarks
 from eddyline.errors import Unavailable
 
 pytestmark = pytest.mark.topics("content")
@@ -45,7 +45,7 @@ def test_a_cluster_that_does_not_answer_is_unavailable(kafka: KafkaForTest) -> N
 def test_a_log_that_was_made_anew_is_recognized(kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka.producer().send_all([Outgoing("content", b"k", b"v", partition=1)])
     lookup, log = LogLookup(kafka.options), kafka.log_identity("content")
-    monkeypatch.setattr("eddyline.adapters.kafka.log.log_identities", lambda *_: {"content": "before"})
+    monkeypatch.setattr("eddyline.adapters.kafka.log_reader.log_identities", lambda *_: {"content": "before"})
     assert lookup.find("content", 1, 0, log) is None
     monkeypatch.undo()
     found = lookup.find("content", 1, 0, log)
@@ -74,7 +74,7 @@ def test_those_that_wait_for_their_turn_do_not_hold_up_a_stop(
     kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = Stuck()
-    monkeypatch.setattr("eddyline.adapters.kafka.lookup.LogReader", lambda *_: stuck)
+    monkeypatch.setattr("eddyline.adapters.kafka.log_lookup.LogReader", lambda *_: stuck)
     lookup = LogLookup(kafka.options, patience_seconds=60)
     with ThreadPoolExecutor(5) as pool:
         looks = [pool.submit(lookup.find, "content", 0, 0, "log") for _ in range(4)]
@@ -89,7 +89,7 @@ def test_those_that_wait_for_their_turn_do_not_hold_up_a_stop(
 
 def test_a_turn_that_does_not_come_in_time_is_unavailable(kafka: KafkaForTest, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = Stuck()
-    monkeypatch.setattr("eddyline.adapters.kafka.lookup.LogReader", lambda *_: stuck)
+    monkeypatch.setattr("eddyline.adapters.kafka.log_lookup.LogReader", lambda *_: stuck)
     lookup = LogLookup(kafka.options, patience_seconds=0.1)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(lookup.find, "content", 0, 0, "log")

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from tests.kafka.loops import QUICK, Buried, Noting, Running, a_loop, joined, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, Record, TopicDeadLetters, TopicPartition
-from eddyline.adapters.kafka.consumer import CommitRefused, GroupMember, Position, Rebalancing
-from eddyline.adapters.telemetry import LoopTelemetry, Metrics
+from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, Record, TopicDeadLetterWriter, TopicPartition
+from eddyline.adapters.kafka.group_member import CommitRefused, GroupMember, OffsetAndMetadata, RebalanceInProgress
+from eddyline.adapters.telemetry import Metrics, PrometheusLoopMetrics
 from eddyline.errors import Misconfigured, TooManyDeadLetters, Unavailable
 
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
@@ -232,9 +232,9 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
         (KafkaError.FENCED_INSTANCE_ID, CommitRefused),
         (KafkaError.FENCED_MEMBER_EPOCH, CommitRefused),
         (KafkaError._ASSIGNMENT_LOST, CommitRefused),
-        (KafkaError.REBALANCE_IN_PROGRESS, Rebalancing),
-        (KafkaError.ILLEGAL_GENERATION, Rebalancing),
-        (KafkaError.STALE_MEMBER_EPOCH, Rebalancing),
+        (KafkaError.REBALANCE_IN_PROGRESS, RebalanceInProgress),
+        (KafkaError.ILLEGAL_GENERATION, RebalanceInProgress),
+        (KafkaError.STALE_MEMBER_EPOCH, RebalanceInProgress),
         (KafkaError._TRANSPORT, Unavailable),
         (KafkaError.COORDINATOR_NOT_AVAILABLE, Unavailable),
         (KafkaError.GROUP_AUTHORIZATION_FAILED, Misconfigured),
@@ -254,7 +254,10 @@ def test_what_a_failed_commit_means(code: int, meaning: type[Exception]) -> None
 
 @pytest.mark.parametrize(
     ("error", "settings"),
-    [(CommitRefused("unknown member"), QUICK), (Rebalancing("for too long"), replace(QUICK, rebalance_seconds=0.2))],
+    [
+        (CommitRefused("unknown member"), QUICK),
+        (RebalanceInProgress("for too long"), replace(QUICK, rebalance_seconds=0.2)),
+    ],
     ids=["refused", "a rebalance that doesn't end"],
 )
 def test_a_refused_commit_makes_it_forget_everything_and_start_over(
@@ -264,7 +267,7 @@ def test_a_refused_commit_makes_it_forget_everything_and_start_over(
     handler = Noting()
     commit = GroupMember.commit
 
-    def refuse(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+    def refuse(self: GroupMember, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         if handler.handled and not handler.gone:
             raise error
         commit(self, positions)
@@ -286,7 +289,7 @@ def test_one_batch_may_be_handled_while_a_commit_is_on_its_way_and_no_second_one
     handler, answering, held = Noting(), threading.Event(), [0]
     commit = GroupMember.commit
 
-    def hold(self: GroupMember, positions: Mapping[TopicPartition, Position]) -> None:
+    def hold(self: GroupMember, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         if not handler.handled or answering.is_set():
             commit(self, positions)
         else:
@@ -333,7 +336,7 @@ def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_
     producer.send_all([Outgoing("interactions", b"k", b"1"), Outgoing("interactions", b"k", b"poison", headers)])
     (last,) = producer.send_all([Outgoing("interactions", b"k", b"2")])
     handler, letters = Noting(), Noting()
-    loop = a_loop(kafka, handler, dead_letters=TopicDeadLetters(producer))
+    loop = a_loop(kafka, handler, dead_letters=TopicDeadLetterWriter(producer))
     with running(loop), running(a_loop(kafka, letters, group="undertaker", topics=("interactions.dlq",))):
         # Its value is poison to `letters` too: it reads the original bytes.
         letters.parse = lambda record: ""  # type: ignore[method-assign]
@@ -430,7 +433,7 @@ def test_retrying_is_said_once_when_it_begins_and_ends_and_shows_why_since_when_
     kafka.producer().send_all(numbered(30))
     mend, metrics = threading.Event(), Metrics()
     handler = Noting(unavailable_until(mend))
-    loop = a_loop(kafka, handler, metrics=LoopTelemetry(metrics), clock=partial(float, 1_790_000_000.0))
+    loop = a_loop(kafka, handler, metrics=PrometheusLoopMetrics(metrics), clock=partial(float, 1_790_000_000.0))
 
     def measured(name: str) -> float | None:
         return metrics.registry.get_sample_value(f"eddyline_consumer_{name}", {"group": "readers"})

@@ -6,8 +6,8 @@ from confluent_kafka.admin import AdminClient
 from tests.kafka.loops import Noting, a_loop, joined, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import LogReader, Outgoing, Position, TopicPartition, ensure_topics
-from eddyline.adapters.kafka.ownership import claim_metadata
+from eddyline.adapters.kafka import LogReader, OffsetAndMetadata, Outgoing, TopicPartition, ensure_topics
+from eddyline.adapters.kafka.ownership import commit_metadata
 
 SLOWLY = 60.0
 
@@ -73,7 +73,7 @@ def test_an_offset_that_was_committed_of_the_old_log_is_not_taken_for_one_of_the
     make_anew(real_kafka, before)
     produce(real_kafka, numbered(60))
     reader = LogReader(real_kafka.options)
-    stale = Position(3, claim_metadata(7, before))
+    stale = OffsetAndMetadata(3, commit_metadata(7, before))
     reader.commit("readers", {TopicPartition("interactions", partition): stale for partition in range(4)})
     reader.close()
     handler = Noting()

@@ -15,7 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import CATALOGUE, ensure_topics, log_identities
+from eddyline.adapters.kafka import TOPIC_SPECS, ensure_topics, log_identities
 from eddyline.errors import Misconfigured, Unavailable
 
 pytestmark = pytest.mark.topics()  # all of them
@@ -25,7 +25,7 @@ def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:
     sources = {"content", "availability", "users", "interactions", "impressions", "activity"}
     of_services = {*(f"insights-{table}-changelog" for table in ("people", "windows", "progress")), "verdicts"}
     names = sources | {f"{name}.dlq" for name in sources} | of_services
-    assert set(CATALOGUE) == names
+    assert set(TOPIC_SPECS) == names
     again = ensure_topics(kafka.options)
     assert {each.topic for each in again} == {kafka.options.prefix + name for name in names}
     assert not any(each.created for each in again)
@@ -98,6 +98,6 @@ def test_a_log_keeps_its_identity_until_it_is_made_anew(real_kafka: KafkaForTest
 
 
 def test_a_cluster_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, kafka: KafkaForTest) -> None:
-    monkeypatch.setattr("eddyline.adapters.kafka.topics._REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr("eddyline.adapters.kafka.topic_admin._REQUEST_SECONDS", 0.5)
     with pytest.raises(Unavailable):
         ensure_topics(replace(kafka.options, bootstrap_servers="127.0.0.1:1", log_identity=None))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.model import affinity
-from eddyline.model.affinity import NO_ROW, Row
-from eddyline.model.ids import dimension_of
-from eddyline.settings import Affinity
+from eddyline.model.affinity import NO_ROW, AffinityRow
+from eddyline.model.ids import item_dimension
+from eddyline.settings import AffinitySettings
 
 DAY = 86_400.0
 NOW = 1_790_000_000.0
-SETTINGS = Affinity(
+SETTINGS = AffinitySettings(
     recents_half_life=3, slow_half_life=20, slow_weight=0.3, prior=5, power=0.5, half_life_days=90, reverse=0.3
 )
 """Numbers that these tests can say, whatever the defaults are."""
@@ -29,18 +29,20 @@ times = st.floats(NOW - 400 * DAY, NOW)
 events = st.lists(st.tuples(recents, times), min_size=1, max_size=15)
 
 
-def learnt(all_events: Sequence[Event], settings: Affinity = SETTINGS, row: Row = NO_ROW) -> Row:
+def learnt(
+    all_events: Sequence[Event], settings: AffinitySettings = SETTINGS, row: AffinityRow = NO_ROW
+) -> AffinityRow:
     """One event at a time."""
     for recents, time in all_events:
-        row = affinity.fold(row, [affinity.came(recents, time, settings)], settings)
+        row = affinity.fold(row, [affinity.forward_update(recents, time, settings)], settings)
     return row
 
 
-def entries(row: Row) -> dict[int, float]:
+def entries(row: AffinityRow) -> dict[int, float]:
     return dict(zip(row.indices.tolist(), row.weights.tolist(), strict=True))
 
 
-def same(one: Row, other: Row, relative: float = 1e-9) -> None:
+def same(one: AffinityRow, other: AffinityRow, relative: float = 1e-9) -> None:
     assert sorted(one.indices) == sorted(other.indices)
     assert entries(one) == pytest.approx(entries(other), rel=relative, abs=1e-300)
     assert one.count == pytest.approx(other.count, rel=relative)
@@ -68,7 +70,7 @@ def test_merging_is_associative_and_commutative(one: list[Event], two: list[Even
 
 @given(events)
 def test_a_batch_teaches_what_its_events_do_one_by_one(all_events: list[Event]) -> None:
-    lessons = [affinity.came(recents, time, SETTINGS) for recents, time in all_events]
+    lessons = [affinity.forward_update(recents, time, SETTINGS) for recents, time in all_events]
     same(affinity.fold(NO_ROW, lessons, SETTINGS), learnt(all_events))
 
 
@@ -80,19 +82,19 @@ def test_no_event_leaves_a_row_as_it_is(all_events: list[Event]) -> None:
 
 
 def test_a_recent_item_weighs_by_how_recent_it_is() -> None:
-    row = affinity.came(["a", "b", "c", "d"], NOW, SETTINGS)
-    by_position = [entries(row)[dimension_of(name)] for name in "abcd"]
+    row = affinity.forward_update(["a", "b", "c", "d"], NOW, SETTINGS)
+    by_position = [entries(row)[item_dimension(name)] for name in "abcd"]
     assert by_position == pytest.approx([0.5 ** (k / 3) + 0.3 * 0.5 ** (k / 20) for k in range(4)])
     assert (row.count, row.time) == (1.0, NOW)
 
 
 def test_without_the_slow_half_life_weights_halve_every_three_positions() -> None:
-    weights = affinity.positional_weights(7, Affinity(recents_half_life=3, slow_weight=0))
+    weights = affinity.positional_weights(7, AffinitySettings(recents_half_life=3, slow_weight=0))
     assert weights[[0, 3, 6]] == pytest.approx([1, 0.5, 0.25])
 
 
 def test_items_that_share_a_dimension_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(affinity, "dimension_of", lambda item_id: {"a": 7, "b": 9}.get(item_id, 7))
+    monkeypatch.setattr(affinity, "item_dimension", lambda item_id: {"a": 7, "b": 9}.get(item_id, 7))
     row = learnt([(["a", "b", "c"], NOW), (["c"], NOW)])
     first, second, third = affinity.positional_weights(3, SETTINGS)
     assert entries(row) == pytest.approx({7: 2 * first + third, 9: second})
@@ -101,7 +103,7 @@ def test_items_that_share_a_dimension_are_summed(monkeypatch: pytest.MonkeyPatch
 def test_someone_without_a_past_raises_only_the_count() -> None:
     row = learnt([(["a"], NOW), ([], NOW)])
     assert row.count == 2
-    assert entries(row) == entries(affinity.came(["a"], NOW, SETTINGS))
+    assert entries(row) == entries(affinity.forward_update(["a"], NOW, SETTINGS))
 
 
 # -- fading ------------------------------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ def test_someone_without_a_past_raises_only_the_count() -> None:
 
 def test_an_event_weighs_half_after_the_half_life() -> None:
     row = learnt([(["a"], NOW - 90 * DAY), (["b"], NOW)])
-    assert entries(row)[dimension_of("a")] == pytest.approx(entries(row)[dimension_of("b")] / 2)
+    assert entries(row)[item_dimension("a")] == pytest.approx(entries(row)[item_dimension("b")] / 2)
     assert row.count == pytest.approx(1.5)
 
 
@@ -122,8 +124,8 @@ def test_a_late_event_weighs_what_it_would_had_it_come_in_time() -> None:
 @given(events, st.floats(0, 1000))
 def test_fading_keeps_the_shape(all_events: list[Event], days: float) -> None:
     row = learnt(all_events)
-    later = affinity.merge([row, Row.of({}, 0.0, row.time + days * DAY)], SETTINGS)
-    share = affinity.fading(days * DAY, SETTINGS)
+    later = affinity.merge([row, AffinityRow.of({}, 0.0, row.time + days * DAY)], SETTINGS)
+    share = affinity.decay_factor(days * DAY, SETTINGS)
     np.testing.assert_allclose(later.weights, row.weights * share, rtol=1e-6)
     assert later.count == pytest.approx(row.count * share, rel=1e-6)
 
@@ -133,8 +135,8 @@ def test_fading_keeps_the_shape(all_events: list[Event], days: float) -> None:
 
 @given(st.integers(1, 20), st.integers(0, 20), st.lists(st.floats(0.001, 10), min_size=1, max_size=60))
 def test_a_row_grows_and_is_then_cut_to_the_largest(kept: int, more: int, weights: list[float]) -> None:
-    settings = Affinity(entries=kept, grown=kept + more)
-    row = affinity.cut(Row.of(dict(enumerate(weights)), 3.0, NOW), settings)
+    settings = AffinitySettings(entries=kept, grown=kept + more)
+    row = affinity.prune(AffinityRow.of(dict(enumerate(weights)), 3.0, NOW), settings)
     if len(weights) <= kept + more:
         assert entries(row) == dict(enumerate(weights))
     else:
@@ -144,19 +146,19 @@ def test_a_row_grows_and_is_then_cut_to_the_largest(kept: int, more: int, weight
 
 
 def test_which_of_equals_stay_is_always_the_same() -> None:
-    settings = Affinity(entries=2, grown=2)
-    assert sorted(entries(affinity.cut(Row.of({9: 1.0, 3: 1.0, 5: 1.0}), settings))) == [3, 5]
-    assert sorted(entries(affinity.cut(Row.of({5: 1.0, 9: 1.0, 3: 1.0}), settings))) == [3, 5]
+    settings = AffinitySettings(entries=2, grown=2)
+    assert sorted(entries(affinity.prune(AffinityRow.of({9: 1.0, 3: 1.0, 5: 1.0}), settings))) == [3, 5]
+    assert sorted(entries(affinity.prune(AffinityRow.of({5: 1.0, 9: 1.0, 3: 1.0}), settings))) == [3, 5]
 
 
 def test_a_newcomer_can_outgrow_what_was_there() -> None:
-    settings = Affinity(entries=4, grown=8)
+    settings = AffinitySettings(entries=4, grown=8)
     row = learnt([(["a", "b", "c", "d"], NOW)], settings)
     for _ in range(5):
         row = learnt([(["new"], NOW)], settings, row)
     row = learnt([([f"other {n}" for n in range(8)], NOW)], settings, row)
     assert len(row.indices) == 4
-    assert dimension_of("new") in entries(row)
+    assert item_dimension("new") in entries(row)
 
 
 # -- the stored form ---------------------------------------------------------------------------------------------------
@@ -164,9 +166,9 @@ def test_a_newcomer_can_outgrow_what_was_there() -> None:
 
 @given(events, st.floats(0.5, 50), st.floats(0, 1))
 def test_a_row_is_recovered_from_what_is_stored(all_events: list[Event], prior: float, power: float) -> None:
-    settings = Affinity(prior=prior, power=power)
+    settings = AffinitySettings(prior=prior, power=power)
     row = learnt(all_events, settings)
-    back = affinity.restored(
+    back = affinity.restore_row(
         row.indices, row.stored(settings), affinity.divisor(row.count, settings), row.count, row.time
     )
     np.testing.assert_allclose(back.weights, row.weights, rtol=1e-6, atol=1e-40)
@@ -180,12 +182,12 @@ def test_a_thousand_writes_round_no_more_than_a_millionth() -> None:
         exact = learnt(event, row=exact)
         written = learnt(event, row=row)
         parts = written.stored(SETTINGS), affinity.divisor(written.count, SETTINGS)
-        row = affinity.restored(written.indices, *parts, written.count, written.time)
+        row = affinity.restore_row(written.indices, *parts, written.count, written.time)
     np.testing.assert_allclose(row.weights, exact.weights, rtol=1e-6)
 
 
 def test_of_two_equal_rows_the_one_that_came_more_often_is_divided_by_more() -> None:
-    rare, popular = Row.of({1: 4.0}, 4.0, NOW), Row.of({1: 4.0}, 95.0, NOW)
+    rare, popular = AffinityRow.of({1: 4.0}, 4.0, NOW), AffinityRow.of({1: 4.0}, 95.0, NOW)
     assert float(rare.stored(SETTINGS)[0]) == pytest.approx(4 / math.sqrt(9))
     assert float(popular.stored(SETTINGS)[0]) == pytest.approx(4 / math.sqrt(100))
 
@@ -195,29 +197,29 @@ def test_of_two_equal_rows_the_one_that_came_more_often_is_divided_by_more() -> 
 
 @pytest.mark.parametrize("position", [0, 1, 5])
 def test_a_recent_item_learns_what_followed_it_and_its_count_stays(position: int) -> None:
-    row = affinity.fold(learnt([(["a"], NOW)]), [affinity.followed("next", position, NOW, SETTINGS)], SETTINGS)
+    row = affinity.fold(learnt([(["a"], NOW)]), [affinity.backward_update("next", position, NOW, SETTINGS)], SETTINGS)
     expected = 0.3 * affinity.positional_weights(10, SETTINGS)[position]
-    assert entries(row)[dimension_of("next")] == pytest.approx(expected)
+    assert entries(row)[item_dimension("next")] == pytest.approx(expected)
     assert row.count == 1
 
 
 # -- beginnings --------------------------------------------------------------------------------------------------------
 
 
-def neighbour(name: str, events: int, count_to: float = NOW) -> Row:
+def neighbour(name: str, events: int, count_to: float = NOW) -> AffinityRow:
     return learnt([([name, "shared"], count_to)] * events)
 
 
 def test_a_seed_is_what_its_neighbours_learn_from_an_event_in_the_mean() -> None:
-    seed = affinity.seed(
+    seed = affinity.seed_row(
         [(neighbour("a", 1), 1.0), (neighbour("b", 50), 0.5)], SETTINGS.model_copy(update={"seed_weight": 0.8})
     )
     first, second = affinity.positional_weights(2, SETTINGS)
     assert entries(seed) == pytest.approx(
         {
-            dimension_of("a"): 0.8 / 2 * first,
-            dimension_of("b"): 0.8 / 2 * 0.5 * first,
-            dimension_of("shared"): 0.8 / 2 * 1.5 * second,
+            item_dimension("a"): 0.8 / 2 * first,
+            item_dimension("b"): 0.8 / 2 * 0.5 * first,
+            item_dimension("shared"): 0.8 / 2 * 1.5 * second,
         }
     )
     assert (seed.count, seed.time) == (0.0, 0.0)
@@ -225,29 +227,29 @@ def test_a_seed_is_what_its_neighbours_learn_from_an_event_in_the_mean() -> None
 
 @pytest.mark.parametrize("events", [1, 9, 99])
 def test_a_seed_drowns_in_real_events(events: int) -> None:
-    seed = affinity.seed([(neighbour("a", 30), 0.9)], SETTINGS)
+    seed = affinity.seed_row([(neighbour("a", 30), 0.9)], SETTINGS)
     row = learnt([(["real", "shared"], NOW)] * events, row=seed)
-    planted, real = entries(row)[dimension_of("a")], entries(row)[dimension_of("real")]
+    planted, real = entries(row)[item_dimension("a")], entries(row)[item_dimension("real")]
     assert planted / (planted + real) == pytest.approx(0.9 / (0.9 + events))
     assert row.count == events
 
 
 def test_a_seed_begins_to_fade_with_the_first_event_however_old_that_is() -> None:
-    seed = affinity.seed([(neighbour("a", 1), 1.0)], SETTINGS)
-    planted = entries(seed)[dimension_of("a")]
+    seed = affinity.seed_row([(neighbour("a", 1), 1.0)], SETTINGS)
+    planted = entries(seed)[item_dimension("a")]
     old = learnt([(["real"], NOW - 3000 * DAY)], row=seed)
-    assert entries(old)[dimension_of("a")] == planted
+    assert entries(old)[item_dimension("a")] == planted
     assert old.time == NOW - 3000 * DAY
     later = learnt([(["real"], NOW - 2910 * DAY)], row=old)
-    assert entries(later)[dimension_of("a")] == pytest.approx(planted / 2)
+    assert entries(later)[item_dimension("a")] == pytest.approx(planted / 2)
 
 
 def test_nothing_grows_from_seeds_or_from_what_is_unlike() -> None:
-    seed = affinity.seed([(neighbour("a", 1), 1.0)], SETTINGS)
-    assert not len(affinity.seed([(seed, 1.0), (NO_ROW, 1.0)], SETTINGS).indices)
-    assert not len(affinity.seed([(neighbour("a", 1), -0.4)], SETTINGS).indices)
+    seed = affinity.seed_row([(neighbour("a", 1), 1.0)], SETTINGS)
+    assert not len(affinity.seed_row([(seed, 1.0), (NO_ROW, 1.0)], SETTINGS).indices)
+    assert not len(affinity.seed_row([(neighbour("a", 1), -0.4)], SETTINGS).indices)
 
 
 def test_a_seed_is_cut_as_any_row() -> None:
     rows = [(learnt([([f"{n} {k}" for k in range(12)], NOW)]), 0.5) for n in range(10)]
-    assert len(affinity.seed(rows, Affinity(entries=16, grown=32)).indices) == 16
+    assert len(affinity.seed_row(rows, AffinitySettings(entries=16, grown=32)).indices) == 16

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eddyline.model.blending import Leaning, blend, lean, leaning
 from eddyline.model.decay import Accumulator
+from eddyline.model.fusion import InterestVectors, fuse_scores, interest_vectors, rerank_by_interest
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
-from eddyline.settings import Profile as ProfileSettings
-from eddyline.settings import Ranking
+from eddyline.settings import ProfileSettings, RankingSettings
 
 NOW = 1_790_000_000.0
 TAUS = TimeConstants.of(ProfileSettings())
@@ -21,25 +20,25 @@ HALVES = {"content": 0.5, "affinity": 0.5}
 
 
 def test_the_best_of_every_list_is_worth_its_lists_weight() -> None:
-    places = blend({"content": {"a": 0.8, "b": 0.6, "c": 0.4}, "affinity": {"a": 30.0, "b": 10.0}}, HALVES, {})
+    places = fuse_scores({"content": {"a": 0.8, "b": 0.6, "c": 0.4}, "affinity": {"a": 30.0, "b": 10.0}}, HALVES, {})
     assert [(place.name, place.score) for place in places] == [("a", 1.0), ("b", 0.25), ("c", 0.0)]
     assert places[0].terms == {"content": 0.5, "affinity": 0.5}
 
 
 def test_a_floor_counts_as_zero() -> None:
-    places = blend({"affinity": {"a": 4.0, "b": 1.0}}, HALVES, {"affinity": 0.0})
+    places = fuse_scores({"affinity": {"a": 4.0, "b": 1.0}}, HALVES, {"affinity": 0.0})
     assert [(place.name, place.score) for place in places] == [("a", 0.5), ("b", 0.125)]
 
 
 def test_whoever_is_on_one_list_alone_has_nothing_of_the_other() -> None:
-    places = blend({"content": {"a": 0.9, "b": 0.1}, "affinity": {"c": 2.0}}, HALVES, {"affinity": 0.0})
+    places = fuse_scores({"content": {"a": 0.9, "b": 0.1}, "affinity": {"c": 2.0}}, HALVES, {"affinity": 0.0})
     assert {place.name: place.terms for place in places}["c"] == {"content": 0.0, "affinity": 0.5}
     assert [place.strongest for place in places if place.name == "c"] == ["affinity"]
 
 
 def test_no_list_and_empty_lists_are_no_places() -> None:
-    assert blend({}, HALVES, {}) == []
-    assert blend({"content": {}, "affinity": {}}, HALVES, {"content": 0.5}) == []
+    assert fuse_scores({}, HALVES, {}) == []
+    assert fuse_scores({"content": {}, "affinity": {}}, HALVES, {"content": 0.5}) == []
 
 
 SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-5, 500), max_size=8)
@@ -48,7 +47,7 @@ SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-5, 500), max_si
 @given(SCORES, SCORES, st.floats(0.01, 0.99))
 def test_terms_are_within_their_weights_and_add_up(one: dict[str, float], two: dict[str, float], share: float) -> None:
     weights = {"content": 1 - share, "affinity": share}
-    places = blend({"content": one, "affinity": two}, weights, {"affinity": 0.0})
+    places = fuse_scores({"content": one, "affinity": two}, weights, {"affinity": 0.0})
     assert {place.name for place in places} == {*one, *two}
     assert [place.score for place in places] == sorted((place.score for place in places), reverse=True)
     for place in places:
@@ -57,12 +56,12 @@ def test_terms_are_within_their_weights_and_add_up(one: dict[str, float], two: d
 
 
 def test_a_persons_share_moves_what_is_as_relevant() -> None:
-    person = Leaning({"taste": X}, {"taste": 1.0})
+    person = InterestVectors({"taste": X}, {"taste": 1.0})
     rows = np.asarray([X, Y])
-    assert [p.name for p in lean(["x", "y"], [0.5, 0.5], rows, person, 0.2)] == ["x", "y"]
-    assert [p.name for p in lean(["x", "y"], [0.5, 0.9], rows, person, 0.2)] == ["y", "x"]
-    assert [p.name for p in lean(["x", "y"], [0.5, 0.9], rows, person, 0.5)] == ["x", "y"]
-    (first, _) = lean(["x", "y"], [0.5, 0.5], rows, person, 0.2)
+    assert [p.name for p in rerank_by_interest(["x", "y"], [0.5, 0.5], rows, person, 0.2)] == ["x", "y"]
+    assert [p.name for p in rerank_by_interest(["x", "y"], [0.5, 0.9], rows, person, 0.2)] == ["y", "x"]
+    assert [p.name for p in rerank_by_interest(["x", "y"], [0.5, 0.9], rows, person, 0.5)] == ["x", "y"]
+    (first, _) = rerank_by_interest(["x", "y"], [0.5, 0.5], rows, person, 0.2)
     assert first.terms == {"relevance": 0.4, "taste": 0.2}
 
 
@@ -75,23 +74,23 @@ def person_with(**vectors: Accumulator) -> Profile:
 
 def test_a_session_weighs_as_much_as_the_taste_at_most_and_fades() -> None:
     profile = person_with(session=Accumulator(Y * 1000, 1000.0, NOW), lifetime=Accumulator(X * 5, 5.0, NOW))
-    now = leaning(profile, NOW, TAUS, Ranking())
+    now = interest_vectors(profile, NOW, TAUS, RankingSettings())
     assert now is not None
     assert 0.49 < now.weights["session"] < 0.5
     assert sum(now.weights.values()) == pytest.approx(1.0)
-    tomorrow = leaning(profile, NOW + 86_400, TAUS, Ranking())
+    tomorrow = interest_vectors(profile, NOW + 86_400, TAUS, RankingSettings())
     assert tomorrow is not None
     assert tomorrow.weights.get("session", 0.0) < 0.01
 
 
 def test_answers_count_while_there_is_nothing_else() -> None:
     profile = person_with()
-    assert leaning(profile, NOW, TAUS, Ranking()) is None
+    assert interest_vectors(profile, NOW, TAUS, RankingSettings()) is None
     profile.onboarding = Y
-    told = leaning(profile, NOW, TAUS, Ranking())
+    told = interest_vectors(profile, NOW, TAUS, RankingSettings())
     assert told is not None
     np.testing.assert_array_equal(told.vectors["taste"], Y)
     profile.lifetime = Accumulator(X * 3, 3.0, NOW)
-    known = leaning(profile, NOW, TAUS, Ranking())
+    known = interest_vectors(profile, NOW, TAUS, RankingSettings())
     assert known is not None
     np.testing.assert_array_equal(known.vectors["taste"], X)

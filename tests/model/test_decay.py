@@ -89,20 +89,20 @@ def test_a_forward_decayed_count_equals_the_direct_sum_in_any_order(
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     logarithm: float | None = None
     for weight, time in shuffled:
-        logarithm = decay.count_in(logarithm, weight, time, DAY)
+        logarithm = decay.add_to_decayed_count(logarithm, weight, time, DAY)
     direct = sum(weight * math.exp(-(NOW - time) / DAY) for weight, time in all_events)
-    assert decay.count_at(logarithm, NOW, DAY) == pytest.approx(direct, rel=1e-6, abs=1e-12)
+    assert decay.decayed_count_at(logarithm, NOW, DAY) == pytest.approx(direct, rel=1e-6, abs=1e-12)
 
 
 def test_counts_are_ordered_by_their_logarithms_whenever_they_were_written() -> None:
-    old = decay.count_in(None, 100.0, NOW - 30 * DAY, DAY)
-    new = decay.count_in(None, 1.0, NOW, DAY)
+    old = decay.add_to_decayed_count(None, 100.0, NOW - 30 * DAY, DAY)
+    new = decay.add_to_decayed_count(None, 1.0, NOW, DAY)
     assert new > old
-    assert decay.count_at(new, NOW, DAY) > decay.count_at(old, NOW, DAY)
-    assert decay.count_at(None, NOW, DAY) == 0.0
-    assert math.isfinite(decay.count_in(None, 1.0, LANDMARK + 50 * 365 * DAY, 3600.0))
+    assert decay.decayed_count_at(new, NOW, DAY) > decay.decayed_count_at(old, NOW, DAY)
+    assert decay.decayed_count_at(None, NOW, DAY) == 0.0
+    assert math.isfinite(decay.add_to_decayed_count(None, 1.0, LANDMARK + 50 * 365 * DAY, 3600.0))
 
 
 def test_a_count_takes_no_weight_that_is_not_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
-        decay.count_in(None, 0.0, NOW, DAY)
+        decay.add_to_decayed_count(None, 0.0, NOW, DAY)

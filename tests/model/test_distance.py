@@ -10,24 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.fakes import near
 
-from eddyline.model.blending import Leaning, lean
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.distance import (
     Distance,
-    at_unit_length,
-    cosine,
+    cosine_similarity,
     distance_of,
-    interest,
-    query_of,
+    interest_vector,
+    normalise_rows,
+    query_vector,
     similarities,
-    similarity,
+    similarity_from_score,
     space_of,
 )
+from eddyline.model.fusion import InterestVectors, rerank_by_interest
 from eddyline.model.ids import Person
-from eddyline.model.profile import Deed, Profile, TimeConstants
-from eddyline.model.ranking import Candidates, RankOptions, plan, rank
-from eddyline.settings import Profile as ProfileSettings
-from eddyline.settings import Ranking, Strategy
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
+from eddyline.model.ranking import Candidates, RankOptions, plan_retrieval, rank
+from eddyline.settings import ProfileSettings, RankingSettings, StrategySettings
 
 NOW = 1_790_000_000.0
 SOMEWHERE = np.array([3.0, 4.0])
@@ -46,13 +45,13 @@ def test_a_space_of_before_is_of_the_cosine() -> None:
 
 def test_an_interest_is_a_direction_or_by_euclid_a_point() -> None:
     liked = Accumulator(2.0 * SOMEWHERE, 2.0, NOW)
-    near(interest(liked, Distance.COSINE), [0.6, 0.8])
-    near(interest(liked, Distance.DOT), [0.6, 0.8])
-    near(interest(liked, Distance.EUCLID), [3.0, 4.0])
+    near(interest_vector(liked, Distance.COSINE), [0.6, 0.8])
+    near(interest_vector(liked, Distance.DOT), [0.6, 0.8])
+    near(interest_vector(liked, Distance.EUCLID), [3.0, 4.0])
     for distance in Distance:
-        assert interest(Accumulator(), distance) is None
-    assert interest(Accumulator(np.zeros(2), 2.0, NOW), Distance.DOT) is None, "a like and an equal dislike"
-    near(interest(Accumulator(np.zeros(2), 2.0, NOW), Distance.EUCLID), [0.0, 0.0])
+        assert interest_vector(Accumulator(), distance) is None
+    assert interest_vector(Accumulator(np.zeros(2), 2.0, NOW), Distance.DOT) is None, "a like and an equal dislike"
+    near(interest_vector(Accumulator(np.zeros(2), 2.0, NOW), Distance.EUCLID), [0.0, 0.0])
 
 
 PLACES = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100), st.floats(-3, 3)), min_size=1, max_size=8)
@@ -81,28 +80,31 @@ def _chosen(places: Sequence[tuple[float, float, float]], by: tuple[float, float
     for number, (x, y, weight) in enumerate(places):
         kind = "like" if weight > 0 else "dislike"
         place = np.asarray([x, y]) + np.asarray(by)
-        profile.fold(Deed(f"item {number}", kind, place, weight, NOW + number, "", 0.0), TimeConstants.of(settings))
-    return interest(profile.lifetime, Distance.EUCLID)
+        profile.fold(
+            WeightedInteraction(f"item {number}", kind, place, weight, NOW + number, "", 0.0),
+            TimeConstants.of(settings),
+        )
+    return interest_vector(profile.lifetime, Distance.EUCLID)
 
 
 def test_a_query_keeps_its_length_by_euclid_alone() -> None:
-    near(query_of(SOMEWHERE, Distance.DOT), [0.6, 0.8])
-    near(query_of(SOMEWHERE, Distance.EUCLID), SOMEWHERE)
-    near(query_of(np.zeros(2), Distance.COSINE), np.zeros(2))
+    near(query_vector(SOMEWHERE, Distance.DOT), [0.6, 0.8])
+    near(query_vector(SOMEWHERE, Distance.EUCLID), SOMEWHERE)
+    near(query_vector(np.zeros(2), Distance.COSINE), np.zeros(2))
 
 
 def test_similarities_are_larger_the_closer() -> None:
     rows = np.array([[3.0, 4.0], [30.0, 40.0], [0.0, 1.0]])
     near(similarities(SOMEWHERE, rows, Distance.EUCLID), [1.0, 1 / 46, 1 / (1 + 18**0.5)])
     near(similarities(np.array([0.6, 0.8]), rows, Distance.DOT), [5.0, 50.0, 0.8])
-    assert similarity(45.0, Distance.EUCLID) == pytest.approx(1 / 46)
-    assert similarity(0.3, Distance.COSINE) == 0.3
+    assert similarity_from_score(45.0, Distance.EUCLID) == pytest.approx(1 / 46)
+    assert similarity_from_score(0.3, Distance.COSINE) == 0.3
 
 
 def test_likeness_goes_by_direction() -> None:
-    assert cosine(SOMEWHERE, 10 * SOMEWHERE) == pytest.approx(1.0)
-    assert cosine(SOMEWHERE, np.zeros(2)) == 0.0
-    near(at_unit_length(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
+    assert cosine_similarity(SOMEWHERE, 10 * SOMEWHERE) == pytest.approx(1.0)
+    assert cosine_similarity(SOMEWHERE, np.zeros(2)) == 0.0
+    near(normalise_rows(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,8 @@ def test_a_plan_searches_by_the_distance_of_the_profiles_space(
     profile.evidence = 3.0
     profile.taste = profile.lifetime = profile.session = Accumulator(np.array([21.0, 0.0]), 3.0, NOW)
     profile.onboarding = np.array([0.0, 5.0])
-    strategy = Strategy(taste=1.0, session=1.0)
-    planned = plan(profile, NOW, TimeConstants.of(settings), Ranking(), strategy)
+    strategy = StrategySettings(taste=1.0, session=1.0)
+    planned = plan_retrieval(profile, NOW, TimeConstants.of(settings), RankingSettings(), strategy)
     assert planned.distance is distance
     near(planned.dense["session"], taste)
     near(planned.dense["taste"], taste)
@@ -127,17 +129,17 @@ def test_a_plan_searches_by_the_distance_of_the_profiles_space(
 
 def test_a_person_has_a_say_in_the_unit_of_the_distance() -> None:
     rows = np.array([[1.0, 0.0], [5.0, 0.0]])
-    person = Leaning({"taste": np.array([5.0, 0.0])}, {"taste": 1.0}, Distance.EUCLID)
-    first, second = lean(["close", "far"], [0.5, 0.5], rows, person, 0.5)
+    person = InterestVectors({"taste": np.array([5.0, 0.0])}, {"taste": 1.0}, Distance.EUCLID)
+    first, second = rerank_by_interest(["close", "far"], [0.5, 0.5], rows, person, 0.5)
     assert (first.name, first.terms) == ("far", {"relevance": 0.25, "taste": 0.5})
     assert second.terms["taste"] == pytest.approx(0.1)
 
 
 def test_what_is_a_little_nearer_comes_first_however_far_everything_is() -> None:
     rows = np.array([[2001.0, 0.0], [2000.0, 0.0]])
-    person = Leaning({"taste": np.zeros(2)}, {"taste": 1.0}, Distance.EUCLID)
+    person = InterestVectors({"taste": np.zeros(2)}, {"taste": 1.0}, Distance.EUCLID)
     relevance = similarities(np.zeros(2), rows, Distance.EUCLID).tolist()
-    assert [place.name for place in lean(["a", "b"], relevance, rows, person, 0.3)] == ["b", "a"]
+    assert [place.name for place in rerank_by_interest(["a", "b"], relevance, rows, person, 0.3)] == ["b", "a"]
 
 
 def test_diversity_goes_by_direction_whatever_the_lengths() -> None:
@@ -148,7 +150,7 @@ def test_diversity_goes_by_direction_whatever_the_lengths() -> None:
     settings = ProfileSettings()
     profile = Profile(Person("u", "ada"), settings, last_seen=NOW)
     profile.taste = profile.lifetime = Accumulator(np.array([1.0, 0.0]), 1.0, NOW)
-    planned = plan(profile, NOW, TimeConstants.of(settings), Ranking(), Strategy(taste=1.0))
+    planned = plan_retrieval(profile, NOW, TimeConstants.of(settings), RankingSettings(), StrategySettings(taste=1.0))
     for diversity, expected in ((0.0, ["a", "b", "c"]), (0.5, ["a", "c", "b"])):
-        listed = rank(candidates, planned, RankOptions(NOW, Ranking(), 3, diversity=diversity))
+        listed = rank(candidates, planned, RankOptions(NOW, RankingSettings(), 3, diversity=diversity))
         assert [one.item_id for one in listed] == expected

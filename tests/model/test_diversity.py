@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eddyline.model.ranking import Candidates, Found, Plan, RankOptions, gather, rank
-from eddyline.settings import Ranking
+from eddyline.model.ranking import Candidates, Hit, RankOptions, RetrievalPlan, merge_candidates, rank
+from eddyline.settings import RankingSettings
 
 NOW, LIMIT = 1_790_000_000.0, 10
-RANKING = Ranking()
-BY_TASTE = Plan(
+RANKING = RankingSettings()
+BY_TASTE = RetrievalPlan(
     {"taste": np.ones(1)},
     {"taste": 1.0, "affinity": 0.0, "people": 0.0, "popularity": 0.0, "trending": 0.0, "freshness": 0.0},
 )
@@ -24,10 +24,10 @@ def candidates(count: int, seed: int) -> Candidates:
     units = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     scores = np.sort(random.random(count) ** 2)[::-1]
     found = [
-        Found(f"i{n:03}", float(scores[n]), {"meta": {"category": f"c{n % 3}"}}, None if n % 17 == 5 else units[n])
+        Hit(f"i{n:03}", float(scores[n]), {"meta": {"category": f"c{n % 3}"}}, None if n % 17 == 5 else units[n])
         for n in range(count)
     ]
-    return gather({"taste": found}, count + 1)
+    return merge_candidates({"taste": found}, count + 1)
 
 
 def plainly(these: Candidates, diversity: float, per_category: int | None) -> list[str]:

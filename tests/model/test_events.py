@@ -11,17 +11,17 @@ from eddyline.errors import InvalidEvent
 from eddyline.model import events
 from eddyline.model.events import (
     Content,
-    Impression,
+    ImpressionReport,
     Interaction,
-    Seen,
+    ServedList,
     User,
-    parse,
+    clamp_event_time,
+    interaction_weight,
+    parse_event,
     parse_impression,
-    strength,
-    timely,
 )
 from eddyline.model.ids import Person
-from eddyline.settings import Events
+from eddyline.settings import EventSettings
 
 NOW = 1_790_000_000.0
 GOOD = '{"type":"click","item_id":"i","user_id":"u"%s}'
@@ -39,9 +39,9 @@ GOOD = '{"type":"click","item_id":"i","user_id":"u"%s}'
     ],
 )
 def test_a_timestamp_is_rfc_3339_or_an_epoch_number(text: str, seconds: float) -> None:
-    event = parse(Interaction, (GOOD % f',"timestamp":{text}').encode())
+    event = parse_event(Interaction, (GOOD % f',"timestamp":{text}').encode())
     assert event.timestamp == seconds
-    assert parse(Interaction, event.to_bytes()) == event
+    assert parse_event(Interaction, event.to_bytes()) == event
 
 
 @pytest.mark.parametrize(
@@ -70,24 +70,24 @@ def test_a_timestamp_is_rfc_3339_or_an_epoch_number(text: str, seconds: float) -
 )
 def test_a_refusal_names_the_field_and_the_reason(data: bytes, field: str | None, reason: str) -> None:
     with pytest.raises(InvalidEvent) as refused:
-        parse(Interaction, data)
+        parse_event(Interaction, data)
     assert refused.value.field == field
     assert reason in refused.value.reason
 
 
 def test_a_field_inside_a_list_is_named_by_its_place() -> None:
     with pytest.raises(InvalidEvent) as refused:
-        parse(Content, b'{"item_id":"i","title":"t","tags":["a",3]}')
+        parse_event(Content, b'{"item_id":"i","title":"t","tags":["a",3]}')
     assert refused.value.field == "tags.1"
 
 
 def test_an_item_that_expires_before_it_is_published_is_refused() -> None:
     with pytest.raises(InvalidEvent, match="expires_at: must be after"):
-        parse(Content, b'{"item_id":"i","title":"t","published_at":20,"expires_at":10}')
+        parse_event(Content, b'{"item_id":"i","title":"t","published_at":20,"expires_at":10}')
 
 
 def content(**fields: object) -> Content:
-    return parse(Content, orjson.dumps({"item_id": "i", "title": "t", **fields}))
+    return parse_event(Content, orjson.dumps({"item_id": "i", "title": "t", **fields}))
 
 
 def test_a_rating_has_a_scale_that_ends_at_five_unless_it_says_otherwise() -> None:
@@ -95,7 +95,7 @@ def test_a_rating_has_a_scale_that_ends_at_five_unless_it_says_otherwise() -> No
     assert rated is not None
     assert (rated.value, rated.count, rated.scale, rated.least) == (4.0, 12, 5.0, 0.0)
     film = content(rating={"value": 7.9, "count": 12_000, "scale": 10, "least": 1})
-    assert parse(Content, film.to_bytes()) == film
+    assert parse_event(Content, film.to_bytes()) == film
     assert content(rating={"value": 0, "count": 0, "least": 1}).rating, "nobody rated it"
 
 
@@ -131,13 +131,13 @@ def test_a_language_that_was_detected_is_not_taken_for_said() -> None:
 
 
 def test_a_little_ahead_is_clamped_and_far_ahead_is_refused() -> None:
-    assert timely(NOW + 3600, NOW) == NOW
-    assert timely(NOW - 5, NOW) == NOW - 5
-    assert timely(None, NOW) == NOW
+    assert clamp_event_time(NOW + 3600, NOW) == NOW
+    assert clamp_event_time(NOW - 5, NOW) == NOW - 5
+    assert clamp_event_time(None, NOW) == NOW
     with pytest.raises(InvalidEvent, match="24 hours ahead"):
-        timely(NOW + 90_000, NOW)
+        clamp_event_time(NOW + 90_000, NOW)
     with pytest.raises(InvalidEvent, match="before 1970"):
-        timely(-1.0, NOW)
+        clamp_event_time(-1.0, NOW)
 
 
 def interaction(**fields: object) -> Interaction:
@@ -145,25 +145,25 @@ def interaction(**fields: object) -> Interaction:
 
 
 def test_ratings_weigh_by_their_distance_from_the_neutral_one() -> None:
-    settings = Events(rating_neutral=3.0, rating_scale=2.0)
-    assert strength(interaction(type="rating", value=5.0), settings) == 4.0
-    assert strength(interaction(type="rating", value=3.0), settings) == 0.0
-    assert strength(interaction(type="rating", value=1.0), settings) == -4.0
+    settings = EventSettings(rating_neutral=3.0, rating_scale=2.0)
+    assert interaction_weight(interaction(type="rating", value=5.0), settings) == 4.0
+    assert interaction_weight(interaction(type="rating", value=3.0), settings) == 0.0
+    assert interaction_weight(interaction(type="rating", value=1.0), settings) == -4.0
 
 
 def test_dwell_raises_or_lowers_a_view_within_bounds() -> None:
-    settings = Events(dwell_seconds=10.0)
-    weights = [strength(interaction(type="view", dwell_ms=ms), settings) for ms in (0.0, 10_000.0, 1e6)]
+    settings = EventSettings(dwell_seconds=10.0)
+    weights = [interaction_weight(interaction(type="view", dwell_ms=ms), settings) for ms in (0.0, 10_000.0, 1e6)]
     assert weights == [0.25, 1.0, 2.0]
-    assert strength(interaction(type="view"), settings) == 1.0
-    assert strength(interaction(type="purchase", dwell_ms=1e6), settings) == 5.0
+    assert interaction_weight(interaction(type="view"), settings) == 1.0
+    assert interaction_weight(interaction(type="purchase", dwell_ms=1e6), settings) == 5.0
 
 
 def test_an_unknown_type_is_refused_and_a_configured_one_is_not() -> None:
     with pytest.raises(InvalidEvent, match=r"unknown type 'nod'.*events\.weights"):
-        strength(interaction(type="nod"), Events())
-    assert strength(interaction(type="nod"), Events(weights={"nod": 0.5})) == 0.5
-    assert strength(interaction(type="like"), Events(weights={"nod": 0.5})) == 3.0
+        interaction_weight(interaction(type="nod"), EventSettings())
+    assert interaction_weight(interaction(type="nod"), EventSettings(weights={"nod": 0.5})) == 0.5
+    assert interaction_weight(interaction(type="like"), EventSettings(weights={"nod": 0.5})) == 3.0
 
 
 def test_timestamps_survive_a_round_trip_to_the_microsecond() -> None:
@@ -173,7 +173,7 @@ def test_timestamps_survive_a_round_trip_to_the_microsecond() -> None:
 
 def test_what_is_written_is_what_was_read() -> None:
     user = User(user_id="ü", interests=["space"], attributes={"age": 30, "langs": ["en", "de"], "vip": True})
-    assert parse(User, user.to_bytes()) == user
+    assert parse_event(User, user.to_bytes()) == user
 
 
 LIST = '{"request_id":"r","user_id":"u","items":[{"item_id":"i","rank":1}],"timestamp":1772366400%s}'
@@ -182,8 +182,8 @@ SEEN = '{"type":"impression","request_id":"r","user_id":"u"%s}'
 
 def test_what_was_served_and_what_was_seen_share_a_topic() -> None:
     served, seen = parse_impression((LIST % "").encode()), parse_impression((SEEN % ',"positions":[2,1,2]').encode())
-    assert isinstance(served, Impression)
-    assert isinstance(seen, Seen)
+    assert isinstance(served, ServedList)
+    assert isinstance(seen, ImpressionReport)
     assert seen.positions == [1, 2], "a position that was seen twice was seen"
     assert (served.person, seen.person) == (Person("u", "u"), Person("u", "u"))
     for one in (served, seen):

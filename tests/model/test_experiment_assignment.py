@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.errors import InvalidInput
-from eddyline.model.experiments.assignment import Assignment, assign, forced, takes, variant_of
-from eddyline.model.experiments.definitions import Experiments, read
+from eddyline.model.experiments.assignment import Assignment, assign, draw_variant, force_variant, is_enrolled
+from eddyline.model.experiments.definitions import Experiments, parse_experiments
 from eddyline.settings import Settings
 
 NOW = 1_790_000_000.0  # 2026-09-21
@@ -25,7 +25,7 @@ def written(name: str, fields: str = "", weights: Iterable[float] = (1, 1)) -> s
 
 
 def experiments(*texts: str) -> Experiments:
-    return read("\n".join(texts), Settings(), "tests.toml")
+    return parse_experiments("\n".join(texts), Settings(), "tests.toml")
 
 
 def got(found: Assignment | None) -> str | None:
@@ -65,15 +65,15 @@ def test_an_assignment_never_changes() -> None:
 def test_who_is_in_stays_in_and_keeps_their_variant_when_the_share_is_raised(id: str, one: float, two: float) -> None:
     less, more = sorted((one, two))
     (small,), (large,) = (experiments(written("one", f"share = {share:.6f}")) for share in (less, more))
-    if takes(small, f"u:{id}"):
-        assert takes(large, f"u:{id}")
-    assert variant_of(small, f"u:{id}") == variant_of(large, f"u:{id}")
+    if is_enrolled(small, f"u:{id}"):
+        assert is_enrolled(large, f"u:{id}")
+    assert draw_variant(small, f"u:{id}") == draw_variant(large, f"u:{id}")
 
 
 def test_a_share_of_nothing_takes_nobody_and_of_everything_everyone() -> None:
     (none,), (all_of_them,) = (experiments(written("one", f"share = {share}")) for share in (0, 1))
-    assert not any(takes(none, unit) for unit in PEOPLE)
-    assert all(takes(all_of_them, unit) for unit in PEOPLE)
+    assert not any(is_enrolled(none, unit) for unit in PEOPLE)
+    assert all(is_enrolled(all_of_them, unit) for unit in PEOPLE)
 
 
 # -- fair (bounds: the 99.9 % quantile of chi-square) ------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_experiments_are_independent_of_each_other_and_of_who_is_in() -> None:
     def cell(experiment: object, unit: str) -> str:
         assert experiment is one or experiment is two
         drawn = one if experiment is one else two
-        return f"{takes(drawn, unit)} {variant_of(drawn, unit).name}"
+        return f"{is_enrolled(drawn, unit)} {draw_variant(drawn, unit).name}"
 
     counts = Counter((cell(one, unit), cell(two, unit)) for unit in PEOPLE)
     cells = [f"{is_in} v{n}" for is_in, n in product((True, False), (0, 1))]
@@ -119,10 +119,10 @@ def test_the_first_that_takes_them_in_is_theirs_and_the_rest_are_for_the_others(
     (one,), (two,) = (experiments(written(name, "share = 0.5")) for name in ("one", "two"))
     for unit in PEOPLE[:500]:
         found = got(assign(both, unit, None, NOW))
-        if takes(one, unit):
-            assert found == f"one/{variant_of(one, unit).name}"
-        elif takes(two, unit):
-            assert found == f"two/{variant_of(two, unit).name}"
+        if is_enrolled(one, unit):
+            assert found == f"one/{draw_variant(one, unit).name}"
+        elif is_enrolled(two, unit):
+            assert found == f"two/{draw_variant(two, unit).name}"
         else:
             assert found is None
 
@@ -159,15 +159,15 @@ def test_a_verdict_on_another_revision_stops_nothing() -> None:
 
 def test_a_variant_can_be_forced_whether_it_runs_or_not() -> None:
     only = experiments(written("one", "starts = 2030-01-01T00:00:00Z"))
-    assert forced(only, "one/v1") == Assignment("one", "v1", only.experiments[0].revision, forced=True)
+    assert force_variant(only, "one/v1") == Assignment("one", "v1", only.experiments[0].revision, forced=True)
 
 
 @pytest.mark.parametrize("wanted", ["", "one", "one/", "one/v2", "two/v1", "one/v1/x", "/v1"])
 def test_one_that_is_not_there_is_refused_with_those_that_are(wanted: str) -> None:
     with pytest.raises(InvalidInput, match="known are one/v0, one/v1"):
-        forced(experiments(written("one")), wanted)
+        force_variant(experiments(written("one")), wanted)
 
 
 def test_where_there_is_none_that_is_said() -> None:
     with pytest.raises(InvalidInput, match="none is set"):
-        forced(Experiments(), "one/v1")
+        force_variant(Experiments(), "one/v1")

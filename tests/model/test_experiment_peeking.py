@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 from tests.support.crowd import DAYS, HOURS, Array, Course, Crowd
 
-from eddyline.model.experiments.statistics import Effect, compare, plan, plan_from, sample_ratio
-from eddyline.model.experiments.statistics.difference import PARTS, bound, precision
+from eddyline.model.experiments.statistics import (
+    Effect,
+    check_sample_ratio,
+    compare_with_control,
+    plan_sample_size,
+    plan_sample_size_from,
+)
+from eddyline.model.experiments.statistics.difference import PARTS, bound, mixture_rho
 
 EXPERIMENTS = 1000
 LIFT = 0.1
@@ -42,7 +48,9 @@ def without_a_difference(crowd: Crowd) -> Courses:
 @cache
 def with_a_lift() -> tuple[int, Courses]:
     """As many people as are planned, looked at daily."""
-    people = plan(metric="ctr", baseline=0.05, lift=LIFT, per_person=20, rates_cv=0.5, activity_cv=0.8).people
+    people = plan_sample_size(
+        metric="ctr", baseline=0.05, lift=LIFT, per_person=20, rates_cv=0.5, activity_cv=0.8
+    ).people
     crowd = Crowd(people, impressions=PLANNED.impressions, visits=PLANNED.visits)
     return people, crowd.courses(2, EXPERIMENTS, DAYS, lift=LIFT)
 
@@ -72,7 +80,7 @@ def decisions(courses: Courses, metric: str, planned_people: int | None) -> Iter
         for experiment in range(len(z)):
             looks = np.flatnonzero(np.abs(z[experiment]) > NEAR).tolist()
             seen = (
-                compare(
+                compare_with_control(
                     control.at(experiment, look), variant.at(experiment, look), metric, planned_people=planned_people
                 )
                 for look in looks
@@ -87,7 +95,7 @@ def share(found: Iterable[object]) -> float:
 @pytest.mark.parametrize("information", np.geomspace(1, 1e7, 30).tolist())
 @pytest.mark.parametrize("planned", [None, 100, 10_000, 10_000_000])
 def test_no_bound_lies_nearer_than_where_the_tests_below_look(information: float, planned: int | None) -> None:
-    assert bound(information, 0.05, precision("ctr", 0.05, planned)) > NEAR
+    assert bound(information, 0.05, mixture_rho("ctr", 0.05, planned)) > NEAR
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,9 @@ def test_the_bounds_hold_the_truth_at_all_looks_at_once() -> None:
         any(
             not (effect.low is None or effect.low <= LIFT) or not (effect.high is None or effect.high >= LIFT)
             for effect in (
-                compare(control.at(experiment, look), variant.at(experiment, look), "ctr", planned_people=people)
+                compare_with_control(
+                    control.at(experiment, look), variant.at(experiment, look), "ctr", planned_people=people
+                )
                 for look in range(DAYS)
             )
         )
@@ -158,8 +168,8 @@ def test_the_bounds_hold_the_truth_at_all_looks_at_once() -> None:
 
 def test_a_plan_from_a_log_is_that_of_the_right_assumptions() -> None:
     ((log, _),) = Crowd(40_000, impressions=PLANNED.impressions, visits=PLANNED.visits).courses(3, 1, 1)
-    measured = plan_from(log.at(0, 0), "ctr", LIFT)
-    assumed = plan(metric="ctr", baseline=0.05, lift=LIFT, per_person=20, rates_cv=0.5, activity_cv=0.8)
+    measured = plan_sample_size_from(log.at(0, 0), "ctr", LIFT)
+    assumed = plan_sample_size(metric="ctr", baseline=0.05, lift=LIFT, per_person=20, rates_cv=0.5, activity_cv=0.8)
     assert measured.people == pytest.approx(assumed.people, rel=0.05)
     assert measured.baseline == pytest.approx(0.05, rel=0.05)
 
@@ -172,7 +182,9 @@ def splits(share_of_first: float, people: int, looks: int) -> Iterator[bool]:
         first, both = random.binomial(arrivals, share_of_first).cumsum(), arrivals.cumsum()
         far = np.flatnonzero(np.abs(first - both / 2) > FAR * np.sqrt(both) / 2).tolist()
         yield any(
-            sample_ratio({"a": int(first[look]), "b": int(both[look] - first[look])}, {"a": 1, "b": 1}).is_mismatch
+            check_sample_ratio(
+                {"a": int(first[look]), "b": int(both[look] - first[look])}, {"a": 1, "b": 1}
+            ).is_mismatch
             for look in far
         )
 
@@ -180,7 +192,7 @@ def splits(share_of_first: float, people: int, looks: int) -> Iterator[bool]:
 @pytest.mark.parametrize("people", np.geomspace(100, 1e8, 25).tolist())
 def test_no_split_raises_the_alarm_nearer_than_where_the_tests_below_look(people: float) -> None:
     first = int(people / 2 + FAR * people**0.5 / 2)
-    assert not sample_ratio({"a": first, "b": int(people) - first}, {"a": 1, "b": 1}).is_mismatch
+    assert not check_sample_ratio({"a": first, "b": int(people) - first}, {"a": 1, "b": 1}).is_mismatch
 
 
 def test_a_right_split_seldom_raises_the_alarm() -> None:

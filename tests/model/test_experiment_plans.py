@@ -12,7 +12,7 @@ from tests.support.crowd import moments
 
 from eddyline.errors import InvalidInput
 from eddyline.model.experiments.moments import Moments
-from eddyline.model.experiments.statistics import METRICS, plan, plan_from
+from eddyline.model.experiments.statistics import METRICS, plan_sample_size, plan_sample_size_from
 from eddyline.model.experiments.statistics.difference import mean_of
 
 BASELINES = {"ctr": 0.05, "clicks": 1.5, "conversions": 0.03, "revenue": 2.0, "dwell": 30_000.0}
@@ -20,7 +20,7 @@ BASELINES = {"ctr": 0.05, "clicks": 1.5, "conversions": 0.03, "revenue": 2.0, "d
 
 def test_a_test_for_one_look_would_take_the_number_of_the_textbooks() -> None:
     # One impression a person and everyone alike: two proportions, each of the variance of the baseline's people.
-    found = plan(metric="ctr", baseline=0.05, lift=0.1, per_person=1, rates_cv=0, activity_cv=0)
+    found = plan_sample_size(metric="ctr", baseline=0.05, lift=0.1, per_person=1, rates_cv=0, activity_cv=0)
     per_arm = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 * 0.05 * 0.95 * (1 + 1.1**2) / (0.05 * 0.1) ** 2
     assert found.fixed == math.ceil(per_arm)
     assert found.fixed < found.each < 2.2 * found.fixed
@@ -29,14 +29,14 @@ def test_a_test_for_one_look_would_take_the_number_of_the_textbooks() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_more_is_needed_for_smaller_lifts_more_variants_and_surer_answers(metric: str) -> None:
     usual: dict[str, Any] = {"metric": metric, "baseline": BASELINES[metric], "lift": 0.1}
-    each = plan(**usual).each
-    assert plan(**{**usual, "lift": 0.05}).each > 3 * each
-    assert plan(**usual, variants=3).each > each
-    assert plan(**usual, variants=3).people == 3 * plan(**usual, variants=3).each
-    assert plan(**usual, power=0.9).each > each
-    assert plan(**usual, alpha=0.01).each > each
-    assert plan(**usual, rates_cv=1.0).each > each
-    assert plan(**{**usual, "lift": -0.1}).each < each  # a lower rate has less variance
+    each = plan_sample_size(**usual).each
+    assert plan_sample_size(**{**usual, "lift": 0.05}).each > 3 * each
+    assert plan_sample_size(**usual, variants=3).each > each
+    assert plan_sample_size(**usual, variants=3).people == 3 * plan_sample_size(**usual, variants=3).each
+    assert plan_sample_size(**usual, power=0.9).each > each
+    assert plan_sample_size(**usual, alpha=0.01).each > each
+    assert plan_sample_size(**usual, rates_cv=1.0).each > each
+    assert plan_sample_size(**{**usual, "lift": -0.1}).each < each  # a lower rate has less variance
 
 
 def spread_of(metric: str, people: int = 400_000) -> tuple[Moments, dict[str, Any]]:
@@ -67,19 +67,19 @@ def spread_of(metric: str, people: int = 400_000) -> tuple[Moments, dict[str, An
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_assumed_spread_is_that_of_people_who_are_as_assumed(metric: str) -> None:
     log, options = spread_of(metric)
-    assumed = plan(metric=metric, baseline=BASELINES[metric], lift=0.1, **options)
-    measured = plan_from(log, metric, 0.1)
+    assumed = plan_sample_size(metric=metric, baseline=BASELINES[metric], lift=0.1, **options)
+    measured = plan_sample_size_from(log, metric, 0.1)
     assert measured.spread == pytest.approx(assumed.spread, rel=0.05)
     assert measured.baseline == pytest.approx(BASELINES[metric], rel=0.02)
     assert measured.spread == pytest.approx(mean_of(log, metric).spread)
 
 
 def test_a_plan_says_what_it_assumes() -> None:
-    said = plan(baseline=0.05, lift=0.1, per_person=12).assumptions
+    said = plan_sample_size(baseline=0.05, lift=0.1, per_person=12).assumptions
     assert any("12 impressions" in line for line in said)
     log = Moments(1000, (0.0, 9.0, 5.0, 0, 0, 0, 0), spread_of("ctr", 1000)[0].products, 0.0, 172_800.0)
-    assert any("1,000" in line for line in plan_from(log, "ctr", 0.1).assumptions)
-    assert any("2.0 days" in line for line in plan_from(log, "ctr", 0.1).assumptions)
+    assert any("1,000" in line for line in plan_sample_size_from(log, "ctr", 0.1).assumptions)
+    assert any("2.0 days" in line for line in plan_sample_size_from(log, "ctr", 0.1).assumptions)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_a_plan_says_what_it_assumes() -> None:
 )
 def test_a_wrong_assumption_is_refused_by_name(wrong: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        plan(**{"baseline": 0.05, "lift": 0.1, **wrong})
+        plan_sample_size(**{"baseline": 0.05, "lift": 0.1, **wrong})
     assert refused.value.field == field
 
 
 def test_nothing_measured_is_nothing_to_plan_from() -> None:
     for nothing in (Moments(), moments(500, impressions=np.ones(500))):
         with pytest.raises(InvalidInput, match="give a baseline"):
-            plan_from(nothing, "ctr", 0.1)
+            plan_sample_size_from(nothing, "ctr", 0.1)

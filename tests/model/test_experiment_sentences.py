@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from eddyline.model.experiments.statistics import METRICS, Effect, sentence
+from eddyline.model.experiments.statistics import METRICS, Effect, describe_effect
 
 
 def effect(
@@ -32,7 +32,7 @@ def effect(
 
 
 def said(found: Effect, days_left: float | None = None, is_mismatch: bool = False) -> str:
-    return sentence(found, control="control", variant="diverse", days_left=days_left, is_mismatch=is_mismatch)
+    return describe_effect(found, control="control", variant="diverse", days_left=days_left, is_mismatch=is_mismatch)
 
 
 MORE = "diverse clicks 4–9 % more than control; "

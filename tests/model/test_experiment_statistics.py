@@ -12,14 +12,14 @@ from scipy import stats
 from tests.support.crowd import Array, moments
 
 from eddyline.model.experiments.moments import PAIRS, Moments
-from eddyline.model.experiments.statistics import METRICS, compare
+from eddyline.model.experiments.statistics import METRICS, compare_with_control
 from eddyline.model.experiments.statistics.difference import (
     LEAST_PEOPLE,
     USUAL_SPREAD,
     _p_value,
     bound,
     mean_of,
-    precision,
+    mixture_rho,
 )
 
 
@@ -85,7 +85,7 @@ def test_the_delta_method_gives_the_spread_of_simulated_rates() -> None:
 def test_the_bounds_exclude_no_difference_if_and_only_if_it_is_decided(metric: str) -> None:
     decided = 0
     for seed in range(60):
-        effect = compare(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 12)), metric)
+        effect = compare_with_control(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 12)), metric)
         decided += effect.is_decided
         above, below = effect.low is not None and effect.low > 0, effect.high is not None and effect.high < 0
         assert effect.is_decided == (above or below)
@@ -96,7 +96,7 @@ def test_the_bounds_exclude_no_difference_if_and_only_if_it_is_decided(metric: s
 
 def test_the_sequential_bounds_are_wider_than_those_of_one_look() -> None:
     a, b = crowd(1), crowd(2, lift=0.3)
-    effect = compare(of(a), of(b), "clicks")
+    effect = compare_with_control(of(a), of(b), "clicks")
     once = stats.ttest_ind(b["clicks"], a["clicks"], equal_var=False)
     interval = once.confidence_interval(0.95)
     assert effect.absolute_low < interval.low < interval.high < effect.absolute_high
@@ -105,7 +105,7 @@ def test_the_sequential_bounds_are_wider_than_those_of_one_look() -> None:
 
 @given(st.floats(1, 1e5), st.floats(0.5, 6), st.sampled_from([0.05, 0.01, 0.001]))
 def test_the_p_value_is_where_villes_boundary_is_met(information: float, z: float, alpha: float) -> None:
-    rho = precision("ctr", alpha, None)
+    rho = mixture_rho("ctr", alpha, None)
     p = _p_value(z * z, information, rho)
     if p < 1:
         assert bound(information, p, rho) == pytest.approx(z, rel=1e-9)
@@ -114,7 +114,11 @@ def test_the_p_value_is_where_villes_boundary_is_met(information: float, z: floa
 def test_few_people_decide_nothing() -> None:
     enough = of(crowd(1))
     few = of(crowd(2, LEAST_PEOPLE - 1, lift=5))
-    for effect in (compare(enough, few, "ctr"), compare(few, enough, "ctr"), compare(Moments(), Moments(), "ctr")):
+    for effect in (
+        compare_with_control(enough, few, "ctr"),
+        compare_with_control(few, enough, "ctr"),
+        compare_with_control(Moments(), Moments(), "ctr"),
+    ):
         assert not effect.is_decided
         assert (effect.low, effect.high, effect.p_value) == (None, None, 1.0)
         assert (effect.absolute_low, effect.absolute_high) == (-math.inf, math.inf)
@@ -131,7 +135,7 @@ def test_nothing_to_compare_decides_nothing() -> None:
         (of(crowd(1)), idle, "dwell"),  # the same, in one arm alone
         (broken, broken, "revenue"),  # squares that overflow
     ]:
-        effect = compare(control, variant, metric)
+        effect = compare_with_control(control, variant, metric)
         assert not effect.is_decided
         assert (effect.low, effect.high, effect.p_value) == (None, None, 1.0)
 
@@ -144,13 +148,13 @@ def test_rounding_is_not_taken_for_variance() -> None:
     for _ in range(300):
         variant = variant.moved(None, (1.0, 10.0, 0.0, 1.0, 0.3, 0.0, 0.0), 0.0)
     assert mean_of(control, "revenue").variance == 0
-    assert not compare(control, variant, "revenue").is_decided
+    assert not compare_with_control(control, variant, "revenue").is_decided
 
 
 def test_a_variant_that_nobody_clicks_loses() -> None:
     control = of(crowd(1, 20_000))
     dead = {**crowd(2, 20_000), "clicks": np.zeros(20_000)}
-    effect = compare(control, of(dead), "ctr")
+    effect = compare_with_control(control, of(dead), "ctr")
     assert effect.is_decided
     assert effect.relative == -1.0
     assert effect.low == -1.0
@@ -160,7 +164,7 @@ def test_a_variant_that_nobody_clicks_loses() -> None:
 
 def test_against_a_control_that_nobody_clicks_there_is_no_relative_difference() -> None:
     dead = {**crowd(2, 20_000), "clicks": np.zeros(20_000)}
-    effect = compare(of(dead), of(crowd(1, 20_000)), "ctr")
+    effect = compare_with_control(of(dead), of(crowd(1, 20_000)), "ctr")
     assert effect.is_decided
     assert (effect.relative, effect.low, effect.high) == (None, None, None)
     assert effect.absolute_low > 0
@@ -169,7 +173,7 @@ def test_against_a_control_that_nobody_clicks_there_is_no_relative_difference() 
 def test_where_control_may_have_nothing_the_difference_has_no_upper_bound() -> None:
     seldom = moments(1000, conversions=np.r_[1.0, np.zeros(999)])
     often = moments(1000, conversions=np.r_[np.ones(200), np.zeros(800)])
-    effect = compare(seldom, often, "conversions", planned_people=1000)
+    effect = compare_with_control(seldom, often, "conversions", planned_people=1000)
     assert effect.is_decided
     assert effect.high is None
     assert effect.low is not None
@@ -179,7 +183,9 @@ def test_where_control_may_have_nothing_the_difference_has_no_upper_bound() -> N
 def test_refunds_beyond_the_sales_leave_only_the_absolute_difference() -> None:
     random = np.random.default_rng(1)
     sales, refunds = random.normal(10, 5, 1000), random.normal(-10, 5, 1000)
-    effect = compare(moments(1000, revenue=sales), moments(1000, revenue=refunds), "revenue", planned_people=1000)
+    effect = compare_with_control(
+        moments(1000, revenue=sales), moments(1000, revenue=refunds), "revenue", planned_people=1000
+    )
     assert (effect.low, effect.high) == (None, None)
     assert effect.absolute_high == math.inf or effect.absolute_high > effect.absolute_low
 
@@ -188,8 +194,10 @@ def test_refunds_beyond_the_sales_leave_only_the_absolute_difference() -> None:
 @given(st.floats(1e-6, 1e6))
 def test_the_unit_of_money_does_not_matter(unit: float) -> None:
     a, b = crowd(1), crowd(2, lift=0.5)
-    one = compare(of(a), of(b), "revenue")
-    other = compare(of({**a, "revenue": a["revenue"] * unit}), of({**b, "revenue": b["revenue"] * unit}), "revenue")
+    one = compare_with_control(of(a), of(b), "revenue")
+    other = compare_with_control(
+        of({**a, "revenue": a["revenue"] * unit}), of({**b, "revenue": b["revenue"] * unit}), "revenue"
+    )
     assert other.p_value == pytest.approx(one.p_value, rel=1e-6)
     assert other.low == pytest.approx(one.low, rel=1e-6)
     assert other.high == pytest.approx(one.high, rel=1e-6)
@@ -199,7 +207,7 @@ def test_the_unit_of_money_does_not_matter(unit: float) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_swapping_control_and_variant_turns_the_difference_round(metric: str) -> None:
     a, b = of(crowd(1)), of(crowd(2, lift=1.0))
-    one, other = compare(a, b, metric), compare(b, a, metric)
+    one, other = compare_with_control(a, b, metric), compare_with_control(b, a, metric)
     assert other.absolute == -one.absolute
     assert (other.absolute_low, other.absolute_high) == (-one.absolute_high, -one.absolute_low)
     assert (other.p_value, other.is_decided) == (one.p_value, one.is_decided)
@@ -209,18 +217,18 @@ def test_swapping_control_and_variant_turns_the_difference_round(metric: str) ->
 
 def test_several_variants_share_the_error_by_bonferroni() -> None:
     a, b = of(crowd(1)), of(crowd(2, lift=0.3))
-    three, third = compare(a, b, "ctr", comparisons=3), compare(a, b, "ctr", alpha=0.05 / 3)
+    three, third = compare_with_control(a, b, "ctr", comparisons=3), compare_with_control(a, b, "ctr", alpha=0.05 / 3)
     assert (three.low, three.high) == (third.low, third.high)
     assert three.is_decided == third.is_decided
     assert three.p_value == pytest.approx(min(1.0, 3 * third.p_value))
-    alone = compare(a, b, "ctr")
+    alone = compare_with_control(a, b, "ctr")
     assert three.absolute_low < alone.absolute_low
 
 
 def test_alpha_and_the_p_value_decide_alike_under_bonferroni() -> None:
     decided = 0
     for seed in range(60):
-        effect = compare(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 60)), "ctr", comparisons=4)
+        effect = compare_with_control(of(crowd(seed)), of(crowd(seed + 1000, lift=seed / 60)), "ctr", comparisons=4)
         assert effect.is_decided == (effect.p_value < 0.05)
         decided += effect.is_decided
     assert 5 < decided < 60
@@ -230,10 +238,10 @@ def test_alpha_and_the_p_value_decide_alike_under_bonferroni() -> None:
 def test_the_bounds_are_tightest_at_the_planned_number_of_people(metric: str) -> None:
     for planned in (1000, 50_000):
         usual = planned / (4 * USUAL_SPREAD[metric])
-        widths = [bound(usual, 0.05, precision(metric, 0.05, round(planned * k))) for k in (0.1, 0.5, 1, 2, 10)]
+        widths = [bound(usual, 0.05, mixture_rho(metric, 0.05, round(planned * k))) for k in (0.1, 0.5, 1, 2, 10)]
         assert min(widths) == widths[2]
         # People who differ four times as much as is assumed, or a sixteenth, cost little.
-        assert max(bound(usual * k, 0.05, precision(metric, 0.05, planned)) for k in (0.25, 16)) < 1.095 * widths[2]
+        assert max(bound(usual * k, 0.05, mixture_rho(metric, 0.05, planned)) for k in (0.25, 16)) < 1.095 * widths[2]
 
 
 def test_what_was_seen_does_not_tune_the_bounds() -> None:
@@ -241,12 +249,12 @@ def test_what_was_seen_does_not_tune_the_bounds() -> None:
     a, b = of(crowd(1)), of(crowd(2))
     rhos = []
     for control, variant in [(a, b), (a + a, b + b), (b, of(crowd(3, 5000, lift=1.0)))]:
-        effect = compare(control, variant, "ctr", planned_people=4000)
+        effect = compare_with_control(control, variant, "ctr", planned_people=4000)
         one, other = mean_of(control, "ctr"), mean_of(variant, "ctr")
         error = one.variance / one.people + other.variance / other.people
         limit = (effect.absolute_high - effect.absolute) / math.sqrt(error)
         information = mean_of(control + variant, "ctr").value ** 2 / error
-        rhos.append((limit, bound(information, 0.05, precision("ctr", 0.05, 4000))))
+        rhos.append((limit, bound(information, 0.05, mixture_rho("ctr", 0.05, 4000))))
     for limit, said in rhos:
         assert limit == pytest.approx(said)
     assert len({round(limit, 3) for limit, _ in rhos}) == 3

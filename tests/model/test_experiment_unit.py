@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.model.test_profile import deed
 
 from eddyline.model.ids import Person
-from eddyline.model.profile import Deed, Profile, TimeConstants, merge
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, merge_profiles
+from eddyline.settings import ProfileSettings
 
 SETTINGS = ProfileSettings()
 TAUS = TimeConstants.of(SETTINGS)
@@ -39,7 +39,7 @@ def test_the_order_in_which_things_are_heard_does_not_matter(all_heard: Heard, r
 @given(heard, heard)
 def test_merging_is_hearing_all_of_it_and_commutes(one: Heard, two: Heard) -> None:
     ada, cookie = profile_of(one), profile_of(two, COOKIE)
-    there, back = merge(ada, cookie, TAUS).unit, merge(cookie, ada, TAUS).unit
+    there, back = merge_profiles(ada, cookie, TAUS).unit, merge_profiles(cookie, ada, TAUS).unit
     assert there == back == profile_of(one + two).unit
     assert (ada.unit, cookie.unit) == (min(one, default=None), min(two, default=None)), "neither is changed"
 
@@ -47,7 +47,10 @@ def test_merging_is_hearing_all_of_it_and_commutes(one: Heard, two: Heard) -> No
 @given(heard, heard, heard)
 def test_merging_is_associative(one: Heard, two: Heard, three: Heard) -> None:
     a, b, c = profile_of(one), profile_of(two), profile_of(three)
-    assert merge(merge(a, b, TAUS), c, TAUS).unit == merge(a, merge(b, c, TAUS), TAUS).unit
+    assert (
+        merge_profiles(merge_profiles(a, b, TAUS), c, TAUS).unit
+        == merge_profiles(a, merge_profiles(b, c, TAUS), TAUS).unit
+    )
 
 
 @pytest.mark.parametrize("all_heard", [[], [(7.25, "a:cookie"), (9.0, "u:ada")]])
@@ -77,7 +80,7 @@ def test_who_was_known_before_it_was_kept_stays_who_they_are() -> None:
 
 def test_an_event_of_a_request_alone_says_nothing_of_who_they_are() -> None:
     profile = profile_of([(9.0, "a:cookie")])
-    profile.fold(Deed("x", "click", deed(1).vector, 1.0, 1.0, "e"), TAUS)
+    profile.fold(WeightedInteraction("x", "click", deed(1).vector, 1.0, 1.0, "e"), TAUS)
     assert profile.unit == (9.0, "a:cookie")
 
 

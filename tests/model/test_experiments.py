@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from eddyline.errors import Misconfigured
-from eddyline.model.experiments.assignment import variant_of
-from eddyline.model.experiments.definitions import Experiment, Experiments, Guardrail, load, read
+from eddyline.model.experiments.assignment import draw_variant
+from eddyline.model.experiments.definitions import (
+    Experiment,
+    Experiments,
+    Guardrail,
+    load_experiments,
+    parse_experiments,
+)
 from eddyline.settings import STRATEGIES, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +23,7 @@ VARIANTS = '[[experiment.variant]]\nname = "control"\n[[experiment.variant]]\nna
 
 
 def of(text: str) -> Experiments:
-    return read(text, Settings(), "tests.toml")
+    return parse_experiments(text, Settings(), "tests.toml")
 
 
 def one(fields: str = "", other: str = "", more: str = "") -> Experiment:
@@ -91,13 +97,13 @@ def test_what_is_left_out_has_a_default() -> None:
 
 
 def test_a_file_that_is_not_there_has_no_experiments(tmp_path: Path) -> None:
-    assert len(load(tmp_path / "experiments.toml", Settings())) == 0
+    assert len(load_experiments(tmp_path / "experiments.toml", Settings())) == 0
     (tmp_path / "empty.toml").write_text("# none yet\n")
-    assert len(load(tmp_path / "empty.toml", Settings())) == 0
+    assert len(load_experiments(tmp_path / "empty.toml", Settings())) == 0
 
 
 def test_the_example_is_taken() -> None:
-    assert len(load(ROOT / "examples" / "experiments.toml", Settings())) >= 2
+    assert len(load_experiments(ROOT / "examples" / "experiments.toml", Settings())) >= 2
 
 
 def test_it_runs_from_its_start_until_its_end() -> None:
@@ -309,12 +315,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "experiments.toml"
     path.write_text("[[experiment")
     with pytest.raises(Misconfigured, match=r"experiments\.toml is not valid TOML"):
-        load(path, Settings())
+        load_experiments(path, Settings())
     path.write_bytes(b"\xff")
     with pytest.raises(Misconfigured, match=r"experiments\.toml is not valid TOML"):
-        load(path, Settings())
+        load_experiments(path, Settings())
     with pytest.raises(Misconfigured, match="can't be read"):
-        load(tmp_path, Settings())
+        load_experiments(tmp_path, Settings())
 
 
 # -- revisions ---------------------------------------------------------------------------------------------------------
@@ -368,7 +374,7 @@ def test_the_largest_numbers_that_are_taken_make_a_revision_and_draw_a_variant()
     largest = "weight = 1e6\nweights = { taste = 1e6 }\nrotation = 1e6\nper_category = 1000000000"
     experiment = one("planned_people = 1000000000", largest)
     assert len(experiment.revision) == 8
-    assert {variant_of(experiment, f"u:{n}").name for n in range(10)} == {"other"}, "a millionth has the control"
+    assert {draw_variant(experiment, f"u:{n}").name for n in range(10)} == {"other"}, "a millionth has the control"
 
 
 def test_an_experiment_whose_revision_cannot_be_made_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

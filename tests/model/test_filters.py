@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 
 from eddyline.errors import InvalidInput
-from eddyline.model.decay import count_in
-from eddyline.model.filters import Filter, Match, Range, excluding, fields, matches, parse_filter, pool
-from eddyline.model.ids import item_point
+from eddyline.model.decay import add_to_decayed_count
+from eddyline.model.filters import (
+    Filter,
+    Match,
+    Range,
+    excluding_items,
+    matches,
+    only_items,
+    parse_filter,
+    payload_paths,
+)
+from eddyline.model.ids import item_point_id
 from eddyline.model.profile import DAY
 from eddyline.model.trends import trend_tau
 from eddyline.settings import AttributeKind
@@ -85,25 +94,25 @@ def test_equal_requests_within_an_hour_make_equal_filters() -> None:
 
 
 def test_popularity_fades() -> None:
-    popular = {"trend": {"quarter": count_in(None, 8.0, NOW, trend_tau("quarter"))}}
+    popular = {"trend": {"quarter": add_to_decayed_count(None, 8.0, NOW, trend_tau("quarter"))}}
     asked = {"popularity": {"gte": 3}}
     assert matches(parse_filter(asked, {}, NOW + 90 * DAY), popular)
     assert not matches(parse_filter(asked, {}, NOW + 180 * DAY), popular)
 
 
-@pytest.mark.parametrize("scope", [pool, excluding])
+@pytest.mark.parametrize("scope", [only_items, excluding_items])
 def test_more_than_ten_thousand_items_are_refused(scope: Callable[[list[str]], Filter]) -> None:
     with pytest.raises(InvalidInput, match="at most 10000 items, these are 10001"):
         scope([str(n) for n in range(10_001)])
 
 
 def test_an_item_matches_by_its_id_only_where_the_id_is_given() -> None:
-    only = pool(["a"])
-    assert matches(only, {}, item_point("a"))
-    assert not matches(only, {}, item_point("b"))
+    only = only_items(["a"])
+    assert matches(only, {}, item_point_id("a"))
+    assert not matches(only, {}, item_point_id("b"))
     assert not matches(only, {"item_id": "a"})
 
 
 def test_a_filter_names_each_field_once() -> None:
     wanted = parse_filter({"tags": {"all": ["a", "b"], "not": "c"}, "price": {"lt": 3}}, {}, NOW)
-    assert fields(wanted & pool(["a"])) == ("meta.tags", "offer.price")
+    assert payload_paths(wanted & only_items(["a"])) == ("meta.tags", "offer.price")

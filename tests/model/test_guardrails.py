@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from eddyline.model.experiments.definitions import SLOWEST_MS, Guardrail
-from eddyline.model.insights.guardrails import MOST_WINDOWS, Judgement, describe, judge, read_until, settled
-from eddyline.model.insights.rows import DAY, LATENCIES_MS, Cell, CellKey, Dimensions, Progress, Size
+from eddyline.model.insights.judgement import (
+    MOST_WINDOWS,
+    Judgement,
+    describe_breach,
+    fully_read_until,
+    judge_guardrail,
+    judgeable_until,
+)
+from eddyline.model.insights.rows import DAY, LATENCIES_MS, Cell, CellKey, Dimensions, PartitionProgress, Size
 
 HOUR = 3600
 START = 1_790_000_000 // DAY * DAY
@@ -30,7 +37,7 @@ def lists(hour: int, requests: int, clicks: int, **rest: Any) -> tuple[CellKey, 
 
 def judged(*cells: tuple[CellKey, Cell], guardrail: Guardrail = FLOOR, since: float = 0, hours: float = 3) -> Judgement:
     newest_first = sorted(cells, key=lambda one: -one[0].start)
-    return judge(guardrail, newest_first, since, START + hours * HOUR)
+    return judge_guardrail(guardrail, newest_first, since, START + hours * HOUR)
 
 
 def test_a_variant_over_its_floor_is_ok_and_one_under_it_is_not() -> None:
@@ -58,7 +65,7 @@ def test_a_thin_window_is_judged_together_with_those_before_it() -> None:
 
 def test_what_is_not_needed_is_not_read() -> None:
     cells = iter([lists(2, 50, 0), lists(2, 100, 0), lists(1, 60, 0), lists(0, 100, 0), lists(-1, 100, 0)])
-    assert judge(FLOOR, cells, 0, START + 3 * HOUR).lists == 210
+    assert judge_guardrail(FLOOR, cells, 0, START + 3 * HOUR).lists == 210
     assert len(list(cells)) == 1, "a window is over once one of the next is seen"
 
 
@@ -102,23 +109,23 @@ def test_latency_is_the_95th_percentile_of_the_timed_answers() -> None:
 def test_minutes_and_days_are_windows_too() -> None:
     by_day = Guardrail(metric="ctr", min=0.05, window="day")
     day = lists(0, 300, 0, size="day")
-    assert judge(by_day, [day], 0, START + DAY - 1).state == "not enough yet"
-    assert judge(by_day, [day], 0, START + DAY).state == "broken"
+    assert judge_guardrail(by_day, [day], 0, START + DAY - 1).state == "not enough yet"
+    assert judge_guardrail(by_day, [day], 0, START + DAY).state == "broken"
 
 
 def test_clicks_get_time_to_come_and_what_is_unread_is_waited_for() -> None:
-    assert settled("ctr", 1000.0, 600.0) == 400.0
-    assert settled("latency_ms", 1000.0, 600.0) == 1000.0
-    told = [Progress(9.0, 9.0, {}, read=until) for until in (7.0, 5.0, None)]
-    assert read_until(told) == 5.0
-    assert read_until(told[2:]) is None
+    assert judgeable_until("ctr", 1000.0, 600.0) == 400.0
+    assert judgeable_until("latency_ms", 1000.0, 600.0) == 1000.0
+    told = [PartitionProgress(9.0, 9.0, {}, read=until) for until in (7.0, 5.0, None)]
+    assert fully_read_until(told) == 5.0
+    assert fully_read_until(told[2:]) is None
 
 
 def test_a_broken_one_is_told_in_a_sentence() -> None:
-    said = describe(FLOOR, "diverse", judged(lists(2, 1200, 120)))
+    said = describe_breach(FLOOR, "diverse", judged(lists(2, 1200, 120)))
     assert said == "diverse: its click-through rate was 0.01, under 0.05, in 1,200 lists"
     most = Guardrail(metric="latency_ms", max=100, least=1)
-    assert ", over 100, in 5 lists" in describe(most, "b", judged(cell(2, took={6: 5}), guardrail=most))
+    assert ", over 100, in 5 lists" in describe_breach(most, "b", judged(cell(2, took={6: 5}), guardrail=most))
 
 
 def test_every_bound_on_the_time_to_answer_that_is_taken_can_be_broken() -> None:

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from eddyline.model.insights.kpis import (
     GROUPS,
+    CellTotals,
     Group,
     Kpis,
-    Scope,
-    Tally,
-    grouped,
-    kpis,
+    KpiScope,
+    compute_kpis,
+    group_cells,
     percentile,
-    window_of,
+    window_start,
 )
 from eddyline.model.insights.rows import DAY, LATENCIES_MS, MILLIONTHS, Cell, CellKey, Dimensions, Size, Sketch
 
 START = 1_790_000_000 // DAY * DAY
 LATER = START + 30 * DAY
-EVERYTHING = Scope()
+EVERYTHING = KpiScope()
 
 
 def cell(people: int = 0, items: int = 0, **counts: int) -> Cell:
@@ -38,10 +38,10 @@ def key(start: int = START, size: Size = "hour", **dimensions: str) -> CellKey:
 
 
 def measured(
-    *cells: tuple[CellKey, Cell], known_until: float = LATER, scope: Scope = EVERYTHING, catalogue: int | None = None
+    *cells: tuple[CellKey, Cell], known_until: float = LATER, scope: KpiScope = EVERYTHING, catalogue: int | None = None
 ) -> Kpis:
-    found = grouped(cells, (), known_until)
-    return kpis(found.get((), Tally()), scope, catalogue)
+    found = group_cells(cells, (), known_until)
+    return compute_kpis(found.get((), CellTotals()), scope, catalogue)
 
 
 def test_ratios_are_of_the_sums_not_means_of_ratios() -> None:
@@ -104,7 +104,7 @@ def test_coverage_is_of_the_catalogue_and_at_most_whole() -> None:
 def test_what_belongs_to_a_list_is_not_said_of_a_category() -> None:
     found = measured(
         (key(category="x"), cell(impressions=10, clicks=1, items=3, people=2)),
-        scope=Scope.of(["category"]),
+        scope=KpiScope.of(["category"]),
         catalogue=10,
     )
     assert found.ctr == 0.1
@@ -117,8 +117,8 @@ def test_organic_clicks_belong_to_no_surface() -> None:
     cells = [(key(), cell(organic_clicks=3, organic_revenue=MILLIONTHS)), (key(surface="home"), cell(requests=2))]
     assert measured(*cells).organic_clicks == 3
     assert measured(*cells).organic_revenue == 1.0
-    assert measured(*cells, scope=Scope.of(["surface"])).organic_clicks is None
-    by_surface, by_time = grouped(cells, ["surface"], LATER), grouped(cells, ["time"], LATER)
+    assert measured(*cells, scope=KpiScope.of(["surface"])).organic_clicks is None
+    by_surface, by_time = group_cells(cells, ["surface"], LATER), group_cells(cells, ["time"], LATER)
     assert list(by_surface) == [("home",)]
     assert list(by_time) == [(START,)]
 
@@ -188,7 +188,9 @@ def test_groups_have_the_order_and_the_names_that_were_asked_for() -> None:
         (key(START, variant="a", surface="home"), cell(requests=2)),
         (key(START, variant="b", surface="mail"), cell(requests=4)),
     ]
-    assert [(label, one.cell.counts["requests"]) for label, one in grouped(cells, ("variant", "time"), 0).items()] == [
+    assert [
+        (label, one.cell.counts["requests"]) for label, one in group_cells(cells, ("variant", "time"), 0).items()
+    ] == [
         (("a", START), 2),
         (("b", START), 4),
         (("b", START + 3600), 1),
@@ -206,7 +208,7 @@ def test_the_groups_add_up_to_the_whole(given_cells: list[tuple[int, str, str, i
         (key(START + 3600 * hour, surface=surface, category=category), cell(impressions=count, clicks=count // 2))
         for hour, surface, category, count in given_cells
     ]
-    found = grouped(cells, by, LATER).values()
+    found = group_cells(cells, by, LATER).values()
     assert sum(one.cell.counts["impressions"] for one in found) == sum(count for *_, count in given_cells)
     assert sum(one.cell.counts["clicks"] for one in found) == sum(count // 2 for *_, count in given_cells)
 
@@ -214,15 +216,15 @@ def test_the_groups_add_up_to_the_whole(given_cells: list[tuple[int, str, str, i
 def test_adding_up_leaves_the_cells_as_they_were() -> None:
     one = cell(requests=1, people=1)
     before = one.to_bytes()
-    grouped([(key(), one), (key(surface="home"), cell(requests=2, people=5))], (), LATER)
+    group_cells([(key(), one), (key(surface="home"), cell(requests=2, people=5))], (), LATER)
     assert one.to_bytes() == before
     assert Sketch().estimate == 0.0
 
 
 def test_windows_begin_at_multiples_of_their_size() -> None:
-    assert window_of(START + 3661.5, "minute") == START + 3660
-    assert window_of(START + 3661.5, "hour") == START + 3600
-    assert window_of(START + 3661.5, "day") == START
+    assert window_start(START + 3661.5, "minute") == START + 3660
+    assert window_start(START + 3661.5, "hour") == START + 3600
+    assert window_start(START + 3661.5, "day") == START
 
 
 def test_every_measure_says_its_formula() -> None:

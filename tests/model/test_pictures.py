@@ -8,8 +8,8 @@ from hashlib import sha256
 import pytest
 
 from eddyline.errors import InvalidEvent
-from eddyline.model.events import Content, validate
-from eddyline.model.pictures import ADDRESS_CHARACTERS, is_name, stored_address, uploaded
+from eddyline.model.events import Content, validate_event
+from eddyline.model.image_urls import ADDRESS_CHARACTERS, is_uploaded_image_name, parse_data_url, stored_image_url
 
 BODY = bytes(range(256))
 ENCODED = b64encode(BODY).decode()
@@ -18,18 +18,18 @@ NAME = f"data:image/png;sha256={sha256(BODY).hexdigest()}"
 
 
 def test_a_data_address_is_a_picture_with_a_short_name() -> None:
-    upload = uploaded(ADDRESS)
+    upload = parse_data_url(ADDRESS)
     assert upload is not None
     assert (upload.media_type, upload.body, upload.name) == ("image/png", BODY, NAME)
-    assert stored_address(ADDRESS) == stored_address(f"DATA:Image/PNG;BASE64,{ENCODED}") == NAME
-    assert is_name(NAME)
-    assert not is_name(ADDRESS)
+    assert stored_image_url(ADDRESS) == stored_image_url(f"DATA:Image/PNG;BASE64,{ENCODED}") == NAME
+    assert is_uploaded_image_name(NAME)
+    assert not is_uploaded_image_name(ADDRESS)
 
 
 def test_a_name_an_address_and_nothing_are_stored_as_they_are() -> None:
     for address in (NAME, "https://pictures.example/data:image", "/data", None):
-        assert uploaded(address) is None
-        assert stored_address(address) == address
+        assert parse_data_url(address) is None
+        assert stored_image_url(address) == address
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_name_an_address_and_nothing_are_stored_as_they_are() -> None:
     ],
 )
 def test_what_is_no_picture_is_refused_saying_why(address: str, reason: str) -> None:
-    if len(address) <= ADDRESS_CHARACTERS:  # an item keeps it as it is; who needs a picture refuses it
-        assert validate(Content, {"item_id": "a", "title": "t", "image_url": address}).image_url == address
-        assert stored_address(address) == address
+    if len(address) <= ADDRESS_CHARACTERS:  # an item keeps it is; who needs a picture refuses it
+        assert validate_event(Content, {"item_id": "a", "title": "t", "image_url": address}).image_url == address
+        assert stored_image_url(address) == address
         with pytest.raises(ValueError, match=reason) as why:
-            uploaded(address)
+            parse_data_url(address)
         assert len(str(why.value)) < 300
         return
     with pytest.raises(InvalidEvent, match=reason) as refused:
-        validate(Content, {"item_id": "a", "title": "t", "image_url": address})
+        validate_event(Content, {"item_id": "a", "title": "t", "image_url": address})
     assert refused.value.field == "image_url"
     assert len(refused.value.reason) < 300

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.errors import Misconfigured
-from eddyline.model.ids import Person, dimension_of
-from eddyline.model.profile import Deed, Pending, Profile, TimeConstants, merge
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.model.ids import Person, item_dimension
+from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, merge_profiles
+from eddyline.settings import ProfileSettings
 
 NOW = 1_790_000_000.0
 SMALL = ProfileSettings(recents=3, seen=4, event_ids=5)
@@ -26,8 +26,10 @@ def unit(seed: int) -> np.ndarray:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def deed(item: int, type: str = "click", weight: float = 1.0, time: float = NOW, event: str | None = None) -> Deed:
-    return Deed(f"i{item}", type, unit(item), weight, time, event or f"e{item}@{time}")
+def deed(
+    item: int, type: str = "click", weight: float = 1.0, time: float = NOW, event: str | None = None
+) -> WeightedInteraction:
+    return WeightedInteraction(f"i{item}", type, unit(item), weight, time, event or f"e{item}@{time}")
 
 
 deeds = st.lists(
@@ -36,13 +38,17 @@ deeds = st.lists(
         item=st.integers(0, 7),
         type=st.sampled_from(["click", "purchase", "like", "dislike"]),
         time=st.integers(-90 * 86_400, 0).map(lambda s: NOW + s),
-    ).map(lambda d: Deed(d.item_id, d.type, d.vector, -3.0 if d.type == "dislike" else 2.0, d.time, d.event_id)),
+    ).map(
+        lambda d: WeightedInteraction(
+            d.item_id, d.type, d.vector, -3.0 if d.type == "dislike" else 2.0, d.time, d.event_id
+        )
+    ),
     min_size=1,
     max_size=15,
 )
 
 
-def profile_of(all_deeds: list[Deed]) -> Profile:
+def profile_of(all_deeds: list[WeightedInteraction]) -> Profile:
     profile = Profile(ADA, SMALL)
     for one in all_deeds:
         profile.fold(one, TAUS)
@@ -61,24 +67,26 @@ def same(one: Profile, other: Profile) -> None:
 
 
 @given(deeds, st.randoms(use_true_random=False))
-def test_late_events_make_the_same_profile(all_deeds: list[Deed], random: object) -> None:
+def test_late_events_make_the_same_profile(all_deeds: list[WeightedInteraction], random: object) -> None:
     shuffled = list(all_deeds)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     same(profile_of(all_deeds), profile_of(shuffled))
 
 
 @given(deeds, deeds)
-def test_merging_two_profiles_equals_folding_all_events_into_one(one: list[Deed], two: list[Deed]) -> None:
-    same(merge(profile_of(one), profile_of(two), TAUS), profile_of(one + two))
+def test_merging_two_profiles_equals_folding_all_events_into_one(
+    one: list[WeightedInteraction], two: list[WeightedInteraction]
+) -> None:
+    same(merge_profiles(profile_of(one), profile_of(two), TAUS), profile_of(one + two))
 
 
 @given(deeds)
-def test_the_stored_form_is_the_profile(all_deeds: list[Deed]) -> None:
+def test_the_stored_form_is_the_profile(all_deeds: list[WeightedInteraction]) -> None:
     profile = profile_of(all_deeds)
     profile.accepts("space")
     profile.advance("log", 2, 17)
     profile.remember("e1")
-    profile.pending = (Pending("x", "{}", "interactions", 2, 18, "log", 1, NOW, (("h", "\xff"),)),)
+    profile.pending = (PendingInteraction("x", "{}", "interactions", 2, 18, "log", 1, NOW, (("h", "\xff"),)),)
     profile.onboard(unit(9), ("users-log", 0, 3), "premium", {"age": 30})
     loaded = Profile.load(ADA, profile.payload(2), profile.dense(), SMALL)
     same(loaded, profile)
@@ -163,7 +171,7 @@ def test_history_has_unit_length_and_weighs_the_newest_most() -> None:
     indices, values = profile.history()
     by_dimension = dict(zip(indices.tolist(), values.tolist(), strict=True))
     assert float(np.linalg.norm(values)) == pytest.approx(1.0, abs=1e-6)
-    weights = [by_dimension[dimension_of(f"i{n}")] for n in (2, 1, 0)]
+    weights = [by_dimension[item_dimension(f"i{n}")] for n in (2, 1, 0)]
     assert weights == sorted(weights, reverse=True)
     assert weights[1] / weights[0] == pytest.approx(0.5 ** (1 / SMALL.recents_half_life), rel=1e-5)
 
@@ -200,12 +208,14 @@ def test_what_was_shown_is_no_event_and_no_taste() -> None:
 
 
 @given(deeds, st.lists(st.tuples(st.lists(st.sampled_from(["i1", "i2", "i8"])), st.just(NOW)), max_size=5))
-def test_merging_adds_what_was_shown(all_deeds: list[Deed], lists: list[tuple[list[str], float]]) -> None:
+def test_merging_adds_what_was_shown(
+    all_deeds: list[WeightedInteraction], lists: list[tuple[list[str], float]]
+) -> None:
     later = [(items, time + 600 * n) for n, (items, time) in enumerate(lists)]
     one, two, both = profile_of(all_deeds), shown_to(*later), profile_of(all_deeds)
     for items, time in later:
         both.show(items, time)
-    merged = merge(one, two, TAUS)
+    merged = merge_profiles(one, two, TAUS)
     assert merged.shown.to_plain() == both.shown.to_plain()
     assert merged.fatigue(NOW + 9000) == both.fatigue(NOW + 9000)
 
@@ -253,7 +263,7 @@ def test_popularity_is_the_highest_seen_of_each_recent_item_alone() -> None:
     other = profile_of(
         [replace(deed(2, time=NOW - 9), popularity=20.0), replace(deed(3, time=NOW + 9), popularity=1.0)]
     )
-    assert merge(profile, other, TAUS).popularity == {"i1": 3.0, "i2": 20.0, "i3": 1.0}
+    assert merge_profiles(profile, other, TAUS).popularity == {"i1": 3.0, "i2": 20.0, "i3": 1.0}
     profile.fold(deed(3, time=NOW + 10), TAUS)
     profile.fold(deed(4, time=NOW + 11), TAUS)
     assert profile.recents.newest_first() == ["i4", "i3", "i2"]

@@ -7,69 +7,70 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eddyline.model.decay import count_in
-from eddyline.model.ids import Person, dimension_of
-from eddyline.model.profile import DAY, Deed, Profile, TimeConstants
+from eddyline.model.decay import add_to_decayed_count
+from eddyline.model.ids import Person, item_dimension
+from eddyline.model.profile import DAY, Profile, TimeConstants, WeightedInteraction
 from eddyline.model.ranking import (
     AffinityQuery,
-    Boost,
     Candidates,
-    Found,
-    Plan,
-    Ranked,
+    Hit,
+    RankedItem,
     RankOptions,
+    RetrievalPlan,
+    ScoreBoost,
     freshness,
-    gather,
-    plan,
+    merge_candidates,
+    plan_retrieval,
     rank,
 )
 from eddyline.model.trends import trend_tau
-from eddyline.settings import STRATEGIES, Ranking, Strategy
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import STRATEGIES, ProfileSettings, RankingSettings, StrategySettings
 
 NOW = 1_790_000_000.0
 SETTINGS = ProfileSettings()
 TAUS = TimeConstants.of(SETTINGS)
-RANKING = Ranking()
+RANKING = RankingSettings()
 NOTHING = {"affinity": 0.0, "people": 0.0, "popularity": 0.0, "trending": 0.0, "freshness": 0.0}
-EVERYONE = Plan({}, NOTHING | {"popularity": 1.0, "freshness": 1.0})
+EVERYONE = RetrievalPlan({}, NOTHING | {"popularity": 1.0, "freshness": 1.0})
 DEFAULT = STRATEGIES["eddyline"]
 CONTENT = STRATEGIES["content"]
 
 
-def found(item: str, score: float = 0.0, popularity: float = 0, listed_at: float | None = None, **meta: Any) -> Found:
+def found(item: str, score: float = 0.0, popularity: float = 0, listed_at: float | None = None, **meta: Any) -> Hit:
     payload: dict[str, Any] = {"meta": meta}
     if listed_at is not None:
         payload["listed_at"] = listed_at
     if popularity:
         payload["trend"] = {
-            "quarter": count_in(None, float(popularity), NOW, trend_tau("quarter")),
+            "quarter": add_to_decayed_count(None, float(popularity), NOW, trend_tau("quarter")),
             "count": popularity,
         }
-    return Found(item, score, payload)
+    return Hit(item, score, payload)
 
 
-def table(*items: Found, depth: int = 100, **lists: list[Found]) -> Candidates:
-    return gather({"freshness": list(items), **lists}, depth, unscored=("freshness",))
+def table(*items: Hit, depth: int = 100, **lists: list[Hit]) -> Candidates:
+    return merge_candidates({"freshness": list(items), **lists}, depth, unscored=("freshness",))
 
 
 def options(limit: int = 10, **more: Any) -> RankOptions:
     return RankOptions(now=NOW, settings=RANKING, limit=limit, **more)
 
 
-def ids(candidates: Candidates, person: Plan = EVERYONE, **more: Any) -> list[str]:
+def ids(candidates: Candidates, person: RetrievalPlan = EVERYONE, **more: Any) -> list[str]:
     return [place.item_id for place in rank(candidates, person, options(**more))]
 
 
 def person_with(*deeds: tuple[list[float], float, float]) -> Profile:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for number, (vector, weight, time) in enumerate(deeds):
-        profile.fold(Deed(f"i{number}", "click", np.array(vector), weight, time, f"e{number}"), TAUS)
+        profile.fold(WeightedInteraction(f"i{number}", "click", np.array(vector), weight, time, f"e{number}"), TAUS)
     return profile
 
 
-def planned(profile: Profile | None, now: float = NOW, strategy: Strategy = CONTENT, **more: Any) -> Plan:
-    return plan(profile, now, TAUS, RANKING.model_copy(update=more), strategy)
+def planned(
+    profile: Profile | None, now: float = NOW, strategy: StrategySettings = CONTENT, **more: Any
+) -> RetrievalPlan:
+    return plan_retrieval(profile, now, TAUS, RANKING.model_copy(update=more), strategy)
 
 
 # -- the list --------------------------------------------------------------------------------------------------------
@@ -88,9 +89,9 @@ def test_it_works_at_any_size(count: int, how: dict[str, Any]) -> None:
 
 
 def test_a_stranger_gets_what_is_popular_and_new() -> None:
-    person = planned(None, strategy=Strategy(popularity=0.25, freshness=0.1))
+    person = planned(None, strategy=StrategySettings(popularity=0.25, freshness=0.1))
     assert person.is_cold
-    assert not planned(person_with(([1.0, 0.0], 1.0, NOW)), strategy=Strategy(popularity=1.0)).is_cold
+    assert not planned(person_with(([1.0, 0.0], 1.0, NOW)), strategy=StrategySettings(popularity=1.0)).is_cold
     assert planned(Profile(Person("u", "ada"), SETTINGS)).is_cold
     assert ids(table(found("old"), found("hit", popularity=9), found("new", listed_at=NOW)), person) == [
         "hit",
@@ -109,7 +110,7 @@ def test_excluded_items_and_items_of_earlier_pages_are_left_out() -> None:
 
 
 def test_scores_go_on_from_page_to_page() -> None:
-    person = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0, "popularity": 0.4})
+    person = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0, "popularity": 0.4})
     items = table(taste=[found(f"i{n}", 0.9 - 0.1 * n, popularity=9 - n) for n in range(6)])
     whole = rank(items, person, options(limit=6))
     served = {place.item_id for place in whole[:3]}
@@ -118,9 +119,9 @@ def test_scores_go_on_from_page_to_page() -> None:
 
 
 def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
-    person = Plan({"session": np.ones(2)}, NOTHING | {"session": 1.0, "popularity": 0.2, "freshness": 0.1})
+    person = RetrievalPlan({"session": np.ones(2)}, NOTHING | {"session": 1.0, "popularity": 0.2, "freshness": 0.1})
     items = table(session=[found("a", 0.9, popularity=3), found("b", 0.1)])
-    boost = Boost(lambda payload: "trend" in payload, 1.5)
+    boost = ScoreBoost(lambda payload: "trend" in payload, 1.5)
     best = rank(items, person, options(boosts=[boost], fatigue={"a": 2.0}))[0]
     assert best.item_id == "a"
     assert set(best.terms) == {"session", "popularity", "freshness", "boost", "fatigue"}
@@ -131,21 +132,21 @@ def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
 
 
 def test_an_item_that_a_source_did_not_list_gets_nothing_from_it() -> None:
-    person = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0})
+    person = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0})
     items = table(found("not"), taste=[found("best", 0.9), found("listed", 0.5), found("last", 0.4)], depth=3)
     scores = {place.item_id: place.score for place in rank(items, person, options())}
     assert scores == {"best": 1.0, "listed": pytest.approx(0.2), "last": 0.0, "not": 0.0}
 
 
 def test_the_end_of_a_full_list_is_zero_even_when_it_is_excluded() -> None:
-    person = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0})
+    person = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"taste": 1.0})
     items = table(taste=[found("best", 0.9), found("listed", 0.5), found("last", 0.4)], depth=3)
     assert rank(items, person, options(exclude={"last"}))[1].score == pytest.approx(0.2)
 
 
 def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
     query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
-    person = Plan({}, NOTHING | {"affinity": 2.0}, query)
+    person = RetrievalPlan({}, NOTHING | {"affinity": 2.0}, query)
     items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n, popularity=3) for n in range(25)])
     scores = {place.item_id: place.score for place in rank(items, person, options(limit=50))}
     assert scores["i00"] == 2.0
@@ -155,7 +156,7 @@ def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
 
 def test_what_affinity_cannot_use_goes_to_content() -> None:
     query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
-    person = Plan({"taste": np.ones(2)}, NOTHING | {"affinity": 1.0, "taste": 0.2}, query)
+    person = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"affinity": 1.0, "taste": 0.2}, query)
     few = table(
         affinity=[found("a", 3.0, popularity=3), found("hearsay", 2.0, popularity=2)],
         taste=[found("b", 0.9), found("c", 0.1)],
@@ -163,7 +164,7 @@ def test_what_affinity_cannot_use_goes_to_content() -> None:
     scores = {place.item_id: place.score for place in rank(few, person, options())}
     assert scores["a"] == pytest.approx(1 / 25)
     assert scores["b"] == pytest.approx(0.2 + 24 / 25)
-    nobody = Plan({"taste": np.ones(2)}, NOTHING | {"taste": 0.2}, unmet=1.0)
+    nobody = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"taste": 0.2}, unmet=1.0)
     assert rank(table(taste=[found("b", 0.9), found("c", 0.1)]), nobody, options())[0].score == pytest.approx(1.2)
 
 
@@ -283,7 +284,7 @@ def test_answers_count_until_behaviour_speaks() -> None:
     assert first.weights["onboarding"] == CONTENT.taste
     assert not first.is_cold
     for number in range(20):
-        profile.fold(Deed(f"i{number}", "like", np.array([1.0, 0.0]), 3.0, NOW, f"e{number}"), TAUS)
+        profile.fold(WeightedInteraction(f"i{number}", "like", np.array([1.0, 0.0]), 3.0, NOW, f"e{number}"), TAUS)
     later = planned(profile)
     assert later.weights["onboarding"] < 0.1 < later.weights["taste"]
 
@@ -302,7 +303,7 @@ def test_in_a_visit_the_last_item_counts_most_and_on_arrival_all_of_them() -> No
 def test_what_all_choose_says_less() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for name, popularity in (("rare", 0.0), ("hit", 999.0)):
-        profile.fold(Deed(name, "click", np.array([1.0, 0.0]), 1.0, NOW, name, popularity), TAUS)
+        profile.fold(WeightedInteraction(name, "click", np.array([1.0, 0.0]), 1.0, NOW, name, popularity), TAUS)
     weights = planned(profile, strategy=DEFAULT, recents_half_life=1e9).recents
     assert weights["rare"] / weights["hit"] == pytest.approx(1000**RANKING.popularity_damping, rel=0.01)
 
@@ -310,13 +311,13 @@ def test_what_all_choose_says_less() -> None:
 def test_the_affinity_query_has_the_recents_dimensions() -> None:
     person = planned(person_with(([1.0, 0.0], 1.0, NOW)), strategy=DEFAULT)
     assert person.affinity is not None
-    assert person.affinity.indices.tolist() == [dimension_of("i0")]
+    assert person.affinity.indices.tolist() == [item_dimension("i0")]
     assert person.affinity.values.sum() == pytest.approx(1.0)
 
 
 def test_on_arrival_the_arrival_weights_hold_and_give_way_in_the_visit() -> None:
     profile = person_with(([1.0, 0.0], 1.0, NOW))
-    strategy = Strategy(popularity=0.1, affinity=1.0, arrival={"popularity": 0.5})
+    strategy = StrategySettings(popularity=0.1, affinity=1.0, arrival={"popularity": 0.5})
     at_once, later, next_day = (
         planned(profile, NOW + gap, strategy).weights["popularity"] for gap in (0.0, 15 * 60.0, DAY)
     )
@@ -324,7 +325,7 @@ def test_on_arrival_the_arrival_weights_hold_and_give_way_in_the_visit() -> None
 
 
 def test_a_situation_can_change_the_weights() -> None:
-    person = plan(None, NOW, TAUS, RANKING, Strategy(popularity=0.5), {"popularity": 2.0})
+    person = plan_retrieval(None, NOW, TAUS, RANKING, StrategySettings(popularity=0.5), {"popularity": 2.0})
     assert person.weights["popularity"] == 1.0
 
 
@@ -334,8 +335,8 @@ def test_freshness_halves_with_every_half_life() -> None:
 
 
 def test_an_empty_list_has_no_reason() -> None:
-    assert Ranked("a", 0.0).reasons == []
+    assert RankedItem("a", 0.0).reasons == []
 
 
 def test_chance_is_no_reason() -> None:
-    assert Ranked("a", 1.5, terms={"affinity": 0.5, "rotation": 1.0, "fatigue": -0.2}).reasons == ["affinity"]
+    assert RankedItem("a", 1.5, terms={"affinity": 0.5, "rotation": 1.0, "fatigue": -0.2}).reasons == ["affinity"]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from eddyline import settings as settings_module
 from eddyline.errors import InvalidInput, Misconfigured
-from eddyline.model.decay import count_in
+from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.filters import Filter, Match
-from eddyline.model.rules import Rules, Situation, adjust, promotions, situation
+from eddyline.model.rules import RuleSet, Situation, active_promotions, evaluate_rules, read_situation
 from eddyline.model.rules.conditions import WEEKDAYS, parse_when
 from eddyline.model.trends import trend_tau
 from eddyline.settings import Settings
@@ -28,18 +28,18 @@ def at(time: str) -> float:
 WEDNESDAY_NOON = at("2026-07-15T12:00:00+00:00")
 
 
-def rules(toml: str) -> Rules:
-    return Rules.of(Settings(**tomllib.loads(toml)))
+def rules(toml: str) -> RuleSet:
+    return RuleSet.of(Settings(**tomllib.loads(toml)))
 
 
 def here(
     context: dict[str, Any] | None = None,
-    among: Rules = Rules(),
+    among: RuleSet = RuleSet(),
     segment: str | None = None,
     attributes: dict[str, Any] | None = None,
     now: float = WEDNESDAY_NOON,
 ) -> Situation:
-    return situation(among, context or {}, segment, attributes or {}, now)
+    return read_situation(among, context or {}, segment, attributes or {}, now)
 
 
 def holds(when: dict[str, Any], where: Situation) -> bool:
@@ -250,21 +250,21 @@ WEDNESDAY_NIGHT = at("2026-07-15T23:30:00+02:00")
 
 def test_a_rule_applies_where_all_its_conditions_hold() -> None:
     table = rules(TABLE)
-    assert adjust(table, here({"device": "tv"}, table, now=WEDNESDAY_NIGHT)).applied == ("evening",)
-    assert adjust(table, here({"device": "phone"}, table, now=WEDNESDAY_NIGHT)).applied == ()
-    assert adjust(table, here({"device": "tv"}, table)).applied == ()
+    assert evaluate_rules(table, here({"device": "tv"}, table, now=WEDNESDAY_NIGHT)).applied == ("evening",)
+    assert evaluate_rules(table, here({"device": "phone"}, table, now=WEDNESDAY_NIGHT)).applied == ()
+    assert evaluate_rules(table, here({"device": "tv"}, table)).applied == ()
 
 
 def test_without_a_rule_that_applies_nothing_changes() -> None:
     table = rules(TABLE)
-    nothing = adjust(table, here(among=table))
+    nothing = evaluate_rules(table, here(among=table))
     assert (dict(nothing.weights), nothing.boosts, nothing.strategy, nothing.fields) == ({}, (), None, ())
     assert nothing.weight("freshness") == nothing.factor({"meta": {"category": "Film"}}) == 1.0
 
 
 def test_factors_of_several_rules_multiply_and_the_last_strategy_decides() -> None:
     table = rules(TABLE)
-    both = adjust(table, here({"device": "tv"}, table, attributes={"plan": "pro"}, now=SATURDAY_NIGHT))
+    both = evaluate_rules(table, here({"device": "tv"}, table, attributes={"plan": "pro"}, now=SATURDAY_NIGHT))
     assert both.applied == ("evening", "weekend", "pros")
     assert (both.weight("freshness"), both.weight("session"), both.weight("affinity")) == (2.0, 1.5, 1.0)
     assert both.strategy == "content"
@@ -272,8 +272,8 @@ def test_factors_of_several_rules_multiply_and_the_last_strategy_decides() -> No
 
 def test_a_boost_multiplies_the_items_that_its_filter_matches() -> None:
     table = rules(TABLE)
-    changed = adjust(table, here({"device": "tv"}, table, attributes={"plan": "pro"}, now=WEDNESDAY_NIGHT))
-    popular = {"quarter": count_in(None, 4.0, WEDNESDAY_NIGHT, trend_tau("quarter"))}
+    changed = evaluate_rules(table, here({"device": "tv"}, table, attributes={"plan": "pro"}, now=WEDNESDAY_NIGHT))
+    popular = {"quarter": add_to_decayed_count(None, 4.0, WEDNESDAY_NIGHT, trend_tau("quarter"))}
     film, acme = {"category": "Film"}, {"category": "Book", "attributes": {"brand": "acme"}}
     assert changed.factor({"meta": film}) == 1.5
     assert changed.factor({"meta": acme}) == 1.0
@@ -286,10 +286,12 @@ def test_a_boost_by_popularity_goes_with_the_time() -> None:
     table = rules(TABLE)
     item = {
         "meta": {"attributes": {"brand": "acme"}},
-        "trend": {"quarter": count_in(None, 4.0, WEDNESDAY_NOON, trend_tau("quarter"))},
+        "trend": {"quarter": add_to_decayed_count(None, 4.0, WEDNESDAY_NOON, trend_tau("quarter"))},
     }
     factors = [
-        adjust(table, here(among=table, attributes={"plan": "pro"}, now=WEDNESDAY_NOON + days * 86_400)).factor(item)
+        evaluate_rules(table, here(among=table, attributes={"plan": "pro"}, now=WEDNESDAY_NOON + days * 86_400)).factor(
+            item
+        )
         for days in (0, 30, 90)
     ]
     assert factors == [2.0, 2.0, 1.0]
@@ -298,10 +300,10 @@ def test_a_boost_by_popularity_goes_with_the_time() -> None:
 @given(st.permutations(range(3)))
 def test_weights_and_boosts_do_not_depend_on_the_order_of_the_rules(order: list[int]) -> None:
     table = rules(TABLE)
-    turned = Rules(tuple(table.rules[n] for n in order), attributes=table.attributes, timezone=table.timezone)
+    turned = RuleSet(tuple(table.rules[n] for n in order), attributes=table.attributes, timezone=table.timezone)
     there = here({"device": "tv"}, table, attributes={"plan": "pro"}, now=SATURDAY_NIGHT)
-    assert adjust(turned, there).weights == adjust(table, there).weights
-    assert adjust(turned, there).factor({"meta": {"category": "Film"}}) == 1.5
+    assert evaluate_rules(turned, there).weights == evaluate_rules(table, there).weights
+    assert evaluate_rules(turned, there).factor({"meta": {"category": "Film"}}) == 1.5
 
 
 PROMOTIONS = """
@@ -332,14 +334,14 @@ when.device = { not = "tv" }
 )
 def test_a_promotion_runs_from_its_start_until_its_end(time: str, running: list[str]) -> None:
     table = rules(PROMOTIONS)
-    assert [one.name for one in promotions(table, here(among=table, now=at(time)))] == running
+    assert [one.name for one in active_promotions(table, here(among=table, now=at(time)))] == running
 
 
 def test_a_promotion_may_be_for_a_surface_and_a_situation() -> None:
     table = rules(PROMOTIONS)
 
     def names(**context: Any) -> list[str]:
-        return [one.name for one in promotions(table, here(context, table))]
+        return [one.name for one in active_promotions(table, here(context, table))]
 
     assert names(surface="home") == ["sale", "pick"]
     assert names(surface="home", device="tv") == names(surface="cart") == names() == ["sale"]
@@ -347,7 +349,7 @@ def test_a_promotion_may_be_for_a_surface_and_a_situation() -> None:
 
 def test_a_promotion_finds_its_items_in_a_store_and_among_payloads() -> None:
     table = rules(PROMOTIONS)
-    sale, pick = promotions(table, here({"surface": "home"}, table))
+    sale, pick = active_promotions(table, here({"surface": "home"}, table))
     assert pick.filter == Filter(must=(Match("item_id", ("eddies",)),))
     assert (pick.positions, pick.share, sale.positions, sale.share) == ((1,), None, (), 0.2)
     assert pick.matches({"item_id": "eddies"})
@@ -452,8 +454,8 @@ def test_rules_of_the_environment_go_over_those_of_the_file(monkeypatch: pytest.
         settings_module.load(path)
     monkeypatch.setenv("EDDYLINE_RULES", '[{"name": "b", "weights": {"taste": 2}}]')
     monkeypatch.setenv("EDDYLINE_SEGMENTS", '{"pros": {"plan": "pro"}}')
-    table = Rules.of(settings_module.load(path))
-    assert adjust(table, here(among=table)).applied == ("b",)
+    table = RuleSet.of(settings_module.load(path))
+    assert evaluate_rules(table, here(among=table)).applied == ("b",)
     assert here(among=table, attributes={"plan": "pro"}).segments == ("pros",)
 
 

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from scipy import stats
 
-from eddyline.model.experiments.statistics import sample_ratio
+from eddyline.model.experiments.statistics import check_sample_ratio
 
 EVEN = {"control": 1.0, "diverse": 1.0}
 
@@ -20,13 +20,13 @@ def test_the_p_value_is_one_among_all_splits_that_there_are(level: float) -> Non
     rejected = sum(
         float(stats.multinomial.pmf(split, total, shares))
         for split in splits
-        if sample_ratio(dict(zip("abc", split, strict=True)), weights).p_value <= level
+        if check_sample_ratio(dict(zip("abc", split, strict=True)), weights).p_value <= level
     )
     assert rejected <= level
 
 
 def test_what_was_expected_and_seen_is_told() -> None:
-    found = sample_ratio({"control": 310, "diverse": 590}, {"control": 1, "diverse": 2})
+    found = check_sample_ratio({"control": 310, "diverse": 590}, {"control": 1, "diverse": 2})
     assert found.expected == {"control": pytest.approx(300), "diverse": pytest.approx(600)}
     assert found.seen == {"control": 310, "diverse": 590}
     assert not found.is_mismatch
@@ -35,8 +35,8 @@ def test_what_was_expected_and_seen_is_told() -> None:
 
 def test_only_the_ratios_of_the_weights_matter() -> None:
     people = {"control": 5300, "diverse": 4700}
-    assert sample_ratio(people, EVEN).p_value == pytest.approx(
-        sample_ratio(people, {"control": 0.2, "diverse": 0.2}).p_value
+    assert check_sample_ratio(people, EVEN).p_value == pytest.approx(
+        check_sample_ratio(people, {"control": 0.2, "diverse": 0.2}).p_value
     )
 
 
@@ -55,7 +55,7 @@ def test_only_the_ratios_of_the_weights_matter() -> None:
 def test_people_that_are_missing_or_should_not_be_there_are_a_mismatch(
     people: dict[str, int], weights: dict[str, float]
 ) -> None:
-    assert sample_ratio(people, weights).is_mismatch
+    assert check_sample_ratio(people, weights).is_mismatch
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,6 @@ def test_people_that_are_missing_or_should_not_be_there_are_a_mismatch(
 def test_nothing_is_alarming_about_few_people_or_a_single_variant(
     people: dict[str, int], weights: dict[str, float]
 ) -> None:
-    found = sample_ratio(people, weights)
+    found = check_sample_ratio(people, weights)
     assert not found.is_mismatch
     assert 0.001 <= found.p_value <= 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.model.decay import time_constant
-from eddyline.model.showings import MINUTE, Showings
+from eddyline.model.exposures import MINUTE, ExposureHistory
 
 DAY = 86_400.0
 TAU = time_constant(DAY)
@@ -27,14 +27,14 @@ sizes = st.integers(1, 40)
 Lists = list[tuple[list[str], float]]
 
 
-def showings(size: int, *shown: tuple[list[str], float]) -> Showings:
-    found = Showings(size)
+def showings(size: int, *shown: tuple[list[str], float]) -> ExposureHistory:
+    found = ExposureHistory(size)
     for items, time in shown:
         found = found.add(items, time)
     return found
 
 
-def same(one: Showings, other: Showings) -> None:
+def same(one: ExposureHistory, other: ExposureHistory) -> None:
     assert one.to_plain() == other.to_plain()
 
 
@@ -68,8 +68,8 @@ def test_no_more_than_the_bound_is_kept_and_those_are_the_newest(all_lists: List
 @given(lists, sizes)
 def test_the_stored_form_is_the_set(all_lists: Lists, size: int) -> None:
     found = showings(size, *all_lists)
-    same(Showings.from_plain(size, {item: list(minutes) for item, minutes in found.to_plain().items()}), found)
-    same(Showings.from_plain(3, found.to_plain()), found.newest(3))
+    same(ExposureHistory.from_plain(size, {item: list(minutes) for item, minutes in found.to_plain().items()}), found)
+    same(ExposureHistory.from_plain(3, found.to_plain()), found.newest(3))
 
 
 def test_a_list_within_the_same_minute_is_the_same_showing() -> None:

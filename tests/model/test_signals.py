@@ -11,21 +11,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.model.ids import Person
-from eddyline.model.profile import Deed, Profile, TimeConstants
-from eddyline.model.ranking import Detail, Found, Plan, Ranked, RankOptions, gather, informed, plan, rank
-from eddyline.model.ranking.lately import NEUTRAL, PriceRange, picture, price_range
-from eddyline.settings import STRATEGIES, Ranking, Strategy
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
+from eddyline.model.ranking import (
+    Hit,
+    PriceAndImage,
+    RankedItem,
+    RankOptions,
+    RetrievalPlan,
+    merge_candidates,
+    plan_retrieval,
+    rank,
+    with_recent_items,
+)
+from eddyline.model.ranking.recent_items import NEUTRAL, PricePreference, image_preference, price_preference
+from eddyline.settings import STRATEGIES, ProfileSettings, RankingSettings, StrategySettings
 
 NOW = 1_790_000_000.0
-SETTINGS, RANKING = ProfileSettings(), Ranking()
+SETTINGS, RANKING = ProfileSettings(), RankingSettings()
 TAUS = TimeConstants.of(SETTINGS)
 
 
-def item(item_id: str, score: float = 0.0, price: float | None = None, **rating: float) -> Found:
+def item(item_id: str, score: float = 0.0, price: float | None = None, **rating: float) -> Hit:
     offer = {} if price is None else {"offer": {"price": price}}
     meta = {"meta": {"rating": {"scale": 5.0, "least": 0.0, **rating}}} if rating else {}
-    return Found(item_id, score, {**offer, **meta})
+    return Hit(item_id, score, {**offer, **meta})
 
 
 def person(*items: str) -> Profile:
@@ -33,30 +42,32 @@ def person(*items: str) -> Profile:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for number, item_id in enumerate(items):
         at = NOW - 60.0 * (len(items) - 1 - number)
-        profile.fold(Deed(item_id, "click", np.array([1.0, 0.0]), 1.0, at, f"e{number}"), TAUS)
+        profile.fold(WeightedInteraction(item_id, "click", np.array([1.0, 0.0]), 1.0, at, f"e{number}"), TAUS)
     return profile
 
 
-def planned(profile: Profile | None, settings: Ranking = RANKING, **weights: float) -> Plan:
-    return plan(profile, NOW, TAUS, settings, Strategy(**weights))
+def planned(profile: Profile | None, settings: RankingSettings = RANKING, **weights: float) -> RetrievalPlan:
+    return plan_retrieval(profile, NOW, TAUS, settings, StrategySettings(**weights))
 
 
-def ranked(asked: Plan, *found: Found, settings: Ranking = RANKING, **lists: list[Found]) -> dict[str, Ranked]:
+def ranked(
+    asked: RetrievalPlan, *found: Hit, settings: RankingSettings = RANKING, **lists: list[Hit]
+) -> dict[str, RankedItem]:
     """By id, in the list's order."""
-    table = gather({"freshness": list(found), **lists}, 100, unscored=("freshness",))
+    table = merge_candidates({"freshness": list(found), **lists}, 100, unscored=("freshness",))
     return {one.item_id: one for one in rank(table, asked, RankOptions(NOW, settings, 100))}
 
 
-def prices(*known: float, settings: Ranking = RANKING) -> PriceRange:
+def prices(*known: float, settings: RankingSettings = RANKING) -> PricePreference:
     """Of items that weigh the same."""
     names = [str(number) for number in range(len(known))]
-    details = {name: Detail(price) for name, price in zip(names, known, strict=True)}
-    found = price_range(dict.fromkeys(names, 0.3), details, settings)
+    details = {name: PriceAndImage(price) for name, price in zip(names, known, strict=True)}
+    found = price_preference(dict.fromkeys(names, 0.3), details, settings)
     assert found is not None
     return found
 
 
-def fits(range_: PriceRange, *asked: float) -> list[float]:
+def fits(range_: PricePreference, *asked: float) -> list[float]:
     return [float(fit) for fit in range_.fit(np.array(asked))]
 
 
@@ -80,7 +91,7 @@ def test_a_rating_counts_by_how_many_gave_it() -> None:
 
 
 def test_a_rating_of_as_many_as_the_prior_counts_for_is_half_way() -> None:
-    settings = Ranking(rating_prior=0.4, rating_prior_count=10)
+    settings = RankingSettings(rating_prior=0.4, rating_prior_count=10)
     listed = ranked(planned(None, rating=2.0), item("a", value=4.0, count=10), settings=settings)
     assert listed["a"].terms["rating"] == pytest.approx(2.0 * (0.8 + 0.4) / 2)
 
@@ -129,16 +140,23 @@ def test_who_spends_widely_is_offered_widely() -> None:
 
 
 def test_newer_choices_weigh_more() -> None:
-    details = {"new": Detail(10.0), "old": Detail(1000.0), "free": Detail(0.0), "unknown": Detail()}
+    details = {
+        "new": PriceAndImage(10.0),
+        "old": PriceAndImage(1000.0),
+        "free": PriceAndImage(0.0),
+        "unknown": PriceAndImage(),
+    }
     weights = {"new": 1.0, "free": 0.9, "unknown": 0.8, "old": 0.25, "gone": 0.1}
-    found = price_range(weights, details, RANKING)
+    found = price_preference(weights, details, RANKING)
     assert found is not None
     assert found.mean == pytest.approx(0.8 * math.log(10) + 0.2 * math.log(1000))
 
 
-@pytest.mark.parametrize("details", [{}, {"a": Detail()}, {"a": Detail(0.0)}, {"b": Detail(3.0)}], ids=str)
-def test_without_a_known_price_there_is_no_range(details: dict[str, Detail]) -> None:
-    assert price_range({"a": 1.0}, details, RANKING) is None
+@pytest.mark.parametrize(
+    "details", [{}, {"a": PriceAndImage()}, {"a": PriceAndImage(0.0)}, {"b": PriceAndImage(3.0)}], ids=str
+)
+def test_without_a_known_price_there_is_no_range(details: dict[str, PriceAndImage]) -> None:
+    assert price_preference({"a": 1.0}, details, RANKING) is None
 
 
 def test_an_item_without_a_price_or_for_free_is_neither_better_nor_worse() -> None:
@@ -159,11 +177,11 @@ def test_the_price_reranks_what_others_found_for_whom_prices_are_known() -> None
     asked = planned(person("mug"), price=1.0)
     assert asked.asks_of_recents
     assert asked.fields == ("offer.price",)
-    knowing = informed(asked, {"mug": Detail(8.0)}, RANKING)
+    knowing = with_recent_items(asked, {"mug": PriceAndImage(8.0)}, RANKING)
     listed = ranked(knowing, item("sofa", price=900.0), item("cup", price=9.0), item("unpriced"))
     assert list(listed) == ["cup", "unpriced", "sofa"]
     assert listed["unpriced"].terms["price"] == NEUTRAL
-    unknowing = informed(asked, {"mug": Detail()}, RANKING)
+    unknowing = with_recent_items(asked, {"mug": PriceAndImage()}, RANKING)
     assert unknowing.weights["price"] == 0.0
     assert "price" not in ranked(unknowing, item("cup", price=9.0))["cup"].terms
 
@@ -174,29 +192,31 @@ RED, BLUE = np.array([2.0, 0.0]), np.array([0.0, 1.0])
 
 
 def test_pictures_count_as_directions_and_by_their_weights() -> None:
-    found = picture({"a": 3.0, "b": 1.0}, {"a": Detail(None, RED, "s"), "b": Detail(None, BLUE, "s")})
+    found = image_preference(
+        {"a": 3.0, "b": 1.0}, {"a": PriceAndImage(None, RED, "s"), "b": PriceAndImage(None, BLUE, "s")}
+    )
     assert found is not None
     assert np.linalg.norm(found.vector) == pytest.approx(1.0)
     assert found.vector[0] / found.vector[1] == pytest.approx(3.0)
 
 
 def test_pictures_of_another_model_are_left_out() -> None:
-    details = {"newest": Detail(), "new": Detail(None, RED, "s2"), "old": Detail(None, BLUE, "s1")}
-    found = picture({"newest": 1.0, "new": 0.5, "old": 9.0}, details)
+    details = {"newest": PriceAndImage(), "new": PriceAndImage(None, RED, "s2"), "old": PriceAndImage(None, BLUE, "s1")}
+    found = image_preference({"newest": 1.0, "new": 0.5, "old": 9.0}, details)
     assert found is not None
     assert found.space == "s2"
     assert found.vector.tolist() == [1.0, 0.0]
 
 
 def test_pictures_that_point_nowhere_are_not_gone_by() -> None:
-    assert picture({"a": 1.0}, {"a": Detail(3.0)}) is None
-    opposite = {"a": Detail(None, RED, "s"), "b": Detail(None, -RED, "s")}
-    assert picture({"a": 1.0, "b": 1.0}, opposite) is None
-    assert informed(planned(person("a", "b"), image=1.0), {}, RANKING).weights["image"] == 0.0
+    assert image_preference({"a": 1.0}, {"a": PriceAndImage(3.0)}) is None
+    opposite = {"a": PriceAndImage(None, RED, "s"), "b": PriceAndImage(None, -RED, "s")}
+    assert image_preference({"a": 1.0, "b": 1.0}, opposite) is None
+    assert with_recent_items(planned(person("a", "b"), image=1.0), {}, RANKING).weights["image"] == 0.0
 
 
 def test_likeness_of_pictures_is_brought_to_one_by_its_list() -> None:
-    asked = informed(planned(person("a"), image=2.0), {"a": Detail(None, RED, "s")}, RANKING)
+    asked = with_recent_items(planned(person("a"), image=2.0), {"a": PriceAndImage(None, RED, "s")}, RANKING)
     listed = ranked(asked, item("no picture"), image=[item("x", 0.9), item("y", 0.8), item("z", 0.7)])
     assert {name: one.score for name, one in listed.items()} == pytest.approx(
         {"x": 2.0, "y": 1.0, "z": 0.0, "no picture": 0.0}
@@ -209,10 +229,10 @@ def test_likeness_of_pictures_is_brought_to_one_by_its_list() -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize("who", [None, person("a", "b")])
 def test_no_shipped_strategy_asks_for_any_of_it(name: str, who: Profile | None) -> None:
-    asked = plan(who, NOW, TAUS, RANKING, STRATEGIES[name])
+    asked = plan_retrieval(who, NOW, TAUS, RANKING, STRATEGIES[name])
     assert not asked.asks_of_recents
     assert asked.fields == ()
-    assert informed(asked, {}, RANKING) == asked
+    assert with_recent_items(asked, {}, RANKING) == asked
 
 
 def test_affinity_is_asked_for_alike_beside_the_others() -> None:
@@ -229,17 +249,17 @@ def test_affinity_is_asked_for_alike_beside_the_others() -> None:
 
 @pytest.mark.parametrize("who", [None, Profile(Person("u", "new"), SETTINGS)])
 def test_to_a_stranger_only_ratings_apply(who: Profile | None) -> None:
-    asked = informed(planned(who, rating=1.0, price=1.0, image=1.0), {}, RANKING)
+    asked = with_recent_items(planned(who, rating=1.0, price=1.0, image=1.0), {}, RANKING)
     assert not asked.asks_of_recents
     assert (asked.weights["rating"], asked.weights["price"], asked.weights["image"]) == (1.0, 0.0, 0.0)
 
 
 def test_a_situation_changes_these_weights_like_the_others() -> None:
     factors: dict[str, Any] = {"price": 0.0, "rating": 3.0}
-    asked = plan(person("a"), NOW, TAUS, RANKING, Strategy(price=1.0, rating=0.1), factors)
+    asked = plan_retrieval(person("a"), NOW, TAUS, RANKING, StrategySettings(price=1.0, rating=0.1), factors)
     assert not asked.asks_of_recents
     assert asked.weights["rating"] == pytest.approx(0.3)
 
 
 def test_the_first_reason_is_the_largest_term() -> None:
-    assert Ranked("a", 1.0, terms={"rating": 0.7, "price": 0.9, "freshness": 0.0}).reasons == ["price", "rating"]
+    assert RankedItem("a", 1.0, terms={"rating": 0.7, "price": 0.9, "freshness": 0.0}).reasons == ["price", "rating"]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from eddyline.model.text import DEFAULT, Template, alone, content_hash, parts_hash
-from eddyline.settings import Template as Settings
+from eddyline.model.text import DEFAULT, Template, content_hash, parts_hash, single_parts
+from eddyline.settings import TemplateSettings as Settings
 
 ITEM: dict[str, Any] = {
     "title": "Ferry gliding",
@@ -126,4 +126,4 @@ def test_the_hash_covers_all_texts_and_weights_and_the_space() -> None:
 
 @given(st.lists(st.text()))
 def test_texts_alone_have_the_hashes_of_texts(texts: list[str]) -> None:
-    assert [parts_hash(parts, "s") for parts in alone(texts)] == [content_hash(text, "s") for text in texts]
+    assert [parts_hash(parts, "s") for parts in single_parts(texts)] == [content_hash(text, "s") for text in texts]

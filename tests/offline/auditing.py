@@ -9,14 +9,13 @@ import orjson
 from tests.services.profiling import SPACE, Profiling
 from tests.support.fakes import LOG, text_vector
 
-from eddyline.adapters.kafka import LogReader, Message, Outgoing, Position, Record, Watermarks, partition_of
+from eddyline.adapters.kafka import LogReader, Message, OffsetAndMetadata, Outgoing, Record, Watermarks, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit import Everyone, Report, Who, audit
-from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import Profile
-from eddyline.settings import Events, Settings
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import EventSettings, ProfileSettings, Settings
 
 PARTITIONS = 4
 
@@ -49,15 +48,15 @@ class FakeLog(LogReader):
         yield from self.partitions[partition][max(start, self.lows[partition]) : end]
         self.was_read()
 
-    def committed(self, group: str, topic: str) -> dict[int, Position | None]:
+    def committed(self, group: str, topic: str) -> dict[int, OffsetAndMetadata | None]:
         assert (group, topic) == ("profiler", "interactions")
-        return {n: None if at is None else Position(at, "") for n, at in self.handled.items()}
+        return {n: None if at is None else OffsetAndMetadata(at, "") for n, at in self.handled.items()}
 
 
 class Auditing:
     """People do things, profilers follow, an audit looks."""
 
-    def __init__(self, settings: ProfileSettings = ProfileSettings(), events: Events = Events()) -> None:
+    def __init__(self, settings: ProfileSettings = ProfileSettings(), events: EventSettings = EventSettings()) -> None:
         self.log = FakeLog()
         self.it = Profiling(settings, PARTITIONS, events)
         self.settings = Settings(profile=settings, events=events)
@@ -76,7 +75,7 @@ class Auditing:
             ITEMS,
             [
                 Point(
-                    item_point(item_id),
+                    item_point_id(item_id),
                     {"content": text_vector(text or item_id).astype("float32")},
                     {"item_id": item_id, "space": SPACE, "meta": {"title": item_id}, "source": source},
                 )
@@ -166,14 +165,14 @@ class Auditing:
     def put(self, profile: Profile) -> None:
         """Store a profile."""
         partition = partition_of(profile.person.key.encode(), PARTITIONS)
-        point = Point(person_point(profile.person), profile.dense(), profile.payload(partition))
+        point = Point(person_point_id(profile.person), profile.dense(), profile.payload(partition))
         self.it.store.upsert(PROFILES, [point])
 
     def remove(self, key: str) -> None:
-        self.it.store.delete(PROFILES, [person_point(Person.from_key(key))])
+        self.it.store.delete(PROFILES, [person_point_id(Person.from_key(key))])
 
     def remove_item(self, item_id: str) -> None:
-        self.it.store.delete(ITEMS, [item_point(item_id)])
+        self.it.store.delete(ITEMS, [item_point_id(item_id)])
 
     def audit(self, who: Who = Everyone(), **more: Any) -> Report:
         left = iter(self.during)

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
+from eddyline.evaluation.learned_state import InMemoryState
+from eddyline.evaluation.strategy_recommender import RequestSearches
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
 from eddyline.model.profile import DAY, HOUR, MINUTE
-from eddyline.model.ranking import ORDERED, gather, plan, rank, usual_options
-from eddyline.offline.evaluation.log import Event, Log
-from eddyline.offline.evaluation.memory import Memory
-from eddyline.offline.evaluation.serving import Searches
+from eddyline.model.ranking import ORDERED, merge_candidates, plan_retrieval, rank, rank_options
 from eddyline.settings import Settings
 
 START = 1_790_000_000.0
@@ -31,7 +31,7 @@ DAYS, LIMIT, BEFORE = 30, 10, 12
 """`ARRIVING`: items a day; `BEFORE`: what each person did, on the average, before the first day."""
 
 
-class _Memory(Memory):
+class _Memory(InMemoryState):
     """In which items that haven't arrived yet aren't found."""
 
     arrived = ITEMS
@@ -78,7 +78,7 @@ class World:
         content = told + random.normal(size=told.shape)
         content /= np.linalg.norm(content, axis=1, keepdims=True)
         self.settings = settings
-        log = Log(
+        log = InteractionLog(
             "closed loop",
             str(seed),
             tuple(Content(item_id=f"i{n}", title=f"T{n}", timestamp=_arrival(n, random)) for n in range(count)),
@@ -129,14 +129,16 @@ class World:
         """As a reader does, which tells the profile afterwards."""
         memory, ranking = self.memory, self.settings.ranking
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
-        asked = plan(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
-        lists = Searches(memory, person, now).run(asked, ranking)
+        asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
+        lists = RequestSearches(memory, person, now).run(asked, ranking)
         pause = ranking.fatigue_after_minutes * MINUTE
         began = profile.shown.visit_began(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)
-        usual = usual_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)
+        usual = rank_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)
         options = replace(usual, fatigue=profile.fatigue(began, began))
-        listed = [one.item_id for one in rank(gather(lists, ranking.candidates, unscored=ORDERED), asked, options)]
+        listed = [
+            one.item_id for one in rank(merge_candidates(lists, ranking.candidates, unscored=ORDERED), asked, options)
+        ]
         profile.show(listed, now)
         return [memory.catalogue.place_of[item_id] for item_id in listed]
 
@@ -147,7 +149,7 @@ class World:
 
     def _click(self, person: int, item: int, time: float) -> None:
         self._events += 1
-        self.memory.learn(Event(person, item, "click", 1.0, time, f"e{self._events}"))
+        self.memory.learn(LoggedInteraction(person, item, "click", 1.0, time, f"e{self._events}"))
 
 
 def _arrival(number: int, random: np.random.Generator) -> float:

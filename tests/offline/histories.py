@@ -8,7 +8,7 @@ from contextlib import suppress
 from tests.offline.auditing import PARTITIONS, Auditing
 
 from eddyline.errors import Unavailable
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import ProfileSettings
 
 ITEMS = [f"item-{n}" for n in range(12)]
 USERS = ["ada", "bob", "cyd"]

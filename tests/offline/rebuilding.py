@@ -13,19 +13,18 @@ from tests.services.profiling import SPACE
 from tests.support.fake_log import FakeLog, LogProducer
 from tests.support.fakes import LOG, Clock, FakeDeadLetters, FakeStore, TinyEncoder, text_vector
 
-from eddyline.adapters.kafka import Message, Position, TopicPartition
-from eddyline.adapters.kafka.ownership import claim_metadata
+from eddyline.adapters.kafka import Message, OffsetAndMetadata, TopicPartition
+from eddyline.adapters.kafka.ownership import commit_metadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Point, generations, profile_collection
 from eddyline.errors import InvalidEvent
+from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, TranslateRecord
+from eddyline.maintenance.generations.replay import ReplayResult, replay
 from eddyline.model.decay import Accumulator
-from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.offline.rebuilding import Outputs, Rebuilding, Translate
-from eddyline.offline.replay import Replayed, replay
 from eddyline.profiler import GROUP, TOPIC, Profiler
-from eddyline.settings import Profile as ProfileSettings
-from eddyline.settings import Settings
+from eddyline.settings import ProfileSettings, Settings
 
 PARTITIONS = 4
 PATIENT = Settings(profile=ProfileSettings(pending_seconds=1e9, pending=1000))
@@ -91,7 +90,9 @@ class Deployment:
                 self.dead_letters.put(record, "invalid_event", str(error))
         self.profiler.handle(messages)
         if records:
-            self.log.commit(self.group, {source: Position(start + len(records), claim_metadata(self.epoch, LOG))})
+            self.log.commit(
+                self.group, {source: OffsetAndMetadata(start + len(records), commit_metadata(self.epoch, LOG))}
+            )
         return len(records)
 
     def add_items(self, *names: str, collection: str = "items", encoder: TinyEncoder | None = None) -> None:
@@ -100,7 +101,7 @@ class Deployment:
             collection,
             [
                 Point(
-                    item_point(name),
+                    item_point_id(name),
                     {"content": text_vector(name).astype(np.float32)},
                     {"item_id": name, "space": space, "meta": {"title": name, "tags": []}, "source": {"hash": "?"}},
                 )
@@ -110,12 +111,12 @@ class Deployment:
 
     def profile(self, key: str, collection: str = "profiles") -> Profile | None:
         person = Person.from_key(key)
-        point = self.store.retrieve(collection, [person_point(person)], vectors=STORED_VECTORS).get(
-            person_point(person)
+        point = self.store.retrieve(collection, [person_point_id(person)], vectors=STORED_VECTORS).get(
+            person_point_id(person)
         )
         return None if point is None else Profile.load(person, point.payload, point.vectors, self.settings.profile)
 
-    def replay(self, tell: Callable[[int], None] = lambda count: None, **options: Any) -> Replayed:
+    def replay(self, tell: Callable[[int], None] = lambda count: None, **options: Any) -> ReplayResult:
         return replay(
             self.log, self.store, lambda target: self.rebuilding(target, tell), LOG, self.said.append, **options
         )
@@ -124,12 +125,14 @@ class Deployment:
         self,
         target: Collections,
         tell: Callable[[int], None] = lambda count: None,
-        translate: Translate = lambda record: record,
+        translate: TranslateRecord = lambda record: record,
         dimension: int = TinyEncoder.dimension,
-    ) -> Rebuilding:
+    ) -> ProfileRebuild:
         self.store.ensure(replace(profile_collection(dimension), name=target.profiles))
-        outputs = Outputs(self.producer, self.dead_letters)
-        return Rebuilding(self.log, self.store, outputs, self.settings, target, PARTITIONS, translate, tell, self.clock)
+        outputs = GatedOutputs(self.producer, self.dead_letters)
+        return ProfileRebuild(
+            self.log, self.store, outputs, self.settings, target, PARTITIONS, translate, tell, self.clock
+        )
 
     def activity(self) -> list[str]:
         """The sources of all activity that was sent."""

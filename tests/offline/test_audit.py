@@ -22,16 +22,15 @@ from typer.testing import CliRunner
 from eddyline.adapters.kafka import ConsumeLoop, LogReader, Outgoing, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Point
-from eddyline.cli.app import app
 from eddyline.cli.audit import lines
-from eddyline.cli.collections import create_collections
+from eddyline.cli.commands import app
 from eddyline.errors import AlreadyRunning, Misconfigured, Unavailable
 from eddyline.maintenance.audit import Everyone, Report, Sample, audit
-from eddyline.model.ids import Person, item_point, person_point
-from eddyline.model.profile import Deed, Profile, TimeConstants
+from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.profiler import Profiler
-from eddyline.settings import Events, Settings
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.runtime.collection_setup import create_collections
+from eddyline.settings import EventSettings, ProfileSettings, Settings
 
 ADA, VISITOR = "u:ada", "a:cookie"
 
@@ -184,7 +183,7 @@ def test_an_event_that_was_not_folded_is_found(it: Auditing) -> None:
 def test_an_event_that_was_folded_twice_is_found(it: Auditing) -> None:
     a_day(it)
     it.work()
-    again = Deed("c", "purchase", text_vector("c"), 5.0, NOW, "e")
+    again = WeightedInteraction("c", "purchase", text_vector("c"), 5.0, NOW, "e")
     it.tamper(ADA, lambda profile: profile.fold(again, TimeConstants.of(it.settings.profile)))
     assert found(it.audit()) == {ADA: SUMS | WEIGHTS | {"evidence", "events"}}
 
@@ -563,7 +562,7 @@ def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
             Outgoing("interactions", b"u:ada", b"{"),
         ]
     )
-    profiler = Profiler(it.store, producer, it.dead_letters, Events(), ProfileSettings(), 4, Metrics())
+    profiler = Profiler(it.store, producer, it.dead_letters, EventSettings(), ProfileSettings(), 4, Metrics())
     loop: ConsumeLoop[Any] = ConsumeLoop(
         kafka.options, QUICK, "profiler", ("interactions",), profiler, it.dead_letters, guard=kafka.guard
     )
@@ -595,10 +594,10 @@ def test_the_command_reads_kafka_and_the_data_directory(
     store = EdgeStore(tmp_path / "data" / "vectors")
     create_collections(store, Settings(), 4, Distance.COSINE)
     vector = np.ones(4, dtype=np.float32)
-    store.upsert(ITEMS, [Point(item_point("a"), {"content": vector}, {"item_id": "a", "space": "s"})])
+    store.upsert(ITEMS, [Point(item_point_id("a"), {"content": vector}, {"item_id": "a", "space": "s"})])
     profile = Profile(Person("u", "ada"), ProfileSettings(), events=5)
     profile.advance(real_kafka.log_identity("interactions"), at.partition, at.offset)
-    store.upsert(PROFILES, [Point(person_point(profile.person), {}, profile.payload(at.partition))])
+    store.upsert(PROFILES, [Point(person_point_id(profile.person), {}, profile.payload(at.partition))])
     store.close()
     bare.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", real_kafka.options.bootstrap_servers)
     bare.setenv("EDDYLINE_KAFKA__PREFIX", real_kafka.options.prefix)

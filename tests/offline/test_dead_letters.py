@@ -11,31 +11,31 @@ import pytest
 from tests.services.serving import served
 from tests.support.fakes import Clock, FakeProducer
 
-from eddyline.adapters.kafka import Headers, Letter, Record, Unreadable
-from eddyline.adapters.kafka.dead_letters import Identity
+from eddyline.adapters.kafka import DeadLetter, Headers, Record, UnreadableDeadLetter
+from eddyline.adapters.kafka.dead_letters import DeadLetterKey
 from eddyline.adapters.telemetry import Metrics
 from eddyline.clients import WHILE_BUSY, Client
-from eddyline.collector import Collector
+from eddyline.collector.api import Collector
 from eddyline.errors import InvalidInput, TooLarge, Unavailable
-from eddyline.model.passage import Passage
-from eddyline.offline.dead_letters import (
+from eddyline.maintenance.dead_letters import (
+    DeadLetterSelection,
     HttpDestination,
-    Outcome,
-    Selection,
+    ReplayOutcome,
     TopicDestination,
     drop,
-    moment,
+    parse_moment,
     replay,
-    restored,
-    selected,
-    survey,
+    restore_record,
+    select_dead_letters,
+    summarise_dead_letters,
 )
-from eddyline.settings import Events, Server
+from eddyline.model.forwarding import ForwardedFrom
+from eddyline.settings import EventSettings, ServerSettings
 
 ARRIVED = 1_700_000_000_250
 ODD_IDS = ["https://a/b?c", "..", "a/similar", "ünï 🎬", "%2F"]
 CLICK = {"type": "click", "item_id": "i", "user_id": "ada"}
-WRONG = Unreadable("users.dlq:0:3", "it has no key", None, b"?")
+WRONG = UnreadableDeadLetter("users.dlq:0:3", "it has no key", None, b"?")
 
 
 def a_letter(
@@ -49,9 +49,9 @@ def a_letter(
     arrived: int = ARRIVED,
     log: str = "cluster/log",
     headers: Headers = (),
-) -> Letter:
+) -> DeadLetter:
     content = orjson.dumps(value) if isinstance(value, dict) else value
-    return Letter(Record(topic, 1, offset, key, content, arrived, log, headers), reason, "why", 1, buried)
+    return DeadLetter(Record(topic, 1, offset, key, content, arrived, log, headers), reason, "why", 1, buried)
 
 
 class FakeLog:
@@ -59,24 +59,26 @@ class FakeLog:
 
     name = "a log"
 
-    def __init__(self, *letters: Letter | Unreadable, topic: str = "interactions") -> None:
+    def __init__(self, *letters: DeadLetter | UnreadableDeadLetter, topic: str = "interactions") -> None:
         self.topic, self.letters = topic, list(letters)
         self.removals: list[set[int]] = []
 
-    def read(self) -> Iterator[Letter | Unreadable]:
+    def read(self) -> Iterator[DeadLetter | UnreadableDeadLetter]:
         yield from self.letters
 
-    def remove(self, gone: Set[Identity]) -> None:
+    def remove(self, gone: Set[DeadLetterKey]) -> None:
         self.removals.append({identity.offset for identity in gone})
-        self.letters = [each for each in self.letters if isinstance(each, Unreadable) or each.identity not in gone]
+        self.letters = [
+            each for each in self.letters if isinstance(each, UnreadableDeadLetter) or each.identity not in gone
+        ]
 
 
 def nothing(count: int) -> None:
     """Nobody watches."""
 
 
-def offsets(letters: Iterable[Letter | Unreadable]) -> list[int]:
-    return [each.record.offset for each in letters if isinstance(each, Letter)]
+def offsets(letters: Iterable[DeadLetter | UnreadableDeadLetter]) -> list[int]:
+    return [each.record.offset for each in letters if isinstance(each, DeadLetter)]
 
 
 # -- which are meant ---------------------------------------------------------------------------------------------------
@@ -85,54 +87,54 @@ def offsets(letters: Iterable[Letter | Unreadable]) -> list[int]:
 @pytest.mark.parametrize(
     ("selection", "found"),
     [
-        (Selection(), [1, 2, 3, 4]),
-        (Selection(topic="users"), [4]),
-        (Selection(reason="unknown_item"), [2]),
-        (Selection(key=b"u:bob"), [3]),
-        (Selection(since=2.0), [2, 3, 4]),
-        (Selection(until=2.0), [1]),
-        (Selection(since=2.0, until=3.0, topic="interactions"), [2]),
-        (Selection(places=("interactions:1:1", "users:1:4")), [1, 4]),
-        (Selection(places=("interactions:1:9",)), []),
-        (Selection(places=("interactions:1:1",), reason="unknown_item"), []),
+        (DeadLetterSelection(), [1, 2, 3, 4]),
+        (DeadLetterSelection(topic="users"), [4]),
+        (DeadLetterSelection(reason="unknown_item"), [2]),
+        (DeadLetterSelection(key=b"u:bob"), [3]),
+        (DeadLetterSelection(since=2.0), [2, 3, 4]),
+        (DeadLetterSelection(until=2.0), [1]),
+        (DeadLetterSelection(since=2.0, until=3.0, topic="interactions"), [2]),
+        (DeadLetterSelection(places=("interactions:1:1", "users:1:4")), [1, 4]),
+        (DeadLetterSelection(places=("interactions:1:9",)), []),
+        (DeadLetterSelection(places=("interactions:1:1",), reason="unknown_item"), []),
     ],
 )
-def test_a_letter_is_meant_when_it_meets_all_that_is_given(selection: Selection, found: list[int]) -> None:
+def test_a_letter_is_meant_when_it_meets_all_that_is_given(selection: DeadLetterSelection, found: list[int]) -> None:
     log = FakeLog(
         a_letter(1, buried=1000),
         a_letter(2, buried=2000, reason="unknown_item"),
         a_letter(3, buried=3000, key=b"u:bob"),
         a_letter(4, buried=4000, key=None, topic="users"),
     )
-    assert offsets(selected([log], selection)) == found
+    assert offsets(select_dead_letters([log], selection)) == found
 
 
 @pytest.mark.parametrize(
     ("selection", "shown"),
     [
-        (Selection(), True),
-        (Selection(topic="users"), True),
-        (Selection(places=("users.dlq:0:3",)), True),
-        (Selection(places=("users.dlq:0:4",)), False),
-        (Selection(reason="invalid_event"), False),
-        (Selection(key=b""), False),
-        (Selection(since=0.0), False),
-        (Selection(until=9e9), False),
+        (DeadLetterSelection(), True),
+        (DeadLetterSelection(topic="users"), True),
+        (DeadLetterSelection(places=("users.dlq:0:3",)), True),
+        (DeadLetterSelection(places=("users.dlq:0:4",)), False),
+        (DeadLetterSelection(reason="invalid_event"), False),
+        (DeadLetterSelection(key=b""), False),
+        (DeadLetterSelection(since=0.0), False),
+        (DeadLetterSelection(until=9e9), False),
     ],
 )
-def test_what_cannot_be_read_meets_no_condition_but_its_place(selection: Selection, shown: bool) -> None:
-    assert list(selected([FakeLog(WRONG)], selection)) == [WRONG] * shown
+def test_what_cannot_be_read_meets_no_condition_but_its_place(selection: DeadLetterSelection, shown: bool) -> None:
+    assert list(select_dead_letters([FakeLog(WRONG)], selection)) == [WRONG] * shown
 
 
 def test_a_survey_counts_all_and_keeps_the_newest() -> None:
     one = FakeLog(*(a_letter(n, buried=n * 10) for n in range(5)), WRONG)
     other = FakeLog(*(a_letter(n, topic="users", reason="odd", buried=n * 10 + 1) for n in range(2)))
-    found = survey([one, other], Selection(), newest=3)
+    found = summarise_dead_letters([one, other], DeadLetterSelection(), newest=3)
     assert found.counts == {("interactions", "invalid_event"): 5, ("users", "odd"): 2}
     assert found.total == 7
     assert [letter.buried for letter in found.newest] == [40, 30, 20]
     assert found.unreadable == [WRONG]
-    assert survey([one], Selection()).newest == []
+    assert summarise_dead_letters([one], DeadLetterSelection()).newest == []
 
 
 @pytest.mark.parametrize(
@@ -140,13 +142,13 @@ def test_a_survey_counts_all_and_keeps_the_newest() -> None:
     [("1700000000", 1_700_000_000.0), ("1700000000250", 1_700_000_000.25), ("2023-11-14T22:13:20Z", 1_700_000_000.0)],
 )
 def test_a_moment_is_rfc_3339_or_epoch(text: str, seconds: float) -> None:
-    assert moment(text, "--since") == seconds
+    assert parse_moment(text, "--since") == seconds
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2023-11-14T22:13:20", "nan", "1e300"])
 def test_any_other_moment_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        moment(text, "--since")
+        parse_moment(text, "--since")
     assert refused.value.field == "--since"
 
 
@@ -157,7 +159,7 @@ def test_any_other_moment_is_refused(text: str) -> None:
 @pytest.mark.parametrize("kind", ["click", "zap", "identify"])
 def test_an_interaction_keeps_its_first_place_as_its_id_and_its_first_time(missing: dict[str, Any], kind: str) -> None:
     letter = a_letter(7, {"type": kind, "user_id": "ada", **missing})
-    assert orjson.loads(restored(letter.record).value or b"") == {
+    assert orjson.loads(restore_record(letter.record).value or b"") == {
         "type": kind,
         "user_id": "ada",
         "event_id": "cluster/log:1:7",
@@ -168,13 +170,13 @@ def test_an_interaction_keeps_its_first_place_as_its_id_and_its_first_time(missi
 def test_an_interaction_with_an_id_and_a_time_is_sent_byte_for_byte() -> None:
     value = b'{ "type": "click", "timestamp": 1, "event_id": "e-1", "x": 1.0 }'
     record = a_letter(7, value, headers=(("trace", b"\xff"),)).record
-    assert restored(record) == record
+    assert restore_record(record) == record
 
 
 def test_one_that_a_profiler_passed_on_is_sent_as_though_it_came_from_its_author() -> None:
-    headers = (("trace", b"1"), *Passage("cluster/log", 3, 12, 11).headers())
+    headers = (("trace", b"1"), *ForwardedFrom("cluster/log", 3, 12, 11).headers())
     record = a_letter(7, CLICK, headers=headers).record
-    assert restored(record).headers == (("trace", b"1"),)
+    assert restore_record(record).headers == (("trace", b"1"),)
 
 
 @pytest.mark.parametrize(
@@ -195,14 +197,14 @@ def test_one_that_a_profiler_passed_on_is_sent_as_though_it_came_from_its_author
     ],
 )
 def test_anything_else_is_sent_byte_for_byte(topic: str, value: bytes | None) -> None:
-    headers = Passage("cluster/log", 3, 12).headers()
+    headers = ForwardedFrom("cluster/log", 3, 12).headers()
     record = a_letter(7, value, topic=topic, headers=headers).record
-    assert restored(record) == record
+    assert restore_record(record) == record
 
 
 @pytest.mark.parametrize("topic", ["content", "availability"])
 def test_a_state_without_a_time_keeps_that_of_its_arrival_so_that_it_is_not_the_newest(topic: str) -> None:
-    record = restored(a_letter(7, {"item_id": "i"}, topic=topic).record)
+    record = restore_record(a_letter(7, {"item_id": "i"}, topic=topic).record)
     assert orjson.loads(record.value or b"") == {"item_id": "i", "timestamp": "2023-11-14T22:13:20.250000Z"}
 
 
@@ -214,8 +216,10 @@ def test_letters_go_to_their_topics_and_are_removed(journal: list[int]) -> None:
     users = FakeLog(a_letter(1, b"odd", topic="users", key=b"ada", headers=(("h", b"1"),)), topic="users")
     nobodys = a_letter(2, b"what", key=None)
     mine = FakeLog(WRONG, nobodys, a_letter(3, b"x", reason="unknown_item"))
-    outcome = replay([users, mine], Selection(reason="invalid_event"), TopicDestination(producer), journal.append)
-    assert outcome == Outcome(taken=2)
+    outcome = replay(
+        [users, mine], DeadLetterSelection(reason="invalid_event"), TopicDestination(producer), journal.append
+    )
+    assert outcome == ReplayOutcome(taken=2)
     assert [(one.topic, one.key, one.value, one.headers, one.partition) for one in producer.sent] == [
         ("users", b"ada", b"odd", (("h", b"1"),), None),
         ("interactions", None, b"what", (), 1),
@@ -232,7 +236,7 @@ def journal() -> list[int]:
 def test_letters_are_sent_in_the_order_in_which_they_first_came() -> None:
     producer = FakeProducer()
     log = FakeLog(*(a_letter(n, b"%d" % n, arrived=ARRIVED + n // 2) for n in (5, 2, 4, 3)))
-    replay([log], Selection(), TopicDestination(producer), nothing)
+    replay([log], DeadLetterSelection(), TopicDestination(producer), nothing)
     assert [one.value for one in producer.sent] == [b"2", b"3", b"4", b"5"]
 
 
@@ -242,13 +246,13 @@ class Failing:
     def __init__(self, room: int, error: BaseException) -> None:
         self.room, self.error = room, error
 
-    def send(self, letters: Sequence[Letter]) -> list[str | None]:
+    def send(self, letters: Sequence[DeadLetter]) -> list[str | None]:
         if self.room < len(letters):
             raise self.error
         self.room -= len(letters)
         return [None] * len(letters)
 
-    def refuses(self, letter: Letter) -> str | None:
+    def refuses(self, letter: DeadLetter) -> str | None:
         return None
 
 
@@ -258,7 +262,7 @@ def test_when_it_is_stopped_what_was_taken_is_removed_and_the_rest_is_kept(error
     second = FakeLog(*(a_letter(n) for n in range(600)))
     third = FakeLog(a_letter(2))
     with pytest.raises(type(error)):
-        replay([first, second, third], Selection(), Failing(510, error), nothing)
+        replay([first, second, third], DeadLetterSelection(), Failing(510, error), nothing)
     assert first.letters == []
     assert offsets(second.letters) == list(range(500, 600))
     assert offsets(third.letters) == [2]
@@ -272,14 +276,14 @@ def test_one_that_is_too_large_for_its_topic_does_not_keep_the_others() -> None:
             return super().send_all(records)
 
     log = FakeLog(a_letter(1, b"small"), a_letter(2, b"much too large"), a_letter(3, b"small"))
-    outcome = replay([log], Selection(), TopicDestination(Small()), nothing)
+    outcome = replay([log], DeadLetterSelection(), TopicDestination(Small()), nothing)
     assert (outcome.taken, [letter.record.offset for letter, _ in outcome.refused]) == (2, [2])
     assert offsets(log.letters) == [2]
 
 
 def test_dropping_removes_what_is_selected_and_touches_no_other_log(journal: list[int]) -> None:
     one, other = FakeLog(a_letter(1), a_letter(2, reason="odd"), WRONG), FakeLog(a_letter(3))
-    assert drop([one, other], Selection(reason="odd"), journal.append) == 1
+    assert drop([one, other], DeadLetterSelection(reason="odd"), journal.append) == 1
     assert offsets(one.letters) == [1]
     assert one.letters[1] == WRONG
     assert (one.removals, other.removals) == ([{2}], [])
@@ -306,8 +310,8 @@ class Place:
 @pytest.fixture(scope="module")
 def _running() -> Iterator[tuple[httpx.Client, FakeProducer]]:
     producer = FakeProducer()
-    settings = Server(max_batch=100, max_body_bytes=100_000)
-    collector = Collector(producer, Events(), settings, Metrics(), clock=Clock())
+    settings = ServerSettings(max_batch=100, max_body_bytes=100_000)
+    collector = Collector(producer, EventSettings(), settings, Metrics(), clock=Clock())
     with served(collector.router()) as client:
         yield client, producer
 
@@ -323,7 +327,7 @@ def place(_running: tuple[httpx.Client, FakeProducer]) -> Iterator[Place]:
 
 def test_interactions_are_taken_again_under_the_id_and_time_they_had(place: Place) -> None:
     log = FakeLog(a_letter(7, CLICK), a_letter(8, {**CLICK, "event_id": "e-1"}))
-    assert replay([log], Selection(), place.destination, nothing).taken == 2
+    assert replay([log], DeadLetterSelection(), place.destination, nothing).taken == 2
     first, second = place.producer.values("interactions")
     assert (first["event_id"], second["event_id"]) == ("cluster/log:1:7", "e-1")
     assert first["timestamp"] == "2023-11-14T22:13:20.250000Z"
@@ -333,7 +337,7 @@ def test_interactions_are_taken_again_under_the_id_and_time_they_had(place: Plac
 def test_what_was_seen_is_taken_again_and_what_was_served_has_no_way_in(place: Place) -> None:
     seen = {"type": "impression", "user_id": "ada", "request_id": "r"}
     log = FakeLog(a_letter(7, seen, topic="impressions"), a_letter(8, {"request_id": "r"}, topic="impressions"))
-    outcome = replay([log], Selection(), place.destination, nothing)
+    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
     assert [reason for _, reason in outcome.refused] == ["'served' is only written by Eddyline's own services"]
     (again,) = place.producer.values("impressions")
     assert (again["request_id"], again["timestamp"]) == ("r", "2023-11-14T22:13:20.250000Z")
@@ -348,7 +352,7 @@ def test_what_is_refused_again_stays_and_says_why(place: Place) -> None:
         a_letter(5, None),
         a_letter(6, {**CLICK, "item_id": "j"}),
     )
-    outcome = replay([log], Selection(), place.destination, nothing)
+    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
     reasons = {letter.record.offset: reason for letter, reason in outcome.refused}
     assert outcome.taken == 2
     assert offsets(log.letters) == [2, 3, 4, 5]
@@ -377,7 +381,7 @@ def test_items_and_people_of_any_name_come_and_go(place: Place, name: str) -> No
         "availability": [a_letter(1, {"item_id": name, "price": 2.0, "available": True}, topic="availability")],
     }
     logs = [FakeLog(*held, topic=topic) for topic, held in letters.items()]
-    assert replay(logs, Selection(), place.destination, nothing) == Outcome(taken=5)
+    assert replay(logs, DeadLetterSelection(), place.destination, nothing) == ReplayOutcome(taken=5)
     assert [(one.topic, one.key, one.value is None) for one in place.producer.sent] == [
         ("content", key, False),
         ("content", key, True),
@@ -395,7 +399,7 @@ def test_people_are_found_by_their_key_where_the_value_does_not_name_them(place:
         a_letter(4, None, topic="users", key=b"\xff"),
         a_letter(5, {"user_id": "ada", "odd": 1}, topic="users", key=b"ada"),
     )
-    outcome = replay([log], Selection(), place.destination, nothing)
+    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
     assert outcome.taken == 1
     assert [reason for _, reason in outcome.refused] == [
         "it names no user_id",
@@ -409,14 +413,14 @@ def test_the_order_of_states_and_tombstones_is_kept(place: Place) -> None:
     item = {"item_id": "i", "title": "T"}
     values = [item, None, item, item, None]
     log = FakeLog(*(a_letter(n, value, topic="content", key=b"i") for n, value in enumerate(values)))
-    replay([log], Selection(), place.destination, nothing)
+    replay([log], DeadLetterSelection(), place.destination, nothing)
     assert [one.value is None for one in place.producer.sent] == [False, True, False, False, True]
 
 
 def test_batches_that_are_too_large_are_halved_and_a_giant_stays(place: Place) -> None:
     giant = {**CLICK, "context": {"x": "y" * 200_000}}
     log = FakeLog(*(a_letter(n, giant if n == 70 else {**CLICK, "item_id": f"i{n}"}) for n in range(250)))
-    outcome = replay([log], Selection(), place.destination, nothing)
+    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
     assert outcome.taken == 249
     assert offsets(log.letters) == [70]
     assert len(place.producer.sent) == 249
@@ -426,7 +430,7 @@ def test_batches_that_are_too_large_are_halved_and_a_giant_stays(place: Place) -
 def test_a_busy_collector_is_waited_for(place: Place) -> None:
     place.producer.refuse, place.producer.room = Unavailable("Kafka doesn't answer"), 0
     log = FakeLog(a_letter(1, CLICK))
-    assert replay([log], Selection(), place.destination, nothing).taken == 1
+    assert replay([log], DeadLetterSelection(), place.destination, nothing).taken == 1
     assert len(place.slept) == 2
 
 
@@ -436,7 +440,7 @@ def test_any_other_answer_stops_it_and_nothing_is_removed(status: int) -> None:
     with Client("http://there", transport=answer) as client:
         log = FakeLog(a_letter(1, CLICK))
         with pytest.raises(Unavailable, match=f"/v1/events answered {status} .who are you"):
-            replay([log], Selection(), HttpDestination(client), nothing)
+            replay([log], DeadLetterSelection(), HttpDestination(client), nothing)
     assert (offsets(log.letters), log.removals) == ([1], [])
 
 
@@ -444,4 +448,4 @@ def test_nobody_there_stops_it() -> None:
     with Client("http://127.0.0.1:1") as client:
         log = FakeLog(a_letter(1, None, topic="users"))
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1.* can't be reached"):
-            replay([log], Selection(), HttpDestination(client), nothing)
+            replay([log], DeadLetterSelection(), HttpDestination(client), nothing)

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from eddyline.cli.documents import all_schema_files
 from eddyline.errors import InvalidEvent
-from eddyline.model.events import validate
-from eddyline.offline import documents
+from eddyline.model.events import validate_event
+from eddyline.runtime import documents
+from eddyline.runtime.openapi import all_schema_files
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
@@ -153,7 +153,7 @@ def test_asyncapi_is_3_0_and_names_every_topic_people_may_write_to() -> None:
 )
 def test_a_schema_refuses_what_its_model_refuses(name: str, value: dict[str, Any]) -> None:
     with pytest.raises(InvalidEvent):
-        validate(documents.MODELS[name], value)
+        validate_event(documents.MODELS[name], value)
     assert list(Draft202012Validator(schema(name)).iter_errors(value))
 
 
@@ -168,5 +168,5 @@ def test_a_schema_refuses_what_its_model_refuses(name: str, value: dict[str, Any
     ],
 )
 def test_a_schema_takes_what_its_model_takes(name: str, value: dict[str, Any]) -> None:
-    validate(documents.MODELS[name], value)
+    validate_event(documents.MODELS[name], value)
     assert not list(Draft202012Validator(schema(name)).iter_errors(value))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from eddyline.clients.progress import SilentProgress
 from eddyline.errors import InvalidInput
+from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
+from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, run
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
-from eddyline.offline.evaluation.log import Event, Log
-from eddyline.offline.evaluation.prequential import Answered, Protocols, run
 
 HOUR = 3_600.0
 
@@ -26,9 +26,9 @@ class Tally:
         self.content: NDArray[np.float32] = np.eye(items, dtype=np.float32)
         self.counts: Counter[int] = Counter()
         self.seen: defaultdict[int, set[int]] = defaultdict(set)
-        self.learnt: list[Event] = []
+        self.learnt: list[LoggedInteraction] = []
 
-    def learn(self, event: Event) -> None:
+    def learn(self, event: LoggedInteraction) -> None:
         self.counts[event.item] += 1
         self.seen[event.person].add(event.item)
         self.learnt.append(event)
@@ -46,47 +46,48 @@ class MostCounted:
         return sorted(left, key=lambda item: (-world.counts[item], -item))[:k]
 
 
-def log_of(*rows: tuple[int, int], items: int = 4, step: float = 1.0) -> Log:
+def log_of(*rows: tuple[int, int], items: int = 4, step: float = 1.0) -> InteractionLog:
     """(person, item), one every `step` seconds."""
     events = tuple(
-        Event(person, item, "like", 1.0, place * step, f"e{place}") for place, (person, item) in enumerate(rows)
+        LoggedInteraction(person, item, "like", 1.0, place * step, f"e{place}")
+        for place, (person, item) in enumerate(rows)
     )
     contents = tuple(Content(item_id=str(number), title=f"T{number}") for number in range(items))
     people = tuple(Person("u", str(number)) for number in range(1 + max(person for person, _ in rows)))
-    return Log("test", "0", contents, people, events)
+    return InteractionLog("test", "0", contents, people, events)
 
 
 POPULAR = log_of((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 """All choose 0, and then 1."""
 
 
-def evaluated(log: Log, begin: int, protocol: Protocols) -> tuple[Answered, MostCounted]:
+def evaluated(log: InteractionLog, begin: int, protocol: EvaluationProtocol) -> tuple[EvaluationRun, MostCounted]:
     recommender = MostCounted()
     return run(log, Tally(len(log.items)), {"most": recommender}, begin, protocol, SilentProgress()), recommender
 
 
 def test_popularity_hits_what_it_can_know() -> None:
     """Nobody has chosen 1 when the first person does (of equals, 3 is listed); the other two are told by the first."""
-    answered, _ = evaluated(POPULAR, 3, Protocols(k=1, min_events=1))
+    answered, _ = evaluated(POPULAR, 3, EvaluationProtocol(k=1, min_events=1))
     assert answered.lists["most"].items.ravel().tolist() == [3, 1, 1]
     assert answered.lists["most"].rank.tolist() == [0, 1, 1]
 
 
 def test_every_list_is_made_before_its_event_is_known_and_after_all_earlier_ones() -> None:
-    answered, recommender = evaluated(POPULAR, 3, Protocols(k=1, min_events=1))
+    answered, recommender = evaluated(POPULAR, 3, EvaluationProtocol(k=1, min_events=1))
     assert recommender.asked == [(0, 3.0, 3), (1, 4.0, 4), (2, 5.0, 5)]
     assert answered.event.tolist() == [3, 4, 5]
 
 
 def test_events_that_are_not_asked_about_are_learnt_from_all_the_same() -> None:
     log = log_of(*((person, item) for item in range(10) for person in range(2)), items=10)
-    answered, recommender = evaluated(log, 10, Protocols(k=1, stride=3, min_events=5))
+    answered, recommender = evaluated(log, 10, EvaluationProtocol(k=1, stride=3, min_events=5))
     assert answered.event.tolist() == [10, 13, 16, 19]
     assert [known for _, _, known in recommender.asked] == [10, 13, 16, 19]
 
 
 def test_the_rank_is_the_place_on_the_list() -> None:
-    answered, _ = evaluated(POPULAR, 3, Protocols(k=3, min_events=1))
+    answered, _ = evaluated(POPULAR, 3, EvaluationProtocol(k=3, min_events=1))
     assert answered.lists["most"].rank.tolist() == [3, 1, 1]
     assert answered.lists["most"].items[0].tolist() == [3, 2, 1]
 
@@ -96,7 +97,7 @@ def test_a_list_longer_than_k_gains_nothing() -> None:
         def recommend(self, world: Tally, person: int, now: float, k: int) -> Sequence[int]:
             return super().recommend(world, person, now, 100)
 
-    answered = run(POPULAR, Tally(4), {"all": Everything()}, 3, Protocols(k=1, min_events=1), SilentProgress())
+    answered = run(POPULAR, Tally(4), {"all": Everything()}, 3, EvaluationProtocol(k=1, min_events=1), SilentProgress())
     assert answered.lists["all"].rank.tolist() == [0, 1, 1]
 
 
@@ -104,8 +105,8 @@ def test_what_somebody_had_already_and_impressions_are_not_asked_about() -> None
     rows = POPULAR.events
     shown = rows[3]._replace(type="impression", weight=0.0, item=3)
     again = rows[3]._replace(item=0)
-    log = Log("test", "0", POPULAR.items, POPULAR.people, (*rows[:3], shown, again, rows[4]))
-    answered, _ = evaluated(log, 3, Protocols(k=1, min_events=1))
+    log = InteractionLog("test", "0", POPULAR.items, POPULAR.people, (*rows[:3], shown, again, rows[4]))
+    answered, _ = evaluated(log, 3, EvaluationProtocol(k=1, min_events=1))
     assert answered.event.tolist() == [5]
 
 
@@ -114,8 +115,8 @@ def test_slices_hold_what_their_names_say() -> None:
     rows = [*((0, item) for item in range(12)), (1, 0)]
     log = log_of(*rows, items=13, step=HOUR)
     disliked = log.events[11]._replace(weight=-3.0)
-    log = Log("test", "0", log.items, log.people, (*log.events[:11], disliked, log.events[12]))
-    answered, _ = evaluated(log, 1, Protocols(k=1, min_events=5))
+    log = InteractionLog("test", "0", log.items, log.people, (*log.events[:11], disliked, log.events[12]))
+    answered, _ = evaluated(log, 1, EvaluationProtocol(k=1, min_events=5))
     asked = {name: answered.event[mask].tolist() for name, mask in answered.slices.items()}
     assert asked["all"] == [5, 6, 7, 8, 9, 10, 11]
     assert asked["positive"] == [5, 6, 7, 8, 9, 10]
@@ -126,11 +127,11 @@ def test_slices_hold_what_their_names_say() -> None:
 
 def test_an_item_is_new_until_it_has_five_events_and_a_pause_lasts_an_hour() -> None:
     log = log_of(*((person, 0) for person in range(7)), items=2, step=HOUR - 1)
-    answered, _ = evaluated(log, 0, Protocols(k=1, min_events=0))
+    answered, _ = evaluated(log, 0, EvaluationProtocol(k=1, min_events=0))
     assert answered.event[answered.slices["new items"]].tolist() == [0, 1, 2, 3, 4]
     assert answered.event[answered.slices["after a pause"]].tolist() == []
 
 
 def test_a_log_with_nobody_to_ask_for_is_too_small() -> None:
     with pytest.raises(InvalidInput, match=r"too small: of its 6 events none of the last 3 .* with 5 events before"):
-        evaluated(POPULAR, 3, Protocols())
+        evaluated(POPULAR, 3, EvaluationProtocol())

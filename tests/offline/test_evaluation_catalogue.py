@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eddyline.model.decay import count_at, count_in
+from eddyline.evaluation.exact_index import ExactItemIndex, top
+from eddyline.evaluation.inverted_index import InvertedIndex
+from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.events import Content
 from eddyline.model.trends import trend_tau
-from eddyline.offline.evaluation.catalogue import Catalogue, top
-from eddyline.offline.evaluation.sparse import SparseRows
 
 NOW = 1_500_000_000.0
 NOBODY = np.zeros(0, dtype=np.int64)
 
 
-def catalogue(*items: Content) -> Catalogue:
-    return Catalogue(items, np.eye(len(items), 3, dtype=np.float32))
+def catalogue(*items: Content) -> ExactItemIndex:
+    return ExactItemIndex(items, np.eye(len(items), 3, dtype=np.float32))
 
 
 def places(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -33,7 +33,7 @@ def test_sparse_rows_are_multiplied_as_a_dense_matrix_would_be(
     writes: list[tuple[int, dict[int, float], bool]], query: dict[int, float]
 ) -> None:
     """Rows are replaced whole, entries come and go and come back, and queries fall in between."""
-    index, dense = SparseRows(5), np.zeros((5, 13))
+    index, dense = InvertedIndex(5), np.zeros((5, 13))
     asked = np.zeros(13)
     asked[list(query)] = list(query.values())
 
@@ -63,11 +63,11 @@ def test_trends_are_the_decayed_counts_of_the_model() -> None:
     items.count(0, NOW)
     for window in ("hour", "quarter"):
         tau = trend_tau(window)
-        expected = count_in(count_in(None, 1, NOW - 3_600, tau), 1, NOW, tau)
+        expected = add_to_decayed_count(add_to_decayed_count(None, 1, NOW - 3_600, tau), 1, NOW, tau)
         assert items.ordered(f"trend.{window}", NOW).tolist() == [expected, -np.inf]
         assert items.payload(0, NOW)["trend"][window] == expected
     assert "trend" not in items.payload(1, NOW)
-    assert items.popularity(0, NOW + 60) == pytest.approx(count_at(expected, NOW + 60, trend_tau("quarter")))
+    assert items.popularity(0, NOW + 60) == pytest.approx(decayed_count_at(expected, NOW + 60, trend_tau("quarter")))
 
 
 def test_an_item_is_as_old_as_its_publication_or_its_own_time() -> None:

@@ -11,9 +11,16 @@ import pytest
 
 from eddyline.clients.sources import open_source
 from eddyline.errors import InvalidInput
+from eddyline.evaluation.interaction_log import (
+    UNKNOWN_ITEM,
+    VISIT_GAP,
+    InteractionLog,
+    LoggedInteraction,
+    PriorCounts,
+    read,
+)
 from eddyline.model.ids import Person
-from eddyline.offline.evaluation.log import UNKNOWN_ITEM, VISIT_GAP, Before, Event, Log, read
-from eddyline.settings import Events
+from eddyline.settings import EventSettings
 
 FIRST = 1_000_000_000
 
@@ -32,11 +39,11 @@ def event(person: str, item_id: str, at: float, **more: Any) -> dict[str, Any]:
     return {"type": "like", "user_id": person, "item_id": item_id, "timestamp": FIRST + at, **more}
 
 
-def log_of(path: Path) -> Log:
-    return read(open_source(path), Events())
+def log_of(path: Path) -> InteractionLog:
+    return read(open_source(path), EventSettings())
 
 
-def deeds(log: Log) -> list[tuple[str, str, float, float]]:
+def deeds(log: InteractionLog) -> list[tuple[str, str, float, float]]:
     return [(log.people[e.person].key, log.items[e.item].item_id, e.weight, e.time - FIRST) for e in log.events]
 
 
@@ -111,12 +118,13 @@ def test_a_log_that_cannot_be_evaluated_says_what_it_lacks(
         log_of(jsonl(tmp_path, *lines))
 
 
-def of(*rows: tuple[int, int, float]) -> Log:
+def of(*rows: tuple[int, int, float]) -> InteractionLog:
     events = tuple(
-        Event(person, item, "like", 1.0, time, f"e{place}") for place, (person, item, time) in enumerate(rows)
+        LoggedInteraction(person, item, "like", 1.0, time, f"e{place}")
+        for place, (person, item, time) in enumerate(rows)
     )
     people = tuple(Person("u", str(number)) for number in range(1 + max(event.person for event in events)))
-    return Log("test", "0", (), people, events)
+    return InteractionLog("test", "0", (), people, events)
 
 
 def test_a_visit_ends_with_a_pause_of_an_hour() -> None:
@@ -144,7 +152,7 @@ def test_shuffling_moves_what_was_done_within_its_visit_and_nothing_else() -> No
 def test_what_was_there_before_an_event_is_counted_without_impressions() -> None:
     log = of((0, 1, 0.0), (0, 1, 10.0), (1, 1, 20.0), (0, 2, 30.0))
     seen = log.events[0]._replace(type="impression", weight=0.0, item=2, time=5.0)
-    before = Before.each([log.events[0], seen, *log.events[1:]])
+    before = PriorCounts.each([log.events[0], seen, *log.events[1:]])
     assert before.of_person.tolist() == [0, 1, 1, 0, 2]
     assert before.of_item.tolist() == [0, 0, 1, 2, 0]
     assert before.pause.tolist() == [np.inf, 5.0, 10.0, np.inf, 20.0]

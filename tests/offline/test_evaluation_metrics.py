@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eddyline.offline.evaluation.metrics import Lists, Measured, diversity, measure, novelty
+from eddyline.evaluation.metrics import SliceMetrics, StrategyLists, diversity, measure, novelty
 
 
-def lists(items: list[list[int]], rank: list[int]) -> Lists:
+def lists(items: list[list[int]], rank: list[int]) -> StrategyLists:
     nothing = np.full(len(rank), np.nan)
-    return Lists(np.asarray(items, dtype=np.int32), np.asarray(rank, dtype=np.int32), nothing, nothing)
+    return StrategyLists(np.asarray(items, dtype=np.int32), np.asarray(rank, dtype=np.int32), nothing, nothing)
 
 
-def hits(values: NDArray[np.bool_]) -> Lists:
+def hits(values: NDArray[np.bool_]) -> StrategyLists:
     nothing = np.full(len(values), np.nan)
-    return Lists(np.zeros((len(values), 1), dtype=np.int32), values.astype(np.int32), nothing, nothing)
+    return StrategyLists(np.zeros((len(values), 1), dtype=np.int32), values.astype(np.int32), nothing, nothing)
 
 
 def people(*ids: int) -> NDArray[np.int64]:
     return np.asarray(ids, dtype=np.int64)
 
 
-def values(measured: Measured) -> dict[str, float]:
+def values(measured: SliceMetrics) -> dict[str, float]:
     return {name: estimate.value for name, estimate in measured.metrics.items()}
 
 

@@ -11,26 +11,26 @@ from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
 from eddyline.clients.progress import SilentProgress
+from eddyline.evaluation.contenders import Contender, EvaluationInputs, run_once
+from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
+from eddyline.evaluation.learned_state import InMemoryState
+from eddyline.evaluation.prequential import EvaluationProtocol
+from eddyline.evaluation.strategy_recommender import SearchCache, StrategyRecommender
 from eddyline.model.distance import Distance, space_of
-from eddyline.model.events import Content, Interaction, Rating, User, strength
+from eddyline.model.events import Content, Interaction, Rating, User, interaction_weight
 from eddyline.model.ids import Person
 from eddyline.model.text import DEFAULT
-from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
-from eddyline.offline.evaluation.log import Event, Log
-from eddyline.offline.evaluation.memory import Memory
-from eddyline.offline.evaluation.prequential import Protocols
-from eddyline.offline.evaluation.serving import Served, SharedSearches
-from eddyline.settings import Affinity, Encoder, Settings, Strategy
+from eddyline.settings import AffinitySettings, EncoderSettings, Settings, StrategySettings
 
 PEOPLE, ITEMS = 6, 30
 WORDS = ("alien", "starship", "galaxy", "bread", "oven", "soup", "knife", "orbit", "robot", "spice")
 SETTINGS = Settings(
-    affinity=Affinity(seed_neighbours=0, reverse_recents=0),  # as the shop is built
+    affinity=AffinitySettings(seed_neighbours=0, reverse_recents=0),  # as the shop is built
     strategies={
-        "neighbours": Strategy(people=1.0, popularity=0.1),
-        "varied": Strategy(taste=0.5, affinity=0.5, diversity=0.4),
-        "frugal": Strategy(affinity=0.3, rating=0.5, price=1.0, freshness=0.1),
-        "curious": Strategy(affinity=1.0, session=0.3, explore=0.5, rotation=0.3),
+        "neighbours": StrategySettings(people=1.0, popularity=0.1),
+        "varied": StrategySettings(taste=0.5, affinity=0.5, diversity=0.4),
+        "frugal": StrategySettings(affinity=0.3, rating=0.5, price=1.0, freshness=0.1),
+        "curious": StrategySettings(affinity=1.0, session=0.3, explore=0.5, rotation=0.3),
     },
 )
 
@@ -81,9 +81,9 @@ def test_the_same_events_give_the_lists_that_the_services_give(
 ) -> None:
     items = contents()
     people = tuple(Person("u", f"p{number}") for number in range(PEOPLE + 1))
-    settings = SETTINGS.model_copy(update={"encoder": Encoder(distance=distance)})
-    memory = Memory(Log("test", "0", items, people, ()), vectors(items, distance), settings)
-    served = Served(SETTINGS.ranking, SETTINGS.strategies[name], SharedSearches(), varies=True)
+    settings = SETTINGS.model_copy(update={"encoder": EncoderSettings(distance=distance)})
+    memory = InMemoryState(InteractionLog("test", "0", items, people, ()), vectors(items, distance), settings)
+    served = StrategyRecommender(SETTINGS.ranking, SETTINGS.strategies[name], SearchCache(), varies=True)
     compared = 0
     with Shop(settings).open() as shop:
         shop.put(*(one.model_dump(mode="json", exclude_none=True) for one in items))
@@ -98,7 +98,11 @@ def test_the_same_events_give_the_lists_that_the_services_give(
                     compared += len(listed)
             shop.did(people[person].id, items[item].item_id, kind)
             said = Interaction(type=kind, item_id=items[item].item_id, user_id=people[person].id)
-            memory.learn(Event(person, item, kind, strength(said, SETTINGS.events), shop.clock(), f"e{step}"))
+            memory.learn(
+                LoggedInteraction(
+                    person, item, kind, interaction_weight(said, SETTINGS.events), shop.clock(), f"e{step}"
+                )
+            )
     assert compared > 350
 
 
@@ -108,11 +112,11 @@ def test_strategies_share_searches_and_nothing_else() -> None:
     rows, at = [], NOW
     for step, (person, item, kind, pause) in enumerate(deeds(120)):
         at += pause
-        rows.append(Event(person, item, "click", 1.0, at, f"e{step}{kind}"))
-    log = Log("test", "0", items, tuple(Person("u", str(number)) for number in range(PEOPLE)), tuple(rows))
-    ground = Ground(vectors(items), {}, SETTINGS)
+        rows.append(LoggedInteraction(person, item, "click", 1.0, at, f"e{step}{kind}"))
+    log = InteractionLog("test", "0", items, tuple(Person("u", str(number)) for number in range(PEOPLE)), tuple(rows))
+    ground = EvaluationInputs(vectors(items), {}, SETTINGS)
     contenders = {name: Contender(SETTINGS.ranking, one) for name, one in SETTINGS.strategies.items()}
-    protocol = Protocols(k=5, min_events=1)
+    protocol = EvaluationProtocol(k=5, min_events=1)
     together = run_once(log, ground, contenders, 60, protocol, SilentProgress())
     assert len(together.event) > 20
     for name, one in contenders.items():
@@ -124,10 +128,10 @@ def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
     """Even when the profile itself has forgotten it: the log knows."""
     items = contents()
     settings = SETTINGS.model_copy(update={"profile": SETTINGS.profile.model_copy(update={"seen": 2})})
-    memory = Memory(Log("test", "0", items, (Person("u", "p"),), ()), vectors(items), settings)
+    memory = InMemoryState(InteractionLog("test", "0", items, (Person("u", "p"),), ()), vectors(items), settings)
     for item in range(ITEMS - 3):
-        memory.learn(Event(0, item, "like", 3.0, NOW + item, f"e{item}"))
-    served = Served(settings.ranking, settings.strategies["eddyline"], SharedSearches(), varies=True)
+        memory.learn(LoggedInteraction(0, item, "like", 3.0, NOW + item, f"e{item}"))
+    served = StrategyRecommender(settings.ranking, settings.strategies["eddyline"], SearchCache(), varies=True)
     listed = served.recommend(memory, 0, NOW + ITEMS, 10)
     assert sorted(listed) == [ITEMS - 3, ITEMS - 2, ITEMS - 1]
 
@@ -135,27 +139,27 @@ def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
 def test_onboarding_answers_count_from_their_time_on() -> None:
     items, person = contents(), Person("u", "p")
     answers = {0: User(user_id="p", interests=["soup"], timestamp=NOW)}
-    log = Log("test", "0", items, (person,), (), answers)
-    memory = Memory(log, vectors(items), SETTINGS, {0: vectors(items)[7]})
-    served = Served(SETTINGS.ranking, SETTINGS.strategies["content"], SharedSearches())
+    log = InteractionLog("test", "0", items, (person,), (), answers)
+    memory = InMemoryState(log, vectors(items), SETTINGS, {0: vectors(items)[7]})
+    served = StrategyRecommender(SETTINGS.ranking, SETTINGS.strategies["content"], SearchCache())
     assert memory.profile(0, NOW - 1).is_unknown
     assert served.recommend(memory, 0, NOW, 1) == [7]
 
 
 def test_new_items_begin_with_what_their_neighbours_learnt() -> None:
     items = contents()
-    log = Log("test", "0", items, tuple(Person("u", str(number)) for number in range(3)), ())
+    log = InteractionLog("test", "0", items, tuple(Person("u", str(number)) for number in range(3)), ())
     content = vectors(items)
     content[ITEMS - 1] = content[1]  # the last is like the second, which people choose after the first
     found = {}
     for neighbours in (0, 3):
-        settings = SETTINGS.model_copy(update={"affinity": Affinity(seed_neighbours=neighbours)})
-        memory = Memory(log, content, settings)
+        settings = SETTINGS.model_copy(update={"affinity": AffinitySettings(seed_neighbours=neighbours)})
+        memory = InMemoryState(log, content, settings)
         for person in (0, 1):
-            memory.learn(Event(person, 0, "click", 1.0, NOW + person, f"a{person}"))
-            memory.learn(Event(person, 1, "click", 1.0, NOW + 10 + person, f"b{person}"))
-        memory.learn(Event(2, 0, "click", 1.0, NOW + 20, "c"))
-        served = Served(settings.ranking, Strategy(affinity=1.0), SharedSearches())
+            memory.learn(LoggedInteraction(person, 0, "click", 1.0, NOW + person, f"a{person}"))
+            memory.learn(LoggedInteraction(person, 1, "click", 1.0, NOW + 10 + person, f"b{person}"))
+        memory.learn(LoggedInteraction(2, 0, "click", 1.0, NOW + 20, "c"))
+        served = StrategyRecommender(settings.ranking, StrategySettings(affinity=1.0), SearchCache())
         found[neighbours] = list(served.recommend(memory, 2, NOW + 30, 2))
     assert found[0][0] == found[3][0] == 1
     assert found[3][1] == ITEMS - 1

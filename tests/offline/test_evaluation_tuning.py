@@ -10,37 +10,39 @@ import pytest
 from tests.support.fakes import NOW, TinyEncoder
 
 from eddyline.clients.progress import SilentProgress
+from eddyline.evaluation import weight_search as tuning
+from eddyline.evaluation.contenders import Contender, EvaluationInputs, run_once
+from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
+from eddyline.evaluation.prequential import EvaluationProtocol
+from eddyline.evaluation.weight_search import as_toml, moved, point_of, tune
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
-from eddyline.offline.evaluation import tuning
-from eddyline.offline.evaluation.comparison import Contender, Ground, run_once
-from eddyline.offline.evaluation.log import Event, Log
-from eddyline.offline.evaluation.prequential import Protocols
-from eddyline.offline.evaluation.tuning import as_toml, moved, point_of, tune
-from eddyline.settings import Settings, Strategy
+from eddyline.settings import Settings, StrategySettings
 
 SETTINGS = Settings()
-PROTOCOL = Protocols(k=3, min_events=2)
+PROTOCOL = EvaluationProtocol(k=3, min_events=2)
 ITEMS = 12
 
 
-def chain(people: int = 10) -> Log:
+def chain(people: int = 10) -> InteractionLog:
     """All go through the items in the same order: affinity knows what comes next, content doesn't."""
     items = tuple(Content(item_id=f"i{number}", title=f"thing {number * 7919}") for number in range(ITEMS))
     events = [
-        Event(person, item, "like", 3.0, NOW + 86_400.0 * person + 60.0 * item, f"{person}.{item}")
+        LoggedInteraction(person, item, "like", 3.0, NOW + 86_400.0 * person + 60.0 * item, f"{person}.{item}")
         for person in range(people)
         for item in range(ITEMS)
     ]
-    return Log("chain", "0", items, tuple(Person("u", str(number)) for number in range(people)), tuple(events))
+    return InteractionLog(
+        "chain", "0", items, tuple(Person("u", str(number)) for number in range(people)), tuple(events)
+    )
 
 
-def ground(log: Log) -> Ground:
-    return Ground(TinyEncoder().encode([item.title for item in log.items]), {}, SETTINGS)
+def ground(log: InteractionLog) -> EvaluationInputs:
+    return EvaluationInputs(TinyEncoder().encode([item.title for item in log.items]), {}, SETTINGS)
 
 
 def contender(**weights: Any) -> Contender:
-    return Contender(SETTINGS.ranking, Strategy(**weights))
+    return Contender(SETTINGS.ranking, StrategySettings(**weights))
 
 
 def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> None:
@@ -62,13 +64,16 @@ def test_where_nothing_helps_nothing_changes() -> None:
     log = chain(2)
     begin = len(log.events) - 1
     base = contender(taste=1.0)
-    assert tune(log, ground(log), base, begin, Protocols(k=3, min_events=2), 6, 1, SilentProgress()).contender == base
+    assert (
+        tune(log, ground(log), base, begin, EvaluationProtocol(k=3, min_events=2), 6, 1, SilentProgress()).contender
+        == base
+    )
 
 
 def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def counted(log: Log, ground: Ground, contenders: dict[str, Contender], *rest: Any) -> Any:
+    def counted(log: InteractionLog, ground: EvaluationInputs, contenders: dict[str, Contender], *rest: Any) -> Any:
         ran.extend(contenders)
         return run_once(log, ground, contenders, *rest)
 

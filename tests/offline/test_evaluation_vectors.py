@@ -10,8 +10,8 @@ from tests.support.fakes import TinyEncoder
 
 from eddyline.clients.progress import SilentProgress
 from eddyline.errors import InvalidInput
+from eddyline.evaluation.embedding_cache import cache_directory, encode_items, encode_texts
 from eddyline.model.events import Content
-from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
 
 
 def item(item_id: str, title: str) -> Content:

@@ -19,14 +19,14 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
-from eddyline.affinity import Affinity
+from eddyline.affinity import AffinityLearner
 from eddyline.errors import Misconfigured
-from eddyline.model.ids import item_point
-from eddyline.model.language import Detect, undetected
+from eddyline.maintenance.generations.rebuild import ProfileRebuild, TranslateRecord
+from eddyline.maintenance.generations.reembed import ReembedResult, reembed
+from eddyline.model.ids import item_point_id
+from eddyline.model.language import Detect, detect_no_language
 from eddyline.model.text import DEFAULT, Template
-from eddyline.offline.rebuilding import Rebuilding, Translate
-from eddyline.offline.reembed import Reembedded, reembed
-from eddyline.settings import Template as TemplateSettings
+from eddyline.settings import TemplateSettings
 
 
 def run(
@@ -34,14 +34,14 @@ def run(
     encoder: TinyEncoder,
     with_log: bool = True,
     template: Template = DEFAULT,
-    detect: Detect = undetected,
-) -> Reembedded:
+    detect: Detect = detect_no_language,
+) -> ReembedResult:
     def create(target: Collections) -> None:
         items = item_collection(encoder.dimension, Distance.COSINE, {})
         it.store.ensure(replace(items, name=target.items))
         it.store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
 
-    def make(target: Collections, translate: Translate) -> Rebuilding:
+    def make(target: Collections, translate: TranslateRecord) -> ProfileRebuild:
         return it.rebuilding(target, translate=translate, dimension=encoder.dimension)
 
     if not with_log:
@@ -111,7 +111,7 @@ def test_what_happens_afterwards_is_folded_in_the_new_space(it: Deployment) -> N
 
 
 def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
-    name = item_point(ITEM_NAMES[0])
+    name = item_point_id(ITEM_NAMES[0])
     known = it.store.retrieve("items", [name])[name]
     extra = {"trend": {"day": 12.5, "count": 3}, "offer": {"available": False, "at": 5.0}, "listed_at": 7.0}
     it.store.set_payload("items-1", {name: extra})
@@ -126,10 +126,10 @@ def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
 def test_what_items_have_learnt_survives_to_the_last_bit_and_grows_on(it: Deployment) -> None:
     learner, other = ITEM_NAMES[0], ITEM_NAMES[1]
     told = [came(offset, learner, [other, f"recent {offset}"]) for offset in range(3)]
-    feed(Affinity(it.store, "items-1", SETTINGS), *told)
-    before = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
+    feed(AffinityLearner(it.store, "items-1", SETTINGS), *told)
+    before = it.store.retrieve("items", [item_point_id(learner)], vectors=("affinity",))[item_point_id(learner)]
     run(it, WiderEncoder())
-    after = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
+    after = it.store.retrieve("items", [item_point_id(learner)], vectors=("affinity",))[item_point_id(learner)]
     mine, theirs = before.vectors["affinity"], after.vectors["affinity"]
     assert isinstance(mine, Sparse)
     assert isinstance(theirs, Sparse)
@@ -138,13 +138,13 @@ def test_what_items_have_learnt_survives_to_the_last_bit_and_grows_on(it: Deploy
         key: before.payload[key] for key in ("row", "trend")
     }
     more = came(3, learner, [other])
-    feed(Affinity(it.store, "items-2", SETTINGS), *told, more)  # what was told before the change is told again
-    grown = it.store.retrieve("items", [item_point(learner)], vectors=("affinity",))[item_point(learner)]
+    feed(AffinityLearner(it.store, "items-2", SETTINGS), *told, more)  # what was told before the change is told again
+    grown = it.store.retrieve("items", [item_point_id(learner)], vectors=("affinity",))[item_point_id(learner)]
     same(restored(grown), learnt([*told, more], learner))
 
 
 def test_an_offer_before_its_item_is_kept(it: Deployment) -> None:
-    early = Point(item_point("early"), {}, {"item_id": "early", "offer": {"available": True, "at": 1.0}})
+    early = Point(item_point_id("early"), {}, {"item_id": "early", "offer": {"available": True, "at": 1.0}})
     it.store.upsert("items-1", [early])
     run(it, WiderEncoder())
     after = it.store.retrieve("items", [early.id])[early.id]
@@ -157,15 +157,15 @@ def test_items_that_change_or_go_meanwhile_are_copied_again(it: Deployment, monk
 
     def while_writers_stop(group: str) -> int:
         it.add_items("a new one")
-        it.store.set_payload("items-1", {item_point(changed): {"meta": {"title": "another title", "tags": []}}})
-        it.store.delete("items-1", [item_point(gone)])
+        it.store.set_payload("items-1", {item_point_id(changed): {"meta": {"title": "another title", "tags": []}}})
+        it.store.delete("items-1", [item_point_id(gone)])
         return commit(group)
 
     monkeypatch.setattr(it.log, "members", while_writers_stop)
     run(it, WiderEncoder())
-    found = it.store.retrieve("items", [item_point(n) for n in (changed, gone, "a new one")], vectors=("content",))
-    assert found.keys() == {item_point(changed), item_point("a new one")}
-    near(found[item_point(changed)].vectors["content"], WiderEncoder().encode(["another title"])[0], 1e-5)
+    found = it.store.retrieve("items", [item_point_id(n) for n in (changed, gone, "a new one")], vectors=("content",))
+    assert found.keys() == {item_point_id(changed), item_point_id("a new one")}
+    near(found[item_point_id(changed)].vectors["content"], WiderEncoder().encode(["another title"])[0], 1e-5)
 
 
 def test_a_text_is_embedded_once(it: Deployment) -> None:
@@ -292,7 +292,7 @@ def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
     History(1).happen(it, 30)
     it.pump()
     it.log.in_group["embedder"] = 2
-    monkeypatch.setattr("eddyline.offline.replay.LEAVING_SECONDS", 0.0)
+    monkeypatch.setattr("eddyline.maintenance.generations.replay.LEAVING_SECONDS", 0.0)
     with pytest.raises(Misconfigured, match="2 members of group embedder"):
         run(it, WiderEncoder())
     assert generations.live(it.store) == Collections("items-1", "profiles-1")
@@ -301,7 +301,7 @@ def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
 
 
 def test_another_template_embeds_the_items_by_it(it: Deployment) -> None:
-    name = item_point(ITEM_NAMES[0])
+    name = item_point_id(ITEM_NAMES[0])
     meta = dict(it.store.retrieve("items", [name])[name].payload["meta"]) | {"category": "boats"}
     it.store.set_payload("items", {name: {"meta": meta}})
     averaging = Template.of(TemplateSettings(mode="average", fields=("title", "category")))
@@ -319,7 +319,7 @@ def test_items_from_before_get_their_language_once_each(it: Deployment) -> None:
         asked.append(text)
         return "de"
 
-    said, silent = (item_point(name) for name in ITEM_NAMES[:2])
+    said, silent = (item_point_id(name) for name in ITEM_NAMES[:2])
     meta = dict(it.store.retrieve("items", [said])[said].payload["meta"]) | {"language": "en"}
     it.store.set_payload("items", {said: {"meta": meta}})
     it.store.delete_payload("items", [said, silent], ["language"])

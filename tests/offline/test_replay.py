@@ -26,7 +26,7 @@ def same_as(it: Deployment, control: Deployment) -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eddyline.offline.replay.NEAR", 0)
+    monkeypatch.setattr("eddyline.maintenance.generations.replay.NEAR", 0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -135,7 +135,7 @@ def test_the_writers_must_stop_before_the_next_generation_is_live(monkeypatch: p
     History(3).happen(it, 50)
     it.pump()
     it.log.in_group["profiler"] = 1
-    monkeypatch.setattr("eddyline.offline.replay.LEAVING_SECONDS", 0.0)
+    monkeypatch.setattr("eddyline.maintenance.generations.replay.LEAVING_SECONDS", 0.0)
     with pytest.raises(Misconfigured, match="1 members of group profiler don't stop"):
         it.replay()
     assert generations.live(it.store).profiles == "profiles-1"

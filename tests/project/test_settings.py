@@ -34,7 +34,7 @@ def test_without_any_the_defaults_hold() -> None:
 def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     path = write('[ranking]\nknown_evidence = 6\ntaste_evidence = 7\n[attributes]\nbrand = "keyword"\n')
     monkeypatch.setenv("EDDYLINE_RANKING__KNOWN_EVIDENCE", "8")
-    loaded, default = settings.load(path).ranking, settings.Ranking()
+    loaded, default = settings.load(path).ranking, settings.RankingSettings()
     assert (loaded.known_evidence, loaded.taste_evidence) == (8.0, 7.0)
     assert loaded.session_evidence == default.session_evidence
     assert settings.load(path).attributes == {"brand": "keyword"}

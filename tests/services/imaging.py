@@ -13,14 +13,14 @@ from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point
-from eddyline.cli.collections import add_images
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import ImageRefused
-from eddyline.imager import Imager
-from eddyline.imager.service import PLAIN
-from eddyline.imager.waiting import Waiting
-from eddyline.model.ids import item_point
-from eddyline.settings import Images
+from eddyline.imaging import ImageEmbedder
+from eddyline.imaging.handler import PROBE_IMAGE
+from eddyline.imaging.pending_uploads import PendingUploads
+from eddyline.model.ids import item_point_id
+from eddyline.runtime.collection_setup import ensure_image_vectors
+from eddyline.settings import ImageSettings
 
 COLOURS = {"red": (1.0, 0.1, 0.1), "green": (0.1, 1.0, 0.1), "blue": (0.1, 0.1, 1.0)}
 
@@ -74,14 +74,14 @@ class Imaging:
 
     def __init__(self, **settings: Any) -> None:
         self.store = FakeStore()
-        add_images(self.store, ColourEncoder.dimension)
+        ensure_image_vectors(self.store, ColourEncoder.dimension)
         self.pictures: dict[str, str | Exception] = {}
         self.fetched: list[str] = []
         self.decoded: list[bytes] = []
         self.log: dict[tuple[int, int], Record | Exception] = {}
         self.recalled: list[tuple[int, int]] = []
         self.clock, self.pool, self.metrics = Clock(), Held(), Metrics()
-        self.settings = Images(enabled=True, attempts=3, backoff_seconds=10, **settings)
+        self.settings = ImageSettings(enabled=True, attempts=3, backoff_seconds=10, **settings)
         self.embedder = Embedder(self.store, TinyEncoder(), FakeProducer(), Metrics(), self.clock)
         self.start()
 
@@ -91,10 +91,10 @@ class Imaging:
         partitions: Sequence[int] = (0,),
         items: str = ITEMS,
         memory: int = 1_000_000,
-        uploads: Waiting | None = None,
+        uploads: PendingUploads | None = None,
     ) -> None:
         """Another imager, as after a restart. `memory`: for uploaded pictures, in bytes. `uploads`: of one before."""
-        self.imager = Imager(
+        self.imager = ImageEmbedder(
             self.store,
             ColourEncoder(space),
             self._fetch,
@@ -105,7 +105,7 @@ class Imaging:
             self.metrics,
             self.clock,
             items,
-            Waiting(memory) if uploads is None else uploads,
+            PendingUploads(memory) if uploads is None else uploads,
         )
         self.imager.assigned({TopicPartition("content", partition): 1 for partition in partitions})
 
@@ -117,7 +117,7 @@ class Imaging:
         return found.encode()
 
     def _decode(self, body: bytes) -> Any:
-        if body == PLAIN:
+        if body == PROBE_IMAGE:
             return "blue"
         self.decoded.append(body)
         if body.decode() not in COLOURS:
@@ -145,7 +145,7 @@ class Imaging:
         self.imager.tick()
 
     def point(self, item: str = "a") -> Point:
-        point_id = item_point(item)
+        point_id = item_point_id(item)
         return self.store.retrieve(ITEMS, [point_id], vectors=("content", "image"))[point_id]
 
     def state(self, item: str = "a") -> dict[str, Any]:

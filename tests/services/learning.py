@@ -11,14 +11,13 @@ from tests.support.fakes import LOG, NOW, Clock, FakeStore, TinyEncoder, feed, r
 
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Point, Query, Sparse, VectorStore
-from eddyline.affinity import Affinity
-from eddyline.cli.collections import create_collections
+from eddyline.affinity import AffinityLearner
 from eddyline.model import affinity as algebra
-from eddyline.model.affinity import NO_ROW, Row
-from eddyline.model.events import Activity, parse
-from eddyline.model.ids import dimension_of, item_point
-from eddyline.settings import Affinity as AffinitySettings
-from eddyline.settings import Settings
+from eddyline.model.affinity import NO_ROW, AffinityRow
+from eddyline.model.events import Activity, parse_event
+from eddyline.model.ids import item_dimension, item_point_id
+from eddyline.runtime.collection_setup import create_collections
+from eddyline.settings import AffinitySettings, Settings
 
 SETTINGS = AffinitySettings(
     recents_half_life=3,
@@ -54,14 +53,16 @@ class Learning:
     def restart(self, settings: AffinitySettings | None = None, owned: Iterable[int] | None = None) -> None:
         """Another instance on the same store."""
         self.settings = settings or self.settings
-        self.affinity = Affinity(self.store, settings=self.settings, partitions=self.partitions, monotonic=self.clock)
+        self.affinity = AffinityLearner(
+            self.store, settings=self.settings, partitions=self.partitions, monotonic=self.clock
+        )
         mine = range(self.partitions) if owned is None else owned
         self.affinity.assigned({TopicPartition("activity", n): 1 for n in mine})
 
     def add_items(self, *names: str) -> None:
         points = [
             Point(
-                item_point(name),
+                item_point_id(name),
                 {"content": text_vector(name).astype(np.float32)},
                 {"item_id": name, "space": "tiny-t1", "meta": {"title": name}},
             )
@@ -73,9 +74,9 @@ class Learning:
         feed(self.affinity, *records)
 
     def point(self, item: str = "a") -> Point:
-        return self.store.retrieve(ITEMS, [item_point(item)], vectors=("affinity",))[item_point(item)]
+        return self.store.retrieve(ITEMS, [item_point_id(item)], vectors=("affinity",))[item_point_id(item)]
 
-    def row(self, item: str = "a") -> Row:
+    def row(self, item: str = "a") -> AffinityRow:
         """Recovered from what is stored."""
         return restored(self.point(item))
 
@@ -89,21 +90,21 @@ class Learning:
     def next_after(self, *recents: str) -> list[str]:
         """What the affinity query finds for someone with these recents, newest first."""
         weights = algebra.positional_weights(len(recents), self.settings)
-        dimensions = np.array([dimension_of(name) for name in recents], dtype=np.uint32)
+        dimensions = np.array([item_dimension(name) for name in recents], dtype=np.uint32)
         nearest = Nearest(Sparse(dimensions, weights.astype(np.float32)), "affinity")
         found = self.store.query(ITEMS, [Query(nearest, 10, payload=("item_id",))])[0]
         return [str(one.payload["item_id"]) for one in found if one.score > 0]
 
 
-def restored(point: Point) -> Row:
+def restored(point: Point) -> AffinityRow:
     """The row in a stored point."""
     known, vector = point.payload.get("row"), point.vectors.get("affinity")
     if known is None:
         return NO_ROW
     if vector is None:
-        return Row.of({}, known["count"], known["time"])
+        return AffinityRow.of({}, known["count"], known["time"])
     assert isinstance(vector, Sparse)
-    return algebra.restored(vector.indices, vector.values, known["divisor"], known["count"], known["time"])
+    return algebra.restore_row(vector.indices, vector.values, known["divisor"], known["count"], known["time"])
 
 
 def came(
@@ -127,21 +128,21 @@ def came(
     return record("activity", item, value, offset, log=log)
 
 
-def learnt(records: Iterable[Record], item: str, settings: AffinitySettings = SETTINGS) -> Row:
+def learnt(records: Iterable[Record], item: str, settings: AffinitySettings = SETTINGS) -> AffinityRow:
     """What the item has learnt when each of these has been folded once."""
     row = NO_ROW
     for one in records:
-        said = parse(Activity, one.value)
+        said = parse_event(Activity, one.value)
         if said.item_id == item:
-            row = algebra.fold(row, [algebra.came(said.recents, said.timestamp, settings)], settings)
+            row = algebra.fold(row, [algebra.forward_update(said.recents, said.timestamp, settings)], settings)
     return row
 
 
-def entries(row: Row) -> dict[int, float]:
+def entries(row: AffinityRow) -> dict[int, float]:
     return dict(zip(row.indices.tolist(), row.weights.tolist(), strict=True))
 
 
-def same(one: Row, other: Row, relative: float = 1e-5) -> None:
+def same(one: AffinityRow, other: AffinityRow, relative: float = 1e-5) -> None:
     """Fail unless the rows are as good as equal: float32 rounds each write by some 1e-7."""
     assert entries(one) == pytest.approx(entries(other), rel=relative)
     assert one.count == pytest.approx(other.count)

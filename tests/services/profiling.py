@@ -11,11 +11,10 @@ from tests.support.fakes import LOG, NOW, Clock, FakeDeadLetters, FakeProducer, 
 from eddyline.adapters.kafka import Outgoing, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
-from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
 from eddyline.profiler import Profiler
-from eddyline.settings import Events
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import EventSettings, ProfileSettings
 
 SPACE = "tiny-t1"
 
@@ -24,7 +23,10 @@ class Profiling:
     """One partition, unless told otherwise; owned under epoch 1."""
 
     def __init__(
-        self, settings: ProfileSettings = ProfileSettings(), partitions: int = 1, events: Events = Events()
+        self,
+        settings: ProfileSettings = ProfileSettings(),
+        partitions: int = 1,
+        events: EventSettings = EventSettings(),
     ) -> None:
         self.journal: list[str] = []
         self.store = FakeStore(journal=self.journal)
@@ -37,7 +39,7 @@ class Profiling:
         """Offsets given to what was passed on, by partition: above those of the tests."""
         self.profiler = self.new_profiler()
 
-    def new_profiler(self, epoch: int = 1, events: Events | None = None) -> Profiler:
+    def new_profiler(self, epoch: int = 1, events: EventSettings | None = None) -> Profiler:
         """Another instance on the same store, owning everything: as after a restart."""
         self.metrics = Metrics()
         profiler = Profiler(
@@ -54,7 +56,7 @@ class Profiling:
         profiler.assigned({TopicPartition("interactions", n): epoch for n in range(self.partitions)})
         return profiler
 
-    def restart(self, epoch: int = 2, events: Events | None = None) -> None:
+    def restart(self, epoch: int = 2, events: EventSettings | None = None) -> None:
         self.profiler = self.new_profiler(epoch, events)
 
     def add_items(self, *item_ids: str, space: str = SPACE) -> None:
@@ -62,7 +64,7 @@ class Profiling:
             ITEMS,
             [
                 Point(
-                    item_point(item_id),
+                    item_point_id(item_id),
                     {"content": text_vector(item_id).astype(np.float32)},
                     {"item_id": item_id, "space": space, "meta": {"title": item_id}},
                 )
@@ -80,7 +82,7 @@ class Profiling:
         return Profile.load(Person.from_key(key), point.payload, point.vectors, self.settings)
 
     def point(self, key: str = "u:ada") -> Point:
-        point_id = person_point(Person.from_key(key))
+        point_id = person_point_id(Person.from_key(key))
         return self.store.retrieve(PROFILES, [point_id], vectors=(*STORED_VECTORS, "history"))[point_id]
 
     def deliver(self, seen: int = 0) -> None:
@@ -101,7 +103,9 @@ class Profiling:
         )
 
     def knows(self, key: str) -> bool:
-        return person_point(Person.from_key(key)) in self.store.retrieve(PROFILES, [person_point(Person.from_key(key))])
+        return person_point_id(Person.from_key(key)) in self.store.retrieve(
+            PROFILES, [person_point_id(Person.from_key(key))]
+        )
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

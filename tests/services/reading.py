@@ -23,8 +23,8 @@ from tests.support.fakes import (
 
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
-from eddyline.affinity import Affinity
-from eddyline.embedder import Embedder
+from eddyline.affinity import AffinityLearner
+from eddyline.embedder.handler import Embedder
 from eddyline.model.distance import Distance, space_of
 from eddyline.profiler import Profiler
 from eddyline.reader import Reader, router
@@ -45,7 +45,7 @@ class Shop:
         self._offset = 0
         self.encoder = TinyEncoder(space_of(Distance.named(settings.encoder.distance), "tiny-t1"))
         self.embedder = Embedder(self.store, self.encoder, self._producer, Metrics())
-        self.affinity = Affinity(self.store)
+        self.affinity = AffinityLearner(self.store)
         self.profiler = Profiler(
             self.store,
             self._producer,

@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 from fastapi import APIRouter
 
-from eddyline import collector, reader
-from eddyline.adapters.http import Check, HttpServer, create_app
+from eddyline import reader
+from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app
 from eddyline.adapters.telemetry import Metrics
+from eddyline.collector import api as collector
 
 BODIES = (*collector.BODIES, *reader.BODIES)
 
@@ -19,7 +20,7 @@ BODIES = (*collector.BODIES, *reader.BODIES)
 @contextmanager
 def served(
     *routers: APIRouter,
-    checks: Mapping[str, Check] | None = None,
+    checks: Mapping[str, ReadinessCheck] | None = None,
     metrics: Metrics | None = None,
     cors_origins: Iterable[str] = (),
 ) -> Iterator[httpx.Client]:

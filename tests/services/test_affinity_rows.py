@@ -16,10 +16,10 @@ from tests.support.fakes import NOW, FakeStore, TinyEncoder, feed, record, redel
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, VectorStore
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import Unavailable
 from eddyline.model import affinity as algebra
-from eddyline.model.ids import dimension_of, item_point
+from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.profiler import Profiler
 
 DAY = 86_400.0
@@ -173,7 +173,7 @@ def test_a_row_is_cut_when_it_has_grown() -> None:
     assert len(it.weights()) == 4
     it.feed(came(5, "a", [f"new {n}" for n in range(6)]))
     assert len(it.weights()) == 4
-    assert dimension_of("often") in it.weights()
+    assert item_dimension("often") in it.weights()
 
 
 def test_a_change_of_the_settings_leaves_what_was_learnt_as_it_was(it: Learning) -> None:
@@ -192,9 +192,9 @@ def test_someone_without_a_past_teaches_only_that_the_item_came(it: Learning) ->
 def test_an_idle_row_keeps_its_shape_and_fades_when_it_is_written(it: Learning) -> None:
     it.feed(came(0, "a", ["b"], at=NOW - 90 * DAY), came(1, "b", ["a"]))
     first = float(algebra.positional_weights(1, SETTINGS)[0])
-    assert it.weights("a") == pytest.approx({dimension_of("b"): first})
+    assert it.weights("a") == pytest.approx({item_dimension("b"): first})
     it.feed(came(2, "a", ["c"]))
-    assert it.weights("a") == pytest.approx({dimension_of("b"): first / 2, dimension_of("c"): first})
+    assert it.weights("a") == pytest.approx({item_dimension("b"): first / 2, item_dimension("c"): first})
 
 
 # -- one point, two writers --------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_items_that_go_while_they_learn_are_dropped_and_the_rest_learn(
         write = getattr(it.store, call)
 
         def gone_meanwhile(collection: str, values: Any, gone: str = call, write: Any = write) -> None:
-            it.store.delete(ITEMS, [item_point("b" if gone == "update_vectors" else "c")])
+            it.store.delete(ITEMS, [item_point_id("b" if gone == "update_vectors" else "c")])
             write(collection, values)
 
         monkeypatch.setattr(it.store, call, gone_meanwhile)
@@ -233,7 +233,7 @@ def test_items_that_go_while_they_learn_are_dropped_and_the_rest_learn(
 
 def test_an_item_that_is_made_again_starts_anew(it: Learning) -> None:
     it.feed(came(0, "a", ["b"]))
-    it.store.delete(ITEMS, [item_point("a")])
+    it.store.delete(ITEMS, [item_point_id("a")])
     it.add_items("a")
     it.feed(came(1, "a", ["c"]))
     same(it.row("a"), learnt([came(1, "a", ["c"])], "a"))
@@ -246,7 +246,7 @@ def test_an_item_that_is_made_again_between_two_attempts_starts_anew(it: Learnin
     with pytest.raises(Unavailable):
         it.feed(came(1, "a", ["c"]))
     it.store.down = set()
-    it.store.delete(ITEMS, [item_point("a")])
+    it.store.delete(ITEMS, [item_point_id("a")])
     it.add_items("a")
     it.feed(came(1, "a", ["c"]))
     same(it.row("a"), learnt([came(1, "a", ["c"])], "a"))
@@ -300,11 +300,11 @@ def test_what_followed_an_item_is_learnt_once_and_makes_no_trend() -> None:
     it.feed(*records)
     it.feed(*(replace(one, offset=one.offset + 100) for one in records))  # a profiler that crashed tells it again
     weights = 0.3 * algebra.positional_weights(2, SETTINGS)
-    assert it.weights("a") == pytest.approx({dimension_of("b"): weights[0], dimension_of("c"): weights[1]})
+    assert it.weights("a") == pytest.approx({item_dimension("b"): weights[0], item_dimension("c"): weights[1]})
     assert it.row("a").count == pytest.approx(1)
     assert it.trend("a")["count"] == 1
     assert it.row("c").count == pytest.approx(1)
-    assert it.weights("c")[dimension_of("d")] == pytest.approx(weights[0])
+    assert it.weights("c")[item_dimension("d")] == pytest.approx(weights[0])
 
 
 def test_an_item_that_only_others_followed_has_a_row_and_no_trend(it: Learning) -> None:

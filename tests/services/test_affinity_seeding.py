@@ -13,11 +13,11 @@ from tests.support.fakes import NOW, FakeStore, text_vector
 from eddyline.adapters.kafka import TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point, VectorStore
-from eddyline.affinity import Affinity, seeding
+from eddyline.affinity import AffinityLearner
+from eddyline.affinity import seeder as seeding
 from eddyline.errors import Unavailable
-from eddyline.model.ids import dimension_of, item_point
-from eddyline.settings import Affinity as AffinitySettings
-from eddyline.settings import Encoder, Settings
+from eddyline.model.ids import item_dimension, item_point_id
+from eddyline.settings import AffinitySettings, EncoderSettings, Settings
 
 SETTINGS = set_to(seed_neighbours=2)
 
@@ -60,16 +60,16 @@ def test_a_seed_is_of_the_likeness_of_directions_whatever_the_distance() -> None
     planted = []
     for space, length in (("tiny-t1", 1.0), ("dot+tiny-t1", 40.0)):
         distance: Literal["cosine", "dot"] = "cosine" if length == 1 else "dot"
-        store = FakeStore(Settings(encoder=Encoder(distance=distance)))
+        store = FakeStore(Settings(encoder=EncoderSettings(distance=distance)))
         it = Learning(store, settings=set_to(seed_neighbours=1))
         it.add_items("war 91", "war 93")
         for name in ("war 91", "war 93"):
             content = (length * text_vector(name)).astype(np.float32)
-            it.store.update_vectors(ITEMS, {item_point(name): {"content": content}})
-            it.store.set_payload(ITEMS, {item_point(name): {"space": space}})
+            it.store.update_vectors(ITEMS, {item_point_id(name): {"content": content}})
+            it.store.set_payload(ITEMS, {item_point_id(name): {"space": space}})
         it.feed(came(0, "war 91", ["trench"]))
         ticks(it)
-        planted.append(it.weights("war 93")[dimension_of("trench")])
+        planted.append(it.weights("war 93")[item_dimension("trench")])
     assert planted[0] == pytest.approx(planted[1])
 
 
@@ -85,11 +85,11 @@ def test_real_events_drown_the_seed() -> None:
     it = some_films()
     it.add_items("war 93")
     ticks(it)
-    planted = it.weights("war 93")[dimension_of("trench")]
+    planted = it.weights("war 93")[item_dimension("trench")]
     it.feed(*(came(20 + n, "war 93", ["rose"]) for n in range(30)))
     weights = it.weights("war 93")
-    assert weights[dimension_of("trench")] == pytest.approx(planted)
-    assert planted < weights[dimension_of("rose")] / 20
+    assert weights[item_dimension("trench")] == pytest.approx(planted)
+    assert planted < weights[item_dimension("rose")] / 20
     assert it.row("war 93").count == 30
     ticks(it, 200)
     assert it.weights("war 93") == weights
@@ -137,7 +137,7 @@ def test_a_seed_of_few_neighbours_is_made_anew_when_more_have_learnt() -> None:
     it.feed(came(1, "war 92", ["tank"]))
     ticks(it, 5)
     assert it.point("war 93").payload["row"]["seed"] == 2
-    assert it.weights("war 93").keys() == {dimension_of("trench"), dimension_of("tank")}
+    assert it.weights("war 93").keys() == {item_dimension("trench"), item_dimension("tank")}
     it.feed(*(came(n, "war 92", ["tank"]) for n in range(2, 5)))
     known = it.weights("war 93")
     ticks(it, 200)
@@ -218,7 +218,7 @@ def test_a_seed_that_cannot_grow_is_not_written_again(monkeypatch: pytest.Monkey
 
 def test_what_is_not_embedded_yet_is_left_alone() -> None:
     it = some_films()
-    it.store.upsert(ITEMS, [Point(item_point("early"), {}, {"item_id": "early", "offer": {"available": True}})])
+    it.store.upsert(ITEMS, [Point(item_point_id("early"), {}, {"item_id": "early", "offer": {"available": True}})])
     ticks(it, 5)
     assert set(it.point("early").payload) == {"item_id", "offer"}
 
@@ -248,7 +248,7 @@ def test_it_can_be_turned_off() -> None:
 def test_what_was_seeded_is_counted() -> None:
     it, metrics = some_films(), Metrics()
     it.add_items("war 93", "love 93")
-    service = Affinity(it.store, settings=SETTINGS, metrics=metrics, monotonic=it.clock)
+    service = AffinityLearner(it.store, settings=SETTINGS, metrics=metrics, monotonic=it.clock)
     service.assigned({TopicPartition("activity", 0): 1})
     service.tick()
     assert metrics.registry.get_sample_value("eddyline_affinity_seeded_total") == 2

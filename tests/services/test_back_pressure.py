@@ -20,11 +20,11 @@ from tests.services.serving import problem, served
 from tests.support.fakes import FakeProducer
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import ConsumeLoop, Delivered, EmbeddedBroker, KafkaProducer, Outgoing, Producer
+from eddyline.adapters.kafka import ConsumeLoop, EmbeddedBroker, KafkaProducer, Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
-from eddyline.collector import Collector
+from eddyline.collector.api import Collector
 from eddyline.errors import Unavailable
-from eddyline.settings import Events, Server
+from eddyline.settings import EventSettings, ServerSettings
 
 LIMIT, BODY = 300_000, 100_000
 
@@ -34,11 +34,11 @@ class Holding:
 
     def __init__(self, producer: Producer) -> None:
         self._producer, self._lock = producer, threading.Lock()
-        self._held: list[tuple[Future[Delivered], Future[Delivered]]] = []
+        self._held: list[tuple[Future[RecordMetadata], Future[RecordMetadata]]] = []
         self._holds = True
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
-        sent, answer = self._producer.send(record), Future[Delivered]()
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
+        sent, answer = self._producer.send(record), Future[RecordMetadata]()
         with self._lock:
             if not self._holds:
                 return sent
@@ -56,7 +56,7 @@ class Holding:
             answer.set_result(sent.result(10))
         self._held.clear()
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         return [self.send(record).result() for record in records]
 
     def check(self) -> None: ...
@@ -82,8 +82,8 @@ class Intake:
 @contextmanager
 def intake(producer: Producer, limit: int = LIMIT, body: int = BODY) -> Iterator[Intake]:
     metrics = Metrics()
-    server = Server(max_in_flight_bytes=limit, max_body_bytes=body)
-    with served(Collector(producer, Events(), server, metrics).router(), metrics=metrics) as client:
+    server = ServerSettings(max_in_flight_bytes=limit, max_body_bytes=body)
+    with served(Collector(producer, EventSettings(), server, metrics).router(), metrics=metrics) as client:
         yield Intake(client, metrics)
 
 

@@ -12,9 +12,8 @@ from tests.services.serving import problem
 from tests.support.fakes import NOW
 
 from eddyline.adapters.vectors import ITEMS, PROFILES, Sparse
-from eddyline.model.ids import Person, dimension_of, item_point, person_point
-from eddyline.settings import Encoder
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.model.ids import Person, item_dimension, item_point_id, person_point_id
+from eddyline.settings import EncoderSettings, ReaderSettings
 
 HOUR = 3600.0
 
@@ -24,9 +23,9 @@ def went_on(shop: Shop, rows: dict[str, dict[str, float]]) -> None:
     shop.store.update_vectors(
         ITEMS,
         {
-            item_point(item): {
+            item_point_id(item): {
                 "affinity": Sparse(
-                    np.asarray([dimension_of(before) for before in row], dtype=np.uint32),
+                    np.asarray([item_dimension(before) for before in row], dtype=np.uint32),
                     np.asarray(list(row.values()), dtype=np.float32),
                 )
             }
@@ -42,8 +41,8 @@ def it() -> Iterator[Shop]:
     shop.put(
         {"item_id": "space1 again", "title": "alien starship galaxy orbit 1", "category": "space", "tags": ["film"]}
     )
-    content = shop.store.retrieve(ITEMS, [item_point("space1")], payload=(), vectors=("content",))
-    shop.store.update_vectors(ITEMS, {item_point("space1 again"): {"content": only(content).vectors["content"]}})
+    content = shop.store.retrieve(ITEMS, [item_point_id("space1")], payload=(), vectors=("content",))
+    shop.store.update_vectors(ITEMS, {item_point_id("space1 again"): {"content": only(content).vectors["content"]}})
     went_on(
         shop,
         {
@@ -113,12 +112,12 @@ def test_how_alike_makes_a_copy_is_a_setting() -> None:
 @pytest.mark.parametrize("distance", ["cosine", "dot", "euclid"])
 def test_an_edition_is_known_by_its_direction_whatever_is_nearest(distance: Literal["cosine", "dot", "euclid"]) -> None:
     """Thirty editions that people went on to, shorter than all other items; and one thing that is another."""
-    shop = stocked(SETTINGS.model_copy(update={"encoder": Encoder(distance=distance)}))
-    point = only(shop.store.retrieve(ITEMS, [item_point("space1")], payload=(), vectors=("content",)))
+    shop = stocked(SETTINGS.model_copy(update={"encoder": EncoderSettings(distance=distance)}))
+    point = only(shop.store.retrieve(ITEMS, [item_point_id("space1")], payload=(), vectors=("content",)))
     editions = [f"edition {n}" for n in range(30)]
     shop.put(*({"item_id": name, "title": name} for name in editions))
     short = np.asarray(point.vectors["content"] / 10, dtype=np.float32)
-    shop.store.update_vectors(ITEMS, {item_point(name): {"content": short} for name in editions})
+    shop.store.update_vectors(ITEMS, {item_point_id(name): {"content": short} for name in editions})
     went_on(shop, {**{name: {"space1": 2.0} for name in editions}, "kitchen3": {"space1": 1.0}})
     with shop.open():
         assert ids(shop.get("/v1/items/space1/similar", relation="complement", limit=5).json()) == ["kitchen3"]
@@ -275,11 +274,11 @@ def test_an_audience_holds_nobody_who_is_forgotten_or_became_someone_else(fresh:
     assert "a:x8" not in audience(fresh, "space3")
     assert set(audience(fresh, "space3")) == {"ada", "a:x7", "carol"}
     # Whatever a stub still holds, it is nobody's history: as if its history hadn't gone.
-    stub = fresh.store.retrieve(PROFILES, [person_point(Person("a", "x8"))], payload=None)
+    stub = fresh.store.retrieve(PROFILES, [person_point_id(Person("a", "x8"))], payload=None)
     assert "stub_since" in only(stub).payload
-    whole = fresh.store.retrieve(PROFILES, [person_point(Person("u", "ada"))], vectors=("history",))
+    whole = fresh.store.retrieve(PROFILES, [person_point_id(Person("u", "ada"))], vectors=("history",))
     for gone in (Person("a", "x8"), Person("u", "bob")):
-        fresh.store.update_vectors(PROFILES, {person_point(gone): {"history": only(whole).vectors["history"]}})
+        fresh.store.update_vectors(PROFILES, {person_point_id(gone): {"history": only(whole).vectors["history"]}})
     assert set(audience(fresh, "space3")) == {"ada", "a:x7", "carol"}
 
 

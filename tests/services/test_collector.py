@@ -19,10 +19,10 @@ from tests.support.fakes import NOW, Clock, FakeProducer
 from eddyline.adapters.kafka import framed_size
 from eddyline.adapters.kafka.options import RECORD_BYTES
 from eddyline.adapters.telemetry import Metrics
-from eddyline.collector import Collector
+from eddyline.collector.api import Collector
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
-from eddyline.model.events import Seen, format_timestamp, parse_impression
-from eddyline.settings import Events, Server
+from eddyline.model.events import ImpressionReport, format_timestamp, parse_impression
+from eddyline.settings import EventSettings, ServerSettings
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
 SEEN = {"type": "impression", "request_id": "r1", "user_id": "ada"}
@@ -69,7 +69,7 @@ class Place:
 @pytest.fixture(scope="module")
 def _running() -> Iterator[tuple[httpx.Client, FakeProducer, Metrics, Clock]]:
     producer, metrics, clock = FakeProducer(), Metrics(), Clock()
-    collector = Collector(producer, Events(), Server(max_batch=100), metrics, clock)
+    collector = Collector(producer, EventSettings(), ServerSettings(max_batch=100), metrics, clock)
     with served(collector.router(), metrics=metrics) as client:
         yield client, producer, metrics, clock
 
@@ -146,7 +146,7 @@ def test_what_was_seen_of_a_list_goes_to_the_impressions_under_its_persons_key(i
     assert (sent.topic, sent.key) == ("impressions", b"u:ada")
     assert dict(sent.headers)["ce_id"] == event_id.encode()
     seen = parse_impression(sent.value)
-    assert isinstance(seen, Seen)
+    assert isinstance(seen, ImpressionReport)
     assert (seen.request_id, seen.positions, seen.items) == ("r1", [1, 3], None)
     assert (seen.event_id, seen.timestamp, seen.context) == (event_id, NOW, {"device": "tv"})
 
@@ -154,9 +154,9 @@ def test_what_was_seen_of_a_list_goes_to_the_impressions_under_its_persons_key(i
 def test_a_whole_list_that_was_opened_and_another_systems_list_are_impressions_too(it: Place) -> None:
     assert it.post({"events": [{**SEEN, "timestamp": NOW - 60}, OUTSIDE]}).json()["accepted"] == 2
     opened, outside = (parse_impression(sent.value) for sent in it.producer.to("impressions"))
-    assert isinstance(opened, Seen)
+    assert isinstance(opened, ImpressionReport)
     assert (opened.positions, opened.items, opened.timestamp) == (None, None, NOW - 60)
-    assert isinstance(outside, Seen)
+    assert isinstance(outside, ImpressionReport)
     said = orjson.loads(outside.to_bytes())
     assert {name: said[name] for name in OUTSIDE} == OUTSIDE
 
@@ -193,7 +193,7 @@ def test_impressions_that_the_broker_cannot_take_are_not_dropped_silently(it: Pl
 
 
 def test_the_type_of_what_was_seen_stays_its_own_whatever_the_settings_weigh(it: Place) -> None:
-    collector = Collector(it.producer, Events(weights={"click": 1.0}), Server(), Metrics())
+    collector = Collector(it.producer, EventSettings(weights={"click": 1.0}), ServerSettings(), Metrics())
     with served(collector.router()) as client:
         assert client.post("/v1/events", json=SEEN).status_code == 202
 
@@ -575,7 +575,7 @@ def test_browsers_may_call_from_the_origins_of_the_settings_alone(it: Place) -> 
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in it.client.options("/v1/events", headers=asked).headers
     assert "access-control-allow-origin" not in it.post(CLICK, origin="https://shop.example").headers
-    collector = Collector(FakeProducer(), Events(), Server(), Metrics())
+    collector = Collector(FakeProducer(), EventSettings(), ServerSettings(), Metrics())
     with served(collector.router(), cors_origins=["https://shop.example"]) as client:
         preflight = client.options("/v1/events", headers=asked)
         taken = client.post("/v1/events", json=CLICK, headers={"Origin": "https://shop.example"})

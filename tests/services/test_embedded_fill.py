@@ -29,12 +29,12 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.kafka.retention import SAFE_BYTES
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS
-from eddyline.affinity import Affinity
-from eddyline.collector import Collector
+from eddyline.affinity import AffinityLearner
+from eddyline.collector.api import Collector
 from eddyline.errors import Overloaded
 from eddyline.model.events import Activity
-from eddyline.model.ids import item_point
-from eddyline.settings import Events, Server
+from eddyline.model.ids import item_point_id
+from eddyline.settings import EventSettings, ServerSettings
 
 PARTITIONS = 4
 
@@ -55,7 +55,7 @@ def producer(broker: EmbeddedBroker) -> Iterator[KafkaProducer]:
 
 @contextmanager
 def intake(producer: KafkaProducer) -> Iterator[httpx.Client]:
-    with served(Collector(producer, Events(), Server(), Metrics()).router()) as client:
+    with served(Collector(producer, EventSettings(), ServerSettings(), Metrics()).router()) as client:
         yield client
 
 
@@ -149,8 +149,8 @@ def fill_one(producer: KafkaProducer, record: Outgoing) -> None:
 
 def counts(store: FakeStore, *items: str) -> list[int]:
     """How often each item was counted."""
-    points = store.retrieve(ITEMS, [item_point(item) for item in items], payload=("trend",))
-    return [points[item_point(item)].payload.get("trend", {}).get("count", 0) for item in items]
+    points = store.retrieve(ITEMS, [item_point_id(item) for item in items], payload=("trend",))
+    return [points[item_point_id(item)].payload.get("trend", {}).get("count", 0) for item in items]
 
 
 def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
@@ -161,7 +161,7 @@ def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
     it.profiler = it.new_profiler()
     it.add_items("a", "b", "filler")
     profiler = a_consumer(broker, "profiler", it.profiler)
-    affinity = a_consumer(broker, "affinity", Affinity(it.store))
+    affinity = a_consumer(broker, "affinity", AffinityLearner(it.store))
     people = [f"p{number}" for number in range(40)]
     clicks = [
         Outgoing(
@@ -198,7 +198,7 @@ def test_a_profiler_that_passes_on_goes_on_while_its_own_topic_is_full(
     it.profiler = it.new_profiler()
     it.add_items("a")
     profiler = a_consumer(broker, "profiler", it.profiler)
-    activity = a_consumer(broker, "affinity", Affinity(it.store))
+    activity = a_consumer(broker, "affinity", AffinityLearner(it.store))
     visitors = range(40)
     sent: Counter[str] = Counter()
     with intake(producer) as client:

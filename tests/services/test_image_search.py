@@ -13,19 +13,18 @@ from tests.support.fakes import FakeProducer, FakeStore, TinyEncoder, feed, reco
 from tests.support.image_hosts import image_host, picture, sends
 
 from eddyline.adapters.encoders import ClipEncoder
-from eddyline.adapters.images import Decoder, Fetcher
+from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Nearest, Query
-from eddyline.cli.collections import add_images
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import NotEnabled
-from eddyline.imager import Imager
+from eddyline.imaging import ImageEmbedder
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse_requests import SearchQuery, SimilarQuery
-from eddyline.reader.pictures import shown_in
-from eddyline.settings import Images, Settings
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.reader.pictures import with_ready_image
+from eddyline.runtime.collection_setup import ensure_image_vectors
+from eddyline.settings import ImageSettings, ReaderSettings, Settings
 
 
 class Gallery(Imaging):
@@ -118,14 +117,14 @@ def test_items_similar_to_one_without_a_picture_go_by_text() -> None:
 
 def test_a_real_clip_over_http_finds_the_item_whose_picture_is_alike(tmp_path: Path) -> None:
     it = Imaging(allowed_networks=("127.0.0.1/32",))
-    clip = ClipEncoder(Images(model=str(build_tiny_clip(tmp_path))))
+    clip = ClipEncoder(ImageSettings(model=str(build_tiny_clip(tmp_path))))
     colours = ("red", "green", "blue")
-    decoder = Decoder(1_000_000)
+    decoder = ImageDecoder(1_000_000)
     with image_host({f"/{colour}": sends(picture(colour)) for colour in colours}) as host:
         store = FakeStore()
-        add_images(store, clip.dimension)
-        fetcher = Fetcher(it.settings)
-        imager = Imager(
+        ensure_image_vectors(store, clip.dimension)
+        fetcher = ImageFetcher(it.settings)
+        imager = ImageEmbedder(
             store,
             clip,
             fetcher.fetch,
@@ -146,5 +145,5 @@ def test_a_real_clip_over_http_finds_the_item_whose_picture_is_alike(tmp_path: P
         imager.tick()
     for colour, like in {"red": "darkred", "green": "darkgreen", "blue": "navy"}.items():
         [row] = clip.encode_images([decoder.decode(picture(like, (60, 40), "JPEG"))])
-        query = Query(Nearest(row, "image"), 1, shown_in(clip.space), ("item_id",))
+        query = Query(Nearest(row, "image"), 1, with_ready_image(clip.space), ("item_id",))
         assert store.query("items", [query])[0][0].payload["item_id"] == colour

@@ -25,7 +25,7 @@ from tests.support.image_hosts import (
     trickles_headers,
 )
 
-from eddyline.adapters.images import Decoder, Fetcher
+from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import TopicPartition
 from eddyline.adapters.vectors import (
     ITEMS,
@@ -38,13 +38,13 @@ from eddyline.adapters.vectors import (
     item_collection,
 )
 from eddyline.errors import ImageRefused, ImageUnavailable, Misconfigured, Unavailable
-from eddyline.imager import AHEAD, Imager
-from eddyline.imager.service import PLAIN
-from eddyline.model.events import Content, parse
-from eddyline.model.ids import item_point
-from eddyline.offline.reembed import ItemCopier
+from eddyline.imaging import IN_FLIGHT_PER_THREAD, ImageEmbedder
+from eddyline.imaging.handler import PROBE_IMAGE
+from eddyline.maintenance.generations.reembed import ItemCopier
+from eddyline.model.events import Content, parse_event
+from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
-from eddyline.reader.shared import SharedLists
+from eddyline.reader.list_cache import ListCache
 from eddyline.settings import Settings
 
 RED, BLUE = "https://pictures.example/red", "https://pictures.example/blue"
@@ -259,7 +259,7 @@ def test_where_all_pictures_are_such_that_the_model_cannot_take_them_they_fail_a
 
 
 def test_the_plain_picture_that_a_model_is_tried_with_is_a_picture() -> None:
-    assert Decoder(Settings().images.max_pixels).decode(PLAIN).mode == "RGB"
+    assert ImageDecoder(Settings().images.max_pixels).decode(PROBE_IMAGE).mode == "RGB"
 
 
 def test_a_model_that_takes_nothing_stops_the_imager_and_no_picture_has_failed(
@@ -355,7 +355,7 @@ def test_at_most_so_many_are_in_hand() -> None:
         it.put(n, f"{RED}{n}", f"item{n}")
     it.imager.tick()
     it.pool.go()
-    assert len(it.fetched) == 2 * AHEAD
+    assert len(it.fetched) == 2 * IN_FLIGHT_PER_THREAD
     it.pool.holding = False
     for _ in range(4):
         it.settle()
@@ -368,10 +368,10 @@ def test_records_that_cannot_be_read_are_left_to_the_embedder(it: Imaging) -> No
 
 
 def test_a_collection_with_vectors_of_another_size_is_refused_with_the_way_out(it: Imaging) -> None:
-    from eddyline.cli.collections import add_images
+    from eddyline.runtime.collection_setup import ensure_image_vectors
 
     with pytest.raises(Misconfigured, match=r"vector `image`: stored is 3 dimensions.*eddyline reembed"):
-        add_images(it.store, 5)
+        ensure_image_vectors(it.store, 5)
 
 
 # -- seen from outside -------------------------------------------------------------------------------------------------
@@ -384,14 +384,14 @@ def test_an_item_tells_of_its_image_and_can_be_sent_back_as_it_is(it: Imaging) -
     it.put(1, BLUE, "b")
     it.put(2, None, "c")
     it.settle()
-    browse = Browse(it.store, settings, SharedLists(it.store, settings.reader, it.clock), it.clock)
+    browse = Browse(it.store, settings, ListCache(it.store, settings.reader, it.clock), it.clock)
     shown = browse.item("a")["image"]
     assert shown == {"state": "ready", "url": RED, "attempts": 1, "space": "colours-1", "at": it.clock.now}
     refused = browse.item("b")
     assert (refused["image"]["state"], refused["image"]["reason"]) == ("refused", "private_address")
     assert refused["image"]["message"] == "give the image a public address"
     assert "image" not in browse.item("c")
-    sent = parse(Content, orjson.dumps(refused))
+    sent = parse_event(Content, orjson.dumps(refused))
     assert sent.image_url == BLUE
     assert b'"image"' not in sent.to_bytes()
 
@@ -408,7 +408,7 @@ def test_a_next_generation_takes_over_images_of_the_same_space_alone(
     copied = ItemCopier(it.store, TinyEncoder("tiny-t2"), ITEMS, "items-2", image_space=space)
     assert copied.run().items == 2
     assert copied.run().items == 0
-    point_id = item_point("a")
+    point_id = item_point_id("a")
     point = it.store.retrieve("items-2", [point_id], vectors=("content", "image"))[point_id]
     assert ("image" in point.vectors, "image" in point.payload) == (kept, kept)
     if kept:
@@ -439,7 +439,7 @@ def test_every_hostile_image_is_refused_by_name_and_its_item_is_found_by_its_tex
     it = Imaging(
         allowed_networks=("127.0.0.1/32",), step_timeout_seconds=0.3, total_timeout_seconds=0.5, max_bytes=500_000
     )
-    fetcher, decoder = Fetcher(it.settings), Decoder(it.settings.max_pixels)
+    fetcher, decoder = ImageFetcher(it.settings), ImageDecoder(it.settings.max_pixels)
     urls = {
         "file:///etc/passwd": "scheme",
         "ftp://pictures.example/a.png": "scheme",
@@ -459,7 +459,7 @@ def test_every_hostile_image_is_refused_by_name_and_its_item_is_found_by_its_tex
         return "red"
 
     with ThreadPoolExecutor(8) as pool:
-        it.imager = Imager(
+        it.imager = ImageEmbedder(
             it.store,
             ColourEncoder(),
             fetcher.fetch,

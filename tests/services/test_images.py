@@ -30,14 +30,14 @@ from tests.support.image_hosts import (
     trickles_headers,
 )
 
-from eddyline.adapters.images import Decoder, Fetcher, Screen, resolve
+from eddyline.adapters.images import AddressPolicy, ImageDecoder, ImageFetcher, resolve
 from eddyline.adapters.images.addresses import Address, why_not_public
 from eddyline.errors import ImageError, ImageRefused, ImageUnavailable
-from eddyline.settings import Images
+from eddyline.settings import ImageSettings
 
 pytestmark = needs("PIL", "embedder")
 
-HERE = Images(
+HERE = ImageSettings(
     allowed_networks=("127.0.0.1/32",), step_timeout_seconds=0.5, total_timeout_seconds=0.8, max_bytes=1_000_000
 )
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -68,15 +68,15 @@ def host() -> Iterator[Host]:
         yield running
 
 
-def failure(url: str, settings: Images = HERE, resolver: Any = resolve) -> ImageError:
+def failure(url: str, settings: ImageSettings = HERE, resolver: Any = resolve) -> ImageError:
     with pytest.raises(ImageError) as caught:
-        Fetcher(settings, resolver).fetch(url)
+        ImageFetcher(settings, resolver).fetch(url)
     return caught.value
 
 
 @pytest.mark.parametrize("form", TYPES)
 def test_an_image_is_fetched_and_decoded(form: str, host: Host) -> None:
-    image = Decoder(1_000_000).decode(Fetcher(HERE).fetch(host.url(f"/{form}")))
+    image = ImageDecoder(1_000_000).decode(ImageFetcher(HERE).fetch(host.url(f"/{form}")))
     assert (image.mode, image.size) == ("RGB", (32, 32))
     red, green, blue = image.getpixel((16, 16))
     assert red > 240
@@ -84,7 +84,7 @@ def test_an_image_is_fetched_and_decoded(form: str, host: Host) -> None:
 
 
 def test_a_redirect_is_followed(host: Host) -> None:
-    assert Fetcher(HERE).fetch(host.url("/once")) == picture()
+    assert ImageFetcher(HERE).fetch(host.url("/once")) == picture()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ class Names:
 
 def test_the_connection_goes_to_the_address_that_was_checked_under_the_hosts_name(host: Host) -> None:
     names = Names(["127.0.0.1"], ["127.0.0.2"])  # asked again, it would point elsewhere
-    assert Fetcher(HERE, names).fetch(host.url("/PNG", "pictures.example")) == picture()
+    assert ImageFetcher(HERE, names).fetch(host.url("/PNG", "pictures.example")) == picture()
     assert names.asked == 1
     assert host.names == [f"pictures.example:{host.port}"]
 
@@ -203,13 +203,13 @@ def test_one_private_address_among_public_ones_refuses_the_host() -> None:
 def test_an_address_that_does_not_answer_gives_way_to_the_next(host: Host) -> None:
     settings = HERE.model_copy(update={"allowed_networks": ("127.0.0.0/8",)})
     names = Names(["127.0.0.3", "127.0.0.1"])
-    assert Fetcher(settings, names).fetch(host.url("/PNG", "pictures.example")) == picture()
+    assert ImageFetcher(settings, names).fetch(host.url("/PNG", "pictures.example")) == picture()
 
 
 def test_an_allowed_host_may_be_internal() -> None:
-    Screen(hosts=["Images.Internal"]).check("images.internal", [ip_address("10.0.0.1")])
+    AddressPolicy(hosts=["Images.Internal"]).check("images.internal", [ip_address("10.0.0.1")])
     with pytest.raises(ImageRefused, match="private"):
-        Screen(hosts=["images.internal"]).check("other.internal", [ip_address("10.0.0.1")])
+        AddressPolicy(hosts=["images.internal"]).check("other.internal", [ip_address("10.0.0.1")])
 
 
 @pytest.mark.parametrize(
@@ -252,21 +252,21 @@ def test_an_address_is_public_or_of_a_kind(address: str, kind: str | None) -> No
 @pytest.mark.parametrize(("width", "height"), [(1001, 1000), (10_000, 9_000), (65_535, 65_535)])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(width: int, height: int) -> None:
     with pytest.raises(ImageRefused, match=r"pixels.*images\.max_pixels") as caught:
-        Decoder(1_000_000).decode(bomb(width, height))
+        ImageDecoder(1_000_000).decode(bomb(width, height))
     assert caught.value.reason == "too_many_pixels"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 300), (300, 7)])
 def test_what_is_too_small_to_be_a_picture_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageRefused, match="at least 8 a side") as caught:
-        Decoder(1_000_000).decode(picture(size=size))
+        ImageDecoder(1_000_000).decode(picture(size=size))
     assert caught.value.reason == "too_small"
 
 
 @pytest.mark.parametrize("body", [b"", b"GIF89a", b"<html>", picture(size=(300, 300))[:-60], bomb(30, 30)])
 def test_a_damaged_image_is_refused(body: bytes) -> None:
     with pytest.raises(ImageRefused) as caught:
-        Decoder(1_000_000).decode(body)
+        ImageDecoder(1_000_000).decode(body)
     assert caught.value.reason == "damaged"
 
 
@@ -274,14 +274,14 @@ def test_what_is_cut_out_lies_on_white_and_large_images_come_reduced() -> None:
     images: Any = import_module("PIL.Image")
     file = io.BytesIO()
     images.new("RGBA", (1400, 1000), (0, 0, 0, 0)).save(file, "PNG")
-    image = Decoder(2_000_000).decode(file.getvalue())
+    image = ImageDecoder(2_000_000).decode(file.getvalue())
     assert image.getpixel((5, 5)) == (255, 255, 255)
     assert image.size == (700, 500)
 
 
 def test_a_network_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(ValidationError, match=r"allowed_networks(.|\n)*10\.0\.0\.300"):
-        Images(allowed_networks=("10.0.0.300/8",))
+        ImageSettings(allowed_networks=("10.0.0.300/8",))
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 
 def test_a_certificate_is_checked_against_the_hosts_name_not_its_address(secure: Host) -> None:
-    fetcher = Fetcher(HERE, Names(["127.0.0.1"]))
+    fetcher = ImageFetcher(HERE, Names(["127.0.0.1"]))
     assert fetcher.fetch(f"https://pictures.example:{secure.port}/") == picture()
     with pytest.raises(ImageRefused, match=r"other\.example has no valid certificate") as caught:
         fetcher.fetch(f"https://other.example:{secure.port}/")

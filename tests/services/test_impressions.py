@@ -12,22 +12,22 @@ from structlog.testing import capture_logs
 from tests.services.reading import DAY, SETTINGS, Shop, ids, stocked
 from tests.support.fakes import NOW, FakeProducer
 
-from eddyline.adapters.kafka import Delivered, EmbeddedBroker, KafkaProducer, LogReader, Outgoing, partition_of
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, LogReader, Outgoing, RecordMetadata, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Overloaded, Unavailable
-from eddyline.model.events import Impression, parse_impression
+from eddyline.model.events import ServedList, parse_impression
 from eddyline.model.ids import Person
-from eddyline.reader import ImpressionLog, Reader
-from eddyline.reader.impressions import Line, Response
-from eddyline.reader.requests import RecommendationRequest
+from eddyline.reader import Reader, ServedListLog
+from eddyline.reader.reporting import QueuedItem, QueuedList
+from eddyline.reader.schemas import RecommendationRequest
 
 ADA, VISITOR = Person("u", "ada"), Person("a", "cookie")
 WAIT = 30.0
 
 
-def response(name: str, items: int = 1, person: Person = ADA, **more: Any) -> Response:
-    lines = [Line(f"i{n}", n + 1, 0.5, None, None) for n in range(items)]
-    return Response(name, person, NOW, 0.0125, lines, "eddyline", "eddyline", **more)
+def response(name: str, items: int = 1, person: Person = ADA, **more: Any) -> QueuedList:
+    lines = [QueuedItem(f"i{n}", n + 1, 0.5, None, None) for n in range(items)]
+    return QueuedList(name, person, NOW, 0.0125, lines, "eddyline", "eddyline", **more)
 
 
 class Telling:
@@ -35,9 +35,9 @@ class Telling:
 
     def __init__(self, **more: Any) -> None:
         self.producer, self.metrics = FakeProducer(), Metrics()
-        self.log = ImpressionLog(self.producer, self.metrics, **more)
+        self.log = ServedListLog(self.producer, self.metrics, **more)
 
-    def told(self) -> list[Impression]:
+    def told(self) -> list[ServedList]:
         self.log.send_waiting()
         return impressions(self.producer.to("impressions"))
 
@@ -51,10 +51,10 @@ def counted(metrics: Metrics, reason: str | None = None) -> float:
     return metrics.registry.get_sample_value(name, {} if reason is None else {"reason": reason}) or 0.0
 
 
-def impressions(records: list[Outgoing]) -> list[Impression]:
+def impressions(records: list[Outgoing]) -> list[ServedList]:
     read = [parse_impression(record.value) for record in records]
-    assert all(isinstance(one, Impression) for one in read)
-    return [one for one in read if isinstance(one, Impression)]
+    assert all(isinstance(one, ServedList) for one in read)
+    return [one for one in read if isinstance(one, ServedList)]
 
 
 class Serving:
@@ -75,7 +75,7 @@ class Serving:
     def serve(self, **asked: Any) -> dict[str, Any]:
         return self.reader.recommend(RecommendationRequest(limit=5, **asked))
 
-    def told(self) -> list[Impression]:
+    def told(self) -> list[ServedList]:
         return self.telling.told()
 
 
@@ -98,7 +98,7 @@ def broker() -> Iterator[EmbeddedBroker]:
     broker.close()
 
 
-def agree(told: Impression, answer: dict[str, Any]) -> None:
+def agree(told: ServedList, answer: dict[str, Any]) -> None:
     """Fail unless an impression says exactly what the response said."""
     for name in ("request_id", "variant", "strategy", "degraded"):
         assert getattr(told, name) == answer[name]
@@ -219,7 +219,7 @@ def test_a_surface_without_a_name_is_none(it: Serving) -> None:
 
 def test_a_record_on_the_topic_is_what_was_answered(broker: EmbeddedBroker) -> None:
     producer, metrics, shop = KafkaProducer(broker.options, broker.guard), Metrics(), stocked()
-    log = ImpressionLog(producer, metrics)
+    log = ServedListLog(producer, metrics)
     reader = Reader(shop.store, SETTINGS, Metrics(), shop.clock, shop.monotonic, impressions=log)
     log.start()
     served = [
@@ -236,7 +236,7 @@ def test_a_record_on_the_topic_is_what_was_answered(broker: EmbeddedBroker) -> N
     assert [record.key for record in records] == [b"u:ada"] * 3
     for record, answer in zip(records, served, strict=True):
         told = parse_impression(record.value)
-        assert isinstance(told, Impression)
+        assert isinstance(told, ServedList)
         agree(told, answer)
     assert (counted(metrics), counted(metrics, "broker"), counted(metrics, "full")) == (3, 0, 0)
 
@@ -280,9 +280,9 @@ class Withholding(FakeProducer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.futures: list[Future[Delivered]] = []
+        self.futures: list[Future[RecordMetadata]] = []
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         super().send(record)
         self.futures.append(Future())
         return self.futures[-1]
@@ -291,12 +291,12 @@ class Withholding(FakeProducer):
 def test_what_the_broker_has_not_acknowledged_counts_as_held() -> None:
     it = Telling()
     producer = Withholding()
-    log = ImpressionLog(producer, it.metrics, most=4)
+    log = ServedListLog(producer, it.metrics, most=4)
     log.note(response("r1", 3))
     log.send_waiting()
     log.note(response("r2", 3))
     assert (it.counted(), it.counted("full")) == (0, 1)
-    producer.futures[0].set_result(Delivered("impressions", 0, 0))
+    producer.futures[0].set_result(RecordMetadata("impressions", 0, 0))
     log.note(response("r3", 3))
     log.send_waiting()
     assert [one.request_id for one in impressions(producer.sent)] == ["r1", "r3"]
@@ -357,7 +357,7 @@ class Surprised(FakeProducer):
         super().__init__()
         self.failed, self.took = threading.Event(), threading.Event()
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         if not self.failed.is_set():
             self.failed.set()
             raise RuntimeError("nobody foresaw this")
@@ -368,7 +368,7 @@ class Surprised(FakeProducer):
 
 def test_the_telling_goes_on_after_a_surprise() -> None:
     producer = Surprised()
-    log = ImpressionLog(producer, Metrics())
+    log = ServedListLog(producer, Metrics())
     log.start()
     log.note(response("r1"))
     assert producer.failed.wait(WAIT)
@@ -403,13 +403,13 @@ class Blocking(FakeProducer):
         super().__init__()
         self.entered, self.leave = threading.Event(), threading.Event()
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         self.entered.set()
         assert self.leave.wait(WAIT)
         return super().send(record)
 
 
-def answers(shop: Shop, log: ImpressionLog | None) -> list[dict[str, Any]]:
+def answers(shop: Shop, log: ServedListLog | None) -> list[dict[str, Any]]:
     """Of a fresh reader, without what differs from one answer to the next anyway."""
     reader = Reader(shop.store, SETTINGS, Metrics(), shop.clock, shop.monotonic, impressions=log)
     said = [reader.recommend(RecommendationRequest(user_id=user, limit=5)) for user in ("ada", "bob", "ada")]
@@ -428,7 +428,7 @@ def test_answers_are_the_same_while_impressions_are_refused() -> None:
 
 def test_answers_do_not_wait_for_a_producer_that_hangs() -> None:
     shop, producer, metrics = stocked(), Blocking(), Metrics()
-    log = ImpressionLog(producer, metrics, most=12)
+    log = ServedListLog(producer, metrics, most=12)
     usual = answers(shop, None)
     log.start()
     log.note(response("r0", 5))

@@ -15,10 +15,10 @@ from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, moments, 
 
 from eddyline.errors import Unavailable
 from eddyline.insights.api import router
-from eddyline.insights.measuring import MOST_ROWS
+from eddyline.insights.measures import MOST_ROWS
 from eddyline.model.events import format_timestamp, parse_timestamp
 from eddyline.model.experiments.verdicts import TOPIC
-from eddyline.model.insights.kpis import window_of
+from eddyline.model.insights.kpis import window_start
 
 KPIS, EXPERIMENTS = "/v1/insights/kpis", "/v1/insights/experiments"
 TWO = """
@@ -103,7 +103,7 @@ def test_groups_are_told_apart_by_name_and_time(client: httpx.Client, desk: Desk
     rows = ask(client, by="surface,variant")["rows"]
     assert [(row["surface"], row["variant"], row["requests"]) for row in rows] == [("home", "a", 1), ("home", "b", 2)]
     timed = ask(client, by="time", size="hour")["rows"]
-    hours = [format_timestamp(window_of(at, "hour")) for at in (NOW - 3600, NOW)]
+    hours = [format_timestamp(window_start(at, "hour")) for at in (NOW - 3600, NOW)]
     assert [(row["time"], row["requests"]) for row in timed] == [(hours[0], 1), (hours[1], 2)]
     assert "surface" not in timed[0]
 
@@ -129,8 +129,8 @@ def test_windows_suit_the_time_and_are_kept_for_it(client: httpx.Client, paramet
 def test_times_are_extended_to_whole_windows(client: httpx.Client) -> None:
     given: dict[str, Any] = {"from": format_timestamp(NOW - 5000), "to": NOW - 100, "size": "hour"}
     said = ask(client, **given)
-    assert parse_timestamp(said["from"]) == window_of(NOW - 5000, "hour")
-    assert parse_timestamp(said["to"]) == window_of(NOW - 100, "hour") + 3600
+    assert parse_timestamp(said["from"]) == window_start(NOW - 5000, "hour")
+    assert parse_timestamp(said["to"]) == window_start(NOW - 100, "hour") + 3600
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -224,7 +224,7 @@ def test_coverage_needs_to_know_the_catalogue(client: httpx.Client, desk: Desk) 
 
 
 def test_who_came_back_is_told_once_the_day_and_what_is_late_are_over(client: httpx.Client, desk: Desk) -> None:
-    today = window_of(NOW, "day")
+    today = window_start(NOW, "day")
     desk.feed(cell_row("day", today - 2 * DAY, cell(visitors=10, returned_1=3)))
     desk.feed(cell_row("day", today - DAY, cell(visitors=10, returned_1=9)))
     desk.clock.now = today + 1800

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from tests.support.recount import recount
 
 from eddyline.adapters.kafka import Record, partition_of
-from eddyline.insights.folding import PLAN_KEY, PLANS, WINDOWS, Folding, Plan, last_plan
-from eddyline.model.events import Erased, Impression, Interaction, Origin, Seen, Served
+from eddyline.insights.event_fold import PLAN_KEY, PLANS, WINDOWS, PartitionFold, WritePlan, last_plan
+from eddyline.model.events import Erased, ImpressionReport, Interaction, RecordOrigin, ServedItem, ServedList
 from eddyline.model.experiments.moments import Moments
-from eddyline.model.insights.people import measured
-from eddyline.model.insights.rows import Cell, CellKey, Progress, VariantKey, parse_key, parse_row
-from eddyline.model.passage import Passage
-from eddyline.settings import Insights
+from eddyline.model.forwarding import ForwardedFrom
+from eddyline.model.insights.person_log import measure_contribution
+from eddyline.model.insights.rows import Cell, CellKey, PartitionProgress, VariantKey, parse_row, parse_row_key
+from eddyline.settings import InsightsSettings
 
 NOW = 1_790_000_000.0
 LOGS = {"impressions": "log-a", "interactions": "log-b"}
@@ -58,17 +58,17 @@ class Rows:
 class Partition:
     """A partition's worker, which can be killed and started again."""
 
-    def __init__(self, settings: Insights, now: float = NOW + 3600) -> None:
+    def __init__(self, settings: InsightsSettings, now: float = NOW + 3600) -> None:
         self.settings, self.now = settings, now
         self.tables = Rows()
         self.letters: list[tuple[Record, str, str]] = []
         self.folding = self._start()
 
-    def _start(self) -> Folding:
+    def _start(self) -> PartitionFold:
         last = last_plan(self.tables)
         if last is not None:
             last.write(self.tables)
-        return Folding(self.settings, 1, LOGS, last, self._put_aside, lambda: self.now)
+        return PartitionFold(self.settings, 1, LOGS, last, self._put_aside, lambda: self.now)
 
     def _put_aside(self, record: Record, reason: str, detail: str) -> None:
         self.letters.append((record, reason, detail))
@@ -96,12 +96,12 @@ class Partition:
         return {key: row for key, row in self.parsed() if isinstance(key, VariantKey) and isinstance(row, Moments)}
 
     def counts(self) -> dict[str, int]:
-        (progress,) = (row for _, row in self.parsed() if isinstance(row, Progress))
+        (progress,) = (row for _, row in self.parsed() if isinstance(row, PartitionProgress))
         return dict(progress.counts)
 
     def parsed(self) -> list[tuple[Any, Any]]:
         rows = self.tables.rows.get(WINDOWS, {})
-        return [(parse_key(key), parse_row(parse_key(key), value)) for key, value in rows.items()]
+        return [(parse_row_key(key), parse_row(parse_row_key(key), value)) for key, value in rows.items()]
 
     def total(self, size: str = "hour") -> Counter[str]:
         found: Counter[str] = Counter()
@@ -129,9 +129,9 @@ class Log:
 
 
 def served(request_id: str, at: float, items: Sequence[str], **more: Any) -> bytes:
-    places = [Served(item_id=item, rank=rank, category=None) for rank, item in enumerate(items, start=1)]
+    places = [ServedItem(item_id=item, rank=rank, category=None) for rank, item in enumerate(items, start=1)]
     given = {"user_id": "ann", "surface": "home", "strategy": "eddyline"} | more
-    return Impression(request_id=request_id, items=places, timestamp=at, **given).to_bytes()
+    return ServedList(request_id=request_id, items=places, timestamp=at, **given).to_bytes()
 
 
 def did(event_id: str, item_id: str, at: float, **more: Any) -> bytes:
@@ -153,7 +153,7 @@ places = st.lists(
 def a_served(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
     at = draw(moments)
     is_in = draw(st.booleans())
-    said = Impression(
+    said = ServedList(
         request_id=draw(requests),
         user_id=draw(people),
         surface=draw(st.sampled_from(["home", None])),
@@ -165,7 +165,7 @@ def a_served(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
         batch=draw(st.booleans()) and draw(st.booleans()),
         degraded=draw(st.booleans()),
         items=[
-            Served(item_id=item, rank=rank, category=category or None)
+            ServedItem(item_id=item, rank=rank, category=category or None)
             for rank, (item, category) in enumerate(draw(places), start=1)
         ],
         timestamp=at,
@@ -176,7 +176,7 @@ def a_served(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
 @st.composite
 def a_seen(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
     at = draw(moments)
-    said = Seen(
+    said = ImpressionReport(
         request_id=draw(requests),
         user_id=draw(people),
         positions=draw(st.none() | st.lists(st.integers(1, 5), min_size=1, max_size=3)),
@@ -211,7 +211,7 @@ def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_k
     history: list[tuple[str, bytes, float]], seed: int
 ) -> None:
     chance = random.Random(seed)
-    settings = Insights(minutes_kept_hours=24 * 30)
+    settings = InsightsSettings(minutes_kept_hours=24 * 30)
     # Request ids, of which the first record counts, are of one record each; so are event ids: as in life.
     history = _unlike(history)
     by_topic = {topic: [one for one in history if one[0] == topic] for topic in LOGS}
@@ -275,8 +275,8 @@ def _unlike(history: list[tuple[str, bytes, float]]) -> list[tuple[str, bytes, f
 # -- what it says in words ------------------------------------------------------------------------------------------
 
 
-def folded(log: Log, settings: Insights | None = None, **more: Any) -> Partition:
-    partition = Partition(settings or Insights(), **more)
+def folded(log: Log, settings: InsightsSettings | None = None, **more: Any) -> Partition:
+    partition = Partition(settings or InsightsSettings(), **more)
     assert partition.take(log.records)
     return partition
 
@@ -284,7 +284,7 @@ def folded(log: Log, settings: Insights | None = None, **more: Any) -> Partition
 def test_a_click_that_is_read_before_its_list_finds_it() -> None:
     log = Log()
     log.add("interactions", did("e1", "item-1", NOW + 2, request_id="r"), NOW + 2)
-    partition = Partition(Insights())
+    partition = Partition(InsightsSettings())
     partition.take(log.records)
     assert partition.total() == Counter(organic_clicks=1)
     log.add("impressions", served("r", NOW, ["item-0", "item-1"]), NOW)
@@ -305,7 +305,11 @@ def test_without_a_request_id_a_click_goes_to_the_last_list_that_showed_the_item
 def test_what_was_seen_takes_the_place_of_what_was_served() -> None:
     log = Log()
     log.add("impressions", served("r", NOW, ITEMS), NOW)
-    log.add("impressions", Seen(request_id="r", user_id="ann", positions=[1, 2], timestamp=NOW + 1).to_bytes(), NOW + 1)
+    log.add(
+        "impressions",
+        ImpressionReport(request_id="r", user_id="ann", positions=[1, 2], timestamp=NOW + 1).to_bytes(),
+        NOW + 1,
+    )
     log.add("interactions", did("e1", ITEMS[3], NOW + 3, request_id="r"), NOW + 3)
     # Whoever clicked on the fourth has seen it.
     assert folded(log).total() == Counter(requests=1, served=6, impressions=3, clicks=1)
@@ -316,7 +320,7 @@ def test_a_list_made_ahead_counts_once_it_is_opened_and_then() -> None:
     log.add("impressions", served("mail", NOW - 40 * 3600, ["item-1"], batch=True), NOW - 40 * 3600)
     partition = folded(log)
     assert not partition.total()
-    log.add("impressions", Seen(request_id="mail", user_id="ann", timestamp=NOW).to_bytes(), NOW)
+    log.add("impressions", ImpressionReport(request_id="mail", user_id="ann", timestamp=NOW).to_bytes(), NOW)
     partition.take(log.records[1:])
     (hour,) = {key.start for key, cell in partition.cells().items() if key.size == "hour" and cell.counts["requests"]}
     assert hour == NOW // 3600 * 3600
@@ -325,10 +329,10 @@ def test_a_list_made_ahead_counts_once_it_is_opened_and_then() -> None:
 
 def test_another_systems_list_is_served_and_seen_at_once() -> None:
     log = Log()
-    said = Seen(
+    said = ImpressionReport(
         request_id="theirs",
         user_id="ann",
-        items=[Served(item_id="item-1", rank=1), Served(item_id="item-2", rank=2)],
+        items=[ServedItem(item_id="item-1", rank=1), ServedItem(item_id="item-2", rank=2)],
         variant="current",
         experiment="takeover",
         timestamp=NOW,
@@ -388,15 +392,15 @@ def test_rubbish_among_the_rows_stops_nobody() -> None:
 
 
 def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = measured
+    real = measure_contribution
 
-    def breaks(person: Any, settings: Insights) -> Any:
+    def breaks(person: Any, settings: InsightsSettings) -> Any:
         if any(deed.item_id == "item-5" for deed in person.deeds.values()):
             raise ZeroDivisionError("a bug")
         return real(person, settings)
 
-    monkeypatch.setattr("eddyline.insights.folding.measured", breaks)
-    monkeypatch.setattr("eddyline.model.insights.booking.measured", breaks)
+    monkeypatch.setattr("eddyline.insights.event_fold.measured", breaks)
+    monkeypatch.setattr("eddyline.model.insights.row_updates.measured", breaks)
     log = Log()
     log.add("interactions", did("e1", "item-5", NOW, user_id="bad"), NOW)
     log.add("interactions", did("e2", "item-1", NOW), NOW)
@@ -411,7 +415,7 @@ def test_an_erased_person_is_forgotten_and_what_was_counted_stays() -> None:
     log = Log()
     log.add("impressions", served("r", NOW - 10, ["item-1"]), NOW - 10)
     log.add("interactions", did("e1", "item-1", NOW - 5, request_id="r"), NOW - 5)
-    erased = Erased(user_id="ann", timestamp=NOW - 1, origin=Origin(log="users", partition=0, offset=0))
+    erased = Erased(user_id="ann", timestamp=NOW - 1, origin=RecordOrigin(log="users", partition=0, offset=0))
     log.add("interactions", erased.to_bytes(), NOW - 1)
     log.add("interactions", did("e2", "item-1", NOW - 2, request_id="r"), NOW)
     partition = folded(log)
@@ -424,7 +428,7 @@ def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed() -> None:
     log = Log()
     for number in range(5):
         log.add("impressions", served(f"r{number}", NOW, ["item-1"]), NOW)
-    partition = Partition(Insights())
+    partition = Partition(InsightsSettings())
     partition.take(log.records[:1])
     partition.take(log.records[3:])
     assert partition.counts()["missed"] == 2
@@ -435,11 +439,11 @@ def test_a_log_that_was_made_anew_is_read_from_its_beginning() -> None:
     log = Log()
     log.add("impressions", served("r", NOW, ["item-1"]), NOW)
     partition = folded(log)
-    partition.folding = Folding(
-        Insights(),
+    partition.folding = PartitionFold(
+        InsightsSettings(),
         1,
         LOGS | {"impressions": "another"},
-        Plan.from_bytes(partition.tables.rows[PLANS][PLAN_KEY]),
+        WritePlan.from_bytes(partition.tables.rows[PLANS][PLAN_KEY]),
         partition._put_aside,
         lambda: NOW + 3600,
     )
@@ -453,7 +457,7 @@ def test_a_plan_is_no_larger_than_a_record_may_be() -> None:
     for number in range(400):
         items = [f"{number}-{rank}-" + "x" * 100 for rank in range(60)]
         log.add("impressions", served(f"r{number}", NOW, items, user_id=f"u{number}"), NOW)
-    partition = Partition(Insights())
+    partition = Partition(InsightsSettings())
     sizes = []
     for plan in partition.folding.plans(partition.tables, log.records):
         sizes.append(len(plan.to_bytes()))
@@ -495,10 +499,10 @@ def test_sums_beyond_what_a_row_can_hold_stay_at_the_most() -> None:
 def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
     log = Log()
     for number in range(2500):
-        said = Seen(
+        said = ImpressionReport(
             request_id=f"r{number}",
             user_id="ann",
-            items=[Served(item_id="item-1", rank=1)],
+            items=[ServedItem(item_id="item-1", rank=1)],
             surface=f"https://shop.example/{number}/" + "x" * 200,
             experiment=f"experiment-{number}",
             variant="a",
@@ -514,13 +518,16 @@ def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
 
 
 def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eddyline.insights.folding.LARGEST_PLAN_BYTES", 2_000_000)
+    monkeypatch.setattr("eddyline.insights.event_fold.LARGEST_PLAN_BYTES", 2_000_000)
 
     def wide(request_id: str, count: int) -> bytes:
         places = [
-            Served(item_id=f"item-{rank}", rank=rank, category=f"{rank}-" + "é" * 250) for rank in range(1, count + 1)
+            ServedItem(item_id=f"item-{rank}", rank=rank, category=f"{rank}-" + "é" * 250)
+            for rank in range(1, count + 1)
         ]
-        return Seen(request_id=request_id, user_id="ann", items=places, surface="s" * 256, timestamp=NOW).to_bytes()
+        return ImpressionReport(
+            request_id=request_id, user_id="ann", items=places, surface="s" * 256, timestamp=NOW
+        ).to_bytes()
 
     log = Log()
     for record in (wide("too wide", 1000), wide("wide", 300), served("usual", NOW, ["item-1"])):
@@ -549,8 +556,8 @@ def test_what_the_profiler_passes_on_counts_once() -> None:
     bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor"}
     original = log.add("interactions", did("e1", "item-1", NOW + 1, **bought), NOW + 1)
     copy = log.add("interactions", did("e1", "item-1", NOW + 1, **(bought | {"user_id": "ann"})), NOW + 1)
-    passage = Passage(original.log, original.partition, original.offset)
-    partition = Partition(Insights())
+    passage = ForwardedFrom(original.log, original.partition, original.offset)
+    partition = Partition(InsightsSettings())
     partition.take([log.records[0], original, replace(copy, headers=passage.headers())])
     assert partition.total()["conversions"] == 1
     assert partition.total()["organic_conversions"] == 0
@@ -573,10 +580,10 @@ def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to() -> No
     log.add("interactions", did("e1", "item-1", NOW), NOW)
     wrong = 1 - partition_of(b"u:ann", 2)
     for place, counted in ((wrong, 0), (1 - wrong, 1)):
-        folding = Folding(Insights(), 2, LOGS, None, lambda *_: None, lambda: NOW)
-        partition = Partition(Insights())
+        folding = PartitionFold(InsightsSettings(), 2, LOGS, None, lambda *_: None, lambda: NOW)
+        partition = Partition(InsightsSettings())
         partition.folding = folding
-        passage = Passage("log-b", wrong, 0)
+        passage = ForwardedFrom("log-b", wrong, 0)
         headers = () if place == wrong else passage.headers()
         partition.take([replace(log.records[0], partition=place, headers=headers)])
         assert partition.total()["organic_clicks"] == counted
@@ -619,7 +626,7 @@ def test_catching_up_in_parts_loses_no_click() -> None:
     ]
     click = log.add("interactions", did("e1", "item-1", NOW + 10, request_id="r"), NOW + 10)
     other = log.add("impressions", served("s", NOW + 60 * hour, ["item-2"]), NOW + 60 * hour)
-    partition = Partition(Insights(), now=NOW + 60 * hour)
+    partition = Partition(InsightsSettings(), now=NOW + 60 * hour)
     assert partition.take([first, *lists, other, click])
     assert partition.total()["clicks"] == 1
 

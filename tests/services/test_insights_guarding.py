@@ -11,13 +11,13 @@ from tests.support.system import wait_until
 
 from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, Record, TopicTail
 from eddyline.errors import Unavailable
+from eddyline.insights.changelog_view import CellQuery
 from eddyline.insights.gauges import MOST, Gauges
-from eddyline.insights.guarding import Task, Watch
-from eddyline.insights.requests import KpiQuery
-from eddyline.insights.view import Wanted
+from eddyline.insights.guardrails import PeriodicRunner, PeriodicTask
+from eddyline.insights.schemas import KpiQuery
 from eddyline.model.experiments.verdicts import TOPIC, parse_verdict
-from eddyline.model.insights.guardrails import MOST_WINDOWS
-from eddyline.model.insights.kpis import window_of
+from eddyline.model.insights.judgement import MOST_WINDOWS
+from eddyline.model.insights.kpis import window_start
 from eddyline.model.insights.rows import Cell, CellKey, Dimensions
 
 FILE = """
@@ -105,7 +105,7 @@ def test_nothing_is_judged_before_rows_and_verdicts_are_read(desk: Desk) -> None
 
 
 def test_young_windows_wait_for_their_clicks(desk: Desk) -> None:
-    full = window_of(NOW, "hour")
+    full = window_start(NOW, "hour")
     desk.feed(progress_row(full + 599))
     desk.clock.now = full + 5 * HOUR
     desk.guard.look()
@@ -123,7 +123,7 @@ def test_a_partition_that_is_behind_is_waited_for(desk: Desk) -> None:
 
 def test_however_many_rows_there_are_a_bad_variant_is_stopped_and_all_is_told(desk: Desk) -> None:
     one = cell(served=1).to_bytes()
-    begins = [int(window_of(NOW, "hour")) - hours * HOUR for hours in range(1, MOST_WINDOWS)]
+    begins = [int(window_start(NOW, "hour")) - hours * HOUR for hours in range(1, MOST_WINDOWS)]
     desk.feed(
         *(
             record(ROWS, CellKey("hour", begin, Dimensions("", "", "e", "bad", f"c{number}")).to_bytes(), one)
@@ -142,7 +142,7 @@ def test_a_variant_that_cannot_be_judged_keeps_no_other_from_being_stopped(
 ) -> None:
     cells = desk.view.cells
 
-    def failing(wanted: Wanted) -> Iterator[tuple[CellKey, Cell]]:
+    def failing(wanted: CellQuery) -> Iterator[tuple[CellKey, Cell]]:
         if wanted.where["variant"] == {"bad"}:
             raise RuntimeError("a bug")
         return cells(wanted)
@@ -171,7 +171,7 @@ def test_a_changed_definition_starts_afresh(desk: Desk) -> None:
     assert written(desk) == ["bad"], "nothing is known of it yet"
     began = NOW + 60
     desk.feed(variant_row("e", desk.revision("e"), "bad", moments([{}], since=began)))
-    later = window_of(began, "hour") + 2 * HOUR
+    later = window_start(began, "hour") + 2 * HOUR
     desk.feed(
         *(cell_row(size, began, cell(requests=500, impressions=500), experiment="e", variant="bad") for size in SIZES),
         progress_row(later - HOUR + 600),
@@ -237,7 +237,7 @@ def gauges(desk: Desk) -> dict[str, float]:
 
 def test_gauges_show_the_last_minute_whose_clicks_have_come() -> None:
     desk = Desk()
-    settled = window_of(NOW - 600, "minute") - 60
+    settled = window_start(NOW - 600, "minute") - 60
     assert not any("requests" in name for name in gauges(desk))
     desk.feed(
         progress_row(NOW),
@@ -258,7 +258,7 @@ def test_gauges_show_the_last_minute_whose_clicks_have_come() -> None:
 
 def test_gauges_of_what_is_gone_vanish() -> None:
     desk = Desk()
-    settled = window_of(NOW - 600, "minute") - 60
+    settled = window_start(NOW - 600, "minute") - 60
     desk.feed(progress_row(NOW), cell_row("minute", settled, cell(requests=4), surface="home"))
     shown = Gauges(desk.view, desk.settings, desk.metrics, desk.clock)
     shown.set()
@@ -270,7 +270,7 @@ def test_gauges_of_what_is_gone_vanish() -> None:
 
 def test_gauges_are_bounded_whatever_names_come() -> None:
     desk = Desk()
-    settled = window_of(NOW - 600, "minute") - 60
+    settled = window_start(NOW - 600, "minute") - 60
     desk.feed(progress_row(NOW))
     for number in range(MOST + 20):
         desk.feed(cell_row("minute", settled, cell(requests=number + 1), surface=f"s{number}"))
@@ -286,7 +286,7 @@ def test_a_task_that_fails_does_not_keep_the_others_from_running() -> None:
     def fail() -> None:
         raise RuntimeError("a bug")
 
-    watch = Watch([Task("first", fail), Task("second", lambda: ran.append(1))], 0.01)
+    watch = PeriodicRunner([PeriodicTask("first", fail), PeriodicTask("second", lambda: ran.append(1))], 0.01)
     watch.start()
     wait_until(lambda: len(ran) >= 2, "the second task ran again and again")
     watch.close()

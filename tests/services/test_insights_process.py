@@ -13,18 +13,18 @@ from tests.support.kafka import wait_until
 from eddyline.adapters.kafka import KafkaOptions
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured, Unavailable
-from eddyline.insights import supervising
-from eddyline.insights.job import Cluster, Job
-from eddyline.insights.security import credentials
-from eddyline.insights.supervising import Supervisor
-from eddyline.settings import Insights
+from eddyline.insights import supervisor as supervising
+from eddyline.insights.faust.security import credentials
+from eddyline.insights.supervisor import Supervisor
+from eddyline.insights.worker_config import ClusterConfig, WorkerConfig
+from eddyline.settings import InsightsSettings
 
 
-def a_job(directory: Path) -> Job:
+def a_job(directory: Path) -> WorkerConfig:
     options = KafkaOptions("a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"}, log_identity="log")
-    return Job(
-        cluster=Cluster.of(options),
-        settings=Insights(clicks=("open",)),
+    return WorkerConfig(
+        cluster=ClusterConfig.of(options),
+        settings=InsightsSettings(clicks=("open",)),
         directory=directory,
         dead_letters=None,
         log_level="info",
@@ -34,7 +34,7 @@ def a_job(directory: Path) -> Job:
 
 def test_a_job_says_all_that_the_worker_must_know(tmp_path: Path) -> None:
     job = a_job(tmp_path)
-    read = Job.model_validate_json(job.model_dump_json())
+    read = WorkerConfig.model_validate_json(job.model_dump_json())
     assert read == job
     assert read.cluster.options() == KafkaOptions(
         "a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"}, log_identity="log"
@@ -53,7 +53,7 @@ def test_a_worker_gets_its_job_and_ends_with_its_supervisor(tmp_path: Path) -> N
     supervisor.start()
     wait_until(lambda: told.exists() and told.read_text().endswith("\n"), "it was told")
     supervisor.check()
-    assert Job.model_validate_json(told.read_text()) == a_job(tmp_path)
+    assert WorkerConfig.model_validate_json(told.read_text()) == a_job(tmp_path)
     supervisor.stop(lambda: True, 5)
     assert supervisor.pid is None
     assert b"eddyline_insights_restarts_total 0.0" in metrics.render()

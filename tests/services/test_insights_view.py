@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import LOG, NOW, Clock, record
 
 from eddyline.adapters.kafka import Record
-from eddyline.insights.view import View, Wanted
+from eddyline.insights.changelog_view import CellQuery, ChangelogView
 from eddyline.model.experiments.moments import TOTALS, Moments
 from eddyline.model.insights.rows import (
     PROGRESS_KEY,
@@ -18,11 +18,11 @@ from eddyline.model.insights.rows import (
     Cell,
     CellKey,
     Dimensions,
-    Progress,
+    PartitionProgress,
     Size,
     VariantKey,
 )
-from eddyline.settings import Insights
+from eddyline.settings import InsightsSettings
 
 MINUTE = int(NOW // 60) * 60
 TOPIC = "insights-windows-changelog"
@@ -34,8 +34,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def view(clock: Clock) -> View:
-    return View(Insights(), clock)
+def view(clock: Clock) -> ChangelogView:
+    return ChangelogView(InsightsSettings(), clock)
 
 
 def row(
@@ -51,19 +51,19 @@ def tombstone(start: float = MINUTE, partition: int = 0, **whose: str) -> Record
     return record(TOPIC, CellKey("minute", int(start), Dimensions(**whose)).to_bytes(), None, partition=partition)
 
 
-def requests(view: View, size: Size = "minute", start: float = 0, end: float = NOW * 2, **where: str) -> int:
-    wanted = Wanted(size, start, end, {name: frozenset([value]) for name, value in where.items()})
+def requests(view: ChangelogView, size: Size = "minute", start: float = 0, end: float = NOW * 2, **where: str) -> int:
+    wanted = CellQuery(size, start, end, {name: frozenset([value]) for name, value in where.items()})
     return sum(cell.counts["requests"] for _, cell in view.cells(wanted))
 
 
-def test_the_newest_row_of_a_key_holds_and_partitions_add_up(view: View) -> None:
+def test_the_newest_row_of_a_key_holds_and_partitions_add_up(view: ChangelogView) -> None:
     view.apply(row(1))
     view.apply(row(5))
     view.apply(row(20, partition=3))
     assert requests(view) == 25
 
 
-def test_a_tombstone_removes_the_row_of_its_partition_alone(view: View) -> None:
+def test_a_tombstone_removes_the_row_of_its_partition_alone(view: ChangelogView) -> None:
     view.apply(row(1))
     view.apply(row(2, partition=1))
     view.apply(tombstone())
@@ -73,7 +73,7 @@ def test_a_tombstone_removes_the_row_of_its_partition_alone(view: View) -> None:
     assert requests(view) == 0
 
 
-def test_cells_are_chosen_by_size_time_and_dimension(view: View) -> None:
+def test_cells_are_chosen_by_size_time_and_dimension(view: ChangelogView) -> None:
     view.apply(row(1, surface="home", variant="a"))
     view.apply(row(2, surface="home", variant="b"))
     view.apply(row(4, start=MINUTE - 60, surface="mail"))
@@ -86,10 +86,10 @@ def test_cells_are_chosen_by_size_time_and_dimension(view: View) -> None:
     assert requests(view, size="hour") == 100
 
 
-def test_the_newest_windows_are_told_first(view: View) -> None:
+def test_the_newest_windows_are_told_first(view: ChangelogView) -> None:
     for minutes, partition in ((5, 0), (0, 0), (3, 1), (0, 1), (5, 1)):
         view.apply(row(1, start=MINUTE - 60 * minutes, partition=partition))
-    told = [(MINUTE - key.start) // 60 for key, _ in view.cells(Wanted("minute", 0, NOW * 2, {}))]
+    told = [(MINUTE - key.start) // 60 for key, _ in view.cells(CellQuery("minute", 0, NOW * 2, {}))]
     assert told == [0, 0, 3, 5, 5]
 
 
@@ -117,7 +117,7 @@ def test_the_newest_windows_are_told_first(view: View) -> None:
         (PROGRESS_KEY, b"[]"),
     ],
 )
-def test_what_is_no_row_is_counted_and_changes_nothing(view: View, key: bytes | None, value: bytes) -> None:
+def test_what_is_no_row_is_counted_and_changes_nothing(view: ChangelogView, key: bytes | None, value: bytes) -> None:
     view.apply(row(7))
     view.apply(record(TOPIC, key, value))
     assert view.unreadable == 1
@@ -126,9 +126,9 @@ def test_what_is_no_row_is_counted_and_changes_nothing(view: View, key: bytes | 
     assert view.progress() == {}
 
 
-def test_a_topic_made_anew_leaves_nothing_of_the_old_one(view: View) -> None:
+def test_a_topic_made_anew_leaves_nothing_of_the_old_one(view: ChangelogView) -> None:
     view.apply(row(1))
-    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW, {}).to_bytes(), partition=1))
+    view.apply(record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW, NOW, {}).to_bytes(), partition=1))
     view.apply(record(TOPIC, VariantKey("e", "r", "a").to_bytes(), orjson.dumps(Moments(people=1).to_plain())))
     view.apply(row(2, partition=2, log="log-2"))
     assert requests(view) == 2
@@ -137,7 +137,9 @@ def test_a_topic_made_anew_leaves_nothing_of_the_old_one(view: View) -> None:
 
 
 @pytest.mark.parametrize(("size", "kept"), [("minute", 6 * 3600), ("hour", 14 * 86_400), ("day", 400 * 86_400)])
-def test_windows_that_the_table_no_longer_keeps_are_left_out(clock: Clock, view: View, size: Size, kept: int) -> None:
+def test_windows_that_the_table_no_longer_keeps_are_left_out(
+    clock: Clock, view: ChangelogView, size: Size, kept: int
+) -> None:
     start = int(NOW // SECONDS[size]) * SECONDS[size]
     view.apply(row(1, start=start, size=size))
     clock.now = start + SECONDS[size] + kept
@@ -148,7 +150,7 @@ def test_windows_that_the_table_no_longer_keeps_are_left_out(clock: Clock, view:
     assert requests(view, size=size) == 1, "it was only hidden"
 
 
-def test_memory_holds_no_expired_window_even_without_tombstones(clock: Clock, view: View) -> None:
+def test_memory_holds_no_expired_window_even_without_tombstones(clock: Clock, view: ChangelogView) -> None:
     for number in range(2 * 6 * 60):
         clock.now = NOW + 60 * number
         view.apply(row(1, start=MINUTE + 60 * number))
@@ -160,7 +162,7 @@ def test_memory_holds_no_expired_window_even_without_tombstones(clock: Clock, vi
     assert requests(view) == 0
 
 
-def test_a_variants_people_of_all_partitions_add_up(view: View) -> None:
+def test_a_variants_people_of_all_partitions_add_up(view: ChangelogView) -> None:
     def moments(clicks: float) -> bytes:
         totals = tuple(clicks if name == "clicks" else 1.0 for name in TOTALS)
         return orjson.dumps(Moments().moved(None, totals, NOW).to_plain())
@@ -176,18 +178,20 @@ def test_a_variants_people_of_all_partitions_add_up(view: View) -> None:
     assert list(view.variants()) == [one]
 
 
-def test_progress_is_told_by_partition(view: View) -> None:
-    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW - 5, {"late": 2}, read=NOW).to_bytes(), partition=2))
-    assert view.progress() == {2: Progress(NOW, NOW - 5, {"late": 2}, read=NOW)}
+def test_progress_is_told_by_partition(view: ChangelogView) -> None:
+    view.apply(
+        record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW, NOW - 5, {"late": 2}, read=NOW).to_bytes(), partition=2)
+    )
+    assert view.progress() == {2: PartitionProgress(NOW, NOW - 5, {"late": 2}, read=NOW)}
 
 
-def test_what_was_read_stays_read(view: View) -> None:
-    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW, NOW, {}, read=NOW - 9).to_bytes()))
-    view.apply(record(TOPIC, PROGRESS_KEY, Progress(NOW + 1, NOW, {}).to_bytes()))
-    assert view.progress() == {0: Progress(NOW + 1, NOW, {}, read=NOW - 9)}
+def test_what_was_read_stays_read(view: ChangelogView) -> None:
+    view.apply(record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW, NOW, {}, read=NOW - 9).to_bytes()))
+    view.apply(record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW + 1, NOW, {}).to_bytes()))
+    assert view.progress() == {0: PartitionProgress(NOW + 1, NOW, {}, read=NOW - 9)}
 
 
-def test_it_may_be_asked_while_it_is_fed(view: View) -> None:
+def test_it_may_be_asked_while_it_is_fed(view: ChangelogView) -> None:
     failures: list[BaseException] = []
 
     def feed() -> None:

@@ -19,31 +19,31 @@ from tests.support.kafka import KafkaForTest, wait_until
 from tests.support.recount import Recount, recount
 
 from eddyline.adapters.kafka import (
+    DeadLetter,
     EmbeddedBroker,
-    FileDeadLetterBox,
+    FileDeadLetterStore,
     KafkaProducer,
-    Letter,
     LogReader,
+    OffsetAndMetadata,
     Outgoing,
-    Position,
     Record,
     TopicPartition,
     TopicTail,
     ensure_topics,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.insights.folding import TOPICS
-from eddyline.insights.job import Cluster, Job
-from eddyline.insights.supervising import COMMAND, Supervisor
-from eddyline.model.events import Impression, Interaction, Seen, Served
-from eddyline.model.insights.rows import Cell, CellKey, Progress, parse_key, parse_row
-from eddyline.settings import Insights
+from eddyline.insights.event_fold import TOPICS
+from eddyline.insights.supervisor import COMMAND, Supervisor
+from eddyline.insights.worker_config import ClusterConfig, WorkerConfig
+from eddyline.model.events import ImpressionReport, Interaction, ServedItem, ServedList
+from eddyline.model.insights.rows import Cell, CellKey, PartitionProgress, parse_row, parse_row_key
+from eddyline.settings import InsightsSettings
 
 pytestmark = pytest.mark.topics()  # all of them
 
 CHANGELOG = "insights-windows-changelog"
 SLOWLY = 90.0
-SETTINGS = Insights(flush_seconds=0.2)
+SETTINGS = InsightsSettings(flush_seconds=0.2)
 
 
 class Table:
@@ -62,7 +62,7 @@ class Table:
     def cells(self) -> dict[CellKey, Cell]:
         found: dict[CellKey, Cell] = {}
         for (_, data), value in list(self._rows.items()):
-            key = parse_key(data)
+            key = parse_row_key(data)
             if isinstance(key, CellKey):
                 row = parse_row(key, value)
                 assert isinstance(row, Cell)
@@ -76,9 +76,11 @@ class Table:
                 found.update(cell.counts)
         return +found
 
-    def progress(self) -> dict[int, Progress]:
-        rows = ((partition, parse_row(parse_key(key), value)) for (partition, key), value in list(self._rows.items()))
-        return {partition: row for partition, row in rows if isinstance(row, Progress)}
+    def progress(self) -> dict[int, PartitionProgress]:
+        rows = (
+            (partition, parse_row(parse_row_key(key), value)) for (partition, key), value in list(self._rows.items())
+        )
+        return {partition: row for partition, row in rows if isinstance(row, PartitionProgress)}
 
     def taken(self) -> Counter[str]:
         """Records, by topic."""
@@ -106,10 +108,11 @@ class App:
         chance, now, request_id = self._chance, time.time(), str(uuid.UUID(int=self._chance.getrandbits(128)))
         items = chance.sample([f"item-{number}" for number in range(40)], 8)
         places = [
-            Served(item_id=item, rank=rank, category=f"c{hash(item) % 3}") for rank, item in enumerate(items, start=1)
+            ServedItem(item_id=item, rank=rank, category=f"c{hash(item) % 3}")
+            for rank, item in enumerate(items, start=1)
         ]
-        said: list[Impression | Seen | Interaction] = [
-            Impression(
+        said: list[ServedList | ImpressionReport | Interaction] = [
+            ServedList(
                 request_id=request_id,
                 user_id=user,
                 surface="home",
@@ -123,7 +126,9 @@ class App:
             )
         ]
         if chance.random() < 0.5:
-            said.append(Seen(request_id=request_id, user_id=user, positions=[1, 2, 3], timestamp=now + 0.001))
+            said.append(
+                ImpressionReport(request_id=request_id, user_id=user, positions=[1, 2, 3], timestamp=now + 0.001)
+            )
         for item in chance.sample(items, chance.randrange(3)):
             event_id = str(uuid.UUID(int=chance.getrandbits(128)))
             named = request_id if chance.random() < 0.7 else None
@@ -178,8 +183,8 @@ def measuring(
     kafka: KafkaForTest, directory: Path, command: Sequence[str] = COMMAND
 ) -> Iterator[tuple[Supervisor, Table]]:
     """A supervised worker, and its table."""
-    job = Job(
-        cluster=Cluster.of(kafka.options),
+    job = WorkerConfig(
+        cluster=ClusterConfig.of(kafka.options),
         settings=SETTINGS,
         directory=directory / "tables",
         dead_letters=directory / "letters",
@@ -270,7 +275,7 @@ def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaFor
     reader = LogReader(kafka.options)
     try:
         ends = {
-            TopicPartition(topic, partition): Position(bounds.high, "")
+            TopicPartition(topic, partition): OffsetAndMetadata(bounds.high, "")
             for topic in TOPICS
             for partition, bounds in reader.bounds(topic).items()
         }
@@ -347,9 +352,9 @@ def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: Kaf
             "the rubbish is counted",
             SLOWLY,
         )
-    box = FileDeadLetterBox(tmp_path / "letters")
+    box = FileDeadLetterStore(tmp_path / "letters")
     (log,) = box.logs("impressions")
-    letters = [letter for letter in log.read() if isinstance(letter, Letter)]
+    letters = [letter for letter in log.read() if isinstance(letter, DeadLetter)]
     box.close()
     assert len(letters) == 200
     assert {(letter.reason, letter.record.value) for letter in letters} == {("invalid_event", b"{rubbish")}

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder, feed, record
 
-from eddyline.adapters.languages import LanguageDetector, language_detector
+from eddyline.adapters.language_detector import LanguageDetector, language_detector
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, IndexKind, Point, item_collection
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.model.filters import parse_filter
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
-from eddyline.reader.shared import SharedLists
+from eddyline.reader.list_cache import ListCache
 from eddyline.settings import Settings
 
 GERMAN = "Wie man einen Fluss überquert, ohne an Höhe zu verlieren."
@@ -46,7 +46,7 @@ class Shelf:
         self._offset += 1
 
     def language(self, item_id: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.store.retrieve(ITEMS, [item_point(item_id)])[item_point(item_id)].payload
+        found: Mapping[str, Any] = self.store.retrieve(ITEMS, [item_point_id(item_id)])[item_point_id(item_id)].payload
         return dict(found["language"])
 
     def found(self, **wanted: Any) -> set[str]:
@@ -128,7 +128,7 @@ def test_an_item_is_given_back_as_it_was_said(shelf: Shelf) -> None:
     shelf.put("shown", GERMAN)
     shelf.put("said", GERMAN, language="de")
     settings = Settings()
-    browse = Browse(shelf.store, settings, SharedLists(shelf.store, settings.reader, Clock()), Clock())
+    browse = Browse(shelf.store, settings, ListCache(shelf.store, settings.reader, Clock()), Clock())
     shown, said = browse.item("shown"), browse.item("said")
     assert shown["detected_language"] == "de"
     assert "language" not in shown
@@ -158,7 +158,7 @@ def test_a_collection_from_before_gets_the_index(tmp_path: Path) -> None:
     try:
         store.ensure(replace(spec, indexes={**before, "meta.language": IndexKind.KEYWORD}))
         store.upsert(
-            ITEMS, [Point(item_point("a"), {}, {"item_id": "a", "language": {"code": "de", "detected": True}})]
+            ITEMS, [Point(item_point_id("a"), {}, {"item_id": "a", "language": {"code": "de", "detected": True}})]
         )
         store.ensure(spec)
         page, _ = store.scroll(ITEMS, filter=parse_filter({"language": "de", "language_detected": True}, {}, NOW))

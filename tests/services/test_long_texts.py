@@ -12,10 +12,10 @@ from tests.support.extras import needs
 from tests.support.fakes import near
 
 from eddyline.adapters.encoders.local import SentenceTransformerEncoder, _windows
-from eddyline.adapters.encoders.long_texts import cut_up
+from eddyline.adapters.encoders.long_texts import split_texts
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.settings import Encoder
+from eddyline.settings import EncoderSettings
 
 pytestmark = [needs("sentence_transformers", "embedder"), pytest.mark.xdist_group("torch")]
 
@@ -33,12 +33,12 @@ SCRIPTS = {
 @pytest.fixture(scope="module")
 def pooling() -> tuple[SentenceTransformerEncoder, Metrics]:
     metrics = Metrics()
-    return SentenceTransformerEncoder(Encoder(), metrics), metrics
+    return SentenceTransformerEncoder(EncoderSettings(), metrics), metrics
 
 
 @pytest.fixture(scope="module")
 def cutting() -> SentenceTransformerEncoder:
-    return SentenceTransformerEncoder(Encoder(long_text="cut"), Metrics())
+    return SentenceTransformerEncoder(EncoderSettings(long_text="cut"), Metrics())
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_vector_of_a_long_text_is_the_mean_of_its_windows_by_tokens(
 ) -> None:
     encoder, _ = pooling
     body = COUNCIL * 30
-    [found] = cut_up(encoder._model.tokenizer, [body], 256, 16)
+    [found] = split_texts(encoder._model.tokenizer, [body], 256, 16)
     assert len(found.pieces) == 3
     rows = encoder.encode([piece.text for piece in found.pieces])
     total = np.sum([piece.tokens * row for piece, row in zip(found.pieces, rows, strict=True)], axis=0)
@@ -125,7 +125,7 @@ def test_windows_fit_the_model_and_lose_nothing_in_any_script(
     pooling: tuple[SentenceTransformerEncoder, Metrics], script: str
 ) -> None:
     tokenizer, body = pooling[0]._model.tokenizer, SCRIPTS[script] * 40
-    [found] = cut_up(tokenizer, [body], 256, 100)
+    [found] = split_texts(tokenizer, [body], 256, 100)
     assert len(found.pieces) > 1
     assert max(len(ids) for ids in tokenizer([piece.text for piece in found.pieces])["input_ids"]) <= 256
     _is_all_read(body, [piece.text for piece in found.pieces])
@@ -134,7 +134,7 @@ def test_windows_fit_the_model_and_lose_nothing_in_any_script(
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_character_of_several_tokens_is_never_cut(bytewise: Any, script: str) -> None:
     body = SCRIPTS[script] * 5
-    [found] = cut_up(bytewise, [body], 64, 100)
+    [found] = split_texts(bytewise, [body], 64, 100)
     assert len(found.pieces) > 4
     for piece in found.pieces:
         assert piece.text in body
@@ -156,14 +156,14 @@ def test_cutting_keeps_the_space_of_before_and_each_way_of_reading_has_its_own(
     pooling: tuple[SentenceTransformerEncoder, Metrics], cutting: SentenceTransformerEncoder
 ) -> None:
     assert pooling[0].model == f"{cutting.model}-p16"
-    fewer = SentenceTransformerEncoder(Encoder(long_text_windows=4), Metrics())
+    fewer = SentenceTransformerEncoder(EncoderSettings(long_text_windows=4), Metrics())
     assert fewer.model == f"{cutting.model}-p4"
 
 
 def test_a_tokenizer_that_cannot_say_where_its_tokens_lie_is_refused_with_the_way_out() -> None:
     slow: Any = SimpleNamespace(max_seq_length=77, tokenizer=SimpleNamespace(is_fast=False))
     with pytest.raises(Misconfigured, match=r"encoder\.model 'clip'.*encoder\.long_text = \"cut\""):
-        _windows(Encoder(model="clip"), slow)
-    assert _windows(Encoder(model="clip", long_text="cut"), slow) == 0
+        _windows(EncoderSettings(model="clip"), slow)
+    assert _windows(EncoderSettings(model="clip", long_text="cut"), slow) == 0
     unlimited: Any = SimpleNamespace(max_seq_length=None, tokenizer=None)
-    assert _windows(Encoder(), unlimited) == 16
+    assert _windows(EncoderSettings(), unlimited) == 16

@@ -15,11 +15,11 @@ from tests.support.embedding_api import embeddings
 from tests.support.endpoint import Answer, FakeEndpoint, Request, serving
 from tests.support.fakes import near, text_vector
 
-from eddyline.adapters.encoders import OpenAIEncoder, text_encoder
-from eddyline.adapters.encoders.cache import VectorCache
+from eddyline.adapters.encoders import OpenAIEncoder, create_text_encoder
+from eddyline.adapters.encoders.vector_cache import VectorCache
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured, Unavailable
-from eddyline.settings import Encoder, Settings
+from eddyline.settings import EncoderSettings, Settings
 
 KEY = "sk-not-for-anyone"
 
@@ -42,7 +42,7 @@ class World:
     def encoder(self, **settings: Any) -> OpenAIEncoder:
         given: dict[str, Any] = {"model": "small", "url": f"{self.endpoint.url}/v1", "api_key": SecretStr(KEY)}
         given["cache_dir"] = self.directory
-        made = Encoder(kind="openai", **(given | settings))
+        made = EncoderSettings(kind="openai", **(given | settings))
         encoder = OpenAIEncoder(made, self.metrics, sleep=self.pauses.append)
         self.made.append(encoder)
         return encoder
@@ -198,7 +198,9 @@ def test_a_wrong_key_or_address_is_a_setting_to_mend(
         world.encoder()
     assert f"answered {status}" in str(caught.value)
     assert "encoder." in str(caught.value)
-    said = "".join([str(caught.value), caplog.text, *capsys.readouterr(), repr(Encoder(api_key=SecretStr(KEY)))])
+    said = "".join(
+        [str(caught.value), caplog.text, *capsys.readouterr(), repr(EncoderSettings(api_key=SecretStr(KEY)))]
+    )
     assert KEY not in said
 
 
@@ -304,19 +306,19 @@ def test_an_answer_that_cant_be_is_refused(world: World, change: Callable[[Any],
 )
 def test_settings_that_say_too_little_are_refused(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
-        Encoder(**settings)
+        EncoderSettings(**settings)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "//x", "http://user:secret@x/v1"])
 def test_a_url_that_cant_be_used_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(Misconfigured, match=r"encoder\.url") as caught:
-        OpenAIEncoder(Encoder(kind="openai", model="m", url=url, cache_dir=tmp_path), Metrics())
+        OpenAIEncoder(EncoderSettings(kind="openai", model="m", url=url, cache_dir=tmp_path), Metrics())
     assert "secret" not in str(caught.value)
 
 
 def test_the_settings_name_the_encoder(endpoint: FakeEndpoint, tmp_path: Path) -> None:
-    wanted = Encoder(kind="openai", model="small", url=endpoint.url, cache_dir=tmp_path)
-    made = text_encoder(Settings(encoder=wanted), Metrics())
+    wanted = EncoderSettings(kind="openai", model="small", url=endpoint.url, cache_dir=tmp_path)
+    made = create_text_encoder(Settings(encoder=wanted), Metrics())
     assert isinstance(made, OpenAIEncoder)
     assert (tmp_path / "vectors.sqlite").exists()
     made.close()

@@ -13,10 +13,9 @@ from tests.support.fakes import NOW, near, record, redelivered, text_vector
 from eddyline.adapters.kafka import Record, TopicPartition, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
-from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import MINUTE
-from eddyline.settings import Events
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import EventSettings, ProfileSettings
 
 HOUR = 3600.0
 
@@ -254,7 +253,7 @@ def test_an_interaction_waits_for_its_item_and_equals_one_folded_in_time(it: Pro
 def test_of_very_many_waiting_items_each_is_looked_up_in_its_turn(
     it: Profiling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eddyline.profiler.service.LOOKUPS", 2)
+    monkeypatch.setattr("eddyline.profiler.handler.LOOKUPS", 2)
     it.feed(*(click(n, f"late{n}") for n in range(5)))
     it.add_items("late4")
     for _ in range(3):
@@ -346,10 +345,10 @@ def test_attempts_while_the_store_is_down_bury_a_dead_letter_once() -> None:
 
 
 def test_a_type_that_left_the_settings_while_its_event_waited_makes_a_dead_letter(it: Profiling) -> None:
-    it.events = Events(weights={"wave": 2.0})
+    it.events = EventSettings(weights={"wave": 2.0})
     it.restart(epoch=2)
     it.feed(click(0, "late", type="wave"), click(1, "late"))
-    it.restart(epoch=3, events=Events())
+    it.restart(epoch=3, events=EventSettings())
     it.add_items("late")
     it.profiler.tick()
     [(letter, reason, detail)] = it.dead_letters.letters
@@ -361,7 +360,7 @@ def test_a_type_that_left_the_settings_while_its_event_waited_makes_a_dead_lette
 def test_an_item_whose_point_is_half_made_is_waited_for(it: Profiling) -> None:
     # The embedder writes the vector of an item whose price came first before it writes the space.
     it.add_items("half")
-    it.store.delete_payload(ITEMS, [item_point("half")], ["space"])
+    it.store.delete_payload(ITEMS, [item_point_id("half")], ["space"])
     it.feed(click(0, "half"))
     assert len(it.stored().pending) == 1
     it.add_items("half")
@@ -586,7 +585,7 @@ def test_the_caches_are_bounded_and_nothing_is_lost_by_it() -> None:
 
 def test_a_changed_item_is_read_again_after_a_while(it: Profiling) -> None:
     it.feed(click(0, "a"))
-    it.store.update_vectors(ITEMS, {item_point("a"): {"content": text_vector("z").astype(np.float32)}})
+    it.store.update_vectors(ITEMS, {item_point_id("a"): {"content": text_vector("z").astype(np.float32)}})
     it.clock.forward(it.settings.item_cache_seconds + 1)
     it.feed(click(1, "a", user="bob"))
     near(it.stored("u:bob").taste.sum, text_vector("z"), 1e-5)
@@ -603,5 +602,5 @@ def test_profiles_can_be_found_by_what_they_are_indexed_for(it: Profiling) -> No
     it.feed(click(0, "late"))
     page, _ = it.store.scroll(PROFILES)
     [point] = page
-    assert point.id == person_point(Person("u", "ada"))
+    assert point.id == person_point_id(Person("u", "ada"))
     assert (point.payload["person"], point.payload["waiting"]) == ("u:ada", 0)

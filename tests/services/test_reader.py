@@ -13,9 +13,9 @@ from tests.support.fakes import NOW
 from tests.support.ids import stable
 
 from eddyline.adapters.vectors import ITEMS, OrderBy, Query
-from eddyline.model.ids import item_point
-from eddyline.reader.shared import SharedLists
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.model.ids import item_point_id
+from eddyline.reader.list_cache import ListCache
+from eddyline.settings import ReaderSettings
 
 HOUR = 3600.0
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_had_never_appears(fresh: Shop) -> None:
     )
     fresh.offer("gone", available=False)
     fresh.offer("not embedded yet", available=True, price=1)
-    fresh.store.set_payload(ITEMS, {item_point("not embedded yet"): {"listed_at": NOW, "trend": {"day": 1e6}}})
+    fresh.store.set_payload(ITEMS, {item_point_id("not embedded yet"): {"listed_at": NOW, "trend": {"day": 1e6}}})
     for item in ("sold out", "expired", "to come", "there", "gone", "space0"):
         fresh.did("eve", item)
     fresh.did("ada", "space0")
@@ -494,7 +494,7 @@ def test_an_item_that_is_not_embedded_yet_is_not_there(fresh: Shop) -> None:
 
 
 def test_an_item_whose_point_is_half_made_is_passed_over(fresh: Shop) -> None:
-    fresh.store.delete_payload(ITEMS, [item_point("kitchen3")], ["space"])
+    fresh.store.delete_payload(ITEMS, [item_point_id("kitchen3")], ["space"])
     assert fresh.asked(recent=[{"item_id": "kitchen3"}])["cold_start"]
 
 
@@ -579,7 +579,7 @@ def test_lists_for_everyone_are_reused_for_a_moment(fresh: Shop) -> None:
 
 
 def test_the_cache_is_bounded_whatever_is_asked(fresh: Shop) -> None:
-    shared = SharedLists(fresh.store, SETTINGS.reader, fresh.monotonic)
+    shared = ListCache(fresh.store, SETTINGS.reader, fresh.monotonic)
     for n in range(300):
         shared.find((f"list {n}",), Query(OrderBy("listed_at"), 1))
     kept = [n for n in range(300) if shared.kept((f"list {n}",)) is not None]

@@ -15,13 +15,13 @@ from tests.support.fakes import FakeProducer, feed, redelivered
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES
-from eddyline.model.events import Impression, parse_impression
-from eddyline.model.experiments.assignment import NONE_STOPPED, assign, takes, variant_of
-from eddyline.model.experiments.definitions import read
+from eddyline.model.events import ServedList, parse_impression
+from eddyline.model.experiments.assignment import NONE_STOPPED, assign, draw_variant, is_enrolled
+from eddyline.model.experiments.definitions import parse_experiments
 from eddyline.model.ids import Person
-from eddyline.reader import ImpressionLog, Reader, Running, ShownLog
-from eddyline.reader.requests import RecommendationRequest
-from eddyline.settings import STRATEGIES, Rule, Settings, Strategy
+from eddyline.reader import ActiveExperiments, ExposureLog, Reader, ServedListLog
+from eddyline.reader.schemas import RecommendationRequest
+from eddyline.settings import STRATEGIES, RuleSettings, Settings, StrategySettings
 
 FILE = """
 [[experiment]]
@@ -68,10 +68,10 @@ STILL = {"explore": 0.0, "rotation": 0.0}
 STRATEGIES_HERE = {
     **STRATEGIES,
     "eddyline": STRATEGIES["eddyline"].model_copy(update=STILL),
-    "kitchens": Strategy(popularity=1.0),
+    "kitchens": StrategySettings(popularity=1.0),
 }
 HERE = SETTINGS.model_copy(update={"strategies": STRATEGIES_HERE})
-ALL = read(FILE, HERE, "tests.toml")
+ALL = parse_experiments(FILE, HERE, "tests.toml")
 
 
 class Trying:
@@ -79,8 +79,8 @@ class Trying:
 
     def __init__(self, settings: Settings = HERE) -> None:
         self.shop, self.producer = stocked(settings), FakeProducer()
-        self.running = Running(ALL)
-        self.log = ImpressionLog(self.producer, Metrics())
+        self.running = ActiveExperiments(ALL)
+        self.log = ServedListLog(self.producer, Metrics())
         self.shop.reader = Reader(
             self.shop.store,
             settings,
@@ -93,11 +93,11 @@ class Trying:
         for n in range(4):
             self.shop.did("ada", f"space{n}", "like", ago=60.0 - n)
 
-    def told(self) -> list[Impression]:
+    def told(self) -> list[ServedList]:
         self.log.send_waiting()
         said = [parse_impression(record.value) for record in self.producer.to("impressions")]
         self.producer.sent.clear()
-        return [one for one in said if isinstance(one, Impression)]
+        return [one for one in said if isinstance(one, ServedList)]
 
     def asked(self, **body: Any) -> dict[str, Any]:
         return self.shop.asked(**body)
@@ -129,7 +129,7 @@ def _it() -> Iterator[Trying]:
 @pytest.fixture
 def it(_it: Trying) -> Trying:
     """For tests that only read."""
-    _it.running, _it.shop.store.down = Running(ALL), set()
+    _it.running, _it.shop.store.down = ActiveExperiments(ALL), set()
     _it.told()
     return _it
 
@@ -148,7 +148,7 @@ def someone(experiment: str, variant: str, kind: str = "u", length: int = 0) -> 
     return next(
         one
         for one in (f"someone{n}".ljust(length, "x") for n in range(1000))
-        if takes(named, f"{kind}:{one}") and variant_of(named, f"{kind}:{one}").name == variant
+        if is_enrolled(named, f"{kind}:{one}") and draw_variant(named, f"{kind}:{one}").name == variant
     )
 
 
@@ -199,7 +199,7 @@ def test_every_page_of_a_list_is_of_the_same_variant(it: Trying) -> None:
 
 def test_a_stopped_variants_people_get_the_usual_list(it: Trying) -> None:
     person, home = someone("home", "kitchens"), ALL.experiments[0]
-    it.running = Running(ALL, frozenset({("home", home.revision, "kitchens")}))
+    it.running = ActiveExperiments(ALL, frozenset({("home", home.revision, "kitchens")}))
     answer = it.asked(user_id=person, surface="home")
     assert (answer["strategy"], *mark(answer)) == ("eddyline", None, "eddyline")
     assert mark(it.asked(user_id=someone("home", "control"), surface="home")) == ("home", "control")
@@ -227,7 +227,7 @@ def test_a_variants_weights_rank_from_the_first_list_of_a_visit_on(it: Trying) -
 
 
 def test_a_variants_strategy_comes_before_a_rules(it: Trying) -> None:
-    ruled = HERE.model_copy(update={"rules": (Rule(name="always", strategy="content"),)})
+    ruled = HERE.model_copy(update={"rules": (RuleSettings(name="always", strategy="content"),)})
     with trying(ruled) as other:
         assert other.asked(user_id="ada")["strategy"] == "content"
         assert other.asked(user_id=someone("home", "kitchens"), surface="home")["strategy"] == "kitchens"
@@ -333,7 +333,7 @@ def test_a_header_forces_a_variant_whether_it_runs_there_or_not(it: Trying, want
 
 
 def test_a_header_forces_a_stopped_variant_and_nobodys_list_too(it: Trying) -> None:
-    it.running = Running(ALL, frozenset({("home", ALL.experiments[0].revision, "kitchens")}))
+    it.running = ActiveExperiments(ALL, frozenset({("home", ALL.experiments[0].revision, "kitchens")}))
     assert it.forced("home/kitchens").json()["strategy"] == "kitchens"
     path = "/v1/users/ada/recommendations"
     answer = it.shop.client.get(path, headers={"Eddyline-Variant": "home/kitchens"}).json()
@@ -387,7 +387,7 @@ def test_who_signs_in_keeps_their_variant(fresh: Trying, variant: str) -> None:
 
 def test_who_sends_both_ids_keeps_their_variant_when_it_is_heard_what_they_were_shown(fresh: Trying) -> None:
     producer = FakeProducer()
-    shown = ShownLog(producer, Metrics(), fresh.shop.clock)
+    shown = ExposureLog(producer, Metrics(), fresh.shop.clock)
     reader = Reader(
         fresh.shop.store,
         HERE,

@@ -13,7 +13,7 @@ from eddyline.adapters.kafka import Outgoing, Record, TopicTail
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.experiments.verdicts import TOPIC, Verdict, parse_verdict
-from eddyline.reader import LiveExperiments, VerdictBoard
+from eddyline.reader import ExperimentsWatcher, StoppedVariants
 from eddyline.settings import Settings
 
 LOG = "a-log"
@@ -33,7 +33,7 @@ class Living:
         self._time = 1_790_000_000
         if text is not None:
             self.write(text)
-        self.live = LiveExperiments(Settings(experiments_file=self.path), self.metrics)
+        self.live = ExperimentsWatcher(Settings(experiments_file=self.path), self.metrics)
 
     def write(self, text: str) -> None:
         """At another time than before."""
@@ -137,8 +137,8 @@ def record(value: Verdict | bytes | None, key: str | None = None, log: str = LOG
 
 
 @pytest.fixture
-def board() -> VerdictBoard:
-    return VerdictBoard(Metrics())
+def board() -> StoppedVariants:
+    return StoppedVariants(Metrics())
 
 
 def test_a_verdict_is_what_it_is_written_as() -> None:
@@ -146,14 +146,14 @@ def test_a_verdict_is_what_it_is_written_as() -> None:
     assert verdict().key == "one/other"
 
 
-def test_each_stopped_variant_is_known(board: VerdictBoard) -> None:
+def test_each_stopped_variant_is_known(board: StoppedVariants) -> None:
     assert board.stopped() == frozenset()
     for one in (verdict(), verdict("third"), verdict(experiment="two")):
         board.take(record(one))
     assert board.stopped() == {("one", "0123abcd", "other"), ("one", "0123abcd", "third"), ("two", "0123abcd", "other")}
 
 
-def test_the_latest_verdict_of_a_variant_counts_and_a_tombstone_lets_it_go_on(board: VerdictBoard) -> None:
+def test_the_latest_verdict_of_a_variant_counts_and_a_tombstone_lets_it_go_on(board: StoppedVariants) -> None:
     board.take(record(verdict()))
     board.take(record(verdict(revision="89abcdef")))
     assert board.stopped() == {("one", "89abcdef", "other")}
@@ -164,7 +164,7 @@ def test_the_latest_verdict_of_a_variant_counts_and_a_tombstone_lets_it_go_on(bo
     assert board.stopped() == {("one", "0123abcd", "third")}
 
 
-def test_a_topic_that_was_created_anew_begins_anew(board: VerdictBoard) -> None:
+def test_a_topic_that_was_created_anew_begins_anew(board: StoppedVariants) -> None:
     board.take(record(verdict()))
     board.take(record(verdict("third"), log="another log"))
     assert board.stopped() == {("one", "0123abcd", "third")}
@@ -173,7 +173,7 @@ def test_a_topic_that_was_created_anew_begins_anew(board: VerdictBoard) -> None:
 @pytest.mark.parametrize("rubbish", [b"", b"\xff", b"{}", b"[]", b'{"experiment": 1}', verdict().to_bytes()[:-1]])
 def test_rubbish_is_counted_and_changes_nothing(rubbish: bytes) -> None:
     metrics = Metrics()
-    board = VerdictBoard(metrics)
+    board = StoppedVariants(metrics)
     board.take(record(verdict()))
     board.take(record(rubbish))
     assert board.stopped() == {("one", "0123abcd", "other")}
@@ -181,7 +181,7 @@ def test_rubbish_is_counted_and_changes_nothing(rubbish: bytes) -> None:
 
 
 def test_verdicts_come_from_the_topic_those_of_before_and_those_to_come(kafka: KafkaForTest) -> None:
-    producer, board = kafka.producer(), VerdictBoard(Metrics())
+    producer, board = kafka.producer(), StoppedVariants(Metrics())
 
     def tell(one: Verdict, value: bytes | None) -> None:
         producer.send_all([Outgoing(TOPIC, one.key.encode(), value)])

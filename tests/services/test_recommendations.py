@@ -14,12 +14,12 @@ from tests.services.serving import problem
 from tests.support.fakes import NOW
 
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point, Query, Scored
-from eddyline.reader.requests import RecommendationRequest
-from eddyline.settings import STRATEGIES, Promotion, Settings, Strategy
+from eddyline.reader.schemas import RecommendationRequest
+from eddyline.settings import STRATEGIES, PromotionSettings, Settings, StrategySettings
 
 HOUR = 3600.0
-SALE = Promotion(name="sale", filter={"tag": "odd"}, share=0.2)
-TOP = Promotion(name="top", filter={"brand": "bakers", "year": {"lt": 2003}}, positions=(1, 4))
+SALE = PromotionSettings(name="sale", filter={"tag": "odd"}, share=0.2)
+TOP = PromotionSettings(name="top", filter={"brand": "bakers", "year": {"lt": 2003}}, positions=(1, 4))
 
 
 def with_more(**more: Any) -> Settings:
@@ -29,7 +29,7 @@ def with_more(**more: Any) -> Settings:
 def by(**changed: Any) -> Settings:
     """The usual strategy, changed."""
     usual = STRATEGIES["eddyline"].model_copy(update=changed)
-    alike = Strategy(people=1.0)
+    alike = StrategySettings(people=1.0)
     return with_more(strategies={**STRATEGIES, "eddyline": usual, "alike": alike})
 
 
@@ -393,7 +393,7 @@ def test_promotions_have_their_places_on_every_page(steered: Shop) -> None:
 
 
 def test_of_a_promotion_that_comes_first_which_is_closest_to_the_person() -> None:
-    everything = Promotion(name="taste", filter={"language": ["en", "de"]}, positions=(1, 2, 3))
+    everything = PromotionSettings(name="taste", filter={"language": ["en", "de"]}, positions=(1, 2, 3))
     with opened(with_more(promotions=(everything,))) as shop:
         for user, kind in (("ada", "space"), ("bob", "kitchen")):
             first = shop.recommend(user)["items"][:3]

@@ -15,9 +15,9 @@ from tests.services.reading import SETTINGS, Shop, ids, share, stocked
 from tests.services.serving import problem, served
 from tests.support.fakes import TinyEncoder, WiderEncoder
 
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.reader import Search, router
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.settings import ReaderSettings
 
 WAIT = 10.0
 
@@ -228,9 +228,9 @@ def test_a_profile_of_another_model_has_no_say() -> None:
     search = Search(shop.store, SETTINGS, shop.reader.people, TinyEncoder("other-t1"), shop.clock)
     for n in range(20):
         for kind in ("space", "kitchen"):
-            shop.store.set_payload("items", {item_point(f"{kind}{n}"): {"space": "other-t1"}})
+            shop.store.set_payload("items", {item_point_id(f"{kind}{n}"): {"space": "other-t1"}})
     for item in ("galley", "pantry"):
-        shop.store.set_payload("items", {item_point(item): {"space": "other-t1"}})
+        shop.store.set_payload("items", {item_point_id(item): {"space": "other-t1"}})
     with served(router(shop.reader, 100_000, search)) as client:
         answer = client.get("/v1/search", params={"q": "sandwich", "user_id": "ada"}).json()
     assert answer["items"]

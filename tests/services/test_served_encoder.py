@@ -14,13 +14,13 @@ from pydantic import SecretStr
 from tests.support.endpoint import FakeEndpoint, serving
 from tests.support.fakes import TinyEncoder, near, text_vector
 
-from eddyline.adapters.encoders import PatientEncoder, ServedEncoder, TextEncoder, text_encoder
+from eddyline.adapters.encoders import HttpEncoder, RetryingEncoder, TextEncoder, create_text_encoder
 from eddyline.adapters.http import HttpServer, create_app
 from eddyline.adapters.telemetry import Metrics
-from eddyline.cli.encoding import serve_encoder
-from eddyline.encoding import BODIES, router
+from eddyline.encoder.api import BODIES, router
 from eddyline.errors import Misconfigured, Unavailable
-from eddyline.settings import Encoder, Settings
+from eddyline.runtime.encoder_role import serve_encoder
+from eddyline.settings import EncoderSettings, Settings
 
 KEY = SecretStr("between-us")
 
@@ -41,10 +41,10 @@ class Asking:
     """Makes encoders that ask, and closes them."""
 
     def __init__(self) -> None:
-        self.made: list[ServedEncoder] = []
+        self.made: list[HttpEncoder] = []
 
-    def __call__(self, url: str, **settings: Any) -> ServedEncoder:
-        encoder = ServedEncoder(Encoder(kind="http", url=url, **settings), Metrics(), sleep=lambda _: None)
+    def __call__(self, url: str, **settings: Any) -> HttpEncoder:
+        encoder = HttpEncoder(EncoderSettings(kind="http", url=url, **settings), Metrics(), sleep=lambda _: None)
         self.made.append(encoder)
         return encoder
 
@@ -94,8 +94,8 @@ def test_for_another_distance_vectors_keep_their_length_and_both_must_mean_it(as
 
 def test_the_settings_name_it() -> None:
     with running(TinyEncoder()) as url:
-        made = text_encoder(Settings(encoder=Encoder(kind="http", url=url)), Metrics())
-        assert isinstance(made, ServedEncoder)
+        made = create_text_encoder(Settings(encoder=EncoderSettings(kind="http", url=url)), Metrics())
+        assert isinstance(made, HttpEncoder)
         made.close()
 
 
@@ -189,7 +189,7 @@ def test_work_that_is_long_waits_for_an_encoder_that_is_away() -> None:
 
     said: list[str] = []
     pauses: list[float] = []
-    patient = PatientEncoder(Away(), said.append, pauses.append)
+    patient = RetryingEncoder(Away(), said.append, pauses.append)
     near(patient.encode(["a film"])[0], text_vector("a film"))
     assert pauses == [1, 2, 4]
     assert said == ["waiting for the encoder: it restarts"] * 3
@@ -203,10 +203,10 @@ def test_its_patience_ends() -> None:
 
     pauses: list[float] = []
     with pytest.raises(Unavailable, match="it is gone"):
-        PatientEncoder(Gone(), lambda _: None, pauses.append).encode(["a film"])
+        RetryingEncoder(Gone(), lambda _: None, pauses.append).encode(["a film"])
     assert sum(pauses) >= 900
 
 
 def test_an_encoder_that_would_only_ask_another_is_refused() -> None:
     with pytest.raises(Misconfigured, match="only ask another"):
-        serve_encoder(Settings(encoder=Encoder(kind="http", url="http://127.0.0.1:9")))
+        serve_encoder(Settings(encoder=EncoderSettings(kind="http", url="http://127.0.0.1:9")))

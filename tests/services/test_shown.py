@@ -14,14 +14,14 @@ from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Record, Topic
 from eddyline.adapters.kafka.retention import SAFE_BYTES
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Overloaded, Unavailable
-from eddyline.model.decay import count_in
-from eddyline.model.events import Shown, parse
-from eddyline.model.ids import Person, item_point
+from eddyline.model.decay import add_to_decayed_count
+from eddyline.model.events import Exposure, parse_event
+from eddyline.model.ids import Person, item_point_id
 from eddyline.model.trends import POPULARITY, trend_tau
-from eddyline.reader import Reader, ShownLog
-from eddyline.reader.requests import RecommendationRequest
-from eddyline.reader.shown import ITEMS_A_RECORD
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.reader import ExposureLog, Reader
+from eddyline.reader.exposure_log import ITEMS_A_RECORD
+from eddyline.reader.schemas import RecommendationRequest
+from eddyline.settings import ProfileSettings
 
 ADA, VISITOR = Person("u", "ada"), Person("a", "cookie")
 HOUR, DAY = 3600.0, 86_400.0
@@ -32,16 +32,16 @@ class Telling:
 
     def __init__(self, **more: Any) -> None:
         self.producer, self.metrics, self.clock = FakeProducer(), Metrics(), Clock()
-        self.shown = ShownLog(self.producer, self.metrics, self.clock, **more)
+        self.shown = ExposureLog(self.producer, self.metrics, self.clock, **more)
 
-    def after(self, seconds: float) -> list[Shown]:
+    def after(self, seconds: float) -> list[Exposure]:
         """What has been told when so much time has passed."""
         self.clock.forward(seconds)
         self.shown.send_due()
         return self.told()
 
-    def told(self) -> list[Shown]:
-        return [parse(Shown, one.value) for one in self.producer.to("interactions")]
+    def told(self) -> list[Exposure]:
+        return [parse_event(Exposure, one.value) for one in self.producer.to("interactions")]
 
     def counted(self, reason: str | None = None) -> float:
         """Items that were told, or dropped for a reason."""
@@ -161,7 +161,7 @@ def test_a_full_in_process_broker_is_not_waited_for_and_holds_nothing_of_it() ->
     broker = EmbeddedBroker()
     producer = KafkaProducer(broker.options, broker.guard)
     it = Telling()
-    it.shown = ShownLog(producer, it.metrics, it.clock)
+    it.shown = ExposureLog(producer, it.metrics, it.clock)
     home = TopicPartition("interactions", partition_of(ADA.key.encode(), broker.options.partitions))
     broker.guard.subscribe("profiler", ["interactions"])
     broker.guard.reserve(home, SAFE_BYTES)
@@ -330,8 +330,8 @@ def test_a_giant_profile_is_handed_over_without_the_oldest_showings() -> None:
 
 
 def test_a_recent_items_popularity_is_read_with_it(it: Profiling) -> None:
-    quarter = count_in(None, 7.0, NOW, trend_tau(POPULARITY))
-    it.store.set_payload("items", {item_point("a"): {"trend": {POPULARITY: quarter, "count": 9}}})
+    quarter = add_to_decayed_count(None, 7.0, NOW, trend_tau(POPULARITY))
+    it.store.set_payload("items", {item_point_id("a"): {"trend": {POPULARITY: quarter, "count": 9}}})
     it.feed(click(0, "a"), click(1, "b"), click(2, "c", type="dislike"))
     assert it.stored().popularity == {"a": 7.0}
 
@@ -345,7 +345,7 @@ class Serving:
     def __init__(self) -> None:
         self.shop, self.telling = stocked(), Telling()
         self.telling.clock = self.shop.clock
-        self.telling.shown = ShownLog(self.telling.producer, Metrics(), self.shop.clock)
+        self.telling.shown = ExposureLog(self.telling.producer, Metrics(), self.shop.clock)
         self.reader = Reader(
             self.shop.store, SETTINGS, Metrics(), self.shop.clock, self.shop.monotonic, self.telling.shown
         )

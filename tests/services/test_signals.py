@@ -14,22 +14,29 @@ from tests.services.test_recommendations import BATCH, USUAL, Counted, directly
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Nearest
-from eddyline.cli.collections import add_images
-from eddyline.model.experiments.definitions import read
-from eddyline.model.ids import item_point
-from eddyline.model.ranking.lately import NEUTRAL
+from eddyline.model.experiments.definitions import parse_experiments
+from eddyline.model.ids import item_point_id
+from eddyline.model.ranking.recent_items import NEUTRAL
 from eddyline.reader import Reader
-from eddyline.reader.assigning import Running
-from eddyline.reader.requests import RecommendationRequest
-from eddyline.settings import STRATEGIES, Images, Ranking, Rule, Settings, Strategy
-from eddyline.settings import Reader as ReaderSettings
+from eddyline.reader.assignment import ActiveExperiments
+from eddyline.reader.schemas import RecommendationRequest
+from eddyline.runtime.collection_setup import ensure_image_vectors
+from eddyline.settings import (
+    STRATEGIES,
+    ImageSettings,
+    RankingSettings,
+    ReaderSettings,
+    RuleSettings,
+    Settings,
+    StrategySettings,
+)
 
 WEIGHTED = {
-    "rated": Strategy(rating=1.0),
-    "thrifty": Strategy(price=1.0),
-    "pretty": Strategy(image=1.0),
-    "all": Strategy(affinity=1.0, session=0.5, rating=0.5, price=0.5, image=0.5, diversity=0.3),
-    "fresh": Strategy(freshness=1.0, price=0.01, rating=0.01),
+    "rated": StrategySettings(rating=1.0),
+    "thrifty": StrategySettings(price=1.0),
+    "pretty": StrategySettings(image=1.0),
+    "all": StrategySettings(affinity=1.0, session=0.5, rating=0.5, price=0.5, image=0.5, diversity=0.3),
+    "fresh": StrategySettings(freshness=1.0, price=0.01, rating=0.01),
 }
 LOOK_UP = [("look-up", ITEMS)]
 SPACE = "colours-1"
@@ -37,7 +44,7 @@ SPACE = "colours-1"
 
 def shop_with(images: bool = True, **more: Any) -> Settings:
     return SETTINGS.model_copy(
-        update={"strategies": {**STRATEGIES, **WEIGHTED}, "images": Images(enabled=images), **more}
+        update={"strategies": {**STRATEGIES, **WEIGHTED}, "images": ImageSettings(enabled=images), **more}
     )
 
 
@@ -47,7 +54,7 @@ def rated(shop: Shop, *told: tuple[str, dict[str, Any] | None], price: float | N
 
 def shows(shop: Shop, space: str = SPACE, state: str = "ready", **pictures: str) -> None:
     """As an imager leaves it: items and the colours of their pictures."""
-    points = {name: item_point(name) for name in pictures}
+    points = {name: item_point_id(name) for name in pictures}
     shop.store.update_vectors(
         ITEMS, {points[name]: {"image": np.array(COLOURS[colour], np.float32)} for name, colour in pictures.items()}
     )
@@ -59,7 +66,7 @@ def opened(settings: Settings, with_pictures: bool = True) -> Iterator[Shop]:
     """A shop in which ada chose two cheap films with a red picture."""
     shop = stocked(settings)
     if with_pictures:
-        add_images(shop.store, 3)
+        ensure_image_vectors(shop.store, 3)
         colours = {f"space{n}": ("red", "green", "blue")[n % 3] for n in range(20)}
         shows(shop, **colours)
     for n in (3, 6):
@@ -106,7 +113,7 @@ def test_ratings_prices_and_pictures_change_nothing_for_who_does_not_ask(strateg
         more = {"price": 9.0, "rating": {"value": 4.9, "count": 500}} if known else {}
         shop.put(*({"item_id": f"i{n}", "title": f"alien bread {n}", **(more if n % 2 else {})} for n in range(12)))
         if known:
-            add_images(shop.store, 3)
+            ensure_image_vectors(shop.store, 3)
             shows(shop, i1="red", i2="red", i5="red", i7="blue")
         for user, item in (("ada", "i1"), ("ada", "i2"), ("bob", "i2"), ("bob", "i5")):
             shop.did(user, item)
@@ -227,7 +234,7 @@ def test_prices_and_pictures_cost_one_look_up_more(
 
 
 def test_only_the_newest_recents_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(shop_with(ranking=Ranking(details_recents=2))) as shop:
+    with opened(shop_with(ranking=RankingSettings(details_recents=2))) as shop:
         shop.did("ada", "space19", ago=-1.0)
         asked: list[list[str]] = []
         retrieve = shop.store.retrieve
@@ -239,7 +246,7 @@ def test_only_the_newest_recents_are_looked_up(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(shop.store, "retrieve", noting)
         shop.asked(user_id="ada", strategy="thrifty")
-        assert asked == [[item_point("space19"), item_point("space6")]]
+        assert asked == [[item_point_id("space19"), item_point_id("space6")]]
 
 
 def test_pictures_are_one_more_search_in_the_same_query(it: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +262,8 @@ def test_pictures_are_one_more_search_in_the_same_query(it: Shop, monkeypatch: p
 
 
 def test_a_rule_turns_them_off_or_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    off = Rule(name="no pictures on the watch", when={"device": "watch"}, weights={"image": 0, "price": 0})
-    up = Rule(name="thrift on sundays", when={"device": "phone"}, weights={"price": 3})
+    off = RuleSettings(name="no pictures on the watch", when={"device": "watch"}, weights={"image": 0, "price": 0})
+    up = RuleSettings(name="thrift on sundays", when={"device": "phone"}, weights={"price": 3})
     with opened(shop_with(rules=(off, up))) as shop:
         watch = {"user_id": "ada", "strategy": "all", "context": {"device": "watch"}}
         assert costs(shop, monkeypatch, **watch) == USUAL
@@ -287,7 +294,7 @@ rotation = 0
 def test_a_variant_of_an_experiment_sets_their_weights() -> None:
     settings = shop_with()
     shop = stocked(settings)
-    running = Running(read(EXPERIMENT, settings, "tests.toml"))
+    running = ActiveExperiments(parse_experiments(EXPERIMENT, settings, "tests.toml"))
     shop.reader = Reader(shop.store, settings, Metrics(), shop.clock, shop.monotonic, experiments=lambda: running)
     shop.did("ada", "space6")
     request = RecommendationRequest(user_id="ada", candidates=["space19", "space7"], explain=True)
@@ -297,7 +304,7 @@ def test_a_variant_of_an_experiment_sets_their_weights() -> None:
 
 
 def test_while_the_store_is_down_a_list_is_served_all_the_same() -> None:
-    settings = shop_with(ranking=Ranking(strategy="all"), reader=ReaderSettings(stale_seconds=60))
+    settings = shop_with(ranking=RankingSettings(strategy="all"), reader=ReaderSettings(stale_seconds=60))
     with opened(settings) as shop:
         shop.asked(user_id="ada")
         shop.store.down = {"retrieve"}

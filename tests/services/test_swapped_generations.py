@@ -11,8 +11,8 @@ from tests.services.reading import SETTINGS, Shop, ids, stocked
 from tests.support.fakes import WiderEncoder
 
 from eddyline.adapters.vectors import Collections, Distance, item_collection, profile_collection
-from eddyline.model.ranking import Found, gather
-from eddyline.offline.reembed import reembed
+from eddyline.maintenance.generations.reembed import reembed
+from eddyline.model.ranking import Hit, merge_candidates
 
 
 def swap(shop: Shop) -> None:
@@ -80,6 +80,6 @@ def test_similar_items_are_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_vectors_of_another_length_have_no_say_in_diversity() -> None:
-    found = [Found("a", 1.0, {}, np.ones(2)), Found("b", 0.9, {}, None), Found("c", 0.8, {}, np.ones(3))]
-    gathered = gather({"taste": found}, 10)
+    found = [Hit("a", 1.0, {}, np.ones(2)), Hit("b", 0.9, {}, None), Hit("c", 0.8, {}, np.ones(3))]
+    gathered = merge_candidates({"taste": found}, 10)
     assert [None if vector is None else len(vector) for vector in gathered.vectors] == [2, None, None]

@@ -19,7 +19,7 @@ from tests.support.image_hosts import bomb, picture
 from tests.support.kafka import wait_until
 
 from eddyline.adapters.encoders import ClipEncoder
-from eddyline.adapters.images import Decoder, Fetcher
+from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import (
     ConsumeLoop,
     EmbeddedBroker,
@@ -31,18 +31,18 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
-from eddyline.cli.collections import add_images
-from eddyline.embedder import Embedder
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
-from eddyline.imager import Imager, KeptWaiting
-from eddyline.model.events import Content, parse
-from eddyline.model.ids import item_point
-from eddyline.offline.reembed import ItemCopier
+from eddyline.imaging import ImageEmbedder, RetainedUploads
+from eddyline.maintenance.generations.reembed import ItemCopier
+from eddyline.model.events import Content, parse_event
+from eddyline.model.ids import item_point_id
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse import Browse
 from eddyline.reader.browse_requests import SearchQuery
-from eddyline.reader.shared import SharedLists
-from eddyline.settings import Images, Settings
+from eddyline.reader.list_cache import ListCache
+from eddyline.runtime.collection_setup import ensure_image_vectors
+from eddyline.settings import ImageSettings, Settings
 
 
 def upload(body: bytes | str, kind: str = "image/png") -> str:
@@ -64,7 +64,7 @@ def vector(colour: str) -> Any:
 
 def browsing(it: Imaging) -> Browse:
     settings = Settings()
-    return Browse(it.store, settings, SharedLists(it.store, settings.reader, it.clock), it.clock)
+    return Browse(it.store, settings, ListCache(it.store, settings.reader, it.clock), it.clock)
 
 
 def test_an_uploaded_picture_becomes_a_vector_within_its_batch_and_nothing_is_fetched_or_kept(it: Imaging) -> None:
@@ -96,7 +96,7 @@ def test_what_get_returns_is_taken_back_and_the_vector_stays(it: Imaging) -> Non
     it.put(0, upload("red"))
     shown = browsing(it).item("a")
     assert (shown["image_url"], shown["image"]["url"], shown["image"]["state"]) == (name("red"), name("red"), "ready")
-    sent = parse(Content, orjson.dumps(shown))
+    sent = parse_event(Content, orjson.dumps(shown))
     again = record("content", "a", sent.to_bytes(), 1)
     feed(it.embedder, again)
     feed(it.imager, again)
@@ -209,7 +209,7 @@ def test_a_batch_looks_for_its_own_items_alone_and_a_tick_for_all_that_wait(
 
     monkeypatch.setattr(it.store, "retrieve", noting)
     feed(it.imager, content(5, upload("blue"), "b"))
-    assert asked == [item_point("b")]
+    assert asked == [item_point_id("b")]
     it.imager.tick()
     assert {it.state(f"item{n}")["state"] for n in range(5)} == {"ready"}
 
@@ -237,7 +237,7 @@ def test_what_waits_is_left_to_the_next_owner_of_its_partition_who_reads_it_from
 
 
 def test_what_waits_outlives_a_seal_where_the_log_is_not_kept(it: Imaging) -> None:
-    kept, said = KeptWaiting(), content(0, upload("red"))
+    kept, said = RetainedUploads(), content(0, upload("red"))
     it.start(uploads=kept)
     feed(it.imager, said)
     it.imager.revoked([TopicPartition("content", 0)])
@@ -277,7 +277,7 @@ def test_a_stop_does_the_pictures_of_items_that_the_embedder_made_last(it: Imagi
     producer = KafkaProducer(broker.options, guard=broker.guard)
     rarely = LoopOptions(tick_seconds=600.0)
     loop: ConsumeLoop[Any] = ConsumeLoop(
-        broker.options, rarely, "imager", Imager.topics, it.imager, FakeDeadLetters(), guard=broker.guard
+        broker.options, rarely, "imager", ImageEmbedder.topics, it.imager, FakeDeadLetters(), guard=broker.guard
     )
     said = content(0, upload("red"))
     with running(loop):
@@ -418,12 +418,12 @@ def test_what_a_library_trips_over_fails_alone(it: Imaging) -> None:
 
 
 def test_a_real_clip_finds_uploaded_pictures_and_refuses_hostile_ones_by_name(tmp_path: Path) -> None:
-    settings = Settings(images=Images(enabled=True, model=str(build_tiny_clip(tmp_path))))
-    clip, decoder, it = ClipEncoder(settings.images), Decoder(settings.images.max_pixels), Imaging()
+    settings = Settings(images=ImageSettings(enabled=True, model=str(build_tiny_clip(tmp_path))))
+    clip, decoder, it = ClipEncoder(settings.images), ImageDecoder(settings.images.max_pixels), Imaging()
     store = FakeStore()
-    add_images(store, clip.dimension)
-    imager = Imager(
-        store, clip, Fetcher(settings.images).fetch, decoder.decode, it._find, it.pool, settings.images, it.metrics
+    ensure_image_vectors(store, clip.dimension)
+    imager = ImageEmbedder(
+        store, clip, ImageFetcher(settings.images).fetch, decoder.decode, it._find, it.pool, settings.images, it.metrics
     )
     imager.assigned({TopicPartition("content", 0): 1})
     embedder = Embedder(store, TinyEncoder(), FakeProducer(), Metrics())

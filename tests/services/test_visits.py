@@ -9,8 +9,8 @@ from tests.services.reading import DAY, Shop, ids
 from tests.support.fakes import NOW, FakeProducer, feed, redelivered
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.reader import Reader, ShownLog
-from eddyline.reader.requests import RecommendationRequest
+from eddyline.reader import ExposureLog, Reader
+from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import Settings
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -61,7 +61,7 @@ class Visits:
     def __init__(self, shop: Shop, telling: bool) -> None:
         self.shop, self._producer = shop, FakeProducer()
         shop.clock.now = NOW
-        self._shown = ShownLog(self._producer, Metrics(), shop.clock) if telling else None
+        self._shown = ExposureLog(self._producer, Metrics(), shop.clock) if telling else None
         self._reader = Reader(shop.store, SETTINGS, Metrics(), shop.clock, shop.clock, self._shown)
 
     def at(self, time: float, **asked: Any) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import orjson
 from tests.support.fakes import LOG, Clock
 
 from eddyline.adapters.kafka import (
-    Delivered,
     LogReader,
+    OffsetAndMetadata,
     Outgoing,
-    Position,
     Record,
+    RecordMetadata,
     TopicPartition,
     Watermarks,
     partition_of,
@@ -29,10 +29,10 @@ class FakeLog(LogReader):
         self.partitions, self.clock = partitions, clock
         self.records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self.lows: defaultdict[TopicPartition, int] = defaultdict(int)
-        self.groups: defaultdict[str, dict[TopicPartition, Position]] = defaultdict(dict)
+        self.groups: defaultdict[str, dict[TopicPartition, OffsetAndMetadata]] = defaultdict(dict)
         self.in_group: defaultdict[str, int] = defaultdict(int)
 
-    def append(self, record: Outgoing) -> Delivered:
+    def append(self, record: Outgoing) -> RecordMetadata:
         partition = partition_of(record.key or b"", self.partitions) if record.partition is None else record.partition
         source = TopicPartition(record.topic, partition)
         held = self.records[source]
@@ -41,9 +41,11 @@ class FakeLog(LogReader):
         held.append(
             Record(record.topic, partition, offset, record.key, record.value, arrived, LOG, tuple(record.headers))
         )
-        return Delivered(record.topic, partition, offset)
+        return RecordMetadata(record.topic, partition, offset)
 
-    def say(self, key: str, value: Mapping[str, Any] | None, topic: str = "interactions", **more: Any) -> Delivered:
+    def say(
+        self, key: str, value: Mapping[str, Any] | None, topic: str = "interactions", **more: Any
+    ) -> RecordMetadata:
         body = None if value is None else orjson.dumps(value)
         return self.append(Outgoing(topic, key.encode(), body, **more))
 
@@ -61,10 +63,10 @@ class FakeLog(LogReader):
         source = TopicPartition(topic, partition)
         yield from self.records[source][max(start, self.lows[source]) : end]
 
-    def committed(self, group: str, topic: str) -> dict[int, Position | None]:
+    def committed(self, group: str, topic: str) -> dict[int, OffsetAndMetadata | None]:
         return {p: self.groups[group].get(TopicPartition(topic, p)) for p in range(self.partitions)}
 
-    def commit(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
+    def commit(self, group: str, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         self.groups[group].update(positions)
 
     def members(self, group: str) -> int:
@@ -80,12 +82,12 @@ class LogProducer:
     def __init__(self, log: FakeLog) -> None:
         self._log = log
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
-        future: Future[Delivered] = Future()
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
+        future: Future[RecordMetadata] = Future()
         future.set_result(self._log.append(record))
         return future
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         return [self._log.append(record) for record in records]
 
     def check(self) -> None:

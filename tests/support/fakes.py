@@ -15,11 +15,11 @@ import orjson
 from numpy.typing import NDArray
 from tests.support.memory_store import MemoryStore
 
-from eddyline.adapters.kafka import Delivered, Headers, Message, Outgoing, Record
+from eddyline.adapters.kafka import Headers, Message, Outgoing, Record, RecordMetadata
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Filter, Point, Query, Scored, Vector
-from eddyline.cli.collections import create_collections
 from eddyline.errors import Unavailable
 from eddyline.model.distance import distance_of
+from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 NOW = 1_790_000_000.0
@@ -55,22 +55,22 @@ class FakeProducer:
         self._journal = [] if journal is None else journal
         self._lock = threading.Lock()
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         with self._lock:
             if self.refuse is not None and not self.room:
                 raise self.refuse
             if self.room is not None:
                 self.room -= 1
-            future: Future[Delivered] = Future()
+            future: Future[RecordMetadata] = Future()
             if self.delivery is not None:
                 future.set_exception(self.delivery)
                 return future
             self._journal.append(f"send {record.topic}")
             self.sent.append(record)
-            future.set_result(Delivered(record.topic, 0, len(self.sent) - 1))
+            future.set_result(RecordMetadata(record.topic, 0, len(self.sent) - 1))
             return future
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         return [self.send(record).result() for record in records]
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ import orjson
 
 from eddyline.model.events import parse_timestamp
 from eddyline.model.insights.rows import SECONDS, CellKey, Dimensions, Size, VariantKey
-from eddyline.settings import Insights
+from eddyline.settings import InsightsSettings
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Recount:
     )
 
 
-def recount(log: Sequence[tuple[str, bytes | None, float]], settings: Insights) -> Recount:
+def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSettings) -> Recount:
     """`log`: (topic, value, the broker's time in epoch seconds) of every record."""
     lists: dict[tuple[str, str], dict[str, Any]] = {}
     seen: dict[tuple[str, str], list[tuple[float, list[int] | None]]] = defaultdict(list)
@@ -116,7 +116,7 @@ def _keys(at: float, whose: Dimensions) -> list[CellKey]:
     return [CellKey(size, int(at // SECONDS[size]) * SECONDS[size], whose) for size in sizes]
 
 
-def _add_loose(result: Recount, deed: dict[str, Any], settings: Insights) -> None:
+def _add_loose(result: Recount, deed: dict[str, Any], settings: InsightsSettings) -> None:
     for key in _keys(deed["at"], Dimensions()):
         result.counts[key]["organic_clicks"] += deed["type"] in settings.clicks
         if deed["type"] in settings.conversions:
@@ -131,7 +131,7 @@ def _add_list(
     at: float,
     shown: list[dict[str, Any]],
     deeds: list[dict[str, Any]],
-    settings: Insights,
+    settings: InsightsSettings,
 ) -> None:
     mine = {place["item_id"]: place for place in reversed(one["items"])}
     clicked = {deed["item_id"] for deed in deeds if deed["type"] in settings.clicks}

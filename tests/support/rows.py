@@ -10,14 +10,23 @@ from tests.support.fakes import LOG, NOW, Clock, FakeProducer, record
 
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
-from eddyline.insights.comparing import Comparing
-from eddyline.insights.guarding import Guard, Judging, Verdicts
-from eddyline.insights.measuring import Measuring
-from eddyline.insights.view import View
-from eddyline.model.experiments.definitions import Experiments, read
+from eddyline.insights.changelog_view import ChangelogView
+from eddyline.insights.comparison import ExperimentComparison
+from eddyline.insights.guardrails import GuardrailEnforcer, GuardrailEvaluator, VerdictView
+from eddyline.insights.measures import Measures
+from eddyline.model.experiments.definitions import Experiments, parse_experiments
 from eddyline.model.experiments.moments import TOTALS, Moments
-from eddyline.model.insights.rows import PROGRESS_KEY, SECONDS, Cell, CellKey, Dimensions, Progress, Size, VariantKey
-from eddyline.settings import Insights, Settings
+from eddyline.model.insights.rows import (
+    PROGRESS_KEY,
+    SECONDS,
+    Cell,
+    CellKey,
+    Dimensions,
+    PartitionProgress,
+    Size,
+    VariantKey,
+)
+from eddyline.settings import InsightsSettings, Settings
 
 ROWS = "insights-windows-changelog"
 SIZES: tuple[Size, ...] = ("minute", "hour", "day")
@@ -63,30 +72,32 @@ def variant_row(experiment: str, revision: str, variant: str, found: Moments, pa
 def progress_row(at: float, read_until: float | None = None, partition: int = 0, **counts: int) -> Record:
     """How far a partition is; everything is read where nothing else is said."""
     read_until = at if read_until is None else read_until
-    return record(ROWS, PROGRESS_KEY, Progress(at, at, counts, read=read_until).to_bytes(), partition=partition)
+    return record(
+        ROWS, PROGRESS_KEY, PartitionProgress(at, at, counts, read=read_until).to_bytes(), partition=partition
+    )
 
 
 def defined(text: str, settings: Settings | None = None) -> Experiments:
     """Experiments, as their file says them."""
-    return read(text, settings or Settings(), "experiments.toml")
+    return parse_experiments(text, settings or Settings(), "experiments.toml")
 
 
 class Desk:
     """Everything of insights that answers, in memory."""
 
-    def __init__(self, experiments: str = "", settings: Insights | None = None) -> None:
+    def __init__(self, experiments: str = "", settings: InsightsSettings | None = None) -> None:
         self.clock, self.producer, self.metrics = Clock(), FakeProducer(), Metrics()
-        self.settings = settings or Insights()
+        self.settings = settings or InsightsSettings()
         self.experiments = defined(experiments)
         self.items: Callable[[], int | None] = lambda: None
         self.caught_up = True
-        self.view, self.verdicts = View(self.settings, self.clock), Verdicts()
-        judging = Judging(self.view, self.verdicts, self.settings)
-        self.measuring = Measuring(self.view, self.settings, lambda: self.caught_up, lambda: self.items(), self.clock)
-        self.comparing = Comparing(
+        self.view, self.verdicts = ChangelogView(self.settings, self.clock), VerdictView()
+        judging = GuardrailEvaluator(self.view, self.verdicts, self.settings)
+        self.measuring = Measures(self.view, self.settings, lambda: self.caught_up, lambda: self.items(), self.clock)
+        self.comparing = ExperimentComparison(
             self.view, self.measuring, judging, self.verdicts, lambda: self.experiments, self.clock
         )
-        self.guard = Guard(
+        self.guard = GuardrailEnforcer(
             judging,
             self.verdicts,
             lambda: self.experiments,

@@ -15,7 +15,7 @@ import pytest
 from tests.support.kafka import Cluster
 from tests.support.system import eddyline, wait_until
 
-from eddyline.adapters.kafka import SOURCES, KafkaOptions, LogReader
+from eddyline.adapters.kafka import SOURCE_TOPICS, KafkaOptions, LogReader
 from eddyline.adapters.vectors import EdgeStore, VectorStore
 
 pytestmark = pytest.mark.system
@@ -105,7 +105,7 @@ def _compacted(options: KafkaOptions) -> dict[tuple[str, bytes | None], bytes]:
     """The latest value of each key of each compacted topic, which is what compaction leaves; tombstones are gone."""
     latest: dict[tuple[str, bytes | None], bytes | None] = {}
     reader = LogReader(options)
-    for spec in SOURCES:
+    for spec in SOURCE_TOPICS:
         if spec.cleanup == "compact":
             for partition, (low, high) in reader.bounds(spec.name).items():
                 for record in reader.read(spec.name, partition, low, high):

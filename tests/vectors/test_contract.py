@@ -26,8 +26,8 @@ from eddyline.adapters.vectors import (
     Filter,
     HasId,
     IndexKind,
+    IsEmpty,
     Match,
-    Missing,
     Nearest,
     OrderBy,
     Point,
@@ -37,8 +37,8 @@ from eddyline.adapters.vectors import (
     VectorStore,
     likeness,
 )
-from eddyline.errors import EddylineError, Misconfigured, Outdated
-from eddyline.model.ids import item_point
+from eddyline.errors import EddylineError, GenerationChanged, Misconfigured
+from eddyline.model.ids import item_point_id
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def store(vector_store: VectorStore) -> VectorStore:
 
 
 def _only(store: VectorStore, name: str, *vectors: str) -> Point:
-    return store.retrieve(SPEC.name, ids(name), vectors=vectors)[item_point(name)]
+    return store.retrieve(SPEC.name, ids(name), vectors=vectors)[item_point_id(name)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_many_random_vectors_come_back_to_the_last_bit(store: VectorStore) -> No
     kept = store.retrieve(SPEC.name, ids(*(f"n{i}" for i in range(450))), payload=(), vectors=("taste",))
     assert len(kept) == 450
     for i, taste in enumerate(tastes):
-        assert np.asarray(kept[item_point(f"n{i}")].vectors["taste"]).tobytes() == taste.tobytes()
+        assert np.asarray(kept[item_point_id(f"n{i}")].vectors["taste"]).tobytes() == taste.tobytes()
 
 
 def test_cosine_vectors_are_normalised(store: VectorStore) -> None:
@@ -121,7 +121,7 @@ def test_payloads_come_back_with_their_types(store: VectorStore) -> None:
         "nested": {"deep": [{"er": 1}, "two"]},
         "state": "x" * 1700,
     }
-    store.upsert(SPEC.name, [Point(item_point("a"), {}, payload)])
+    store.upsert(SPEC.name, [Point(item_point_id("a"), {}, payload)])
     kept = payload_of(store, "a")
     assert kept == payload
     assert type(kept["whole"]) is int
@@ -202,7 +202,7 @@ def test_a_condition_lets_missing_points_and_those_without_the_field_in(store: V
 def test_update_vectors_changes_those_named_and_nothing_else(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4), "content": dense(1, 0, 0, 0)}, x=1)])
     changes: dict[str, Vector] = {"taste": dense(9, 9, 9, 9), "affinity": sparse({3: 0.5})}
-    store.update_vectors(SPEC.name, {item_point("a"): changes})
+    store.update_vectors(SPEC.name, {item_point_id("a"): changes})
     kept = _only(store, "a", "taste", "content", "affinity")
     assert numbers(kept.vectors["taste"]) == [9, 9, 9, 9]
     assert numbers(kept.vectors["content"]) == [1, 0, 0, 0]
@@ -212,7 +212,7 @@ def test_update_vectors_changes_those_named_and_nothing_else(store: VectorStore)
 
 def test_set_payload_replaces_a_top_level_key_whole(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, meta={"title": "old", "gone": 1}, kept=1)])
-    store.set_payload(SPEC.name, {item_point("a"): {"meta": {"title": "new"}, "added": [1, 2]}})
+    store.set_payload(SPEC.name, {item_point_id("a"): {"meta": {"title": "new"}, "added": [1, 2]}})
     assert payload_of(store, "a") == {"meta": {"title": "new"}, "kept": 1, "added": [1, 2]}
     assert "taste" in _only(store, "a", "taste").vectors
 
@@ -220,9 +220,9 @@ def test_set_payload_replaces_a_top_level_key_whole(store: VectorStore) -> None:
 def test_set_payload_gives_each_point_its_own(store: VectorStore) -> None:
     names = [f"n{i}" for i in range(230)]
     store.upsert(SPEC.name, [point(name, n=-1) for name in names])
-    store.set_payload(SPEC.name, {item_point(name): {"n": i} for i, name in enumerate(names)})
+    store.set_payload(SPEC.name, {item_point_id(name): {"n": i} for i, name in enumerate(names)})
     kept = store.retrieve(SPEC.name, ids(*names))
-    assert [kept[item_point(name)].payload["n"] for name in names] == list(range(230))
+    assert [kept[item_point_id(name)].payload["n"] for name in names] == list(range(230))
 
 
 def test_delete_payload_removes_keys(store: VectorStore) -> None:
@@ -233,7 +233,7 @@ def test_delete_payload_removes_keys(store: VectorStore) -> None:
 
 
 def test_delete_payload_takes_keys_as_they_are_spelt(store: VectorStore) -> None:
-    store.upsert(SPEC.name, [Point(item_point("a"), {}, {"a.b": 1, "two words": 2, "klíč": 3, "a": {"b": 4}})])
+    store.upsert(SPEC.name, [Point(item_point_id("a"), {}, {"a.b": 1, "two words": 2, "klíč": 3, "a": {"b": 4}})])
     store.delete_payload(SPEC.name, ids("a"), ["a.b", "two words", "klíč"])
     assert payload_of(store, "a") == {"a": {"b": 4}}
 
@@ -250,7 +250,7 @@ def test_delete_matching_removes_what_matches_and_nothing_else(store: VectorStor
     store.upsert(SPEC.name, [point("bare")])
     store.delete_matching(SPEC.name, Filter(must=(Range("epoch", lt=650),)))
     assert store.count(SPEC.name) == 51
-    store.delete_matching(SPEC.name, Filter(must_not=(Missing("epoch"),)))
+    store.delete_matching(SPEC.name, Filter(must_not=(IsEmpty("epoch"),)))
     assert store.scroll(SPEC.name)[0] == [point("bare")]
     store.delete_matching(SPEC.name, Filter())
     assert store.count(SPEC.name) == 0
@@ -271,8 +271,8 @@ def test_missing_ids_are_passed_over_and_the_rest_is_applied(store: VectorStore)
 
 
 def test_updates_of_missing_points_alone_do_nothing(store: VectorStore) -> None:
-    store.update_vectors(SPEC.name, {item_point("a"): {"taste": dense(1, 2, 3, 4)}})
-    store.set_payload(SPEC.name, {item_point("a"): {"x": 1}})
+    store.update_vectors(SPEC.name, {item_point_id("a"): {"taste": dense(1, 2, 3, 4)}})
+    store.set_payload(SPEC.name, {item_point_id("a"): {"x": 1}})
     store.delete_payload(SPEC.name, ids("a"), ["x"])
     store.delete(SPEC.name, ids("a"))
     assert store.count(SPEC.name) == 0
@@ -282,7 +282,7 @@ def test_empty_batches_do_nothing(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, x=1)])
     store.upsert(SPEC.name, [])
     store.update_vectors(SPEC.name, {})
-    store.update_vectors(SPEC.name, {item_point("a"): {}})
+    store.update_vectors(SPEC.name, {item_point_id("a"): {}})
     store.set_payload(SPEC.name, {})
     store.delete_payload(SPEC.name, [], ["x"])
     store.delete_payload(SPEC.name, ids("a"), [])
@@ -305,7 +305,7 @@ def test_a_vector_of_another_size_is_refused(store: VectorStore) -> None:
 
 def test_a_search_by_a_vector_of_another_size_is_outdated(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"content": dense(1, 2, 3, 4)})])
-    with pytest.raises(Outdated, match="went live in between"):
+    with pytest.raises(GenerationChanged, match="went live in between"):
         store.query(SPEC.name, [Query(Nearest(dense(1, 2, 3), "content"), 1)])
 
 
@@ -314,12 +314,12 @@ def test_a_search_by_a_vector_of_another_size_is_outdated(store: VectorStore) ->
 
 def test_only_what_was_asked_for_comes_back(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)}, x=1, meta={"title": "t", "url": "u"})])
-    bare = store.retrieve(SPEC.name, ids("a"), payload=())[item_point("a")]
+    bare = store.retrieve(SPEC.name, ids("a"), payload=())[item_point_id("a")]
     assert bare.payload == {}
     assert bare.vectors == {}
     some = store.retrieve(SPEC.name, ids("a"), payload=("meta.title", "absent"), vectors=("content",))
-    assert some[item_point("a")].payload == {"meta": {"title": "t"}}
-    assert some[item_point("a")].vectors == {}
+    assert some[item_point_id("a")].payload == {"meta": {"title": "t"}}
+    assert some[item_point_id("a")].vectors == {}
 
 
 def test_ids_that_are_not_there_are_left_out(store: VectorStore) -> None:
@@ -396,11 +396,11 @@ NAMES = ["news", "sport", "empty", "bare", "many"]
         (Filter(must=(Range("offer.price", gt=float("-inf"), lte=float("inf")),)), {"news", "sport"}),
         (Filter(must=(Range("offer.price"),)), {"news", "sport"}),
         (Filter(must=(Range("prices", gt=9),)), {"many"}),
-        (Filter(must=(Missing("meta.category"),)), {"empty", "bare"}),
-        (Filter(must=(Missing("meta.tags"),)), {"empty", "bare"}),
-        (Filter(must=(Missing("offer.price"),)), {"empty", "bare", "many"}),
-        (Filter(must_not=(Missing("meta.tags"),)), {"news", "sport", "many"}),
-        (Filter(must=(Missing("meta"),)), {"bare"}),
+        (Filter(must=(IsEmpty("meta.category"),)), {"empty", "bare"}),
+        (Filter(must=(IsEmpty("meta.tags"),)), {"empty", "bare"}),
+        (Filter(must=(IsEmpty("offer.price"),)), {"empty", "bare", "many"}),
+        (Filter(must_not=(IsEmpty("meta.tags"),)), {"news", "sport", "many"}),
+        (Filter(must=(IsEmpty("meta"),)), {"bare"}),
         (Filter(must=(HasId(tuple(ids("news", "bare", "unknown"))),)), {"news", "bare"}),
         (Filter(must_not=(HasId(tuple(ids("news", "bare"))),)), {"sport", "empty", "many"}),
         (Filter(must=(HasId(()),)), set()),
@@ -422,7 +422,7 @@ def test_a_bound_that_is_not_finite_is_refused(store: VectorStore) -> None:
 
 
 def _names(store: VectorStore, query: Query, among: list[str]) -> list[str]:
-    name_of = {item_point(name): name for name in among}
+    name_of = {item_point_id(name): name for name in among}
     return [name_of[found.id] for found in store.query(SPEC.name, [query])[0]]
 
 
@@ -496,7 +496,7 @@ def test_queries_are_filtered_and_bring_what_was_asked_for(store: VectorStore) -
         found = store.query(SPEC.name, [Query(by, 10, wanted, ("meta.title", "epoch"), ("taste",))])[0]
         assert {each.id for each in found} == set(ids("b", "c"))
         if best:
-            assert found[0].id == item_point(best)
+            assert found[0].id == item_point_id(best)
         assert {each.payload["meta"]["title"] for each in found} == {"B", "C"}
         assert all(each.payload.keys() == {"meta", "epoch"} for each in found)
         assert all(each.vectors.keys() == {"taste"} for each in found)
@@ -563,7 +563,7 @@ def test_ensure_adds_vectors_to_existing_data(store: VectorStore) -> None:
     store.ensure(grown)
     store.ensure(grown)
     added: dict[str, Vector] = {"image": dense(0, 2, 0), "mood": dense(1, 5), "history": sparse({8: 1.0})}
-    store.update_vectors(SPEC.name, {item_point("a"): added})
+    store.update_vectors(SPEC.name, {item_point_id("a"): added})
     kept = _only(store, "a", "taste", *added)
     assert numbers(kept.vectors["taste"]) == [1, 2, 3, 4]
     assert numbers(kept.vectors["image"]) == [0, 1, 0]
@@ -616,8 +616,8 @@ def test_a_collection_that_was_never_made_is_named(vector_store: VectorStore) ->
         lambda: vector_store.upsert("nowhere", [point("a", {"taste": dense(1, 2, 3, 4)})]),
         lambda: vector_store.retrieve("nowhere", ids("a")),
         lambda: vector_store.query("nowhere", [Query(OrderBy("epoch"), 1)]),
-        lambda: vector_store.set_payload("nowhere", {item_point("a"): {"x": 1}}),
-        lambda: vector_store.update_vectors("nowhere", {item_point("a"): {"taste": dense(1, 2, 3, 4)}}),
+        lambda: vector_store.set_payload("nowhere", {item_point_id("a"): {"x": 1}}),
+        lambda: vector_store.update_vectors("nowhere", {item_point_id("a"): {"taste": dense(1, 2, 3, 4)}}),
         lambda: vector_store.delete("nowhere", ids("a")),
         lambda: vector_store.delete_matching("nowhere", Filter()),
         lambda: vector_store.scroll("nowhere"),
@@ -653,18 +653,18 @@ def test_a_collection_is_read_and_written_by_its_alias(store: VectorStore) -> No
     assert store.collections() == [SPEC.name]
     vectors: dict[str, Vector] = {"content": dense(1, 0, 0, 0), "affinity": sparse({1: 1.0})}
     store.upsert("live", [point("a", vectors, epoch=1, x=1), point("b", epoch=2), point("c"), point("d")])
-    store.set_payload("live", {item_point("b"): {"epoch": 5}})
-    store.update_vectors("live", {item_point("b"): {"taste": dense(1, 2, 3, 4)}})
+    store.set_payload("live", {item_point_id("b"): {"epoch": 5}})
+    store.update_vectors("live", {item_point_id("b"): {"taste": dense(1, 2, 3, 4)}})
     store.delete_payload("live", ids("a"), ["x"])
     store.delete("live", ids("c"))
-    store.delete_matching("live", Filter(must=(Missing("epoch"),)))
+    store.delete_matching("live", Filter(must=(IsEmpty("epoch"),)))
     for name in ("live", SPEC.name):
         kept = store.retrieve(name, ids("a", "b", "c", "d"), vectors=("taste",))
         assert {each: dict(point.payload) for each, point in kept.items()} == {
-            item_point("a"): {"epoch": 1},
-            item_point("b"): {"epoch": 5},
+            item_point_id("a"): {"epoch": 1},
+            item_point_id("b"): {"epoch": 5},
         }
-        assert numbers(kept[item_point("b")].vectors["taste"]) == [1, 2, 3, 4]
+        assert numbers(kept[item_point_id("b")].vectors["taste"]) == [1, 2, 3, 4]
         assert store.count(name) == len(store.scroll(name)[0]) == 2
         found = store.query(name, [Query(OrderBy("epoch"), 5), Query(Nearest(sparse({1: 1.0}), "affinity"), 5)])
         assert [[each.id for each in answer] for answer in found] == [ids("b", "a"), ids("a")]

@@ -28,7 +28,7 @@ from eddyline.adapters.vectors import (
 from eddyline.adapters.vectors.edge import EdgeStore
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured, Unavailable
-from eddyline.model.ids import dimension_of, item_point
+from eddyline.model.ids import item_dimension, item_point_id
 
 
 def _wait_for(condition: Callable[[], object], limit_seconds: float = 10.0) -> None:
@@ -62,7 +62,7 @@ def test_data_is_there_after_reopening(tmp_path: Path) -> None:
     store.close()
 
     again = EdgeStore(tmp_path / "data")
-    kept = again.retrieve(SPEC.name, ids("a"), vectors=("taste", "image", "history"))[item_point("a")]
+    kept = again.retrieve(SPEC.name, ids("a"), vectors=("taste", "image", "history"))[item_point_id("a")]
     assert kept.payload == {"epoch": 3}
     assert kept.vectors.keys() == vectors.keys()
     assert dense(*numbers(kept.vectors["taste"])).tobytes() == dense(0.1, 0.2, 0.3, 0.4).tobytes()
@@ -236,7 +236,7 @@ def test_both_collections_of_eddyline_can_be_made(edge_store: VectorStore) -> No
     items = item_collection(384, Distance.COSINE, {})
     edge_store.ensure(items)
     edge_store.ensure(profile_collection(384))
-    edge_store.update_vectors(items.name, {item_point("x"): {"affinity": sparse({dimension_of("x"): 1.0})}})
+    edge_store.update_vectors(items.name, {item_point_id("x"): {"affinity": sparse({item_dimension("x"): 1.0})}})
     assert edge_store.count(items.name) == 0
 
 

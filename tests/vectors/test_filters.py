@@ -13,15 +13,15 @@ from eddyline.adapters.vectors import (
     Condition,
     Filter,
     HasId,
+    IsEmpty,
     Match,
-    Missing,
     Point,
     Range,
     VectorStore,
 )
-from eddyline.model.decay import count_in
-from eddyline.model.filters import excluding, fields, matcher, matches, parse_filter, pool
-from eddyline.model.ids import item_point
+from eddyline.model.decay import add_to_decayed_count
+from eddyline.model.filters import excluding_items, matcher, matches, only_items, parse_filter, payload_paths
+from eddyline.model.ids import item_point_id
 from eddyline.model.trends import trend_tau
 
 NOW = 1_790_000_000.0
@@ -40,7 +40,7 @@ def _payload(i: int) -> dict[str, Any]:
     if i % 3:
         payload["level"] = i % 6
     if i % 7:
-        payload["trend"] = {"quarter": count_in(None, float(i), NOW, trend_tau("quarter"))}
+        payload["trend"] = {"quarter": add_to_decayed_count(None, float(i), NOW, trend_tau("quarter"))}
     return payload
 
 
@@ -72,7 +72,7 @@ def _holds(condition: Condition, point: Point) -> bool:
             )
         case HasId(ids):
             return point.id in ids
-        case Missing(field):
+        case IsEmpty(field):
             return not _values(point.payload, field)
 
 
@@ -99,7 +99,7 @@ _condition: st.SearchStrategy[Condition] = st.one_of(
     _matches("level", [0, 1, 5, "news", True]),
     _range,
     st.builds(HasId, st.lists(st.sampled_from([each.id for each in POPULATION]), max_size=20).map(tuple)),
-    st.builds(Missing, st.sampled_from(["meta", "meta.category", "offer.price", "offer.available", "level"])),
+    st.builds(IsEmpty, st.sampled_from(["meta", "meta.category", "offer.price", "offer.available", "level"])),
 )
 _conditions = st.lists(_condition, max_size=3).map(tuple)
 
@@ -139,8 +139,8 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     "condition",
     [
-        Missing("meta"),
-        Missing("meta.category"),
+        IsEmpty("meta"),
+        IsEmpty("meta.category"),
         Match("meta.category", ("news",)),
         Match("offer.price", ("3",)),
         Match("offer.price", (True,)),
@@ -165,7 +165,7 @@ def test_a_payload_of_odd_types_passes_where_its_point_is_found(
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_the_fields_that_a_filter_looks_at_are_all_it_needs(filter: Filter) -> None:
     for each in POPULATION:
-        needed = {path.split(".")[0]: each.payload.get(path.split(".")[0]) for path in fields(filter)}
+        needed = {path.split(".")[0]: each.payload.get(path.split(".")[0]) for path in payload_paths(filter)}
         assert matches(filter, needed, each.id) == matches(filter, each.payload, each.id)
 
 
@@ -194,19 +194,19 @@ def test_popularity_is_a_count_of_people_and_none_is_zero(store: VectorStore, bo
 
 def test_a_pool_keeps_only_its_own_and_an_exclusion_all_others(store: VectorStore) -> None:
     known = {*NAMES[:5], "nobody's"}
-    assert matching(store, pool(known), NAMES) == set(NAMES[:5])
-    assert matching(store, pool([]), NAMES) == set()
-    assert matching(store, excluding(known), NAMES) == set(NAMES[5:])
-    assert matching(store, excluding([]), NAMES) == set(NAMES)
+    assert matching(store, only_items(known), NAMES) == set(NAMES[:5])
+    assert matching(store, only_items([]), NAMES) == set()
+    assert matching(store, excluding_items(known), NAMES) == set(NAMES[5:])
+    assert matching(store, excluding_items([]), NAMES) == set(NAMES)
 
 
 def test_ten_thousand_are_not_too_many(store: VectorStore) -> None:
     strangers = [f"stranger{n}" for n in range(9_999)]
-    assert matching(store, pool([*strangers, NAMES[0]]), NAMES) == {NAMES[0]}
-    assert matching(store, excluding([*strangers, NAMES[0]]), NAMES) == set(NAMES[1:])
+    assert matching(store, only_items([*strangers, NAMES[0]]), NAMES) == {NAMES[0]}
+    assert matching(store, excluding_items([*strangers, NAMES[0]]), NAMES) == set(NAMES[1:])
 
 
 def test_the_definition_itself_is_not_empty() -> None:
     assert expected(Filter(must=(Match("meta.category", ("žluť",)),)))
     assert expected(Filter(must=(Range("offer.price", gt=7),)))
-    assert item_point("p0") == POPULATION[0].id
+    assert item_point_id("p0") == POPULATION[0].id

@@ -13,18 +13,18 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
-from eddyline.model.ids import dimension_of, item_point
+from eddyline.model.ids import item_dimension, item_point_id
 
 
 def test_ids_are_the_same_for_ever() -> None:
-    assert item_point("u:42") == "50bee697-499b-532c-8e7b-fe3ae2cf3468"
-    assert dimension_of("movie-1") == 1867293385
+    assert item_point_id("u:42") == "50bee697-499b-532c-8e7b-fe3ae2cf3468"
+    assert item_dimension("movie-1") == 1867293385
 
 
 @given(st.text(min_size=1))
 def test_any_name_has_an_id_and_a_dimension(name: str) -> None:
-    assert str(UUID(item_point(name))) == item_point(name)
-    assert 0 <= dimension_of(name) < 2**32
+    assert str(UUID(item_point_id(name))) == item_point_id(name)
+    assert 0 <= item_dimension(name) < 2**32
 
 
 def test_declared_attributes_are_indexed() -> None:

@@ -24,13 +24,13 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.adapters.vectors.server import ServerStore
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 
 CALLS: list[Callable[[VectorStore], object]] = [
     lambda store: store.ensure(SPEC),
     lambda store: store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)})]),
-    lambda store: store.update_vectors(SPEC.name, {item_point("a"): {"taste": dense(1, 2, 3, 4)}}),
-    lambda store: store.set_payload(SPEC.name, {item_point("a"): {"x": 1}}),
+    lambda store: store.update_vectors(SPEC.name, {item_point_id("a"): {"taste": dense(1, 2, 3, 4)}}),
+    lambda store: store.set_payload(SPEC.name, {item_point_id("a"): {"x": 1}}),
     lambda store: store.delete_payload(SPEC.name, ids("a"), ["x"]),
     lambda store: store.delete(SPEC.name, ids("a")),
     lambda store: store.delete_matching(SPEC.name, Filter()),
@@ -189,7 +189,7 @@ def test_an_update_refused_for_another_reason_is_not_repeated(rest_store: Vector
     rest_store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3, 4)})])
     qdrant_rest.seen.clear()
     with pytest.raises(EddylineError, match="400"):
-        rest_store.update_vectors(SPEC.name, {item_point("a"): {"taste": dense(1, 2)}})
+        rest_store.update_vectors(SPEC.name, {item_point_id("a"): {"taste": dense(1, 2)}})
     assert len(_writes(qdrant_rest.seen)) == 1
 
 

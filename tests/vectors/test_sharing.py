@@ -8,7 +8,7 @@ import pytest
 from tests.vectors.worlds import SPEC, dense, ids, numbers, point
 
 from eddyline.adapters.vectors import Filter, Nearest, OrderBy, Query, Range, VectorStore
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 
 THREADS = 6
 ROUNDS = 8
@@ -25,7 +25,7 @@ def test_threads_write_and_read_their_own_points(store: VectorStore) -> None:
         names = [f"t{thread}-{i}" for i in range(20)]
         for turn in range(ROUNDS):
             store.upsert(SPEC.name, [point(name, {"taste": dense(thread, turn, 0, 0)}) for name in names])
-            store.set_payload(SPEC.name, {item_point(name): {"epoch": turn} for name in names})
+            store.set_payload(SPEC.name, {item_point_id(name): {"epoch": turn} for name in names})
             kept = store.retrieve(SPEC.name, ids(*names), vectors=("taste",))
             assert [each.payload["epoch"] for each in kept.values()] == [turn] * 20
             assert all(numbers(each.vectors["taste"])[:2] == [thread, turn] for each in kept.values())

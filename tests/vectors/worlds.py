@@ -19,7 +19,7 @@ from eddyline.adapters.vectors import (
     Vector,
     VectorStore,
 )
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 
 SPEC = CollectionSpec(
     name="things",
@@ -58,15 +58,15 @@ def numbers(vector: Vector) -> list[float]:
 
 
 def point(name: str, vectors: dict[str, Vector] | None = None, **payload: Any) -> Point:
-    return Point(item_point(name), vectors or {}, payload)
+    return Point(item_point_id(name), vectors or {}, payload)
 
 
 def ids(*names: str) -> list[str]:
-    return [item_point(name) for name in names]
+    return [item_point_id(name) for name in names]
 
 
 def payload_of(store: VectorStore, name: str) -> dict[str, Any]:
-    return dict(store.retrieve(SPEC.name, ids(name))[item_point(name)].payload)
+    return dict(store.retrieve(SPEC.name, ids(name))[item_point_id(name)].payload)
 
 
 def matching(store: VectorStore, filter: Filter, among: Sequence[str]) -> set[str]:
@@ -79,5 +79,5 @@ def matching(store: VectorStore, filter: Filter, among: Sequence[str]) -> set[st
         if after is None:
             break
     assert store.count(SPEC.name, filter) == len(found)
-    name_of = {item_point(name): name for name in among}
+    name_of = {item_point_id(name): name for name in among}
     return {name_of[each.id] for each in found}

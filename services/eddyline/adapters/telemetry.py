@@ -207,7 +207,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class LoopTelemetry:
+class PrometheusLoopMetrics:
     """What consume loops count, as metrics."""
 
     def __init__(self, metrics: Metrics) -> None:

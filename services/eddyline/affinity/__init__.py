@@ -1,5 +1,5 @@
 """Affinity: folds `activity` into what items learn from people: their rows, and their trends."""
 
-from eddyline.affinity.service import Affinity
+from eddyline.affinity.handler import AffinityLearner
 
-__all__ = ["Affinity"]
+__all__ = ["AffinityLearner"]

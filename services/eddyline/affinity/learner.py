@@ -9,22 +9,22 @@ from typing import Any
 from eddyline.adapters.kafka import Message, Record
 from eddyline.adapters.vectors import Point, Sparse
 from eddyline.model import affinity
-from eddyline.model.affinity import Row
-from eddyline.model.decay import count_in
+from eddyline.model.affinity import AffinityRow
+from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.events import Activity
 from eddyline.model.ids import fingerprint
 from eddyline.model.trends import TREND_HALF_LIVES, trend_tau
-from eddyline.settings import Affinity as AffinitySettings
+from eddyline.settings import AffinitySettings
 
 VECTOR, ROW, TREND = "affinity", "row", "trend"
 """The vector, and the two payload objects, that only this service writes."""
 SOURCES = 256
 """Newest records remembered per item, to recognise those that a profiler tells twice around a crash."""
-_SIGNS = 8
+_SOURCE_HASH_LENGTH = 8
 """Length of what stands for each: 48 bits of its source's hash in base64, half as long as in a list of numbers."""
 
 
-class Learner:
+class ItemLearner:
     """An item's state, to which messages are taken.
 
     Stored are: the row over its divisor as the vector; `row`, with what it takes to recover it (count, time, divisor),
@@ -39,8 +39,8 @@ class Learner:
         self._log: str | None = self._known.get("log")
         self._offset: int = self._known.get("offset", -1)
         sources: str = self._known.get("sources", "")
-        self._sources = [sources[at : at + _SIGNS] for at in range(0, len(sources), _SIGNS)]
-        self._lessons: list[Row] = []
+        self._sources = [sources[at : at + _SOURCE_HASH_LENGTH] for at in range(0, len(sources), _SOURCE_HASH_LENGTH)]
+        self._lessons: list[AffinityRow] = []
         self.taken = 0
         """Messages that it has learnt from."""
         self.before = restored_row(self._known, point.vectors.get(VECTOR), settings)
@@ -54,18 +54,18 @@ class Learner:
     def take(self, message: Message[Activity]) -> None:
         """Learn from it, unless it was folded before: by its offset, or told again by a profiler that crashed."""
         activity, record = message.value, message.record
-        log, source = _log(record), _signs(activity.source)
+        log, source = _log_partition(record), _source_hash(activity.source)
         if (log == self._log and record.offset <= self._offset) or source in self._sources:
             return
         self._log, self._offset = log, record.offset
         self._sources = [*self._sources, source][-SOURCES:]
         self.taken += 1
         if activity.position is None:
-            self._lessons.append(affinity.came(activity.recents, activity.timestamp, self._settings))
+            self._lessons.append(affinity.forward_update(activity.recents, activity.timestamp, self._settings))
             self._count(activity.timestamp)
         else:
             self._lessons += [
-                affinity.followed(follower, activity.position, activity.timestamp, self._settings)
+                affinity.backward_update(follower, activity.position, activity.timestamp, self._settings)
                 for follower in activity.recents
             ]
 
@@ -79,36 +79,37 @@ class Learner:
 
     def _count(self, time: float) -> None:
         windows = {
-            window: count_in(self._trend.get(window), 1.0, time, trend_tau(window)) for window in TREND_HALF_LIVES
+            window: add_to_decayed_count(self._trend.get(window), 1.0, time, trend_tau(window))
+            for window in TREND_HALF_LIVES
         }
         self._trend = {**windows, "count": self._trend.get("count", 0) + 1}
 
 
-def restored_row(known: Mapping[str, Any], vector: object, settings: AffinitySettings) -> Row:
+def restored_row(known: Mapping[str, Any], vector: object, settings: AffinitySettings) -> AffinityRow:
     """The row of a stored point, from its payload object `row` and its vector.
 
     A vector without the former was written just before a crash: it has had no event, as far as anyone knows.
     """
     count, time = float(known.get("count", 0.0)), float(known.get("time", 0.0))
     if not isinstance(vector, Sparse):
-        return Row.of({}, count, time)
+        return AffinityRow.of({}, count, time)
     divided_by = float(known.get("divisor", affinity.divisor(0.0, settings)))
-    return affinity.restored(vector.indices, vector.values, divided_by, count, time)
+    return affinity.restore_row(vector.indices, vector.values, divided_by, count, time)
 
 
-def row_payload(row: Row, settings: AffinitySettings) -> dict[str, Any]:
+def row_payload(row: AffinityRow, settings: AffinitySettings) -> dict[str, Any]:
     """What it takes, beside the vector, to recover the row."""
     return {"count": row.count, "time": row.time, "divisor": affinity.divisor(row.count, settings)}
 
 
-def row_vectors(row: Row, settings: AffinitySettings) -> dict[str, Sparse]:
+def row_vectors(row: AffinityRow, settings: AffinitySettings) -> dict[str, Sparse]:
     """The row as the named vector that is searched; nothing while it is empty."""
     return {VECTOR: Sparse(row.indices, row.stored(settings))} if len(row.indices) else {}
 
 
-def _signs(source: str) -> str:
+def _source_hash(source: str) -> str:
     return b64encode((fingerprint(source) & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")).decode()
 
 
-def _log(record: Record) -> str:
+def _log_partition(record: Record) -> str:
     return f"{record.log}:{record.partition}"

@@ -1,5 +1,5 @@
 """The command line: `eddyline up`, one service each, and what helps to run them."""
 
-from eddyline.cli.app import app, main
+from eddyline.cli.commands import app, main
 
 __all__ = ["app", "main"]

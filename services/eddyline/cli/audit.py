@@ -70,10 +70,10 @@ def _run(settings: Settings, who: Who, console: Console) -> Report:
     from eddyline.adapters.kafka import LogReader
     from eddyline.adapters.telemetry import configure_logging
     from eddyline.adapters.vectors import generations
-    from eddyline.cli.data import watched
-    from eddyline.cli.opening import kafka_options, open_store
+    from eddyline.cli.data import progress_bars
     from eddyline.maintenance.audit import audit as compare_with_log
     from eddyline.profiler import GROUP
+    from eddyline.runtime.connections import kafka_options, open_store
 
     if not settings.kafka.bootstrap_servers:
         raise Misconfigured(
@@ -88,7 +88,7 @@ def _run(settings: Settings, who: Who, console: Console) -> Report:
         stack.callback(reader.close)
         live = generations.live(store)
         group = generations.group_of(GROUP, live.profiles)
-        progress = stack.enter_context(watched(console))
+        progress = stack.enter_context(progress_bars(console))
         return compare_with_log(reader, store, settings, who, group=group, collections=live, progress=progress)
 
 

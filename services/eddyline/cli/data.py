@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from eddyline.cli.runtime import LISTENING
 from eddyline.cli.tour_views import curl_commands, show
 from eddyline.clients import WHILE_BUSY, Client, tour
 from eddyline.clients.importer import Importer, ImportReport
 from eddyline.clients.progress import ProgressListener, SilentProgress
 from eddyline.clients.sources import Source, open_source
 from eddyline.errors import EddylineError, Unavailable
+from eddyline.runtime.process import LISTENING
 
 STATES = Path(".eddyline/imports")
 START_SECONDS = 300.0
@@ -29,7 +29,7 @@ MAX_SHOWN = 5
 """Refusals that are shown."""
 
 
-class Bars:
+class ProgressBars:
     """Import progress as bars."""
 
     def __init__(self, console: Console) -> None:
@@ -57,12 +57,12 @@ class Bars:
 
 
 @contextmanager
-def watched(console: Console) -> Iterator[ProgressListener]:
+def progress_bars(console: Console) -> Iterator[ProgressListener]:
     """Bars on a terminal, nothing elsewhere."""
     if not console.is_terminal:
         yield SilentProgress()
         return
-    bars = Bars(console)
+    bars = ProgressBars(console)
     with bars.progress:
         yield bars
 
@@ -83,7 +83,7 @@ def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console
 
 def import_into(client: Client, source: Source, state: Path, ends_now: bool, console: Console) -> ImportReport:
     """Import with bars, and say what became of it."""
-    bars, started = Bars(console), time.monotonic()
+    bars, started = ProgressBars(console), time.monotonic()
     with bars.progress:
         report = Importer(client, source, state, bars).run(ends_now)
     sent = ", ".join(f"{count:,} {what}" for what, count in report.sent.items() if count) or "nothing"

@@ -14,49 +14,49 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eddyline.adapters.kafka import (
-    SOURCES,
-    DeadLetterBox,
-    FileDeadLetterBox,
+    SOURCE_TOPICS,
+    DeadLetter,
+    DeadLetterLog,
+    DeadLetterStore,
+    FileDeadLetterStore,
     KafkaProducer,
-    Letter,
-    LetterLog,
     Producer,
-    TopicDeadLetterBox,
-    Unreadable,
+    TopicDeadLetterStore,
+    UnreadableDeadLetter,
 )
 from eddyline.adapters.kafka.options import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
-from eddyline.cli.opening import dead_letters_directory, kafka_options
 from eddyline.clients import WHILE_BUSY, Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, NotFound
-from eddyline.offline.dead_letters import (
-    Destination,
+from eddyline.maintenance.dead_letters import (
+    DeadLetterSelection,
+    DeadLetterSummary,
     HttpDestination,
-    Selection,
-    Survey,
+    ReplayDestination,
     TopicDestination,
     drop,
-    moment,
+    parse_moment,
     replay,
-    selected,
-    survey,
+    select_dead_letters,
+    summarise_dead_letters,
 )
+from eddyline.runtime.connections import dead_letters_directory, kafka_options
 from eddyline.settings import Settings
 
 MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class OpenBox:
+class OpenDeadLetters:
     """The dead letters of a deployment, and the cluster's producer; None in the embedded mode."""
 
-    box: DeadLetterBox
+    box: DeadLetterStore
     where: str
     producer: Producer | None
 
 
 @contextmanager
-def open_box(settings: Settings) -> Iterator[OpenBox]:
+def open_dead_letters(settings: Settings) -> Iterator[OpenDeadLetters]:
     """Those of the Kafka cluster in the settings, or of the data directory. Raises `Unavailable`."""
     with ExitStack() as stack:
         if settings.kafka.bootstrap_servers:
@@ -65,71 +65,71 @@ def open_box(settings: Settings) -> Iterator[OpenBox]:
             producer = KafkaProducer(options)
             stack.callback(producer.close)
             producer.check()
-            box: DeadLetterBox = TopicDeadLetterBox(options, producer)
-            opened = OpenBox(box, f"on {options.bootstrap_servers}", producer)
+            box: DeadLetterStore = TopicDeadLetterStore(options, producer)
+            opened = OpenDeadLetters(box, f"on {options.bootstrap_servers}", producer)
         else:
             directory = dead_letters_directory(settings)
-            box = FileDeadLetterBox(directory)
-            opened = OpenBox(box, f"in {directory}", None)
+            box = FileDeadLetterStore(directory)
+            opened = OpenDeadLetters(box, f"in {directory}", None)
         stack.callback(box.close)
         yield opened
 
 
-def selection_of(
+def parse_selection(
     topic: str | None,
     reason: str | None,
     key: str | None,
     since: str | None,
     until: str | None,
     places: Sequence[str] | None,
-) -> Selection:
+) -> DeadLetterSelection:
     """What the options say. Raises a usage error that names the option."""
-    topics = [source.name for source in SOURCES]
+    topics = [source.name for source in SOURCE_TOPICS]
     topic = None if topic is None else topic.removesuffix(".dlq")
     if topic is not None and topic not in topics:
         raise typer.BadParameter(f"{topic!r} is none of {', '.join(topics)}", param_hint="--topic")
     try:
-        return Selection(
+        return DeadLetterSelection(
             topic,
             reason,
             None if key is None else key.encode(),
-            None if since is None else moment(since, "--since"),
-            None if until is None else moment(until, "--until"),
+            None if since is None else parse_moment(since, "--since"),
+            None if until is None else parse_moment(until, "--until"),
             tuple(places or ()),
         )
     except InvalidInput as error:
         raise typer.BadParameter(error.reason, param_hint=error.field) from None
 
 
-def run_list(opened: OpenBox, selection: Selection, limit: int, console: Console) -> None:
+def run_list(opened: OpenDeadLetters, selection: DeadLetterSelection, limit: int, console: Console) -> None:
     """`eddyline dlq list`."""
-    found = survey(opened.box.logs(selection.topic), selection, limit)
+    found = summarise_dead_letters(opened.box.logs(selection.topic), selection, limit)
     if not found.total:
         console.print(_nothing(opened, selection), markup=False, highlight=False, soft_wrap=True)
     else:
-        console.print(views.counts(found))
+        console.print(views.count_table(found))
     if found.newest:
         more = found.total - len(found.newest)
         console.print(f"\nThe newest {len(found.newest):,}; {more:,} more with --limit:\n" if more else "")
-        console.print(views.newest(found))
+        console.print(views.newest_table(found))
     _mention(found.unreadable)
 
 
-def run_json(opened: OpenBox, selection: Selection, limit: int | None) -> None:
+def run_json(opened: OpenDeadLetters, selection: DeadLetterSelection, limit: int | None) -> None:
     """`eddyline dlq list --json`: as they come, or the newest `limit`."""
     logs = opened.box.logs(selection.topic)
-    chosen: Iterator[Letter | Unreadable] = selected(logs, selection)
+    chosen: Iterator[DeadLetter | UnreadableDeadLetter] = select_dead_letters(logs, selection)
     if limit is not None:
-        found = survey(logs, selection, limit)
+        found = summarise_dead_letters(logs, selection, limit)
         chosen = islice((*found.newest, *found.unreadable), limit)
     for each in chosen:
         print(orjson.dumps(views.as_json(each)).decode())
 
 
-def run_show(opened: OpenBox, place: str) -> None:
+def run_show(opened: OpenDeadLetters, place: str) -> None:
     """`eddyline dlq show`. Raises `NotFound`."""
     shown = 0
-    for each in selected(opened.box.logs(), Selection(places=(place,))):
+    for each in select_dead_letters(opened.box.logs(), DeadLetterSelection(places=(place,))):
         if shown:
             print()
         for line in views.lines(each):
@@ -139,7 +139,9 @@ def run_show(opened: OpenBox, place: str) -> None:
         raise NotFound(f"no dead letter {opened.where} has the id {place!r}; `eddyline dlq list` shows their ids")
 
 
-def run_replay(opened: OpenBox, selection: Selection, url: str, dry_run: bool, yes: bool, console: Console) -> None:
+def run_replay(
+    opened: OpenDeadLetters, selection: DeadLetterSelection, url: str, dry_run: bool, yes: bool, console: Console
+) -> None:
     """`eddyline dlq replay`. Raises `EddylineError` when some aren't taken."""
     logs = opened.box.logs(selection.topic)
     found = _counted(opened, logs, selection)
@@ -161,7 +163,9 @@ def run_replay(opened: OpenBox, selection: Selection, url: str, dry_run: bool, y
         raise EddylineError(f"{_letters(len(outcome.refused))} not accepted, and kept:\n{_reasons(outcome.refused)}")
 
 
-def run_drop(opened: OpenBox, selection: Selection, dry_run: bool, yes: bool, console: Console) -> None:
+def run_drop(
+    opened: OpenDeadLetters, selection: DeadLetterSelection, dry_run: bool, yes: bool, console: Console
+) -> None:
     """`eddyline dlq drop`."""
     logs = opened.box.logs(selection.topic)
     found = _counted(opened, logs, selection)
@@ -177,22 +181,24 @@ def run_drop(opened: OpenBox, selection: Selection, dry_run: bool, yes: bool, co
     print(f"Removed {_letters(dropped)}")
 
 
-def _counted(opened: OpenBox, logs: Sequence[LetterLog], selection: Selection) -> Survey:
+def _counted(
+    opened: OpenDeadLetters, logs: Sequence[DeadLetterLog], selection: DeadLetterSelection
+) -> DeadLetterSummary:
     """Say what is meant."""
-    found = survey(logs, selection)
+    found = summarise_dead_letters(logs, selection)
     if found.total:
-        Console().print(views.counts(found))
+        Console().print(views.count_table(found))
     else:
         print(_nothing(opened, selection))
     _mention(found.unreadable)
     return found
 
 
-def _nothing(opened: OpenBox, selection: Selection) -> str:
-    return f"No dead letters {opened.where}" + ("" if selection == Selection() else " match")
+def _nothing(opened: OpenDeadLetters, selection: DeadLetterSelection) -> str:
+    return f"No dead letters {opened.where}" + ("" if selection == DeadLetterSelection() else " match")
 
 
-def _mention(unreadable: Sequence[Unreadable]) -> None:
+def _mention(unreadable: Sequence[UnreadableDeadLetter]) -> None:
     if not unreadable:
         return
     print(f"\n{len(unreadable):,} can't be read as dead letters, and are kept; `eddyline dlq show ID` shows one:")
@@ -200,7 +206,7 @@ def _mention(unreadable: Sequence[Unreadable]) -> None:
 
 
 @contextmanager
-def _destination(opened: OpenBox, url: str) -> Iterator[tuple[Destination, str]]:
+def _destination(opened: OpenDeadLetters, url: str) -> Iterator[tuple[ReplayDestination, str]]:
     """Where to send letters again, and how to say so."""
     if opened.producer is not None:
         yield TopicDestination(opened.producer), f"to their topics {opened.where}"
@@ -210,10 +216,10 @@ def _destination(opened: OpenBox, url: str) -> Iterator[tuple[Destination, str]]
 
 
 def _hopeless(
-    logs: Sequence[LetterLog], selection: Selection, destination: Destination
-) -> Iterator[tuple[Letter, str]]:
-    for each in selected(logs, selection):
-        if isinstance(each, Letter) and (reason := destination.refuses(each)) is not None:
+    logs: Sequence[DeadLetterLog], selection: DeadLetterSelection, destination: ReplayDestination
+) -> Iterator[tuple[DeadLetter, str]]:
+    for each in select_dead_letters(logs, selection):
+        if isinstance(each, DeadLetter) and (reason := destination.refuses(each)) is not None:
             yield each, reason
 
 
@@ -244,13 +250,13 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], No
         yield lambda count: progress.advance(task, count)
 
 
-def _reasons(refused: Sequence[tuple[Letter, str]]) -> str:
+def _reasons(refused: Sequence[tuple[DeadLetter, str]]) -> str:
     return _listed([(letter.id, reason) for letter, reason in refused])
 
 
 def _listed(places: Sequence[tuple[str, str]]) -> str:
     """The first of them, each with what is wrong with it."""
-    shown = [f"  {views.harmless(place)}: {views.harmless(wrong)}" for place, wrong in places[:MAX_SHOWN]]
+    shown = [f"  {views.escaped(place)}: {views.escaped(wrong)}" for place, wrong in places[:MAX_SHOWN]]
     more = len(places) - MAX_SHOWN
     return "\n".join(shown + ([f"  … and {more:,} more"] if more > 0 else []))
 

@@ -11,16 +11,16 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eddyline.adapters.kafka import Headers, Letter, Unreadable
+from eddyline.adapters.kafka import DeadLetter, Headers, UnreadableDeadLetter
+from eddyline.maintenance.dead_letters import DeadLetterSummary
 from eddyline.model.events import format_timestamp
-from eddyline.offline.dead_letters import Survey
 
 _ROW = 16
 _LINE = 2000
 """Most characters of a line of a value that people are shown: a picture may be in it."""
 
 
-def counts(found: Survey) -> Table:
+def count_table(found: DeadLetterSummary) -> Table:
     """How many of each topic and reason."""
     table = _table("topic", "reason")
     table.add_column("letters", justify="right")
@@ -29,7 +29,7 @@ def counts(found: Survey) -> Table:
     return table
 
 
-def newest(found: Survey) -> Table:
+def newest_table(found: DeadLetterSummary) -> Table:
     """A line for each."""
     table = _table("id", "reason", "given up")
     table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=1)
@@ -38,9 +38,9 @@ def newest(found: Survey) -> Table:
     return table
 
 
-def as_json(each: Letter | Unreadable) -> dict[str, Any]:
+def as_json(each: DeadLetter | UnreadableDeadLetter) -> dict[str, Any]:
     """For programs: bytes as text where they are UTF-8, else {"base64": …}."""
-    if isinstance(each, Unreadable):
+    if isinstance(each, UnreadableDeadLetter):
         return {"id": each.place, "unreadable": each.problem, **_content(each.key, each.value, each.headers)}
     record = each.record
     return {
@@ -58,25 +58,25 @@ def as_json(each: Letter | Unreadable) -> dict[str, Any]:
     }
 
 
-def lines(each: Letter | Unreadable) -> Iterator[str]:
+def lines(each: DeadLetter | UnreadableDeadLetter) -> Iterator[str]:
     """For people: everything, a field a line, and the value at the end; what is very long is cut."""
-    if isinstance(each, Unreadable):
-        yield f"id        {harmless(each.place)}"
-        yield f"problem   {harmless(each.problem)}"
+    if isinstance(each, UnreadableDeadLetter):
+        yield f"id        {escaped(each.place)}"
+        yield f"problem   {escaped(each.problem)}"
         yield from _body(each.key, each.value, each.headers)
         return
     record = each.record
     log = f", log {record.log}" if record.log else ""
-    yield f"id        {harmless(each.id)}"
-    yield f"reason    {harmless(each.reason)}"
-    yield f"detail    {harmless(each.detail)}"
-    yield f"source    {harmless(f'{record.topic}, partition {record.partition}, offset {record.offset}{log}')}"
+    yield f"id        {escaped(each.id)}"
+    yield f"reason    {escaped(each.reason)}"
+    yield f"detail    {escaped(each.detail)}"
+    yield f"source    {escaped(f'{record.topic}, partition {record.partition}, offset {record.offset}{log}')}"
     yield f"arrived   {_when(record.timestamp)}"
     yield f"given up  {_when(each.buried)}, at attempt {each.attempt}"
     yield from _body(record.key, record.value, record.headers)
 
 
-def harmless(text: str) -> str:
+def escaped(text: str) -> str:
     """Without what a terminal would obey: a dead letter may hold anything."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
@@ -89,7 +89,7 @@ def _table(*columns: str) -> Table:
 
 
 def _text(text: str) -> RenderableType:
-    return Text(harmless(text))  # no markup: it isn't ours
+    return Text(escaped(text))  # no markup: it isn't ours
 
 
 def _when(milliseconds: int, precision: str = "milliseconds") -> str:
@@ -121,7 +121,7 @@ def _encoded(data: bytes | None) -> str | dict[str, str] | None:
 def _body(key: bytes | None, value: bytes | None, headers: Headers) -> Iterator[str]:
     yield f"key       {_inline(key)}"
     for name, held in headers:
-        yield f"header    {harmless(name)}: {_inline(held)}"
+        yield f"header    {escaped(name)}: {_inline(held)}"
     if value is None:
         yield "value     none: a tombstone"
         return
@@ -133,7 +133,7 @@ def _inline(data: bytes | None) -> str:
     encoded = _encoded(data)
     if encoded is None:
         return "none"
-    return harmless(encoded) if isinstance(encoded, str) else f"base64 {encoded['base64']}"
+    return escaped(encoded) if isinstance(encoded, str) else f"base64 {encoded['base64']}"
 
 
 def _shown(value: bytes) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _shown(value: bytes) -> Iterator[str]:
             yield from _dumped(value)
             return
     for line in text.split("\n"):
-        yield harmless(_clipped(line))
+        yield escaped(_clipped(line))
 
 
 def _clipped(line: str) -> str:

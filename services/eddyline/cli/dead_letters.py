@@ -46,10 +46,10 @@ def list_(
     data_dir: DataDir = None,
 ) -> None:
     """Count the dead letters by topic and reason, and list the newest."""
-    from eddyline.cli.dead_letter_commands import open_box, run_json, run_list, selection_of
+    from eddyline.cli.dead_letter_commands import open_dead_letters, parse_selection, run_json, run_list
 
-    selection = selection_of(topic, reason, key, since, until, place)
-    with open_box(load_settings(config, data_dir)) as box:
+    selection = parse_selection(topic, reason, key, since, until, place)
+    with open_dead_letters(load_settings(config, data_dir)) as box:
         if as_json:
             run_json(box, selection, limit)
         else:
@@ -63,9 +63,9 @@ def show(
     data_dir: DataDir = None,
 ) -> None:
     """Print everything about one dead letter."""
-    from eddyline.cli.dead_letter_commands import open_box, run_show
+    from eddyline.cli.dead_letter_commands import open_dead_letters, run_show
 
-    with open_box(load_settings(config, data_dir)) as box:
+    with open_dead_letters(load_settings(config, data_dir)) as box:
         run_show(box, place)
 
 
@@ -87,10 +87,10 @@ def replay(
 
     In the embedded mode they go through the running Eddyline at --url.
     """
-    from eddyline.cli.dead_letter_commands import open_box, run_replay, selection_of
+    from eddyline.cli.dead_letter_commands import open_dead_letters, parse_selection, run_replay
 
-    selection = selection_of(topic, reason, key, since, until, place)
-    with open_box(load_settings(config, data_dir)) as box:
+    selection = parse_selection(topic, reason, key, since, until, place)
+    with open_dead_letters(load_settings(config, data_dir)) as box:
         run_replay(box, selection, url, dry_run, yes, Console(stderr=True))
 
 
@@ -108,10 +108,10 @@ def drop(
     data_dir: DataDir = None,
 ) -> None:
     """Remove dead letters for good."""
-    from eddyline.cli.dead_letter_commands import open_box, run_drop, selection_of
+    from eddyline.cli.dead_letter_commands import open_dead_letters, parse_selection, run_drop
 
-    selection = selection_of(topic, reason, key, since, until, place)
-    with open_box(load_settings(config, data_dir)) as box:
+    selection = parse_selection(topic, reason, key, since, until, place)
+    with open_dead_letters(load_settings(config, data_dir)) as box:
         run_drop(box, selection, dry_run, yes, Console(stderr=True))
 
 

@@ -16,15 +16,15 @@ from rich.markup import escape
 from eddyline import __version__
 from eddyline.cli.options import ConfigFile, load_settings
 from eddyline.errors import Misconfigured
-from eddyline.settings import Settings, Strategy, effective
+from eddyline.settings import Settings, StrategySettings, effective
 
 if TYPE_CHECKING:
     from eddyline.clients.progress import ProgressListener
-    from eddyline.offline.evaluation.comparison import Comparison, Contender, Ground
-    from eddyline.offline.evaluation.log import Log
-    from eddyline.offline.evaluation.prequential import Protocols
+    from eddyline.evaluation.contenders import Contender, EvaluationInputs, StrategyComparison
+    from eddyline.evaluation.interaction_log import InteractionLog
+    from eddyline.evaluation.prequential import EvaluationProtocol
 
-FLOORS = {"popularity": Strategy(popularity=1.0)}
+BASELINES = {"popularity": StrategySettings(popularity=1.0)}
 """What anybody could do without a recommender: compared with, though no strategy that is served."""
 FILES = {"metrics": "metrics.csv", "requests": "requests.csv", "run": "run.json", "plot": "quality.png"}
 TUNED = "{} (tuned)"
@@ -33,11 +33,11 @@ WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluationOptions:
     """How the evaluation goes, beside the settings."""
 
     share: float
-    protocol: Protocols
+    protocol: EvaluationProtocol
     seed: int
     shuffled: bool
     trials: int
@@ -82,11 +82,11 @@ def evaluate(
     # The products are small: threads that wait for each other would cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from eddyline.cli import evaluation_views as views
-    from eddyline.cli.data import watched
+    from eddyline.cli.data import progress_bars
     from eddyline.clients.sources import open_source
-    from eddyline.offline.evaluation import plot
-    from eddyline.offline.evaluation.log import read
-    from eddyline.offline.evaluation.prequential import Protocols
+    from eddyline.evaluation import metrics_plot as plot
+    from eddyline.evaluation.interaction_log import read
+    from eddyline.evaluation.prequential import EvaluationProtocol
 
     settings, err, out = load_settings(config), Console(stderr=True), _console()
     if tune and 2 * share >= 1:
@@ -96,12 +96,14 @@ def evaluate(
     if output is not None and not no_plot:
         plot.check()
     contenders = _contenders(settings, strategy)
-    options = Options(share, Protocols(k, stride, min_events), seed, not no_shuffled, trials if tune else 0)
+    options = EvaluationOptions(
+        share, EvaluationProtocol(k, stride, min_events), seed, not no_shuffled, trials if tune else 0
+    )
     started = time.monotonic()
     log = read(open_source(path), settings.events)
     for line in views.about(log, options.share):
         err.print(escape(line), highlight=False, soft_wrap=True)
-    with watched(err) as bars:
+    with progress_bars(err) as bars:
         ground, space = _ground(log, settings, bars)
         if tune:
             name, better = next(iter(contenders)), _tuned(log, ground, contenders, options, bars, out)
@@ -116,24 +118,28 @@ def evaluate(
 
 
 def _compare(
-    log: Log, ground: Ground, contenders: Mapping[str, Contender], options: Options, progress: ProgressListener
-) -> Comparison:
-    from eddyline.offline.evaluation.comparison import compare
+    log: InteractionLog,
+    ground: EvaluationInputs,
+    contenders: Mapping[str, Contender],
+    options: EvaluationOptions,
+    progress: ProgressListener,
+) -> StrategyComparison:
+    from eddyline.evaluation.contenders import compare
 
     begin = log.position(1.0 - options.share)
     return compare(log, ground, contenders, begin, options.protocol, options.seed, options.shuffled, progress)
 
 
 def _tuned(
-    log: Log,
-    ground: Ground,
+    log: InteractionLog,
+    ground: EvaluationInputs,
     contenders: Mapping[str, Contender],
-    options: Options,
+    options: EvaluationOptions,
     progress: ProgressListener,
     out: Console,
 ) -> Contender:
     """The first of them with better weights, found on a log that ends where the report begins."""
-    from eddyline.offline.evaluation.tuning import as_toml, tune
+    from eddyline.evaluation.weight_search import as_toml, tune
 
     name, base = next(iter(contenders.items()))
     before = log.first(log.position(1.0 - options.share))
@@ -148,9 +154,9 @@ def _tuned(
 
 
 def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Contender]:
-    from eddyline.offline.evaluation.comparison import Contender
+    from eddyline.evaluation.contenders import Contender
 
-    known = {**settings.strategies, **{name: one for name, one in FLOORS.items() if name not in settings.strategies}}
+    known = {**settings.strategies, **{name: one for name, one in BASELINES.items() if name not in settings.strategies}}
     chosen = list(dict.fromkeys(names or [settings.ranking.strategy, *known]))
     unknown = [name for name in chosen if name not in known]
     if unknown:
@@ -161,16 +167,16 @@ def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Conten
     return {name: Contender(settings.ranking, known[name]) for name in chosen}
 
 
-def _ground(log: Log, settings: Settings, progress: ProgressListener) -> tuple[Ground, str]:
+def _ground(log: InteractionLog, settings: Settings, progress: ProgressListener) -> tuple[EvaluationInputs, str]:
     """The vectors of the items and of people's answers, and their space."""
-    from eddyline.adapters.encoders import text_encoder
+    from eddyline.adapters.encoders import create_text_encoder
     from eddyline.adapters.telemetry import Metrics
+    from eddyline.evaluation.contenders import EvaluationInputs
+    from eddyline.evaluation.embedding_cache import cache_directory, encode_items, encode_texts
     from eddyline.model.text import Template, onboarding_text
-    from eddyline.offline.evaluation.comparison import Ground
-    from eddyline.offline.evaluation.vectors import cache_directory, encode_items, encode_texts
 
     directory = cache_directory()
-    encoder = text_encoder(settings, Metrics())
+    encoder = create_text_encoder(settings, Metrics())
     content = encode_items(log.items, encoder, directory, progress, Template.of(settings.encoder.template))
     texts = {
         person: text
@@ -178,21 +184,22 @@ def _ground(log: Log, settings: Settings, progress: ProgressListener) -> tuple[G
         if (text := onboarding_text(user.interests, user.goals, user.experience))
     }
     answers = dict(zip(texts, encode_texts(list(texts.values()), encoder, directory, progress), strict=True))
-    return Ground(content, answers, settings), encoder.space
+    return EvaluationInputs(content, answers, settings), encoder.space
 
 
 def _write(
     output: Path,
-    log: Log,
-    comparison: Comparison,
+    log: InteractionLog,
+    comparison: StrategyComparison,
     contenders: Mapping[str, Contender],
-    options: Options,
+    options: EvaluationOptions,
     settings: Settings,
     space: str,
     requests: bool,
     with_plot: bool,
 ) -> None:
-    from eddyline.offline.evaluation import plot, report
+    from eddyline.evaluation import metrics_plot as plot
+    from eddyline.evaluation import result_files as report
 
     k = options.protocol.k
     report.write_metrics(output / FILES["metrics"], comparison.measured, k)

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from eddyline.offline.evaluation.log import Log
-from eddyline.offline.evaluation.metrics import METRICS, Estimate, Measured
-from eddyline.offline.evaluation.prequential import FEW_EVENTS, FIRST_EVENTS, Answered
+from eddyline.evaluation.interaction_log import InteractionLog
+from eddyline.evaluation.metrics import METRICS, Estimate, SliceMetrics
+from eddyline.evaluation.prequential import FEW_EVENTS, FIRST_EVENTS, EvaluationRun
 
 TITLES = {
     "all": "All: people with enough events before",
@@ -37,7 +37,7 @@ WIDE = 110
 """Columns that a table with all metrics takes; in narrower terminals there are those at k alone."""
 
 
-def about(log: Log, share: float) -> Iterator[str]:
+def about(log: InteractionLog, share: float) -> Iterator[str]:
     """What the log is, and what of it is left out."""
     asked = len(log.events) - log.position(1.0 - share)
     yield (
@@ -48,7 +48,7 @@ def about(log: Log, share: float) -> Iterator[str]:
         yield f"left out: {count:,} {'event' if count == 1 else 'events'} {reason}"
 
 
-def show(found: Sequence[Measured], k: int, console: Console) -> None:
+def show(found: Sequence[SliceMetrics], k: int, console: Console) -> None:
     """A table for each slice: values with their intervals, and under them the difference to the first strategy."""
     metrics = METRICS if console.width >= WIDE else AT_K
     for name, group in groupby(found, key=lambda one: one.slice):
@@ -83,7 +83,7 @@ def show(found: Sequence[Measured], k: int, console: Console) -> None:
         console.print("A wider terminal, or metrics.csv, has coverage, diversity and novelty too.", highlight=False)
 
 
-def speed(answered: Answered, seconds: float) -> Iterator[str]:
+def speed(answered: EvaluationRun, seconds: float) -> Iterator[str]:
     """How fast it went."""
     took, count = sum(answered.seconds.values()), len(answered.event)
     lists = count * len(answered.seconds)

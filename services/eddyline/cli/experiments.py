@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eddyline.cli.options import ConfigFile, DataDir, load_settings
 from eddyline.errors import AlreadyRunning, Misconfigured
-from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load
+from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load_experiments
 from eddyline.settings import Settings
 
 TIMEOUT_SECONDS = 10.0
@@ -34,7 +34,7 @@ def check(
     path = file or settings.experiments_file
     if file is not None and not file.exists():
         raise Misconfigured(f"there is no file {file}")
-    loaded = load(path, settings)
+    loaded = load_experiments(path, settings)
     if not len(loaded):
         print(f"{path} has no experiments" if path.exists() else f"there is no file {path}, so no experiments run")
         return
@@ -70,16 +70,16 @@ def who(
 
 def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
     from eddyline.adapters.telemetry import Metrics
-    from eddyline.cli.collections import check_collections
-    from eddyline.cli.opening import open_store
     from eddyline.model.events import check_id
-    from eddyline.reader import Reader, Running
-    from eddyline.reader.requests import AssignmentQuery
+    from eddyline.reader import ActiveExperiments, Reader
+    from eddyline.reader.schemas import AssignmentQuery
+    from eddyline.runtime.collection_setup import check_collections
+    from eddyline.runtime.connections import open_store
 
     for name in ("user_id", "anonymous_id"):
         if name in asked:
             check_id(asked[name], name)
-    running = Running(load(settings.experiments_file, settings))
+    running = ActiveExperiments(load_experiments(settings.experiments_file, settings))
     try:
         store = open_store(settings)
     except AlreadyRunning as error:

@@ -49,8 +49,8 @@ def report(
     no_plot: Annotated[bool, typer.Option("--no-plot", help="Skip the plots.")] = False,
 ) -> None:
     """Report how lists and experiments are doing."""
+    from eddyline.cli import insights_plot as plot
     from eddyline.cli import insights_views as views
-    from eddyline.offline import insights_plot as plot
 
     if output is not None and not no_plot:
         plot.check()
@@ -115,7 +115,7 @@ def plan(
         from eddyline.model.experiments import statistics
     except ImportError:
         raise Misconfigured("planning needs: pip install 'eddyline[insights]'") from None
-    found = statistics.plan(
+    found = statistics.plan_sample_size(
         metric=metric,
         baseline=value,
         lift=lift,
@@ -150,13 +150,13 @@ def _names(client: Client, wanted: str | None) -> list[str]:
 
 def _series(client: Client, asked: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
     """What the plots are of, by their names: every experiment's variants, or else the strategies."""
-    from eddyline.offline.insights_plot import Drawn
+    from eddyline.cli.insights_plot import CtrPlotData
 
     kinds: list[tuple[str, str, dict[str, str]]] = [
         (one["name"], "variant", {"experiment": one["name"]}) for one in experiments
     ] or [("strategies", "strategy", {})]
     return {
-        name: Drawn(
+        name: CtrPlotData(
             name,
             by,
             client.kpis({**asked, **where, "by": f"time,{by}"})["rows"],

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from eddyline.model.experiments.statistics import Plan
+    from eddyline.model.experiments.statistics import SampleSizePlan
 
 NONE = "–"
 RISES = "*"
@@ -110,7 +110,7 @@ def show_experiment(said: Mapping[str, Any], console: Console) -> None:
     console.print()
 
 
-def show_plan(plan: Plan, a_day: float | None, console: Console) -> None:
+def show_plan(plan: SampleSizePlan, a_day: float | None, console: Console) -> None:
     """How many people an experiment takes."""
     console.print(
         f"{plan.people:,} people ({plan.each:,} in each of {plan.variants} variants) find a lift of "

@@ -23,10 +23,10 @@ def load_settings(
     config: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
 ) -> Settings:
     """The settings in force, their rules checked too, with what the command line says. Raises `Misconfigured`."""
-    from eddyline.model.rules import Rules
+    from eddyline.model.rules import RuleSet
 
     loaded = settings.load(config)
-    Rules.of(loaded)
+    RuleSet.of(loaded)
     server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     changes: dict[str, object] = {"server": loaded.server.model_copy(update=server)}
     if data_dir is not None:

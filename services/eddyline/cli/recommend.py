@@ -54,7 +54,7 @@ def recommend(
     data_dir: DataDir = None,
 ) -> None:
     """Make lists for many people, say for a newsletter, as JSON lines; a stopped run resumes where it was."""
-    from eddyline.cli.data import Bars
+    from eddyline.cli.data import ProgressBars
     from eddyline.clients.list_export import WHOM, ListExport, ListFile, read_ids
 
     if (users is None) is not everyone:
@@ -64,7 +64,7 @@ def recommend(
     named = None if users is None else read_ids(users, "user_id")
     with _open(settings, url, everyone) as (ask, store):
         whom = named or stored_users(store)
-        bars = Bars(console)
+        bars = ProgressBars(console)
         with ListFile(output, {WHOM: whom.source, **body}) as file, bars.progress:
             work = ListExport(ask, file, body, concurrency, bars)
             try:
@@ -132,20 +132,22 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     Raises `Misconfigured` where another process holds the store, and for wrong experiments.
     """
     from eddyline.adapters.telemetry import Metrics
-    from eddyline.cli.collections import check_collections
-    from eddyline.cli.opening import open_store
-    from eddyline.cli.runtime import telling_measures
     from eddyline.clients import Client
     from eddyline.clients.list_export import over_http
-    from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load
-    from eddyline.reader import Reader, Running
+    from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load_experiments
+    from eddyline.reader import ActiveExperiments, Reader
+    from eddyline.runtime.collection_setup import check_collections
+    from eddyline.runtime.connections import open_store
+    from eddyline.runtime.process import open_impression_log
 
     if url is not None and everyone and not settings.qdrant.url:
         raise Misconfigured(
             "--all reads the users from the vector store, which the running process holds: name a file of user ids, "
             "or stop it and leave --url out"
         )
-    running = Running(load(settings.experiments_file, settings) if url is None else NO_EXPERIMENTS)
+    running = ActiveExperiments(
+        load_experiments(settings.experiments_file, settings) if url is None else NO_EXPERIMENTS
+    )
     store = None
     try:
         if url is None or everyone:
@@ -154,7 +156,7 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
         if url is None:
             assert store is not None
             metrics = Metrics()
-            with telling_measures(settings, metrics) as impressions:
+            with open_impression_log(settings, metrics) as impressions:
                 reader = Reader(store, settings, metrics, impressions=impressions, experiments=lambda: running)
                 yield directly(reader), store
         else:
@@ -171,14 +173,14 @@ def directly(reader: Reader) -> Ask:
     """Ask a reader in this process."""
     from pydantic import ValidationError
 
-    from eddyline.model.events import explain
-    from eddyline.reader.requests import RecommendationRequest
+    from eddyline.model.events import explain_validation_error
+    from eddyline.reader.schemas import RecommendationRequest
 
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             request = RecommendationRequest.model_validate(body)
         except ValidationError as error:
-            raise InvalidInput(*explain(error)) from None
+            raise InvalidInput(*explain_validation_error(error)) from None
         return reader.recommend(request)
 
     return ask
@@ -186,12 +188,12 @@ def directly(reader: Reader) -> Ask:
 
 def stored_users(store: VectorStore) -> IdList:
     """List everyone with a profile who is signed in; nobody who was erased. Raises `Unavailable`."""
-    from eddyline.adapters.vectors import PROFILES, Filter, Missing
+    from eddyline.adapters.vectors import PROFILES, Filter, IsEmpty
     from eddyline.clients.list_export import IdList
     from eddyline.model.ids import Person
 
     ids: list[str] = []
-    there = Filter(must=(Missing("stub_since"),), must_not=(Missing("person"),))
+    there = Filter(must=(IsEmpty("stub_since"),), must_not=(IsEmpty("person"),))
     after: str | None = None
     while True:
         page, after = store.scroll(PROFILES, filter=there, limit=PAGE, after=after, payload=("person",))

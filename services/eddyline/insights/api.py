@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from eddyline.adapters.http import path_id, reply
-from eddyline.insights.comparing import Comparing
-from eddyline.insights.measuring import Measuring
-from eddyline.insights.requests import ExperimentList, ExperimentReport, KpiQuery, KpiReport
+from eddyline.adapters.http import id_from_path, json_response
+from eddyline.insights.comparison import ExperimentComparison
+from eddyline.insights.measures import Measures
+from eddyline.insights.schemas import ExperimentList, ExperimentReport, KpiQuery, KpiReport
 
 Name = Annotated[str, Path(description="Percent-encoded")]
 
 
-def router(measuring: Measuring, comparing: Comparing) -> APIRouter:
+def router(measuring: Measures, comparing: ExperimentComparison) -> APIRouter:
     """The routes of a process that keeps a view."""
     routes = APIRouter(tags=["insights"])
 
@@ -25,11 +25,11 @@ def router(measuring: Measuring, comparing: Comparing) -> APIRouter:
         response_model=KpiReport,
     )
     async def kpis(query: Annotated[KpiQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(measuring.kpis, query))
+        return json_response(await run_in_threadpool(measuring.kpis, query))
 
     @routes.get("/v1/insights/experiments", summary="All experiments", response_model=ExperimentList)
     async def experiments() -> Response:
-        return reply(await run_in_threadpool(comparing.experiments))
+        return json_response(await run_in_threadpool(comparing.experiments))
 
     @routes.get(
         "/v1/insights/experiments/{name}",
@@ -37,6 +37,6 @@ def router(measuring: Measuring, comparing: Comparing) -> APIRouter:
         response_model=ExperimentReport,
     )
     async def experiment(name: Name) -> Response:
-        return reply(await run_in_threadpool(comparing.experiment, path_id(name, "name")))
+        return json_response(await run_in_threadpool(comparing.experiment, id_from_path(name, "name")))
 
     return routes

@@ -37,14 +37,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.model.ids import dimension_of
-from eddyline.settings import Affinity
+from eddyline.model.ids import item_dimension
+from eddyline.settings import AffinitySettings
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AffinityRow:
     """(a, c, t). `indices` distinct, with one weight each; `time` in epoch seconds, 0 before the first event."""
 
     indices: NDArray[np.uint32]
@@ -53,7 +53,7 @@ class Row:
     time: float = 0.0
 
     @classmethod
-    def of(cls, weights: Mapping[int, float], count: float = 0.0, time: float = 0.0) -> Row:
+    def of(cls, weights: Mapping[int, float], count: float = 0.0, time: float = 0.0) -> AffinityRow:
         """From weights by dimension."""
         return cls(
             np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights)),
@@ -62,27 +62,27 @@ class Row:
             time,
         )
 
-    def stored(self, settings: Affinity) -> NDArray[np.float32]:
+    def stored(self, settings: AffinitySettings) -> NDArray[np.float32]:
         """v: the weights over the divisor, in the order of `indices`."""
         return np.asarray(self.weights / divisor(self.count, settings), dtype=np.float32)
 
 
-NO_ROW = Row.of({})
+NO_ROW = AffinityRow.of({})
 
 
-def restored(
+def restore_row(
     indices: NDArray[np.uint32], values: NDArray[np.float32], divided_by: float, count: float, time: float
-) -> Row:
-    """The inverse of `Row.stored`. `divided_by`: the divisor that was in force, whatever the settings are now."""
-    return Row(indices, values.astype(np.float64) * divided_by, count, time)
+) -> AffinityRow:
+    """Invert `AffinityRow.stored`. `divided_by`: the divisor that was in force, whatever the settings are now."""
+    return AffinityRow(indices, values.astype(np.float64) * divided_by, count, time)
 
 
-def divisor(count: float, settings: Affinity) -> float:
+def divisor(count: float, settings: AffinitySettings) -> float:
     """(c + prior)^power."""
     return float((count + settings.prior) ** settings.power)
 
 
-def positional_weights(count: int, settings: Affinity) -> NDArray[np.float64]:
+def positional_weights(count: int, settings: AffinitySettings) -> NDArray[np.float64]:
     """p(0), p(1), … p(count - 1). Not to be written to."""
     return _positional_weights(count, settings.recents_half_life, settings.slow_half_life, settings.slow_weight)
 
@@ -95,53 +95,53 @@ def _positional_weights(count: int, half_life: float, slow_half_life: float, slo
     return weights
 
 
-def came(recents: Sequence[str], time: float, settings: Affinity) -> Row:
+def forward_update(recents: Sequence[str], time: float, settings: AffinitySettings) -> AffinityRow:
     """What an item learns when it comes after these recents, newest first, at `time`."""
     weights = positional_weights(len(recents), settings)
-    return Row(*_summed([dimension_of(recent) for recent in recents], weights), 1.0, time)
+    return AffinityRow(*_summed([item_dimension(recent) for recent in recents], weights), 1.0, time)
 
 
-def followed(item_id: str, position: int, time: float, settings: Affinity) -> Row:
+def backward_update(item_id: str, position: int, time: float, settings: AffinitySettings) -> AffinityRow:
     """What the recent item at `position` learns, the other way round, when `item_id` comes after it at `time`.
 
     It didn't come itself, so its count stays.
     """
     weight = settings.reverse * float(positional_weights(position + 1, settings)[-1])
-    return Row.of({dimension_of(item_id): weight}, 0.0, time)
+    return AffinityRow.of({item_dimension(item_id): weight}, 0.0, time)
 
 
-def fold(row: Row, lessons: Iterable[Row], settings: Affinity) -> Row:
-    """The row with what was learnt (`came`, `followed`), cut when it has grown."""
-    return cut(merge([row, *lessons], settings), settings)
+def fold(row: AffinityRow, lessons: Iterable[AffinityRow], settings: AffinitySettings) -> AffinityRow:
+    """The row with what was learnt (`forward_update`, `backward_update`), cut when it has grown."""
+    return prune(merge([row, *lessons], settings), settings)
 
 
-def merge(rows: Sequence[Row], settings: Affinity) -> Row:
+def merge(rows: Sequence[AffinityRow], settings: AffinitySettings) -> AffinityRow:
     """The row of all their events together: commutative and associative.
 
-    A row of time 0 has had no event (a `seed`): it begins to fade with its first.
+    A row of time 0 has had no event (a `seed_row`): it begins to fade with its first.
     """
     time = max((row.time for row in rows), default=0.0)
-    shares = [fading(time - row.time, settings) if row.time else 1.0 for row in rows]
+    shares = [decay_factor(time - row.time, settings) if row.time else 1.0 for row in rows]
     weights = np.concatenate([row.weights * share for row, share in zip(rows, shares, strict=True)])
     indices, summed = _grouped(np.concatenate([row.indices for row in rows]), weights)
     count = sum(row.count * share for row, share in zip(rows, shares, strict=True))
-    return Row(indices, summed, count, time)
+    return AffinityRow(indices, summed, count, time)
 
 
-def fading(seconds: float, settings: Affinity) -> float:
+def decay_factor(seconds: float, settings: AffinitySettings) -> float:
     """What is left of a weight after so long: 2^(-seconds / T)."""
     return float(0.5 ** (seconds / (settings.half_life_days * DAY)))
 
 
-def cut(row: Row, settings: Affinity) -> Row:
+def prune(row: AffinityRow, settings: AffinitySettings) -> AffinityRow:
     """The row, or its largest `entries` where it has more than `grown`; of equals, those of the lower dimension."""
     if len(row.indices) <= settings.grown:
         return row
     kept = _largest(row.indices, row.weights, settings.entries)
-    return Row(row.indices[kept], row.weights[kept], row.count, row.time)
+    return AffinityRow(row.indices[kept], row.weights[kept], row.count, row.time)
 
 
-def seed(neighbours: Sequence[tuple[Row, float]], settings: Affinity) -> Row:
+def seed_row(neighbours: Sequence[tuple[AffinityRow, float]], settings: AffinitySettings) -> AffinityRow:
     r"""The row that a new item begins with: (row, similarity) of the n items of the nearest content that have one.
 
     $$a = \frac{m}{n} \sum_j s_j^+ \frac{a_j}{c_j}$$
@@ -153,11 +153,11 @@ def seed(neighbours: Sequence[tuple[Row, float]], settings: Affinity) -> Row:
     """
     grown = [(row, similarity) for row, similarity in neighbours if row.count > 0]
     parts = [
-        Row(row.indices, row.weights * (settings.seed_weight * similarity / (len(grown) * row.count)))
+        AffinityRow(row.indices, row.weights * (settings.seed_weight * similarity / (len(grown) * row.count)))
         for row, similarity in grown
         if similarity > 0
     ]
-    return cut(merge([NO_ROW, *parts], settings), settings)
+    return prune(merge([NO_ROW, *parts], settings), settings)
 
 
 def _largest(indices: NDArray[np.uint32], weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:

@@ -77,7 +77,7 @@ def merge(one: Accumulator, other: Accumulator, tau: float) -> Accumulator:
     )
 
 
-def count_in(logarithm: float | None, weight: float, time: float, tau: float) -> float:
+def add_to_decayed_count(logarithm: float | None, weight: float, time: float, tau: float) -> float:
     """Add `weight` at `time` to a forward-decayed count, given and returned as its logarithm (None: nothing yet).
 
     Raises ValueError unless the weight is positive.
@@ -91,7 +91,7 @@ def count_in(logarithm: float | None, weight: float, time: float, tau: float) ->
     return high + math.log1p(math.exp(low - high))
 
 
-def count_at(logarithm: float | None, now: float, tau: float) -> float:
+def decayed_count_at(logarithm: float | None, now: float, tau: float) -> float:
     """The decayed count at `now`, from its logarithm."""
     if logarithm is None:
         return 0.0

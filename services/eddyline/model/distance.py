@@ -54,12 +54,12 @@ def distance_of(space: str | None) -> Distance:
     return Distance.named(name) if mark else Distance.COSINE
 
 
-def query_of(vector: Vector, distance: Distance) -> Vector:
+def query_vector(vector: Vector, distance: Distance) -> Vector:
     """What to search with for what is like `vector`: itself by Euclid, its direction otherwise, so that the scores of
     several queries have one unit. A zero stays zero."""
     if distance is Distance.EUCLID:
         return vector
-    return np.asarray(at_unit_length(vector[np.newaxis])[0])
+    return np.asarray(normalise_rows(vector[np.newaxis])[0])
 
 
 def folded_weight(weight: float, distance: Distance) -> float:
@@ -67,7 +67,7 @@ def folded_weight(weight: float, distance: Distance) -> float:
     return max(0.0, weight) if distance is Distance.EUCLID else weight
 
 
-def interest(sums: Accumulator, distance: Distance) -> Vector | None:
+def interest_vector(sums: Accumulator, distance: Distance) -> Vector | None:
     """What to search with for what someone chose: the direction of S (None where S is nearly zero), or by Euclid the
     point S / W, the weighted mean."""
     if distance is not Distance.EUCLID:
@@ -75,7 +75,7 @@ def interest(sums: Accumulator, distance: Distance) -> Vector | None:
     return None if sums.sum is None or sums.weight <= 0 else np.asarray(sums.sum / sums.weight)
 
 
-def similarity(score: float, distance: Distance) -> float:
+def similarity_from_score(score: float, distance: Distance) -> float:
     """A vector store's score, which by Euclid is the distance itself, as a similarity: larger is closer."""
     return 1.0 / (1.0 + max(0.0, score)) if distance is Distance.EUCLID else score
 
@@ -90,13 +90,13 @@ def similarities(query: Vector, rows: Vector, distance: Distance) -> NDArray[np.
     return np.asarray(1.0 / (1.0 + np.sqrt(np.maximum(0.0, squares))))
 
 
-def at_unit_length(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+def normalise_rows(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     """The rows' directions; a zero stays zero."""
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))  # in half the time of `np.linalg.norm`
     return np.asarray(rows / np.where(lengths > 0, lengths, 1.0).astype(rows.dtype)[:, np.newaxis])
 
 
-def cosine(one: Vector, other: Vector) -> float:
+def cosine_similarity(one: Vector, other: Vector) -> float:
     """The likeness of two vectors; 0 where one of them is zero."""
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     return float(one @ other) / lengths if lengths > 0 else 0.0

@@ -15,9 +15,9 @@ from functools import reduce
 from typing import Any, Protocol, TypeAlias
 
 from eddyline.errors import InvalidInput
-from eddyline.model.decay import count_in
+from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.events import parse_timestamp
-from eddyline.model.ids import item_point
+from eddyline.model.ids import item_point_id
 from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.settings import AttributeKind
 
@@ -54,13 +54,13 @@ class HasId:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class IsEmpty:
     """The field is absent, null or an empty list."""
 
     field: str
 
 
-Condition: TypeAlias = "Match | Range | HasId | Missing"
+Condition: TypeAlias = "Match | Range | HasId | IsEmpty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def matcher(filter: Filter) -> Matcher:
     return reduce(_both, tests) if tests else lambda _, __=None, /: True
 
 
-def fields(filter: Filter) -> tuple[str, ...]:
+def payload_paths(filter: Filter) -> tuple[str, ...]:
     """The payload paths that a matcher of this filter looks at, each once."""
     conditions = (*filter.must, *filter.must_not)
     return tuple(dict.fromkeys(one.field for one in conditions if not isinstance(one, HasId)))
@@ -113,7 +113,7 @@ def _test(condition: Condition) -> Matcher:
             return _is_one_of(_value_at(field), values)
         case Range(field):
             return _lies_within(_value_at(field), condition)
-        case Missing(field):
+        case IsEmpty(field):
             value_at = _value_at(field)
             return lambda payload, _=None, /: (value := value_at(payload)) is None or value == []
         case HasId(ids):
@@ -205,12 +205,12 @@ def parse_filter(given: Mapping[str, Any], attributes: Mapping[str, AttributeKin
     return result
 
 
-def pool(item_ids: Collection[str]) -> Filter:
+def only_items(item_ids: Collection[str]) -> Filter:
     """Only these items, and none where there are none. Raises `InvalidInput` for more than `MAX_IDS`."""
     return Filter(must=(HasId(_points(item_ids, "candidates")),))
 
 
-def excluding(item_ids: Collection[str]) -> Filter:
+def excluding_items(item_ids: Collection[str]) -> Filter:
     """All but these items. Raises `InvalidInput` for more than `MAX_IDS`."""
     return Filter(must_not=(HasId(_points(item_ids, "exclude")),)) if item_ids else Filter()
 
@@ -218,15 +218,15 @@ def excluding(item_ids: Collection[str]) -> Filter:
 def _points(item_ids: Collection[str], where: str) -> tuple[str, ...]:
     if len(item_ids) > MAX_IDS:
         raise InvalidInput(f"takes at most {MAX_IDS} items, these are {len(item_ids)}", where)
-    return tuple(item_point(item_id) for item_id in sorted(set(item_ids)))
+    return tuple(item_point_id(item_id) for item_id in sorted(set(item_ids)))
 
 
-def servable(now: float) -> Filter:
+def servable_items(now: float) -> Filter:
     """Items that may be shown at `now` (epoch seconds): embedded, available, published, not expired."""
     return Filter(
         must_not=(
-            Missing("item_id"),
-            Missing("meta.title"),
+            IsEmpty("item_id"),
+            IsEmpty("meta.title"),
             Match("offer.available", (False,)),
             Range("meta.published_at", gt=now),
             Range("meta.expires_at", lte=now),
@@ -298,8 +298,8 @@ def _people(where: str, path: str, wanted: Any, now: float) -> Filter:
 def _more_than(path: str, count: float, operator: str, now: float, tau: float) -> Filter:
     """`gt` or `gte` a count, in at most one condition; everything where the count is below all that there are."""
     if count > 0:
-        return Filter(must=(Range(path, **{operator: count_in(None, count, now, tau)}),))
-    return Filter(must_not=(Missing(path),)) if count == 0 and operator == "gt" else Filter()
+        return Filter(must=(Range(path, **{operator: add_to_decayed_count(None, count, now, tau)}),))
+    return Filter(must_not=(IsEmpty(path),)) if count == 0 and operator == "gt" else Filter()
 
 
 def _any_of(where: str, path: str, kind: str, value: Any) -> Condition:

@@ -44,18 +44,18 @@ class Person:
 
 # A reader hides hundreds of seen items in every answer, and a uuid5 takes some 6 µs.
 @lru_cache(maxsize=65_536)
-def item_point(item_id: str) -> str:
+def item_point_id(item_id: str) -> str:
     """Point id of an item: uuid5 of its id."""
     return str(uuid.uuid5(NAMESPACE, "item:" + item_id))
 
 
-def person_point(person: Person) -> str:
+def person_point_id(person: Person) -> str:
     """Point id of a profile: uuid5 of the typed person key."""
     return str(uuid.uuid5(NAMESPACE, "person:" + person.key))
 
 
 @lru_cache(maxsize=65_536)
-def dimension_of(item_id: str) -> int:
+def item_dimension(item_id: str) -> int:
     """The sparse dimension that stands for an item: a stable 32-bit hash (collisions are summed)."""
     return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=4).digest(), "big")
 

@@ -9,11 +9,11 @@ Detect: TypeAlias = Callable[[str], str | None]
 """The language of a text, in ISO 639-1; None where it can't be told."""
 
 
-def undetected(_text: str) -> None:
+def detect_no_language(_text: str) -> None:
     """Detects nothing."""
 
 
-def language_of(meta: Mapping[str, Any], detect: Detect) -> dict[str, Any]:
+def item_language(meta: Mapping[str, Any], detect: Detect) -> dict[str, Any]:
     """What an item's `language` is in the store: its code, and whether it was detected; empty where nothing is known.
 
     It is kept apart from `meta`, which holds what was said and is given back as such.

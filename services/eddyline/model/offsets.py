@@ -9,13 +9,13 @@ Offsets: TypeAlias = Mapping[str, Mapping[int, int]]
 """Log identity → partition → offset."""
 
 
-def raised(marks: Offsets, log: str, partition: int, offset: int) -> Offsets:
+def advance_offset(marks: Offsets, log: str, partition: int, offset: int) -> Offsets:
     """With the partition's offset at least this; other logs, which are gone, are dropped."""
     known = marks.get(log, {})
     return {log: {**known, partition: max(offset, known.get(partition, -1))}}
 
 
-def lowest_of(one: Offsets, other: Offsets) -> Offsets:
+def lowest_offsets(one: Offsets, other: Offsets) -> Offsets:
     """The lower offset of each partition. Of logs that are gone one is enough: it says that not all can be had."""
     found = {log: dict(marks) for log, marks in one.items()}
     for log, marks in other.items():
@@ -26,11 +26,11 @@ def lowest_of(one: Offsets, other: Offsets) -> Offsets:
     return {log: found[log] for log in (*logs[:1], *logs[1:][-1:])}
 
 
-def to_plain(marks: Offsets) -> dict[str, dict[str, int]]:
+def offsets_to_json(marks: Offsets) -> dict[str, dict[str, int]]:
     """As JSON can say it."""
     return {log: {str(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
 
 
-def from_plain(marks: Mapping[str, Mapping[str, int]]) -> Offsets:
-    """The inverse of `to_plain`."""
+def offsets_from_json(marks: Mapping[str, Mapping[str, int]]) -> Offsets:
+    """The inverse of `offsets_to_json`."""
     return {log: {int(partition): offset for partition, offset in each.items()} for log, each in marks.items()}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from eddyline.settings import Template as TemplateSettings
+from eddyline.settings import TemplateSettings
 
 DEFAULT_VERSION = "t1"
 RENDERING = 1
@@ -123,6 +123,6 @@ def parts_hash(parts: Parts, space: str) -> str:
     return content_hash(json.dumps(parts, ensure_ascii=False), space)
 
 
-def alone(texts: Sequence[str]) -> list[Parts]:
+def single_parts(texts: Sequence[str]) -> list[Parts]:
     """Each text as the only part of something."""
     return [((text, 1.0),) for text in texts]

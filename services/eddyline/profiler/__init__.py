@@ -1,9 +1,9 @@
 """Profiler: folds every interaction into the profile of the person it belongs to. The only writer of profiles."""
 
-from eddyline.profiler.fold import Said
-from eddyline.profiler.profiles import to_point
+from eddyline.profiler.handler import Profiler
+from eddyline.profiler.pending import PENDING_BYTES
+from eddyline.profiler.profile_store import to_profile_point
+from eddyline.profiler.profile_updater import ParsedPersonEvent
 from eddyline.profiler.records import GROUP, TOPIC
-from eddyline.profiler.service import Profiler
-from eddyline.profiler.waiting import PENDING_BYTES
 
-__all__ = ["GROUP", "PENDING_BYTES", "TOPIC", "Profiler", "Said", "to_point"]
+__all__ = ["GROUP", "PENDING_BYTES", "TOPIC", "ParsedPersonEvent", "Profiler", "to_profile_point"]

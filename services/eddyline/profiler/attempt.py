@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from eddyline.adapters.kafka import DeadLetters, Outgoing, Producer, Record, TopicPartition
+from eddyline.adapters.kafka import DeadLetterWriter, Outgoing, Producer, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
-from eddyline.model.events import Wire
+from eddyline.model.events import WireModel
+from eddyline.model.forwarding import ForwardedFrom, without_forwarding_headers
 from eddyline.model.ids import Person
-from eddyline.model.passage import Passage, without_passage
 from eddyline.model.profile import Profile
 from eddyline.profiler.records import GROUP, TOPIC
 
-LETTER = -1
+DEAD_LETTER = -1
 """Stands for a place's dead letter, where numbers stand for what is sent because of it."""
 
 
@@ -35,12 +35,12 @@ class Attempt:
             number += 1
         self.outgoing[due_to.place, number] = outgoing
 
-    def pass_on(self, record: Record, person: Person, said: Wire) -> None:
+    def pass_on(self, record: Record, person: Person, said: WireModel) -> None:
         """Send `said` on to the owner of `person`, once for `record`."""
         stream = (person, record.source)
-        passage = Passage(record.log, record.partition, record.offset, self._passed.get(stream))
+        passage = ForwardedFrom(record.log, record.partition, record.offset, self._passed.get(stream))
         self._passed[stream] = record.offset
-        headers = (*without_passage(record.headers), *passage.headers())
+        headers = (*without_forwarding_headers(record.headers), *passage.headers())
         self.send(record, Outgoing(TOPIC, person.key.encode(), said.to_bytes(), headers))
 
     def give_up(self, record: Record, reason: str, detail: str) -> None:
@@ -51,7 +51,7 @@ class Attempt:
 class Outbox:
     """Sends what attempts need acknowledged, once: there may be many attempts while the store is down."""
 
-    def __init__(self, producer: Producer, dead_letters: DeadLetters, metrics: Metrics) -> None:
+    def __init__(self, producer: Producer, dead_letters: DeadLetterWriter, metrics: Metrics) -> None:
         self._producer, self._dead_letters, self._metrics = producer, dead_letters, metrics
         self._sent: set[tuple[str, int]] = set()
 
@@ -62,10 +62,10 @@ class Outbox:
             self._producer.send_all(list(outgoing.values()))
             self._sent |= outgoing.keys()
         for place, (record, reason, detail) in attempt.letters.items():
-            if (place, LETTER) not in self._sent:
+            if (place, DEAD_LETTER) not in self._sent:
                 self._dead_letters.put(record, reason, detail)
                 self._metrics.dead_letters.labels(GROUP, record.topic, reason).inc()
-                self._sent.add((place, LETTER))
+                self._sent.add((place, DEAD_LETTER))
 
     def clear(self) -> None:
         """The attempt has succeeded."""

@@ -8,13 +8,13 @@ import numpy as np
 import structlog
 
 from eddyline.adapters.kafka import Outgoing, Record
-from eddyline.model.events import Erased, Identify, Onboarded, Origin, Transfer, cloud_event
+from eddyline.model.events import Erased, Identify, Onboarded, RecordOrigin, Transfer, cloud_event_headers
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
-from eddyline.profiler import waiting
+from eddyline.profiler import pending as waiting
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.records import GROUP, TOPIC, arrived, happened, heard_of, origin, snapshot
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.profiler.records import GROUP, TOPIC, event_time, experiment_key, ingest_time, origin, unpack_transfer
+from eddyline.settings import ProfileSettings
 
 TRANSFER_BYTES = 900_000
 """Largest transfer: Kafka takes records up to a megabyte."""
@@ -25,10 +25,10 @@ log = structlog.get_logger("profiler")
 def identify(profile: Profile, event: Identify, record: Record, attempt: Attempt) -> None:
     """Hand everything over to the user, as of exactly this offset, and forward from now on."""
     if profile.forward != event.user:
-        profile.meet(happened(event, record), heard_of(event))
+        profile.meet(event_time(event, record), experiment_key(event))
         attempt.pass_on(record, event.user, _transfer(profile, event, record))
-        profile.freeze(event.user, arrived(record))
-    profile.stub_since = arrived(record)
+        profile.freeze(event.user, ingest_time(record))
+    profile.stub_since = ingest_time(record)
 
 
 def absorb(
@@ -41,11 +41,11 @@ def absorb(
 ) -> None:
     """Take in what an anonymous id held. One that was identified before the user was erased goes, too."""
     if profile.is_over(event.timestamp):
-        _erase_twins((event.anonymous_id,), profile, record, attempt)
+        _erase_linked_ids((event.anonymous_id,), profile, record, attempt)
         return
-    profile.absorb(snapshot(event, settings), taus)
+    profile.absorb(unpack_transfer(event, settings), taus)
     profile.add_twin(event.anonymous_id)
-    waiting.bound(profile, settings, attempt)
+    waiting.limit_pending(profile, settings, attempt)
 
 
 def erase(profile: Profile, event: Erased, record: Record, attempt: Attempt) -> None:
@@ -54,7 +54,7 @@ def erase(profile: Profile, event: Erased, record: Record, attempt: Attempt) -> 
         return
     twins = profile.twins
     if profile.erase(event.timestamp, origin(event)):
-        _erase_twins(twins, profile, record, attempt)
+        _erase_linked_ids(twins, profile, record, attempt)
 
 
 def onboard(profile: Profile, event: Onboarded) -> None:
@@ -72,7 +72,7 @@ def _transfer(profile: Profile, event: Identify, record: Record) -> Transfer:
         transfer = Transfer(
             user_id=event.user_id,
             anonymous_id=event.anonymous_id,
-            timestamp=happened(event, record),
+            timestamp=event_time(event, record),
             payload=payload,
             vectors=vectors,
         )
@@ -81,13 +81,13 @@ def _transfer(profile: Profile, event: Identify, record: Record) -> Transfer:
         log.warning("the oldest seen items don't fit in a transfer", limit_bytes=TRANSFER_BYTES)
 
 
-def _erase_twins(twins: Iterable[str], profile: Profile, record: Record, attempt: Attempt) -> None:
+def _erase_linked_ids(twins: Iterable[str], profile: Profile, record: Record, attempt: Attempt) -> None:
     """Tell the owners of these anonymous ids of the user's erasure."""
     at, tombstone = profile.erased_at, profile.onboarded
     if at is None or tombstone is None:
         return
-    due_to = Origin(log=tombstone[0], partition=tombstone[1], offset=tombstone[2])
+    due_to = RecordOrigin(log=tombstone[0], partition=tombstone[1], offset=tombstone[2])
     for twin in twins:
         erased = Erased(user_id=profile.person.id, anonymous_id=twin, timestamp=at, origin=due_to)
-        headers = cloud_event(erased, record.place, GROUP)
+        headers = cloud_event_headers(erased, record.place, GROUP)
         attempt.send(record, Outgoing(TOPIC, erased.person.key.encode(), erased.to_bytes(), headers))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from eddyline.adapters.vectors import Payload, PointStore, Sparse
-from eddyline.model.decay import Vector, count_at
-from eddyline.model.ids import item_point
+from eddyline.model.decay import Vector, decayed_count_at
+from eddyline.model.ids import item_point_id
 from eddyline.model.trends import POPULARITY, trend_tau
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import ProfileSettings
 
 TREND = f"trend.{POPULARITY}"
 
@@ -54,7 +54,7 @@ class ItemVectors:
             if cached is not None and now - cached.read_at < self._settings.item_cache_seconds:
                 self._items.move_to_end(item_id)
                 found[item_id] = cached
-        missing = {item_point(item_id): item_id for item_id in item_ids - found.keys()}
+        missing = {item_point_id(item_id): item_id for item_id in item_ids - found.keys()}
         if missing:
             wanted = ("space", TREND)
             points = self._store.retrieve(self._collection, sorted(missing), payload=wanted, vectors=("content",))
@@ -74,4 +74,4 @@ class ItemVectors:
 
 def _popularity(payload: Payload, now: float) -> float:
     trend: Mapping[str, float] = payload.get("trend") or {}
-    return count_at(trend.get(POPULARITY), now, trend_tau(POPULARITY))
+    return decayed_count_at(trend.get(POPULARITY), now, trend_tau(POPULARITY))

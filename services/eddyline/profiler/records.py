@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from eddyline.adapters.kafka import Record
 from eddyline.errors import InvalidEvent
-from eddyline.model.events import Erased, Identify, Interaction, Onboarded, Shown, Transfer, timely
+from eddyline.model.events import Erased, Exposure, Identify, Interaction, Onboarded, Transfer, clamp_event_time
 from eddyline.model.ids import Person
-from eddyline.model.profile import Pending, Profile
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.model.profile import PendingInteraction, Profile
+from eddyline.settings import ProfileSettings
 
 TOPIC = "interactions"
 GROUP = "profiler"
 
 
-def arrived(record: Record) -> float:
+def ingest_time(record: Record) -> float:
     """When the broker got it, in epoch seconds."""
     return record.timestamp / 1000
 
 
-def happened(event: Interaction | Identify | Shown, record: Record) -> float:
+def event_time(event: Interaction | Identify | Exposure, record: Record) -> float:
     """When it happened, in epoch seconds. Raises `InvalidEvent` for a time far ahead."""
-    return timely(event.timestamp, arrived(record))
+    return clamp_event_time(event.timestamp, ingest_time(record))
 
 
-def heard_of(event: Interaction | Identify | Shown) -> str:
+def experiment_key(event: Interaction | Identify | Exposure) -> str:
     """The typed key under which an experiment knew the person: with both ids, it is still the anonymous one that says
     who they were before they signed in; so it is in what an anonymous id forwards."""
     person = Person.named(None, event.anonymous_id) or event.person
@@ -35,11 +35,11 @@ def event_id(event: Interaction | Identify, record: Record) -> str:
     return event.event_id or record.place
 
 
-def settled(event: Interaction | Identify | Shown, record: Record) -> Interaction | Identify | Shown:
+def with_id_and_time(event: Interaction | Identify | Exposure, record: Record) -> Interaction | Identify | Exposure:
     """With its id (of what has one) and its time, wherever it is read from then on."""
-    if isinstance(event, Shown):
-        return event.model_copy(update={"timestamp": happened(event, record)})
-    return event.model_copy(update={"event_id": event_id(event, record), "timestamp": happened(event, record)})
+    if isinstance(event, Exposure):
+        return event.model_copy(update={"timestamp": event_time(event, record)})
+    return event.model_copy(update={"event_id": event_id(event, record), "timestamp": event_time(event, record)})
 
 
 def origin(event: Onboarded | Erased) -> tuple[str, int, int]:
@@ -47,7 +47,7 @@ def origin(event: Onboarded | Erased) -> tuple[str, int, int]:
     return event.origin.log, event.origin.partition, event.origin.offset
 
 
-def snapshot(event: Transfer, settings: ProfileSettings) -> Profile:
+def unpack_transfer(event: Transfer, settings: ProfileSettings) -> Profile:
     """The profile in a transfer. Raises `InvalidEvent`."""
     try:
         return Profile.unpack(Person("a", event.anonymous_id), event.payload, event.vectors, settings)
@@ -55,9 +55,9 @@ def snapshot(event: Transfer, settings: ProfileSettings) -> Profile:
         raise InvalidEvent(f"is not a profile: {type(error).__name__} {error}", "payload") from None
 
 
-def to_pending(item_id: str, record: Record, since: float) -> Pending:
+def to_pending(item_id: str, record: Record, since: float) -> PendingInteraction:
     """As it is kept in a profile until its item comes."""
-    return Pending(
+    return PendingInteraction(
         item_id,
         (record.value or b"").decode(),
         record.topic,
@@ -71,7 +71,7 @@ def to_pending(item_id: str, record: Record, since: float) -> Pending:
     )
 
 
-def from_pending(entry: Pending) -> Record:
+def from_pending(entry: PendingInteraction) -> Record:
     """The record as it came."""
     return Record(
         topic=entry.topic,

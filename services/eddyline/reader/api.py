@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from eddyline.adapters.http import describe_body, item_id_of, path_id, read_json, reply
+from eddyline.adapters.http import describe_body, id_from_path, item_id_from_path, json_response, read_json
 from eddyline.errors import InvalidInput, NotEnabled
-from eddyline.model.events import explain
+from eddyline.model.events import explain_validation_error
 from eddyline.reader.browse_requests import (
     Audience,
     AudienceQuery,
@@ -21,17 +21,17 @@ from eddyline.reader.browse_requests import (
     SimilarQuery,
     TrendingQuery,
 )
-from eddyline.reader.requests import (
+from eddyline.reader.recommend import Reader
+from eddyline.reader.schemas import (
     AssignmentQuery,
-    AssignmentView,
+    AssignmentResponse,
     ListQuery,
-    PersonView,
+    PersonSummary,
     RecommendationList,
     RecommendationQuery,
     RecommendationRequest,
 )
 from eddyline.reader.search import Search
-from eddyline.reader.service import Reader
 
 BODIES = (RecommendationRequest,)
 """Models of the bodies that the routes read themselves."""
@@ -70,8 +70,8 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     async def recommendations(
         user_id: UserId, query: Annotated[RecommendationQuery, Query()], variant: Variant = None
     ) -> Response:
-        request = _as_request(path_id(user_id, "user_id"), query)
-        return reply(await run_in_threadpool(reader.recommend, request, variant))
+        request = _from_query(id_from_path(user_id, "user_id"), query)
+        return json_response(await run_in_threadpool(reader.recommend, request, variant))
 
     @routes.post(
         "/v1/recommendations",
@@ -81,19 +81,19 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     )
     async def post_recommendations(request: Request, variant: Variant = None) -> Response:
         given = await read_json(request, max_body_bytes)
-        return reply(await run_in_threadpool(reader.recommend, _read(given), variant))
+        return json_response(await run_in_threadpool(reader.recommend, _from_body(given), variant))
 
     @routes.get(
         "/v1/experiments/assignment",
         summary="Which variant someone gets, for apps where another system makes the lists of one",
-        response_model=AssignmentView,
+        response_model=AssignmentResponse,
     )
     async def assignment(query: Annotated[AssignmentQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.assignments.of, query))
+        return json_response(await run_in_threadpool(reader.assignments.of, query))
 
     @routes.get("/v1/items/{item_id}/similar", summary="Similar items", response_model=BrowseList)
     async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.browse.similar, item_id_of(item_id), query))
+        return json_response(await run_in_threadpool(reader.browse.similar, item_id_from_path(item_id), query))
 
     @routes.get(
         "/v1/items/{item_id}/audience",
@@ -101,43 +101,43 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         response_model=Audience,
     )
     async def audience(item_id: ItemId, query: Annotated[AudienceQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.browse.audience, item_id_of(item_id), query))
+        return json_response(await run_in_threadpool(reader.browse.audience, item_id_from_path(item_id), query))
 
     @routes.get("/v1/trending", summary="Trending items", response_model=BrowseList)
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.browse.trending, query))
+        return json_response(await run_in_threadpool(reader.browse.trending, query))
 
     @routes.get("/v1/latest", summary="The newest items", response_model=BrowseList)
     async def latest(query: Annotated[ListQuery, Query()]) -> Response:
-        return reply(await run_in_threadpool(reader.browse.latest, query))
+        return json_response(await run_in_threadpool(reader.browse.latest, query))
 
     @routes.get("/v1/search", summary="Search items by meaning", response_model=SearchList)
     async def find(query: Annotated[SearchQuery, Query()]) -> Response:
         if search is None:
             raise NotEnabled(NO_SEARCH)
-        return reply(await to_thread.run_sync(search.find, query, limiter=searching))
+        return json_response(await to_thread.run_sync(search.find, query, limiter=searching))
 
-    @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonView)
+    @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonSummary)
     async def person(user_id: UserId) -> Response:
-        return reply(await run_in_threadpool(reader.people.describe, path_id(user_id, "user_id")))
+        return json_response(await run_in_threadpool(reader.people.describe, id_from_path(user_id, "user_id")))
 
     @routes.get("/v1/items/{item_id}", summary="An item's full state, as PUT takes it")
     async def item(item_id: ItemId) -> Response:
-        return reply(await run_in_threadpool(reader.browse.item, item_id_of(item_id)))
+        return json_response(await run_in_threadpool(reader.browse.item, item_id_from_path(item_id)))
 
     return routes
 
 
-def _as_request(user_id: str, query: RecommendationQuery) -> RecommendationRequest:
+def _from_query(user_id: str, query: RecommendationQuery) -> RecommendationRequest:
     written_otherwise = {"category", "tag", "published_after", "device", "locale", "location", "timezone"}
     given = query.model_dump(exclude=written_otherwise)
-    return _read({**given, "user_id": user_id, "filter": query.grammar(), "context": query.context()})
+    return _from_body({**given, "user_id": user_id, "filter": query.grammar(), "context": query.context()})
 
 
-def _read(given: Any) -> RecommendationRequest:
+def _from_body(given: Any) -> RecommendationRequest:
     if not isinstance(given, dict):
         raise InvalidInput("must be a JSON object", "body")
     try:
         return RecommendationRequest.model_validate(given)
     except ValidationError as error:
-        raise InvalidInput(*explain(error)) from None
+        raise InvalidInput(*explain_validation_error(error)) from None

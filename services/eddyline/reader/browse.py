@@ -14,8 +14,8 @@ from eddyline.adapters.vectors import (
     Condition,
     Filter,
     HasId,
+    IsEmpty,
     Match,
-    Missing,
     Nearest,
     OrderBy,
     Point,
@@ -28,20 +28,30 @@ from eddyline.adapters.vectors import (
     likeness,
 )
 from eddyline.errors import NotFound, Unavailable
-from eddyline.model.blending import blend
-from eddyline.model.decay import count_at, count_in
+from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.distance import distance_of
 from eddyline.model.events import Content
-from eddyline.model.filters import excluding, parse_filter, servable
-from eddyline.model.ids import Person, dimension_of, item_point
+from eddyline.model.filters import excluding_items, parse_filter, servable_items
+from eddyline.model.fusion import fuse_scores
+from eddyline.model.ids import Person, item_dimension, item_point_id
 from eddyline.model.trends import trend_tau
-from eddyline.reader.anew import across_generations
 from eddyline.reader.browse_requests import AudienceQuery, SimilarQuery, TrendingQuery
-from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained, places, unexpired
-from eddyline.reader.paging import mark, page
-from eddyline.reader.pictures import shown_in
-from eddyline.reader.requests import ListQuery
-from eddyline.reader.shared import SharedLists
+from eddyline.reader.cursor import parse_cursor, request_fingerprint
+from eddyline.reader.generation_retry import retry_on_generation_change
+from eddyline.reader.list_cache import ListCache
+from eddyline.reader.lists import (
+    DISPLAY,
+    END,
+    FILTERED,
+    NO_ITEMS,
+    ListContext,
+    ListEntry,
+    explained_entries,
+    list_entries,
+    unexpired,
+)
+from eddyline.reader.pictures import with_ready_image
+from eddyline.reader.schemas import ListQuery
 from eddyline.settings import Settings
 
 FEWEST_TRENDING = 0.05
@@ -65,7 +75,7 @@ NOBODY_SUCH = "nobody who has it in their recent history is in such a segment, o
 class Browse:
     """Lists that are not one person's. Every method may be called from any thread. `clock` in epoch seconds."""
 
-    def __init__(self, store: VectorStore, settings: Settings, shared: SharedLists, clock: Callable[[], float]) -> None:
+    def __init__(self, store: VectorStore, settings: Settings, shared: ListCache, clock: Callable[[], float]) -> None:
         self._store, self._settings, self._shared, self._clock = store, settings, shared, clock
 
     def item(self, item_id: str) -> dict[str, Any]:
@@ -79,7 +89,7 @@ class Browse:
         return state | _detected_language(payload) | ({"image": shown} if shown else {})
 
     def _item_payload(self, item_id: str) -> Mapping[str, Any]:
-        point_id = item_point(item_id)
+        point_id = item_point_id(item_id)
         point = self._store.retrieve(ITEMS, [point_id], payload=("meta", "offer", "language", "image")).get(point_id)
         if point is None or "meta" not in point.payload:
             raise _no_such_item(item_id)
@@ -89,10 +99,10 @@ class Browse:
 
     def similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
         """The items that go with one, by content, by what people went on to, or both. Raises `NotFound`."""
-        return across_generations(lambda: self._similar(item_id, query))
+        return retry_on_generation_change(lambda: self._similar(item_id, query))
 
     def _similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
-        point_id = item_point(item_id)
+        point_id = item_point_id(item_id)
         picture_share = self._settings.reader.similar_image_share if self._settings.images.enabled else 0.0
         vectors = ("content", "image") if picture_share else ("content",)
         asked = self._store.retrieve(ITEMS, [point_id], payload=("meta.title", "image", "space"), vectors=vectors)
@@ -102,20 +112,20 @@ class Browse:
         listing = self._listing(("similar", item_id, query.relation), query, frozenset({item_id}))
         to_it = Nearest(point.vectors["content"], "content", distance_of(point.payload.get("space")))
         content = Query(to_it, listing.depth, listing.condition, DISPLAY)
-        went_on = Query(Nearest(_dimension(item_id), "affinity"), listing.depth, listing.condition, DISPLAY)
+        went_on = Query(Nearest(_item_dimension(item_id), "affinity"), listing.depth, listing.condition, DISPLAY)
         title = point.payload["meta"]["title"]
         because = {source: sentence.format(title) for source, sentence in BECAUSE.items()}
-        own = excluding({item_id})
+        own = excluding_items({item_id})
         if query.relation == "complement":
             found, editions = self._complements(went_on, point.vectors["content"])
-            answer = listing.page(explained(found, AFFINITY, because[AFFINITY]), query.explain)
+            answer = listing.page(explained_entries(found, AFFINITY, because[AFFINITY]), query.explain)
             return answer | self._why_empty(answer, listing, went_on.by, own & editions, NOBODY_WENT_ON)
         picture = self._like_picture(point, content) if query.relation == "substitute" else None
         if picture is not None:
             shares = {CONTENT: 1.0 - picture_share, PICTURE: picture_share}
             near = self._blended({CONTENT: content, PICTURE: picture}, shares, because)
         elif query.relation == "substitute":
-            near = explained(self._store.query(ITEMS, [content])[0], CONTENT, because[CONTENT])
+            near = explained_entries(self._store.query(ITEMS, [content])[0], CONTENT, because[CONTENT])
         else:
             share = self._settings.reader.complement_share
             both = {CONTENT: content, AFFINITY: went_on}
@@ -143,11 +153,11 @@ class Browse:
         if "image" not in point.vectors or image.get("state") != "ready":
             return None
         nearest = Nearest(point.vectors["image"], "image")
-        return replace(content, by=nearest, filter=content.filter & shown_in(image["space"]))
+        return replace(content, by=nearest, filter=content.filter & with_ready_image(image["space"]))
 
     def _blended(
         self, queries: Mapping[str, Query], shares: Mapping[str, float], because: Mapping[str, str]
-    ) -> list[Place]:
+    ) -> list[ListEntry]:
         """Blended min-max (see `model.blending`): counts of people and similarities of two models have no unit in
         common."""
         depth = max(query.limit for query in queries.values()) + BLENDED
@@ -157,21 +167,21 @@ class Browse:
         floors = {source: points[-1].score for source, points in found.items() if len(points) == depth}
         if AFFINITY in queries:
             floors[AFFINITY] = 0.0
-        blended = blend(
+        blended = fuse_scores(
             {source: {point.id: point.score for point in points} for source, points in found.items()},
             shares,
             floors,
         )
         return [
-            Place(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, because[b.strongest])
+            ListEntry(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, because[b.strongest])
             for b in blended
         ]
 
     def audience(self, item_id: str, query: AudienceQuery) -> dict[str, Any]:
         """The people in whose recent history the item weighs most. Raises `NotFound`."""
         self._item_payload(item_id)
-        nearest = Nearest(_dimension(item_id), "history")
-        there = Filter(must=(Missing("stub_since"),), must_not=(Missing("person"),))
+        nearest = Nearest(_item_dimension(item_id), "history")
+        there = Filter(must=(IsEmpty("stub_since"),), must_not=(IsEmpty("person"),))
         found = self._store.query(
             PROFILES, [Query(nearest, query.limit, there & self._among(query), payload=("person",))]
         )[0]
@@ -198,10 +208,10 @@ class Browse:
     def trending(self, query: TrendingQuery) -> dict[str, Any]:
         """What most people choose, within a window."""
         tau, now, field = trend_tau(query.window), self._clock(), f"trend.{query.window}"
-        current = Filter(must=(Range(field, gte=count_in(None, FEWEST_TRENDING, now, tau)),))
+        current = Filter(must=(Range(field, gte=add_to_decayed_count(None, FEWEST_TRENDING, now, tau)),))
         listing = self._listing(("trending", query.window), query)
         return self._ordered(
-            listing, OrderBy(field), NOTHING_TRENDS, current, lambda logarithm: count_at(logarithm, now, tau)
+            listing, OrderBy(field), NOTHING_TRENDS, current, lambda logarithm: decayed_count_at(logarithm, now, tau)
         )
 
     def latest(self, query: ListQuery) -> dict[str, Any]:
@@ -210,7 +220,7 @@ class Browse:
 
     def _ordered(
         self,
-        listing: Listing,
+        listing: ListContext,
         by: OrderBy,
         nothing: str,
         also: Filter = Filter(),
@@ -220,23 +230,25 @@ class Browse:
         key = (*listing.key, listing.depth)
         wanted = Query(by, listing.depth, listing.condition & also, DISPLAY)
         try:
-            answer = listing.page(places(self._shared.find(key, wanted), score))
+            answer = listing.page(list_entries(self._shared.find(key, wanted), score))
             return answer | self._why_empty(answer, listing, by, also, nothing)
         except Unavailable:
             kept = self._shared.kept(key)
             if kept is None:
                 raise
-            return listing.page(places(unexpired(kept.found, self._clock()), score), degraded=True)
+            return listing.page(list_entries(unexpired(kept.found, self._clock()), score), degraded=True)
 
-    def _listing(self, kind: tuple[str, ...], query: ListQuery, exclude: frozenset[str] = frozenset()) -> Listing:
+    def _listing(self, kind: tuple[str, ...], query: ListQuery, exclude: frozenset[str] = frozenset()) -> ListContext:
         now = self._clock()
         wanted = parse_filter(query.grammar(), self._settings.attributes, now)
-        position = page(query.next, mark(kind, query.grammar(), query.exclude), query.limit)
+        position = parse_cursor(query.next, request_fingerprint(kind, query.grammar(), query.exclude), query.limit)
         excluded = exclude.union(query.exclude)
-        return Listing((*kind, wanted, excluded), servable(now) & wanted & excluding(excluded), position)
+        return ListContext(
+            (*kind, wanted, excluded), servable_items(now) & wanted & excluding_items(excluded), position
+        )
 
     def _why_empty(
-        self, answer: Mapping[str, Any], listing: Listing, by: Nearest | OrderBy, own: Filter, nothing: str
+        self, answer: Mapping[str, Any], listing: ListContext, by: Nearest | OrderBy, own: Filter, nothing: str
     ) -> dict[str, str]:
         """The `reason` of an answer without items: `nothing`, unless there are some without the request's filter.
         `own`: the list's conditions whatever is asked."""
@@ -244,7 +256,7 @@ class Browse:
             return {}
         if listing.position.depth:
             return {"reason": END}
-        any_item = Query(by, 1, servable(self._clock()) & own)
+        any_item = Query(by, 1, servable_items(self._clock()) & own)
         return {"reason": FILTERED if self._store.query(ITEMS, [any_item])[0] else nothing}
 
 
@@ -258,6 +270,6 @@ def _no_such_item(item_id: str) -> NotFound:
     return NotFound(f"there is no item {item_id!r} (a new one is there a moment after it was accepted)")
 
 
-def _dimension(item_id: str) -> Sparse:
+def _item_dimension(item_id: str) -> Sparse:
     """Asks for whatever has this item in it, by how much."""
-    return Sparse(np.asarray([dimension_of(item_id)], dtype=np.uint32), np.ones(1, dtype=np.float32))
+    return Sparse(np.asarray([item_dimension(item_id)], dtype=np.uint32), np.ones(1, dtype=np.float32))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eddyline.model.events import Id
-from eddyline.reader.requests import ItemList, Limit, ListQuery
+from eddyline.reader.schemas import ItemList, Limit, ListQuery
 
 Relation: TypeAlias = Literal["substitute", "complement", "any"]
 Window: TypeAlias = Literal["hour", "day", "week"]

@@ -12,9 +12,9 @@ from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.experiments.assignment import NONE_STOPPED, Stopped
-from eddyline.model.experiments.definitions import load
+from eddyline.model.experiments.definitions import load_experiments
 from eddyline.model.experiments.verdicts import Verdict, parse_verdict
-from eddyline.reader.assigning import Running
+from eddyline.reader.assignment import ActiveExperiments
 from eddyline.settings import Settings
 
 LOOK_SECONDS = 1.0
@@ -24,7 +24,7 @@ Stamp: TypeAlias = tuple[int, int, int] | None
 log = structlog.get_logger("reader")
 
 
-class VerdictBoard:
+class StoppedVariants:
     """Which variants are stopped, as the topic `verdicts` tells it: the latest record of each. One thread writes."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -57,7 +57,7 @@ class VerdictBoard:
         self._stopped = stopped
 
 
-class LiveExperiments:
+class ExperimentsWatcher:
     """The experiments of the settings' file, read again when it changes. A changed file that is wrong is refused as a
     whole: what was in force stays so.
 
@@ -71,13 +71,13 @@ class LiveExperiments:
         self._settings, self._metrics, self._stopped = settings, metrics, stopped
         self._path = settings.experiments_file
         self._read = self._seen = self._stamp()
-        self._experiments = load(self._path, settings)
+        self._experiments = load_experiments(self._path, settings)
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def now(self) -> Running:
+    def now(self) -> ActiveExperiments:
         """What is in force."""
-        return Running(self._experiments, self._stopped())
+        return ActiveExperiments(self._experiments, self._stopped())
 
     def look(self) -> None:
         """Read the file if it has changed since it was read, and no more since the last look: not while it is being
@@ -88,7 +88,7 @@ class LiveExperiments:
             return
         self._read = stamp
         try:
-            self._experiments = load(self._path, self._settings)
+            self._experiments = load_experiments(self._path, self._settings)
         except Misconfigured as error:
             self._metrics.experiments_refused.set(1)
             log.error("the changed experiments are refused; those before stay in force", reason=str(error))

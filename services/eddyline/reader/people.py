@@ -7,12 +7,12 @@ from typing import Any
 from eddyline.adapters.vectors import PROFILES, VectorStore
 from eddyline.errors import NotFound
 from eddyline.model.events import format_timestamp
-from eddyline.model.ids import Person, person_point
+from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
 from eddyline.settings import Settings
 
 
-class People:
+class ProfileReader:
     """The profiles of a store. May be called from any thread."""
 
     def __init__(self, store: VectorStore, settings: Settings) -> None:
@@ -22,7 +22,7 @@ class People:
         """Of an anonymous person who was identified: the user's. Raises `Unavailable`."""
         if person is None:
             return None
-        point_id = person_point(person)
+        point_id = person_point_id(person)
         point = self._store.retrieve(PROFILES, [point_id], vectors=STORED_VECTORS).get(point_id)
         if point is None:
             return None

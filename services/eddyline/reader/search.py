@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from eddyline.adapters.encoders import ImageEncoder, TextEncoder
-from eddyline.adapters.vectors import ITEMS, Dense, Filter, Match, Missing, Nearest, Query, Scored, VectorStore
-from eddyline.errors import NotEnabled, Outdated, Unavailable
-from eddyline.model.blending import RELEVANCE, Leaning, blend, lean, leaning
-from eddyline.model.distance import distance_of, query_of
-from eddyline.model.filters import excluding, parse_filter, servable
+from eddyline.adapters.vectors import ITEMS, Dense, Filter, IsEmpty, Match, Nearest, Query, Scored, VectorStore
+from eddyline.errors import GenerationChanged, NotEnabled, Unavailable
+from eddyline.model.distance import distance_of, query_vector
+from eddyline.model.filters import excluding_items, parse_filter, servable_items
+from eddyline.model.fusion import RELEVANCE, InterestVectors, fuse_scores, interest_vectors, rerank_by_interest
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
 from eddyline.reader.browse_requests import SearchQuery
-from eddyline.reader.listing import DISPLAY, END, FILTERED, NO_ITEMS, Listing, Place, explained
-from eddyline.reader.paging import mark, page
-from eddyline.reader.people import People
-from eddyline.reader.pictures import shown_in
+from eddyline.reader.cursor import parse_cursor, request_fingerprint
+from eddyline.reader.lists import DISPLAY, END, FILTERED, NO_ITEMS, ListContext, ListEntry, explained_entries
+from eddyline.reader.people import ProfileReader
+from eddyline.reader.pictures import with_ready_image
 from eddyline.settings import Settings
 
 CACHED_QUERIES = 1000
@@ -46,7 +46,7 @@ BECAUSE = {
 NO_PICTURES = "no item has a picture yet"
 
 
-def _of_another_model(spaces: set[str], encoder: TextEncoder) -> str:
+def _space_mismatch(spaces: set[str], encoder: TextEncoder) -> str:
     return (
         f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes {encoder.space}: vectors of "
         "different models are never compared. Set its encoder.model, .distance and .template to the embedder's and "
@@ -61,7 +61,7 @@ class Search:
         self,
         store: VectorStore,
         settings: Settings,
-        people: People,
+        people: ProfileReader,
         encoder: TextEncoder,
         clock: Callable[[], float],
         images: ImageEncoder | None = None,
@@ -79,7 +79,7 @@ class Search:
         `Unavailable` also where the items are of another model than this encoder."""
         try:
             return self._find(query)
-        except Outdated as error:  # of no use to ask again: this encoder stays
+        except GenerationChanged as error:  # of no use to ask again: this encoder stays
             raise Unavailable(self._unsuited(query) or str(error)) from error
 
     def _find(self, query: SearchQuery) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Search:
         vectors = ("content",) if person else ()
         found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
         self._check_space(found)
-        order = self._leant(found, person) if person else explained(found, RELEVANCE, BECAUSE[RELEVANCE])
+        order = self._leant(found, person) if person else explained_entries(found, RELEVANCE, BECAUSE[RELEVANCE])
         answer = listing.page(order, query.explain, personalised=person is not None)
         if answer["items"]:
             return answer
@@ -104,11 +104,11 @@ class Search:
         if self._images is None:
             raise NotEnabled(NO_IMAGES)
         listing = self._listing(query, now)
-        with_picture = shown_in(self._images.space)
+        with_picture = with_ready_image(self._images.space)
         nearest = Nearest(self._images.encode_texts([query.q])[0], "image")
         if query.by == "image":
             pictures = Query(nearest, listing.depth, listing.condition & with_picture, DISPLAY)
-            order = explained(self._store.query(ITEMS, [pictures])[0], PICTURE, BECAUSE[PICTURE])
+            order = explained_entries(self._store.query(ITEMS, [pictures])[0], PICTURE, BECAUSE[PICTURE])
         else:
             order = self._both(query, listing, nearest, with_picture)
         answer = listing.page(order, query.explain, personalised=False)
@@ -119,10 +119,12 @@ class Search:
         if query.by == "both":
             text = self._to_text(query.q)
             return answer | {"reason": self._why_empty(listing, text, now)}
-        anything = self._store.query(ITEMS, [Query(nearest, 1, servable(now) & with_picture)])[0]
+        anything = self._store.query(ITEMS, [Query(nearest, 1, servable_items(now) & with_picture)])[0]
         return answer | {"reason": FILTERED if anything else NO_PICTURES}
 
-    def _both(self, query: SearchQuery, listing: Listing, nearest: Nearest, with_picture: Filter) -> list[Place]:
+    def _both(
+        self, query: SearchQuery, listing: ListContext, nearest: Nearest, with_picture: Filter
+    ) -> list[ListEntry]:
         """Blended min-max (see `model.blending`): two models' similarities have no unit in common."""
         depth = listing.depth + BLENDED
         text = self._to_text(query.q)
@@ -135,24 +137,24 @@ class Search:
         found = {RELEVANCE: texts, PICTURE: pictures}
         payloads = {point.id: point.payload for points in found.values() for point in points}
         share = self._settings.reader.search_image_share
-        blended = blend(
+        blended = fuse_scores(
             {source: {point.id: point.score for point in points} for source, points in found.items()},
             {RELEVANCE: 1.0 - share, PICTURE: share},
             {source: points[-1].score for source, points in found.items() if len(points) == depth},
         )
         return [
-            Place(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
+            ListEntry(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
             for b in blended
         ]
 
-    def _listing(self, query: SearchQuery, now: float) -> Listing:
+    def _listing(self, query: SearchQuery, now: float) -> ListContext:
         wanted = parse_filter(query.grammar(), self._settings.attributes, now)
         by = () if query.by == "text" else (query.by,)
         asked = ("search", query.q, query.user_id, query.anonymous_id, *by)
-        position = page(query.next, mark(asked, query.grammar(), query.exclude), query.limit)
-        return Listing(asked, servable(now) & wanted & excluding(query.exclude), position)
+        position = parse_cursor(query.next, request_fingerprint(asked, query.grammar(), query.exclude), query.limit)
+        return ListContext(asked, servable_items(now) & wanted & excluding_items(query.exclude), position)
 
-    def _leaning(self, query: SearchQuery, now: float) -> Leaning | None:
+    def _leaning(self, query: SearchQuery, now: float) -> InterestVectors | None:
         """None where nobody is named, nothing is known of them, or their profile is of another model."""
         person = Person.named(query.user_id, query.anonymous_id)
         if person is None or self._settings.reader.search_taste_share == 0:
@@ -160,7 +162,7 @@ class Search:
         profile = self._people.profile(person)
         if profile is None or profile.space not in (None, self._encoder.space):
             return None
-        return leaning(profile, now, self._taus, self._settings.ranking)
+        return interest_vectors(profile, now, self._taus, self._settings.ranking)
 
     def _to_text(self, text: str) -> Nearest:
         return Nearest(self._encoded(text), "content", distance_of(self._encoder.space))
@@ -172,7 +174,7 @@ class Search:
             if known is not None:
                 self._vectors.move_to_end(text)
                 return known
-        vector: Dense = query_of(self._encoder.encode([text])[0], distance_of(self._encoder.space))
+        vector: Dense = query_vector(self._encoder.encode([text])[0], distance_of(self._encoder.space))
         with self._lock:
             self._vectors[text] = vector
             while len(self._vectors) > CACHED_QUERIES:
@@ -182,12 +184,12 @@ class Search:
     def _check_space(self, found: list[Scored]) -> None:
         spaces = {str(point.payload.get("space")) for point in found} - {self._encoder.space}
         if spaces:
-            raise Unavailable(_of_another_model(spaces, self._encoder))
+            raise Unavailable(_space_mismatch(spaces, self._encoder))
 
     def _unsuited(self, query: SearchQuery) -> str | None:
         """Which setting makes vectors that the stored ones can't be compared with; None where none does."""
         if query.by != "image" and (spaces := self._other_spaces()):
-            return _of_another_model(spaces, self._encoder)
+            return _space_mismatch(spaces, self._encoder)
         if query.by != "text" and self._images is not None:
             return (
                 f"this reader's images.model makes {self._images.dimension} numbers, the stored pictures have others: "
@@ -196,24 +198,24 @@ class Search:
         return None
 
     def _other_spaces(self) -> set[str]:
-        elsewhere = Filter(must_not=(Missing("space"), Match("space", (self._encoder.space,))))
+        elsewhere = Filter(must_not=(IsEmpty("space"), Match("space", (self._encoder.space,))))
         found = self._store.scroll(ITEMS, filter=elsewhere, limit=1, payload=("space",))[0]
         return {str(point.payload["space"]) for point in found}
 
-    def _leant(self, found: list[Scored], person: Leaning) -> list[Place]:
+    def _leant(self, found: list[Scored], person: InterestVectors) -> list[ListEntry]:
         if not found:
             return []
         payloads: Mapping[str, Mapping[str, Any]] = {point.id: point.payload for point in found}
         rows = np.asarray([point.vectors["content"] for point in found], dtype=np.float64)
-        blended = lean(
+        blended = rerank_by_interest(
             list(payloads), [point.score for point in found], rows, person, self._settings.reader.search_taste_share
         )
         return [
-            Place(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
+            ListEntry(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
             for b in blended
         ]
 
-    def _why_empty(self, listing: Listing, nearest: Nearest, now: float) -> str:
+    def _why_empty(self, listing: ListContext, nearest: Nearest, now: float) -> str:
         if listing.position.depth:
             return END
-        return FILTERED if self._store.query(ITEMS, [Query(nearest, 1, servable(now))])[0] else NO_ITEMS
+        return FILTERED if self._store.query(ITEMS, [Query(nearest, 1, servable_items(now))])[0] else NO_ITEMS

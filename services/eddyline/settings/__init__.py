@@ -4,37 +4,46 @@ Read from the environment (`EDDYLINE_KAFKA__BOOTSTRAP_SERVERS`) over a TOML file
 defaults. A wrong or unknown one is refused by name. `docs/configuration.md` is generated from these classes.
 """
 
-from eddyline.settings.connections import Kafka, Qdrant, Server
-from eddyline.settings.encoders import Encoder, Images, Template
-from eddyline.settings.learning import RESERVED_EVENT_TYPES, Affinity, Events, Profile
-from eddyline.settings.loading import describe, effective, load
-from eddyline.settings.ranking import STRATEGIES, TERMS, Boost, Promotion, Ranking, Rule, Strategy, Term
-from eddyline.settings.reading import Insights, Reader
+from eddyline.settings.encoders import EncoderSettings, ImageSettings, TemplateSettings
+from eddyline.settings.infrastructure import KafkaSettings, QdrantSettings, ServerSettings
+from eddyline.settings.loader import describe, effective, load
+from eddyline.settings.profile import RESERVED_EVENT_TYPES, AffinitySettings, EventSettings, ProfileSettings
+from eddyline.settings.reader import InsightsSettings, ReaderSettings
 from eddyline.settings.root import BUILT_IN_FILTERS, AttributeKind, Settings
+from eddyline.settings.strategies import (
+    STRATEGIES,
+    TERMS,
+    BoostSettings,
+    PromotionSettings,
+    RankingSettings,
+    RuleSettings,
+    StrategySettings,
+    Term,
+)
 
 __all__ = [
     "BUILT_IN_FILTERS",
     "RESERVED_EVENT_TYPES",
     "STRATEGIES",
     "TERMS",
-    "Affinity",
+    "AffinitySettings",
     "AttributeKind",
-    "Boost",
-    "Encoder",
-    "Events",
-    "Images",
-    "Insights",
-    "Kafka",
-    "Profile",
-    "Promotion",
-    "Qdrant",
-    "Ranking",
-    "Reader",
-    "Rule",
-    "Server",
+    "BoostSettings",
+    "EncoderSettings",
+    "EventSettings",
+    "ImageSettings",
+    "InsightsSettings",
+    "KafkaSettings",
+    "ProfileSettings",
+    "PromotionSettings",
+    "QdrantSettings",
+    "RankingSettings",
+    "ReaderSettings",
+    "RuleSettings",
+    "ServerSettings",
     "Settings",
-    "Strategy",
-    "Template",
+    "StrategySettings",
+    "TemplateSettings",
     "Term",
     "describe",
     "effective",

@@ -17,7 +17,7 @@ TEMPLATE_LABELS = {"category": "Category", "tags": "Tags"}
 MOST_REPEATS = 20
 
 
-class Template(Section):
+class TemplateSettings(Section):
     """The text that stands for an item. Changing it means re-embedding every item."""
 
     fields: Annotated[tuple[str, ...], Field(min_length=1)] = ("title", "description", "category", "tags")
@@ -36,7 +36,7 @@ class Template(Section):
         return {**TEMPLATE_LABELS, **value} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
-    def _names_fields(self) -> Template:
+    def _names_fields(self) -> TemplateSettings:
         for name in (*self.fields, *self.labels):
             if name not in TEMPLATE_FIELDS and not (name.startswith("attributes.") and len(name) > len("attributes.")):
                 known = ", ".join(TEMPLATE_FIELDS)
@@ -55,7 +55,7 @@ class Template(Section):
         return self
 
 
-class Encoder(Section):
+class EncoderSettings(Section):
     """The text encoder. Changing the model means embedding every item again."""
 
     kind: Literal["local", "openai", "http"] = "local"
@@ -83,7 +83,7 @@ class Encoder(Section):
     vectors keep their length. Changing it means re-embedding every item."""
     detect_language: bool = True
     """Detect the language of items that don't name theirs, so that they can be filtered by it."""
-    template: Template = Template()
+    template: TemplateSettings = TemplateSettings()
     url: str = ""
     """URL of the endpoint, e.g. https://api.openai.com/v1, or of the other process, e.g. http://encoder:8000."""
     api_key: SecretStr | None = None
@@ -102,7 +102,7 @@ class Encoder(Section):
     """Where cached vectors are kept, and a model that was exported to ONNX (which takes some seconds, once)."""
 
     @model_validator(mode="after")
-    def _says_where(self) -> Encoder:
+    def _says_where(self) -> EncoderSettings:
         if self.kind != "local" and not self.url:
             raise ValueError(f"kind = {self.kind!r} needs url (EDDYLINE_ENCODER__URL)")
         if self.kind == "openai" and self.model == "packaged":
@@ -112,7 +112,7 @@ class Encoder(Section):
         return self
 
     @model_validator(mode="after")
-    def _runs_as_set(self) -> Encoder:
+    def _runs_as_set(self) -> EncoderSettings:
         if self.precision == "int8" and self.backend == "torch":
             raise ValueError("precision 'int8' needs backend 'onnx': set encoder.backend, or precision to 'fp32'")
         if self.backend == "onnx" and self.device != "cpu":
@@ -120,7 +120,7 @@ class Encoder(Section):
         return self
 
 
-class Images(Section):
+class ImageSettings(Section):
     """How items' images are fetched, and turned into vectors."""
 
     enabled: bool = False

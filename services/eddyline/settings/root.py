@@ -10,11 +10,11 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from eddyline.settings.connections import Kafka, Qdrant, Server
-from eddyline.settings.encoders import Encoder, Images
-from eddyline.settings.learning import Affinity, Events, Profile
-from eddyline.settings.ranking import STRATEGIES, Promotion, Ranking, Rule, Strategy
-from eddyline.settings.reading import Insights, Reader
+from eddyline.settings.encoders import EncoderSettings, ImageSettings
+from eddyline.settings.infrastructure import KafkaSettings, QdrantSettings, ServerSettings
+from eddyline.settings.profile import AffinitySettings, EventSettings, ProfileSettings
+from eddyline.settings.reader import InsightsSettings, ReaderSettings
+from eddyline.settings.strategies import STRATEGIES, PromotionSettings, RankingSettings, RuleSettings, StrategySettings
 
 BUILT_IN_FILTERS = frozenset(
     {
@@ -67,23 +67,23 @@ class Settings(BaseSettings):
     """Time zone that rules go by, as an IANA name, unless a request says otherwise (`context.timezone`)."""
     segments: Mapping[str, Mapping[str, Any]] = {}
     """Segments by a person's attributes: name = conditions, e.g. {pros = {plan = "pro"}}."""
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
     """What changes in a situation, e.g. [{name = "new", when = {weekday = "sunday"}, weights = {freshness = 2}}]."""
-    promotions: tuple[Promotion, ...] = ()
+    promotions: tuple[PromotionSettings, ...] = ()
     """Items with positions of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
-    server: Server = Server()
-    kafka: Kafka = Kafka()
-    qdrant: Qdrant = Qdrant()
-    encoder: Encoder = Encoder()
-    images: Images = Images()
-    events: Events = Events()
-    profile: Profile = Profile()
-    affinity: Affinity = Affinity()
-    ranking: Ranking = Ranking()
-    strategies: Mapping[str, Strategy] = STRATEGIES
+    server: ServerSettings = ServerSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    images: ImageSettings = ImageSettings()
+    events: EventSettings = EventSettings()
+    profile: ProfileSettings = ProfileSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    ranking: RankingSettings = RankingSettings()
+    strategies: Mapping[str, StrategySettings] = STRATEGIES
     """By name, merged over the built-in ones (docs/ranking.md has their weights); a new name is a new strategy."""
-    reader: Reader = Reader()
-    insights: Insights = Insights()
+    reader: ReaderSettings = ReaderSettings()
+    insights: InsightsSettings = InsightsSettings()
     experiments_file: Path = Path("experiments.toml")
     """File of the experiments, if it exists (docs/experiments.md). It is read again when it changes."""
 
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         if not isinstance(value, Mapping):
             return value
         built_in = {name: strategy.model_dump() for name, strategy in STRATEGIES.items()}
-        given = {name: one.model_dump() if isinstance(one, Strategy) else one for name, one in value.items()}
+        given = {name: one.model_dump() if isinstance(one, StrategySettings) else one for name, one in value.items()}
         changed = {
             name: {**built_in.get(name, {}), **one} if isinstance(one, Mapping) else one for name, one in given.items()
         }
@@ -118,7 +118,9 @@ class Settings(BaseSettings):
 
     @field_validator("rules", "promotions")
     @classmethod
-    def _differ_in_name(cls, value: tuple[Rule | Promotion, ...]) -> tuple[Rule | Promotion, ...]:
+    def _differ_in_name(
+        cls, value: tuple[RuleSettings | PromotionSettings, ...]
+    ) -> tuple[RuleSettings | PromotionSettings, ...]:
         names = [one.name for one in value]
         twice = {name for name in names if names.count(name) > 1}
         if twice:

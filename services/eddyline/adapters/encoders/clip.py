@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.loading import Turns, quiet_transformers, weights_checksum
+from eddyline.adapters.encoders.local_models import FairLock, silence_transformers, weights_checksum
 from eddyline.errors import Misconfigured
-from eddyline.settings import Images as ImagesSettings
+from eddyline.settings import ImageSettings as ImagesSettings
 
 IMAGE_VERSION = 1
 """How images are made ready for the model (upright, on white, reduced): changing it changes every vector."""
@@ -26,13 +26,13 @@ class ClipEncoder:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise Misconfigured("images need sentence-transformers: pip install 'eddyline[embedder]'") from None
-        quiet_transformers()
+        silence_transformers()
         try:
             self._model: Any = SentenceTransformer(settings.model, device=settings.device)
         except Exception as error:  # whatever a foreign library makes of a damaged or missing model
             raise Misconfigured(f"images.model {settings.model!r} can't be loaded: {error}") from error
         self._batch_size = settings.batch_size
-        self._turns = Turns()
+        self._turns = FairLock()
         self._dimension = self._try(settings.model, Image.new("RGB", (8, 8)))
         self._space = f"{weights_checksum(self._model)[:16]}-i{IMAGE_VERSION}"
 

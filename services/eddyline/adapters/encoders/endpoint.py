@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
-from eddyline.settings import Encoder as EncoderSettings
+from eddyline.settings import EncoderSettings
 
 TIMEOUT = "timeout"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
@@ -23,7 +23,7 @@ SHOWN = 300
 _AGAIN = frozenset({408, 409, 425, 429})
 _TOO_LONG = re.compile(r"too (large|long)|exceed|maximum context", re.IGNORECASE)
 """Some servers (llama.cpp) say so with a 500."""
-_NOT_THERE = {
+_HINTS = {
     401: "check encoder.api_key (EDDYLINE_ENCODER__API_KEY)",
     403: "check what encoder.api_key (EDDYLINE_ENCODER__API_KEY) may do",
     404: "check encoder.url and encoder.model",
@@ -31,15 +31,15 @@ _NOT_THERE = {
 }
 
 
-class Refused(EddylineError):
+class EncoderRefused(EddylineError):
     """The endpoint won't take what was sent (a 4xx): sending it again changes nothing."""
 
 
-class Slow(Unavailable):
+class EncoderTimeout(Unavailable):
     """The endpoint didn't answer in time, however often it was asked: less at once may do."""
 
 
-class Endpoint:
+class EncoderEndpoint:
     """Requests to `encoder.url`, from any thread. `sleep` takes seconds."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Endpoint:
             raise Misconfigured(f"encoder.url must be http://… or https://…, not {settings.url!r}")
         self.url = str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
         self._query = parsed.query.decode()
-        self._key = _checked(settings.api_key)
+        self._key = _checked_key(settings.api_key)
         self._attempts, self._metrics, self._sleep = settings.attempts, metrics, sleep
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
@@ -69,17 +69,17 @@ class Endpoint:
         """The answer's JSON.
 
         Raises `Unavailable` once `attempts` requests have failed for reasons that may pass, `Misconfigured` for a wrong
-        key or address, and `Refused`.
+        key or address, and `EncoderRefused`.
         """
         content = None if body is None else orjson.dumps(body)
         for attempt in range(1, self._attempts + 1):
             pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
             try:
                 return self._once(method, path, content)
-            except _Passing as error:
+            except _TransientError as error:
                 self._metrics.encoder_failures.labels(error.kind).inc()
                 if attempt == self._attempts:
-                    kind = Slow if error.kind == TIMEOUT else Unavailable
+                    kind = EncoderTimeout if error.kind == TIMEOUT else Unavailable
                     raise kind(f"{self.url}{path}: {error} ({attempt} attempts)") from error
                 wanted = pause if error.retry_after is None else max(pause, error.retry_after)
                 self._sleep(min(wanted, LONGEST_PAUSE_SECONDS))
@@ -90,11 +90,11 @@ class Endpoint:
             address = f"{self.url}{path}?{self._query}" if self._query else self.url + path
             response = self._client.request(method, address, content=content)
         except httpx.TimeoutException as error:
-            raise _Passing(TIMEOUT, f"no answer in time ({type(error).__name__})") from error
+            raise _TransientError(TIMEOUT, f"no answer in time ({type(error).__name__})") from error
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            raise _Passing("unreachable", self._hidden(f"can't be reached: {error}")) from error
+            raise _TransientError("unreachable", self._hidden(f"can't be reached: {error}")) from error
         except httpx.HTTPError as error:  # its text may quote what was sent
-            raise _Passing("unreachable", f"can't be queried ({type(error).__name__})") from None
+            raise _TransientError("unreachable", f"can't be queried ({type(error).__name__})") from None
         status = response.status_code
         if response.is_success:
             try:
@@ -102,13 +102,13 @@ class Endpoint:
             except orjson.JSONDecodeError as error:
                 raise Misconfigured(f"{self.url}{path} doesn't answer with JSON: check encoder.url") from error
         if status >= 500 and _TOO_LONG.search(self._said(response)):
-            raise Refused(f"{self.url}{path} answered {status}: {self._said(response)}")
+            raise EncoderRefused(f"{self.url}{path} answered {status}: {self._said(response)}")
         if status >= 500 or status in _AGAIN:
-            raise _Passing(str(status), f"answered {status}: {self._said(response)}", _retry_after(response))
-        if status in _NOT_THERE or response.is_redirect:
-            hint = _NOT_THERE.get(status, "it redirects, which isn't followed: check encoder.url")
+            raise _TransientError(str(status), f"answered {status}: {self._said(response)}", _retry_after(response))
+        if status in _HINTS or response.is_redirect:
+            hint = _HINTS.get(status, "it redirects, which isn't followed: check encoder.url")
             raise Misconfigured(f"{self.url}{path} answered {status}: {self._said(response)}; {hint}")
-        raise Refused(f"{self.url}{path} answered {status}: {self._said(response)}")
+        raise EncoderRefused(f"{self.url}{path} answered {status}: {self._said(response)}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -128,7 +128,7 @@ class Endpoint:
         return text.replace(self._key, "***") if self._key else text
 
 
-class _Passing(Exception):
+class _TransientError(Exception):
     """What may be over soon. `retry_after`: seconds, where the endpoint says so."""
 
     def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
@@ -136,7 +136,7 @@ class _Passing(Exception):
         super().__init__(message)
 
 
-def _checked(key: SecretStr | None) -> str | None:
+def _checked_key(key: SecretStr | None) -> str | None:
     """Without the line's end that files and shells leave behind."""
     if key is None:
         return None

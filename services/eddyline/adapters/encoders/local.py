@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.embedding import mean
-from eddyline.adapters.encoders.loading import Turns, quiet_transformers, weights_checksum
-from eddyline.adapters.encoders.long_texts import Pieces, cut_up, fits
-from eddyline.adapters.encoders.onnx import fingerprint, load_onnx
+from eddyline.adapters.encoders.item_vectors import weighted_mean
+from eddyline.adapters.encoders.local_models import FairLock, silence_transformers, weights_checksum
+from eddyline.adapters.encoders.long_texts import SplitText, fits, split_texts
+from eddyline.adapters.encoders.onnx import load_onnx, model_fingerprint
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.model.distance import Distance, space_of
 from eddyline.model.text import DEFAULT_VERSION
-from eddyline.settings import Encoder as EncoderSettings
+from eddyline.settings import EncoderSettings
 
 PACKAGED = "packaged"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -40,7 +40,7 @@ class SentenceTransformerEncoder:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise Misconfigured("the encoder needs sentence-transformers: pip install 'eddyline[embedder]'") from None
-        quiet_transformers()
+        silence_transformers()
         source, self._model = str(directory or settings.model), None
         if directory is None or settings.backend == "torch":
             try:
@@ -49,7 +49,7 @@ class SentenceTransformerEncoder:
                 raise Misconfigured(f"encoder.model {settings.model!r} can't be loaded: {error}") from error
         checksum = PACKAGED_SHA256 if directory else weights_checksum(self._model)
         if settings.backend == "onnx":
-            weights = checksum if directory else fingerprint(self._model, checksum)
+            weights = checksum if directory else model_fingerprint(self._model, checksum)
             self._model = load_onnx(source, weights, settings)
         # In fp32 both backends make the same vectors, to 1e-5: one space. Rounded weights make others.
         precision = "" if settings.precision == "fp32" else f"-{settings.precision}"
@@ -59,7 +59,7 @@ class SentenceTransformerEncoder:
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._distance = Distance.named(settings.distance)
-        self._turns = Turns()
+        self._turns = FairLock()
 
     @property
     def dimension(self) -> int:
@@ -96,18 +96,18 @@ class SentenceTransformerEncoder:
             if len(own) == 1:
                 vectors[index] = own[0]
             else:
-                vectors[index] = mean(own, [piece.tokens for piece in long[index].pieces], self._distance)
+                vectors[index] = weighted_mean(own, [piece.tokens for piece in long[index].pieces], self._distance)
         return vectors
 
-    def _split(self, texts: Sequence[str]) -> Mapping[int, Pieces]:
+    def _split(self, texts: Sequence[str]) -> Mapping[int, SplitText]:
         """What is read of those texts that may be too long, by their place. Counts those of which not all is."""
         limit = self._model.max_seq_length
         long = [index for index, text in enumerate(texts) if not fits(text, limit, FRAME_TOKENS)]
-        found: dict[int, Pieces] = {}
+        found: dict[int, SplitText] = {}
         for start in range(0, len(long), self._batch_size):
             batch = long[start : start + self._batch_size]
             with self._turns.one():
-                pieces = cut_up(self._model.tokenizer, [texts[index] for index in batch], limit, self._windows)
+                pieces = split_texts(self._model.tokenizer, [texts[index] for index in batch], limit, self._windows)
             found |= zip(batch, pieces, strict=True)
         unread = sum(one.unread > 0 for one in found.values())
         if unread:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eddyline.model.windows import split
+from eddyline.model.text_windows import split_into_windows
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """A window's text and its number of tokens."""
 
     text: str
@@ -18,10 +18,10 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class SplitText:
     """What is read of a text, and how many of its tokens are not."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TextPiece, ...]
     unread: int = 0
 
 
@@ -30,7 +30,7 @@ def fits(text: str, limit: int | None, frame: int) -> bool:
     return not limit or len(text.encode()) <= limit - frame
 
 
-def cut_up(tokenizer: Any, texts: Sequence[str], limit: int, most: int) -> list[Pieces]:
+def split_texts(tokenizer: Any, texts: Sequence[str], limit: int, most: int) -> list[SplitText]:
     """The windows of each text, at most `most`; a text that the model reads as a whole is one piece, itself.
 
     `tokenizer` is a fast one of transformers, `limit` the tokens that the model reads, its frame among them.
@@ -47,9 +47,9 @@ def cut_up(tokenizer: Any, texts: Sequence[str], limit: int, most: int) -> list[
     return [_pieces(text, encoded, index, size, most) for index, text in enumerate(texts)]
 
 
-def _pieces(text: str, encoded: Any, index: int, size: int, most: int) -> Pieces:
+def _pieces(text: str, encoded: Any, index: int, size: int, most: int) -> SplitText:
     offsets = encoded["offset_mapping"][index]
     if len(offsets) <= size:
-        return Pieces((Piece(text, len(offsets)),))
-    found = split(offsets, encoded.word_ids(index), size, most)
-    return Pieces(tuple(Piece(text[one.start : one.end], one.tokens) for one in found.windows), found.unread)
+        return SplitText((TextPiece(text, len(offsets)),))
+    found = split_into_windows(offsets, encoded.word_ids(index), size, most)
+    return SplitText(tuple(TextPiece(text[one.start : one.end], one.tokens) for one in found.windows), found.unread)

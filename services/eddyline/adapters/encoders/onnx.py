@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from eddyline.errors import Misconfigured
-from eddyline.settings import Encoder as EncoderSettings
+from eddyline.settings import EncoderSettings
 
 LIBRARIES = ("sentence-transformers", "optimum-onnx", "onnxruntime")
 """Whose versions decide what an export looks like."""
@@ -50,7 +50,7 @@ def load_onnx(source: str, weights: str, settings: EncoderSettings) -> Any:
         raise Misconfigured(f"the ONNX model in {folder} can't be loaded ({error}): delete that folder") from error
 
 
-def fingerprint(model: Any, checksum: str) -> str:
+def model_fingerprint(model: Any, checksum: str) -> str:
     """Identifies a torch model of these weights by all that decides its vectors: tokenizer, layers, pooling, limit.
 
     Raises `Misconfigured` where it is no transformer.
@@ -73,7 +73,7 @@ def _exported(source: str, weights: str, settings: EncoderSettings) -> Path:
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with _export_lock(folder):
             if not folder.is_dir():  # another process may have made it while this one waited
                 _export(source, settings.precision, folder)
     except OSError as error:
@@ -84,7 +84,7 @@ def _exported(source: str, weights: str, settings: EncoderSettings) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _export_lock(folder: Path) -> Iterator[None]:
     """One process at a time exports to `folder`; what a killed one left is removed. The lock dies with its process."""
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.adapters.encoders.answers import as_rows, in_parts
-from eddyline.adapters.encoders.cache import VectorCache
-from eddyline.adapters.encoders.endpoint import Endpoint, Refused
+from eddyline.adapters.encoders.endpoint import EncoderEndpoint, EncoderRefused
+from eddyline.adapters.encoders.response_vectors import checked_vectors, encode_in_parts
+from eddyline.adapters.encoders.vector_cache import VectorCache
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.distance import Distance, cosine, space_of
+from eddyline.model.distance import Distance, cosine_similarity, space_of
 from eddyline.model.text import DEFAULT_VERSION
-from eddyline.settings import Encoder as EncoderSettings
+from eddyline.settings import EncoderSettings
 
 CACHE_FILE = "vectors.sqlite"
 PROBE = "eddyline"
@@ -41,7 +41,7 @@ class OpenAIEncoder:
     ) -> None:
         """Asks for one vector. Raises `Misconfigured` for an endpoint that isn't one, won't, or has another model than
         before, and `Unavailable`."""
-        self._endpoint = Endpoint(settings, metrics, sleep)
+        self._endpoint = EncoderEndpoint(settings, metrics, sleep)
         self._settings, self._metrics, self._template_version = settings, metrics, template_version
         entries = settings.cache_entries
         self._cache = VectorCache(settings.cache_dir.expanduser() / CACHE_FILE, entries) if entries else None
@@ -50,7 +50,7 @@ class OpenAIEncoder:
         self._dimension: int | None = None
         try:
             self._dimension = self._probed()
-        except Refused as error:
+        except EncoderRefused as error:
             self.close()
             raise Misconfigured(f"{error}; check encoder.model and encoder.dimensions") from error
         except BaseException:
@@ -85,7 +85,7 @@ class OpenAIEncoder:
         unknown = [text for text in keys if keys[text] not in known]
         for start in range(0, len(unknown), self._settings.batch_size):
             batch = unknown[start : start + self._settings.batch_size]
-            vectors = in_parts(self._ask, batch, self._metrics.truncated.inc)
+            vectors = encode_in_parts(self._ask, batch, self._metrics.truncated.inc)
             rows = dict(zip((keys[text] for text in batch), vectors, strict=True))
             if self._cache is not None:
                 self._cache.put(rows)
@@ -106,7 +106,7 @@ class OpenAIEncoder:
         if self._cache is not None:
             key = self._key(PROBE)
             known = self._cache.get([key]).get(key)
-            if known is not None and (len(known) != len(row) or cosine(known, row) < ALIKE):
+            if known is not None and (len(known) != len(row) or cosine_similarity(known, row) < ALIKE):
                 raise Misconfigured(
                     f"{self._endpoint.url} returns other vectors for {self._settings.model!r} than before: it has "
                     f"another model. Delete {self._settings.cache_dir / CACHE_FILE} and re-embed everything "
@@ -136,7 +136,7 @@ class OpenAIEncoder:
             raise Misconfigured(f"{self._endpoint.url}/embeddings gives {len(rows)} vectors for {len(texts)} texts")
         self._count_tokens(answer)
         wanted = self._dimension or self._settings.dimensions
-        return as_rows(rows, len(texts), wanted, self._distance, f"{self._endpoint.url}/embeddings")
+        return checked_vectors(rows, len(texts), wanted, self._distance, f"{self._endpoint.url}/embeddings")
 
     def _count_tokens(self, answer: Any) -> None:
         usage = answer.get("usage")

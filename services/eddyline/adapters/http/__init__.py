@@ -1,20 +1,20 @@
 """The HTTP door: one way to read bodies, to answer problems, to document, to be watched, and to run."""
 
-from eddyline.adapters.http.app import Check, create_app
-from eddyline.adapters.http.body import describe_body, item_id_of, path_id, read_json, reply
-from eddyline.adapters.http.in_flight import InFlight
+from eddyline.adapters.http.app import ReadinessCheck, create_app
+from eddyline.adapters.http.body import describe_body, id_from_path, item_id_from_path, json_response, read_json
+from eddyline.adapters.http.in_flight import InFlightLimit
 from eddyline.adapters.http.problems import Problem
 from eddyline.adapters.http.server import HttpServer
 
 __all__ = [
-    "Check",
     "HttpServer",
-    "InFlight",
+    "InFlightLimit",
     "Problem",
+    "ReadinessCheck",
     "create_app",
     "describe_body",
-    "item_id_of",
-    "path_id",
+    "id_from_path",
+    "item_id_from_path",
+    "json_response",
     "read_json",
-    "reply",
 ]

@@ -20,11 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline import __version__
 from eddyline.adapters.http import problems
-from eddyline.adapters.http.body import reply
+from eddyline.adapters.http.body import json_response
 from eddyline.adapters.telemetry import CONTENT_TYPE, Metrics
 from eddyline.errors import EddylineError
 
-Check: TypeAlias = Callable[[], None]
+ReadinessCheck: TypeAlias = Callable[[], None]
 """Raises an `EddylineError` that says why the named thing isn't ready."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -36,7 +36,7 @@ TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the n
 
 def create_app(
     routers: Sequence[APIRouter],
-    checks: Mapping[str, Check],
+    checks: Mapping[str, ReadinessCheck],
     metrics: Metrics,
     bodies: Iterable[type[BaseModel]] = (),
     cors_origins: Iterable[str] = (),
@@ -55,7 +55,7 @@ def create_app(
         redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    problems.install(app)
+    problems.install_error_handlers(app)
     for router in routers:
         app.include_router(router)
     app.include_router(_operations(checks, metrics))
@@ -71,12 +71,12 @@ def create_app(
             expose_headers=["Retry-After"],
             max_age=600,
         )
-    app.add_middleware(Measure, metrics=metrics)
-    app.add_middleware(MatchRawPath)
+    app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
+    app.add_middleware(RawPathMiddleware)
     return app
 
 
-class MatchRawPath:
+class RawPathMiddleware:
     """Route on the path as it was sent, so that an id may hold an encoded slash; handlers decode their ids."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -89,7 +89,7 @@ class MatchRawPath:
         await self._app(scope, receive, send)
 
 
-class Measure:
+class RequestMetricsMiddleware:
     """Count and time every request, by route."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -117,18 +117,18 @@ class Measure:
             self._metrics.request_seconds.labels(method, route).observe(time.perf_counter() - started)
 
 
-def _operations(checks: Mapping[str, Check], metrics: Metrics) -> APIRouter:
+def _operations(checks: Mapping[str, ReadinessCheck], metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz", summary="Is the process alive?")
     async def healthz() -> Response:
-        return reply({"status": "ok"})
+        return json_response({"status": "ok"})
 
     @router.get("/readyz", summary="Is the process ready? Names what isn't", responses={503: {}})
     async def readyz() -> Response:
         states = await run_in_threadpool(_states, checks)
         ready = all(state == "ok" for state in states.values())
-        return reply({"status": "ready" if ready else "not ready", "checks": states}, 200 if ready else 503)
+        return json_response({"status": "ready" if ready else "not ready", "checks": states}, 200 if ready else 503)
 
     @router.get("/metrics", summary="Prometheus metrics")
     async def show_metrics() -> Response:
@@ -137,7 +137,7 @@ def _operations(checks: Mapping[str, Check], metrics: Metrics) -> APIRouter:
     return router
 
 
-def _states(checks: Mapping[str, Check]) -> dict[str, str]:
+def _states(checks: Mapping[str, ReadinessCheck]) -> dict[str, str]:
     states = {}
     for name, check in checks.items():
         try:

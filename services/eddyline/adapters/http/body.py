@@ -9,12 +9,12 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from eddyline.adapters.http.in_flight import InFlight
+from eddyline.adapters.http.in_flight import InFlightLimit
 from eddyline.errors import InvalidInput, TooLarge
 from eddyline.model.events import check_id, load_json
 
 
-async def read_json(request: Request, limit: int, in_flight: InFlight | None = None) -> Any:
+async def read_json(request: Request, limit: int, in_flight: InFlightLimit | None = None) -> Any:
     """The body as JSON, whatever its content type (sendBeacon says text/plain).
 
     Raises `TooLarge` past `limit` bytes, without reading further, `Overloaded` where there is no more room in
@@ -52,7 +52,7 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"is over the limit of {limit:,} bytes; send less at once", "body")
 
 
-def path_id(raw: str, field: str) -> str:
+def id_from_path(raw: str, field: str) -> str:
     """An id out of a path, which is matched undecoded. Raises `InvalidInput`."""
     try:
         return check_id(unquote_to_bytes(raw.encode("latin-1")).decode(), field)
@@ -60,12 +60,12 @@ def path_id(raw: str, field: str) -> str:
         raise InvalidInput("must be percent-encoded UTF-8", field) from None
 
 
-def item_id_of(raw: str) -> str:
+def item_id_from_path(raw: str) -> str:
     """An item id out of a path. Raises `InvalidInput`."""
-    return path_id(raw, "item_id")
+    return id_from_path(raw, "item_id")
 
 
-def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON response."""
     return Response(orjson.dumps(value), status_code=status, media_type="application/json", headers=headers)
 

@@ -7,7 +7,7 @@ import threading
 from eddyline.errors import Overloaded
 
 
-class InFlight:
+class InFlightLimit:
     """Counts bytes: of bodies while they are read, and of records until the broker has them. Thread-safe.
 
     `limit` is in bytes. What comes alone may exceed it, so that nothing is refused for ever.

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline.errors import InvalidInput, NotEnabled, NotFound, Overloaded, TooLarge, Unavailable
-from eddyline.model.events import explain
+from eddyline.model.events import explain_validation_error
 
 log = structlog.get_logger("http")
 
@@ -44,7 +44,7 @@ _TITLES = {
 }
 
 
-def problem(
+def problem_response(
     status: int,
     detail: str,
     field: str | None = None,
@@ -64,7 +64,7 @@ def problem(
     )
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Turn every error into a problem; nothing shows a stack trace. Goes before all other middleware."""
     app.add_exception_handler(InvalidInput, _invalid)
     app.add_exception_handler(NotFound, _not_found)
@@ -73,39 +73,39 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _request_validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(CatchAll)
+    app.add_middleware(CatchAllMiddleware)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidInput)
     status = 413 if isinstance(error, TooLarge) else 422
-    return problem(status, str(error), error.field)
+    return problem_response(status, str(error), error.field)
 
 
 async def _not_found(_: Request, error: Exception) -> Response:
-    return problem(404, str(error))
+    return problem_response(404, str(error))
 
 
 async def _not_enabled(_: Request, error: Exception) -> Response:
-    return problem(501, str(error))
+    return problem_response(501, str(error))
 
 
 async def _overloaded(_: Request, error: Exception) -> Response:
     """Raised before anything of the request was sent."""
     assert isinstance(error, Overloaded)
-    return problem(503, str(error), headers=retry_after(error.retry_after), accepted=0, acknowledged=[])
+    return problem_response(503, str(error), headers=retry_after_header(error.retry_after), accepted=0, acknowledged=[])
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
-    return problem(503, str(error), headers=retry_after(1.0))
+    return problem_response(503, str(error), headers=retry_after_header(1.0))
 
 
 async def _request_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     line = ValidationError.from_exception_data("request", [{**_line(first), "loc": tuple(first["loc"][1:])}])  # type: ignore[typeddict-item]
-    reason, field = explain(line)
-    return problem(422, f"{field}: {reason}" if field else reason, field)
+    reason, field = explain_validation_error(line)
+    return problem_response(422, f"{field}: {reason}" if field else reason, field)
 
 
 def _line(error: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,10 +118,10 @@ async def _http(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {request.url.path}; the API is described at /docs",
         405: f"{request.url.path} doesn't take {request.method}",
     }.get(error.status_code, str(error.detail))
-    return problem(error.status_code, detail, headers=error.headers)
+    return problem_response(error.status_code, detail, headers=error.headers)
 
 
-class CatchAll:
+class CatchAllMiddleware:
     """Answers an error that nobody expected, and logs it once; the connection stays usable."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -139,14 +139,14 @@ class CatchAll:
         try:
             await self._app(scope, receive, watch)
         except ClientDisconnect:  # nobody hears it; the metrics shall not call it our fault
-            await problem(400, "the body ended early")(scope, receive, send)
+            await problem_response(400, "the body ended early")(scope, receive, send)
         except Exception as error:
             if started or scope["type"] != "http":
                 raise
             log.error("request failed", path=scope["path"], exc_info=error)
-            await problem(500, "something went wrong here; it has been logged")(scope, receive, send)
+            await problem_response(500, "something went wrong here; it has been logged")(scope, receive, send)
 
 
-def retry_after(seconds: float) -> dict[str, str]:
+def retry_after_header(seconds: float) -> dict[str, str]:
     """The Retry-After header, in whole seconds."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}

@@ -1,7 +1,7 @@
 """Images from addresses that strangers gave: fetched so that they can do no harm, and decoded."""
 
-from eddyline.adapters.images.addresses import Resolve, Screen, resolve
-from eddyline.adapters.images.decoding import Decoder
-from eddyline.adapters.images.fetching import Fetcher
+from eddyline.adapters.images.addresses import AddressPolicy, ResolveHost, resolve
+from eddyline.adapters.images.decoder import ImageDecoder
+from eddyline.adapters.images.fetcher import ImageFetcher
 
-__all__ = ["Decoder", "Fetcher", "Resolve", "Screen", "resolve"]
+__all__ = ["AddressPolicy", "ImageDecoder", "ImageFetcher", "ResolveHost", "resolve"]

@@ -13,7 +13,7 @@ from eddyline.errors import ImageRefused, ImageUnavailable
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
-Resolve: TypeAlias = Callable[[str, int, float], Sequence[Address]]
+ResolveHost: TypeAlias = Callable[[str, int, float], Sequence[Address]]
 """(host, port, seconds) → its addresses. Raises `ImageUnavailable` where there are none, or no answer in time."""
 
 _TRANSLATED = IPv6Network("64:ff9b::/96")
@@ -29,7 +29,7 @@ _NOT_PUBLIC: tuple[tuple[str, Network], ...] = (
 _KINDS = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified", "is_reserved", "is_private")
 
 
-class Screen:
+class AddressPolicy:
     """Says of an address whether it may be connected to."""
 
     def __init__(self, hosts: Sequence[str] = (), networks: Sequence[str] = ()) -> None:
@@ -55,7 +55,7 @@ class Screen:
                 )
 
     def _allows(self, address: Address) -> bool:
-        inner = embedded(address) or address
+        inner = embedded_ipv4(address) or address
         return any(inner in network or address in network for network in self._networks)
 
 
@@ -64,7 +64,7 @@ def why_not_public(address: Address) -> str | None:
 
     An IPv6 address that stands for an IPv4 one (mapped, compatible, NAT64, 6to4, Teredo) is of the latter's kind.
     """
-    inner = embedded(address)
+    inner = embedded_ipv4(address)
     if inner is not None:
         kind = why_not_public(inner)
         return f"{kind} ({inner})" if kind else None
@@ -77,7 +77,7 @@ def why_not_public(address: Address) -> str | None:
     return None if address.is_global else "not public"
 
 
-def embedded(address: Address) -> IPv4Address | None:
+def embedded_ipv4(address: Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 one stands for; None where there is none."""
     if isinstance(address, IPv4Address):
         return None
@@ -96,7 +96,7 @@ def embedded(address: Address) -> IPv4Address | None:
 def resolve(host: str, port: int, seconds: float) -> list[Address]:
     """By the system's resolver, which has no time-out of its own: a thread that is left behind after `seconds`."""
     answer: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
-    threading.Thread(target=_look_up, args=(host, port, answer), name="image-resolve", daemon=True).start()
+    threading.Thread(target=_resolve_into, args=(host, port, answer), name="image-resolve", daemon=True).start()
     try:
         found = answer.get(timeout=seconds)
     except queue.Empty:
@@ -106,7 +106,7 @@ def resolve(host: str, port: int, seconds: float) -> list[Address]:
     return found
 
 
-def _look_up(host: str, port: int, answer: queue.SimpleQueue[list[Address] | OSError]) -> None:
+def _resolve_into(host: str, port: int, answer: queue.SimpleQueue[list[Address] | OSError]) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:

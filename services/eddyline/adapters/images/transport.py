@@ -9,7 +9,7 @@ from typing import Any
 
 import httpcore
 
-from eddyline.adapters.images.addresses import Resolve, Screen
+from eddyline.adapters.images.addresses import AddressPolicy, ResolveHost
 
 
 class Deadline:
@@ -33,7 +33,7 @@ class PinnedBackend(httpcore.NetworkBackend):
     HTTP and TLS go on to use the name: the `Host` header, SNI and the certificate's check are as ever.
     """
 
-    def __init__(self, screen: Screen, resolve: Resolve, deadline: Deadline) -> None:
+    def __init__(self, screen: AddressPolicy, resolve: ResolveHost, deadline: Deadline) -> None:
         self._screen, self._resolve, self._deadline = screen, resolve, deadline
         self._network = httpcore.SyncBackend()
 

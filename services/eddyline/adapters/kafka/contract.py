@@ -55,7 +55,7 @@ class Outgoing:
     partition: int | None = None
 
 
-class Delivered(NamedTuple):
+class RecordMetadata(NamedTuple):
     """Where the broker put a record."""
 
     topic: str
@@ -99,13 +99,13 @@ class Handler(Protocol[Parsed]):
 class Producer(Protocol):
     """An idempotent producer: every record is acknowledged by all in-sync replicas or its future fails."""
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         """Queue a record. Never blocks: raises `Overloaded` when the queue is full.
 
         The future fails with `Unavailable` when the record could not be delivered within its time-out.
         """
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         """Send in order, waiting for room, and return when all are acknowledged. Raises `Unavailable` if any is not."""
 
     def check(self) -> None:
@@ -115,7 +115,7 @@ class Producer(Protocol):
         """Flush and release."""
 
 
-class DeadLetters(Protocol):
+class DeadLetterWriter(Protocol):
     """Where records go that can never be applied: kept whole, with why and where from."""
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Producer, cimpl
 
 from eddyline.adapters.kafka.options import LIBRARY_LOG, KafkaOptions
 from eddyline.adapters.kafka.retention import RetentionGuard
-from eddyline.adapters.kafka.topics import SOURCES, STATE, ensure_topics
+from eddyline.adapters.kafka.topic_admin import SOURCE_TOPICS, STATE_TOPICS, ensure_topics
 from eddyline.errors import Misconfigured
 
 _OWN_PARTITIONS = 4
@@ -30,7 +30,7 @@ class EmbeddedBroker:
     def __init__(
         self, partitions: int = _OWN_PARTITIONS, prefix: str = "", topics: Iterable[str] | None = None
     ) -> None:
-        names = [topic.name for topic in (*SOURCES, *STATE)] if topics is None else list(topics)
+        names = [topic.name for topic in (*SOURCE_TOPICS, *STATE_TOPICS)] if topics is None else list(topics)
         self.log_identity = str(uuid.uuid4())
         self.guard = RetentionGuard()
         self._cluster: _TunedCluster | _PlainCluster

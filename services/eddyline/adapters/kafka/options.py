@@ -20,7 +20,7 @@ RECORD_BYTES = 1_000_000
 """Largest record that is produced: Kafka's default is a little more."""
 LARGE_RECORD_BYTES = 4_000_000
 """Largest record of a changelog."""
-LETTER_BYTES = 1_200_000
+DEAD_LETTER_BYTES = 1_200_000
 """Largest dead letter: whatever a topic holds, and why it is dead."""
 
 # The in-process broker answers an idle fetch only when its wait is over. It may hold a group's first join for
@@ -117,7 +117,7 @@ def producer_config(
         "linger.ms": 0,
         "delivery.timeout.ms": int(delivery_seconds * 1000),
         "topic.metadata.propagation.max.ms": 5000,
-        "message.max.bytes": LETTER_BYTES,
+        "message.max.bytes": DEAD_LETTER_BYTES,
         "queue.buffering.max.kbytes": queue_bytes // 1024,
         "queue.buffering.max.messages": queue_bytes // _LEAST_RECORD_BYTES,
         "error_cb": on_error,

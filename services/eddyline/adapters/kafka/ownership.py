@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from eddyline.adapters.kafka.consumer import GroupMember, Position
 from eddyline.adapters.kafka.contract import TopicPartition
+from eddyline.adapters.kafka.group_member import GroupMember, OffsetAndMetadata
 
 
 @dataclass(slots=True)
-class Owned:
+class OwnedPartition:
     """A partition of ours. Until `epoch` is committed (`committed` set) none of its records may be handled.
 
     `handled` is the next offset to handle, `committed` the one that the broker has confirmed under our epoch; `log`
@@ -27,28 +27,28 @@ class Owned:
     rewind: bool = False
 
     @property
-    def position(self) -> Position:
+    def position(self) -> OffsetAndMetadata:
         """What its commit must say."""
-        return Position(self.handled, claim_metadata(self.epoch or 0, self.log))
+        return OffsetAndMetadata(self.handled, commit_metadata(self.epoch or 0, self.log))
 
 
-def claim_metadata(epoch: int, log: str) -> str:
+def commit_metadata(epoch: int, log: str) -> str:
     """The metadata of every commit under `epoch`, of an offset in `log`."""
     return orjson.dumps({"epoch": epoch, "log": log}).decode()
 
 
-def epoch_in(metadata: str) -> int:
+def epoch_of(metadata: str) -> int:
     """The epoch in a commit's metadata; 0 where there is none (a commit by something else)."""
-    found = _in(metadata, "epoch")
+    found = _metadata_field(metadata, "epoch")
     return found if isinstance(found, int) else 0
 
 
-def is_of(log: str, metadata: str) -> bool:
+def is_from_log(log: str, metadata: str) -> bool:
     """Whether a commit's offset counts in this log: unless it says that it is another's."""
-    return _in(metadata, "log") in (None, log)
+    return _metadata_field(metadata, "log") in (None, log)
 
 
-def _in(metadata: str, name: str) -> object:
+def _metadata_field(metadata: str, name: str) -> object:
     try:
         found = orjson.loads(metadata)
     except orjson.JSONDecodeError:
@@ -56,16 +56,16 @@ def _in(metadata: str, name: str) -> object:
     return found.get(name) if isinstance(found, dict) else None
 
 
-class Ownership:
+class PartitionOwnership:
     """The partitions that the group has given us."""
 
     def __init__(self) -> None:
-        self._owned: dict[TopicPartition, Owned] = {}
+        self._owned: dict[TopicPartition, OwnedPartition] = {}
 
     def __contains__(self, source: TopicPartition) -> bool:
         return source in self._owned
 
-    def __getitem__(self, source: TopicPartition) -> Owned:
+    def __getitem__(self, source: TopicPartition) -> OwnedPartition:
         return self._owned[source]
 
     def __iter__(self) -> Iterator[TopicPartition]:
@@ -77,7 +77,7 @@ class Ownership:
     def add(self, partitions: Iterable[TopicPartition]) -> None:
         """They came to us, without an epoch yet."""
         for source in partitions:
-            self._owned[source] = Owned()
+            self._owned[source] = OwnedPartition()
 
     def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """They go; those of them that the handler was told of."""
@@ -87,7 +87,9 @@ class Ownership:
     def disown(self) -> list[TopicPartition]:
         """All of them need a new epoch; those that the handler was told of. How far they are handled stays."""
         told = [source for source, owned in self._owned.items() if owned.announced]
-        self._owned = {source: Owned(handled=owned.handled, log=owned.log) for source, owned in self._owned.items()}
+        self._owned = {
+            source: OwnedPartition(handled=owned.handled, log=owned.log) for source, owned in self._owned.items()
+        }
         return told
 
     def unannounced(self) -> list[TopicPartition]:
@@ -104,7 +106,7 @@ class Ownership:
         owned = self._owned.get(source)
         return owned is not None and owned.announced
 
-    def claim(self, claims: Mapping[TopicPartition, Owned]) -> None:
+    def claim(self, claims: Mapping[TopicPartition, OwnedPartition]) -> None:
         """They have their epochs, not committed yet."""
         for source, claimed in claims.items():
             known = self._owned[source]
@@ -129,15 +131,15 @@ class Ownership:
         for source, offset in offsets.items():
             self._owned[source].handled = offset
 
-    def awaits(self, sent: Mapping[TopicPartition, Position]) -> bool:
+    def awaits(self, sent: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
         """Whether the broker hasn't confirmed all of `sent` that is still ours."""
         return any(
             owned.committed != position.offset
             for source, position in sent.items()
-            if (owned := self._owned.get(source)) is not None and owned.epoch == epoch_in(position.metadata)
+            if (owned := self._owned.get(source)) is not None and owned.epoch == epoch_of(position.metadata)
         )
 
-    def unsaved(self) -> dict[TopicPartition, Position]:
+    def unsaved(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """What must be committed: under an epoch, and not confirmed as it is."""
         return {
             source: owned.position
@@ -145,11 +147,11 @@ class Ownership:
             if owned.epoch is not None and owned.committed != owned.handled
         }
 
-    def confirm(self, positions: Mapping[TopicPartition, Position]) -> None:
+    def confirm(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """The broker has these; what an earlier ownership of ours sent (another epoch) counts for nothing."""
         for source, position in positions.items():
             owned = self._owned.get(source)
-            if owned is not None and epoch_in(position.metadata) == owned.epoch:
+            if owned is not None and epoch_of(position.metadata) == owned.epoch:
                 owned.committed = position.offset
 
 
@@ -159,7 +161,7 @@ def claim(
     least: int,
     logs: Mapping[str, str],
     seconds: float,
-) -> dict[TopicPartition, Owned]:
+) -> dict[TopicPartition, OwnedPartition]:
     """A new epoch for each, over every earlier owner's and at `least` this, and where reading starts. `logs`: by topic.
     Raises `Unavailable`.
 
@@ -170,9 +172,9 @@ def claim(
     for source, position in member.committed(partitions, seconds).items():
         low, high = member.watermarks(source, seconds)
         log = logs[source.topic]
-        foreign = position is not None and not is_of(log, position.metadata)
+        foreign = position is not None and not is_from_log(log, position.metadata)
         usable = position is not None and not foreign and low <= position.offset <= high
         start = position.offset if position is not None and usable else low
-        earlier = epoch_in(position.metadata) if position is not None else 0
-        claims[source] = Owned(epoch=max(earlier + 1, least), handled=start, log=log, rewind=foreign)
+        earlier = epoch_of(position.metadata) if position is not None else 0
+        claims[source] = OwnedPartition(epoch=max(earlier + 1, least), handled=start, log=log, rewind=foreign)
     return claims

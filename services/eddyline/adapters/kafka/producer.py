@@ -12,18 +12,18 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as ConfluentProducer
 
-from eddyline.adapters.kafka.contract import Delivered, Outgoing, TopicPartition
+from eddyline.adapters.kafka.contract import Outgoing, RecordMetadata, TopicPartition
+from eddyline.adapters.kafka.delivery_reports import DeliveryReport, DeliveryReports
 from eddyline.adapters.kafka.options import (
-    LETTER_BYTES,
+    DEAD_LETTER_BYTES,
     QUEUE_BYTES,
     RECORD_BYTES,
     KafkaOptions,
     producer_config,
 )
-from eddyline.adapters.kafka.partitioning import partition_of
+from eddyline.adapters.kafka.partitioner import partition_of
 from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
-from eddyline.adapters.kafka.tally import Outcome, Tally
-from eddyline.adapters.kafka.topics import DEAD_LETTERS
+from eddyline.adapters.kafka.topic_admin import DEAD_LETTER_SUFFIX
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
 
 _POLL_SECONDS = 0.1
@@ -62,18 +62,18 @@ class KafkaProducer:
         self._poller = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._poller.start()
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         """Queue a record; never blocks. Raises `Overloaded` when there is no room, `TooLarge` for a giant.
 
         The future can't be cancelled. It fails with `Unavailable` when the record wasn't acknowledged in
         time, with `TooLarge` or `Misconfigured` when the broker will never take it.
         """
-        future: Future[Delivered] = Future()
+        future: Future[RecordMetadata] = Future()
         future.set_running_or_notify_cancel()
         self._submit(record, partial(_settle, future))
         return future
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         """Send in order, waiting for room, and return when all are acknowledged.
 
         Raises `Unavailable` when there was no room or no acknowledgement in time, and what `send`'s future
@@ -81,7 +81,7 @@ class KafkaProducer:
         again.
         """
         deadline = time.monotonic() + self._delivery_seconds
-        tally = Tally(len(records))
+        tally = DeliveryReports(len(records))
         for index, record in enumerate(records):
             self._enqueue(record, tally.slot(index), deadline)
         # The library's own time-out comes first; the margin is for a poll thread that is starved.
@@ -103,7 +103,7 @@ class KafkaProducer:
         self._poller.join()
         _discard(self._library, self._delivery_seconds)
 
-    def _submit(self, record: Outgoing, settle: Callable[[Outcome], None]) -> None:
+    def _submit(self, record: Outgoing, settle: Callable[[DeliveryReport], None]) -> None:
         """Queue a record, of whose outcome `settle` hears in another thread. Raises as `send` does."""
         self._check_alive()
         size = checked_size(record)
@@ -123,9 +123,9 @@ class KafkaProducer:
             raise Overloaded("the producer's queue is full: the broker is slower than the intake") from error
         except KafkaException as error:
             self._release(source, size)
-            raise _translated(error.args[0], record.topic) from error
+            raise _translate_error(error.args[0], record.topic) from error
 
-    def _enqueue(self, record: Outgoing, settle: Callable[[Outcome], None], deadline: float) -> None:
+    def _enqueue(self, record: Outgoing, settle: Callable[[DeliveryReport], None], deadline: float) -> None:
         while True:
             try:
                 return self._submit(record, settle)
@@ -180,7 +180,7 @@ class KafkaProducer:
 
     def _delivered(
         self,
-        settle: Callable[[Outcome], None],
+        settle: Callable[[DeliveryReport], None],
         topic: str,
         source: TopicPartition | None,
         size: int,
@@ -189,7 +189,7 @@ class KafkaProducer:
     ) -> None:
         if error is not None:
             self._release(source, size)
-            settle(_translated(error, topic))
+            settle(_translate_error(error, topic))
             return
         partition, offset = message.partition(), message.offset()
         if offset is None:
@@ -201,7 +201,7 @@ class KafkaProducer:
             return
         if self._guard is not None:
             self._guard.acknowledged(TopicPartition(topic, partition), offset, size)
-        settle(Delivered(topic, partition, offset))
+        settle(RecordMetadata(topic, partition, offset))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -212,7 +212,7 @@ class KafkaProducer:
             self._library.poll(_POLL_SECONDS)
 
 
-def _settle(future: Future[Delivered], outcome: Outcome) -> None:
+def _settle(future: Future[RecordMetadata], outcome: DeliveryReport) -> None:
     if isinstance(outcome, EddylineError):
         future.set_exception(outcome)
     else:
@@ -221,7 +221,7 @@ def _settle(future: Future[Delivered], outcome: Outcome) -> None:
 
 def checked_size(record: Outgoing) -> int:
     """Its `framed_size`. Raises `TooLarge` for a record that no broker takes."""
-    most = LETTER_BYTES if record.topic.endswith(DEAD_LETTERS) else RECORD_BYTES
+    most = DEAD_LETTER_BYTES if record.topic.endswith(DEAD_LETTER_SUFFIX) else RECORD_BYTES
     size = framed_size(record)
     if size > most:
         raise TooLarge(f"the record has {size:,} bytes, {record.topic} takes {most:,}")
@@ -234,7 +234,7 @@ def _discard(library: ConfluentProducer, seconds: float) -> None:
         library.flush(1.0)
 
 
-def _translated(error: KafkaError, topic: str) -> EddylineError:
+def _translate_error(error: KafkaError, topic: str) -> EddylineError:
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return TooLarge(f"the record is larger than {topic} takes")
     if error.code() in _REFUSED_FOR_GOOD:

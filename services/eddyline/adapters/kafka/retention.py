@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from eddyline.adapters.kafka.contract import Outgoing, TopicPartition
 from eddyline.errors import Overloaded
 
-DROPS_BEYOND = 5 * 1024 * 1024
+BROKER_RETENTION_BYTES = 5 * 1024 * 1024
 """Bytes a partition of the in-process broker holds before it silently drops its oldest batches."""
 
 SAFE_BYTES = 4_000_000
-"""Below `DROPS_BEYOND` by more than one batch (1 MB): the batch where reading stopped is dropped as a
+"""Below `BROKER_RETENTION_BYTES` by more than one batch (1 MB): the batch where reading stopped is dropped as a
 whole."""
 
 _BATCH_OVERHEAD = 61
@@ -33,7 +33,7 @@ def framed_size(record: Outgoing) -> int:
 
 
 @dataclass(slots=True)
-class _Held:
+class _PartitionUsage:
     """What a partition holds that some group hasn't committed, and what is on its way there."""
 
     unread: list[tuple[int, int]] = field(default_factory=list)  # a heap of (offset, bytes)
@@ -56,7 +56,7 @@ class RetentionGuard:
     def __init__(self, limit: int = SAFE_BYTES) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._held: defaultdict[TopicPartition, _Held] = defaultdict(_Held)
+        self._held: defaultdict[TopicPartition, _PartitionUsage] = defaultdict(_PartitionUsage)
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
         self._committed: dict[tuple[str, TopicPartition], int] = {}
         self._deferred: Counter[TopicPartition] = Counter()

@@ -65,7 +65,7 @@ class LoopMetrics(Protocol):
         """An attempt failed, since something is unavailable; it will be made again."""
 
 
-class NoMetrics:
+class NoLoopMetrics:
     """Counts nothing."""
 
     def records(self, group: str, topic: str, count: int) -> None:
@@ -87,7 +87,7 @@ class NoMetrics:
         """Ignore."""
 
 
-class Health:
+class LoopHealth:
     """Keeps a loop's status, and logs each change of state once. Written by the loop's thread, read by
     any."""
 

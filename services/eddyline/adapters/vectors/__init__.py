@@ -34,7 +34,7 @@ from eddyline.adapters.vectors.schema import (
     profile_collection,
 )
 from eddyline.model.distance import Distance
-from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
+from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
 
 if TYPE_CHECKING:
     from eddyline.adapters.vectors.edge import EdgeStore
@@ -53,8 +53,8 @@ __all__ = [
     "Filter",
     "HasId",
     "IndexKind",
+    "IsEmpty",
     "Match",
-    "Missing",
     "Nearest",
     "OrderBy",
     "Payload",

@@ -21,8 +21,8 @@ from eddyline.adapters.vectors.contract import (
     Vector,
 )
 from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, selected, sparse_arrays
-from eddyline.model.distance import Distance, similarity
-from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
+from eddyline.model.distance import Distance, similarity_from_score
+from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
 
 DISTANCES = {
     Distance.COSINE: edge.Distance.Cosine,
@@ -92,7 +92,7 @@ def from_record(record: edge.Record) -> Point:
 
 def from_scored(found: edge.ScoredPoint, by: Nearest | OrderBy) -> Scored:
     """A found point."""
-    score = similarity(found.score, by.distance) if isinstance(by, Nearest) else found.order_value
+    score = similarity_from_score(found.score, by.distance) if isinstance(by, Nearest) else found.order_value
     return Scored(str(found.id), float(score or 0), found.payload or {}, from_vectors(found.vector))
 
 
@@ -134,7 +134,7 @@ def _to_condition(condition: Condition) -> Any:
             return edge.FieldCondition(field, range=edge.RangeFloat(**bounds(condition)))
         case HasId(ids):
             return edge.HasIdCondition(set(ids))
-        case Missing(field):
+        case IsEmpty(field):
             return edge.IsEmptyCondition(field)
 
 

@@ -30,7 +30,7 @@ class QdrantError(EddylineError):
         super().__init__(message)
 
 
-class NotFound(QdrantError):
+class QdrantNotFound(QdrantError):
     """Qdrant answered with a 404: there is no such collection or point."""
 
 
@@ -110,7 +110,7 @@ class Rest:
         if status in _REFUSED:
             raise Misconfigured(f"{message}. Check the API key.")
         if status == 404:
-            raise NotFound(message, status)
+            raise QdrantNotFound(message, status)
         raise QdrantError(message, status)
 
 

@@ -22,8 +22,8 @@ from eddyline.adapters.vectors.contract import (
 )
 from eddyline.adapters.vectors.stored import Lacking, Stored
 from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, selected, sparse_arrays
-from eddyline.model.distance import Distance, similarity
-from eddyline.model.filters import Condition, Filter, HasId, Match, Missing, Range
+from eddyline.model.distance import Distance, similarity_from_score
+from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
 
 Json = dict[str, Any]
 NO_GRAPH = models.HnswConfigDiff(m=0)
@@ -129,7 +129,7 @@ def from_record(record: Json) -> Point:
 
 def from_scored(found: Json, by: Nearest | OrderBy) -> Scored:
     """A found point."""
-    score = similarity(found["score"], by.distance) if isinstance(by, Nearest) else found["order_value"]
+    score = similarity_from_score(found["score"], by.distance) if isinstance(by, Nearest) else found["order_value"]
     return Scored(str(found["id"]), float(score), found.get("payload") or {}, from_vectors(found.get("vector")))
 
 
@@ -179,7 +179,7 @@ def _to_condition(condition: Condition) -> Json:
             return {"key": field, "range": bounds(condition)}
         case HasId(ids):
             return {"has_id": list(ids)}
-        case Missing(field):
+        case IsEmpty(field):
             return {"is_empty": {"key": field}}
 
 

@@ -13,7 +13,7 @@ from qdrant_client import models
 from eddyline.adapters.vectors import rest_values as values
 from eddyline.adapters.vectors.aliases import with_changes
 from eddyline.adapters.vectors.contract import CollectionSpec, Payload, Point, Query, Scored, Vector
-from eddyline.adapters.vectors.rest import NotFound, QdrantError, Rest
+from eddyline.adapters.vectors.rest import QdrantError, QdrantNotFound, Rest
 from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
 from eddyline.adapters.vectors.values import in_batches, in_one_batch, json_path, selected
 from eddyline.errors import Misconfigured
@@ -50,7 +50,7 @@ class ServerStore:
 
     def drop(self, collection: str) -> None:
         """Delete a collection, its points and its aliases."""
-        with suppress(NotFound), self._rest.qdrant() as qdrant:
+        with suppress(QdrantNotFound), self._rest.qdrant() as qdrant:
             qdrant.delete_collection(self._prefix + collection)
 
     def aliases(self) -> dict[str, str]:
@@ -230,13 +230,13 @@ class ServerStore:
     def _existing(self, collection: str) -> Iterator[None]:
         try:
             yield
-        except NotFound as refusal:
+        except QdrantNotFound as refusal:
             raise Misconfigured(
                 f"there is no collection `{self._prefix}{collection}`: run `eddyline init` ({refusal})"
             ) from refusal
 
     def _describe(self, collection: str) -> Stored | None:
-        with suppress(NotFound), self._rest.qdrant() as qdrant:
+        with suppress(QdrantNotFound), self._rest.qdrant() as qdrant:
             return values.from_collection(qdrant.get_collection(self._prefix + collection))
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eddyline.adapters.vectors.contract import Dense, Nearest, OrderBy, Query, Scored, Sparse
-from eddyline.errors import EddylineError, Outdated
+from eddyline.errors import EddylineError, GenerationChanged
 from eddyline.model.filters import Match, Range
 
 _WRONG_SIZE = "Vector dimension error"
@@ -52,7 +52,8 @@ def in_one_batch(
 ) -> list[list[Scored]]:
     """Search for those queries that can find anything; the answers, read, come in the order of all.
 
-    Raises `Outdated` where a query's vector isn't as long as the stored ones: it was read before they went live.
+    Raises `GenerationChanged` where a query's vector isn't as long as the stored ones: it was read before they went
+    live.
     """
     asked = [query for query in queries if not _searches_nothing(query)]
     try:
@@ -60,7 +61,7 @@ def in_one_batch(
     except EddylineError as error:
         if _WRONG_SIZE not in str(error):
             raise
-        raise Outdated(f"another generation went live in between: {error}") from error
+        raise GenerationChanged(f"another generation went live in between: {error}") from error
     return [[] if _searches_nothing(query) else [read(each, query.by) for each in next(found)] for query in queries]
 
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from eddyline.model.events import Identify, Transfer
 from eddyline.model.ids import Person
-from eddyline.profiler import Said
+from eddyline.profiler import ParsedPersonEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Sample:
 Who: TypeAlias = Everyone | Sample | Person
 
 
-def choose(who: Who, events: Iterable[Said]) -> dict[Person, Set[Person]]:
+def choose(who: Who, events: Iterable[ParsedPersonEvent]) -> dict[Person, Set[Person]]:
     """Choose among those whom the events are about; each comes with the anonymous ids that became theirs."""
     people: dict[Person, None] = {}
     twins: defaultdict[Person, set[Person]] = defaultdict(set)

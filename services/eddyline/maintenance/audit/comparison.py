@@ -12,7 +12,7 @@ import numpy as np
 from eddyline.maintenance.audit.report import Difference
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.profile import SETS, VECTORS, Profile, TimeConstants
-from eddyline.model.profile.stored import BEFORE
+from eddyline.model.profile.codec import BEFORE
 
 TOLERANCE = 1e-5
 """Of the weight, or of the sum of the weights."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from eddyline.adapters.vectors import Collections, Payload, Point, PointStore, Sparse
-from eddyline.model.ids import Person, item_point, person_point
+from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import ProfileSettings
 
 
 class Memory(PointStore):
@@ -53,17 +53,17 @@ class Memory(PointStore):
 
     def profile(self, person: Person) -> Profile | None:
         """Someone's profile."""
-        point = self._profiles.get(person_point(person))
+        point = self._profiles.get(person_point_id(person))
         return None if point is None else Profile.load(person, point.payload, point.vectors, self._settings)
 
     def stub_since(self, person: Person) -> float | None:
         """When someone's profile was last of use, if it is only a stub."""
-        point = self._profiles.get(person_point(person))
+        point = self._profiles.get(person_point_id(person))
         return None if point is None else point.payload.get("stub_since")
 
     def sources(self, item_ids: Iterable[str]) -> dict[str, Payload]:
         """How the items came to be, of those that are embedded."""
-        points = {item_id: item_point(item_id) for item_id in set(item_ids)}
+        points = {item_id: item_point_id(item_id) for item_id in set(item_ids)}
         self._load(list(points.values()))
         return {
             item_id: self._items[point_id].payload.get("source", {})

@@ -15,21 +15,21 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from eddyline.adapters.kafka import Delivered, LogReader, Message, Outgoing, Record, partition_of
+from eddyline.adapters.kafka import LogReader, Message, Outgoing, Record, RecordMetadata, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Payload, PointStore
 from eddyline.maintenance.audit.memory import Memory
 from eddyline.maintenance.audit.report import Difference
-from eddyline.model.events import Erased, Interaction, Transfer, parse_person_event, strength
+from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, ReportProgress
+from eddyline.model.events import Erased, Interaction, Transfer, interaction_weight, parse_person_event
+from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person, fingerprint
-from eddyline.model.passage import Passage
 from eddyline.model.profile import DAY, Profile
-from eddyline.offline.rebuilding import Outputs, Rebuilding, Tell
-from eddyline.profiler import PENDING_BYTES, TOPIC, Said
+from eddyline.profiler import PENDING_BYTES, TOPIC, ParsedPersonEvent
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.fold import Fold
 from eddyline.profiler.items import ItemVectors
-from eddyline.profiler.records import arrived, event_id
+from eddyline.profiler.profile_updater import ProfileUpdater
+from eddyline.profiler.records import event_id, ingest_time
 from eddyline.settings import Settings
 
 GONE = "touched {!r}, which isn't there (any more)"
@@ -60,7 +60,7 @@ class Replay:
         handled: Mapping[int, int],
         log_identity: str,
         space: str | None,
-        tell: Tell,
+        tell: ReportProgress,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._stored, self._handled, self._space = settings, stored, handled, space
@@ -71,9 +71,9 @@ class Replay:
             self._untils[person] = profile.watermarks.get(log_identity, {}).get(self.home(person), -1) + 1
         self._outputs = _Outputs(self._untils)
         self._memory = Memory(store, collections, settings.profile)
-        self._fold = Fold(settings.events, settings.profile, Metrics(), clock)
+        self._fold = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
         self._items = ItemVectors(self._memory, collections.items, settings.profile, clock, clock)
-        self._rebuilding = Rebuilding(
+        self._rebuilding = ProfileRebuild(
             log,
             self._memory,
             self._outputs,
@@ -141,14 +141,14 @@ class Replay:
 
     # -- one batch --------------------------------------------------------------------------------------------------
 
-    def _select(self, messages: Sequence[Message[Said]]) -> list[Message[Said]]:
+    def _select(self, messages: Sequence[Message[ParsedPersonEvent]]) -> list[Message[ParsedPersonEvent]]:
         for message in messages:
             self._outputs.strike_off(message)
         mine = [message for message in messages if self._is_in_stored(message)]
         sources = self._memory.sources(m.value.item_id for m in mine if isinstance(m.value, Interaction))
         return [message for message in mine if self._is_applied(message, sources)]
 
-    def _is_in_stored(self, message: Message[Said]) -> bool:
+    def _is_in_stored(self, message: Message[ParsedPersonEvent]) -> bool:
         """Whether what is stored must hold it."""
         record, person = message.record, message.value.person
         if person not in self._untils:
@@ -157,11 +157,11 @@ class Replay:
             return True
         return record.offset < self._untils[person] and record.partition == self.home(person)
 
-    def _is_applied(self, message: Message[Said], sources: Mapping[str, Payload]) -> bool:
+    def _is_applied(self, message: Message[ParsedPersonEvent], sources: Mapping[str, Payload]) -> bool:
         """Whether to replay it, or something else became of it; and note what can't be known."""
         record, event, doubts = message.record, message.value, self._doubts[message.value.person]
         since = self._memory.stub_since(event.person)
-        if since is not None and arrived(record) - since > self._settings.profile.stub_days * DAY:
+        if since is not None and ingest_time(record) - since > self._settings.profile.stub_days * DAY:
             doubts[SWEPT] = SWEPT
         if isinstance(event, Transfer) and event.payload.get("space", self._space) != self._space:
             doubts[OTHER_SPACE] = OTHER_SPACE
@@ -172,7 +172,7 @@ class Replay:
 
     def _is_folded(self, event: Interaction, record: Record, source: Payload | None, doubts: dict[str, str]) -> bool:
         """Whether the event was folded, or waits; what was given up the stored profile has forgotten."""
-        settings, at = self._settings.profile, arrived(record)
+        settings, at = self._settings.profile, ingest_time(record)
         embedded_at = None if source is None else source.get("embedded_at", 0.0)
         if embedded_at is None or embedded_at > at:
             self._waited[event.person] += 1
@@ -181,7 +181,7 @@ class Replay:
             doubts.setdefault(GONE, GONE.format(event.item_id))
             return True
         is_changed = source.get("embeddings", 1) > 1 and at < embedded_at + settings.item_cache_seconds
-        if is_changed and strength(event, self._settings.events):
+        if is_changed and interaction_weight(event, self._settings.events):
             doubts.setdefault(CHANGED, CHANGED.format(event.item_id))
         if embedded_at <= at + settings.pending_seconds:
             return True
@@ -195,7 +195,7 @@ class Replay:
         return fingerprint(event_id(event, record)) in known or len(known) >= self._settings.profile.event_ids
 
 
-class _Outputs(Outputs):
+class _Outputs(GatedOutputs):
     """Notes of what the profiler sends, and of nobody hears, what hasn't come. `people`: whose copies are of interest.
 
     A copy may be read before the record that it is due to.
@@ -208,7 +208,7 @@ class _Outputs(Outputs):
         self.due: defaultdict[Person, dict[Way, tuple[Any, str]]] = defaultdict(dict)
         """By whom it concerns: the person that it goes to or, of an erasure, the user."""
 
-    def send(self, record: Outgoing) -> Future[Delivered]:
+    def send(self, record: Outgoing) -> Future[RecordMetadata]:
         """Seem to send it."""
         if record.topic == TOPIC:
             event = parse_person_event(record.value)
@@ -217,7 +217,7 @@ class _Outputs(Outputs):
                 self.due[_concerned(event)][way] = (event, way[0])
         return super().send(record)
 
-    def strike_off(self, message: Message[Said]) -> None:
+    def strike_off(self, message: Message[ParsedPersonEvent]) -> None:
         """It has come, if it is one of those."""
         event = message.value
         way = _way(message.record, event) if event.person in self._people else None
@@ -226,8 +226,8 @@ class _Outputs(Outputs):
             self.due.get(_concerned(event), {}).pop(way, None)
 
 
-def _way(record: Outgoing | Record, event: Said) -> Way | None:
-    passage = Passage.of(record.headers)
+def _way(record: Outgoing | Record, event: ParsedPersonEvent) -> Way | None:
+    passage = ForwardedFrom.of(record.headers)
     if passage is not None:
         return f"{passage.log}:{passage.partition}:{passage.offset}", event.person.key
     if isinstance(event, Erased) and event.anonymous_id is not None:
@@ -235,7 +235,7 @@ def _way(record: Outgoing | Record, event: Said) -> Way | None:
     return None
 
 
-def _concerned(event: Said) -> Person:
+def _concerned(event: ParsedPersonEvent) -> Person:
     return Person("u", event.user_id) if isinstance(event, Erased) else event.person
 
 

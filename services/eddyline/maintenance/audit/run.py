@@ -14,18 +14,18 @@ from itertools import islice
 
 from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, Filter, Missing, Point, VectorStore
+from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore
 from eddyline.clients.progress import ProgressListener, SilentProgress
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit.choice import Everyone, Who, choose
 from eddyline.maintenance.audit.comparison import compare
 from eddyline.maintenance.audit.replay import Replay
 from eddyline.maintenance.audit.report import Apart, Difference, Report
-from eddyline.model.ids import Person, person_point
+from eddyline.maintenance.generations.rebuild import is_covered
+from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import DAY, STORED_VECTORS, Profile
-from eddyline.offline.rebuilding import is_covered
-from eddyline.profiler import GROUP, TOPIC, Said
-from eddyline.profiler.fold import Fold, Unreadable
+from eddyline.profiler import GROUP, TOPIC, ParsedPersonEvent
+from eddyline.profiler.profile_updater import ProfileUpdater, UnreadableForward
 from eddyline.settings import Settings
 
 PEOPLE = 20_000
@@ -83,7 +83,7 @@ class _Audit:
         while batch := dict(islice(chosen, PEOPLE)):
             self._audit(batch)
             for person in batch if stubs else ():
-                stubs.pop(person_point(person), None)
+                stubs.pop(person_point_id(person), None)
         self._note_nameless(stubs.values())
         return self.report
 
@@ -98,9 +98,9 @@ class _Audit:
             if after is None:
                 return people, stubs
 
-    def _events(self) -> Iterator[Said]:
+    def _events(self) -> Iterator[ParsedPersonEvent]:
         """What the log says. What can't be read is counted."""
-        fold = Fold(self.settings.events, self.settings.profile, Metrics(), self.clock)
+        fold = ProfileUpdater(self.settings.events, self.settings.profile, Metrics(), self.clock)
         for record in self._records():
             self.report.records += 1
             self.log_identity = record.log
@@ -109,7 +109,7 @@ class _Audit:
             except InvalidEvent:
                 self.report.invalid += 1
                 continue
-            self.report.invalid += isinstance(event, Unreadable)
+            self.report.invalid += isinstance(event, UnreadableForward)
             yield event
 
     def _records(self) -> Iterator[Record]:
@@ -156,7 +156,7 @@ class _Audit:
                 self._compare(load(), twins, replay)
 
     def _space(self) -> str | None:
-        embedded = Filter(must_not=(Missing("space"),))
+        embedded = Filter(must_not=(IsEmpty("space"),))
         page, _ = self.store.scroll(self.collections.items, filter=embedded, limit=1, payload=("space",))
         return page[0].payload["space"] if page else None
 
@@ -164,7 +164,7 @@ class _Audit:
         """How to load each one's profile, as it is now."""
         found: dict[Person, Callable[[], Profile] | None] = {}
         remaining = iter(people)
-        while page := {person: person_point(person) for person in islice(remaining, PAGE)}:
+        while page := {person: person_point_id(person) for person in islice(remaining, PAGE)}:
             points = self.store.retrieve(self.collections.profiles, list(page.values()), vectors=STORED_VECTORS)
             for person, point_id in page.items():
                 point = points.get(point_id)

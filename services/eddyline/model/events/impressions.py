@@ -16,10 +16,10 @@ from eddyline.model.events.wire import (
     Id,
     Short,
     Timestamp,
-    Wire,
+    WireModel,
     load_json,
-    needs,
-    validate,
+    requires_field,
+    validate_event,
 )
 from eddyline.model.ids import Person
 
@@ -30,7 +30,7 @@ def _once_each(ranks: list[int]) -> list[int]:
     return sorted(set(ranks))
 
 
-class Served(BaseModel):
+class ServedItem(BaseModel):
     """One place of a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -44,7 +44,7 @@ class Served(BaseModel):
     """When it was published, or first came: a younger one is new."""
 
 
-def _check_places(items: Iterable[Served]) -> None:
+def _check_items(items: Iterable[ServedItem]) -> None:
     """Raise `FieldError` where two places have one item, or one rank."""
     item_ids: set[str] = set()
     ranks: set[int] = set()
@@ -57,10 +57,10 @@ def _check_places(items: Iterable[Served]) -> None:
         ranks.add(one.rank)
 
 
-class _Addressed(Wire):
+class _PersonRecord(WireModel):
     """Goes to one person. Topic `impressions`, key the typed person key."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [needs("user_id"), needs("anonymous_id")]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [requires_field("user_id"), requires_field("anonymous_id")]})
 
     request_id: Id
     """Of the response."""
@@ -90,7 +90,7 @@ class _Addressed(Wire):
         return person
 
 
-class Impression(_Addressed):
+class ServedList(_PersonRecord):
     """Internal, topic `impressions`: a response of the reader, as it was served."""
 
     ce_name: ClassVar = "impression"
@@ -108,12 +108,12 @@ class Impression(_Addressed):
     """It came from a cache, since the vector store didn't answer."""
     took_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Time to make the response."""
-    items: Annotated[list[Served], Field(max_length=1000)]
+    items: Annotated[list[ServedItem], Field(max_length=1000)]
     """Empty where nothing was found."""
     timestamp: Timestamp
 
 
-class Seen(_Addressed):
+class ImpressionReport(_PersonRecord):
     """What a person really saw: an event of type `impression`, which goes to the topic `impressions`.
 
     Of a list of the reader, by its `request_id`: the `positions` that were seen, or, without any, all of it. With
@@ -134,7 +134,7 @@ class Seen(_Addressed):
         | None
     ) = None
     """Ranks; one that is there twice counts once."""
-    items: Annotated[list[Served], Field(min_length=1, max_length=1000)] | None = None
+    items: Annotated[list[ServedItem], Field(min_length=1, max_length=1000)] | None = None
     """Of another system's list."""
     revision: Short | None = None
     """Of the experiment's definition, as its assignment says it."""
@@ -163,7 +163,7 @@ class Seen(_Addressed):
             return self
         if self.positions is not None:
             raise FieldError("positions", "are of the reader's own list: leave items out, or name just the items seen")
-        _check_places(self.items)
+        _check_items(self.items)
         if self.experiment is not None and self.variant is None:
             raise FieldError("variant", "is needed with an experiment")
         if self.revision is not None and self.experiment is None:
@@ -171,7 +171,7 @@ class Seen(_Addressed):
         return self
 
 
-ImpressionRecord: TypeAlias = Impression | Seen
+ImpressionRecord: TypeAlias = ServedList | ImpressionReport
 
 
 def parse_impression(data: bytes | None) -> ImpressionRecord:
@@ -180,4 +180,4 @@ def parse_impression(data: bytes | None) -> ImpressionRecord:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind not in (None, "served", "impression"):
         raise InvalidEvent("must be 'served' or 'impression' on this topic", "type")
-    return validate(Seen, value) if kind == "impression" else validate(Impression, value)
+    return validate_event(ImpressionReport, value) if kind == "impression" else validate_event(ServedList, value)

@@ -16,29 +16,29 @@ from eddyline.model.events.wire import (
     Finite,
     Id,
     Timestamp,
-    Wire,
+    WireModel,
     load_json,
-    needs,
-    validate,
+    requires_field,
+    validate_event,
 )
 from eddyline.model.ids import Person
-from eddyline.settings import Events
+from eddyline.settings import EventSettings
 
 RATING = "rating"
 MAX_STRENGTH = 100.0
 """Most that one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
 
 
-class Interaction(Wire):
+class Interaction(WireModel):
     """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
 
     ce_name: ClassVar = "interaction"
 
     model_config = ConfigDict(
         json_schema_extra={
-            "anyOf": [needs("user_id"), needs("anonymous_id")],
+            "anyOf": [requires_field("user_id"), requires_field("anonymous_id")],
             "if": {"properties": {"type": {"const": RATING}}},
-            "then": needs("value"),
+            "then": requires_field("value"),
         }
     )
 
@@ -77,7 +77,7 @@ class Interaction(Wire):
         return person
 
 
-class Origin(Wire):
+class RecordOrigin(WireModel):
     """Where in another log a record of our own came from."""
 
     ce_name: ClassVar = "origin"
@@ -87,7 +87,7 @@ class Origin(Wire):
     offset: int
 
 
-class Onboarded(Wire):
+class Onboarded(WireModel):
     """Internal, topic `interactions`: the embedded answers of a `users` record, for the profiler."""
 
     ce_name: ClassVar = "onboarded"
@@ -99,7 +99,7 @@ class Onboarded(Wire):
     space: str | None = None
     segment: str | None = None
     attributes: Attributes = {}
-    origin: Origin
+    origin: RecordOrigin
 
     @property
     def person(self) -> Person:
@@ -107,7 +107,7 @@ class Onboarded(Wire):
         return Person("u", self.user_id)
 
 
-class Erased(Wire):
+class Erased(WireModel):
     """Internal, topic `interactions`: the person is forgotten, and so is what they did until then."""
 
     ce_name: ClassVar = "erased"
@@ -117,7 +117,7 @@ class Erased(Wire):
     anonymous_id: Id | None = None
     """With it: the erasure of this anonymous id, as far as it is known to be the user's."""
     timestamp: Timestamp
-    origin: Origin
+    origin: RecordOrigin
     """The tombstone in `users`: told twice, it must not erase what came after it."""
 
     @property
@@ -126,7 +126,7 @@ class Erased(Wire):
         return Person("u", self.user_id) if self.anonymous_id is None else Person("a", self.anonymous_id)
 
 
-class Identify(Wire):
+class Identify(WireModel):
     """Someone anonymous turned out to be this user. Topic `interactions`, key `a:<anonymous_id>`.
 
     What they did anonymously becomes the user's, once; so does what they do under the anonymous id from then on.
@@ -155,7 +155,7 @@ class Identify(Wire):
         return Person("u", self.user_id)
 
 
-class Transfer(Wire):
+class Transfer(WireModel):
     """Internal, topic `interactions`, key `u:<user_id>`: the profile of an anonymous id, as it was when identified."""
 
     ce_name: ClassVar = "transfer"
@@ -176,12 +176,12 @@ class Transfer(Wire):
         return Person("u", self.user_id)
 
 
-class Shown(Wire):
+class Exposure(WireModel):
     """Internal, topic `interactions`: items of lists that were served to a person within a minute."""
 
     ce_name: ClassVar = "shown"
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [needs("user_id"), needs("anonymous_id")]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [requires_field("user_id"), requires_field("anonymous_id")]})
 
     type: Literal["shown"] = "shown"
     user_id: Id | None = None
@@ -192,7 +192,7 @@ class Shown(Wire):
     items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")
-    def _has_person(self) -> Shown:
+    def _has_person(self) -> Exposure:
         if self.user_id is None and self.anonymous_id is None:
             raise FieldError("user_id", "is needed, or anonymous_id")
         return self
@@ -205,17 +205,17 @@ class Shown(Wire):
         return person
 
 
-PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Shown
-_INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Shown]] = {
+PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Exposure
+_INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Exposure]] = {
     "onboarded": Onboarded,
     "erased": Erased,
     "identify": Identify,
     "transfer": Transfer,
-    "shown": Shown,
+    "shown": Exposure,
 }
 
 
-class Activity(Wire):
+class Activity(WireModel):
     """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person.
 
     With a `position` it is the other way round: one of `recents`, the only one, came after this item.
@@ -239,10 +239,10 @@ def parse_person_event(data: bytes | None) -> PersonEvent:
     value = load_json(data)
     kind = value.get("type") if isinstance(value, dict) else None
     model = _INTERNAL.get(kind) if isinstance(kind, str) else None
-    return validate(Interaction, value) if model is None else validate(model, value)
+    return validate_event(Interaction, value) if model is None else validate_event(model, value)
 
 
-def check_type(event: Interaction, weights: Mapping[str, float]) -> None:
+def check_event_type(event: Interaction, weights: Mapping[str, float]) -> None:
     """Raise `InvalidEvent` unless the type is configured."""
     if event.type not in weights:
         known = ", ".join(sorted(weights))
@@ -251,7 +251,7 @@ def check_type(event: Interaction, weights: Mapping[str, float]) -> None:
         )
 
 
-def strength(event: Interaction, settings: Events) -> float:
+def interaction_weight(event: Interaction, settings: EventSettings) -> float:
     """The signed weight of an event: its type's, times what its rating or its dwell time says.
 
     A rating weighs (value - neutral) x scale, at most `MAX_STRENGTH` either way; a view or click with a dwell time d
@@ -259,7 +259,7 @@ def strength(event: Interaction, settings: Events) -> float:
 
     Raises `InvalidEvent` for an unknown type.
     """
-    check_type(event, settings.weights)
+    check_event_type(event, settings.weights)
     weight = settings.weights[event.type]
     if event.type == RATING and event.value is not None:
         given = weight * (event.value - settings.rating_neutral) * settings.rating_scale

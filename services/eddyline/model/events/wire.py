@@ -104,12 +104,12 @@ Attributes = Annotated[
 ]
 
 
-def needs(field: str) -> dict[str, JsonValue]:
+def requires_field(field: str) -> dict[str, JsonValue]:
     """In JSON Schema: the field is there, and not null."""
     return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
 
 
-class Wire(BaseModel):
+class WireModel(BaseModel):
     """Common to all: strict types, no unknown fields, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -125,22 +125,22 @@ class Wire(BaseModel):
         return orjson.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-Model = TypeVar("Model", bound=Wire)
+Model = TypeVar("Model", bound=WireModel)
 
 
-def parse(model: type[Model], data: bytes | None) -> Model:
+def parse_event(model: type[Model], data: bytes | None) -> Model:
     """Read one value. Raises `InvalidEvent` with the field and the reason."""
-    return validate(model, load_json(data))
+    return validate_event(model, load_json(data))
 
 
-def validate(model: type[Model], value: Any) -> Model:
+def validate_event(model: type[Model], value: Any) -> Model:
     """Check one already decoded value. Raises `InvalidEvent` with the field and the reason."""
     if not isinstance(value, dict):
         raise InvalidEvent(f"must be a JSON object, not {_kind(value)}")
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidEvent(*explain(error)) from None
+        raise InvalidEvent(*explain_validation_error(error)) from None
 
 
 def check_id(value: str, field: str) -> str:
@@ -148,7 +148,7 @@ def check_id(value: str, field: str) -> str:
     try:
         return _ID.validate_python(value)
     except ValidationError as error:
-        raise InvalidEvent(explain(error)[0], field) from None
+        raise InvalidEvent(explain_validation_error(error)[0], field) from None
 
 
 def load_json(data: bytes | None) -> Any:
@@ -161,7 +161,7 @@ def load_json(data: bytes | None) -> Any:
         raise InvalidEvent(f"is not valid JSON: {error}") from None
 
 
-def timely(timestamp: float | None, arrived: float) -> float:
+def clamp_event_time(timestamp: float | None, arrived: float) -> float:
     """When it happened, in epoch seconds: `arrived` where unknown, or where it is at most 24 h ahead of it.
 
     Raises `InvalidEvent` when it is more than 24 h ahead, or before 1970.
@@ -175,7 +175,7 @@ def timely(timestamp: float | None, arrived: float) -> float:
     return min(timestamp, arrived)
 
 
-def cloud_event(said: Wire, event_id: str, source: str) -> tuple[tuple[str, bytes], ...]:
+def cloud_event_headers(said: WireModel, event_id: str, source: str) -> tuple[tuple[str, bytes], ...]:
     """CloudEvents 1.0 attributes as record headers (Kafka binding, binary mode). `source`: the service that speaks."""
     attributes = {
         "ce_specversion": "1.0",
@@ -187,7 +187,7 @@ def cloud_event(said: Wire, event_id: str, source: str) -> tuple[tuple[str, byte
     return tuple((name, value.encode()) for name, value in attributes.items())
 
 
-def explain(error: ValidationError) -> tuple[str, str | None]:
+def explain_validation_error(error: ValidationError) -> tuple[str, str | None]:
     """The first of pydantic's complaints as (reason, dotted field)."""
     first = error.errors(include_url=False)[0]
     path, kind, given = _parts(first["loc"]), first["type"], first.get("input")

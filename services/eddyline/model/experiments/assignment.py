@@ -22,7 +22,7 @@ NONE_STOPPED: frozenset[tuple[str, str, str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """That a list is of a variant. `forced`: by a header, for testing; it isn't measured. `external`: another system
+    """The variant that a list is of. `forced`: by a header, for testing; it isn't measured. `external`: another system
     makes this variant's lists. `unit`: the key that was drawn for; None where nothing was."""
 
     experiment: str
@@ -39,15 +39,15 @@ def assign(
     """The first experiment that runs, fits the surface and takes the person in; None where there is none, or where
     their variant is stopped. `unit` is whom it stays the same for; `now` in epoch seconds."""
     for experiment in experiments:
-        if experiment.runs(now) and experiment.fits(surface) and takes(experiment, unit):
-            variant = variant_of(experiment, unit)
+        if experiment.runs(now) and experiment.fits(surface) and is_enrolled(experiment, unit):
+            variant = draw_variant(experiment, unit)
             if (experiment.name, experiment.revision, variant.name) in stopped:
                 return None
             return Assignment(experiment.name, variant.name, experiment.revision, external=variant.external, unit=unit)
     return None
 
 
-def forced(experiments: Experiments, wanted: str) -> Assignment:
+def force_variant(experiments: Experiments, wanted: str) -> Assignment:
     """The variant that `<experiment>/<variant>` names, whether it runs or not. Raises `InvalidInput` naming what there
     is."""
     name, _, variant_name = wanted.partition("/")
@@ -61,12 +61,12 @@ def forced(experiments: Experiments, wanted: str) -> Assignment:
     return Assignment(experiment.name, variant.name, experiment.revision, forced=True, external=variant.external)
 
 
-def takes(experiment: Experiment, unit: str) -> bool:
+def is_enrolled(experiment: Experiment, unit: str) -> bool:
     """Whether a person is among the share of the experiment."""
     return _draw(experiment.name, "share", unit) < experiment.share
 
 
-def variant_of(experiment: Experiment, unit: str) -> Variant:
+def draw_variant(experiment: Experiment, unit: str) -> Variant:
     """The variant that a person gets, if they are in."""
     left = _draw(experiment.name, "variant", unit) * sum(one.weight for one in experiment.variants)
     for variant in experiment.variants[:-1]:

@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from eddyline.errors import Misconfigured
-from eddyline.settings import Settings, Strategy, Term
+from eddyline.settings import Settings, StrategySettings, Term
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -113,7 +113,7 @@ class Variant(_Table):
         """The names of what it changes."""
         return frozenset(name for name in OVERRIDES if getattr(self, name) not in (None, {}))
 
-    def applied(self, strategy: Strategy) -> Strategy:
+    def applied(self, strategy: StrategySettings) -> StrategySettings:
         """The strategy as this variant has it (`strategy` is the one that it names, or the usual)."""
         changed: dict[str, Any] = {
             name: getattr(self, name)
@@ -243,7 +243,7 @@ class Experiments:
 NO_EXPERIMENTS = Experiments()
 
 
-def load(path: Path, settings: Settings) -> Experiments:
+def load_experiments(path: Path, settings: Settings) -> Experiments:
     """Read a file; one that doesn't exist has no experiments.
 
     Raises `Misconfigured` naming all that is wrong, each by its experiment, variant and field.
@@ -256,11 +256,11 @@ def load(path: Path, settings: Settings) -> Experiments:
         raise Misconfigured(f"the experiments file {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise Misconfigured(f"{path} is not valid TOML: {error}") from None
-    return read(text, settings, str(path))
+    return parse_experiments(text, settings, str(path))
 
 
-def read(text: str, settings: Settings, source: str) -> Experiments:
-    """As `load`, of the text of a file; `source`: what it is called in errors."""
+def parse_experiments(text: str, settings: Settings, source: str) -> Experiments:
+    """As `load_experiments`, of the text of a file; `source`: what it is called in errors."""
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

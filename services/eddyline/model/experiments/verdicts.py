@@ -7,13 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from eddyline.model import events
-from eddyline.model.events import Finite, Short, Timestamp, Wire
+from eddyline.model.events import Finite, Short, Timestamp, WireModel
 
 TOPIC = "verdicts"
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class Verdict(Wire):
+class Verdict(WireModel):
     """Internal, topic `verdicts`, key `<experiment>/<variant>`: a guardrail stopped this variant; a tombstone lets it
     go on. It holds for one revision of the experiment: once that is changed, all variants get traffic again."""
 
@@ -38,4 +38,4 @@ class Verdict(Wire):
 
 def parse_verdict(data: bytes | None) -> Verdict:
     """Read one record's value. Raises `InvalidEvent` with the field and the reason."""
-    return events.parse(Verdict, data)
+    return events.parse_event(Verdict, data)

@@ -39,7 +39,7 @@ ROUNDING = 9
 Ratio: TypeAlias = Annotated[float, Field(ge=0)] | None
 
 
-class Position(BaseModel):
+class PositionKpis(BaseModel):
     """A place of the lists."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -110,12 +110,12 @@ class Kpis(BaseModel):
     """conversions of what no list had shown. The same"""
     organic_revenue: float | None
     """sum of their `value`. The same"""
-    positions: list[Position]
+    positions: list[PositionKpis]
     """impressions, clicks and CTR by place"""
 
 
 @dataclass(slots=True)
-class Returning:
+class ReturnCounts:
     """Visitors of days of which it is known who came back, and how many did."""
 
     visitors: int = 0
@@ -123,13 +123,13 @@ class Returning:
 
 
 @dataclass(slots=True)
-class Tally:
+class CellTotals:
     """Cells added up. `returning`: by how many days later."""
 
     cell: Cell = field(default_factory=Cell)
     visitors: int | None = None
     """None: of windows that don't count them."""
-    returning: dict[int, Returning] = field(default_factory=lambda: {days: Returning() for days in RETURN_DAYS})
+    returning: dict[int, ReturnCounts] = field(default_factory=lambda: {days: ReturnCounts() for days in RETURN_DAYS})
 
     def add(self, key: CellKey, cell: Cell, known_until: float) -> None:
         """Add a cell. `known_until`: epoch seconds up to which it is known who was there."""
@@ -144,7 +144,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class KpiScope:
     """Which measures a group can have. `lists`: those that belong to a list, not to an item. `organic`: what was done
     with what no list had shown."""
 
@@ -152,19 +152,19 @@ class Scope:
     organic: bool = True
 
     @classmethod
-    def of(cls, dimensions: Collection[str]) -> Scope:
+    def of(cls, dimensions: Collection[str]) -> KpiScope:
         """Of groups that are told apart, or chosen, by these dimensions."""
         return cls(lists="category" not in dimensions, organic=not set(dimensions) & set(Dimensions._fields))
 
 
-def grouped(
+def group_cells(
     cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_until: float, most: float = math.inf
-) -> dict[Label, Tally]:
+) -> dict[Label, CellTotals]:
     """Add up what has the same values of `by`, sorted by them; without any, everything under ().
 
     Raises `InvalidInput` as soon as there are more than `most` groups.
     """
-    found: dict[Label, Tally] = {}
+    found: dict[Label, CellTotals] = {}
     told_apart = bool(set(by) & set(Dimensions._fields))
     for key, cell in cells:
         if told_apart and not _has_lists(cell):
@@ -174,18 +174,20 @@ def grouped(
             raise InvalidInput(
                 f"gives more than {most:,} rows, which is the limit: ask for a shorter time, or fewer groups", "by"
             )
-        found.setdefault(label, Tally()).add(key, cell, known_until)
+        found.setdefault(label, CellTotals()).add(key, cell, known_until)
     return dict(sorted(found.items()))
 
 
-def counted(cells: Iterable[tuple[CellKey, Cell]], total: Tally, known_until: float) -> Iterator[tuple[CellKey, Cell]]:
+def add_to_total(
+    cells: Iterable[tuple[CellKey, Cell]], total: CellTotals, known_until: float
+) -> Iterator[tuple[CellKey, Cell]]:
     """The same cells; each is added to `total` as it passes."""
     for key, cell in cells:
         total.add(key, cell, known_until)
         yield key, cell
 
 
-def kpis(tally: Tally, scope: Scope, catalogue: int | None) -> Kpis:
+def compute_kpis(tally: CellTotals, scope: KpiScope, catalogue: int | None) -> Kpis:
     """The measures. `catalogue`: how many items there are, where that is known."""
     cell, counts = tally.cell, tally.cell.counts
     impressions, clicks, requests = counts["impressions"], counts["clicks"], counts["requests"]
@@ -215,7 +217,7 @@ def kpis(tally: Tally, scope: Scope, catalogue: int | None) -> Kpis:
         organic_clicks=counts["organic_clicks"] if scope.organic else None,
         organic_conversions=counts["organic_conversions"] if scope.organic else None,
         organic_revenue=counts["organic_revenue"] / MILLIONTHS if scope.organic else None,
-        positions=list(positions(cell.shown, cell.clicked)),
+        positions=list(position_kpis(cell.shown, cell.clicked)),
     )
 
 
@@ -243,13 +245,15 @@ def percentile(took: Counter[int], share: float) -> float | None:
     return LATENCIES_MS[-1]
 
 
-def positions(shown: Counter[int], clicked: Counter[int]) -> Iterator[Position]:
+def position_kpis(shown: Counter[int], clicked: Counter[int]) -> Iterator[PositionKpis]:
     """The measured places, from the first on."""
     for rank in sorted(shown.keys() | clicked.keys()):
-        yield Position(rank=rank, impressions=shown[rank], clicks=clicked[rank], ctr=ratio(clicked[rank], shown[rank]))
+        yield PositionKpis(
+            rank=rank, impressions=shown[rank], clicks=clicked[rank], ctr=ratio(clicked[rank], shown[rank])
+        )
 
 
-def window_of(time: float, size: Size) -> int:
+def window_start(time: float, size: Size) -> int:
     """Start of the window that a time (epoch seconds) is in."""
     return int(time // SECONDS[size]) * SECONDS[size]
 
@@ -266,6 +270,6 @@ def _coverage(items: float, catalogue: int | None) -> float | None:
     return min(1.0, round(items / catalogue, ROUNDING)) if catalogue else None
 
 
-def _returned(tally: Tally, days: int, scope: Scope) -> float | None:
+def _returned(tally: CellTotals, days: int, scope: KpiScope) -> float | None:
     found = tally.returning[days]
     return ratio(found.returned, found.visitors) if scope.lists else None

@@ -17,14 +17,14 @@ import datasketches
 import orjson
 
 from eddyline.model.experiments.moments import Moments
-from eddyline.settings import Insights
+from eddyline.settings import InsightsSettings
 
 Size: TypeAlias = Literal["minute", "hour", "day"]
 SECONDS: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600, "day": 86_400}
 DAY = 86_400
 
 
-def kept_seconds(settings: Insights) -> dict[Size, float]:
+def retention_seconds(settings: InsightsSettings) -> dict[Size, float]:
     """How long windows of each size are kept once they are over."""
     return {
         "minute": settings.minutes_kept_hours * SECONDS["hour"],
@@ -98,17 +98,17 @@ class VariantKey(NamedTuple):
 
 
 PROGRESS_KEY = orjson.dumps(["progress"])
-"""Key of the row that says how far a partition has got: see `Progress`."""
+"""Key of the row that says how far a partition has got: see `PartitionProgress`."""
 
 
 class ProgressKey(NamedTuple):
-    """Names a partition's `Progress`."""
+    """Names a partition's `PartitionProgress`."""
 
 
 RowKey: TypeAlias = CellKey | VariantKey | ProgressKey
 
 
-def parse_key(data: bytes) -> RowKey:
+def parse_row_key(data: bytes) -> RowKey:
     """Read a row's key. Raises ValueError when it isn't one."""
     parts = orjson.loads(data)
     if parts[0] == "progress":
@@ -199,7 +199,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PartitionProgress:
     """How far a partition has got. `at`, `newest`: epoch seconds of the last write, and of the newest event in it."""
 
     at: float
@@ -226,19 +226,19 @@ class Progress:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Progress:
+    def from_bytes(cls, data: bytes) -> PartitionProgress:
         """The inverse of `to_bytes`."""
         return cls(**orjson.loads(data))
 
 
-def parse_row(key: RowKey, data: bytes) -> Cell | Moments | Progress:
+def parse_row(key: RowKey, data: bytes) -> Cell | Moments | PartitionProgress:
     """Read a row's value. Raises something for what is none, or can't be added up: anybody who may write to a changelog
     can put it there."""
     if isinstance(key, CellKey):
         return _checked(Cell.from_bytes(data))
     if isinstance(key, VariantKey):
         return Moments() + Moments.from_plain(orjson.loads(data))
-    return Progress.from_bytes(data)
+    return PartitionProgress.from_bytes(data)
 
 
 def _checked(cell: Cell) -> Cell:

@@ -1,5 +1,6 @@
 """A person's profile: the state that every interaction is folded into, and its stored form."""
 
+from eddyline.model.profile.codec import stored_recents
 from eddyline.model.profile.parts import (
     COUNTED,
     DAY,
@@ -11,12 +12,11 @@ from eddyline.model.profile.parts import (
     STORED_VECTORS,
     TWINS,
     VECTORS,
-    Deed,
-    Pending,
+    PendingInteraction,
     TimeConstants,
+    WeightedInteraction,
 )
-from eddyline.model.profile.state import Profile, merge
-from eddyline.model.profile.stored import recents_of
+from eddyline.model.profile.state import Profile, merge_profiles
 
 __all__ = [
     "COUNTED",
@@ -29,10 +29,10 @@ __all__ = [
     "STORED_VECTORS",
     "TWINS",
     "VECTORS",
-    "Deed",
-    "Pending",
+    "PendingInteraction",
     "Profile",
     "TimeConstants",
-    "merge",
-    "recents_of",
+    "WeightedInteraction",
+    "merge_profiles",
+    "stored_recents",
 ]

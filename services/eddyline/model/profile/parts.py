@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eddyline.model import decay
 from eddyline.model.decay import Accumulator, Vector
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import ProfileSettings
 
 STATE_VERSION = 1
 DAY, MINUTE, HOUR = 86_400.0, 60.0, 3_600.0
@@ -42,7 +42,7 @@ class TimeConstants:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class WeightedInteraction:
     """An interaction, ready to fold: `vector` of its item, signed `weight`, `time` in epoch seconds.
 
     `popularity`: the item's decayed count, over about a quarter, when it was last looked up.
@@ -58,7 +58,7 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingInteraction:
     """An interaction that waits for its item: the record's bytes as text, where it was, and since when."""
 
     item_id: str

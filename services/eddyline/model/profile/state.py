@@ -19,11 +19,12 @@ from eddyline.errors import Misconfigured
 from eddyline.model import decay
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.distance import distance_of, folded_weight
-from eddyline.model.ids import Person, dimension_of, fingerprint
-from eddyline.model.newest import NewestItems
-from eddyline.model.offsets import Offsets, lowest_of, raised
-from eddyline.model.passage import Passage, Verdict
-from eddyline.model.profile import stored
+from eddyline.model.exposures import ExposureHistory
+from eddyline.model.forwarding import ForwardedFrom, SequenceCheck
+from eddyline.model.ids import Person, fingerprint, item_dimension
+from eddyline.model.newest_items import NewestItems
+from eddyline.model.offsets import Offsets, advance_offset, lowest_offsets
+from eddyline.model.profile import codec as stored
 from eddyline.model.profile.parts import (
     COUNTED,
     DAY,
@@ -32,12 +33,11 @@ from eddyline.model.profile.parts import (
     SETS,
     TWINS,
     VECTORS,
-    Deed,
-    Pending,
+    PendingInteraction,
     TimeConstants,
+    WeightedInteraction,
 )
-from eddyline.model.showings import Showings
-from eddyline.settings import Profile as ProfileSettings
+from eddyline.settings import ProfileSettings
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Profile:
     disliked: NewestItems = field(init=False)
     liked: NewestItems = field(init=False)
     """Newest items of positive events that say more than a view or a click; a later one lifts a dislike."""
-    shown: Showings = field(init=False)
+    shown: ExposureHistory = field(init=False)
     """What was in lists that were served to them."""
     popularity: Mapping[str, float] = field(default_factory=dict)
     """How popular the items of `recents` were when they were folded: as a rule of thumb, it depends on that moment."""
@@ -73,7 +73,7 @@ class Profile:
     segment: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     erased_at: float | None = None
-    pending: tuple[Pending, ...] = ()
+    pending: tuple[PendingInteraction, ...] = ()
     event_ids: tuple[int, ...] = ()
     """Fingerprints of the newest event ids, oldest first."""
     watermarks: Offsets = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Profile:
         self.purchased = NewestItems(self.settings.seen)
         self.disliked = NewestItems(self.settings.seen)
         self.liked = NewestItems(self.settings.seen)
-        self.shown = Showings(self.settings.shown)
+        self.shown = ExposureHistory(self.settings.shown)
 
     def copy(self) -> Profile:
         """A profile that can be folded into without changing this one."""
@@ -117,15 +117,15 @@ class Profile:
 
     def advance(self, log: str, partition: int, offset: int) -> None:
         """Move the watermark of a partition. Watermarks of other logs (a topic that was recreated) are dropped."""
-        self.watermarks = raised(self.watermarks, log, partition, offset)
+        self.watermarks = advance_offset(self.watermarks, log, partition, offset)
         if partition not in self.first.get(log, {}):
-            self.first = lowest_of(self.first, {log: {partition: offset}})
+            self.first = lowest_offsets(self.first, {log: {partition: offset}})
 
-    def receive(self, passage: Passage) -> Verdict:
+    def receive(self, passage: ForwardedFrom) -> SequenceCheck:
         """Whether to take a record that was passed on; if so, its origin counts as applied."""
         verdict = passage.verdict(self.origins.get(passage.log, {}).get(passage.partition, -1))
-        if verdict is Verdict.NEXT:
-            self.origins = raised(self.origins, passage.log, passage.partition, passage.offset)
+        if verdict is SequenceCheck.NEXT:
+            self.origins = advance_offset(self.origins, passage.log, passage.partition, passage.offset)
         return verdict
 
     def is_repeat(self, event_id: str) -> bool:
@@ -148,7 +148,7 @@ class Profile:
         if not self.is_over(time):
             self.unit = (time, key) if self.unit is None else min(self.unit, (time, key))
 
-    def fold(self, deed: Deed, taus: TimeConstants) -> None:
+    def fold(self, deed: WeightedInteraction, taus: TimeConstants) -> None:
         """Fold one deed in. The caller has checked the space with `accepts`.
 
         A deed at or before an erasure is dropped. A weight of zero changes only the counts and sets.
@@ -260,7 +260,7 @@ class Profile:
             self.counted = self.counted | {item_id: max(at, self.counted.get(item_id, at))}
         self.pending = (*self.pending, *other.pending)
         self.event_ids = (*other.event_ids, *self.event_ids)[-self.settings.event_ids :]
-        self.first = lowest_of(self.first, other.first)
+        self.first = lowest_offsets(self.first, other.first)
         if other.unit is not None:
             self.unit = other.unit if self.unit is None else min(self.unit, other.unit)
 
@@ -350,7 +350,7 @@ class Profile:
         """The recents as a unit-length sparse vector with positional weights: (dimensions, values)."""
         weights: dict[int, float] = {}
         for position, item_id in enumerate(self.recents.newest_first()):
-            dimension = dimension_of(item_id)
+            dimension = item_dimension(item_id)
             weights[dimension] = weights.get(dimension, 0.0) + 0.5 ** (position / self.settings.recents_half_life)
         length = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
         indices = np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights))
@@ -361,11 +361,11 @@ class Profile:
 
     def dense(self) -> dict[str, NDArray[np.float32]]:
         """The named dense vectors that there are, as stored: the sums themselves, float32."""
-        return stored.dense(self)
+        return stored.encode_vectors(self)
 
     def payload(self, partition: int) -> dict[str, Any]:
         """A few filterable fields, and one string with the rest. `partition`: where the person's records are."""
-        return stored.payload(self, partition)
+        return stored.encode_payload(self, partition)
 
     @classmethod
     def load(
@@ -373,19 +373,19 @@ class Profile:
     ) -> Profile:
         """The inverse of `dense` and `payload`. Raises `Misconfigured` for a state of another version."""
         profile = cls(person, settings)
-        stored.fill(profile, payload, vectors)
+        stored.decode_into(profile, payload, vectors)
         return profile
 
     def packed(self, partition: int) -> tuple[dict[str, Any], dict[str, str]]:
         """(payload, vectors) for a `Transfer`: the sums as float64, so that nothing is rounded on the way."""
-        return stored.payload(self, partition), stored.packed_vectors(self)
+        return stored.encode_payload(self, partition), stored.pack_vectors(self)
 
     @classmethod
     def unpack(
         cls, person: Person, payload: Mapping[str, Any], vectors: Mapping[str, str], settings: ProfileSettings
     ) -> Profile:
         """The inverse of `packed`. Raises ValueError, KeyError or TypeError for what isn't one."""
-        return cls.load(person, payload, stored.unpacked_vectors(vectors), settings)
+        return cls.load(person, payload, stored.unpack_vectors(vectors), settings)
 
     def shrink(self) -> bool:
         """Drop the older half of the largest sets, for a profile too large to travel; False when nothing is left."""
@@ -401,7 +401,7 @@ class Profile:
         return True
 
 
-def merge(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
+def merge_profiles(one: Profile, other: Profile, taus: TimeConstants) -> Profile:
     """The profile of both event sets together, under `one`'s name; neither is changed."""
     merged = one.copy()
     merged.absorb(other, taus)

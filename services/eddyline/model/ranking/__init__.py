@@ -1,29 +1,36 @@
 """Ranking: candidates of several sources, blended into one list. Pure; the same code serves and evaluates.
 
-`plan` says what to look for on someone's behalf, `gather` makes one table of what was found, `rank` makes a list of it.
+`plan_retrieval` says what to look for on a person's behalf, `merge_candidates` makes one table of what was found,
+`rank` makes a list of it.
 """
 
-from eddyline.model.ranking.candidates import Candidates, Found, chosen_by, gather
-from eddyline.model.ranking.lately import Detail
-from eddyline.model.ranking.plan import ORDERED, AffinityQuery, Plan, informed, plan
-from eddyline.model.ranking.ranked import Boost, Ranked, RankOptions, rank, usual_options
+from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours
+from eddyline.model.ranking.ranker import RankedItem, RankOptions, ScoreBoost, rank, rank_options
+from eddyline.model.ranking.recent_items import PriceAndImage
+from eddyline.model.ranking.retrieval_plan import (
+    ORDERED,
+    AffinityQuery,
+    RetrievalPlan,
+    plan_retrieval,
+    with_recent_items,
+)
 from eddyline.model.ranking.terms import freshness
 
 __all__ = [
     "ORDERED",
     "AffinityQuery",
-    "Boost",
     "Candidates",
-    "Detail",
-    "Found",
-    "Plan",
+    "Hit",
+    "PriceAndImage",
     "RankOptions",
-    "Ranked",
-    "chosen_by",
+    "RankedItem",
+    "RetrievalPlan",
+    "ScoreBoost",
     "freshness",
-    "gather",
-    "informed",
-    "plan",
+    "merge_candidates",
+    "plan_retrieval",
     "rank",
-    "usual_options",
+    "rank_options",
+    "score_by_neighbours",
+    "with_recent_items",
 ]

@@ -15,7 +15,7 @@ from eddyline.model.decay import LANDMARK, Vector
 from eddyline.model.trends import trend_tau
 
 
-class Found(NamedTuple):
+class Hit(NamedTuple):
     """An item on a source's list. `vector`: its content, where it was asked for."""
 
     item_id: str
@@ -89,10 +89,10 @@ _NONE: Mapping[str, Any] = {}
 _UNRATED: Mapping[str, float] = {"value": 0.0, "count": 0.0, "scale": 1.0, "least": 0.0}
 
 
-def gather(lists: Mapping[str, Sequence[Found]], depth: int, unscored: Iterable[str] = ()) -> Candidates:
+def merge_candidates(lists: Mapping[str, Sequence[Hit]], depth: int, unscored: Iterable[str] = ()) -> Candidates:
     """The union of the sources' lists, each at most `depth` long. `unscored`: sources whose scores mean nothing."""
     rows: dict[str, int] = {}
-    found: list[Found] = []
+    found: list[Hit] = []
     for listed in lists.values():
         for one in listed:
             if one.item_id not in rows:
@@ -119,7 +119,7 @@ def _of_one_size(vectors: Sequence[Vector | None]) -> Sequence[Vector | None]:
     return [None if vector is None or len(vector) != size else vector for vector in vectors]
 
 
-def chosen_by(
+def score_by_neighbours(
     neighbours: Iterable[tuple[Iterable[str], float]], is_hidden: Callable[[str], bool]
 ) -> list[tuple[str, float]]:
     """What people chose lately, given as (recent items, likeness): the sum of their likenesses by item, best first.

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from eddyline.model.profile import HOUR
 from eddyline.model.ranking.candidates import Candidates
-from eddyline.model.ranking.plan import DENSE, Plan
+from eddyline.model.ranking.retrieval_plan import DENSE, RetrievalPlan
 from eddyline.model.trends import POPULARITY
-from eddyline.settings import Ranking
+from eddyline.settings import RankingSettings
 
 Column = NDArray[np.float64]
 EVIDENCE = ("affinity", "people")
@@ -39,7 +39,9 @@ OFTEN = 3
 A_CROWD = 10
 
 
-def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> dict[str, Column]:
+def score_terms(
+    candidates: Candidates, plan: RetrievalPlan, settings: RankingSettings, now: float
+) -> dict[str, Column]:
     """Every term that has a weight, shape (n) each; they add up to the score."""
     weights = _weights(candidates, plan)
     found: dict[str, Column] = {}
@@ -65,12 +67,12 @@ def terms(candidates: Candidates, plan: Plan, settings: Ranking, now: float) -> 
     return found
 
 
-def _shrunk(means: Column, counts: Column, settings: Ranking) -> Column:
+def _shrunk(means: Column, counts: Column, settings: RankingSettings) -> Column:
     prior, weight = settings.rating_prior, settings.rating_prior_count
     return (counts * means + weight * prior) / (counts + weight)
 
 
-def _weights(candidates: Candidates, plan: Plan) -> dict[str, float]:
+def _weights(candidates: Candidates, plan: RetrievalPlan) -> dict[str, float]:
     """The plan's, with what affinity can't use given to the content terms."""
     weights = dict(plan.weights)
     content = sum(weights.get(name, 0.0) for name in DENSE)

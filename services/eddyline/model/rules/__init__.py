@@ -1,22 +1,29 @@
 """Rules: what changes in a situation (weights, boosts, the strategy), segments, and promotions. Pure.
 
-`Rules.of(settings)` checks and reads them once; `situation(…)` is what is known of a request; `adjust` and
-`promotions` say what holds in it; `placed` puts promoted items into a list.
+`RuleSet.of(settings)` checks and reads them once; `read_situation(…)` is what is known of a request;
+`evaluate_rules` and `active_promotions` say what holds in it; `place_promotions` puts promoted items into a list.
 """
 
-from eddyline.model.rules.promotions import Place, Promotion, placed
+from eddyline.model.rules.promotions import ActivePromotion, SlotAssignment, place_promotions
+from eddyline.model.rules.rule_set import (
+    Adjustments,
+    RuleBoost,
+    RuleSet,
+    active_promotions,
+    evaluate_rules,
+    read_situation,
+)
 from eddyline.model.rules.situation import Situation
-from eddyline.model.rules.table import Adjustments, Boost, Rules, adjust, promotions, situation
 
 __all__ = [
+    "ActivePromotion",
     "Adjustments",
-    "Boost",
-    "Place",
-    "Promotion",
-    "Rules",
+    "RuleBoost",
+    "RuleSet",
     "Situation",
-    "adjust",
-    "placed",
-    "promotions",
-    "situation",
+    "SlotAssignment",
+    "active_promotions",
+    "evaluate_rules",
+    "place_promotions",
+    "read_situation",
 ]

@@ -9,11 +9,11 @@ from fractions import Fraction
 
 from eddyline.model.filters import Filter, Matcher
 from eddyline.model.rules.conditions import Conditions
-from eddyline.settings import Promotion as PromotionSettings
+from eddyline.settings import PromotionSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
+class ScheduledPromotion:
     """A promotion as it is set. Times in epoch seconds, infinite where there is no bound."""
 
     given: PromotionSettings
@@ -23,7 +23,7 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Promotion:
+class ActivePromotion:
     """A promotion that holds now: it has `share` of the places at most, or the 1-based `positions`.
 
     `filter` finds its items in a store; `matches` says whether a payload is of one, and looks at `fields`.
@@ -38,16 +38,16 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SlotAssignment:
     """A place of a list; `promotion` is the name of what put the item there, None where it ranks there by itself."""
 
     item_id: str
     promotion: str | None = None
 
 
-def placed(
-    ranked: Sequence[str], promoted: Sequence[tuple[Promotion, Sequence[str]]], limit: int, first: int = 1
-) -> list[Place]:
+def place_promotions(
+    ranked: Sequence[str], promoted: Sequence[tuple[ActivePromotion, Sequence[str]]], limit: int, first: int = 1
+) -> list[SlotAssignment]:
     """The places `first` to `first + limit - 1` of a list, with each promotion's candidates, best first, put in.
 
     `ranked`: what would be there, best first, and what comes after it, to fill up with. Both must hold only items that
@@ -66,7 +66,7 @@ def placed(
         for promotion, items in promoted
         if promotion.share is not None
     ]
-    places: list[Place] = []
+    places: list[SlotAssignment] = []
     for position in range(first, first + limit):
         place = pins.pop(position, None) or _from_quotas(quotas, position) or _next(own, used)
         if place is None:
@@ -92,26 +92,26 @@ class _Quota:
         return self.placed < position * of // places - (self.first - 1) * of // places
 
 
-def _pins(promoted: Sequence[tuple[Promotion, Sequence[str]]], page: range) -> dict[int, Place]:
-    pins: dict[int, Place] = {}
+def _pins(promoted: Sequence[tuple[ActivePromotion, Sequence[str]]], page: range) -> dict[int, SlotAssignment]:
+    pins: dict[int, SlotAssignment] = {}
     taken: set[str] = set()
     for promotion, items in promoted:
         free = (item for item in items if item not in taken)
         for position in sorted(promotion.positions):
             if position in page and position not in pins and (item := next(free, None)) is not None:
-                pins[position] = Place(item, promotion.name)
+                pins[position] = SlotAssignment(item, promotion.name)
                 taken.add(item)
     return pins
 
 
-def _from_quotas(quotas: Sequence[_Quota], position: int) -> Place | None:
+def _from_quotas(quotas: Sequence[_Quota], position: int) -> SlotAssignment | None:
     for quota in quotas:
         if quota.is_due(position) and (item := next(quota.items, None)) is not None:
             quota.placed += 1
-            return Place(item, quota.name)
+            return SlotAssignment(item, quota.name)
     return None
 
 
-def _next(own: Iterator[str], used: set[str]) -> Place | None:
+def _next(own: Iterator[str], used: set[str]) -> SlotAssignment | None:
     item = next((one for one in own if one not in used), None)
-    return None if item is None else Place(item)
+    return None if item is None else SlotAssignment(item)

@@ -38,17 +38,17 @@ class Situation:
             return (self.weekday,)
         if name == "segment":
             return self.segments
-        return several(self.attributes.get(rest) if prefix == "user" else self.context.get(rest or name))
+        return as_sequence(self.attributes.get(rest) if prefix == "user" else self.context.get(rest or name))
 
 
-def several(value: Any) -> Sequence[Any]:
+def as_sequence(value: Any) -> Sequence[Any]:
     """A value as the list it is, or of itself; nothing for None."""
     if value is None:
         return ()
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def zone(name: Any, where: str) -> tzinfo:
+def time_zone(name: Any, where: str) -> tzinfo:
     """The time zone of an IANA name. Raises `InvalidInput` naming `where`."""
     if name == "UTC":
         return UTC  # known even where the system has no time zone data
@@ -67,5 +67,5 @@ def zone(name: Any, where: str) -> tzinfo:
 def local_time(context: Mapping[str, Any], now: float, default: tzinfo) -> tuple[int, str]:
     """Hour and weekday in `context.timezone`, or else in the default zone. Raises `InvalidInput`."""
     given = context.get(TIMEZONE)
-    there = datetime.fromtimestamp(now, default if given is None else zone(given, f"context.{TIMEZONE}"))
+    there = datetime.fromtimestamp(now, default if given is None else time_zone(given, f"context.{TIMEZONE}"))
     return there.hour, WEEKDAYS[there.weekday()]

@@ -1,25 +1,25 @@
 """Where records go that can never be applied, and how they come out again: topics beside their own, or files."""
 
-from eddyline.adapters.kafka.dead_letters.files import FileDeadLetterBox, FileDeadLetters
-from eddyline.adapters.kafka.dead_letters.letter import (
-    DeadLetterBox,
-    Identity,
-    Letter,
-    LetterLog,
-    Unreadable,
-    batches,
+from eddyline.adapters.kafka.dead_letters.dead_letter import (
+    DeadLetter,
+    DeadLetterKey,
+    DeadLetterLog,
+    DeadLetterStore,
+    UnreadableDeadLetter,
+    in_size_limited_batches,
 )
-from eddyline.adapters.kafka.dead_letters.topics import TopicDeadLetterBox, TopicDeadLetters
+from eddyline.adapters.kafka.dead_letters.file_store import FileDeadLetterStore, FileDeadLetterWriter
+from eddyline.adapters.kafka.dead_letters.topic_store import TopicDeadLetterStore, TopicDeadLetterWriter
 
 __all__ = [
-    "DeadLetterBox",
-    "FileDeadLetterBox",
-    "FileDeadLetters",
-    "Identity",
-    "Letter",
-    "LetterLog",
-    "TopicDeadLetterBox",
-    "TopicDeadLetters",
-    "Unreadable",
-    "batches",
+    "DeadLetter",
+    "DeadLetterKey",
+    "DeadLetterLog",
+    "DeadLetterStore",
+    "FileDeadLetterStore",
+    "FileDeadLetterWriter",
+    "TopicDeadLetterStore",
+    "TopicDeadLetterWriter",
+    "UnreadableDeadLetter",
+    "in_size_limited_batches",
 ]

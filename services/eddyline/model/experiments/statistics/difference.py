@@ -110,7 +110,7 @@ def mean_of(moments: Moments, metric: str) -> Mean:
 
 
 @lru_cache(maxsize=1024)
-def precision(metric: str, alpha: float, planned_people: int | None) -> float:
+def mixture_rho(metric: str, alpha: float, planned_people: int | None) -> float:
     """The mixture's rho. `planned_people`: of both arms; None: tuned for `USUAL_ERROR`."""
     planned = planned_people / (4 * USUAL_SPREAD[metric]) if planned_people else USUAL_ERROR**-2
     return float(ville.best_rho(planned, alpha))
@@ -121,7 +121,7 @@ def bound(information: float, alpha: float, rho: float) -> float:
     return float(ville.normal_mixture(information, alpha, rho)) / math.sqrt(information)
 
 
-def compare(
+def compare_with_control(
     control: Moments,
     variant: Moments,
     metric: str,
@@ -150,7 +150,7 @@ def compare(
     if not (0 < information < math.inf and math.isfinite(error)):
         return open_ended
     share = alpha / comparisons
-    rho = precision(metric, share, planned_people)
+    rho = mixture_rho(metric, share, planned_people)
     limit = bound(information, share, rho)
     radius = limit * math.sqrt(error)
     low, high = _fieller(a.value, b.value, error_a, error_b, limit) if relative is not None else (None, None)

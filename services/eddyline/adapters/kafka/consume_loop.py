@@ -1,0 +1,407 @@
+"""The one consume loop of every service: poll, parse, handle, commit; nothing lost, no zombie's write
+kept."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic
+
+import structlog
+
+from eddyline.adapters.kafka.batch import INVALID, Batch
+from eddyline.adapters.kafka.contract import DeadLetterWriter, Handler, Parsed, Record, TopicPartition
+from eddyline.adapters.kafka.group_member import CommitRefused, GroupMember, OffsetAndMetadata, RebalanceInProgress
+from eddyline.adapters.kafka.options import KafkaOptions, LoopOptions
+from eddyline.adapters.kafka.ownership import PartitionOwnership, claim
+from eddyline.adapters.kafka.retention import RetentionGuard
+from eddyline.adapters.kafka.status import LoopHealth, LoopMetrics, LoopStatus, NoLoopMetrics
+from eddyline.adapters.kafka.topic_admin import log_identities
+from eddyline.errors import Fenced, InvalidEvent, Unavailable
+
+_LOG = structlog.get_logger("eddyline.kafka.loop")
+_WAIT_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _StopRequest:
+    """Until when, monotonic: `deadline` None means at once."""
+
+    deadline: float | None
+
+
+class _LogReplaced(Exception):
+    """A log that we read isn't the one that we claimed."""
+
+
+class ConsumeLoop(Generic[Parsed]):
+    """Feeds `handler` with the records of `topics` (logical names) as `group`, as the handler's contract
+    says.
+
+    `run` blocks until `stop`, which any thread or signal handler may call, as `status` and `lag` may be. The
+    caller must run it at most once. One topic is assigned cooperatively, several by `range` (they must be
+    co-partitioned). Records are handled before they are committed, and each commit is answered before the next
+    is sent, a batch later; a handler that answers `Unavailable` is called again, with back-off, while everything is
+    paused and polling goes on, so that a rebalance isn't missed.
+    """
+
+    def __init__(
+        self,
+        options: KafkaOptions,
+        loop_options: LoopOptions,
+        group: str,
+        topics: Sequence[str],
+        handler: Handler[Parsed],
+        dead_letters: DeadLetterWriter,
+        *,
+        guard: RetentionGuard | None = None,
+        metrics: LoopMetrics | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`clock` gives epoch seconds, `monotonic` seconds for waiting, `jitter` a number in [0, 1)."""
+        self._options, self._settings = options, loop_options
+        self._group, self._topics = group, tuple(topics)
+        self._handler, self._dead_letters = handler, dead_letters
+        self._guard, self._metrics = guard, metrics or NoLoopMetrics()
+        self._clock, self._monotonic, self._jitter = clock, monotonic, jitter
+        self._health = LoopHealth(group, clock, self._metrics)
+        self._member: GroupMember
+        self._owned = PartitionOwnership()
+        self._logs: dict[str, str] = {}
+        self._batch: Batch[Parsed] = Batch(loop_options)
+        self._failure: Exception | None = None  # from a callback, raised once polling returns
+        self._commit_error: Exception | None = None
+        self._sent: Mapping[TopicPartition, OffsetAndMetadata] = {}  # a commit whose answer wasn't heard yet
+        self._joined = self._paused = self._changed = False
+        self._replaced = False  # a log that we read was created anew under us
+        self._rebalancing: float | None = None  # since when the group takes no commit for that reason
+        self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
+        self._next_tick = 0.0
+        self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
+        self._tick_by: float | None = None  # until when a drain that lacks its last tick alone waits for it
+        self._lag: dict[TopicPartition, int] = {}
+        self._stop: _StopRequest | None = None
+        if guard is not None:
+            guard.subscribe(group, self._topics)
+
+    def run(self) -> None:
+        """Consume until stopped; then leave the group.
+
+        Raises `TooManyDeadLetters`, `Misconfigured` for settings that Kafka refuses, `Fenced` where claiming anew
+        doesn't help, and whatever else the handler raises apart from `Unavailable`; what wasn't handled stays
+        uncommitted.
+        """
+        self._member = self._join()
+        self._health.running(True)
+        try:
+            while not self._finished():
+                self._poll(self._batch.room, 0.0 if self._batch.waiting else self._settings.poll_seconds)
+                self._attempt()
+            with suppress(CommitRefused, RebalanceInProgress, Unavailable):  # whoever comes next handles them again
+                self._hear()
+            self._forget(tuple(self._owned))
+            self._raise_failure()
+        finally:
+            self._forget(tuple(self._owned))
+            self._leave()
+            self._health.running(False)
+
+    def stop(self, drain: bool = False, deadline_seconds: float | None = None) -> None:
+        """Ask `run` to return after the batch in hand is handled and committed.
+
+        With `drain`, go on first until everything that the owned partitions hold is handled, for at most
+        `deadline_seconds` (by default `LoopOptions.drain_seconds`).
+        """
+        seconds = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
+        now = self._monotonic()
+        self._stop = _StopRequest(now + seconds if drain else None)
+
+    def status(self) -> LoopStatus:
+        """How it is going."""
+        return self._health.status
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records of each owned partition that aren't handled yet, as of the last second."""
+        return self._lag
+
+    # One round.
+
+    def _attempt(self) -> None:
+        try:
+            self._round()
+        except CommitRefused as refused:
+            self._rejoin(str(refused))
+        except _LogReplaced:
+            self._rejoin("offsets have gone back: the topic was recreated, or truncated")
+        except Fenced as fenced:
+            self._disown(fenced)
+        except RebalanceInProgress as error:
+            now = self._monotonic()
+            self._rebalancing = self._rebalancing or now
+            if now - self._rebalancing > self._settings.rebalance_seconds:
+                self._rejoin(str(error))
+            else:
+                self._wait(self._settings.poll_seconds)
+        except Unavailable as error:
+            self._wait(self._settings.backoff(self._health.failed(str(error)), self._jitter()))
+        else:
+            self._rebalancing = None
+            self._health.succeeded()
+            self._resume()
+
+    def _round(self) -> None:
+        if self._replaced:
+            raise _LogReplaced
+        self._raise_refusal()
+        self._claim()
+        if not self._sent:
+            self._save()
+        started = self._monotonic()
+        if self._batch.fill(self._owned.announced, self._handler.parse, self._bury):
+            if self._batch.messages:
+                self._ticked_last, self._tick_by = False, None
+                self._handler.handle(tuple(self._batch.messages))
+                self._fenced = 0
+            self._metrics.batch_seconds(self._group, self._monotonic() - started)
+            for topic, count in self._batch.counts().items():
+                self._metrics.records(self._group, topic, count)
+                self._health.count(records=count)
+            self._owned.handled(self._batch.take())
+            self._hear()
+            self._commit()  # heard after the next batch: by then the answer is there
+        else:
+            self._hear()
+        self._tick()
+
+    def _claim(self) -> None:
+        """Give each new partition its epoch, committed before any of its records is handled."""
+        new = self._owned.unannounced()
+        if not new:
+            return
+        self._logs.update(log_identities(self._options, {source.topic for source in new}))
+        least = max(int(self._clock() * 1000), self._floor + 1)
+        claims = claim(self._member, new, least, self._logs, self._settings.request_seconds)
+        self._owned.claim(claims)
+        for source, claimed in claims.items():
+            if claimed.rewind:
+                self._member.seek(source, claimed.handled)
+                self._batch.drop([source])  # it was read from an offset of another log
+        # Fetched before the log was known, or left over from an earlier time when we owned it.
+        self._batch.start({source: claimed.handled for source, claimed in claims.items()}, self._logs)
+        self._save()
+        epochs = self._owned.confirmed(claims)
+        if epochs:
+            self._handler.assigned(epochs)
+            self._owned.announce(epochs)
+
+    def _save(self) -> None:
+        """Commit what is handled, and hear the answer."""
+        self._hear()
+        self._commit()
+        self._hear()
+
+    def _commit(self) -> None:
+        """Send a commit of what is handled. The one before must have been heard."""
+        unsaved = self._owned.unsaved()
+        if unsaved:
+            self._commit_error = None
+            self._member.commit(unsaved)
+            self._sent = unsaved
+
+    def _hear(self) -> None:
+        """Hear the answer to the commit that was sent, polling. What is revoked meanwhile needs none."""
+        deadline = self._monotonic() + self._settings.request_seconds
+        while self._owned.awaits(self._sent):
+            self._raise_refusal()
+            if self._monotonic() > deadline:
+                self._sent = {}
+                raise Unavailable("Kafka doesn't answer a commit")
+            self._poll(self._settings.batch_size, _WAIT_SECONDS)
+        self._sent = {}
+
+    def _raise_refusal(self) -> None:
+        if self._commit_error is not None and self._owned.awaits(self._sent):
+            self._sent = {}
+            raise self._commit_error
+
+    def _bury(self, record: Record, error: InvalidEvent) -> None:
+        self._dead_letters.put(record, INVALID, str(error), attempt=self._health.status.attempts + 1)
+        self._metrics.dead_letter(self._group, record.topic, INVALID)
+        self._health.count(dead_letters=1)
+
+    def _tick(self) -> None:
+        stopping = self._stop is not None
+        if self._monotonic() < self._next_tick and (self._ticked_last or not stopping):
+            return
+        self._handler.tick()
+        self._ticked_last = stopping
+        self._lag = {
+            source: max(0, high - self._owned[source].handled)
+            for source in self._owned
+            if self._owned[source].announced and (high := self._member.known_high(source)) is not None
+        }
+        for source, records in self._lag.items():
+            self._metrics.lag(self._group, source.topic, source.partition, records)
+        if self._health.troubled and (present := self._member.present(self._settings.poll_seconds * 10)) is not None:
+            self._health.reachable(present)
+        self._next_tick = self._monotonic() + self._settings.tick_seconds
+
+    # Polling.
+
+    def _poll(self, most: int, seconds: float) -> None:
+        records = self._member.poll(max(1, most), seconds)
+        self._raise_failure()
+        if self._changed:
+            # A partition comes as it was when it last went: running while all are paused, or paused for ever.
+            (self._member.pause if self._paused else self._member.resume)()
+            self._changed = False
+        if records:
+            self._health.reachable()
+        self._replaced |= any(self._owned.is_behind(record.source, record.offset) for record in records)
+        self._batch.add(record for record in records if record.source in self._owned)
+
+    def _wait(self, seconds: float) -> None:
+        """Poll with everything paused; what comes out nevertheless is kept."""
+        deadline = self._monotonic() + seconds
+        while (left := deadline - self._monotonic()) > 0 and not self._stops_now():
+            if not self._paused:
+                self._member.pause()
+                self._paused = True
+            self._poll(self._settings.batch_size, min(left, self._settings.poll_seconds))
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._member.resume()
+            self._paused = False
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    # The group. (`Listener`: called while polling.)
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """`Listener`: they came; `_claim` does the rest."""
+        self._joined = True
+        self._changed = True
+        self._owned.add(partitions)
+        self._health.owns(True, self._owned)
+        self._health.reachable({source.topic for source in partitions})
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """`Listener`: the commit goes out ahead of our answer to the group, on the same connection."""
+        unsaved = {source: position for source, position in self._owned.unsaved().items() if source in partitions}
+        if unsaved:
+            with suppress(Exception):  # whoever comes next handles them again
+                self._member.commit(unsaved)
+        self._forget(partitions)
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """`Listener`: too late to commit, and the group counts us no more."""
+        self._joined = False
+        self._forget(partitions)
+
+    def on_committed(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """`Listener`: the broker has them."""
+        self._owned.confirm(positions)
+        self._health.reachable()
+        if self._guard is not None:
+            for source, position in positions.items():
+                self._guard.committed(self._group, source, position.offset)
+
+    def on_commit_failed(self, error: Exception) -> None:
+        """`Listener`: `_save` raises it."""
+        self._commit_error = error
+
+    def on_problem(self, problem: str) -> None:
+        """`Listener`: shown until the cluster answers."""
+        self._health.unreachable(problem)
+
+    def on_missing(self, topic: str) -> None:
+        """`Listener`: shown until it is there."""
+        self._health.missing(topic)
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        told = self._owned.remove(partitions)
+        self._batch.drop(partitions)
+        self._health.owns(self._joined, self._owned)
+        if not told:
+            return
+        try:
+            self._handler.revoked(told)
+        except Exception as error:
+            self._failure = error
+
+    def _join(self) -> GroupMember:
+        self._joined = self._paused = self._changed = self._replaced = False
+        return GroupMember(self._options, self._group, self._topics, self, self._logs)
+
+    def _rejoin(self, reason: str) -> None:
+        """What we own is somebody else's: forget it, and start over as a new member."""
+        _LOG.warning("rejoining", group=self._group, reason=reason)
+        self._rebalancing = None
+        self._forget(tuple(self._owned))
+        self._leave()
+        self._member = self._join()
+
+    def _disown(self, fenced: Fenced) -> None:
+        """Have every partition claimed anew, over the epoch that was seen. A zombie's claim Kafka refuses; an owner
+        whose epoch went back (a clock set back, offsets expired, another group name) goes on under a higher one.
+
+        Raises `Fenced` where that has not helped a few times in a row: something else writes there, too.
+        """
+        self._fenced += 1
+        if self._fenced > self._settings.fenced_limit:
+            raise fenced
+        if self._fenced == 1:
+            _LOG.warning(
+                "fenced: claiming the partitions again", group=self._group, epoch=fenced.epoch, reason=str(fenced)
+            )
+        self._floor = max(self._floor, fenced.epoch)
+        self._handler.revoked(self._owned.disown())
+
+    def _leave(self) -> None:
+        self._joined = False
+        if not self._member.close(self._settings.request_seconds):
+            _LOG.warning("left without telling the group: Kafka doesn't answer", group=self._group)
+
+    # Stopping.
+
+    def _stops_now(self) -> bool:
+        stop = self._stop
+        return stop is not None and (stop.deadline is None or self._monotonic() >= stop.deadline)
+
+    def _finished(self) -> bool:
+        if self._stop is None:
+            return False
+        if self._stops_now():
+            if self._stop.deadline is not None:
+                _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
+            return True
+        if not self._drained():
+            return False
+        if self._ticked_last:
+            return True
+        # It may wait for what a service wrote that was drained before.
+        now = self._monotonic()
+        if self._tick_by is None:
+            self._tick_by = now + self._settings.drain_seconds
+        return now >= self._tick_by
+
+    def _drained(self) -> bool:
+        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.unsaved()
+        if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
+            return False
+        try:
+            return idle and all(
+                self._member.watermarks(source, self._settings.request_seconds).high <= self._owned[source].handled
+                for source in self._owned
+            )
+        except Unavailable:
+            return False

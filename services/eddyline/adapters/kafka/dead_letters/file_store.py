@@ -1,0 +1,208 @@
+"""Dead letters of the embedded mode: a file for each topic, which may be cut while it is written to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from eddyline.adapters.kafka.contract import Record
+from eddyline.adapters.kafka.dead_letters.dead_letter import (
+    Clock,
+    DeadLetter,
+    DeadLetterKey,
+    UnreadableDeadLetter,
+    from_fields,
+    to_fields,
+    without_duplicates,
+)
+from eddyline.errors import EddylineError, Misconfigured, Unavailable
+
+SUFFIX = ".jsonl"
+_BYTES = {"key", "value", "headers"}
+
+
+class FileDeadLetterWriter:
+    """Dead letters in `<directory>/<topic>.jsonl`, one JSON object a line, the bytes in base64.
+
+    Safe for several threads and processes; every line is on the disk before `put` returns. `clock` gives epoch
+    seconds.
+    """
+
+    def __init__(self, directory: Path, clock: Clock = time.time) -> None:
+        self._directory, self._clock = directory, clock
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
+        """Keep `record`. Raises `OSError` when the disk refuses, which stops the service."""
+        line = orjson.dumps(
+            {
+                **to_fields(record, reason, detail, attempt, self._clock()),
+                "key": _base64(record.key),
+                "value": _base64(record.value),
+                "headers": [[name, _base64(value)] for name, value in record.headers],
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        path = self._directory / f"{record.topic}{SUFFIX}"
+        with _locked(self._directory):
+            new = not path.exists()
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                _write(descriptor, _torn_line_end(descriptor) + line)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if new:
+                _sync_directory(self._directory)
+
+
+class FileDeadLetterStore:
+    """The `DeadLetterBox` of a data directory. A directory that isn't there holds none."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open: list[IO[bytes]] = []
+
+    def logs(self, topic: str | None = None) -> list[FileDeadLetterLog]:
+        """A log for each file. Raises `Misconfigured` when they may not be read, `Unavailable` when they can't."""
+        paths = sorted(self._directory.glob("*" + SUFFIX if topic is None else topic + SUFFIX))
+        if not paths:
+            return []
+        try:
+            with _locked(self._directory):
+                opened = [(path, path.open("rb")) for path in paths]
+                self._open += [file for _, file in opened]
+                return [FileDeadLetterLog(path, file, os.fstat(file.fileno()).st_size) for path, file in opened]
+        except OSError as error:
+            raise _translate_os_error(error) from error
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._open:
+            self._open.pop().close()
+
+
+class FileDeadLetterLog:
+    """The `LetterLog` of a file, as far as it went (`size`) when it was opened."""
+
+    def __init__(self, path: Path, file: IO[bytes], size: int) -> None:
+        self.name = path.name
+        self.topic = path.name.removesuffix(SUFFIX)
+        self._path, self._file, self._size = path, file, size
+
+    def read(self) -> Iterator[DeadLetter | UnreadableDeadLetter]:
+        """In the order in which they were kept, each letter once."""
+        return without_duplicates(self._letter(number, line) for number, line in enumerate(self._lines(), 1))
+
+    def remove(self, gone: Set[DeadLetterKey]) -> None:
+        """Write the file anew without them. Whoever writes to it waits meanwhile. Raises `Misconfigured` when it may
+        not be written, `Unavailable` when it can't."""
+        try:
+            with _locked(self._path.parent):
+                self._rewrite(gone)
+        except OSError as error:
+            raise _translate_os_error(error) from error
+
+    def _rewrite(self, gone: Set[DeadLetterKey]) -> None:
+        new = self._path.with_suffix(".new")
+        with suppress(FileNotFoundError):
+            new.unlink()
+        with self._path.open("rb") as old, new.open("xb") as kept:
+            _copy_owner_and_mode(kept.fileno(), old.fileno())
+            seen = set(gone)
+            for number, line in enumerate(old, 1):
+                letter = self._letter(number, line)
+                if isinstance(letter, DeadLetter):
+                    if letter.identity in seen:
+                        continue
+                    seen.add(letter.identity)
+                kept.write(line if line.endswith(b"\n") else line + b"\n")
+            kept.flush()
+            os.fsync(kept.fileno())
+        new.replace(self._path)
+        _sync_directory(self._path.parent)
+
+    def _lines(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        left = self._size
+        while left > 0 and (line := self._file.readline(left)):
+            left -= len(line)
+            yield line
+
+    def _letter(self, number: int, line: bytes) -> DeadLetter | UnreadableDeadLetter:
+        try:
+            said = orjson.loads(line.rstrip(b"\n"))
+            if not isinstance(said, dict):
+                raise ValueError("it is not a JSON object")
+            headers = tuple((str(name), _bytes(value) or b"") for name, value in said.get("headers", ()))
+            texts = {name: text for name, text in said.items() if name not in _BYTES}
+            return from_fields(texts, self.topic, _bytes(said["key"]), _bytes(said["value"]), headers)
+        except KeyError as error:
+            problem = f"it has no {error.args[0]}"
+        except orjson.JSONDecodeError as error:
+            problem = f"it is not JSON: {error}"
+        except (TypeError, ValueError) as error:
+            problem = str(error)
+        return UnreadableDeadLetter(f"{self.name}:{number}", problem, None, line.rstrip(b"\n"))
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Alone with the files of `directory`, among those who ask. (A file for the lock would belong to whoever came
+    first, and keep others out.)"""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which unlocks it
+
+
+def _copy_owner_and_mode(descriptor: int, other: int) -> None:
+    """The same owner and mode: whoever could write to the old file must be able to write to the new one."""
+    wanted, found = os.fstat(other), os.fstat(descriptor)
+    os.fchmod(descriptor, wanted.st_mode & 0o777)
+    if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
+        os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+
+
+def _translate_os_error(error: OSError) -> EddylineError:
+    said = f"{error.filename or 'the dead letters'}: {error.strerror}"
+    if isinstance(error, PermissionError):
+        return Misconfigured(f"{said}; run this as the user who runs Eddyline")
+    return Unavailable(said)
+
+
+def _torn_line_end(descriptor: int) -> bytes:
+    """What ends a line that a crash cut short, so that it doesn't take the next one with it."""
+    size = os.fstat(descriptor).st_size
+    return b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
+
+
+def _bytes(text: Any) -> bytes | None:
+    return None if text is None else b64decode(text, validate=True)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

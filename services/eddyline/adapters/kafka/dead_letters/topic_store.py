@@ -1,0 +1,161 @@
+"""Dead letters in Kafka: beside each topic one for its dead letters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
+
+from eddyline.adapters.kafka.contract import Headers, Outgoing, Producer, Record
+from eddyline.adapters.kafka.dead_letters.dead_letter import (
+    Clock,
+    DeadLetter,
+    DeadLetterKey,
+    UnreadableDeadLetter,
+    from_fields,
+    in_size_limited_batches,
+    to_fields,
+    without_duplicates,
+)
+from eddyline.adapters.kafka.group_member import Watermarks
+from eddyline.adapters.kafka.log_reader import LogReader
+from eddyline.adapters.kafka.options import KafkaOptions, admin_config
+from eddyline.adapters.kafka.retention import framed_size
+from eddyline.adapters.kafka.topic_admin import SOURCE_TOPICS
+from eddyline.errors import Misconfigured, Unavailable
+
+PREFIX = "eddyline-dlq-"
+SUFFIX = ".dlq"
+_NULL_KEY = "null-key"
+_REQUEST_SECONDS = 30.0
+
+
+class TopicDeadLetterWriter:
+    """Dead letters in `<topic>.dlq`: the original key, value and headers, then `eddyline-dlq-*` headers.
+
+    `-reason`, `-detail`, `-topic`, `-partition`, `-offset`, `-log`, `-timestamp`, `-attempt` and `-at` are UTF-8
+    text. A record without a key gets an empty one, for its place, and `-null-key`. `clock` gives epoch seconds.
+    """
+
+    def __init__(self, producer: Producer, clock: Clock = time.time) -> None:
+        self._producer, self._clock = producer, clock
+
+    def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
+        """Keep `record`; returns when the broker has acknowledged it. Raises `Unavailable` when it
+        doesn't."""
+        said = to_fields(record, reason, detail, attempt, self._clock())
+        if record.key is None:
+            said[_NULL_KEY] = "true"
+        headers = (
+            *_original_headers(record.headers),
+            *((PREFIX + name, text.encode()) for name, text in said.items()),
+        )
+        self._producer.send_all([Outgoing(record.topic + SUFFIX, record.key or b"", record.value, headers)])
+
+
+class TopicDeadLetterStore:
+    """The `DeadLetterBox` of a Kafka cluster. `producer` moves the letters that are kept; the caller closes it."""
+
+    def __init__(self, options: KafkaOptions, producer: Producer) -> None:
+        self._options, self._producer = options, producer
+        self._reader = LogReader(options)
+
+    def logs(self, topic: str | None = None) -> list[TopicDeadLetterLog]:
+        """A log for each partition that holds any."""
+        return [
+            TopicDeadLetterLog(self._options, self._reader, self._producer, name, partition, bounds)
+            for name in ([source.name for source in SOURCE_TOPICS] if topic is None else [topic])
+            for partition, bounds in self._reader.bounds(name + SUFFIX).items()
+            if bounds.low < bounds.high
+        ]
+
+    def close(self) -> None:
+        """End what is being read."""
+        self._reader.close()
+
+
+class TopicDeadLetterLog:
+    """The `LetterLog` of a partition of `<topic>.dlq`, between the `bounds` that it was found with."""
+
+    def __init__(
+        self,
+        options: KafkaOptions,
+        reader: LogReader,
+        producer: Producer,
+        topic: str,
+        partition: int,
+        bounds: Watermarks,
+    ) -> None:
+        self.topic = topic
+        self.name = f"{topic}{SUFFIX}:{partition}"
+        self._options, self._reader, self._producer = options, reader, producer
+        self._partition, self._bounds = partition, bounds
+
+    def read(self) -> Iterator[DeadLetter | UnreadableDeadLetter]:
+        """In the order in which they were kept, each letter once."""
+        return without_duplicates(self._letter(record) for record in self._records())
+
+    def remove(self, gone: Set[DeadLetterKey]) -> None:
+        """Write those that stay to the end of the partition, then delete all that was there when this was found: the
+        middle of a log can't be deleted.
+
+        Raises `Unavailable`, and `Misconfigured` where the cluster doesn't allow it.
+        """
+        for batch in in_size_limited_batches(self._kept(gone), framed_size):
+            self._producer.send_all(batch)
+        self._delete_before(self._bounds.high)
+
+    def _records(self) -> Iterator[Record]:
+        return self._reader.read(self.topic + SUFFIX, self._partition, *self._bounds)
+
+    def _kept(self, gone: Set[DeadLetterKey]) -> Iterator[Outgoing]:
+        seen = set(gone)
+        for record in self._records():
+            letter = self._letter(record)
+            if isinstance(letter, DeadLetter):
+                if letter.identity in seen:
+                    continue
+                seen.add(letter.identity)
+            yield Outgoing(record.topic, record.key, record.value, record.headers, self._partition)
+
+    def _letter(self, record: Record) -> DeadLetter | UnreadableDeadLetter:
+        try:
+            said = _dead_letter_headers(record.headers)
+            key = None if _NULL_KEY in said else record.key
+            return from_fields(said, self.topic, key, record.value, _original_headers(record.headers))
+        except ValueError as error:
+            return UnreadableDeadLetter(
+                f"{self.name}:{record.offset}", str(error), record.key, record.value, record.headers
+            )
+
+    def _delete_before(self, offset: int) -> None:
+        name = self._options.prefix + self.topic + SUFFIX
+        admin = AdminClient(admin_config(self._options))
+        request: Mapping[Any, Any] = admin.delete_records(
+            [KafkaPartition(name, self._partition, offset)], request_timeout=_REQUEST_SECONDS
+        )
+        (future,) = request.values()
+        try:
+            future.result(timeout=_REQUEST_SECONDS)
+        except KafkaException as error:
+            if "AUTHORIZATION" in error.args[0].name():
+                raise Misconfigured(
+                    f"topic {name}: {error.args[0].str()}; grant this client DELETE on it. Nothing is lost: what was "
+                    "to stay may be there twice, and is shown once"
+                ) from error
+            raise Unavailable(f"topic {name}: nothing was removed: {error.args[0].str()}") from error
+        except TimeoutError as error:
+            raise Unavailable(f"topic {name}: Kafka doesn't say whether the letters are removed") from error
+
+
+def _original_headers(headers: Headers) -> Headers:
+    return tuple((name, value) for name, value in headers if not name.startswith(PREFIX))
+
+
+def _dead_letter_headers(headers: Headers) -> dict[str, str]:
+    """Raises ValueError, as UnicodeDecodeError is one."""
+    return {name.removeprefix(PREFIX): value.decode() for name, value in headers if name.startswith(PREFIX)}

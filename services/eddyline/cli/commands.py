@@ -1,0 +1,281 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+
+from eddyline import __version__, settings
+from eddyline.cli.audit import audit
+from eddyline.cli.dead_letters import dlq
+from eddyline.cli.evaluate import evaluate
+from eddyline.cli.experiments import experiments
+from eddyline.cli.insights import insights
+from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
+from eddyline.cli.recommend import recommend
+from eddyline.cli.simulate import simulate
+from eddyline.errors import EddylineError, Misconfigured
+from eddyline.settings import Settings
+
+app = typer.Typer(
+    help="Eddyline: a streaming recommender. Every click changes the next answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+app.add_typer(dlq)
+app.add_typer(insights)
+app.add_typer(experiments)
+app.command()(audit)
+app.command()(recommend)
+app.command()(evaluate)
+app.command()(simulate)
+
+
+def main() -> NoReturn:
+    """The entry point: an error of ours is one line, not a stack trace."""
+    try:
+        code = app(standalone_mode=False)  # typer gives back what an interrupt would exit with
+    except (typer.Abort, KeyboardInterrupt):
+        _leave(130)
+    except typer.Exit as leave:
+        _leave(leave.exit_code)
+    except EddylineError as error:
+        _leave(2 if isinstance(error, Misconfigured) else 1, str(error))
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: a wrong option
+            _leave(error.exit_code, error.format_message())
+        raise
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int, reason: str | None = None) -> NoReturn:
+    """End the process. Everything of ours is closed by now; the libraries' own teardown only prints noise."""
+    if reason is not None:
+        print(f"eddyline: {reason}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"eddyline {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
+    """Run everything in this one process, with the in-process broker and vector store.
+
+    Where a Kafka cluster or a Qdrant server is configured, it is used instead of the embedded one.
+    """
+    from eddyline.runtime.insights_role import is_installed
+    from eddyline.runtime.process import IMAGING_ROLE, INSIGHTS_ROLE, ROLES
+
+    loaded = load_settings(config, data_dir, host, port)
+    measures = loaded.insights.run and is_installed()
+    if loaded.insights.run and not measures:
+        print("Insights is left out: it needs pip install 'eddyline[insights]'", flush=True)
+    left_out = {INSIGHTS_ROLE: not measures, IMAGING_ROLE: not loaded.images.enabled}
+    _serve(loaded, [role for role in ROLES if not left_out.get(role)])
+
+
+@app.command()
+def serve(
+    roles: Annotated[
+        str,
+        typer.Option(
+            "--roles", help="Comma-separated: collector, embedder, imager, profiler, affinity, reader, insights."
+        ),
+    ],
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Run several services in this process, against Kafka and Qdrant."""
+    _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
+
+
+@app.command()
+def collector(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run a collector: takes items, events and people over HTTP, and writes them to Kafka."""
+    _serve(load_settings(config, None, host, port), ["collector"])
+
+
+@app.command()
+def embedder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an embedder: turns content into searchable items."""
+    _serve(load_settings(config, None, host, port), ["embedder"])
+
+
+@app.command()
+def imager(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an imager: turns items' images into vectors."""
+    _serve(load_settings(config, None, host, port), ["imager"])
+
+
+@app.command()
+def profiler(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run a profiler: folds interactions into profiles."""
+    _serve(load_settings(config, None, host, port), ["profiler"])
+
+
+@app.command()
+def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an affinity service: turns activity into affinity rows and trends."""
+    _serve(load_settings(config, None, host, port), ["affinity"])
+
+
+@app.command()
+def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run a reader: answers with recommendations over HTTP."""
+    _serve(load_settings(config, None, host, port), ["reader"])
+
+
+@app.command()
+def encoder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+    """Run an encoder: turns texts into vectors over HTTP, for processes with `encoder.kind = "http"`."""
+    from eddyline.runtime.encoder_role import serve_encoder
+
+    serve_encoder(load_settings(config, None, host, port))
+
+
+@app.command(name="insights-worker", hidden=True)
+def insights_worker() -> None:
+    """What the insights role runs beside itself: its job is on the standard input."""
+    from eddyline.insights.faust.worker import run
+
+    run(sys.stdin.buffer)
+
+
+@app.command()
+def init(config: ConfigFile = None) -> None:
+    """Create topics and collections, and verify those that exist."""
+    from eddyline.runtime.collection_setup import initialise_deployment
+
+    initialise_deployment(load_settings(config), print)
+
+
+@app.command()
+def replay(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    only_log: Annotated[
+        bool, typer.Option("--only-log", help="Leave out what the log no longer holds, instead of carrying it over.")
+    ] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the previous generation.")] = False,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Only undo what a killed run left behind, so that the writers go on.")
+    ] = False,
+) -> None:
+    """Rebuild all profiles from the log in a new generation while the live one serves, then swap."""
+    from eddyline.cli import rebuild_commands as rebuild
+
+    loaded, console = load_settings(config, data_dir), Console(stderr=True)
+    if give_up:
+        rebuild.give_up(loaded, console)
+    else:
+        rebuild.run_replay(loaded, only_log, drop_old, console)
+
+
+@app.command()
+def reembed(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Re-embed even if the items are already in the encoder's space.")
+    ] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the previous generation.")] = False,
+) -> None:
+    """Re-embed all items from their stored text, after a change of model, and rebuild the profiles; then swap.
+
+    On a Kafka cluster and a Qdrant server the services go on meanwhile. The embedded store is one process's: stop
+    Eddyline first, and start it afterwards with the same settings.
+    """
+    from eddyline.cli.rebuild_commands import run_reembed
+
+    run_reembed(load_settings(config, data_dir), force, drop_old, Console(stderr=True))
+
+
+@app.command(name="config")
+def show_config(config: ConfigFile = None) -> None:
+    """Print the settings in force as JSON, secrets masked."""
+    shown = settings.effective(load_settings(config))
+    print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command()
+def schemas(
+    output: Annotated[Path, typer.Option("--output", help="Folder to write to.")] = Path("schemas"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file has drifted.")] = False,
+) -> None:
+    """Write JSON Schema, AsyncAPI and OpenAPI documents from the models."""
+    from eddyline.runtime import documents
+    from eddyline.runtime.openapi import all_schema_files
+
+    files = all_schema_files()
+    if check:
+        drifted = documents.drifted(files, output)
+        if drifted:
+            raise EddylineError(f"{', '.join(drifted)} in {output} differ from the models: run `eddyline schemas`")
+        print(f"{len(files)} files in {output} match the models")
+        return
+    changed = documents.write(files, output)
+    print(f"{len(files)} files in {output}, {len(changed)} changed")
+
+
+@app.command(name="import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A .jsonl or .csv file, a folder of such, or a MovieLens folder.")],
+    url: Url = "http://127.0.0.1:8000",
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="File that remembers how far it got; by default below ./.eddyline/imports."),
+    ] = None,
+    ends_now: Annotated[
+        bool, typer.Option("--ends-now", help="Shift all event times so that the newest is now.")
+    ] = False,
+) -> None:
+    """Send items, people and events to a running Eddyline; a stopped import resumes where it was."""
+    from eddyline.cli.data import run_import
+
+    run_import(path, url, state, ends_now, Console(stderr=True))
+
+
+@app.command()
+def demo(
+    path: Annotated[Path, typer.Argument(help="What to import.")] = Path("examples/movielens"),
+    leave: Annotated[bool, typer.Option("--exit", help="End after the tour.")] = False,
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where to keep the demo's data.")] = Path(
+        ".eddyline/demo"
+    ),
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 8000,
+) -> None:
+    """Start everything, import a real log, click once, and show what changed."""
+    from eddyline.cli.data import run_demo
+
+    run_demo(path, data_dir, port, leave, Console())
+
+
+def _serve(loaded: Settings, roles: Sequence[str]) -> None:
+    from eddyline.adapters.telemetry import configure_logging
+    from eddyline.runtime.process import Runtime
+
+    configure_logging(loaded.log_level, loaded.log_format)
+    runtime = Runtime(loaded, roles)
+    for line in runtime.describe():
+        print(line, flush=True)
+    runtime.run()

@@ -1,0 +1,1 @@
+"""The collector: takes in events, items and people over HTTP, and acknowledges what Kafka has."""

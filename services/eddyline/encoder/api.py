@@ -1,0 +1,89 @@
+"""Encoding: an encoder over HTTP, for processes that have none of their own.
+
+What it answers is what `adapters.encoders.ServedEncoder` asks.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from eddyline.adapters.encoders import DESCRIPTION, ENCODE, TextEncoder
+from eddyline.adapters.http import describe_body, json_response, read_json
+from eddyline.errors import InvalidInput
+from eddyline.model.distance import distance_of
+from eddyline.model.events import explain_validation_error
+
+
+class EncoderDescription(BaseModel):
+    """What it is."""
+
+    model: str
+    """Which model: vectors of different ones are never compared."""
+    dimension: int
+    distance: Literal["cosine", "dot", "euclid"]
+    """What its vectors are made to be compared by."""
+
+
+class EncodeRequest(BaseModel):
+    """Texts to encode."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    texts: Annotated[list[Annotated[str, Field(max_length=200_000)]], Field(min_length=1, max_length=1000)]
+
+
+class EncodeResponse(BaseModel):
+    """A vector for each text, in their order; of unit length where the distance is the cosine."""
+
+    model: str
+    distance: Literal["cosine", "dot", "euclid"]
+    vectors: list[list[float]]
+
+
+BODIES = (EncodeRequest,)
+"""Models of the bodies that the routes read themselves."""
+
+
+def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int) -> APIRouter:
+    """The routes. With an `api_key`, only who sends it as a bearer token is answered."""
+    routes = APIRouter(tags=["encoding"])
+    distance = distance_of(encoder.space).lower()
+
+    def admit(request: Request) -> None:
+        if api_key is None:
+            return
+        expected = f"Bearer {api_key.get_secret_value()}"
+        given = request.headers.get("authorization", "")
+        if not secrets.compare_digest(given.encode(), expected.encode()):
+            raise HTTPException(401, "needs its serving_key as a bearer token", {"WWW-Authenticate": "Bearer"})
+
+    @routes.get(DESCRIPTION, summary="Which model this is", response_model=EncoderDescription)
+    async def describe(request: Request) -> Response:
+        admit(request)
+        return json_response({"model": encoder.model, "dimension": encoder.dimension, "distance": distance})
+
+    @routes.post(
+        ENCODE,
+        summary="Texts into vectors",
+        response_model=EncodeResponse,
+        openapi_extra=describe_body(EncodeRequest),
+    )
+    async def encode(request: Request) -> Response:
+        admit(request)
+        wanted = _request(await read_json(request, max_body_bytes))
+        rows = await run_in_threadpool(encoder.encode, wanted.texts)
+        return json_response({"model": encoder.model, "distance": distance, "vectors": rows.tolist()})
+
+    return routes
+
+
+def _request(body: Any) -> EncodeRequest:
+    try:
+        return EncodeRequest.model_validate(body)
+    except ValidationError as error:
+        raise InvalidInput(*explain_validation_error(error)) from None

@@ -1,0 +1,155 @@
+"""What the services would have written by a moment: learnt event by event with the same pure code, kept in memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.evaluation.exact_index import ExactItemIndex, top
+from eddyline.evaluation.interaction_log import IMPRESSION, InteractionLog, LoggedInteraction
+from eddyline.evaluation.inverted_index import InvertedIndex
+from eddyline.model import affinity
+from eddyline.model.affinity import NO_ROW, AffinityRow
+from eddyline.model.distance import Distance, normalise_rows, similarities, space_of
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
+from eddyline.settings import Settings
+
+BATCH = 16
+"""Most lessons of an item that wait to be folded."""
+SPACE = "evaluation"
+"""All vectors of a run are of one encoder; the distance is put before it."""
+
+
+class InMemoryState:
+    """Profiles, affinity rows and trends. `content`: the items' vectors; `answers`: onboarding, by person."""
+
+    def __init__(
+        self,
+        log: InteractionLog,
+        content: NDArray[np.float32],
+        settings: Settings,
+        answers: Mapping[int, NDArray[np.float32]] | None = None,
+    ) -> None:
+        distance = Distance.named(settings.encoder.distance)
+        self._space = space_of(distance, SPACE)
+        self.settings, self.catalogue = settings, ExactItemIndex(log.items, content, distance)
+        self.taus = TimeConstants.of(settings.profile)
+        self._log, self._answers = log, answers or {}
+        self._vectors = content.astype(np.float64)
+        self._profiles: dict[int, Profile] = {}
+        self._seen: defaultdict[int, set[int]] = defaultdict(set)
+        self._rows: dict[int, AffinityRow] = {}
+        self._histories = InvertedIndex(len(log.people))
+        self._changed: set[int] = set()
+        self._lessons: defaultdict[int, list[AffinityRow]] = defaultdict(list)
+        self._taught: set[int] = set()
+        self._seeded = False
+        self.learnt = 0
+        """Events so far."""
+
+    @property
+    def content(self) -> NDArray[np.float32]:
+        """The items' vectors, (items, dimension)."""
+        return self.catalogue.content
+
+    def profile(self, person: int, now: float) -> Profile:
+        """The person's profile; onboarding answers are known from their time on."""
+        profile = self._profiles.get(person)
+        if profile is None:
+            profile = self._profiles[person] = Profile(self._log.people[person], self.settings.profile)
+            profile.accepts(self._space)
+        user = self._log.answers.get(person)
+        if user is not None and profile.onboarded is None and (user.timestamp is None or user.timestamp <= now):
+            profile.onboard(self._answers.get(person), ("evaluation", 0, 0), user.segment, user.attributes)
+        return profile
+
+    def seen(self, person: int) -> NDArray[np.int64]:
+        """The places of all items that the person has had to do with, however long ago."""
+        known = self._seen[person]
+        return np.fromiter(known, dtype=np.int64, count=len(known))
+
+    def like(self, person: int, count: int) -> list[tuple[list[str], float]]:
+        """The recent items of the `count` others with the most similar history, and how similar each is."""
+        for changed in self._changed:
+            self._histories.write(changed, *self._profiles[changed].history())
+        self._changed.clear()
+        scores = self._histories.scores(*self._profiles[person].history())
+        scores[scores <= 0] = -np.inf
+        nearest = top(scores, count, np.asarray([person]))
+        return [(self._profiles[near].recents.newest_first(), float(scores[near])) for near in nearest.tolist()]
+
+    def learn(self, event: LoggedInteraction) -> None:
+        """Take an event in as the profiler does, and the affinity service after it."""
+        self.learnt += 1
+        profile = self.profile(event.person, event.time)
+        item_id = self.catalogue.item_ids[event.item]
+        popularity = round(self.catalogue.popularity(event.item, event.time), 2)  # as the profiler keeps it
+        if event.weight > 0 and profile.counts(item_id, event.time):
+            recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
+            self._came(event.item, recents, event.time)
+        profile.fold(
+            WeightedInteraction(
+                item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id, popularity
+            ),
+            self.taus,
+        )
+        self._changed.add(event.person)
+        if event.type != IMPRESSION:
+            self._seen[event.person].add(event.item)
+
+    def _came(self, item: int, recents: list[str], time: float) -> None:
+        settings = self.settings.affinity
+        self.catalogue.count(item, time)
+        self._teach(item, affinity.forward_update(recents, time, settings))
+        for position, recent in enumerate(recents[: settings.reverse_recents]):
+            lesson = affinity.backward_update(self.catalogue.item_ids[item], position, time, settings)
+            self._teach(self.catalogue.place_of[recent], lesson)
+
+    def _teach(self, item: int, lesson: AffinityRow) -> None:
+        """Lessons are folded in batches, as the service does it, and at the latest before the next search."""
+        if len(lesson.indices):
+            self._taught.add(item)
+        waiting = self._lessons[item]
+        waiting.append(lesson)
+        if len(waiting) >= BATCH:
+            self._fold(item)
+
+    def _fold(self, item: int) -> None:
+        self._keep(item, affinity.fold(self._rows.get(item, NO_ROW), self._lessons.pop(item), self.settings.affinity))
+
+    def settle(self) -> None:
+        """Make all that was learnt searchable: to be called before a search."""
+        for item in list(self._lessons):
+            self._fold(item)
+        if not self._seeded:
+            self._seed_new_items()
+
+    def _seed_new_items(self) -> None:
+        """Before the first search, items that learnt nothing get the row that the affinity service seeds them with.
+
+        Once: from then on, what they learn is added to it. (The service does it when an item arrives; here all are
+        there from the start, when nobody could be learnt from yet.)
+        """
+        self._seeded = True
+        settings = self.settings.affinity
+        taught = np.asarray(sorted(self._taught), dtype=np.int64)
+        count = min(settings.seed_neighbours, len(taught))
+        if count == 0:
+            return
+        rows = self.content[taught]
+        directions = normalise_rows(rows)
+        for item in set(range(len(self.content))) - self._taught:
+            near = similarities(self.content[item], rows, self.catalogue.distance)
+            nearest = np.argsort(-near, kind="stable")[:count]
+            likeness = directions @ normalise_rows(self.content[[item]])[0]
+            neighbours = [(self._rows[int(taught[place])], float(likeness[place])) for place in nearest]
+            known, seed = self._rows.get(item, NO_ROW), affinity.seed_row(neighbours, settings)
+            self._keep(item, replace(seed, count=known.count, time=known.time))
+
+    def _keep(self, item: int, row: AffinityRow) -> None:
+        self._rows[item] = row
+        self.catalogue.affinity.write(item, row.indices, row.stored(self.settings.affinity))

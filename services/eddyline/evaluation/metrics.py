@@ -1,0 +1,210 @@
+r"""What is measured, and how sure it is.
+
+Of each request there is one relevant item: the one that came next. With its rank r on the list (nothing where it isn't
+among the first k):
+
+$$HR@k = [r \le k] \qquad nDCG@k = 1 / \log_2(r + 1) \qquad MRR@k = 1 / r$$
+
+and of each list, whatever came next:
+
+- *diversity*: 1 minus the mean cosine of all pairs of its items' content vectors;
+- *novelty*: the mean of -log2 of an item's share of all events so far, (n + 1) / (N + number of items);
+- *coverage*, of all lists together: the share of the items that were recommended at least once.
+
+Intervals are percentile bootstraps over people (Efron, "Bootstrap methods", 1979): whole people are drawn with
+replacement, since one person's requests aren't independent, and the same people for every strategy, so that
+differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.distance import normalise_rows
+
+Floats = NDArray[np.float64]
+
+METRICS = ("hr", "ndcg", "mrr", "coverage", "diversity", "novelty")
+RESAMPLES = 1000
+LEVEL = 0.95
+AT_ONCE = 4_000_000
+"""Most cells of a table of resamples that are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyLists:
+    """One strategy's answers to n requests, columnar.
+
+    `items` (n, k): places of items, -1 where a list is shorter. `rank` (n): of the item that came, from 1; 0 where it
+    isn't on the list. `diversity`, `novelty` (n): not a number where a list is too short to have any.
+    """
+
+    items: NDArray[np.int32]
+    rank: NDArray[np.int32]
+    diversity: Floats
+    novelty: Floats
+
+    def where(self, chosen: NDArray[np.bool_]) -> StrategyLists:
+        """Those of some requests."""
+        return StrategyLists(self.items[chosen], self.rank[chosen], self.diversity[chosen], self.novelty[chosen])
+
+    def means(self) -> dict[str, Floats]:
+        """The metrics that are means over requests: their values (n)."""
+        found = self.rank > 0
+        rank = np.where(found, self.rank, 1).astype(np.float64)
+        return {
+            "hr": found.astype(np.float64),
+            "ndcg": found / np.log2(rank + 1),
+            "mrr": found / rank,
+            "diversity": self.diversity,
+            "novelty": self.novelty,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with the interval that holds it in 95 % of resamples; not a number where nothing was to be measured."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SliceMetrics:
+    """A strategy on a slice: each metric, and its difference to the first strategy (None for the first itself)."""
+
+    strategy: str
+    slice: str
+    requests: int
+    people: int
+    metrics: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate] | None
+
+
+def measure(
+    name: str,
+    person: NDArray[np.int64],
+    lists: Mapping[str, StrategyLists],
+    items: int,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> list[SliceMetrics]:
+    """Every strategy on one slice. `person` (n): whose request each one is; `items`: how many could be recommended."""
+    people, owner = np.unique(person, return_inverse=True)
+    first = next(iter(lists), None)
+    drawn = {
+        strategy: _Bootstrap.of(one, owner, len(people), items, seed, resamples) for strategy, one in lists.items()
+    }
+    measured = []
+    for strategy, one in drawn.items():
+        metrics = {metric: _estimate(one.value[metric], one.resampled[metric]) for metric in METRICS}
+        differences = None
+        if first is not None and strategy != first:
+            base = drawn[first]
+            differences = {
+                metric: _estimate(
+                    one.value[metric] - base.value[metric], one.resampled[metric] - base.resampled[metric]
+                )
+                for metric in METRICS
+            }
+        measured.append(SliceMetrics(strategy, name, len(person), len(people), metrics, differences))
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Bootstrap:
+    """Each metric's value, and its values in the resamples (the same people in the same resample, always)."""
+
+    value: dict[str, float]
+    resampled: dict[str, Floats]
+
+    @classmethod
+    def of(
+        cls, lists: StrategyLists, owner: NDArray[np.int64], people: int, items: int, seed: int, resamples: int
+    ) -> _Bootstrap:
+        means = lists.means()
+        columns = np.stack([means[name] for name in means], axis=1) if len(owner) else np.zeros((0, len(means)))
+        sums, counts = _per_person(columns, owner, people)
+        covered, starts, by = _recommended(lists.items, owner)
+        shares: list[NDArray[np.float64]] = []
+        coverage: list[Floats] = []
+        for weights in _resamples(people, resamples, seed):
+            with np.errstate(invalid="ignore"):
+                shares.append(weights @ sums / (weights @ counts))
+            present = weights[:, by] > 0
+            seen = np.logical_or.reduceat(present, starts, axis=1) if len(by) else np.zeros((len(weights), 0))
+            coverage.append(np.asarray(seen.sum(axis=1) / items, dtype=np.float64))
+        with np.errstate(invalid="ignore"):
+            estimate = sums.sum(axis=0) / counts.sum(axis=0)
+        value = {name: float(estimate[index]) for index, name in enumerate(means)}
+        value["coverage"] = len(covered) / items if len(owner) else float("nan")
+        drawn = np.concatenate(shares) if shares else np.zeros((0, len(means)))
+        resampled = {name: drawn[:, index] for index, name in enumerate(means)}
+        # A resample has only some 63 % of the people, so it covers less: the interval keeps its width, not its place.
+        some = np.concatenate(coverage) if coverage else np.zeros(0)
+        resampled["coverage"] = some + (value["coverage"] - some.mean() if len(some) else 0.0)
+        return cls(value, resampled)
+
+
+def _per_person(columns: Floats, owner: NDArray[np.int64], people: int) -> tuple[Floats, Floats]:
+    """Sums and counts per person (people, metrics) of what is a number."""
+    known = ~np.isnan(columns)
+    sums, counts = np.zeros((people, columns.shape[1])), np.zeros((people, columns.shape[1]))
+    np.add.at(sums, owner, np.where(known, columns, 0.0))
+    np.add.at(counts, owner, known.astype(np.float64))
+    return sums, counts
+
+
+def _recommended(
+    lists: NDArray[np.int32], owner: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The items that anybody got; where each one's people begin; and those people, item after item."""
+    pairs = np.stack([lists.ravel().astype(np.int64), np.repeat(owner, lists.shape[1])], axis=1)
+    pairs = np.unique(pairs[pairs[:, 0] >= 0], axis=0)
+    covered, starts = np.unique(pairs[:, 0], return_index=True)
+    return covered, starts.astype(np.int64), pairs[:, 1]
+
+
+def _resamples(people: int, count: int, seed: int) -> Iterator[Floats]:
+    """How often each person is drawn, some resamples at a time: (resamples, people)."""
+    if people == 0:
+        return
+    random = np.random.default_rng(seed)
+    each = max(1, AT_ONCE // people)
+    for start in range(0, count, each):
+        size = min(each, count - start)
+        yield random.multinomial(people, np.full(people, 1.0 / people), size=size).astype(np.float64)
+
+
+def _estimate(value: float, resampled: Floats) -> Estimate:
+    known = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or len(known) == 0:
+        return Estimate(value, float("nan"), float("nan"))
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def diversity(content: NDArray[np.float32]) -> float:
+    """1 - the mean cosine of all pairs of rows; not a number for fewer than two.
+
+    The sum of all pairs' cosines is (|sum of the rows' directions|^2 - their own) / 2.
+    """
+    count = len(content)
+    if count < 2:
+        return float("nan")
+    rows = normalise_rows(content.astype(np.float64))
+    total = rows.sum(axis=0)
+    own = float(np.sum(rows**2))
+    return 1.0 - (float(total @ total) - own) / (count * (count - 1))
+
+
+def novelty(counts: Sequence[float] | Floats, total: float, items: int) -> float:
+    """Mean of -log2((n + 1) / (total + items)) over a list's items, `counts` being their n; not a number for none."""
+    if len(counts) == 0:
+        return float("nan")
+    return float(np.mean(-np.log2((np.asarray(counts, dtype=np.float64) + 1.0) / (total + items))))

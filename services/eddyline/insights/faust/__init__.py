@@ -1,0 +1,1 @@
+"""All that knows Faust: the worker process of the insights role."""

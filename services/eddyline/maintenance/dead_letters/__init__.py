@@ -1,0 +1,27 @@
+"""Dead letters, looked at, sent again, and dropped."""
+
+from eddyline.maintenance.dead_letters.http_destination import HttpDestination
+from eddyline.maintenance.dead_letters.removal import ReplayDestination, ReplayOutcome, TopicDestination, drop, replay
+from eddyline.maintenance.dead_letters.restored_record import restore_record
+from eddyline.maintenance.dead_letters.selection import (
+    DeadLetterSelection,
+    DeadLetterSummary,
+    parse_moment,
+    select_dead_letters,
+    summarise_dead_letters,
+)
+
+__all__ = [
+    "DeadLetterSelection",
+    "DeadLetterSummary",
+    "HttpDestination",
+    "ReplayDestination",
+    "ReplayOutcome",
+    "TopicDestination",
+    "drop",
+    "parse_moment",
+    "replay",
+    "restore_record",
+    "select_dead_letters",
+    "summarise_dead_letters",
+]

@@ -1,0 +1,144 @@
+"""Items and people, as they are: the compacted topics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+from eddyline.model.events.wire import Attributes, FieldError, Id, Short, Timestamp, WireModel
+from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
+
+ImageAddress = Annotated[
+    str,
+    AfterValidator(check_image_url),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": ADDRESS_CHARACTERS},
+                {"type": "string", "pattern": f"^data:({'|'.join(MEDIA_TYPES)});base64,"},
+            ]
+        }
+    ),
+]
+"""Where a picture is, or the picture itself (see `model.pictures`)."""
+
+MOST_RATINGS = 2**53
+"""The largest count that JSON's readers agree on."""
+Mark = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+
+class Rating(BaseModel):
+    """What people elsewhere gave an item: the mean, and of how many. Ranked by where a strategy says so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    value: Mark
+    """The mean, e.g. 7.9; where `count` is 0 it isn't looked at."""
+    count: Annotated[int, Field(ge=0, le=MOST_RATINGS)]
+    """How many rated."""
+    scale: Mark = 5.0
+    """The best possible value."""
+    least: Mark = 0.0
+    """The worst possible value."""
+
+    @model_validator(mode="after")
+    def _lies_on_its_scale(self) -> Rating:
+        if self.least >= self.scale:
+            raise FieldError("scale", f"must be above least, {self.least:g}: it is the best possible value")
+        if self.count and not self.least <= self.value <= self.scale:
+            raise FieldError(
+                "value",
+                f"must be within {self.least:g} and {self.scale:g}, it is {self.value:g}: give the best possible value "
+                "as scale (5 where it is missing), the worst as least (0)",
+            )
+        return self
+
+
+class Content(WireModel):
+    """The full state of an item. Topic `content`, key item_id; a tombstone deletes it."""
+
+    ce_name: ClassVar = "content"
+
+    item_id: Id
+    title: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Embedded and displayed."""
+    description: Annotated[str, Field(max_length=100_000)] | None = None
+    """Embedded, as far as the model reads."""
+    category: Short | None = None
+    """Embedded, displayed and filterable."""
+    tags: Annotated[list[Short], Field(max_length=100)] = []
+    """Embedded and filterable."""
+    url: Annotated[str, Field(max_length=2048)] | None = None
+    image_url: ImageAddress | None = None
+    """Fetched, where images are enabled, so that the item is found by what it shows. Or the picture itself, uploaded
+    with its item: `data:image/jpeg;base64,…` (also PNG, WebP and GIF). Instead of that, `data:image/jpeg;sha256=…` is
+    given back, which sent again stands for the same picture."""
+    image: Annotated[dict[str, Any] | None, Field(exclude=True)] = None
+    """What became of it, as GET says; not read."""
+    language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
+    """BCP 47, e.g. `en`; filterable."""
+    detected_language: Annotated[str | None, Field(exclude=True)] = None
+    """What was detected where no `language` was said, as GET says; not read."""
+    published_at: Timestamp | None = None
+    """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
+    expires_at: Timestamp | None = None
+    """Not recommended from then on."""
+    available: bool = True
+    """Not recommended while false."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    rating: Rating | None = None
+    """What people gave it, where ratings are gathered elsewhere; filterable by its value."""
+    attributes: Attributes = {}
+    """Anything else. Filterable where declared in the settings."""
+    timestamp: Timestamp | None = None
+    """When this state was true; the time of arrival where missing."""
+
+    @model_validator(mode="after")
+    def _expires_later(self) -> Content:
+        if self.published_at is not None and self.expires_at is not None and self.expires_at <= self.published_at:
+            raise FieldError("expires_at", "must be after published_at")
+        return self
+
+
+class Availability(WireModel):
+    """Price and stock alone, always both. Topic `availability`, key item_id.
+
+    The topic keeps only the last record of an item, and an item that is built anew from it must come out the same.
+    """
+
+    ce_name: ClassVar = "availability"
+
+    item_id: Id
+    available: bool
+    """Not recommended while false."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    """Null: not known, or no longer."""
+    timestamp: Timestamp | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_all(cls, given: Any) -> Any:
+        for field in ("available", "price"):
+            if isinstance(given, dict) and field not in given:
+                raise FieldError(field, "is needed: price and stock replace what was said of both (price may be null)")
+        return given
+
+    def to_bytes(self) -> bytes:
+        """The record's value, in which the price is always there."""
+        return orjson.dumps(self.model_dump(mode="json", exclude_none=True) | {"price": self.price})
+
+
+class User(WireModel):
+    """Onboarding answers and attributes. Topic `users`, key user_id; a tombstone erases the person."""
+
+    ce_name: ClassVar = "user"
+
+    user_id: Id
+    interests: Annotated[list[Short], Field(max_length=100)] = []
+    goals: Annotated[list[Short], Field(max_length=100)] = []
+    experience: Annotated[str, Field(max_length=256)] | None = None
+    segment: Short | None = None
+    attributes: Attributes = {}
+    timestamp: Timestamp | None = None

@@ -1,0 +1,107 @@
+r"""What the things have in common that a person chose lately: what they cost, and what their pictures show.
+
+Each recent item counts with its weight w in the affinity query. Of prices, by their logarithms, since a price is a
+ratio to another:
+
+$$\mu = \frac{\sum w \ln p}{\sum w}, \quad s^2 = \frac{n\,v + e\,\ln^2 r}{n + e},
+\quad n = \frac{(\sum w)^2}{\sum w^2}$$
+
+v being their weighted variance, n the effective number of prices (Kish, "Survey sampling", 1965), and e and r the
+settings `price_evidence` and `price_wide_ratio`: who bought one thing may buy others at quite other prices. A price p
+fits by $e^{-(\ln p - \mu)^2 / 2 s^2}$.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.decay import Vector
+from eddyline.model.distance import normalise_rows
+from eddyline.settings import RankingSettings
+
+NEUTRAL = 0.5
+"""How well an item fits whose price isn't known, or is 0."""
+ABOUT = 1.5
+"""Ratio up to which one thing costs about as much as another."""
+SHORTEST = 1e-6
+"""Length of a mean of unit vectors under which it points nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceAndImage:
+    """The price of a recent item, and its image's vector, where there is one, with the `space` of that."""
+
+    price: float | None = None
+    picture: Vector | None = None
+    space: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PricePreference:
+    """What someone lately spends on a thing: mean and standard deviation of the logarithm of its price."""
+
+    mean: float
+    deviation: float
+
+    def is_about(self, price: float | None) -> bool:
+        """Whether it is what they usually spend, whatever else they might."""
+        return price is not None and price > 0 and abs(math.log(price) - self.mean) <= math.log(ABOUT)
+
+    def fit(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How well each price fits, shape (n), in 0…1; `NEUTRAL` where it is nan or 0."""
+        is_known = prices > 0
+        distance = (np.log(np.where(is_known, prices, 1.0)) - self.mean) / self.deviation
+        return np.where(is_known, np.exp(-0.5 * distance**2), NEUTRAL)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePreference:
+    """What pictures of a `space` show on the whole: a unit vector."""
+
+    vector: Vector
+    space: str
+
+
+def price_preference(
+    weights: Mapping[str, float], details: Mapping[str, PriceAndImage], settings: RankingSettings
+) -> PricePreference | None:
+    """Of the items with a price, by their weights; None where there is none."""
+    known = [(weight, math.log(price)) for item, weight in weights.items() if (price := _price(details.get(item)))]
+    if not known:
+        return None
+    weight, logarithm = np.asarray(known, np.float64).T
+    share = weight / weight.sum()
+    mean = float(share @ logarithm)
+    variance, count = float(share @ (logarithm - mean) ** 2), 1.0 / float(share @ share)
+    wide = math.log(settings.price_wide_ratio) ** 2
+    shrunk = (count * variance + settings.price_evidence * wide) / (count + settings.price_evidence)
+    return PricePreference(mean, max(math.log(settings.price_least_ratio), math.sqrt(shrunk)))
+
+
+def image_preference(weights: Mapping[str, float], details: Mapping[str, PriceAndImage]) -> ImagePreference | None:
+    """The direction of the weighted mean of the pictures, of the space of the first item that has one.
+
+    None where there is none, or where they point in opposite directions.
+    """
+    shown = [
+        (weight, detail.picture, detail.space)
+        for item, weight in weights.items()
+        if (detail := details.get(item)) is not None and detail.picture is not None and detail.space is not None
+    ]
+    if not shown:
+        return None
+    space = shown[0][2]
+    alike = [(weight, vector) for weight, vector, of in shown if of == space]
+    share = np.asarray([weight for weight, _ in alike])
+    mean = share / share.sum() @ normalise_rows(np.stack([vector for _, vector in alike]))
+    length = float(np.linalg.norm(mean))
+    return ImagePreference(mean / length, space) if length > SHORTEST else None
+
+
+def _price(detail: PriceAndImage | None) -> float | None:
+    return None if detail is None else detail.price

@@ -1,0 +1,217 @@
+r"""What to look for on someone's behalf, and how much each term weighs for them.
+
+The weights adapt to what is known of the person:
+
+- the *pace* of a visit is $2^{-g/h}$, g being the time since their last event: 1 in the middle of a visit, 0 at its
+  beginning. Every term's weight goes from the strategy's `arrival` weight to its running one with the pace;
+- the session's weight is multiplied by W / (W + session_evidence), W being its decayed evidence;
+- the long-term share is behaviour's by known = E / (E + known_evidence), E being all evidence ever; the rest goes to
+  the onboarding answers, where there are any;
+- behaviour's part is the recent taste's by W / (W + min(taste_evidence, O)), O being the lifetime's evidence that the
+  taste has forgotten; the rest is the lifetime's. So a person who comes back after months is still known, what they do
+  now counts at once, and to someone new the two are the same.
+
+The affinity query gives the k-th recent item j, newest first, the weight
+
+$$\frac{pace \cdot 2^{-k/h} + s\,2^{-k/H}}{(popularity_j + 1)^d}$$
+
+with the half-lives h and H in positions: in a running visit what came last counts most; on arrival, what all of the
+last visits have in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.decay import Vector
+from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector
+from eddyline.model.ids import item_dimension
+from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.model.ranking.recent_items import (
+    ImagePreference,
+    PriceAndImage,
+    PricePreference,
+    image_preference,
+    price_preference,
+)
+from eddyline.settings import RankingSettings, StrategySettings
+
+DENSE = ("taste", "lifetime", "session", "onboarding")
+"""Sources that are searched by a content vector."""
+ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
+"""Sources that are an order of the store's own, the same for everyone."""
+RERANKING: Mapping[str, str] = {"rating": "meta.rating", "price": "offer.price"}
+"""Terms without a source, and what each looks at in the payload of what the others found."""
+LATELY = ("price", "image")
+"""Terms that go by what the recent items cost and show."""
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityQuery:
+    """A person's recent items as a sparse query: distinct dimensions, and their weights."""
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalPlan:
+    """What to ask the vector store for, and the weight of every term. `dense`: query vectors by source, for content
+    that is compared by `distance`."""
+
+    dense: Mapping[str, Vector]
+    weights: Mapping[str, float]
+    affinity: AffinityQuery | None = None
+    recents: Mapping[str, float] = field(default_factory=dict)
+    """Weight in the affinity query by recent item, newest first."""
+    unmet: float = 0.0
+    """Weight that affinity would have, were there any recent item to ask by."""
+    pace: float = 0.0
+    """1 in the middle of a visit, 0 at its beginning."""
+    distance: Distance = Distance.COSINE
+    is_cold: bool = False
+    """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
+    prices: PricePreference | None = None
+    """What the recent items cost, once the plan is `with_recent_items` and where `price` has a weight."""
+    picture: ImagePreference | None = None
+    """What they show, likewise."""
+
+    @property
+    def closest(self) -> str | None:
+        """The content search that weighs most, where there is any."""
+        return max(self.dense, key=lambda name: self.weights[name], default=None)
+
+    @property
+    def asks_of_recents(self) -> bool:
+        """Whether it matters what the recent items cost or show."""
+        return bool(self.recents) and any(self.weights[name] > 0 for name in LATELY)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Payload paths that its terms look at, beside what is always read."""
+        return tuple(path for name, path in RERANKING.items() if self.weights[name] > 0)
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The orders that are asked for: always what is popular and what is new, so that no list is empty."""
+        return tuple(name for name in ORDERED if self.weights[name] > 0 or name != "trending")
+
+
+def plan_retrieval(
+    profile: Profile | None,
+    now: float,
+    taus: TimeConstants,
+    settings: RankingSettings,
+    strategy: StrategySettings,
+    factors: Mapping[str, float] = MappingProxyType({}),
+) -> RetrievalPlan:
+    """What to search with, and how much each term weighs for this person at `now` (epoch seconds).
+
+    `factors`: of the strategy's weights, by term.
+    """
+    gap = math.inf if profile is None else max(0.0, now - profile.last_seen)
+    pace = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
+    weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(pace).items()}
+    if profile is None:
+        return RetrievalPlan({}, {name: weights[name] for name in (*ORDERED, "rating")} | _EVERYONE, is_cold=True)
+    dense: dict[str, Vector] = {}
+    for name, (vector, weight) in {
+        **_long_term(profile, now, taus, settings, weights.pop("taste")),
+        **_session(profile, now, taus, settings, weights.pop("session")),
+    }.items():
+        if weight > 0:
+            dense[name], weights[name] = vector, weight
+    recents = _recents(profile, pace, settings) if any(weights[name] > 0 for name in ("affinity", *LATELY)) else {}
+    affinity = _query(recents) if recents and weights["affinity"] > 0 else None
+    unmet = 0.0
+    if affinity is None:
+        unmet, weights["affinity"] = weights["affinity"], 0.0
+    if not profile.recents.times:
+        weights["people"] = 0.0
+    distance = distance_of(profile.space)
+    return RetrievalPlan(dense, weights, affinity, recents, unmet, pace, distance, _says_nothing(profile))
+
+
+_EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
+
+
+def with_recent_items(
+    asked: RetrievalPlan, details: Mapping[str, PriceAndImage], settings: RankingSettings
+) -> RetrievalPlan:
+    """The plan with what is known of its recent items; a term of which nothing is known has no weight."""
+    prices = price_preference(asked.recents, details, settings) if asked.weights["price"] > 0 else None
+    shown = image_preference(asked.recents, details) if asked.weights["image"] > 0 else None
+    unknown = {name: 0.0 for name, known in (("price", prices), ("image", shown)) if known is None}
+    return replace(asked, prices=prices, picture=shown, weights={**asked.weights, **unknown})
+
+
+def _says_nothing(profile: Profile) -> bool:
+    sums = (profile.lifetime, profile.taste, profile.session)
+    is_idle = not profile.recents.times and all(one.direction() is None for one in sums)
+    return is_idle and profile.onboarding is None
+
+
+def _long_term(
+    profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings, weight: float
+) -> dict[str, tuple[Vector, float]]:
+    """Query vector and weight of the taste, the lifetime and the onboarding answers, where they are."""
+    known = profile.evidence / (profile.evidence + settings.known_evidence)
+    lately = profile.taste.weight_at(now, taus.taste)
+    distance = distance_of(profile.space)
+    forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
+    recent = _share(lately, min(settings.taste_evidence, forgotten))
+    behaviour = {
+        "taste": (interest_vector(profile.taste, distance), recent),
+        "lifetime": (interest_vector(profile.lifetime, distance), 1.0 - recent),
+    }
+    present = {name: (vector, share) for name, (vector, share) in behaviour.items() if vector is not None and share > 0}
+    if profile.onboarding is None:
+        known = 1.0
+    elif not present:
+        known = 0.0
+    total = sum(share for _, share in present.values())
+    found = {name: (vector, weight * known * share / total) for name, (vector, share) in present.items()}
+    if profile.onboarding is not None and known < 1.0:
+        found["onboarding"] = (query_vector(profile.onboarding, distance), weight * (1.0 - known))
+    return found
+
+
+def _session(
+    profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings, weight: float
+) -> dict[str, tuple[Vector, float]]:
+    vector = interest_vector(profile.session, distance_of(profile.space))
+    share = _share(profile.session.weight_at(now, taus.session), settings.session_evidence)
+    return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
+
+
+def _recents(profile: Profile, pace: float, settings: RankingSettings) -> dict[str, float]:
+    """The weight of each recent item, newest first."""
+    found = {}
+    for position, item_id in enumerate(profile.recents.newest_first()):
+        fast = pace * 0.5 ** (position / settings.recents_half_life)
+        slow = settings.recents_slow_weight * 0.5 ** (position / settings.recents_slow_half_life)
+        popularity = profile.popularity.get(item_id, 0.0)
+        found[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
+    return {item_id: weight for item_id, weight in found.items() if weight > 0}
+
+
+def _query(recents: Mapping[str, float]) -> AffinityQuery:
+    summed: dict[int, float] = {}
+    for item_id, weight in recents.items():
+        dimension = item_dimension(item_id)
+        summed[dimension] = summed.get(dimension, 0.0) + weight
+    length = math.fsum(summed.values())
+    return AffinityQuery(
+        np.fromiter(summed.keys(), dtype=np.uint32, count=len(summed)),
+        np.fromiter((weight / length for weight in summed.values()), dtype=np.float32, count=len(summed)),
+    )
+
+
+def _share(weight: float, half: float) -> float:
+    return weight / (weight + half) if weight > 0 else 0.0

@@ -1,0 +1,147 @@
+"""The profiles of the partitions that are ours: cached, copied for each attempt, written under the owner's epoch."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from eddyline.adapters.vectors import Filter, Match, Point, PointStore, Range, Sparse
+from eddyline.errors import Fenced, Unavailable
+from eddyline.model.ids import Person, person_point_id
+from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.profiler.attempt import Attempt
+from eddyline.profiler.records import TOPIC
+from eddyline.settings import ProfileSettings
+
+EPOCH_STEP = 1 / 1024
+"""How far a failed write moves our epoch on. Exact: milliseconds need 43 of a double's 53 bits until the year 2248."""
+
+
+class ProfileStore:
+    """Copies out, durable writes in. `collection` is the concrete one."""
+
+    def __init__(self, store: PointStore, collection: str, settings: ProfileSettings) -> None:
+        self._store, self._collection, self._settings = store, collection, settings
+        self._epochs: dict[int, float] = {}
+        self._cache: OrderedDict[Person, Profile] = OrderedDict()
+        self._owner: dict[Person, int] = {}
+
+    def own(self, partition: int, epoch: int) -> None:
+        """It is ours from now on."""
+        self._epochs[partition] = epoch
+
+    def owns(self, partition: int) -> bool:
+        """Whether it is ours."""
+        return partition in self._epochs
+
+    def disown(self, partitions: Iterable[int]) -> list[Person]:
+        """They are no longer ours: forget everyone of theirs. Who that was."""
+        gone = set(partitions)
+        for partition in gone:
+            self._epochs.pop(partition, None)
+        lost = [person for person, partition in self._owner.items() if partition in gone]
+        for person in lost:
+            self._cache.pop(person, None)
+            del self._owner[person]
+        return lost
+
+    def cached(self, person: Person) -> Profile | None:
+        """As it was last written, where it is at hand. Not to be changed."""
+        return self._cache.get(person)
+
+    def partition_of(self, person: Person) -> int:
+        """Where the records of someone who was met are."""
+        return self._owner[person]
+
+    def waiting(self, partition: int) -> Iterator[Profile]:
+        """The stored profiles, without vectors, in which interactions wait."""
+        after: str | None = None
+        mine = Filter(must=(Match("waiting", (partition,)),))
+        while True:
+            page, after = self._store.scroll(self._collection, filter=mine, after=after, payload=None, vectors=())
+            for point in page:
+                profile = Profile.load(Person.from_key(point.payload["person"]), point.payload, {}, self._settings)
+                self._owner[profile.person] = partition
+                yield profile
+            if after is None:
+                return
+
+    def load(self, people: Mapping[Person, int], attempt: Attempt) -> None:
+        """Give the attempt copies of the profiles, from the cache or the store, or new ones. `people` → partition.
+
+        Raises `Fenced` where a stored one was written under a higher epoch than ours.
+        """
+        missing = {person_point_id(person): person for person in people if person not in self._cache}
+        stored = self._store.retrieve(self._collection, sorted(missing), vectors=STORED_VECTORS) if missing else {}
+        for person, partition in people.items():
+            cached = self._cache.get(person)
+            point = None if cached is not None else stored.get(person_point_id(person))
+            if cached is not None:
+                profile = cached.copy()
+            elif point is not None:
+                profile = Profile.load(person, point.payload, point.vectors, self._settings)
+            else:
+                profile = Profile(person, self._settings)
+            epoch = self._epochs[partition]
+            if profile.epoch > epoch:
+                raise Fenced(
+                    f"profile {person.key} was written under epoch {profile.epoch}, partition {partition} of "
+                    f"{TOPIC} is held here under {epoch}: is there another group of profilers on this collection?",
+                    epoch=int(max([profile.epoch, *(point.payload["epoch"] for point in stored.values())])),
+                )
+            profile.epoch = epoch
+            attempt.profiles[person] = profile
+            attempt.partitions[person] = partition
+
+    def write(self, attempt: Attempt) -> None:
+        """Make what changed durable, unless a higher epoch has written it; then the copies are the cached ones."""
+        try:
+            self._upsert(attempt)
+        except Unavailable:
+            self._outdate(set(attempt.partitions.values()))
+            raise
+        for person, profile in attempt.profiles.items():
+            self._cache[person] = profile
+            self._cache.move_to_end(person)
+            self._owner[person] = attempt.partitions[person]
+        while len(self._cache) > self._settings.cached_profiles:
+            person, profile = self._cache.popitem(last=False)
+            if not profile.pending:
+                self._owner.pop(person, None)
+
+    def _upsert(self, attempt: Attempt) -> None:
+        by_epoch: defaultdict[float, list[Profile]] = defaultdict(list)
+        for person in attempt.changed:
+            by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
+        for epoch, profiles in by_epoch.items():
+            condition = Filter(must_not=(Range("epoch", gt=epoch),))
+            points = [to_profile_point(profile, attempt.partitions[profile.person]) for profile in profiles]
+            self._store.upsert(self._collection, points, condition=condition)
+
+    def _outdate(self, partitions: set[int]) -> None:
+        """A write that we gave up on may still come to be, after others of ours: let the next one forbid it.
+
+        Epochs are whole numbers (milliseconds), and doubles: between two of them there is room for some failures.
+        """
+        for partition in partitions & self._epochs.keys():
+            self._epochs[partition] += EPOCH_STEP
+            if self._epochs[partition] % 1 == 0:
+                raise Fenced(
+                    f"{1 / EPOCH_STEP:.0f} writes under one epoch of partition {partition} of {TOPIC} have failed",
+                    epoch=int(self._epochs[partition]),
+                )
+
+    def sweep(self, unused_since: float) -> None:
+        """Remove the stubs that have been of no use since then, whoever owns them."""
+        self._store.delete_matching(self._collection, Filter(must=(Range("stub_since", lt=unused_since),)))
+
+
+def to_profile_point(profile: Profile, partition: int) -> Point:
+    """The point that a profile is stored as. `partition`: where the person's records are."""
+    vectors: dict[str, np.ndarray | Sparse] = {**profile.dense()}
+    indices, values = profile.history()
+    if len(indices):
+        vectors["history"] = Sparse(indices, values)
+    return Point(person_point_id(profile.person), vectors, profile.payload(partition))

@@ -1,0 +1,76 @@
+"""Cursors: where a list goes on, in a string that means nothing to anyone else and needs no memory here.
+
+A cursor names what was served by a 32-bit fingerprint each, so that a page never repeats an item, however the ranking
+has changed in between (in return, an item may be passed over for looking like a served one: one in some ten million).
+It also names the request it belongs to, so that it can't be used with another.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from eddyline.errors import InvalidInput
+from eddyline.model.ids import item_dimension
+
+MAX_DEPTH = 500
+_VERSION = 1
+_HEAD = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a request stands: what was served before, as fingerprints, the request's own mark, and its limit."""
+
+    mark: bytes
+    limit: int
+    served: frozenset[int] = frozenset()
+
+    @property
+    def depth(self) -> int:
+        """How many items were served before."""
+        return len(self.served)
+
+    def has_served(self, item_id: str) -> bool:
+        """Whether the item was on an earlier page."""
+        return bool(self.served) and item_dimension(item_id) in self.served
+
+    def after(self, items: Iterable[str]) -> str | None:
+        """The cursor for the page after these items; None where the list ends here: the page isn't full, or another
+        one as long would go too deep."""
+        shown = [item_dimension(item_id) for item_id in items]
+        served = self.served.union(shown)
+        if len(shown) < self.limit or len(served) + self.limit > MAX_DEPTH:
+            return None
+        numbers = np.fromiter(sorted(served), dtype=">u4", count=len(served))
+        raw = bytes([_VERSION]) + self.mark + numbers.tobytes()
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def request_fingerprint(*parts: object) -> bytes:
+    """Eight bytes that stand for a request, without its cursor and limit."""
+    return hashlib.blake2b(orjson.dumps(parts, default=str), digest_size=_HEAD - 1).digest()
+
+
+def parse_cursor(cursor: str | None, request: bytes, limit: int) -> Cursor:
+    """Read a cursor (None: the first page). Raises `InvalidInput` when it isn't one of ours, or of another request."""
+    if cursor is None:
+        return Cursor(request, limit)
+    try:
+        raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+    except (binascii.Error, UnicodeEncodeError, ValueError):
+        raw = b""
+    if len(raw) < _HEAD or raw[0] != _VERSION or (len(raw) - _HEAD) % 4:
+        raise InvalidInput("is not a cursor of this API; ask for the first page without one", "next")
+    if raw[1:_HEAD] != request:
+        raise InvalidInput("belongs to a request with other parameters; ask for the first page without one", "next")
+    served = frozenset(int(number) for number in np.frombuffer(raw[_HEAD:], dtype=">u4"))
+    if len(served) + limit > MAX_DEPTH:
+        raise InvalidInput(f"lists end after {MAX_DEPTH} items", "next")
+    return Cursor(request, limit, served)

@@ -1,0 +1,74 @@
+"""The collections of the store: made, completed, checked; and `eddyline init`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
+from eddyline.adapters.kafka import ensure_topics
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import (
+    ITEMS,
+    PROFILES,
+    CollectionSpec,
+    IndexKind,
+    VectorStore,
+    generations,
+    image_part,
+    item_collection,
+    profile_collection,
+)
+from eddyline.errors import Misconfigured
+from eddyline.model.distance import Distance, distance_of
+from eddyline.runtime.connections import kafka_options, open_store
+from eddyline.settings import Settings
+
+ABSENT_POINT = "00000000-0000-0000-0000-000000000000"
+"""A point that isn't there."""
+
+
+def check_collections(store: VectorStore) -> None:
+    """Raise unless the store answers and holds both collections."""
+    store.check()
+    for name in (ITEMS, PROFILES):
+        store.retrieve(name, [ABSENT_POINT], payload=())
+
+
+def ensure_image_vectors(store: VectorStore, dimension: int) -> None:
+    """Give the live items the vector `image`. Raises `Misconfigured` where they have one of another model's size."""
+    store.ensure(image_part(dimension, generations.live(store).items))
+
+
+def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
+    """The live collections with all their indexes, or what they lack; the first ones where none are live.
+
+    Raises `Misconfigured` where they disagree.
+    """
+    generations.establish(store, collection_specs(settings, dimension, distance))
+
+
+def collection_specs(settings: Settings, dimension: int, distance: Distance) -> tuple[CollectionSpec, CollectionSpec]:
+    """Of the items and the profiles, under their logical names."""
+    attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
+    return item_collection(dimension, distance, attributes), profile_collection(dimension)
+
+
+def initialise_deployment(settings: Settings, say: Callable[[str], None]) -> None:
+    """`eddyline init`: create topics and collections, verify what is there."""
+    if not settings.kafka.bootstrap_servers or not settings.qdrant.url:
+        raise Misconfigured(
+            "init needs EDDYLINE_KAFKA__BOOTSTRAP_SERVERS and EDDYLINE_QDRANT__URL; `eddyline up` needs no init"
+        )
+    for topic in ensure_topics(kafka_options(settings)):
+        say(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
+    metrics = Metrics()
+    encoder = create_text_encoder(settings, metrics)
+    store = open_store(settings)
+    try:
+        create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
+        if settings.images.enabled:
+            ensure_image_vectors(store, ClipEncoder(settings.images).dimension)
+        for name in (ITEMS, PROFILES):
+            say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
+    finally:
+        store.close()

@@ -1,0 +1,184 @@
+"""The consumers of a process, each on the collections that are live, and then on those that take over."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from eddyline.adapters.kafka import LoopStatus, TopicPartition
+from eddyline.adapters.vectors import Collections
+from eddyline.adapters.vectors.generations import Generations
+from eddyline.errors import Unavailable
+
+WATCH_SECONDS = 1.0
+
+log = structlog.get_logger("eddyline")
+
+
+class Loop(Protocol):
+    """A `ConsumeLoop`, of which a consumer needs this much."""
+
+    def run(self) -> None:
+        """Consume until stopped."""
+
+    def stop(self, drain: bool = False, deadline_seconds: float | None = None) -> None:
+        """Ask `run` to return."""
+
+    def status(self) -> LoopStatus:
+        """How it is going."""
+
+    def lag(self) -> Mapping[TopicPartition, int]:
+        """Records that aren't handled yet."""
+
+
+class RoleConsumer:
+    """One service's consume loop on the live collections, stopped while they are sealed, made anew on their successors.
+
+    `holds`: the logical names of the collections that it works on. `make` gives it a loop on concrete ones, and
+    subscribes its group; `retire` is told of a group that the successor doesn't share.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        holds: Sequence[str],
+        make: Callable[[Collections], Loop],
+        retire: Callable[[str], None],
+        now: Generations,
+    ) -> None:
+        """Makes the first loop, on what is live `now`. Raises what `make` raises."""
+        self.name = name
+        self._holds, self._make, self._retire = tuple(holds), make, retire
+        self._on = now.live
+        self._loop = make(now.live)
+        self._thread: threading.Thread | None = None
+        self._waiting: str | None = None
+
+    def follow(self, now: Generations, run: Callable[[Loop], None]) -> None:
+        """Start, stop or replace the loop as `now` asks; `run` is called with it in a thread of its own.
+
+        A loop that is to stop finishes its batch first: the next call finds it ended. Raises what `make` raises.
+        """
+        self._waiting = self._obstacle(now)
+        moved = self._held(now.live) != self._held(self._on)
+        if self._is_running():
+            if self._waiting or moved:
+                self._loop.stop()
+        elif not self._waiting:
+            if moved or self._thread is not None:
+                self._replace(now.live)
+            self._thread = threading.Thread(target=run, args=(self._loop,), name=self.name)
+            self._thread.start()
+
+    def check(self) -> None:
+        """Raise `Unavailable` unless it consumes, saying why it doesn't."""
+        status = self._loop.status()
+        problem = self._waiting or status.trouble
+        if problem or not status.ready:
+            raise Unavailable(problem or f"{self.name} hasn't joined its group yet")
+
+    def lag(self) -> int:
+        """Records that a running loop still has to handle, as of the last second."""
+        return sum(self._loop.lag().values()) if self._is_running() else 0
+
+    def halt(self) -> None:
+        """Ask the loop to end after its batch. Takes no lock, so that a signal handler may call it."""
+        self._loop.stop()
+
+    def stop(self, drain: bool) -> None:
+        """End the loop and wait for it; with `drain` only when it has handled everything, unless it must not."""
+        self._loop.stop(drain=drain and self._waiting is None, deadline_seconds=math.inf)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _held(self, collections: Collections) -> list[str]:
+        return [collections.named(name) for name in self._holds]
+
+    def _obstacle(self, now: Generations) -> str | None:
+        """Why it must not consume, None when it may."""
+        for collection in self._held(now.live):
+            if collection in now.sealed:
+                return f"{collection} is sealed: waiting for generation {now.sealed[collection]} to go live"
+        return None
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _replace(self, live: Collections) -> None:
+        group = self._loop.status().group
+        self._loop, self._on = self._make(live), live
+        if self._loop.status().group != group:
+            self._retire(group)
+        log.info("consuming", consumer=self.name, group=self._loop.status().group, collections=self._held(live))
+
+
+class ConsumerThreads:
+    """The consumers of a process, in the order in which they are drained, and the thread that watches for generations.
+
+    `read` tells what is live and sealed; `failed` is called, once, when one of them can't go on.
+    """
+
+    def __init__(
+        self, consumers: Sequence[RoleConsumer], read: Callable[[], Generations], failed: Callable[[], None]
+    ) -> None:
+        self._consumers, self._read, self._failed = consumers, read, failed
+        self._over = threading.Event()
+        self._halted = False
+        self._watcher = threading.Thread(target=self._watch, name="generations")
+        self.failure: BaseException | None = None
+        """What made one of them end."""
+
+    def start(self) -> None:
+        """Run those that may, and watch from now on."""
+        if self._consumers:
+            self._watcher.start()
+
+    def follow(self) -> None:
+        """Look once. Raises `Misconfigured` where nothing is live, or a consumer can't work on what is."""
+        try:
+            now = self._read()
+            for consumer in self._consumers:
+                consumer.follow(now, self._run)
+        except Unavailable:
+            pass  # /readyz says it; the next look is soon
+
+    def lag(self) -> int:
+        """Records that the running ones still have to handle."""
+        return sum(consumer.lag() for consumer in self._consumers)
+
+    def halt(self) -> None:
+        """Have all of them end after their batch, even those that drain. A signal handler may call it."""
+        self._halted = True
+        for consumer in self._consumers:
+            consumer.halt()
+
+    def stop(self, drain: bool) -> None:
+        """End them one after another, since each may write what the next one reads."""
+        self._over.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        for consumer in self._consumers:
+            consumer.stop(drain and not self._halted)
+
+    def _watch(self) -> None:
+        try:
+            self.follow()
+            while not self._over.wait(WATCH_SECONDS):
+                self.follow()
+        except BaseException as error:
+            self._fail(error)
+
+    def _run(self, loop: Loop) -> None:
+        try:
+            loop.run()
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self._over.set()
+        self._failed()

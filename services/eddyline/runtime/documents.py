@@ -1,0 +1,175 @@
+"""The generated documents: JSON Schemas, AsyncAPI, OpenAPI, and the table of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic.json_schema import models_json_schema
+
+from eddyline import __version__, settings
+from eddyline.model.events import (
+    Activity,
+    Availability,
+    Content,
+    Erased,
+    Exposure,
+    Identify,
+    ImpressionReport,
+    Interaction,
+    Onboarded,
+    ServedList,
+    Transfer,
+    User,
+    WireModel,
+)
+from eddyline.model.experiments.verdicts import Verdict
+
+MODELS: Mapping[str, type[WireModel]] = {
+    "content": Content,
+    "availability": Availability,
+    "user": User,
+    "interaction": Interaction,
+    "onboarded": Onboarded,
+    "erased": Erased,
+    "identify": Identify,
+    "transfer": Transfer,
+    "shown": Exposure,
+    "impression": ServedList,
+    "seen": ImpressionReport,
+    "activity": Activity,
+    "verdict": Verdict,
+}
+
+CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "content": ("The latest full state of an item; a tombstone deletes it", "item_id", ("content",)),
+    "availability": ("Price and stock alone; the last writer wins", "item_id", ("availability",)),
+    "users": ("Onboarding and attributes; a tombstone erases the person", "user_id", ("user",)),
+    "interactions": (
+        "What people did; and, written by Eddyline's own services, what else changes a profile",
+        "u:<user_id> or a:<anonymous_id>",
+        ("interaction", "identify", "onboarded", "erased", "transfer", "shown"),
+    ),
+    "impressions": (
+        "What was served, by a reader; and what of it, or of another system's lists, was seen",
+        "u:<user_id> or a:<anonymous_id>",
+        ("impression", "seen"),
+    ),
+    "activity": ("Internal: this item came, after these recent ones", "item_id", ("activity",)),
+    "verdicts": (
+        "Internal: a guardrail stopped a variant; a tombstone lets it go on",
+        "<experiment>/<variant>",
+        ("verdict",),
+    ),
+}
+
+
+def schema_files(openapi: Mapping[str, Any]) -> dict[str, bytes]:
+    """All files of `schemas/`, by name."""
+    files = {f"{name}.schema.json": _dump(_schema(name)) for name in MODELS}
+    return files | {"asyncapi.json": _dump(_asyncapi()), "openapi.json": _dump(openapi)}
+
+
+def settings_table() -> str:
+    """docs/configuration.md's table."""
+    lines = ["| setting | environment | default | |", "| --- | --- | --- | --- |"]
+    for path, variable, default, text in settings.describe():
+        shown = f"`{default}`" if default else ""
+        lines.append(f"| `{path}` | `{variable}` | {shown} | {text.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def strategies_table() -> str:
+    """docs/ranking.md's table: the built-in strategies, their weights in the middle of a visit and at its beginning."""
+    lines = [f"| | {' | '.join(f'`{name}`' for name in settings.STRATEGIES)} |"]
+    lines.append("| --- |" + " --- |" * len(settings.STRATEGIES))
+    for field in settings.StrategySettings.model_fields:
+        if field == "arrival":
+            continue
+        cells = [_weight(one, field) for one in settings.STRATEGIES.values()]
+        lines.append(f"| `{field}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _weight(strategy: settings.StrategySettings, field: str) -> str:
+    """One cell; nothing for 0."""
+    running = f"{getattr(strategy, field):g}" if getattr(strategy, field) else ""
+    arriving = next((weight for name, weight in strategy.arrival.items() if name == field), None)
+    return running if arriving is None else f"{running or 0} ({arriving:g})"
+
+
+def write(files: Mapping[str, bytes], directory: Path) -> list[str]:
+    """Write what differs; the names of what was written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    changed = [name for name in files if not _is_same(directory / name, files[name])]
+    for name in changed:
+        (directory / name).write_bytes(files[name])
+    return changed
+
+
+def drifted(files: Mapping[str, bytes], directory: Path) -> list[str]:
+    """The names of files that aren't what they should be."""
+    return [name for name in files if not _is_same(directory / name, files[name])]
+
+
+def _is_same(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() == content
+
+
+def _schema(name: str) -> dict[str, Any]:
+    schema = MODELS[name].model_json_schema(mode="validation")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:eddyline:schema:{name}:v1",
+        **schema,
+    }
+
+
+def _asyncapi() -> dict[str, Any]:
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in MODELS.values()], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Eddyline",
+            "version": __version__,
+            "description": "Eddyline's topics. Values are JSON; CloudEvents 1.0 attributes travel as ce_* headers.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            topic: {
+                "address": topic,
+                "description": text,
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+                "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
+            }
+            for topic, (text, _, names) in CHANNELS.items()
+        },
+        "operations": {
+            f"write-{topic}": {"action": "receive", "channel": {"$ref": f"#/channels/{topic}"}, "summary": text}
+            for topic, (text, _, _) in CHANNELS.items()
+            if topic in ("content", "availability", "users", "interactions", "impressions")
+        },
+        "components": {
+            "messages": {
+                name: {
+                    "name": MODELS[name].__name__,
+                    "title": MODELS[name].__name__,
+                    "summary": (MODELS[name].__doc__ or "").strip().split("\n", maxsplit=1)[0],
+                    "payload": {"$ref": f"#/components/schemas/{MODELS[name].__name__}"},
+                    "bindings": {"kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"}},
+                }
+                for topic, (_, key, names) in CHANNELS.items()
+                for name in names
+            },
+            "schemas": dict(sorted(definitions["$defs"].items())),
+        },
+    }
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"

@@ -1,0 +1,176 @@
+"""The role `insights` of a process: the worker beside it, the rows in memory, and what is answered and judged by
+them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+from fastapi import APIRouter
+
+from eddyline.adapters.kafka import KafkaOptions, LogReader, Outgoing, Producer, Record, TopicTail
+from eddyline.adapters.telemetry import Metrics
+from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
+from eddyline.model.experiments.definitions import Experiments
+from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
+from eddyline.model.experiments.verdicts import parse_verdict
+from eddyline.settings import Settings
+
+if TYPE_CHECKING:
+    from eddyline.insights.guardrails import VerdictView
+
+CHANGELOG = "insights-windows-changelog"
+DRAIN_SECONDS = 10.0
+LIBRARIES = ("faust", "datasketches", "rocksdict", "ville")
+
+
+def is_installed() -> bool:
+    """Whether the extra `insights` is there."""
+    return all(name in sys.modules or importlib.util.find_spec(name) is not None for name in LIBRARIES)
+
+
+class VerdictFile:
+    """Verdicts in a file too, since those of the in-process broker end with it."""
+
+    def __init__(self, directory: Path, producer: Producer, verdicts: VerdictView) -> None:
+        self._path, self._producer, self._verdicts = directory / "verdicts.json", producer, verdicts
+
+    def apply(self, record: Record) -> None:
+        """Take one record of the topic, and keep what is in force then."""
+        self._verdicts.apply(record)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(orjson.dumps([one.to_bytes().decode() for one in self._verdicts.all()]))
+        fresh.replace(self._path)
+
+    def write_again(self) -> None:
+        """To the topic, what was in force when the file was written. Raises `Misconfigured` for a file that can't be
+        read, and `Unavailable`."""
+        if not self._path.exists():
+            return
+        try:
+            kept = [parse_verdict(one.encode()) for one in orjson.loads(self._path.read_bytes())]
+        except (ValueError, AttributeError, InvalidEvent) as error:
+            raise Misconfigured(
+                f"{self._path} doesn't hold verdicts ({error}): fix it, or delete it to let all variants go on"
+            ) from None
+        self._producer.send_all([Outgoing(VERDICTS, one.key.encode(), one.to_bytes()) for one in kept])
+
+
+class InsightsRole:
+    """Insights in this process. The caller must `close` it before it closes the producer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: KafkaOptions,
+        producer: Producer,
+        experiments: Callable[[], Experiments],
+        catalogue: Callable[[], int | None],
+        dead_letters: Path | None,
+        metrics: Metrics,
+    ) -> None:
+        """`catalogue`: how many items there are; `dead_letters`: a folder for them, None: their topics.
+
+        Raises `Misconfigured` without its libraries.
+        """
+        if not is_installed():
+            raise Misconfigured("the insights role needs: pip install 'eddyline[insights]'")
+        from eddyline.insights.api import router
+        from eddyline.insights.changelog_view import ChangelogView
+        from eddyline.insights.comparison import ExperimentComparison
+        from eddyline.insights.gauges import Gauges
+        from eddyline.insights.guardrails import (
+            GuardrailEnforcer,
+            GuardrailEvaluator,
+            PeriodicRunner,
+            PeriodicTask,
+            VerdictView,
+        )
+        from eddyline.insights.measures import Measures
+        from eddyline.insights.supervisor import Supervisor
+        from eddyline.insights.worker_config import ClusterConfig, WorkerConfig
+
+        self._options = options
+        view, verdicts = ChangelogView(settings.insights, time.time), VerdictView()
+        self._kept = None if dead_letters is None else VerdictFile(settings.data_dir / "insights", producer, verdicts)
+        self._view = view
+        judged = verdicts.apply if self._kept is None else self._kept.apply
+        tails = (TopicTail(options, CHANGELOG, view.apply), TopicTail(options, VERDICTS, judged))
+
+        def caught_up() -> bool:
+            return all(tail.caught_up for tail in tails)
+
+        job = WorkerConfig(
+            cluster=ClusterConfig.of(options),
+            settings=settings.insights,
+            directory=settings.data_dir / "insights",
+            dead_letters=dead_letters,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+        self._supervisor = Supervisor(job, metrics)
+        judging = GuardrailEvaluator(view, verdicts, settings.insights)
+        measuring = Measures(view, settings.insights, caught_up, catalogue, time.time)
+        comparing = ExperimentComparison(view, measuring, judging, verdicts, experiments, time.time)
+        guard = GuardrailEnforcer(judging, verdicts, experiments, producer, metrics, caught_up, time.time)
+        gauges = Gauges(view, settings.insights, metrics, time.time)
+        self._tails = tails
+        tasks = (PeriodicTask("guardrails", guard.look), PeriodicTask("gauges", gauges.set))
+        self._watch = PeriodicRunner(tasks, settings.insights.guard_seconds)
+        self.router: APIRouter = router(measuring, comparing)
+
+    def start(self) -> None:
+        """Run the worker, follow its rows, and judge by them."""
+        if self._kept is not None:
+            self._kept.write_again()
+        for tail in self._tails:
+            tail.start()
+        self._supervisor.start()
+        self._watch.start()
+
+    def check(self) -> None:
+        """Raise `Unavailable` unless the worker runs and its rows are known."""
+        self._supervisor.check()
+        if not all(tail.caught_up for tail in self._tails):
+            raise Unavailable("the rows that were kept are still being read")
+
+    def close(self, drain: bool) -> None:
+        """Stop; with `drain` only once the worker has measured what the log holds, unless that takes too long."""
+        self._watch.close()
+        ends = self._ends() if drain else {}
+
+        def is_done() -> bool:
+            taken = self._view.progress()
+            return all(
+                partition in taken and taken[partition].offsets.get(topic, -1) + 1 >= end
+                for (topic, partition), end in ends.items()
+            )
+
+        self._supervisor.stop(is_done, DRAIN_SECONDS if drain else 0.0)
+        with ExitStack() as stack:
+            for tail in self._tails:
+                stack.callback(tail.close)
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        """Where each partition that it reads ends, of those that hold anything."""
+        from eddyline.insights.event_fold import TOPICS
+
+        reader = LogReader(self._options, patience_seconds=2.0)
+        try:
+            return {
+                (topic, partition): bounds.high
+                for topic in TOPICS
+                for partition, bounds in reader.bounds(topic).items()
+                if bounds.high > 0
+            }
+        except Unavailable:
+            return {}
+        finally:
+            reader.close()
