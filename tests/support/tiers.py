@@ -145,7 +145,7 @@ class Progress:
         self._count += 1
         self._done += self._expected.get(report.nodeid, USUAL_SECONDS)
         now = time.monotonic()
-        if now - self._printed >= PROGRESS_SECONDS and self._total:
+        if now - self._printed >= PROGRESS_SECONDS and self._done > self._total / 50:
             self._printed, took = now, now - self._began
             left = took * (self._total - self._done) / self._done
             place = report.nodeid.partition("::")[0]
