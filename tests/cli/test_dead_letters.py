@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from eddyline.adapters.kafka import FileDeadLetterWriter, LogReader, Record, TopicDeadLetterWriter
 from eddyline.adapters.telemetry import Metrics
-from eddyline.cli import commands as app
+from eddyline.cli import app
 from eddyline.collector.api import Collector
 from eddyline.errors import EddylineError, Misconfigured, NotFound
 from eddyline.settings import EventSettings, ServerSettings

@@ -20,7 +20,7 @@ from tests.support.fakes import TinyEncoder
 from typer.testing import CliRunner, Result
 
 from eddyline.adapters import encoders
-from eddyline.cli import commands as app
+from eddyline.cli import app
 from eddyline.cli import evaluation_views as views
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.evaluation import weight_search as tuning

@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.clients.simulated import FakeEddyline
 from typer.testing import CliRunner, Result
 
-from eddyline.cli import commands as app
+from eddyline.cli import app
 from eddyline.cli import simulate as command
 from eddyline.cli import simulation_views as views
 from eddyline.clients.simulator import Connection, SimulationReport

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from eddyline.cli import commands as app
+from eddyline.cli import app
 from eddyline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]

@@ -256,7 +256,7 @@ def _reasons(refused: Sequence[tuple[DeadLetter, str]]) -> str:
 
 def _listed(places: Sequence[tuple[str, str]]) -> str:
     """The first of them, each with what is wrong with it."""
-    shown = [f"  {views.harmless(place)}: {views.harmless(wrong)}" for place, wrong in places[:MAX_SHOWN]]
+    shown = [f"  {views.escaped(place)}: {views.escaped(wrong)}" for place, wrong in places[:MAX_SHOWN]]
     more = len(places) - MAX_SHOWN
     return "\n".join(shown + ([f"  … and {more:,} more"] if more > 0 else []))
 

@@ -70,7 +70,7 @@ def lines(each: DeadLetter | UnreadableDeadLetter) -> Iterator[str]:
     yield f"id        {escaped(each.id)}"
     yield f"reason    {escaped(each.reason)}"
     yield f"detail    {escaped(each.detail)}"
-    yield f"source    {harmless(f'{record.topic}, partition {record.partition}, offset {record.offset}{log}')}"
+    yield f"source    {escaped(f'{record.topic}, partition {record.partition}, offset {record.offset}{log}')}"
     yield f"arrived   {_when(record.timestamp)}"
     yield f"given up  {_when(each.buried)}, at attempt {each.attempt}"
     yield from _body(record.key, record.value, record.headers)

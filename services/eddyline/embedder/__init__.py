@@ -1,1 +1,1 @@
-"""TODO."""
+"""The embedder: embeds items and onboarding answers as they arrive, and keeps the item points."""

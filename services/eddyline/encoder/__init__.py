@@ -1,1 +1,1 @@
-"""TODO."""
+"""The encoder server: one process with the model, which others ask over HTTP."""

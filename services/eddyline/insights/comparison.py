@@ -250,11 +250,13 @@ class ExperimentComparison:
                     "against the weights"
                 )
             if verdict is not None:
-                yield f"{name} gets no traffic since {format_optional_timestamp(verdict.at)}, and isn't checked against the weights"
+                since = format_optional_timestamp(verdict.at)
+                yield f"{name} gets no traffic since {since}, and isn't checked against the weights"
             elif (went_on := self._went_on(found, name)) is not None:
+                since = format_optional_timestamp(went_on)
                 yield (
-                    f"{name} was stopped, and goes on since {format_optional_timestamp(went_on)}: in between it got nobody new, so it "
-                    "isn't checked against the weights; a new definition would be"
+                    f"{name} was stopped, and goes on since {since}: in between it got nobody new, so it isn't "
+                    "checked against the weights; a new definition would be"
                 )
         if split is not None and split.is_mismatch:
             yield "people aren't split as the weights say: find out why before you trust anything else here"

@@ -73,7 +73,7 @@ NO_ROW = AffinityRow.of({})
 def restore_row(
     indices: NDArray[np.uint32], values: NDArray[np.float32], divided_by: float, count: float, time: float
 ) -> AffinityRow:
-    """The inverse of `AffinityRow.stored`. `divided_by`: the divisor that was in force, whatever the settings are now."""
+    """Invert `AffinityRow.stored`. `divided_by`: the divisor that was in force, whatever the settings are now."""
     return AffinityRow(indices, values.astype(np.float64) * divided_by, count, time)
 
 

@@ -60,7 +60,7 @@ class IsEmpty:
     field: str
 
 
-Condition: TypeAlias = "Match | Range | HasId | Missing"
+Condition: TypeAlias = "Match | Range | HasId | IsEmpty"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@ r"""Blending: several lists of one kind of thing into one order, each place with
 
 Two ways, for two cases:
 
-- `fuse_scores`, where the lists' scores have nothing in common (a cosine, a count of people): each list is brought to 0…1 by
-  its own ends, min-max: $(s - floor) / (best - floor)$, 0 for who isn't on it. It is what recommendations do, so terms
-  mean the same everywhere and add up to the score; reciprocal ranks would throw away how far the first is ahead.
+- `fuse_scores`, where the lists' scores have nothing in common (a cosine, a count of people): each list is brought to
+  0…1 by its own ends, min-max: $(s - floor) / (best - floor)$, 0 for who isn't on it. It is what recommendations do, so
+  terms mean the same everywhere and add up to the score; reciprocal ranks would throw away how far the first is ahead.
 - `rerank_by_interest`, where they are similarities of one space: these are in one unit already, so the score is
   $(1 - share) sim(query, x) + share \sum_k w_k sim(v_k, x)$ and depends on no other item: it is the same on every
   page.

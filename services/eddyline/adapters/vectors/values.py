@@ -52,7 +52,8 @@ def in_one_batch(
 ) -> list[list[Scored]]:
     """Search for those queries that can find anything; the answers, read, come in the order of all.
 
-    Raises `GenerationChanged` where a query's vector isn't as long as the stored ones: it was read before they went live.
+    Raises `GenerationChanged` where a query's vector isn't as long as the stored ones: it was read before they went
+    live.
     """
     asked = [query for query in queries if not _searches_nothing(query)]
     try:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""All that knows Faust: the worker process of the insights role."""

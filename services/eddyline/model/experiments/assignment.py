@@ -22,7 +22,7 @@ NONE_STOPPED: frozenset[tuple[str, str, str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """That a list is of a variant. `force_variant`: by a header, for testing; it isn't measured. `external`: another system
+    """The variant that a list is of. `forced`: by a header, for testing; it isn't measured. `external`: another system
     makes this variant's lists. `unit`: the key that was drawn for; None where nothing was."""
 
     experiment: str

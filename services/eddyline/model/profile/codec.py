@@ -84,7 +84,7 @@ def _state(profile: Profile) -> dict[str, Any]:
 
 
 def decode_into(profile: Profile, payload: Mapping[str, Any], vectors: Mapping[str, Any]) -> None:
-    """Give an empty profile what `encode_payload` and `encode_vectors` say. Raises `Misconfigured` for a state of another version."""
+    """Fill an empty profile from a stored point. Raises `Misconfigured` for a state of another version."""
     state = orjson.loads(payload["state"])
     if state["v"] != STATE_VERSION:
         raise Misconfigured(

@@ -1,6 +1,7 @@
 """Ranking: candidates of several sources, blended into one list. Pure; the same code serves and evaluates.
 
-`plan_retrieval` says what to look for on someone's behalf, `merge_candidates` makes one table of what was found, `rank` makes a list of it.
+`plan_retrieval` says what to look for on a person's behalf, `merge_candidates` makes one table of what was found,
+`rank` makes a list of it.
 """
 
 from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours

@@ -34,7 +34,7 @@ SHORTEST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class PriceAndImage:
-    """What is known of a recent item. `image_preference`: its image's vector, where there is one, and in which `space`."""
+    """The price of a recent item, and its image's vector, where there is one, with the `space` of that."""
 
     price: float | None = None
     picture: Vector | None = None

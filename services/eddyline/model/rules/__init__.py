@@ -1,7 +1,7 @@
 """Rules: what changes in a situation (weights, boosts, the strategy), segments, and promotions. Pure.
 
-`RuleSet.of(settings)` checks and reads them once; `read_situation(…)` is what is known of a request; `evaluate_rules` and
-`active_promotions` say what holds in it; `place_promotions` puts promoted items into a list.
+`RuleSet.of(settings)` checks and reads them once; `read_situation(…)` is what is known of a request;
+`evaluate_rules` and `active_promotions` say what holds in it; `place_promotions` puts promoted items into a list.
 """
 
 from eddyline.model.rules.promotions import ActivePromotion, SlotAssignment, place_promotions

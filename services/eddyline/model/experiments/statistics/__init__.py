@@ -1,7 +1,8 @@
 """Whether a variant differs from its control, and by how much: safe to be asked at any time and often. Pure.
 
-`compare_with_control` tells the difference with its bounds, `check_sample_ratio` whether people are split as they should be, `plan_sample_size` and
-`plan_sample_size_from` how many people it takes, `describe_effect` says it in words. docs/statistics.md has the formulas.
+`compare_with_control` gives the difference with its bounds, `check_sample_ratio` whether people are split as they
+should be, `plan_sample_size` and `plan_sample_size_from` how many people it takes, `describe_effect` says it in words.
+docs/statistics.md has the formulas.
 """
 
 from eddyline.model.experiments.statistics.conclusions import describe_effect

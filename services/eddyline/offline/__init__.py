@@ -1,1 +1,0 @@
-"""What runs beside the services: importing, the tour, the generated documents."""
