@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import settings
 
 # Before any test imports a library that reads them.
@@ -14,5 +17,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("usual", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("usual")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sends log lines to a stream that is closed afterwards."""
+    yield
+    structlog.reset_defaults()
+
 
 pytest_plugins = ["tests.support.shared", "tests.support.tiers", "tests.support.kafka", "tests.support.vectors"]

@@ -543,6 +543,7 @@ def test_two_ways_of_saying_whom_are_refused(bare: pytest.MonkeyPatch) -> None:
 # -- on Kafka ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topics("interactions", "users", "content", "activity")
 def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
     it = Profiling(partitions=4)
     it.add_items("a", "b")

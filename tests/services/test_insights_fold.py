@@ -399,8 +399,8 @@ def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytes
             raise ZeroDivisionError("a bug")
         return real(person, settings)
 
-    monkeypatch.setattr("eddyline.insights.event_fold.measured", breaks)
-    monkeypatch.setattr("eddyline.model.insights.row_updates.measured", breaks)
+    monkeypatch.setattr("eddyline.insights.event_fold.measure_contribution", breaks)
+    monkeypatch.setattr("eddyline.model.insights.row_updates.measure_contribution", breaks)
     log = Log()
     log.add("interactions", did("e1", "item-5", NOW, user_id="bad"), NOW)
     log.add("interactions", did("e2", "item-1", NOW), NOW)

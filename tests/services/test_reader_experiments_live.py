@@ -180,6 +180,7 @@ def test_rubbish_is_counted_and_changes_nothing(rubbish: bytes) -> None:
     assert metrics.registry.get_sample_value("eddyline_reader_verdicts_ignored_total") == 1
 
 
+@pytest.mark.topics("verdicts")
 def test_verdicts_come_from_the_topic_those_of_before_and_those_to_come(kafka: KafkaForTest) -> None:
     producer, board = kafka.producer(), StoppedVariants(Metrics())
 

@@ -99,12 +99,12 @@ def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         from eddyline.adapters.vectors.edge import EdgeStore
-        from tests.vectors.worlds import SPEC, dense, point, item_point
+        from tests.vectors.worlds import SPEC, dense, point, item_point_id
 
         store = EdgeStore(Path(sys.argv[1]), flush_every_seconds=3600)
         store.ensure(SPEC)
         store.upsert(SPEC.name, [point(f"n{i}", {"taste": dense(i, 1, 2, 3)}, epoch=i) for i in range(300)])
-        store.set_payload(SPEC.name, {item_point("n7"): {"epoch": 1000}, item_point("missing"): {"epoch": 1}})
+        store.set_payload(SPEC.name, {item_point_id("n7"): {"epoch": 1000}, item_point_id("missing"): {"epoch": 1}})
         os.kill(os.getpid(), signal.SIGKILL)
         """,
         tmp_path,
