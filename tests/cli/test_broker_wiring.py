@@ -49,6 +49,7 @@ def test_the_producers_queue_has_room_beyond_what_a_collector_may_hold(
     assert named["queue_bytes"] >= 500_000_000 + 50_000_000
 
 
+@pytest.mark.slow(20)
 def test_the_embedded_profiler_does_not_wait_for_room_in_its_own_topic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_lone_reader_without_kafka_tells_nobody(monkeypatch: pytest.MonkeyPatc
     assert lone_reader(monkeypatch) == (False, False)
 
 
+@pytest.mark.slow(20)
 def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:9")
     unshown, unmeasured = ReaderSettings(shown=False), InsightsSettings(impressions=False)

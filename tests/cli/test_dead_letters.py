@@ -214,7 +214,8 @@ def test_a_wrong_option_is_named(place: Place, arguments: list[str], reason: str
     assert re.search(reason, " ".join(refused.stderr.replace("│", "").split()))
 
 
-@pytest.mark.topics()
+@pytest.mark.slow(10)
+@pytest.mark.topics
 def test_on_a_cluster_letters_go_back_to_their_topics(
     real_kafka: KafkaForTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
+@pytest.mark.slow(20)
 def test_all_strategies_are_compared_by_their_shipped_weights_the_default_first(log: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shown = evaluate(log, "--output", output)
@@ -119,6 +120,7 @@ def test_the_table_and_the_file_say_the_same(log: Path, tmp_path: Path) -> None:
     assert "shuffled" not in shown.stdout
 
 
+@pytest.mark.slow(10)
 def test_the_same_seed_writes_the_same_file(log: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 4), ("two", 4), ("three", 5)):
         evaluate(log, "--strategy", "eddyline", "--seed", seed, "--no-plot", "--output", tmp_path / name)
@@ -165,6 +167,7 @@ def test_texts_are_encoded_once(log: Path, small_encoder: list[TinyEncoder]) -> 
     assert second.texts == []
 
 
+@pytest.mark.slow(10)
 def test_tuning_prints_settings_and_never_sees_the_last_part(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

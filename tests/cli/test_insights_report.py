@@ -121,6 +121,7 @@ def test_json_is_what_the_api_says(url: str) -> None:
     assert [one["name"] for one in said["experiments"]] == ["diversity"]
 
 
+@pytest.mark.slow(20)
 def test_plots_and_the_answers_are_written(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     assert "Written to" in run("report", "--url", url, "--output", str(folder)).output

@@ -55,6 +55,7 @@ def test_pictures_that_are_left_out_are_told_of(state: str, monkeypatch: pytest.
     assert ("pictures of 1 items are left out" in printed) == (state == "ready")
 
 
+@pytest.mark.slow(20)
 def test_where_a_process_holds_the_data_directory_it_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_where_a_process_holds_the_data_directory_it_says_what_to_do(
     assert "1 items and 0 profiles in space wider-t1" in reembed(settings, monkeypatch)
 
 
+@pytest.mark.slow(30)
 def test_what_a_killed_run_has_left_is_undone_by_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

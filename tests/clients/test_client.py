@@ -174,6 +174,7 @@ def test_pages_are_followed_until_there_are_enough_or_no_more() -> None:
     assert dict(requests[1].url.params) == {"limit": "3", "next": "cursor"}
 
 
+@pytest.mark.slow(10)
 def test_clients_need_no_model_no_kafka_and_no_store() -> None:
     script = (
         "import sys, eddyline.clients, eddyline.clients.importer, eddyline.clients.list_export, "

@@ -342,6 +342,7 @@ def test_a_wrong_list_of_people_is_refused_with_the_line(tmp_path: Path, content
         read_ids(tmp_path / "nothing", "user_id")
 
 
+@pytest.mark.slow(10)
 def test_all_are_the_users_who_are_there() -> None:
     shop = stocked()
     for n in range(600):
@@ -388,6 +389,7 @@ class Gate:
         return self._recommend(request, variant)
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     shop, output = stocked(), tmp_path / "lists.jsonl"
@@ -475,6 +477,7 @@ def on_disk(place: Path) -> tuple[Settings, EdgeStore]:
     return settings, edge
 
 
+@pytest.mark.slow(10)
 def test_the_command_opens_the_store_where_nothing_runs(tmp_path: Path) -> None:
     settings, edge = on_disk(tmp_path)
     output, wanted = tmp_path / "lists.jsonl", '{"category": ["space", "kitchen"]}'
@@ -508,6 +511,7 @@ strategy = "trending"
 """
 
 
+@pytest.mark.slow(10)
 def test_the_command_follows_the_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, edge = on_disk(tmp_path)
     edge.close()
@@ -536,6 +540,7 @@ def test_wrong_experiments_stop_the_command_before_anything_is_written(
     assert not output.exists()
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("is_told", [True, False])
 def test_the_command_tells_kafka_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool) -> None:
     settings, edge = on_disk(tmp_path)

@@ -142,6 +142,7 @@ def test_a_catalogue_of_which_nothing_is_known_says_what_to_do(fake: FakeEddylin
 # -- the better variant ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(10)
 def test_the_truly_better_variant_is_clicked_more_and_the_report_says_so(fake: FakeEddyline) -> None:
     fake.has_experiment = True
     report = run(Running(fake, people=40, lists=1000, items=200))

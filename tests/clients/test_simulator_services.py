@@ -86,6 +86,7 @@ def test_what_people_did_is_in_their_profiles(after: tuple[Whole, Running, Simul
     assert events > report.clicks / 2  # the others are of people who haven't signed in yet
 
 
+@pytest.mark.slow(20)
 def test_lists_are_closer_to_the_hidden_tastes_than_what_all_others_choose(
     after: tuple[Whole, Running, SimulationReport],
 ) -> None:

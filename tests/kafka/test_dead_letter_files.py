@@ -217,6 +217,7 @@ def test_threads_do_not_tear_each_others_lines(tmp_path: Path, box: FileDeadLett
     assert sorted(offsets(box)) == list(range(200))
 
 
+@pytest.mark.slow(10)
 def test_nothing_that_is_put_while_others_are_removed_is_lost(tmp_path: Path, box: FileDeadLetterStore) -> None:
     """Two threads and a process put, while here every second one is removed, again and again."""
     process = multiprocessing.get_context("spawn").Process(target=keep, args=(tmp_path, 2000, COUNT))

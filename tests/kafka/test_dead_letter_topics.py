@@ -63,6 +63,7 @@ def test_a_dead_letter_of_a_dead_letter_says_only_the_last_burial(
     assert (letter.reason, letter.record.key, letter.record.headers) == ("invalid_event", b"\xffk", (("h", b"1"),))
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     ("headers", "problem"),
     [

@@ -49,6 +49,7 @@ def test_partitions_are_read_in_turns_while_the_log_goes_on_growing(kafka: Kafka
     reader.close()
 
 
+@pytest.mark.slow(10)
 def test_reading_ends_where_an_aborted_transaction_leaves_a_gap(real_kafka: KafkaForTest) -> None:
     topic = real_kafka.options.prefix + "users"
     config = {"bootstrap.servers": real_kafka.options.bootstrap_servers, "transactional.id": topic}
@@ -69,6 +70,7 @@ def test_reading_ends_where_an_aborted_transaction_leaves_a_gap(real_kafka: Kafk
     reader.close()
 
 
+@pytest.mark.slow(10)
 def test_a_cluster_that_stops_answering_is_unavailable(kafka: KafkaForTest) -> None:
     kafka.producer().send_all(on(0, 3))
     reader = LogReader(kafka.options, patience_seconds=0.5)
@@ -91,6 +93,7 @@ def test_a_topic_that_does_not_exist_is_named(real_kafka: KafkaForTest) -> None:
     reader.close()
 
 
+@pytest.mark.slow(10)
 def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest) -> None:
     kafka.producer().send_all(numbered(40))
     reader = LogReader(kafka.options)

@@ -56,6 +56,7 @@ def unavailable_until(mend: threading.Event) -> Callable[[Sequence[Message[str]]
     return down
 
 
+@pytest.mark.slow(10)
 def test_records_come_in_the_order_of_their_partition_and_whole(backend: Backend) -> None:
     sent = [
         Outgoing("interactions", b"u:1", None if n == 3 else f"{n}".encode(), (("ce_id", b"%d" % n),))
@@ -74,6 +75,7 @@ def test_records_come_in_the_order_of_their_partition_and_whole(backend: Backend
     assert handler.handled[0].timestamp > 1_600_000_000_000
 
 
+@pytest.mark.slow(10)
 def test_what_was_handled_is_not_handled_again_after_a_restart(backend: Backend) -> None:
     first, second = RecordingHandler(), RecordingHandler()
     backend.send(numbered(100))
@@ -85,6 +87,7 @@ def test_what_was_handled_is_not_handled_again_after_a_restart(backend: Backend)
     assert sorted(map(int, second.values)) == list(range(100, 150))
 
 
+@pytest.mark.slow(10)
 def test_what_a_crash_left_uncommitted_is_handled_again(backend: Backend) -> None:
     backend.send(numbered(100))
 
@@ -99,6 +102,7 @@ def test_what_a_crash_left_uncommitted_is_handled_again(backend: Backend) -> Non
     assert sorted(map(int, handler.values)) == list(range(100))
 
 
+@pytest.mark.slow(20)
 def test_an_epoch_is_higher_than_every_earlier_owners_whatever_the_clock_says(backend: Backend) -> None:
     clocks = [2_000_000.0, 1_000_000.0, 3_000_000.0]
     seen: list[dict[TopicPartition, int]] = []
@@ -139,6 +143,7 @@ def test_an_epoch_is_committed_before_the_handler_is_told_of_it(scripted: Script
     assert {source for epochs in handler.epochs for source in epochs} == set(committed)
 
 
+@pytest.mark.slow(20)
 def test_two_members_share_the_partitions_and_lose_and_repeat_nothing(backend: Backend) -> None:
     one, two = RecordingHandler(), RecordingHandler()
     first, second = backend.loop(one), backend.loop(two)
@@ -530,6 +535,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
     assert stranger.handled == [], "all was committed"
 
 
+@pytest.mark.slow(10)
 def test_partitions_revoked_during_a_retry_leave_the_batch(backend: Backend) -> None:
     backend.send(numbered(100))
     mend = threading.Event()
@@ -661,6 +667,7 @@ def test_ticks_come_about_as_often_as_asked_and_follow_the_same_rules(scripted: 
     assert 5 * QUICK.tick_seconds <= scripted.kafka.now <= 10 * QUICK.tick_seconds
 
 
+@pytest.mark.slow(20)
 def test_stop_finishes_the_batch_and_leaves_the_group(backend: Backend) -> None:
     backend.send(numbered(40))
     handler = RecordingHandler(lambda _batch: loop.stop())
@@ -677,6 +684,7 @@ def test_stop_finishes_the_batch_and_leaves_the_group(backend: Backend) -> None:
     assert sorted(map(int, handler.values + successor.values)) == list(range(40))
 
 
+@pytest.mark.slow(10)
 def test_draining_handles_all_that_is_there_before_it_stops(backend: Backend) -> None:
     backend.send(numbered(2000))
     handler = RecordingHandler()

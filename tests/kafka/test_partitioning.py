@@ -25,6 +25,7 @@ def test_murmur2_agrees_with_javas(key: bytes, signed: int) -> None:
     assert murmur2(key) == signed & 0xFFFFFFFF
 
 
+@pytest.mark.slow(10)
 def test_it_agrees_with_librdkafka_for_a_number_of_partitions_that_is_no_power_of_two() -> None:
     broker = EmbeddedBroker(partitions=7)
     producer = KafkaProducer(broker.options)  # no guard: librdkafka itself chooses

@@ -29,6 +29,7 @@ def test_a_record_can_be_sent_to_a_partition_of_ones_choice(kafka: KafkaForTest)
     assert future.result(timeout=10).partition == 3
 
 
+@pytest.mark.slow(10)
 def test_a_full_queue_is_overloaded_at_once(kafka: KafkaForTest) -> None:
     nowhere = replace(kafka.options, bootstrap_servers="127.0.0.1:1", client={"queue.buffering.max.messages": "10"})
     producer = KafkaProducer(nowhere, delivery_seconds=0.3)

@@ -62,6 +62,7 @@ def commit(kafka: KafkaForTest, positions: Mapping[TopicPartition, OffsetAndMeta
     reader.close()
 
 
+@pytest.mark.slow(10)
 def test_after_a_pause_the_new_log_is_read_from_its_start(recreatable: Recreatable) -> None:
     backend, handler = recreatable.backend, RecordingHandler()
     backend.send(numbered(40))
@@ -76,6 +77,7 @@ def test_after_a_pause_the_new_log_is_read_from_its_start(recreatable: Recreatab
     assert {record.log for record in again.handled} == {backend.log_identity("interactions")}
 
 
+@pytest.mark.slow(10)
 def test_under_a_running_consumer_too(recreatable: Recreatable) -> None:
     backend, handler = recreatable.backend, RecordingHandler()
     before = backend.log_identity("interactions")
@@ -95,6 +97,7 @@ def test_under_a_running_consumer_too(recreatable: Recreatable) -> None:
     assert {record.log for record in handler.handled} == {before, now}
 
 
+@pytest.mark.slow(10)
 def test_an_offset_that_was_committed_of_the_old_log_is_not_taken_for_one_of_the_new(recreatable: Recreatable) -> None:
     backend = recreatable.backend
     stale = OffsetAndMetadata(3, commit_metadata(7, backend.log_identity("interactions")))

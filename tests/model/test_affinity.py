@@ -59,6 +59,7 @@ def test_the_order_of_events_does_not_matter(all_events: list[Event], random: ob
     same(learnt(all_events), learnt(shuffled))
 
 
+@pytest.mark.slow(10)
 @given(events, events, events)
 def test_merging_is_associative_and_commutative(one: list[Event], two: list[Event], three: list[Event]) -> None:
     a, b, c = learnt(one), learnt(two), learnt(three)

@@ -45,6 +45,7 @@ def test_the_order_of_events_does_not_matter(all_events: list[Event], random: ob
     same(folded(all_events), folded(shuffled))
 
 
+@pytest.mark.slow(10)
 @given(events, events, events)
 def test_merging_is_associative_and_commutative(one: list[Event], two: list[Event], three: list[Event]) -> None:
     a, b, c = folded(one), folded(two), folded(three)
@@ -52,6 +53,7 @@ def test_merging_is_associative_and_commutative(one: list[Event], two: list[Even
     same(decay.merge(a, b, TAU), decay.merge(b, a, TAU))
 
 
+@pytest.mark.slow(10)
 @given(events, events)
 def test_merging_equals_folding_all_events_into_one(one: list[Event], two: list[Event]) -> None:
     same(decay.merge(folded(one), folded(two), TAU), folded(one + two))

@@ -61,6 +61,7 @@ def test_an_assignment_never_changes() -> None:
     assert (found.revision, found.forced, found.external) == (named.revision, False, False)
 
 
+@pytest.mark.slow(10)
 @given(st.text(min_size=1).filter(lambda text: "\0" not in text), st.floats(0, 1), st.floats(0, 1))
 def test_who_is_in_stays_in_and_keeps_their_variant_when_the_share_is_raised(id: str, one: float, two: float) -> None:
     less, more = sorted((one, two))

@@ -98,6 +98,7 @@ def test_no_bound_lies_nearer_than_where_the_tests_below_look(information: float
     assert bound(information, 0.05, mixture_rho("ctr", 0.05, planned)) > NEAR
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize(
     ("crowd", "metric", "planned"),
     [
@@ -132,6 +133,7 @@ def test_a_test_for_one_look_would_find_one_often() -> None:
     assert alarms > 0.2
 
 
+@pytest.mark.slow(20)
 def test_the_planned_people_suffice_to_find_a_lift() -> None:
     people, courses = with_a_lift()
     found = list(decisions(courses, "ctr", people))

@@ -543,6 +543,7 @@ def test_two_ways_of_saying_whom_are_refused(bare: pytest.MonkeyPatch) -> None:
 # -- on Kafka ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(10)
 @pytest.mark.topics("interactions", "users", "content", "activity")
 def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
     it = Profiling(partitions=4)
@@ -585,6 +586,7 @@ def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
     log.close()
 
 
+@pytest.mark.slow(10)
 def test_the_command_reads_kafka_and_the_data_directory(
     real_kafka: KafkaForTest, bare: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tests.offline.closed_loop import ARRIVING, ITEMS, World
 
 from eddyline.settings import Settings
@@ -10,6 +11,8 @@ from eddyline.settings import Settings
 SETTINGS = Settings()
 
 
+@pytest.mark.extended  # a month of lists is a minute of computing
+@pytest.mark.slow(240)
 def test_a_month_of_its_own_choices_narrows_nothing() -> None:
     days = list(World(SETTINGS, 1).days())
     first, last = days[0], days[-1]

@@ -69,6 +69,7 @@ def deeds(count: int) -> list[tuple[int, int, str, float]]:
     ]
 
 
+@pytest.mark.slow(30)
 @pytest.mark.parametrize(
     ("name", "distance"),
     [
@@ -106,6 +107,7 @@ def test_the_same_events_give_the_lists_that_the_services_give(
     assert compared > 350
 
 
+@pytest.mark.slow(10)
 def test_strategies_share_searches_and_nothing_else() -> None:
     """Each lists the same alone and in company."""
     items = contents()

@@ -45,6 +45,7 @@ def contender(**weights: Any) -> Contender:
     return Contender(SETTINGS.ranking, StrategySettings(**weights))
 
 
+@pytest.mark.slow(10)
 def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> None:
     log, base = chain(), contender(freshness=1.0)
     found = tune(log, ground(log), base, len(log.events) // 2, PROTOCOL, 24, 1, SilentProgress())

@@ -29,6 +29,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eddyline.maintenance.generations.replay.NEAR", 0)
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_rebuilt_profiles_are_those_that_were_live(seed: int) -> None:
     it = Deployment()
@@ -41,6 +42,7 @@ def test_the_rebuilt_profiles_are_those_that_were_live(seed: int) -> None:
     assert {key: found for key in people() if (found := differences(it.profile(key), before[key]))} == {}
 
 
+@pytest.mark.slow(30)
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_happens_meanwhile_is_neither_lost_nor_repeated(seed: int) -> None:
@@ -88,6 +90,7 @@ def test_what_was_given_up_long_ago_is_not_given_up_anew() -> None:
     assert (profile.events, profile.pending) == (2, ())
 
 
+@pytest.mark.slow(10)
 def test_a_replay_itself_sends_nothing_again() -> None:
     it = Deployment()
     History(1).happen(it, 300)
@@ -99,6 +102,7 @@ def test_a_replay_itself_sends_nothing_again() -> None:
     assert len(it.dead_letters.letters) == letters
 
 
+@pytest.mark.slow(10)
 def test_damaged_profiles_are_mended() -> None:
     it = Deployment()
     History(2).happen(it, 300)

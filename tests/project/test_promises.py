@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ ROWS = [
 EXTENDED = "pytest.mark.extended"
 
 
+@cache
 def _in_make_test() -> set[str]:
     """The names of the tests that no mark of the function or its module leaves to `make test-all`."""
     names = set()
@@ -35,6 +37,7 @@ def test_every_promise_is_there() -> None:
     assert len(ROWS) > 50
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize(("promise", "held_by"), ROWS, ids=lambda cell: cell.strip()[:60])
 def test_a_promise_is_held_by_tests_that_make_test_runs(promise: str, held_by: str) -> None:
     named = set(re.findall(r"`(test_\w+)`", held_by))

@@ -80,6 +80,7 @@ def a_user(n: int) -> tuple[str, str, Any]:
     return "PUT", f"/v1/users/u{n}", {"attributes": {f"k{m}": "x" * 5_000 for m in range(60)}}
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     ("topic", "say"),
     [("interactions", some_events), ("content", an_item), ("users", a_user)],
@@ -153,6 +154,7 @@ def counts(store: FakeStore, *items: str) -> list[int]:
     return [points[item_point_id(item)].payload.get("trend", {}).get("count", 0) for item in items]
 
 
+@pytest.mark.slow(10)
 def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
     broker: EmbeddedBroker, producer: KafkaProducer
 ) -> None:
@@ -190,6 +192,7 @@ def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
     assert all(it.stored(f"u:{user}").events == 2 for user in people)
 
 
+@pytest.mark.slow(20)
 def test_a_profiler_that_passes_on_goes_on_while_its_own_topic_is_full(
     broker: EmbeddedBroker, producer: KafkaProducer
 ) -> None:

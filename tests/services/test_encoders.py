@@ -50,6 +50,7 @@ def test_the_packaged_model_is_what_it_is_called(packaged: tuple[SentenceTransfo
     assert cat @ kitten > 0.5 > 0.2 > cat @ tax
 
 
+@pytest.mark.slow(10)
 def test_vectors_have_unit_length_and_the_order_of_their_texts(
     packaged: tuple[SentenceTransformerEncoder, Metrics],
 ) -> None:

@@ -167,6 +167,7 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(
     assert reason in said["detail"]
 
 
+@pytest.mark.slow(10)
 def test_too_many_groups_are_refused(client: httpx.Client, desk: Desk) -> None:
     desk.feed(*(cell_row("hour", NOW, lists(1, 0), variant=f"v{number}") for number in range(MOST_ROWS + 1)))
     said = problem(client.get(KPIS, params={"by": "variant"}), 422)

@@ -205,6 +205,7 @@ def a_deed(draw: Callable[..., Any]) -> tuple[str, bytes, float]:
 histories = st.lists(a_served() | a_seen() | a_deed(), max_size=25)
 
 
+@pytest.mark.slow(20)
 @hypothesis_settings(max_examples=150)
 @given(history=histories, seed=st.integers(0, 2**32))
 def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_kill(
@@ -452,6 +453,7 @@ def test_a_log_that_was_made_anew_is_read_from_its_beginning() -> None:
     assert partition.total()["requests"] == 2
 
 
+@pytest.mark.slow(20)
 def test_a_plan_is_no_larger_than_a_record_may_be() -> None:
     log = Log()
     for number in range(400):
@@ -496,6 +498,7 @@ def test_sums_beyond_what_a_row_can_hold_stay_at_the_most() -> None:
     assert Cell.from_bytes(cell.to_bytes()).counts["revenue"] == 2**63 - 1
 
 
+@pytest.mark.slow(120)
 def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
     log = Log()
     for number in range(2500):
@@ -517,6 +520,7 @@ def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
     assert partition.total()["requests"] == 2501
 
 
+@pytest.mark.slow(20)
 def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eddyline.insights.event_fold.LARGEST_PLAN_BYTES", 2_000_000)
 

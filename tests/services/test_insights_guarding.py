@@ -121,6 +121,7 @@ def test_a_partition_that_is_behind_is_waited_for(desk: Desk) -> None:
     assert written(desk) == []
 
 
+@pytest.mark.slow(20)
 def test_however_many_rows_there_are_a_bad_variant_is_stopped_and_all_is_told(desk: Desk) -> None:
     one = cell(served=1).to_bytes()
     begins = [int(window_start(NOW, "hour")) - hours * HOUR for hours in range(1, MOST_WINDOWS)]

@@ -155,7 +155,7 @@ SLOW_TO_RESUME = """
 import asyncio, sys
 from faust.transport.consumer import Consumer
 from eddyline.cli import main
-from eddyline.insights import worker
+from eddyline.insights.faust import worker
 
 perform_seek, events = Consumer.perform_seek, worker._events
 
@@ -232,6 +232,7 @@ def table_topics(kafka: KafkaForTest) -> KafkaForTest:
     return kafka
 
 
+@pytest.mark.slow(90)
 def test_after_kills_at_any_moment_the_windows_equal_a_recount(table_topics: KafkaForTest, tmp_path: Path) -> None:
     kafka = table_topics
     app, chance = App(kafka.producer()), random.Random(7)
@@ -255,6 +256,7 @@ def kill_in_mid_work(app: App, worker: Supervisor, table: Table, chance: random.
     wait_until(lambda: worker.pid != victim, "it has ended", SLOWLY)
 
 
+@pytest.mark.slow(60)
 def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: KafkaForTest, tmp_path: Path) -> None:
     ensure_topics(real_kafka.options)
     app = App(real_kafka.producer())
@@ -265,6 +267,7 @@ def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: Kafk
     assert_equal(table, recount(records(real_kafka), SETTINGS))
 
 
+@pytest.mark.slow(90)
 def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaForTest, tmp_path: Path) -> None:
     kafka = table_topics
     app = App(kafka.producer())
@@ -289,6 +292,7 @@ def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaFor
         assert sum(one.counts.get("missed", 0) for one in table.progress().values()) == 0
 
 
+@pytest.mark.slow(300)
 def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaForTest, tmp_path: Path) -> None:
     ensure_topics(real_kafka.options)
     app = App(real_kafka.producer())
@@ -302,6 +306,7 @@ def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaFor
         assert_equal(table, recount(records(real_kafka), SETTINGS))
 
 
+@pytest.mark.slow(90)
 def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaForTest, tmp_path: Path) -> None:
     ensure_topics(real_kafka.options)
     app = App(real_kafka.producer())
@@ -319,6 +324,7 @@ def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaFo
         assert first.pid is not None
 
 
+@pytest.mark.slow(90)
 def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> None:
     """And so do lists: what people do in the second life may come from a list of the first."""
     log: list[tuple[str, bytes | None, float]] = []
@@ -340,6 +346,7 @@ def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> Non
             broker.close()
 
 
+@pytest.mark.slow(30)
 def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: KafkaForTest, tmp_path: Path) -> None:
     kafka = table_topics
     app = App(kafka.producer())

@@ -56,6 +56,7 @@ def truncated(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value("eddyline_encoder_truncated_total") or 0.0
 
 
+@pytest.mark.slow(10)
 def test_a_paragraph_at_the_end_of_a_long_body_is_found(
     pooling: tuple[SentenceTransformerEncoder, Metrics], cutting: SentenceTransformerEncoder
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_paragraph_at_the_end_of_a_long_body_is_found(
     assert whole > beginning + 0.1
 
 
+@pytest.mark.slow(10)
 def test_short_texts_are_encoded_as_ever_even_beside_a_long_one(
     pooling: tuple[SentenceTransformerEncoder, Metrics], cutting: SentenceTransformerEncoder
 ) -> None:
@@ -80,6 +82,7 @@ def test_short_texts_are_encoded_as_ever_even_beside_a_long_one(
     near(np.linalg.norm(together, axis=1), np.ones(5), 1e-5)
 
 
+@pytest.mark.slow(10)
 def test_the_vector_of_a_long_text_is_the_mean_of_its_windows_by_tokens(
     pooling: tuple[SentenceTransformerEncoder, Metrics],
 ) -> None:
@@ -92,6 +95,7 @@ def test_the_vector_of_a_long_text_is_the_mean_of_its_windows_by_tokens(
     near(encoder.encode([body])[0], total / np.linalg.norm(total), 1e-4, 1e-5)
 
 
+@pytest.mark.slow(20)
 def test_only_texts_of_more_windows_than_allowed_count_as_truncated(
     pooling: tuple[SentenceTransformerEncoder, Metrics],
 ) -> None:

@@ -314,6 +314,7 @@ def big() -> Iterator[Shop]:
         yield shop
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     "path", ["/v1/users/someone/recommendations", "/v1/items/i3/similar", "/v1/latest", "/v1/trending"]
 )

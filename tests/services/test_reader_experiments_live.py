@@ -106,6 +106,7 @@ def test_a_file_that_comes_and_one_that_goes(tmp_path: Path) -> None:
     assert it.refused == 0
 
 
+@pytest.mark.slow(10)
 def test_it_looks_by_itself_until_it_is_closed(it: Living) -> None:
     it.live.start()
     it.write(written("two"))

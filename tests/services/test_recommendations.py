@@ -349,6 +349,7 @@ def followed(shop: Shop, **asked: Any) -> list[list[dict[str, Any]]]:
             return pages
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     "how",
     [{}, {"session_id": "s"}, {"explore": 1.0}, {"diversity": 0.5, "explore": 0.5, "per_category": 3}, {"hide": []}],
@@ -452,6 +453,7 @@ def test_a_list_goes_on_while_the_situation_changes(it: Shop, changed: dict[str,
 SIZED: list[dict[str, Any]] = [{}, {"per_category": 1}, {"hide": []}, {"strategy": "content"}, {"strategy": "affinity"}]
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 50])
 def test_it_works_with_any_number_of_items(count: int) -> None:
     shop = Shop(by(explore=0.3, diversity=0.3))

@@ -98,6 +98,7 @@ everyone = pytest.mark.parametrize("someone", PEOPLE, indirect=True)
 told_or_not = pytest.mark.parametrize("telling", [False, True], ids=["nothing told", "told what was shown"])
 
 
+@pytest.mark.slow(20)
 @everyone
 @told_or_not
 @pytest.mark.parametrize("apart", [DAY, 6 * HOUR], ids=["a day apart", "six hours apart"])
@@ -110,6 +111,7 @@ def test_ten_visits_without_a_click_show_at_least_25_items(
     assert len({item for listed in lists for item in listed}) >= 25
 
 
+@pytest.mark.slow(10)
 def test_what_is_left_alone_makes_room(site: Site) -> None:
     """With the order never turned, what was shown alone changes the list."""
     session = {"user_id": "patient", "session_id": "for ever"}
@@ -120,6 +122,7 @@ def test_what_is_left_alone_makes_room(site: Site) -> None:
     assert len({item for listed in moved for item in listed}) > len({item for listed in still for item in listed})
 
 
+@pytest.mark.slow(20)
 @everyone
 @told_or_not
 @pytest.mark.parametrize("session_id", [None, "s1"])

@@ -59,6 +59,8 @@ class Cluster:
     fell_back: tuple[str, ...] = ()
     kill: Callable[[], None] | None = None
     start: Callable[[], None] | None = None
+    leave: Callable[[], None] = lambda: None
+    """Have it outlive this process: others use it, and `ending` says how they end it."""
     ending: Mapping[str, Any] = field(default_factory=dict)
     """How another process ends it; see `shared`."""
 
@@ -259,7 +261,9 @@ broker.heartbeat.interval.ms=500
         close()
         raise
     ending = {"pid": broker.pid, "directory": str(directory)}
-    return Cluster("jars", broker.address, close, kill=broker.kill, start=broker.start, ending=ending)
+    return Cluster(
+        "jars", broker.address, close, kill=broker.kill, start=broker.start, leave=broker.leave, ending=ending
+    )
 
 
 class _Broker:
@@ -284,6 +288,10 @@ class _Broker:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def leave(self) -> None:
+        if self._process is not None:
+            self._process.returncode = 0  # else a warning that it still runs when this process ends
 
     def kill(self) -> None:
         if self._process is not None:
@@ -351,10 +359,6 @@ def _wait_for(servers: str, alive: Callable[[], bool]) -> None:
             return
 
 
-_STARTED: list[Cluster] = []
-"""Keeps what this process started for the others from being collected, and so reported as left behind."""
-
-
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which Kafka the tests will run on, and why it isn't a better one."""
     choice = choose()
@@ -371,7 +375,7 @@ def kafka_cluster(pytestconfig: pytest.Config) -> Cluster:
 
     def start() -> dict[str, Any]:
         cluster = start_cluster()
-        _STARTED.append(cluster)
+        cluster.leave()
         seen: dict[str, Any] = {
             "kind": cluster.kind,
             "bootstrap_servers": cluster.bootstrap_servers,

@@ -24,6 +24,7 @@ USER, VISITOR = "erin-the-erased", "browser-of-erin"
 VECTORS = {"profiles": ("taste", "session", "lifetime", "onboarding", "history"), "items": ("content",)}
 
 
+@pytest.mark.slow(45)
 def test_nothing_of_an_erased_person_is_left(kafka_cluster: Cluster, tmp_path: Path, lean: dict[str, str]) -> None:
     if kafka_cluster.kind == "in-process":
         pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")

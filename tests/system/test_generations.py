@@ -89,6 +89,7 @@ def _store(url: str, key: str | None, prefix: str) -> Iterator[ServerStore]:
         store.close()
 
 
+@pytest.mark.slow(30)
 def test_the_profiler_stops_for_a_seal_and_goes_on_with_the_generation_that_goes_live(place: Place) -> None:
     process, store = place.process, place.store
     click = {"type": "click", "user_id": "ada", "item_id": "i1"}
@@ -123,6 +124,7 @@ def test_the_profiler_stops_for_a_seal_and_goes_on_with_the_generation_that_goes
     process.await_events("ada", 4)
 
 
+@pytest.mark.slow(45)
 def test_a_seal_that_is_lifted_lets_all_go_on_and_one_that_stays_hinders_no_stop(place: Place) -> None:
     process, store = place.process, place.store
     generations.seal(store, [ITEMS, PROFILES])

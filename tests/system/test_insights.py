@@ -126,6 +126,7 @@ def await_total(process: Eddyline, **wanted: Any) -> None:
     wait_until(is_there, f"the measures are {wanted}", SLOWLY)
 
 
+@pytest.mark.slow(240)
 def test_what_is_served_is_measured_through_kills_and_a_restart(tmp_path: Path, env: dict[str, str]) -> None:
     with up(tmp_path, env) as process:
         fill(process)
@@ -151,6 +152,7 @@ def test_what_is_served_is_measured_through_kills_and_a_restart(tmp_path: Path, 
         await_total(process, requests=21, impressions=63, clicks=21, conversions=21)
 
 
+@pytest.mark.slow(90)
 def test_without_its_worker_and_with_rubbish_answers_are_the_same(
     tmp_path: Path, kafka_cluster: Cluster, stand_in: dict[str, str]
 ) -> None:
@@ -189,13 +191,14 @@ def test_without_its_worker_and_with_rubbish_answers_are_the_same(
         assert process.client.get("/readyz").status_code == 200
 
 
+@pytest.mark.slow(120)
 def test_the_better_variant_is_found(tmp_path: Path, stand_in: dict[str, str]) -> None:
     experiments = tmp_path / "experiments.toml"
     experiments.write_text(EXPERIMENT)
     env = stand_in | {"EDDYLINE_EXPERIMENTS_FILE": str(experiments)}
     with up(tmp_path, env) as process:
         simulated = run(
-            *("simulate", "--url", process.url, "--people", "300", "--items", "60", "--lists", "2400", "--rate", "0"),
+            *("simulate", "--url", process.url, "--people", "300", "--items", "60", "--lists", "1500", "--rate", "0"),
             *("--seed", "3", "--json"),
         )
         assert simulated.returncode == 0, simulated.stderr

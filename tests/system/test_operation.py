@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +74,7 @@ class Replay(threading.Thread):
                 self.acknowledged.update(event["user_id"] for event in events)
 
 
+@pytest.mark.slow(90)
 def test_a_restart_keeps_profiles_and_items_and_sigterm_in_a_replay_loses_no_acknowledged_event(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_restart_keeps_profiles_and_items_and_sigterm_in_a_replay_loses_no_ack
         assert again.recommend(PEOPLE[0], hide="purchased")
 
 
+@pytest.mark.slow(60)
 def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path, lean: dict[str, str]) -> None:
     with running(tmp_path, lean) as process:
         second = run("up", "--data-dir", str(tmp_path / "data"), "--port", "0", env=lean)
@@ -109,6 +113,7 @@ def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path, lean:
         assert process.client.get("/readyz").status_code == 200
 
 
+@pytest.mark.slow(45)
 def test_a_crash_keeps_what_was_folded(tmp_path: Path, lean: dict[str, str]) -> None:
     with running(tmp_path, lean) as process:
         fill(process)
@@ -121,6 +126,7 @@ def test_a_crash_keeps_what_was_folded(tmp_path: Path, lean: dict[str, str]) -> 
         again.await_events("ada", 8)
 
 
+@pytest.mark.slow(45)
 def test_a_malformed_record_on_the_topic_becomes_a_dead_letter_and_the_stream_goes_on(
     tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]
 ) -> None:
@@ -160,6 +166,7 @@ def test_a_malformed_record_on_the_topic_becomes_a_dead_letter_and_the_stream_go
     assert headers["eddyline-dlq-topic"].endswith(b"interactions")
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     ("arguments", "env", "reason"),
     [
@@ -192,10 +199,33 @@ def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) 
     assert "hunter" not in shown.stdout
 
 
-def test_the_demo_shows_two_rankings_and_how_long_the_click_took(tmp_path: Path) -> None:
-    demo = run("demo", str(SAMPLE), "--exit", "--port", "0", "--data-dir", str(tmp_path / "demo"))
+def part_of_the_sample(folder: Path) -> Path:
+    """The sample's first 200 films, and what people did with them."""
+    part = folder / "part"
+    part.mkdir()
+    films: set[str] = set()
+    for name in ("movies.csv", "ratings.csv", "tags.csv"):
+        with (SAMPLE / name).open(newline="") as whole, (part / name).open("w", newline="") as copy:
+            rows = csv.DictReader(whole)
+            writer = csv.DictWriter(copy, rows.fieldnames or ())
+            writer.writeheader()
+            if name == "movies.csv":
+                kept = list(islice(rows, 200))
+                films.update(row["movieId"] for row in kept)
+                writer.writerows(kept)
+            else:
+                writer.writerows(row for row in rows if row["movieId"] in films)
+    return part
+
+
+@pytest.mark.parametrize("sample", ["a part", pytest.param("all of it", marks=pytest.mark.extended)])
+@pytest.mark.slow(180)
+def test_the_demo_shows_two_rankings_and_how_long_the_click_took(tmp_path: Path, sample: str) -> None:
+    films = SAMPLE if sample == "all of it" else part_of_the_sample(tmp_path)
+    imported = "Imported 1,500 items, 30,073 events" if films == SAMPLE else "Imported 200 items"
+    demo = run("demo", str(films), "--exit", "--port", "0", "--data-dir", str(tmp_path / "demo"))
     assert demo.returncode == 0, demo.stderr
-    assert "Imported 1,500 items, 30,073 events" in demo.stdout
+    assert imported in demo.stdout
     lines = [line.split("│") for line in demo.stdout.splitlines() if line.startswith("│")]
     rows = [line for line in lines if line[1].strip()]  # a long title goes on in the next one
     before, after = [row[2].strip() for row in rows], [row[3].strip() for row in rows]

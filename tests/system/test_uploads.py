@@ -42,6 +42,7 @@ def image(place: Eddyline, item_id: str) -> dict[str, Any]:
     return dict(answer.json().get("image") or {}) if answer.status_code == 200 else {}
 
 
+@pytest.mark.slow(90)
 def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_by_a_stop(
     model: Path, tmp_path: Path, lean: dict[str, str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_b
         assert {image(place, item_id).get("state") for item_id in items} == {"ready"}
 
 
+@pytest.mark.slow(90)
 def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
     model: Path, tmp_path: Path, lean: dict[str, str]
 ) -> None:
@@ -80,6 +82,7 @@ def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
         wait_until(lambda: image(place, "a").get("state") == "ready", "it is there")
 
 
+@pytest.mark.slow(90)
 def test_a_picture_of_before_images_were_enabled_is_read_from_kafka_again(
     model: Path, tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]
 ) -> None:

@@ -111,12 +111,14 @@ def store(vector_store: VectorStore) -> VectorStore:
     return vector_store
 
 
+@pytest.mark.slow(10)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_a_filter_finds_what_its_definition_says(store: VectorStore, filter: Filter) -> None:
     assert matching(store, filter, NAMES) == expected(filter)
 
 
+@pytest.mark.slow(10)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=st.builds(Filter, _conditions, _conditions))
 def test_a_payload_passes_where_its_point_is_found(store: VectorStore, filter: Filter) -> None:
@@ -174,6 +176,7 @@ _bounds = st.dictionaries(
 )
 
 
+@pytest.mark.slow(10)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bounds=_bounds)
 def test_popularity_is_a_count_of_people_and_none_is_zero(store: VectorStore, bounds: dict[str, float]) -> None:
@@ -200,6 +203,7 @@ def test_a_pool_keeps_only_its_own_and_an_exclusion_all_others(store: VectorStor
     assert matching(store, excluding_items([]), NAMES) == set(NAMES)
 
 
+@pytest.mark.slow(10)
 def test_ten_thousand_are_not_too_many(store: VectorStore) -> None:
     strangers = [f"stranger{n}" for n in range(9_999)]
     assert matching(store, only_items([*strangers, NAMES[0]]), NAMES) == {NAMES[0]}
