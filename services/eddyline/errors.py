@@ -72,11 +72,11 @@ class ImageError(EddylineError):
 
 
 class ImageRefused(ImageError):
-    """Its URL, its host's address or what came is not allowed, or not an image: no further attempt will help."""
+    """An image whose URL, address or content is not allowed, or not an image: no further attempt will help."""
 
 
 class ImageUnavailable(ImageError):
-    """Its host is down, slow or busy: worth another attempt later."""
+    """An image whose host is down, slow or busy: worth another attempt later."""
 
 
 class Misconfigured(EddylineError):

@@ -389,6 +389,7 @@ class Gate:
         return self._recommend(request, variant)
 
 
+@pytest.mark.process
 @pytest.mark.slow(10)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: signal.Signals) -> None:

@@ -32,7 +32,9 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.slow(20)
+@pytest.mark.process
+@pytest.mark.xdist_group("docs")
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("page", [page for page in pages() if any(steps(page))], ids=_name)
 def test_a_page_does_what_it_shows(page: Path, shell: Shell) -> None:
     wrong = [problem for step in steps(page) for problem in _run(step, shell)]

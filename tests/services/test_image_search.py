@@ -115,6 +115,7 @@ def test_items_similar_to_one_without_a_picture_go_by_text() -> None:
     assert [item["item_id"] for item in Gallery(share=0.9).similar("gloves")["items"]][-1] == "cap"
 
 
+@pytest.mark.xdist_group("torch")
 @pytest.mark.slow(45)
 def test_a_real_clip_over_http_finds_the_item_whose_picture_is_alike(tmp_path: Path) -> None:
     it = Imaging(allowed_networks=("127.0.0.1/32",))

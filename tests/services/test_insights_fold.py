@@ -498,6 +498,7 @@ def test_sums_beyond_what_a_row_can_hold_stay_at_the_most() -> None:
     assert Cell.from_bytes(cell.to_bytes()).counts["revenue"] == 2**63 - 1
 
 
+@pytest.mark.extended  # a quarter of a minute of computing
 @pytest.mark.slow(120)
 def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
     log = Log()

@@ -39,7 +39,7 @@ from eddyline.model.events import ImpressionReport, Interaction, ServedItem, Ser
 from eddyline.model.insights.rows import Cell, CellKey, PartitionProgress, parse_row, parse_row_key
 from eddyline.settings import InsightsSettings
 
-pytestmark = pytest.mark.topics()  # all of them
+pytestmark = [pytest.mark.process, pytest.mark.topics()]  # all topics
 
 CHANGELOG = "insights-windows-changelog"
 SLOWLY = 90.0
@@ -267,6 +267,7 @@ def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: Kafk
     assert_equal(table, recount(records(real_kafka), SETTINGS))
 
 
+@pytest.mark.extended  # two workers start
 @pytest.mark.slow(90)
 def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaForTest, tmp_path: Path) -> None:
     kafka = table_topics
@@ -306,6 +307,7 @@ def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaFor
         assert_equal(table, recount(records(real_kafka), SETTINGS))
 
 
+@pytest.mark.extended  # three workers start
 @pytest.mark.slow(90)
 def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaForTest, tmp_path: Path) -> None:
     ensure_topics(real_kafka.options)

@@ -417,6 +417,7 @@ def test_what_a_library_trips_over_fails_alone(it: Imaging) -> None:
     assert it.state("b")["state"] == "ready"
 
 
+@pytest.mark.xdist_group("torch")
 @pytest.mark.slow(60)
 def test_a_real_clip_finds_uploaded_pictures_and_refuses_hostile_ones_by_name(tmp_path: Path) -> None:
     settings = Settings(images=ImageSettings(enabled=True, model=str(build_tiny_clip(tmp_path))))

@@ -101,7 +101,10 @@ told_or_not = pytest.mark.parametrize("telling", [False, True], ids=["nothing to
 @pytest.mark.slow(20)
 @everyone
 @told_or_not
-@pytest.mark.parametrize("apart", [DAY, 6 * HOUR], ids=["a day apart", "six hours apart"])
+@pytest.mark.parametrize(
+    "apart",
+    [pytest.param(DAY, id="a day apart"), pytest.param(6 * HOUR, id="six hours apart", marks=pytest.mark.extended)],
+)
 def test_ten_visits_without_a_click_show_at_least_25_items(
     site: Site, someone: dict[str, Any], telling: bool, apart: float
 ) -> None:

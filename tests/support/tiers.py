@@ -2,7 +2,7 @@
 
 `make test-fast` leaves out what is marked `process`, `make test` what is marked `extended`, `make test-all` nothing.
 A test takes at most `LIMIT_SECONDS`, unless `slow(seconds)` allows it more; those come first, so that the workers end
-together. All other tests of a file go to one worker, which makes the file's fixtures once.
+together. All other tests of a file, and those that share a fixture of it, go to one worker.
 """
 
 from __future__ import annotations
@@ -41,12 +41,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Each worker sorts its own collection, so the order must be the same in all.
     """
     for item in items:
-        if item.get_closest_marker("xdist_group") is None and item.get_closest_marker("slow") is None:
+        is_alone = item.get_closest_marker("slow") is not None and not _shares_a_fixture(item)
+        if item.get_closest_marker("xdist_group") is None and not is_alone:
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
     seconds: dict[str, float] = {}
     for item in items:
         seconds[_group(item)] = seconds.get(_group(item), 0.0) + _expected_seconds(item)
     items.sort(key=lambda item: -seconds[_group(item)])  # stable: a group's tests keep their order
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Whether tests of its file share one of its fixtures."""
+    fixtures: Any = item._fixtureinfo.name2fixturedefs.values()  # noqa: B009: no part of pytest's types
+    file = item.nodeid.partition("::")[0]
+    return any(each.scope != "function" and each.baseid == file for definitions in fixtures for each in definitions)
 
 
 def _group(item: pytest.Item) -> str:
@@ -97,8 +105,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _load() -> float:
-    """How many times slower than idle this machine may be now: processes that want to run, for each core."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """How many times slower than idle this machine may be now: twice the processes that want to run, for each core,
+    since what a test waits for (a broker, a worker) waits for its turn, too."""
+    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 # -- how far a run is --------------------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
         wait_until(lambda: image(place, "a").get("state") == "ready", "it is there")
 
 
+@pytest.mark.extended  # another model is loaded twice
 @pytest.mark.slow(90)
 def test_a_picture_of_before_images_were_enabled_is_read_from_kafka_again(
     model: Path, tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]

@@ -71,12 +71,12 @@ class Seeder:
         self._next_look = -math.inf
 
     def own(self, partitions: Iterable[int]) -> None:
-        """These items are ours, too."""
+        """Own the items of these partitions, too."""
         self._owned |= set(partitions)
         self._start_over()
 
     def disown(self, partitions: Iterable[int]) -> None:
-        """These items are somebody else's."""
+        """Leave the items of these partitions to their new owner."""
         self._owned -= set(partitions)
         self._start_over()
 

@@ -57,7 +57,7 @@ class OpenDeadLetters:
 
 @contextmanager
 def open_dead_letters(settings: Settings) -> Iterator[OpenDeadLetters]:
-    """Those of the Kafka cluster in the settings, or of the data directory. Raises `Unavailable`."""
+    """Open the dead letters of the Kafka cluster in the settings, or of the data directory. Raises `Unavailable`."""
     with ExitStack() as stack:
         if settings.kafka.bootstrap_servers:
             LIBRARY_LOG.disabled = True  # hundreds of lines about a broker that is away; ours says it once

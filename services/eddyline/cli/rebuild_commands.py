@@ -55,7 +55,7 @@ class _Kafka:
 
     @property
     def log_identity(self) -> str:
-        """Of `interactions`."""
+        """Return the identity of the log of `interactions`."""
         return log_identities(self.options, [TOPIC])[TOPIC]
 
 

@@ -68,7 +68,7 @@ class ExactItemIndex:
         return PriceAndImage(self.items[self.place_of[item_id]].price)
 
     def similarities(self, vectors: Sequence[NDArray[np.floating]]) -> Floats:
-        """Of every query vector with every item: (vectors, items)."""
+        """Compare every query vector with every item: (vectors, items)."""
         if self.distance is Distance.EUCLID:
             return np.stack([similarities(vector, self.content, self.distance) for vector in vectors])
         return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self._columns)

@@ -49,7 +49,7 @@ class StrategyLists:
     novelty: Floats
 
     def where(self, chosen: NDArray[np.bool_]) -> StrategyLists:
-        """Those of some requests."""
+        """Return the lists of some requests."""
         return StrategyLists(self.items[chosen], self.rank[chosen], self.diversity[chosen], self.novelty[chosen])
 
     def means(self) -> dict[str, Floats]:

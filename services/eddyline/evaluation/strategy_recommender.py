@@ -62,7 +62,7 @@ class SearchCache:
         self._searches: RequestSearches | None = None
 
     def of(self, world: InMemoryState, person: int, now: float) -> RequestSearches:
-        """Those of this request: none are left as soon as anything has been learnt."""
+        """Return the searches of this request: none are left as soon as anything has been learnt."""
         key = (id(world), world.learnt, person, now)
         if self._searches is None or key != self._key:
             self._key, self._searches = key, RequestSearches(world, person, now)

@@ -51,7 +51,7 @@ class PendingUploads:
         return self._said[point_id]
 
     def points(self) -> list[str]:
-        """Of whose items pictures wait."""
+        """Return the points of the items whose images wait."""
         return list(self._said)
 
     def hear(self, batch: Sequence[Message[ImageReference | None]]) -> dict[str, LoggedImageReference]:
@@ -76,16 +76,16 @@ class PendingUploads:
         return latest
 
     def forget(self, points: Iterable[str]) -> None:
-        """They are done, or something else was said of their items."""
+        """Drop the uploads that are done, or that a newer state of their items replaced."""
         for point_id in points:
             self._said.pop(point_id, None)
 
     def forget_partitions(self, partitions: Collection[int]) -> None:
-        """They are somebody else's now."""
+        """Drop the uploads of partitions that have another owner now."""
         self.forget([one for one, said in self._said.items() if said.place["partition"] in partitions])
 
     def drop_oldest(self) -> None:
-        """Those beyond what memory is given to them: they are read from the log again."""
+        """Drop the oldest beyond their share of memory: they are read from the log again."""
         sizes = {point_id: len(said.wanted.body or b"") + _OVERHEAD for point_id, said in self._said.items()}
         excess = sum(sizes.values()) - self._most_bytes
         for point_id, size in sizes.items():
@@ -96,8 +96,8 @@ class PendingUploads:
 
 
 class RetainedUploads(PendingUploads):
-    """Of the only member of a group, whose log soon drops what was read: what is revoked comes back to it alone, and
+    """Uploads of a group's only member, whose log soon drops what was read: what is revoked comes back to it alone, and
     can't be read again."""
 
     def forget_partitions(self, partitions: Collection[int]) -> None:
-        """They come back."""
+        """Keep everything: the partitions come back."""

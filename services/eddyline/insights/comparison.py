@@ -56,7 +56,7 @@ class ExperimentResults:
 
     @property
     def people(self) -> int:
-        """Of all variants."""
+        """Count the people of all variants."""
         return sum(one.people for one in self.moments.values())
 
     @property

@@ -227,7 +227,7 @@ class PeriodicRunner:
 
 
 def current_moments(mine: dict[str, Moments], experiment: Experiment, variant: Variant) -> list[Moments]:
-    """Of a variant's moments by revision: those of the present definition."""
+    """Return, of a variant's moments by revision, those of the present definition."""
     revisions = [experiment.revision, *([WITHOUT_REVISION] if variant.external else [])]
     return [mine[revision] for revision in revisions if revision in mine]
 

@@ -35,7 +35,7 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """Of the running worker."""
+        """Return the process id of the running worker."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     def start(self) -> None:

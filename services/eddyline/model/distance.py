@@ -63,7 +63,7 @@ def query_vector(vector: Vector, distance: Distance) -> Vector:
 
 
 def folded_weight(weight: float, distance: Distance) -> float:
-    """Of a deed in the sums of a profile, where its own is signed: by Euclid a dislike has none."""
+    """Return an interaction's weight in the sums of a profile: its own, signed; by Euclid a dislike has none."""
     return max(0.0, weight) if distance is Distance.EUCLID else weight
 
 
@@ -81,7 +81,7 @@ def similarity_from_score(score: float, distance: Distance) -> float:
 
 
 def similarities(query: Vector, rows: Vector, distance: Distance) -> NDArray[np.floating]:
-    """Of each row, shape (n, dimension), with the query: what a vector store would find, shape (n)."""
+    """Compare each row, shape (n, dimension), with the query, as a vector store does: shape (n)."""
     if distance is not Distance.EUCLID:
         return np.asarray(rows @ query)
     # |x|^2 - 2 xq + |q|^2, in double precision since they nearly cancel out: without a copy of all rows.

@@ -80,7 +80,8 @@ class InterestVectors:
 def interest_vectors(
     profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings
 ) -> InterestVectors | None:
-    """Of the running session and of all that the person has liked; of their answers while there is nothing else.
+    """Return the vectors of the running session and of all that the person has liked, or of their answers while there
+    is nothing else.
 
     The session's share is s / (1 + s) with s = W / (W + session_evidence), so a half at most. None where nothing
     points anywhere.

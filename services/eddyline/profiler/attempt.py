@@ -29,7 +29,7 @@ class Attempt:
         self._passed: dict[tuple[Person, TopicPartition], int] = {}
 
     def send(self, due_to: Record, outgoing: Outgoing) -> None:
-        """It must be acknowledged before the profiles are written."""
+        """Send a record that must be acknowledged before the profiles are written."""
         number = 0
         while (due_to.place, number) in self.outgoing:
             number += 1
@@ -44,7 +44,7 @@ class Attempt:
         self.send(record, Outgoing(TOPIC, person.key.encode(), said.to_bytes(), headers))
 
     def give_up(self, record: Record, reason: str, detail: str) -> None:
-        """It becomes a dead letter."""
+        """Make a dead letter of it."""
         self.letters[record.place] = (record, reason, detail)
 
 

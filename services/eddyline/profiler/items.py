@@ -46,7 +46,7 @@ class ItemVectors:
         self._items: OrderedDict[str, ItemVector] = OrderedDict()
 
     def find(self, item_ids: set[str]) -> dict[str, ItemVector]:
-        """Those of the items that are embedded."""
+        """Return the vectors of those items that are embedded."""
         now = self._monotonic()
         found: dict[str, ItemVector] = {}
         for item_id in item_ids:

@@ -57,7 +57,7 @@ class PendingIndex:
         return self._people[item_id]
 
     def people(self) -> list[Person]:
-        """Who waits for anything."""
+        """Return the people who wait for anything."""
         return list(self._items)
 
 
@@ -73,7 +73,7 @@ def limit_pending(profile: Profile, settings: ProfileSettings, attempt: Attempt)
 
 
 def give_up_pending(profile: Profile, record: Record, reason: str, detail: str, attempt: Attempt) -> None:
-    """It becomes a dead letter, and counts should it be sent again."""
+    """Make a dead letter of it; it counts should it be sent again."""
     attempt.give_up(record, reason, detail)
     with suppress(InvalidEvent):
         event = parse_person_event(record.value)

@@ -29,7 +29,7 @@ class ProfileStore:
         self._owner: dict[Person, int] = {}
 
     def own(self, partition: int, epoch: int) -> None:
-        """It is ours from now on."""
+        """Own the partition from now on."""
         self._epochs[partition] = epoch
 
     def owns(self, partition: int) -> bool:
@@ -37,7 +37,7 @@ class ProfileStore:
         return partition in self._epochs
 
     def disown(self, partitions: Iterable[int]) -> list[Person]:
-        """They are no longer ours: forget everyone of theirs. Who that was."""
+        """Give the partitions up and forget their people. Returns who that was."""
         gone = set(partitions)
         for partition in gone:
             self._epochs.pop(partition, None)

@@ -31,7 +31,7 @@ def experiment_key(event: Interaction | Identify | Exposure) -> str:
 
 
 def event_id(event: Interaction | Identify, record: Record) -> str:
-    """Its own, or the place where it was first."""
+    """Return the event's own id, or the place where it was first."""
     return event.event_id or record.place
 
 

@@ -59,8 +59,10 @@ class ExposureLog:
         self._thread: threading.Thread | None = None
 
     def note(self, person: Person, item_ids: Iterable[str], anonymous_id: str | None = None) -> None:
-        """These items were just served to a person. `anonymous_id`: the request's, which a user's may have too. Returns
-        at once and raises nothing."""
+        """Note items that were just served to a person. Returns at once and raises nothing.
+
+        `anonymous_id`: the request's, which a user's may have too.
+        """
         dropped = 0
         with self._lock:
             window = self._windows.get(person) or _ExposureWindow(self._clock(), anonymous_id)

@@ -51,7 +51,7 @@ class ListCache:
         return cached.found
 
     def put(self, key: tuple[Any, ...], found: list[Scored]) -> None:
-        """It was found just now."""
+        """Keep a list that was found just now."""
         at = self._monotonic()
         with self._lock:
             self._cache[key] = CachedList(at, found)

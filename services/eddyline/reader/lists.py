@@ -54,7 +54,7 @@ class ListContext:
         return self.position.limit + self.position.depth
 
     def page(self, places: Iterable[ListEntry], explain: bool = False, **more: Any) -> dict[str, Any]:
-        """This page of the places, best first; `more` are further members of the answer."""
+        """Render this page of the places, best first; `more` are further members of the answer."""
         left = list(islice((p for p in places if not self.position.has_served(p.item_id)), self.position.limit))
         items = []
         for rank, place in enumerate(left, start=self.position.depth + 1):

@@ -19,7 +19,7 @@ class ProfileReader:
         self._store, self._settings = store, settings
 
     def profile(self, person: Person | None) -> Profile | None:
-        """Of an anonymous person who was identified: the user's. Raises `Unavailable`."""
+        """Read a profile; of an anonymous person who was identified, the user's. Raises `Unavailable`."""
         if person is None:
             return None
         point_id = person_point_id(person)

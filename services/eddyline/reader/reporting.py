@@ -79,7 +79,7 @@ class ServedListLog:
         self._thread: threading.Thread | None = None
 
     def note(self, response: QueuedList) -> None:
-        """This was just served. Returns at once and raises nothing."""
+        """Queue a list that was just served. Returns at once and raises nothing."""
         size = _weight(response)
         with self._lock:
             is_taken = self._held + size <= self._most and not self._closing.is_set()

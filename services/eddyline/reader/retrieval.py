@@ -104,7 +104,7 @@ class Retriever:
         )
 
     def seen(self, item_ids: Sequence[str], wanted: RetrievalRequest, condition: Filter) -> list[Hit]:
-        """Those of these items that may be shown again."""
+        """Return those of these items that may be shown again."""
         query = Query(OrderBy("listed_at"), len(item_ids), condition & only_items(item_ids), wanted.payload)
         return _to_hits(self._store.query(ITEMS, [query])[0])
 

@@ -218,7 +218,7 @@ class RecommendationList(ItemList):
 
 
 class AssignmentQuery(_Query):
-    """Who asks what they get, and where."""
+    """The person who asks for their variants, and the surface."""
 
     user_id: Id | None = None
     """One of user_id and anonymous_id is needed; with both, it is the user's."""

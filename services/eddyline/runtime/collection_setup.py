@@ -48,7 +48,7 @@ def create_collections(store: VectorStore, settings: Settings, dimension: int, d
 
 
 def collection_specs(settings: Settings, dimension: int, distance: Distance) -> tuple[CollectionSpec, CollectionSpec]:
-    """Of the items and the profiles, under their logical names."""
+    """Return the specifications of both collections, under their logical names."""
     attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
     return item_collection(dimension, distance, attributes), profile_collection(dimension)
 

@@ -46,7 +46,7 @@ class VectorCache:
         return hashlib.blake2b(f"{space}\0{text}".encode(), digest_size=16).digest()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        """Those that are there."""
+        """Return the vectors that are cached."""
         found: dict[bytes, NDArray[np.float32]] = {}
         with self._lock:
             if self._file is None:

@@ -86,10 +86,10 @@ class Handler(Protocol[Parsed]):
         """
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
-        """These partitions are ours from now on, each under an epoch higher than every earlier owner's."""
+        """Own these partitions from now on, each under an epoch higher than every earlier owner's."""
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        """These partitions are no longer ours: forget all state of theirs, write nothing."""
+        """Give these partitions up: forget all state of theirs, write nothing."""
 
     def tick(self) -> None:
         """Called about once a second between batches, and once more before a drain ends; the same rules as for

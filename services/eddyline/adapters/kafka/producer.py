@@ -220,7 +220,7 @@ def _settle(future: Future[RecordMetadata], outcome: DeliveryReport) -> None:
 
 
 def checked_size(record: Outgoing) -> int:
-    """Its `framed_size`. Raises `TooLarge` for a record that no broker takes."""
+    """Return its `framed_size`. Raises `TooLarge` for a record that no broker takes."""
     most = DEAD_LETTER_BYTES if record.topic.endswith(DEAD_LETTER_SUFFIX) else RECORD_BYTES
     size = framed_size(record)
     if size > most:

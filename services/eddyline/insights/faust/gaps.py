@@ -21,7 +21,7 @@ class GapReader:
         self._reader: LogReader | None = None
 
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[list[Record], None]:
-        """Those at offsets `start` to `end` - 1 that are there, oldest first, in batches. Raises `Unavailable`."""
+        """Read the records at offsets `start` to `end` - 1, oldest first, in batches. Raises `Unavailable`."""
         if self._reader is None:
             self._reader = await asyncio.to_thread(LogReader, self._options)
         read = self._reader.read(topic, partition, start, end)

@@ -218,7 +218,7 @@ class _Outputs(GatedOutputs):
         return super().send(record)
 
     def strike_off(self, message: Message[ParsedPersonEvent]) -> None:
-        """It has come, if it is one of those."""
+        """Strike a record off that has come."""
         event = message.value
         way = _way(message.record, event) if event.person in self._people else None
         if way is not None:

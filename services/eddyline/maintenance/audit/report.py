@@ -46,7 +46,7 @@ class Report:
 
     @property
     def differing(self) -> list[str]:
-        """Who differs."""
+        """Return the keys of the people who differ."""
         return list(dict.fromkeys(difference.person for difference in self.differences))
 
     @property

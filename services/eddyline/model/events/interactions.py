@@ -71,7 +71,7 @@ class Interaction(WireModel):
 
     @property
     def person(self) -> Person:
-        """Whose profile it changes."""
+        """Return the person whose profile it changes."""
         person = Person.named(self.user_id, self.anonymous_id)
         assert person is not None
         return person
@@ -103,7 +103,7 @@ class Onboarded(WireModel):
 
     @property
     def person(self) -> Person:
-        """Whose profile it changes."""
+        """Return the person whose profile it changes."""
         return Person("u", self.user_id)
 
 
@@ -122,7 +122,7 @@ class Erased(WireModel):
 
     @property
     def person(self) -> Person:
-        """Whose profile it erases."""
+        """Return the person whose profile it erases."""
         return Person("u", self.user_id) if self.anonymous_id is None else Person("a", self.anonymous_id)
 
 
@@ -146,12 +146,12 @@ class Identify(WireModel):
 
     @property
     def person(self) -> Person:
-        """Whose profile is handed over."""
+        """Return the anonymous person whose profile is handed over."""
         return Person("a", self.anonymous_id)
 
     @property
     def user(self) -> Person:
-        """Whose it becomes."""
+        """Return the user whose profile it becomes."""
         return Person("u", self.user_id)
 
 
@@ -172,7 +172,7 @@ class Transfer(WireModel):
 
     @property
     def person(self) -> Person:
-        """Whose profile takes it in."""
+        """Return the user whose profile takes it in."""
         return Person("u", self.user_id)
 
 

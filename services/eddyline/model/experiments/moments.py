@@ -21,7 +21,7 @@ NOBODY: tuple[float, ...] = (0.0,) * len(TOTALS)
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Of a variant's people. `sums`: by `TOTALS`; `products`: by `PAIRS`. `since`, `until`: epoch seconds of the
+    """Sums over a variant's people. `sums`: by `TOTALS`; `products`: by `PAIRS`. `since`, `until`: epoch seconds of the
     first and the last list that was counted."""
 
     people: int = 0

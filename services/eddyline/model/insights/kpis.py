@@ -153,7 +153,7 @@ class KpiScope:
 
     @classmethod
     def of(cls, dimensions: Collection[str]) -> KpiScope:
-        """Of groups that are told apart, or chosen, by these dimensions."""
+        """Return the scope of groups that are told apart, or chosen, by these dimensions."""
         return cls(lists="category" not in dimensions, organic=not set(dimensions) & set(Dimensions._fields))
 
 

@@ -64,7 +64,7 @@ SKETCH_LG_K = 11
 
 
 class Dimensions(NamedTuple):
-    """Whose list it was. Empty where there is none."""
+    """The surface, experiment and so on of a list; empty where there is none."""
 
     surface: str = ""
     strategy: str = ""

@@ -176,7 +176,7 @@ class Profile:
             self.disliked = self.disliked.add(deed.item_id, deed.time)
 
     def show(self, item_ids: Iterable[str], time: float) -> None:
-        """These items were in lists served within the minute of `time`. It is no deed: it says nothing of their taste.
+        """Note items of lists that were served within the minute of `time`: that says nothing about the taste.
 
         What was shown at or before an erasure is dropped.
         """

@@ -232,7 +232,7 @@ class _DiverseSelection:
         return self._first(self._novelty)
 
     def take(self, at: int) -> None:
-        """It is on the list now."""
+        """Put it on the list."""
         self._free[at] = False
         content = self._contents[at] if self._contents else None
         if content is not None:

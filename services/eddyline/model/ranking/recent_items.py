@@ -70,7 +70,7 @@ class ImagePreference:
 def price_preference(
     weights: Mapping[str, float], details: Mapping[str, PriceAndImage], settings: RankingSettings
 ) -> PricePreference | None:
-    """Of the items with a price, by their weights; None where there is none."""
+    """Fit the prices of the items that have one, by their weights; None where none has."""
     known = [(weight, math.log(price)) for item, weight in weights.items() if (price := _price(details.get(item)))]
     if not known:
         return None
