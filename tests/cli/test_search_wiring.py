@@ -41,6 +41,8 @@ def test_a_reader_alone_loads_an_encoder_only_where_it_is_told_to(monkeypatch: p
     assert own.texts == ["starship"]
 
 
+@pytest.mark.xdist_group("torch")
+@pytest.mark.slow(60)
 def test_an_encoder_that_cannot_be_had_stops_the_start() -> None:
     pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
     with pytest.raises(Misconfigured, match=r"encoder\.model"):

@@ -77,7 +77,9 @@ def test_after_a_pause_the_new_log_is_read_from_its_start(recreatable: Recreatab
     assert {record.log for record in again.handled} == {backend.log_identity("interactions")}
 
 
-@pytest.mark.slow(10)
+# A live consumer that is slow to notice may find its old offset inside the new log: then it reads on from there.
+@pytest.mark.slow(30)
+@pytest.mark.parametrize("recreatable", ["scripted", pytest.param("live", marks=pytest.mark.extended)], indirect=True)
 def test_under_a_running_consumer_too(recreatable: Recreatable) -> None:
     backend, handler = recreatable.backend, RecordingHandler()
     before = backend.log_identity("interactions")

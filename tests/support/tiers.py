@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.shared import run_directory
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _shares_a_fixture(item: pytest.Item) -> bool:
     """Whether tests of its file share one of its fixtures."""
-    fixtures: Any = item._fixtureinfo.name2fixturedefs.values()  # noqa: B009: no part of pytest's types
+    fixtures = cast(Any, item)._fixtureinfo.name2fixturedefs.values()
     file = item.nodeid.partition("::")[0]
     return any(each.scope != "function" and each.baseid == file for definitions in fixtures for each in definitions)
 

@@ -64,11 +64,6 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 ATTRIBUTES = {"EDDYLINE_ATTRIBUTES": '{"studio": "keyword"}', "EDDYLINE_PROFILE__PENDING_SECONDS": "600"}
 
 
-NAMED = ("1", "1240", "858")
-"""Films that the tests speak of, beside every second of the sample. There must be over 500: a shorter list is filled up
-with what was seen."""
-
-
 def _films(directory: Path) -> str:
     """The sample's films as JSON lines (its events stay behind)."""
     import orjson
@@ -76,9 +71,7 @@ def _films(directory: Path) -> str:
     from eddyline.clients.sources import open_source
 
     assert directory.exists()
-    films = (line.value for line in open_source(SAMPLE).items())
-    kept = (film for number, film in enumerate(films) if number % 2 == 0 or film["item_id"] in NAMED)
-    return "\n".join(orjson.dumps(film).decode() for film in kept)
+    return "\n".join(orjson.dumps(line.value).decode() for line in open_source(SAMPLE).items())
 
 
 def _on_kafka(cluster: Cluster, directory: Path, stack: ExitStack) -> Eddyline:
