@@ -25,7 +25,7 @@ heard = st.lists(
 def profile_of(all_heard: Heard, person: Person = ADA) -> Profile:
     profile = Profile(person, SETTINGS)
     for time, key in all_heard:
-        profile.meet(time, key)
+        profile.note_first_seen(time, key)
     return profile
 
 
@@ -73,7 +73,7 @@ def test_who_was_known_before_it_was_kept_stays_who_they_are() -> None:
     old.fold(deed(1), TAUS)
     loaded = before(old)
     assert loaded.unit == (0.0, "u:ada")
-    loaded.meet(5.0, "a:cookie")
+    loaded.note_first_seen(5.0, "a:cookie")
     assert loaded.unit == (0.0, "u:ada")
     assert before(Profile(ADA, SETTINGS)).unit is None
 

@@ -83,7 +83,7 @@ def test_merging_two_profiles_equals_folding_all_events_into_one(
 @given(deeds)
 def test_the_stored_form_is_the_profile(all_deeds: list[WeightedInteraction]) -> None:
     profile = profile_of(all_deeds)
-    profile.accepts("space")
+    profile.require_space("space")
     profile.advance("log", 2, 17)
     profile.remember("e1")
     profile.pending = (PendingInteraction("x", "{}", "interactions", 2, 18, "log", 1, NOW, (("h", "\xff"),)),)
@@ -105,7 +105,7 @@ def test_a_copy_can_be_folded_into_without_changing_the_original() -> None:
     copy.fold(deed(2), TAUS)
     copy.advance("log", 0, 5)
     copy.remember("e")
-    copy.counts("i2", NOW)
+    copy.count_once_per_hour("i2", NOW)
     assert original.payload(2) == stored
     assert copy.payload(2) != stored
 
@@ -132,10 +132,10 @@ def test_a_later_like_lifts_a_dislike_and_an_earlier_one_does_not() -> None:
 
 def test_a_person_counts_once_an_hour_for_an_item() -> None:
     profile = Profile(ADA, SMALL)
-    assert profile.counts("a", NOW)
-    assert not profile.counts("a", NOW + 3599)
-    assert profile.counts("b", NOW)
-    assert profile.counts("a", NOW + 3600)
+    assert profile.count_once_per_hour("a", NOW)
+    assert not profile.count_once_per_hour("a", NOW + 3599)
+    assert profile.count_once_per_hour("b", NOW)
+    assert profile.count_once_per_hour("a", NOW + 3600)
 
 
 def test_an_erased_person_stays_forgotten_when_late_events_come() -> None:
@@ -161,9 +161,9 @@ def test_older_answers_never_replace_newer_ones() -> None:
 
 def test_vectors_of_two_spaces_are_refused_with_the_way_out() -> None:
     profile = Profile(ADA, SMALL)
-    profile.accepts("one")
+    profile.require_space("one")
     with pytest.raises(Misconfigured, match="reembed"):
-        profile.accepts("two")
+        profile.require_space("two")
 
 
 def test_history_has_unit_length_and_weighs_the_newest_most() -> None:

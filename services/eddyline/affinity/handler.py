@@ -66,12 +66,12 @@ class AffinityLearner:
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """The new items of these partitions are ours to seed."""
-        self._seeding.own(source.partition for source in epochs)
+        self._seeding.add_partitions(source.partition for source in epochs)
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Somebody else may write their items now: what was kept of them says nothing any more."""
         self._unsure.clear()
-        self._seeding.disown(source.partition for source in partitions)
+        self._seeding.remove_partitions(source.partition for source in partitions)
 
     def tick(self) -> None:
         """Seed some of the items that have no row."""

@@ -70,12 +70,12 @@ class Seeder:
         self._pause = SHORTEST
         self._next_look = -math.inf
 
-    def own(self, partitions: Iterable[int]) -> None:
+    def add_partitions(self, partitions: Iterable[int]) -> None:
         """Own the items of these partitions, too."""
         self._owned |= set(partitions)
         self._start_over()
 
-    def disown(self, partitions: Iterable[int]) -> None:
+    def remove_partitions(self, partitions: Iterable[int]) -> None:
         """Leave the items of these partitions to their new owner."""
         self._owned -= set(partitions)
         self._start_over()

@@ -61,7 +61,7 @@ class InMemoryState:
         profile = self._profiles.get(person)
         if profile is None:
             profile = self._profiles[person] = Profile(self._log.people[person], self.settings.profile)
-            profile.accepts(self._space)
+            profile.require_space(self._space)
         user = self._log.answers.get(person)
         if user is not None and profile.onboarded is None and (user.timestamp is None or user.timestamp <= now):
             profile.onboard(self._answers.get(person), ("evaluation", 0, 0), user.segment, user.attributes)
@@ -88,7 +88,7 @@ class InMemoryState:
         profile = self.profile(event.person, event.time)
         item_id = self.catalogue.item_ids[event.item]
         popularity = round(self.catalogue.popularity(event.item, event.time), 2)  # as the profiler keeps it
-        if event.weight > 0 and profile.counts(item_id, event.time):
+        if event.weight > 0 and profile.count_once_per_hour(item_id, event.time):
             recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
             self._came(event.item, recents, event.time)
         profile.fold(

@@ -66,7 +66,7 @@ class Profiler:
         self._settings, self._metrics = settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
-        self._fold = ProfileUpdater(events, settings, metrics, clock, reverse_recents)
+        self._updater = ProfileUpdater(events, settings, metrics, clock, reverse_recents)
         self._items = ItemVectors(store, collections.items, settings, clock, monotonic)
         self._profiles = ProfileStore(store, collections.profiles, settings)
         self._outbox = Outbox(producer, dead_letters, metrics)
@@ -77,17 +77,17 @@ class Profiler:
 
     def parse(self, record: Record) -> ParsedPersonEvent:
         """Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
-        return self._fold.parse(record)
+        return self._updater.parse(record)
 
     def handle(self, batch: Sequence[Message[ParsedPersonEvent]]) -> None:
         """Fold the batch; the profiles are durable when it returns."""
         attempt = Attempt()
-        here = [message for message in batch if not self._is_astray(message)]
+        here = [message for message in batch if not self._is_misrouted(message)]
         self._profiles.load({m.value.person: m.record.partition for m in here}, attempt)
         items = self._items.find({m.value.item_id for m in here if isinstance(m.value, Interaction)})
         for message in batch:  # in the order of their offsets, since that is the order in which they are passed on
-            if self._is_astray(message):
-                self._reroute(message, attempt)
+            if self._is_misrouted(message):
+                self._forward(message, attempt)
             else:
                 self._apply(message, items, attempt)
         self._commit(attempt)
@@ -98,14 +98,14 @@ class Profiler:
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """Take over partitions: note their epochs, and find the profiles in which interactions wait."""
         for source, epoch in epochs.items():
-            self._profiles.own(source.partition, epoch)
+            self._profiles.add_partition(source.partition, epoch)
             for profile in self._profiles.waiting(source.partition):
                 self._waiting.note(profile)
         self._metrics.waiting.set(len(self._waiting))
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget all that belongs to these partitions."""
-        for person in self._profiles.disown(source.partition for source in partitions):
+        for person in self._profiles.remove_partitions(source.partition for source in partitions):
             self._waiting.note(Profile(person, self._settings))
         self._metrics.waiting.set(len(self._waiting))
 
@@ -121,16 +121,16 @@ class Profiler:
         attempt = Attempt()
         self._profiles.load({person: self._profiles.partition_of(person) for person in people}, attempt)
         for profile in attempt.profiles.values():
-            self._fold.take_waiting(profile, found, attempt)
+            self._updater.apply_pending(profile, found, attempt)
         self._commit(attempt)
 
     # -- one record ---------------------------------------------------------------------------------------------
 
-    def _is_astray(self, message: Message[ParsedPersonEvent]) -> bool:
+    def _is_misrouted(self, message: Message[ParsedPersonEvent]) -> bool:
         """Whether an app has put it on another partition than its person's."""
         return self._partition_of(message.value.person.key) != message.record.partition
 
-    def _reroute(self, message: Message[ParsedPersonEvent], attempt: Attempt) -> None:
+    def _forward(self, message: Message[ParsedPersonEvent], attempt: Attempt) -> None:
         """Send it on to the right one."""
         record, event = message.record, message.value
         if isinstance(event, UnreadableForward):
@@ -148,7 +148,7 @@ class Profiler:
             return
         attempt.changed.add(event.person)
         if self._is_next(profile, record):
-            self._fold.take(profile, event, record, items, attempt)
+            self._updater.apply(profile, event, record, items, attempt)
         profile.advance(record.log, record.partition, record.offset)
 
     def _is_next(self, profile: Profile, record: Record) -> bool:

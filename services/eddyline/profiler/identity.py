@@ -25,7 +25,7 @@ log = structlog.get_logger("profiler")
 def identify(profile: Profile, event: Identify, record: Record, attempt: Attempt) -> None:
     """Hand everything over to the user, as of exactly this offset, and forward from now on."""
     if profile.forward != event.user:
-        profile.meet(event_time(event, record), experiment_key(event))
+        profile.note_first_seen(event_time(event, record), experiment_key(event))
         attempt.pass_on(record, event.user, _transfer(profile, event, record))
         profile.freeze(event.user, ingest_time(record))
     profile.stub_since = ingest_time(record)
@@ -60,7 +60,7 @@ def erase(profile: Profile, event: Erased, record: Record, attempt: Attempt) -> 
 def onboard(profile: Profile, event: Onboarded) -> None:
     """Take the answers. Raises `Misconfigured` for a vector of another space."""
     if event.space is not None:
-        profile.accepts(event.space)
+        profile.require_space(event.space)
     vector = None if event.vector is None else np.asarray(event.vector, dtype=np.float64)
     profile.onboard(vector, origin(event), event.segment, event.attributes)
 

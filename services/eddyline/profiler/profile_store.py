@@ -28,7 +28,7 @@ class ProfileStore:
         self._cache: OrderedDict[Person, Profile] = OrderedDict()
         self._owner: dict[Person, int] = {}
 
-    def own(self, partition: int, epoch: int) -> None:
+    def add_partition(self, partition: int, epoch: int) -> None:
         """Own the partition from now on."""
         self._epochs[partition] = epoch
 
@@ -36,7 +36,7 @@ class ProfileStore:
         """Whether it is ours."""
         return partition in self._epochs
 
-    def disown(self, partitions: Iterable[int]) -> list[Person]:
+    def remove_partitions(self, partitions: Iterable[int]) -> list[Person]:
         """Give the partitions up and forget their people. Returns who that was."""
         gone = set(partitions)
         for partition in gone:

@@ -94,7 +94,7 @@ class ProfileUpdater:
             unpack_transfer(event, self._settings)
         return event
 
-    def take(
+    def apply(
         self,
         profile: Profile,
         event: ParsedPersonEvent,
@@ -104,10 +104,10 @@ class ProfileUpdater:
     ) -> None:
         """Apply one record."""
         if isinstance(event, Interaction):
-            if self._is_news(profile, event, record):
-                self._interact(profile, event, record, items, attempt)
+            if self._is_new(profile, event, record):
+                self._apply_or_hold(profile, event, record, items, attempt)
         elif isinstance(event, Identify):
-            if self._is_news(profile, event, record):
+            if self._is_new(profile, event, record):
                 identity.identify(profile, event, record, attempt)
         elif isinstance(event, Transfer):
             identity.absorb(profile, event, record, self._settings, self._taus, attempt)
@@ -120,13 +120,13 @@ class ProfileUpdater:
         else:
             identity.erase(profile, event, record, attempt)
 
-    def take_waiting(self, profile: Profile, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+    def apply_pending(self, profile: Profile, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
         """Apply the interactions whose items have come; give up on those that have waited too long."""
         left: list[PendingInteraction] = []
         for entry in profile.pending:
             record = from_pending(entry)
             if entry.item_id in items:
-                self._take_late(profile, record, items[entry.item_id], attempt)
+                self._apply_pending(profile, record, items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
                 late = f"item {entry.item_id!r} didn't arrive within {self._settings.pending_seconds:g} s"
                 waiting.give_up_pending(profile, record, waiting.UNKNOWN_ITEM, late, attempt)
@@ -136,7 +136,7 @@ class ProfileUpdater:
             attempt.changed.add(profile.person)
         profile.pending = tuple(left)
 
-    def _is_news(self, profile: Profile, event: Interaction | Identify, record: Record) -> bool:
+    def _is_new(self, profile: Profile, event: Interaction | Identify, record: Record) -> bool:
         """Whether no producer has sent this event before, and nobody has been erased since it happened."""
         known = event_id(event, record)
         if profile.is_repeat(known):
@@ -145,7 +145,7 @@ class ProfileUpdater:
         profile.remember(known)
         return not profile.is_over(event_time(event, record))
 
-    def _interact(
+    def _apply_or_hold(
         self,
         profile: Profile,
         event: Interaction,
@@ -158,12 +158,12 @@ class ProfileUpdater:
             attempt.pass_on(record, profile.forward, theirs)
             profile.stub_since = ingest_time(record)
         elif event.item_id in items:
-            self._fold(profile, event, record, items[event.item_id], attempt)
+            self._apply_interaction(profile, event, record, items[event.item_id], attempt)
         else:
             profile.pending = (*profile.pending, to_pending(event.item_id, record, self._clock()))
             waiting.limit_pending(profile, self._settings, attempt)
 
-    def _take_late(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
+    def _apply_pending(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
         try:
             event = self._parse(record)
         except InvalidEvent as error:  # it was valid when it came: its type is no longer in the settings
@@ -171,13 +171,15 @@ class ProfileUpdater:
             return
         assert isinstance(event, Interaction)
         if not profile.is_over(event_time(event, record)):
-            self._fold(profile, event, record, item, attempt)
+            self._apply_interaction(profile, event, record, item, attempt)
 
-    def _fold(self, profile: Profile, event: Interaction, record: Record, item: ItemVector, attempt: Attempt) -> None:
+    def _apply_interaction(
+        self, profile: Profile, event: Interaction, record: Record, item: ItemVector, attempt: Attempt
+    ) -> None:
         at = event_time(event, record)
-        profile.accepts(item.space)
+        profile.require_space(item.space)
         weight = interaction_weight(event, self._events)
-        if weight > 0 and profile.counts(event.item_id, at):
+        if weight > 0 and profile.count_once_per_hour(event.item_id, at):
             for activity in _activities(profile, event.item_id, weight, at, record, self._reverse_recents):
                 outgoing = Outgoing("activity", activity.item_id.encode(), activity.to_bytes(), _headers(activity))
                 attempt.send(record, outgoing)
@@ -185,7 +187,7 @@ class ProfileUpdater:
         profile.fold(
             WeightedInteraction(event.item_id, event.type, item.vector, weight, at, known, item.popularity), self._taus
         )
-        profile.meet(at, experiment_key(event))
+        profile.note_first_seen(at, experiment_key(event))
         attempt.folded += 1
 
 
@@ -196,7 +198,7 @@ def _apply_shown(profile: Profile, event: Exposure, record: Record, attempt: Att
         attempt.pass_on(record, profile.forward, theirs)
     else:
         profile.show(event.items, event_time(event, record))
-        profile.meet(event_time(event, record), experiment_key(event))
+        profile.note_first_seen(event_time(event, record), experiment_key(event))
     profile.stub_since = ingest_time(record)
 
 

@@ -48,7 +48,7 @@ def apply_recent(
         if point is None or isinstance(vector := point.vectors.get("content"), Sparse | None):
             continue
         try:
-            folded.accepts(str(point.payload["space"]))
+            folded.require_space(str(point.payload["space"]))
         except Misconfigured as error:  # the profile was read just before another generation went live
             raise GenerationChanged(str(error)) from error
         deed = WeightedInteraction(

@@ -71,7 +71,7 @@ class Replay:
             self._untils[person] = profile.watermarks.get(log_identity, {}).get(self.home(person), -1) + 1
         self._outputs = _Outputs(self._untils)
         self._memory = Memory(store, collections, settings.profile)
-        self._fold = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
+        self._updater = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
         self._items = ItemVectors(self._memory, collections.items, settings.profile, clock, clock)
         self._rebuilding = ProfileRebuild(
             log,
@@ -111,7 +111,7 @@ class Replay:
     def settle(self, profile: Profile) -> None:
         """Fold, in place, what waits in a stored profile and whose item has come: its profiler is just about to."""
         items = self._items.find({entry.item_id for entry in profile.pending})
-        self._fold.take_waiting(profile, items, Attempt())
+        self._updater.apply_pending(profile, items, Attempt())
 
     def wrong_watermark(self, stored: Profile, expected: Profile, log_identity: str) -> Difference | None:
         """A watermark beyond the end of the log, or behind what must be in the profile by now."""

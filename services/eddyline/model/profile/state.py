@@ -143,7 +143,7 @@ class Profile:
 
     # -- the fold -----------------------------------------------------------------------------------------------
 
-    def meet(self, time: float, key: str) -> None:
+    def note_first_seen(self, time: float, key: str) -> None:
         """Something was heard of them at that time, under this typed person key; not if they were erased since."""
         if not self.is_over(time):
             self.unit = (time, key) if self.unit is None else min(self.unit, (time, key))
@@ -183,7 +183,7 @@ class Profile:
         if not self.is_over(time):
             self.shown = self.shown.add(item_ids, time)
 
-    def accepts(self, space: str) -> None:
+    def require_space(self, space: str) -> None:
         """Take on the space of the first vector. Raises `Misconfigured` when this profile lives in another one."""
         if self.space is None:
             self.space = space
@@ -242,7 +242,7 @@ class Profile:
         The other's answers, attributes and watermarks stay its own.
         """
         if other.space is not None:
-            self.accepts(other.space)
+            self.require_space(other.space)
         for name in VECTORS:
             merged = decay.merge(getattr(self, name), getattr(other, name), getattr(taus, name))
             setattr(self, name, merged)
@@ -284,7 +284,7 @@ class Profile:
         last = self.onboarded
         return last is not None and last[:2] == origin[:2] and origin[2] <= last[2]
 
-    def counts(self, item_id: str, time: float) -> bool:
+    def count_once_per_hour(self, item_id: str, time: float) -> bool:
         """Whether the person counts for the item's popularity now; if so it is noted. At most once an hour."""
         last = self.counted.get(item_id)
         if last is not None and abs(time - last) < HOUR:
