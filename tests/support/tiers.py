@@ -1,6 +1,7 @@
 """A pytest plugin: which tests belong to which tier, how long one may take, and how far a run is.
 
-`make test-fast` leaves out what is `slow` or starts a `process`, `make test` what is `extended`, `make test-all` nothing.
+`make test-fast` leaves out what is `slow` or starts a `process`, `make test` what is `extended`, `make test-all`
+nothing.
 A test takes at most `LIMIT_SECONDS`, unless `slow(seconds)` allows it more; those come first, so that the workers end
 together. All other tests of a file, and those that share a fixture of it, go to one worker.
 """
