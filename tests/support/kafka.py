@@ -26,7 +26,7 @@ from typing import Any, Literal
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from tests.support.shared import shared
+from tests.support.shared import shared, started
 
 from eddyline.adapters.kafka import (
     EmbeddedBroker,
@@ -363,6 +363,13 @@ def pytest_report_header(config: pytest.Config) -> str:
     """Say which Kafka the tests will run on, and why it isn't a better one."""
     choice = choose()
     return _line(choice.kind, choice.fell_back)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say it again when the chosen one couldn't be started."""
+    found = started(config, "kafka")
+    if found is not None and found["kind"] != choose().kind:
+        terminalreporter.write_line(_line(found["kind"], found["fell_back"]))
 
 
 def _line(kind: str, fell_back: Sequence[str]) -> str:

@@ -40,6 +40,12 @@ def shared(config: pytest.Config, name: str, start: Callable[[], dict[str, Any]]
     return found
 
 
+def started(config: pytest.Config, name: str) -> dict[str, Any] | None:
+    """Return what a server's start returned; None where nobody has needed it."""
+    told = run_directory(config) / SERVERS / f"{name}.json"
+    return json.loads(told.read_text()) if told.exists() else None
+
+
 def end_shared(config: pytest.Config) -> None:
     """End what was started. For the controller, or the only process."""
     for told in (run_directory(config) / SERVERS).glob("*.json"):

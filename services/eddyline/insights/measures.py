@@ -8,8 +8,8 @@ from typing import Any
 
 from eddyline.errors import InvalidInput, Unavailable
 from eddyline.insights.changelog_view import CellQuery, ChangelogView
-from eddyline.insights.schemas import KpiQuery, parse_duration, parse_time
-from eddyline.model.events import format_timestamp
+from eddyline.insights.schemas import KpiQuery, parse_duration
+from eddyline.model.events import format_timestamp, parse_timestamp_text
 from eddyline.model.insights.judgement import fully_read_until
 from eddyline.model.insights.kpis import (
     SKETCH_ERROR,
@@ -90,8 +90,10 @@ class Measures:
         return self._caught_up()
 
     def _wanted(self, query: KpiQuery, now: float) -> CellQuery:
-        end = now if query.to is None else min(parse_time(query.to), now + SECONDS["day"])
-        start = end - parse_duration(query.last or USUAL_SPAN) if query.from_ is None else parse_time(query.from_)
+        end = now if query.to is None else min(parse_timestamp_text(query.to), now + SECONDS["day"])
+        start = (
+            end - parse_duration(query.last or USUAL_SPAN) if query.from_ is None else parse_timestamp_text(query.from_)
+        )
         if start >= end:
             raise InvalidInput(f"must be before the end, {format_timestamp(end)}", "from")
         size = query.size or self._suiting(end - start, start)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import Annotated, Literal, Self, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from eddyline.model.events import parse_timestamp
+from eddyline.model.events import parse_timestamp_text
 from eddyline.model.insights.kpis import GROUPS, Dimension, Group, Kpis
 from eddyline.model.insights.rows import Size
 
@@ -25,21 +24,8 @@ def parse_duration(text: str) -> float:
     return int(found[1]) * UNITS[found[2]]
 
 
-def parse_time(text: str) -> float:
-    """Epoch seconds of RFC 3339 or of an epoch number. Raises ValueError."""
-    given: Any = text
-    try:
-        given = float(text)
-    except ValueError:
-        pass
-    else:
-        if not math.isfinite(given):
-            raise ValueError("must be RFC 3339 with an offset, or an epoch number")
-    return parse_timestamp(given)
-
-
 def _is_time(text: str) -> str:
-    parse_time(text)
+    parse_timestamp_text(text)
     return text
 
 

@@ -11,7 +11,7 @@ from eddyline.adapters.kafka import Outgoing, Record
 from eddyline.model.events import Erased, Identify, Onboarded, RecordOrigin, Transfer, cloud_event_headers
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
-from eddyline.profiler import pending as waiting
+from eddyline.profiler import pending
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.records import GROUP, TOPIC, event_time, experiment_key, ingest_time, origin, unpack_transfer
 from eddyline.settings import ProfileSettings
@@ -45,7 +45,7 @@ def absorb(
         return
     profile.absorb(unpack_transfer(event, settings), taus)
     profile.add_twin(event.anonymous_id)
-    waiting.limit_pending(profile, settings, attempt)
+    pending.limit_pending(profile, settings, attempt)
 
 
 def erase(profile: Profile, event: Erased, record: Record, attempt: Attempt) -> None:

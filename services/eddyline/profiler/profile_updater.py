@@ -24,8 +24,7 @@ from eddyline.model.events import (
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction
-from eddyline.profiler import identity
-from eddyline.profiler import pending as waiting
+from eddyline.profiler import identity, pending
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.items import ItemVector
 from eddyline.profiler.records import (
@@ -129,7 +128,7 @@ class ProfileUpdater:
                 self._apply_pending(profile, record, items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
                 late = f"item {entry.item_id!r} didn't arrive within {self._settings.pending_seconds:g} s"
-                waiting.give_up_pending(profile, record, waiting.UNKNOWN_ITEM, late, attempt)
+                pending.give_up_pending(profile, record, pending.UNKNOWN_ITEM, late, attempt)
             else:
                 left.append(entry)
         if len(left) < len(profile.pending):
@@ -161,13 +160,13 @@ class ProfileUpdater:
             self._apply_interaction(profile, event, record, items[event.item_id], attempt)
         else:
             profile.pending = (*profile.pending, to_pending(event.item_id, record, self._clock()))
-            waiting.limit_pending(profile, self._settings, attempt)
+            pending.limit_pending(profile, self._settings, attempt)
 
     def _apply_pending(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
         try:
             event = self._parse(record)
         except InvalidEvent as error:  # it was valid when it came: its type is no longer in the settings
-            waiting.give_up_pending(profile, record, INVALID, str(error), attempt)
+            pending.give_up_pending(profile, record, INVALID, str(error), attempt)
             return
         assert isinstance(event, Interaction)
         if not profile.is_over(event_time(event, record)):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from eddyline.errors import InvalidInput
-from eddyline.model.events import ContextValue, Finite, Id, Timestamp, parse_timestamp
+from eddyline.model.events import ContextValue, Finite, Id, Timestamp, parse_timestamp_text
 from eddyline.model.filters import MAX_IDS
 
 MAX_LIMIT = 100
@@ -41,7 +39,7 @@ class ListQuery(_Query):
     @classmethod
     def _is_time(cls, value: str | None) -> str | None:
         if value is not None:
-            _parse_time(value)
+            parse_timestamp_text(value)
         return value
 
     def grammar(self) -> dict[str, Any]:
@@ -52,7 +50,7 @@ class ListQuery(_Query):
         if self.tag:
             wanted["tag"] = self.tag
         if self.published_after is not None:
-            wanted["published_at"] = {"gt": _parse_time(self.published_after)}
+            wanted["published_at"] = {"gt": parse_timestamp_text(self.published_after)}
         return wanted
 
 
@@ -251,21 +249,3 @@ class PersonSummary(BaseModel):
     attributes: dict[str, Any] = {}
     waiting: int = 0
     """Interactions that wait for an item that isn't embedded yet."""
-
-
-def _parse_time(value: str) -> float:
-    given: Any = value
-    try:
-        given = float(value)
-    except ValueError:
-        pass
-    else:
-        if not math.isfinite(given):
-            raise ValueError("must be RFC 3339 with an offset, or an epoch number")
-    return parse_timestamp(given)
-
-
-def need(condition: bool, reason: str, field: str | None = None) -> None:
-    """Raise `InvalidInput` unless the condition holds."""
-    if not condition:
-        raise InvalidInput(reason, field)

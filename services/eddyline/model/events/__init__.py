@@ -52,6 +52,7 @@ from eddyline.model.events.wire import (
     load_json,
     parse_event,
     parse_timestamp,
+    parse_timestamp_text,
     requires_field,
     validate_event,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "parse_impression",
     "parse_person_event",
     "parse_timestamp",
+    "parse_timestamp_text",
     "requires_field",
     "validate_event",
 ]

@@ -76,6 +76,22 @@ def parse_timestamp(value: Any) -> float:
     return seconds
 
 
+def parse_timestamp_text(text: str) -> float:
+    """Return the epoch seconds of a query parameter: as `parse_timestamp`, where a number comes as text.
+
+    Raises ValueError saying what is wrong.
+    """
+    given: Any = text
+    try:
+        given = float(text)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(given):
+            raise ValueError("must be RFC 3339 with an offset, or an epoch number")
+    return parse_timestamp(given)
+
+
 @lru_cache(maxsize=16_384)  # every list says again since when its items are there
 def format_timestamp(seconds: float) -> str:
     """RFC 3339 in UTC, to the microsecond."""
