@@ -107,8 +107,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def _load() -> float:
     """How many times slower than idle this machine may be now: twice the processes that want to run, for each core,
-    since what a test waits for (a broker, a worker) waits for its turn, too."""
-    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+    since what a test waits for (a broker, a worker) waits for its turn, too. The average of the last minute knows
+    nothing yet of a run that has just begun, so its workers count, whatever they are at."""
+    running = max(os.getloadavg()[0], float(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")))
+    return max(1.0, 2 * running / (os.cpu_count() or 1))
 
 
 # -- how far a run is --------------------------------------------------------------------------------------------------
