@@ -32,11 +32,11 @@ demo: $(SYNCED) ## Load the MovieLens sample, click once, watch the ranking chan
 PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 .PHONY: test
-test: $(SYNCED) ## Run the tests, in about ten minutes (ARGS="-k profile -x" goes to pytest)
+test: $(SYNCED) ## Run the tests, in six to ten minutes (ARGS="-k profile -x" goes to pytest)
 	@$(PYTEST) -m "not extended" $(ARGS)
 
 .PHONY: test-fast
-test-fast: $(SYNCED) ## Run what is quick and starts no process, in about three minutes: for while you edit
+test-fast: $(SYNCED) ## Run what is quick and starts no process, in about two minutes: for while you edit
 	@KAFKA_BOOTSTRAP=in-process $(PYTEST) -m "not (extended or process or system or chaos or slow)" $(ARGS)
 
 .PHONY: test-all
