@@ -78,3 +78,17 @@ def test_the_embedder_is_compared_with_its_encoder_alone() -> None:
     found = re.findall(r"^(full batches|trickle) .+ items/s   ratio (\d+\.\d\d)$", done.stdout, re.MULTILINE)
     assert [name for name, _ in found] == ["full batches", "trickle"]
     assert all(float(ratio) > 0 for _, ratio in found)
+
+
+def test_a_load_is_sent_at_its_rates_and_what_it_took_is_printed() -> None:
+    command = [sys.executable, "benchmarks/live.py", "--items", "60", "--people", "10", "--seconds", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rates = re.findall(
+        r"^lists, (\d) at once +(\d+\.\d)/s +p50 +\d+\.\d ms +floor +\d+\.\d/s", done.stdout, re.MULTILINE
+    )
+    assert [at_once for at_once, _ in rates] == ["1", "8"]
+    assert all(float(rate) > 0 for _, rate in rates)
+    found = re.findall(r"^(.+?) +p50 .+ ms +\((\d+)\)$", done.stdout, re.MULTILINE)  # no failures behind the count
+    assert [name for name, _ in found] == ["POST of an event", "POST to visible", "a list"], done.stdout
+    assert all(int(count) > 0 for _, count in found)
