@@ -115,8 +115,8 @@ def serve_encoder(port: int) -> None:
 
 
 @contextmanager
-def started() -> Iterator[str]:
-    """Run an embedded Eddyline with made vectors on free ports; give its address."""
+def started() -> Iterator[tuple[str, int]]:
+    """Run an embedded Eddyline with made vectors on free ports; give its address and process id."""
     with tempfile.TemporaryDirectory() as directory, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -137,7 +137,7 @@ def started() -> Iterator[str]:
             try:
                 for line in server.stdout:
                     if line.startswith(LISTENING):
-                        yield line.removeprefix(LISTENING).split()[0]
+                        yield line.removeprefix(LISTENING).split()[0], server.pid
                         break
                 else:
                     raise SystemExit(f"eddyline up didn't start:\n{log.read_text()[-2000:]}")
@@ -195,11 +195,20 @@ class Latencies:
             yield f"  up to {2**power:>6,} ms {buckets[power]:>8,} {bar}"
 
 
+@dataclass(frozen=True)
+class Alone:
+    """Requests a second, their median latency, and the processor time of one, in milliseconds."""
+
+    rate: float
+    p50: float
+    processor: float
+
+
 class Load:
     """People who choose items, against one Eddyline. All of it runs on one event loop."""
 
-    def __init__(self, session: ClientSession, items: int, people: int, seed: int) -> None:
-        self._session, self._items, self._people = session, items, people
+    def __init__(self, session: ClientSession, items: int, people: int, seed: int, processes: frozenset[int]) -> None:
+        self._session, self._items, self._people, self._processes = session, items, people, processes
         self._random = random.Random(seed)
         self._run = uuid.uuid4().hex[:8]
         self._probes = 0
@@ -306,6 +315,18 @@ class Load:
         await asyncio.gather(*(go_on() for _ in range(at_once)))
         return found
 
+    async def alone(self, name: str, send: Callable[[], Awaitable[None]], at_once: int, seconds: float) -> Alone:
+        """Measure one kind of request with nothing beside it, and what it costs until all of it has been worked off."""
+        before = processor_seconds(self._processes)
+        found = await self.closed(name, send, at_once, seconds)
+        if not found.seconds:
+            raise SystemExit(next(found.lines()))
+        await self.probe()
+        after = processor_seconds(self._processes)
+        took = sum(after[each] - before.get(each, 0.0) for each in after if each[0] != "this benchmark")
+        count = len(found.seconds)
+        return Alone(count / seconds, found.quantile(0.5), 1000 * took / count)
+
     async def open(
         self, name: str, send: Callable[[], Awaitable[None]], rate: float, warm_up: float, seconds: float
     ) -> Latencies:
@@ -344,8 +365,9 @@ async def _measured(into: Latencies, send: Callable[[], Awaitable[None]], since:
 KINDS = {r"kafka\.Kafka\b": "kafka", r"\bqdrant\b": "qdrant", r"eddyline(?:/__main__\.py)? ([a-z-]+)": "eddyline {}"}
 
 
-def processor_seconds() -> dict[tuple[str, int], float]:
-    """Processor time so far of each process, by its kind and id, from /proc; empty where there is none (macOS)."""
+def processor_seconds(processes: frozenset[int]) -> dict[tuple[str, int], float]:
+    """Processor time so far of this process and of those of interest, by kind and id, from /proc; empty where there is
+    none (macOS). No `processes`: all of Eddyline, Kafka and Qdrant on this machine."""
     found: dict[tuple[str, int], float] = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
@@ -354,6 +376,8 @@ def processor_seconds() -> dict[tuple[str, int], float]:
         except OSError:
             continue  # it has ended
         number = int(directory.name)
+        if processes and number not in processes | {os.getpid()}:
+            continue
         kind = "this benchmark" if number == os.getpid() else _kind(command)
         if kind is not None:
             found[kind, number] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -370,34 +394,34 @@ def _kind(command: str) -> str | None:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-async def measure(url: str, options: argparse.Namespace) -> None:
-    """Send the items, ask for lists alone, then load it, and print what was seen."""
+async def measure(url: str, options: argparse.Namespace, processes: frozenset[int] = frozenset()) -> None:
+    """Send the items, ask for lists alone, then load it, and print what was seen; `processes`: what it consists of,
+    where that is known."""
     connector = TCPConnector(limit=0, keepalive_timeout=60)
     async with ClientSession(url, connector=connector, timeout=ClientTimeout(total=GIVE_UP_SECONDS)) as session:
-        load = Load(session, options.items, options.people, options.seed)
+        load = Load(session, options.items, options.people, options.seed, processes)
         await load.send_items()
         await load.introduce()
         alone = min(5.0, options.seconds)
-        print(f"\nalone, for {alone:g} s each")
+        print(f"\nalone, for {alone:g} s each; processor time of everything but this benchmark, for one")
         for at_once in (1, 8):
-            ours = await load.closed("a list", load.get_list, at_once, alone)
-            floor = await load.closed("floor", load.get_health, at_once, alone / 5)
-            if not ours.seconds:
-                raise SystemExit(next(ours.lines()))
-            rates = len(ours.seconds) / alone, len(floor.seconds) / (alone / 5)
-            print(
-                f"lists, {at_once} at once     {rates[0]:>7.1f}/s   p50 {ours.quantile(0.5):>6.1f} ms"
-                f"   floor {rates[1]:>7.1f}/s   p50 {floor.quantile(0.5):>6.1f} ms   ratio {rates[0] / rates[1]:.3f}"
-            )
+            floor = await load.alone("/healthz", load.get_health, at_once, alone / 5)
+            for name, send in (("a list", load.get_list), ("POST of an event", load.click)):
+                ours = await load.alone(name, send, at_once, alone)
+                what = f"{name}, {at_once} at once"
+                print(
+                    f"{what:<28} {ours.rate:>7.1f}/s   p50 {ours.p50:>6.1f} ms   processor {ours.processor:>6.2f} ms"
+                    f"   /healthz {floor.rate:>7.1f}/s   ratio {ours.rate / floor.rate:.3f}"
+                )
         warm_up = min(WARM_UP_SECONDS, options.seconds / 2)
         print(f"\n{options.events:g} events/s and {options.lists:g} lists/s for {options.seconds:g} s")
-        began, before = time.monotonic(), processor_seconds()
+        began, before = time.monotonic(), processor_seconds(processes)
         results = await asyncio.gather(
             load.open("POST of an event", load.click, options.events, warm_up, options.seconds),
             load.open("POST to visible", load.probe, options.probes, warm_up, options.seconds),
             load.open("a list", load.get_list, options.lists, warm_up, options.seconds),
         )
-        took, after = time.monotonic() - began, processor_seconds()
+        took, after = time.monotonic() - began, processor_seconds(processes)
     for result in results:
         print(*result.lines(), sep="\n")
     for process, seconds in sorted(after.items()):
@@ -422,8 +446,8 @@ def main() -> None:
     elif options.url is not None:
         asyncio.run(measure(options.url, options))
     else:
-        with started() as url:
-            asyncio.run(measure(url, options))
+        with started() as (url, process):
+            asyncio.run(measure(url, options, frozenset({process})))
 
 
 if __name__ == "__main__":
