@@ -23,10 +23,9 @@ from eddyline.adapters import encoders
 from eddyline.cli import app
 from eddyline.cli import evaluation_views as views
 from eddyline.errors import EddylineError, Misconfigured
-from eddyline.evaluation import weight_search as tuning
-from eddyline.evaluation.contenders import run_once
 from eddyline.evaluation.interaction_log import InteractionLog
 from eddyline.evaluation.metrics import StrategyLists, measure
+from eddyline.evaluation.strategy_comparison import Evaluation
 from eddyline.settings import STRATEGIES, Settings
 
 FIRST = 1_400_000_000
@@ -173,11 +172,13 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
 ) -> None:
     seen: list[InteractionLog] = []
 
-    def watched(part: InteractionLog, *rest: Any) -> Any:
-        seen.append(part)
-        return run_once(part, *rest)
+    def watched(self: Evaluation, contenders: Any, begin: int, progress: Any, what: str = "events") -> Any:
+        if what.startswith("trial"):
+            seen.append(self.log)
+        return run(self, contenders, begin, progress, what)
 
-    monkeypatch.setattr(tuning, "run_once", watched)
+    run = Evaluation.run
+    monkeypatch.setattr(Evaluation, "run", watched)
     output = tmp_path / "out"
     shown = evaluate(
         log,

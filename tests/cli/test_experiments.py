@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from eddyline.cli.commands import app
 from eddyline.errors import InvalidInput, Misconfigured, Unavailable
 from eddyline.runtime import connections as opening
-from eddyline.runtime import process as runtime
+from eddyline.runtime import resources
+from eddyline.runtime.process import Runtime
 from eddyline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,7 @@ def test_somebody_must_be_named() -> None:
 def test_a_wrong_file_refuses_the_start_of_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = tmp_path / "experiments.toml"
     wrong.write_text("[[experiment]]\n")
-    monkeypatch.setattr(runtime, "open_store", lambda _: stocked().store)
+    monkeypatch.setattr(resources, "open_store", lambda _: stocked().store)
     settings = Settings.model_validate({"qdrant": {"url": "http://nowhere"}, "experiments_file": str(wrong)})
     with pytest.raises(Misconfigured, match="experiment number 1, name: is needed"):
-        runtime.Runtime(settings, ["reader"])
+        Runtime(settings, ["reader"])

@@ -24,7 +24,7 @@ from eddyline.cli import rebuild_commands as rebuild
 from eddyline.cli.rebuild_commands import run_reembed
 from eddyline.errors import AlreadyRunning
 from eddyline.model.ids import item_point_id
-from eddyline.runtime import process as runtime
+from eddyline.runtime import resources
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.runtime.connections import vectors_directory
 from eddyline.runtime.process import Runtime
@@ -80,8 +80,8 @@ def test_what_a_killed_run_has_left_is_undone_by_the_next_start(
     store.ensure(item_collection(WiderEncoder.dimension, Distance.COSINE, {}, "items-2"))
     generations.seal(store, (ITEMS, PROFILES))
     store.close()
-    monkeypatch.setattr(runtime, "create_text_encoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
     process = Runtime(settings, ("collector", "embedder", "profiler", "affinity", "reader"))
-    with process._stack:
-        assert process._store.collections() == ["items-1", "profiles-1"]
-        assert process._read_generations().sealed == {}
+    with process.resources.stack:
+        assert process.resources.store.collections() == ["items-1", "profiles-1"]
+        assert process.resources.read_generations().sealed == {}

@@ -129,7 +129,7 @@ def test_no_figure_is_cut_off(width: int) -> None:
         tally = GroupTotals(
             12_345, 10, 0, 123_450, 98_765, 9_876, 123_456.0, 1_234, 123_456.78, 12_345.0, 9_999.0, {1, 2}
         )
-        report.listed(Group("eddyline", "diversity", variant), tally, 0.05, range(1, 11), [1])
+        report.count_list(Group("eddyline", "diversity", variant), tally, 0.05, range(1, 11), [1])
     console = Console(width=width, file=io.StringIO(), record=True)
     views.show(report, console)
     shown = console.export_text()
@@ -142,7 +142,9 @@ def test_no_figure_is_cut_off(width: int) -> None:
 def test_the_line_says_how_it_goes() -> None:
     report = SimulationReport()
     assert views.line(report, 3.0).startswith("0:03  no list yet")
-    report.listed(Group("eddyline", None, "eddyline"), GroupTotals(lists=1, served=10, seen=4, clicks=1), 0.05, [], [])
+    report.count_list(
+        Group("eddyline", None, "eddyline"), GroupTotals(lists=1, served=10, seen=4, clicks=1), 0.05, [], []
+    )
     report.seconds = 0.5
     report.busy = 2
     assert views.line(report, 65.0) == "1:05  1 lists  2.0/s  1 clicks  CTR 25.0%  p95 50 ms  2 errors"

@@ -24,7 +24,7 @@ TOPICS = tuple(VOCABULARY)
 LIKINGS = st.floats(-1, 1)
 RANKS = st.integers(1, 100)
 HABITS = Habits()
-MADE = catalogue.made_up(200)
+MADE = catalogue.generate_catalogue(200)
 MODELS: dict[str, type[WireModel]] = {"identify": Identify, "impression": ImpressionReport}
 
 
@@ -303,22 +303,22 @@ def test_made_up_items_are_items_of_the_wire_in_words_of_their_topics() -> None:
 
 
 def test_a_larger_catalogue_begins_with_the_smaller_one() -> None:
-    assert catalogue.made_up(3) == MADE[:3]
+    assert catalogue.generate_catalogue(3) == MADE[:3]
 
 
 def test_an_item_that_was_there_is_about_its_category_and_its_known_tags() -> None:
     state = {"item_id": "1", "category": "Animation", "tags": ["Animation", "Children", "pixar"], "price": 3}
-    item = catalogue.read(state, {"Animation", "Children"})
+    item = catalogue.item_from_state(state, {"Animation", "Children"})
     assert item.topics == {"Animation": pytest.approx(2 / 3), "Children": pytest.approx(1 / 3)}
     assert item.price == 3.0
-    assert item == catalogue.read(state, {"Animation", "Children"})
-    assert catalogue.read({"item_id": "2"}, {"Animation"}).topics == {}
+    assert item == catalogue.item_from_state(state, {"Animation", "Children"})
+    assert catalogue.item_from_state({"item_id": "2"}, {"Animation"}).topics == {}
 
 
 def test_the_topics_of_a_catalogue_are_what_most_of_it_is_about() -> None:
     states: list[dict[str, Any]] = [{"category": "Drama", "tags": ["Drama", f"t{n}"]} for n in range(60)]
     states += [{"category": "Comedy", "tags": ["Comedy", "Drama"]} for _ in range(5)]
-    topics = catalogue.topics_of(states)
+    topics = catalogue.catalogue_topics(states)
     assert topics[:2] == ["Drama", "Comedy"]
     assert len(topics) == catalogue.MAX_TOPICS
 
@@ -326,7 +326,7 @@ def test_the_topics_of_a_catalogue_are_what_most_of_it_is_about() -> None:
 def test_news_in_a_catalogue_that_was_there_is_about_its_topics() -> None:
     made = SimulatedWorld(["Comedy", "Sci-Fi", "Film"], 1)
     for number in range(20):
-        written = made.news(f"n{number}")
+        written = made.new_item(f"n{number}")
         Content.model_validate(written.published(1_790_000_000.0))
         assert written.item.topics.keys() <= {"Comedy", "Sci-Fi", "Film"}
         assert made.items[f"n{number}"] == written.item

@@ -40,7 +40,7 @@ from eddyline.adapters.vectors import (
 from eddyline.errors import ImageRefused, ImageUnavailable, Misconfigured, Unavailable
 from eddyline.imaging import IN_FLIGHT_PER_THREAD, ImageEmbedder
 from eddyline.imaging.handler import PROBE_IMAGE
-from eddyline.maintenance.generations.reembed import ItemCopier
+from eddyline.maintenance.generations.item_copy import ItemCopier
 from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse

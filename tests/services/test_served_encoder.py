@@ -19,7 +19,7 @@ from eddyline.adapters.http import HttpServer, create_app
 from eddyline.adapters.telemetry import Metrics
 from eddyline.encoder.api import BODIES, router
 from eddyline.errors import Misconfigured, Unavailable
-from eddyline.runtime.encoder_role import serve_encoder
+from eddyline.runtime.process import Runtime
 from eddyline.settings import EncoderSettings, Settings
 
 KEY = SecretStr("between-us")
@@ -209,4 +209,4 @@ def test_its_patience_ends() -> None:
 
 def test_an_encoder_that_would_only_ask_another_is_refused() -> None:
     with pytest.raises(Misconfigured, match="only ask another"):
-        serve_encoder(Settings(encoder=EncoderSettings(kind="http", url="http://127.0.0.1:9")))
+        Runtime(Settings(encoder=EncoderSettings(kind="http", url="http://127.0.0.1:9")), ["encoder"])

@@ -34,7 +34,7 @@ from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_par
 from eddyline.embedder.handler import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.imaging import ImageEmbedder, RetainedUploads
-from eddyline.maintenance.generations.reembed import ItemCopier
+from eddyline.maintenance.generations.item_copy import ItemCopier
 from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.reader import Reader, Search

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
 
 from eddyline.cli.options import ConfigFile, DataDir, load_settings
+from eddyline.cli.printing import counted, errors, first_lines, print_json, progress_bars
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
@@ -36,9 +35,9 @@ def audit(
 
     Profilers may go on meanwhile. Ends with 1 where something differs.
     """
-    report = _run(load_settings(config, data_dir), _who(user, anonymous, sample, seed), Console(stderr=True))
+    report = _run(load_settings(config, data_dir), _who(user, anonymous, sample, seed))
     if as_json:
-        print(orjson.dumps(_plain(report), option=orjson.OPT_INDENT_2).decode())
+        print_json({"clean": report.is_clean, "differing": report.differing, **asdict(report)})
     else:
         for line in lines(report, limit):
             print(line)
@@ -47,30 +46,28 @@ def audit(
 
 
 def lines(report: Report, limit: int) -> Iterator[str]:
-    """The report to be read: at most `limit` differences, and as many of the people who are listed apart."""
+    """Write the report: at most `limit` differences, and as many of the people who are listed apart."""
     yield f"{report.records:,} records read, {report.invalid:,} of them dead letters, which count for nobody"
     if not (report.compared or report.older or report.apart):
         yield "nobody to compare: neither the log nor the store knows of any"
         return
-    yield f"{_people(report.compared)} compared, {len(report.differing):,} of them differ"
+    yield f"{counted(report.compared, 'person', 'people')} compared, {len(report.differing):,} of them differ"
     if report.compared > len(report.differing):
         yield f"  the others' sums and weights differ by at most {report.largest:.2g} of what is let pass"
     if report.older:
-        yield f"{_people(report.older)} not compared: the log no longer holds all of what they did"
+        yield f"{counted(report.older, 'person', 'people')} not compared: the log no longer holds all of what they did"
     if report.apart:
-        yield f"{_people(len(report.apart))} listed apart: they differ, which may be right"
-        apart = (f"  {apart.person}: {'; '.join(apart.why)}" for apart in report.apart)
-        yield from _first(list(apart), limit)
+        yield f"{counted(len(report.apart), 'person', 'people')} listed apart: they differ, which may be right"
+        yield from first_lines([f"  {apart.person}: {'; '.join(apart.why)}" for apart in report.apart], limit)
     if report.differences:
         yield "Different:"
-        yield from _first([_line(difference) for difference in report.differences], limit)
+        yield from first_lines([_line(difference) for difference in report.differences], limit)
 
 
-def _run(settings: Settings, who: Who, console: Console) -> Report:
+def _run(settings: Settings, who: Who) -> Report:
     from eddyline.adapters.kafka import LogReader
     from eddyline.adapters.telemetry import configure_logging
     from eddyline.adapters.vectors import generations
-    from eddyline.cli.data import progress_bars
     from eddyline.maintenance.audit import audit as compare_with_log
     from eddyline.profiler import GROUP
     from eddyline.runtime.connections import kafka_options, open_store
@@ -81,14 +78,13 @@ def _run(settings: Settings, who: Who, console: Console) -> Report:
             "is in the memory of the process that runs it, and ends with it.)"
         )
     configure_logging("warning", settings.log_format)
-    with ExitStack() as stack:
-        store = open_store(settings)
-        stack.callback(store.close)
-        reader = LogReader(kafka_options(settings))
-        stack.callback(reader.close)
+    with (
+        closing(open_store(settings)) as store,
+        closing(LogReader(kafka_options(settings))) as reader,
+        progress_bars(errors()) as progress,
+    ):
         live = generations.live(store)
         group = generations.group_of(GROUP, live.profiles)
-        progress = stack.enter_context(progress_bars(console))
         return compare_with_log(reader, store, settings, who, group=group, collections=live, progress=progress)
 
 
@@ -106,10 +102,6 @@ def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int)
     return Everyone() if sample is None else Sample(sample, seed)
 
 
-def _plain(report: Report) -> dict[str, Any]:
-    return {"clean": report.is_clean, "differing": report.differing, **asdict(report)}
-
-
 def _line(difference: Difference) -> str:
     stored, expected = _value(difference.stored), _value(difference.expected)
     much = f" (lets pass {difference.tolerance:.2g})" if difference.tolerance else ""
@@ -119,13 +111,3 @@ def _line(difference: Difference) -> str:
 def _value(value: Any) -> str:
     text = f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + " …"
-
-
-def _first(all_of_them: Sequence[str], limit: int) -> Iterator[str]:
-    yield from all_of_them[:limit]
-    if len(all_of_them) > limit:
-        yield f"  … and {len(all_of_them) - limit:,} more"
-
-
-def _people(count: int) -> str:
-    return f"{count:,} " + ("person" if count == 1 else "people")

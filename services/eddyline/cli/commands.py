@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import orjson
 import typer
-from rich.console import Console
 
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
@@ -18,7 +16,8 @@ from eddyline.cli.dead_letters import dlq
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
 from eddyline.cli.insights import insights
-from eddyline.cli.options import ConfigFile, DataDir, Host, Port, Url, load_settings
+from eddyline.cli.options import RUNNING, ConfigFile, DataDir, Host, Port, Url, load_settings
+from eddyline.cli.printing import errors, print_json
 from eddyline.cli.recommend import recommend
 from eddyline.cli.simulate import simulate
 from eddyline.errors import EddylineError, Misconfigured
@@ -42,7 +41,7 @@ app.command()(simulate)
 
 
 def main() -> NoReturn:
-    """The entry point: an error of ours is one line, not a stack trace."""
+    """Run the command line: an error of ours is one line, not a stack trace."""
     try:
         code = app(standalone_mode=False)  # typer gives back what an interrupt would exit with
     except (typer.Abort, KeyboardInterrupt):
@@ -82,15 +81,14 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
 
     Where a Kafka cluster or a Qdrant server is configured, it is used instead of the embedded one.
     """
-    from eddyline.runtime.insights_role import is_installed
-    from eddyline.runtime.process import IMAGING_ROLE, INSIGHTS_ROLE, ROLES
+    from eddyline.cli.startup_messages import WITHOUT_INSIGHTS
+    from eddyline.runtime.startup_checks import roles_of_up
 
     loaded = load_settings(config, data_dir, host, port)
-    measures = loaded.insights.run and is_installed()
-    if loaded.insights.run and not measures:
-        print("Insights is left out: it needs pip install 'eddyline[insights]'", flush=True)
-    left_out = {INSIGHTS_ROLE: not measures, IMAGING_ROLE: not loaded.images.enabled}
-    _serve(loaded, [role for role in ROLES if not left_out.get(role)])
+    roles = roles_of_up(loaded)
+    if loaded.insights.run and "insights" not in roles:
+        print(WITHOUT_INSIGHTS, flush=True)
+    _serve(loaded, roles)
 
 
 @app.command()
@@ -109,53 +107,28 @@ def serve(
     _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
 
 
-@app.command()
-def collector(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run a collector: takes items, events and people over HTTP, and writes them to Kafka."""
-    _serve(load_settings(config, None, host, port), ["collector"])
+def _add_service(role: str, text: str) -> None:
+    def command(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+        _serve(load_settings(config, None, host, port), [role])
+
+    app.command(name=role, help=text)(command)
 
 
-@app.command()
-def embedder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an embedder: turns content into searchable items."""
-    _serve(load_settings(config, None, host, port), ["embedder"])
-
-
-@app.command()
-def imager(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an imager: turns items' images into vectors."""
-    _serve(load_settings(config, None, host, port), ["imager"])
-
-
-@app.command()
-def profiler(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run a profiler: folds interactions into profiles."""
-    _serve(load_settings(config, None, host, port), ["profiler"])
-
-
-@app.command()
-def affinity(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an affinity service: turns activity into affinity rows and trends."""
-    _serve(load_settings(config, None, host, port), ["affinity"])
-
-
-@app.command()
-def reader(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run a reader: answers with recommendations over HTTP."""
-    _serve(load_settings(config, None, host, port), ["reader"])
-
-
-@app.command()
-def encoder(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-    """Run an encoder: turns texts into vectors over HTTP, for processes with `encoder.kind = "http"`."""
-    from eddyline.runtime.encoder_role import serve_encoder
-
-    serve_encoder(load_settings(config, None, host, port))
+for _role, _text in {
+    "collector": "Run a collector: takes items, events and people over HTTP, and writes them to Kafka.",
+    "embedder": "Run an embedder: turns content into searchable items.",
+    "imager": "Run an imager: turns items' images into vectors.",
+    "profiler": "Run a profiler: folds interactions into profiles.",
+    "affinity": "Run an affinity service: turns activity into affinity rows and trends.",
+    "reader": "Run a reader: answers with recommendations over HTTP.",
+    "encoder": 'Run an encoder: turns texts into vectors over HTTP, for processes with `encoder.kind = "http"`.',
+}.items():
+    _add_service(_role, _text)
 
 
 @app.command(name="insights-worker", hidden=True)
 def insights_worker() -> None:
-    """What the insights role runs beside itself: its job is on the standard input."""
+    """Run the worker of the insights role: its job is on the standard input."""
     from eddyline.insights.faust.worker import run
 
     run(sys.stdin.buffer)
@@ -184,7 +157,7 @@ def replay(
     """Rebuild all profiles from the log in a new generation while the live one serves, then swap."""
     from eddyline.cli import rebuild_commands as rebuild
 
-    loaded, console = load_settings(config, data_dir), Console(stderr=True)
+    loaded, console = load_settings(config, data_dir), errors()
     if give_up:
         rebuild.give_up(loaded, console)
     else:
@@ -207,40 +180,38 @@ def reembed(
     """
     from eddyline.cli.rebuild_commands import run_reembed
 
-    run_reembed(load_settings(config, data_dir), force, drop_old, Console(stderr=True))
+    run_reembed(load_settings(config, data_dir), force, drop_old, errors())
 
 
 @app.command(name="config")
 def show_config(config: ConfigFile = None) -> None:
     """Print the settings in force as JSON, secrets masked."""
-    shown = settings.effective(load_settings(config))
-    print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+    print_json(settings.effective(load_settings(config)))
 
 
 @app.command()
 def schemas(
-    output: Annotated[Path, typer.Option("--output", help="Folder to write to.")] = Path("schemas"),
+    folder: Annotated[Path, typer.Option("--output", help="Folder to write to.")] = Path("schemas"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file has drifted.")] = False,
 ) -> None:
     """Write JSON Schema, AsyncAPI and OpenAPI documents from the models."""
     from eddyline.runtime import documents
-    from eddyline.runtime.openapi import all_schema_files
 
-    files = all_schema_files()
+    files = documents.schema_files()
     if check:
-        drifted = documents.drifted(files, output)
+        drifted = documents.drifted(files, folder)
         if drifted:
-            raise EddylineError(f"{', '.join(drifted)} in {output} differ from the models: run `eddyline schemas`")
-        print(f"{len(files)} files in {output} match the models")
+            raise EddylineError(f"{', '.join(drifted)} in {folder} differ from the models: run `eddyline schemas`")
+        print(f"{len(files)} files in {folder} match the models")
         return
-    changed = documents.write(files, output)
-    print(f"{len(files)} files in {output}, {len(changed)} changed")
+    changed = documents.write(files, folder)
+    print(f"{len(files)} files in {folder}, {len(changed)} changed")
 
 
 @app.command(name="import")
 def import_(
     path: Annotated[Path, typer.Argument(help="A .jsonl or .csv file, a folder of such, or a MovieLens folder.")],
-    url: Url = "http://127.0.0.1:8000",
+    url: Url = RUNNING,
     state: Annotated[
         Path | None,
         typer.Option("--state", help="File that remembers how far it got; by default below ./.eddyline/imports."),
@@ -252,7 +223,7 @@ def import_(
     """Send items, people and events to a running Eddyline; a stopped import resumes where it was."""
     from eddyline.cli.data import run_import
 
-    run_import(path, url, state, ends_now, Console(stderr=True))
+    run_import(path, url, state, ends_now, errors())
 
 
 @app.command()
@@ -267,15 +238,16 @@ def demo(
     """Start everything, import a real log, click once, and show what changed."""
     from eddyline.cli.data import run_demo
 
-    run_demo(path, data_dir, port, leave, Console())
+    run_demo(path, data_dir, port, leave)
 
 
 def _serve(loaded: Settings, roles: Sequence[str]) -> None:
     from eddyline.adapters.telemetry import configure_logging
+    from eddyline.cli.startup_messages import startup_lines
     from eddyline.runtime.process import Runtime
 
     configure_logging(loaded.log_level, loaded.log_format)
     runtime = Runtime(loaded, roles)
-    for line in runtime.describe():
+    for line in startup_lines(runtime, loaded):
         print(line, flush=True)
     runtime.run()

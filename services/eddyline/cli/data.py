@@ -13,58 +13,19 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from eddyline.cli.printing import ProgressBars, first_lines, print_line
+from eddyline.cli.startup_messages import LISTENING
 from eddyline.cli.tour_views import curl_commands, show
 from eddyline.clients import WHILE_BUSY, Client, tour
 from eddyline.clients.importer import Importer, ImportReport
-from eddyline.clients.progress import ProgressListener, SilentProgress
 from eddyline.clients.sources import Source, open_source
 from eddyline.errors import EddylineError, Unavailable
-from eddyline.runtime.process import LISTENING
 
 STATES = Path(".eddyline/imports")
 START_SECONDS = 300.0
 MAX_SHOWN = 5
 """Refusals that are shown."""
-
-
-class ProgressBars:
-    """Import progress as bars."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self.progress = Progress(
-            TextColumn("{task.description:<7}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def start(self, what: str, total: int, done: int) -> None:
-        """A bar for the stage."""
-        self._tasks[what] = self.progress.add_task(what, total=total, completed=done)
-
-    def advance(self, what: str, count: int) -> None:
-        """Move the bar."""
-        self.progress.advance(self._tasks[what], count)
-
-    def say(self, line: str) -> None:
-        """A line above the bars."""
-        self._console.print(escape(line))
-
-
-@contextmanager
-def progress_bars(console: Console) -> Iterator[ProgressListener]:
-    """Bars on a terminal, nothing elsewhere."""
-    if not console.is_terminal:
-        yield SilentProgress()
-        return
-    bars = ProgressBars(console)
-    with bars.progress:
-        yield bars
 
 
 def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console: Console) -> None:
@@ -74,17 +35,14 @@ def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console
     with Client(url, retries=WHILE_BUSY) as client:
         report = import_into(client, source, state or STATES / f"{mark}.json", ends_now, console)
     if report.rejected:
-        shown = "\n".join(f"  {line}" for line in report.rejected[:MAX_SHOWN])
-        more = len(report.rejected) - MAX_SHOWN
-        raise EddylineError(
-            f"{len(report.rejected)} refused:\n{shown}" + (f"\n  … and {more} more" if more > 0 else "")
-        )
+        shown = "\n".join(first_lines([f"  {line}" for line in report.rejected], MAX_SHOWN))
+        raise EddylineError(f"{len(report.rejected)} refused:\n{shown}")
 
 
 def import_into(client: Client, source: Source, state: Path, ends_now: bool, console: Console) -> ImportReport:
     """Import with bars, and say what became of it."""
-    bars, started = ProgressBars(console), time.monotonic()
-    with bars.progress:
+    started = time.monotonic()
+    with ProgressBars(console) as bars:
         report = Importer(client, source, state, bars).run(ends_now)
     sent = ", ".join(f"{count:,} {what}" for what, count in report.sent.items() if count) or "nothing"
     skipped = sum(report.skipped.values())
@@ -93,9 +51,9 @@ def import_into(client: Client, source: Source, state: Path, ends_now: bool, con
     return report
 
 
-def run_demo(path: Path, data_dir: Path, port: int, leave: bool, console: Console) -> None:
+def run_demo(path: Path, data_dir: Path, port: int, leave: bool) -> None:
     """Start everything in a process of its own, import, take the tour, and keep serving."""
-    source = open_source(path)
+    source, console = open_source(path), Console()
     console.print(f"[bold]Eddyline[/]: starting everything in one process, data in {escape(str(data_dir))} …")
     with _eddyline_up(data_dir, port, console) as (process, url), Client(url, retries=WHILE_BUSY) as client:
         import_into(client, source, data_dir / "import.json", True, console)
@@ -107,7 +65,7 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool, console: Consol
             return
         console.print(f"\nStill serving at {url} (the API: {url}/docs). Try:\n")
         for command in curl_commands(url, taken):
-            console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+            print_line(console, f"  {command}")
         console.print("\nCtrl-C stops it; `make demo` again continues with the same data.")
         process.wait()
 
@@ -132,7 +90,7 @@ def _eddyline_up(data_dir: Path, port: int, console: Console) -> Iterator[tuple[
 
 
 def _await_ready(process: subprocess.Popen[str], log_file: Path, console: Console) -> str:
-    """Its address, once it says it and is ready; what else it says is passed on."""
+    """Return its address, once it is printed and ready; print what else the process prints."""
     assert process.stdout is not None
     url = ""
     with console.status("loading the model, opening the store, joining the consumer groups"):

@@ -1,17 +1,17 @@
-"""What the commands of `eddyline dlq` do."""
+"""The work of the commands of `eddyline dlq`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eddyline.adapters.kafka import (
     SOURCE_TOPICS,
@@ -26,6 +26,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.kafka.options import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
+from eddyline.cli.printing import counted, errors, first_lines, print_line, progress_bar
 from eddyline.clients import WHILE_BUSY, Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, NotFound
 from eddyline.maintenance.dead_letters import (
@@ -44,6 +45,7 @@ from eddyline.runtime.connections import dead_letters_directory, kafka_options
 from eddyline.settings import Settings
 
 MAX_SHOWN = 20
+_letters = partial(counted, noun="dead letter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def parse_selection(
     until: str | None,
     places: Sequence[str] | None,
 ) -> DeadLetterSelection:
-    """What the options say. Raises a usage error that names the option."""
+    """Parse the options. Raises a usage error that names the option."""
     topics = [source.name for source in SOURCE_TOPICS]
     topic = None if topic is None else topic.removesuffix(".dlq")
     if topic is not None and topic not in topics:
@@ -102,21 +104,21 @@ def parse_selection(
 
 
 def run_list(opened: OpenDeadLetters, selection: DeadLetterSelection, limit: int, console: Console) -> None:
-    """`eddyline dlq list`."""
+    """Run `eddyline dlq list`."""
     found = summarise_dead_letters(opened.box.logs(selection.topic), selection, limit)
     if not found.total:
-        console.print(_nothing(opened, selection), markup=False, highlight=False, soft_wrap=True)
+        print_line(console, _nothing(opened, selection))
     else:
         console.print(views.count_table(found))
     if found.newest:
         more = found.total - len(found.newest)
         console.print(f"\nThe newest {len(found.newest):,}; {more:,} more with --limit:\n" if more else "")
         console.print(views.newest_table(found))
-    _mention(found.unreadable)
+    _list_unreadable(found.unreadable)
 
 
 def run_json(opened: OpenDeadLetters, selection: DeadLetterSelection, limit: int | None) -> None:
-    """`eddyline dlq list --json`: as they come, or the newest `limit`."""
+    """Run `eddyline dlq list --json`: as they come, or the newest `limit`."""
     logs = opened.box.logs(selection.topic)
     chosen: Iterator[DeadLetter | UnreadableDeadLetter] = select_dead_letters(logs, selection)
     if limit is not None:
@@ -127,7 +129,7 @@ def run_json(opened: OpenDeadLetters, selection: DeadLetterSelection, limit: int
 
 
 def run_show(opened: OpenDeadLetters, place: str) -> None:
-    """`eddyline dlq show`. Raises `NotFound`."""
+    """Run `eddyline dlq show`. Raises `NotFound`."""
     shown = 0
     for each in select_dead_letters(opened.box.logs(), DeadLetterSelection(places=(place,))):
         if shown:
@@ -139,10 +141,8 @@ def run_show(opened: OpenDeadLetters, place: str) -> None:
         raise NotFound(f"no dead letter {opened.where} has the id {place!r}; `eddyline dlq list` shows their ids")
 
 
-def run_replay(
-    opened: OpenDeadLetters, selection: DeadLetterSelection, url: str, dry_run: bool, yes: bool, console: Console
-) -> None:
-    """`eddyline dlq replay`. Raises `EddylineError` when some aren't taken."""
+def run_replay(opened: OpenDeadLetters, selection: DeadLetterSelection, url: str, dry_run: bool, yes: bool) -> None:
+    """Run `eddyline dlq replay`. Raises `EddylineError` when some aren't taken."""
     logs = opened.box.logs(selection.topic)
     found = _counted(opened, logs, selection)
     if not found.total:
@@ -150,23 +150,21 @@ def run_replay(
     with _destination(opened, url) as (destination, through):
         if dry_run:
             print(f"\nWould send {_letters(found.total)} {through} again, and remove those accepted")
-            hopeless = list(_hopeless(logs, selection, destination))
-            if hopeless:
-                print(f"{_letters(len(hopeless))} would stay:\n{_reasons(hopeless)}")
+            unsendable = list(_unsendable(logs, selection, destination))
+            if unsendable:
+                print(f"{_letters(len(unsendable))} would stay:\n{_reasons(unsendable)}")
             return
-        if not _agreed(f"Send {_letters(found.total)} {through} again, and remove those accepted?", yes):
+        if not _is_confirmed(f"Send {_letters(found.total)} {through} again, and remove those accepted?", yes):
             return
-        with _bar(console, "sending", found.total) as advance:
+        with progress_bar(errors(), "sending", found.total) as advance:
             outcome = replay(logs, selection, destination, advance)
-    print(f"Sent {_letters(outcome.taken)} again")
+    print(f"Sent {_letters(outcome.accepted)} again")
     if outcome.refused:
         raise EddylineError(f"{_letters(len(outcome.refused))} not accepted, and kept:\n{_reasons(outcome.refused)}")
 
 
-def run_drop(
-    opened: OpenDeadLetters, selection: DeadLetterSelection, dry_run: bool, yes: bool, console: Console
-) -> None:
-    """`eddyline dlq drop`."""
+def run_drop(opened: OpenDeadLetters, selection: DeadLetterSelection, dry_run: bool, yes: bool) -> None:
+    """Run `eddyline dlq drop`."""
     logs = opened.box.logs(selection.topic)
     found = _counted(opened, logs, selection)
     if not found.total:
@@ -174,9 +172,9 @@ def run_drop(
     if dry_run:
         print(f"\nWould remove {_letters(found.total)} for good")
         return
-    if not _agreed(f"Remove {_letters(found.total)} for good?", yes):
+    if not _is_confirmed(f"Remove {_letters(found.total)} for good?", yes):
         return
-    with _bar(console, "removing", found.total) as advance:
+    with progress_bar(errors(), "removing", found.total) as advance:
         dropped = drop(logs, selection, advance)
     print(f"Removed {_letters(dropped)}")
 
@@ -184,13 +182,13 @@ def run_drop(
 def _counted(
     opened: OpenDeadLetters, logs: Sequence[DeadLetterLog], selection: DeadLetterSelection
 ) -> DeadLetterSummary:
-    """Say what is meant."""
+    """Count what is selected, and print the counts."""
     found = summarise_dead_letters(logs, selection)
     if found.total:
         Console().print(views.count_table(found))
     else:
         print(_nothing(opened, selection))
-    _mention(found.unreadable)
+    _list_unreadable(found.unreadable)
     return found
 
 
@@ -198,7 +196,7 @@ def _nothing(opened: OpenDeadLetters, selection: DeadLetterSelection) -> str:
     return f"No dead letters {opened.where}" + ("" if selection == DeadLetterSelection() else " match")
 
 
-def _mention(unreadable: Sequence[UnreadableDeadLetter]) -> None:
+def _list_unreadable(unreadable: Sequence[UnreadableDeadLetter]) -> None:
     if not unreadable:
         return
     print(f"\n{len(unreadable):,} can't be read as dead letters, and are kept; `eddyline dlq show ID` shows one:")
@@ -207,7 +205,7 @@ def _mention(unreadable: Sequence[UnreadableDeadLetter]) -> None:
 
 @contextmanager
 def _destination(opened: OpenDeadLetters, url: str) -> Iterator[tuple[ReplayDestination, str]]:
-    """Where to send letters again, and how to say so."""
+    """Open where letters are sent again, and describe it."""
     if opened.producer is not None:
         yield TopicDestination(opened.producer), f"to their topics {opened.where}"
         return
@@ -215,7 +213,7 @@ def _destination(opened: OpenDeadLetters, url: str) -> Iterator[tuple[ReplayDest
         yield HttpDestination(client), f"through {url}"
 
 
-def _hopeless(
+def _unsendable(
     logs: Sequence[DeadLetterLog], selection: DeadLetterSelection, destination: ReplayDestination
 ) -> Iterator[tuple[DeadLetter, str]]:
     for each in select_dead_letters(logs, selection):
@@ -223,7 +221,7 @@ def _hopeless(
             yield each, reason
 
 
-def _agreed(question: str, yes: bool) -> bool:
+def _is_confirmed(question: str, yes: bool) -> bool:
     """Raises `Misconfigured` when there is nobody to ask."""
     if yes:
         return True
@@ -231,23 +229,14 @@ def _agreed(question: str, yes: bool) -> bool:
         raise Misconfigured(
             "can't ask for confirmation here: add --yes to do it, or --dry-run to see what would be done"
         )
-    agreed = typer.confirm(question)
-    if not agreed:
+    confirmed = typer.confirm(question)
+    if not confirmed:
         print("Nothing was done")
-    return agreed
+    return confirmed
 
 
 def _is_attended() -> bool:
     return sys.stdin.isatty()
-
-
-@contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar, where somebody watches; gives what moves it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _reasons(refused: Sequence[tuple[DeadLetter, str]]) -> str:
@@ -255,11 +244,6 @@ def _reasons(refused: Sequence[tuple[DeadLetter, str]]) -> str:
 
 
 def _listed(places: Sequence[tuple[str, str]]) -> str:
-    """The first of them, each with what is wrong with it."""
-    shown = [f"  {views.escaped(place)}: {views.escaped(wrong)}" for place, wrong in places[:MAX_SHOWN]]
-    more = len(places) - MAX_SHOWN
-    return "\n".join(shown + ([f"  … and {more:,} more"] if more > 0 else []))
-
-
-def _letters(count: int) -> str:
-    return f"{count:,} dead letter" + ("" if count == 1 else "s")
+    """List the first of them, each with what is wrong with it."""
+    lines = [f"  {views.escaped(place)}: {views.escaped(wrong)}" for place, wrong in places]
+    return "\n".join(first_lines(lines, MAX_SHOWN))

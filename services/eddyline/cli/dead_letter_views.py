@@ -1,4 +1,4 @@
-"""What people and programs get to see of a dead letter. Bytes that anyone may have sent are made harmless first."""
+"""Dead letters as people and programs see them. Bytes that anyone may have sent are made harmless first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LINE = 2000
 
 
 def count_table(found: DeadLetterSummary) -> Table:
-    """How many of each topic and reason."""
+    """Tabulate the counts by topic and reason."""
     table = _table("topic", "reason")
     table.add_column("letters", justify="right")
     for (topic, reason), count in sorted(found.counts.items()):
@@ -30,7 +30,7 @@ def count_table(found: DeadLetterSummary) -> Table:
 
 
 def newest_table(found: DeadLetterSummary) -> Table:
-    """A line for each."""
+    """Tabulate the newest, a line for each."""
     table = _table("id", "reason", "given up")
     table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=1)
     for letter in found.newest:
@@ -39,7 +39,7 @@ def newest_table(found: DeadLetterSummary) -> Table:
 
 
 def as_json(each: DeadLetter | UnreadableDeadLetter) -> dict[str, Any]:
-    """For programs: bytes as text where they are UTF-8, else {"base64": …}."""
+    """Write one for programs: bytes as text where they are UTF-8, else {"base64": …}."""
     if isinstance(each, UnreadableDeadLetter):
         return {"id": each.place, "unreadable": each.problem, **_content(each.key, each.value, each.headers)}
     record = each.record
@@ -59,7 +59,7 @@ def as_json(each: DeadLetter | UnreadableDeadLetter) -> dict[str, Any]:
 
 
 def lines(each: DeadLetter | UnreadableDeadLetter) -> Iterator[str]:
-    """For people: everything, a field a line, and the value at the end; what is very long is cut."""
+    """Write one for people: everything, a field a line, and the value at the end; what is very long is cut."""
     if isinstance(each, UnreadableDeadLetter):
         yield f"id        {escaped(each.place)}"
         yield f"problem   {escaped(each.problem)}"
@@ -77,7 +77,7 @@ def lines(each: DeadLetter | UnreadableDeadLetter) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """Without what a terminal would obey: a dead letter may hold anything."""
+    """Escape what a terminal would obey: a dead letter may hold anything."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
@@ -137,7 +137,7 @@ def _inline(data: bytes | None) -> str:
 
 
 def _shown(value: bytes) -> Iterator[str]:
-    """JSON indented, other text as it is (very long lines cut), anything else in hexadecimal."""
+    """Write JSON indented, other text as it is (very long lines cut), anything else in hexadecimal."""
     try:
         text = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from eddyline.cli.options import ConfigFile, DataDir, Url, load_settings
+from eddyline.cli.options import RUNNING, ConfigFile, DataDir, Url, load_settings
+from eddyline.cli.printing import output
 
 dlq = typer.Typer(
     name="dlq",
@@ -53,7 +53,9 @@ def list_(
         if as_json:
             run_json(box, selection, limit)
         else:
-            run_list(box, selection, 20 if limit is None else limit, _wide(Console()))
+            run_list(
+                box, selection, 20 if limit is None else limit, output(width=1000)
+            )  # a pipe has no width: nothing is cut
 
 
 @dlq.command()
@@ -79,7 +81,7 @@ def replay(
     place: Place = None,
     dry_run: DryRun = False,
     yes: Yes = False,
-    url: Url = "http://127.0.0.1:8000",
+    url: Url = RUNNING,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -91,7 +93,7 @@ def replay(
 
     selection = parse_selection(topic, reason, key, since, until, place)
     with open_dead_letters(load_settings(config, data_dir)) as box:
-        run_replay(box, selection, url, dry_run, yes, Console(stderr=True))
+        run_replay(box, selection, url, dry_run, yes)
 
 
 @dlq.command()
@@ -112,9 +114,4 @@ def drop(
 
     selection = parse_selection(topic, reason, key, since, until, place)
     with open_dead_letters(load_settings(config, data_dir)) as box:
-        run_drop(box, selection, dry_run, yes, Console(stderr=True))
-
-
-def _wide(console: Console) -> Console:
-    """A pipe has no width: nothing is cut for it."""
-    return console if console.is_terminal else Console(width=1000)
+        run_drop(box, selection, dry_run, yes)

@@ -5,36 +5,35 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from eddyline import __version__
 from eddyline.cli.options import ConfigFile, load_settings
+from eddyline.cli.printing import errors, output, print_line, progress_bars
 from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, StrategySettings, effective
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from eddyline.clients.progress import ProgressListener
-    from eddyline.evaluation.contenders import Contender, EvaluationInputs, StrategyComparison
     from eddyline.evaluation.interaction_log import InteractionLog
     from eddyline.evaluation.prequential import EvaluationProtocol
+    from eddyline.evaluation.strategy_comparison import Contender, Evaluation, StrategyComparison
 
 BASELINES = {"popularity": StrategySettings(popularity=1.0)}
 """What anybody could do without a recommender: compared with, though no strategy that is served."""
 FILES = {"metrics": "metrics.csv", "requests": "requests.csv", "run": "run.json", "plot": "quality.png"}
 TUNED = "{} (tuned)"
-WIDTH = 120
-"""Columns of the tables where the output isn't a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """How the evaluation goes, beside the settings."""
+    """Options of the evaluation, beside the settings."""
 
     share: float
     protocol: EvaluationProtocol
@@ -54,7 +53,7 @@ def evaluate(
         typer.Option("--strategy", help="Strategy to compare; repeatable; by default all, the default one first."),
     ] = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Recommend for every N-th event only.")] = 1,
-    output: Annotated[
+    folder: Annotated[
         Path | None, typer.Option("--output", help="Folder for metrics.csv, quality.png and run.json.")
     ] = None,
     tune: Annotated[
@@ -82,18 +81,17 @@ def evaluate(
     # The products are small: threads that wait for each other would cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from eddyline.cli import evaluation_views as views
-    from eddyline.cli.data import progress_bars
     from eddyline.clients.sources import open_source
     from eddyline.evaluation import metrics_plot as plot
     from eddyline.evaluation.interaction_log import read
     from eddyline.evaluation.prequential import EvaluationProtocol
 
-    settings, err, out = load_settings(config), Console(stderr=True), _console()
+    settings, err, out = load_settings(config), errors(), output()
     if tune and 2 * share >= 1:
         raise typer.BadParameter("--tune needs a part before the last of the same length: --share below 0.5")
-    if requests and output is None:
+    if requests and folder is None:
         raise typer.BadParameter("--requests needs --output")
-    if output is not None and not no_plot:
+    if folder is not None and not no_plot:
         plot.check()
     contenders = _contenders(settings, strategy)
     options = EvaluationOptions(
@@ -102,59 +100,44 @@ def evaluate(
     started = time.monotonic()
     log = read(open_source(path), settings.events)
     for line in views.about(log, options.share):
-        err.print(escape(line), highlight=False, soft_wrap=True)
+        print_line(err, line)
     with progress_bars(err) as bars:
-        ground, space = _ground(log, settings, bars)
+        evaluation, space = _evaluation(log, settings, options.protocol, bars)
         if tune:
-            name, better = next(iter(contenders)), _tuned(log, ground, contenders, options, bars, out)
+            name, better = next(iter(contenders)), _tuned(evaluation, contenders, options, bars, out)
             contenders[TUNED.format(name)] = better
-        comparison = _compare(log, ground, contenders, options, bars)
+        begin = log.position(1.0 - options.share)
+        comparison = evaluation.compare(contenders, begin, options.seed, options.shuffled, bars)
     views.show(comparison.measured, k, out)
     for line in views.speed(comparison.answered, time.monotonic() - started):
-        out.print(escape(line), highlight=False, soft_wrap=True)
-    if output is not None:
-        _write(output, log, comparison, contenders, options, settings, space, requests, not no_plot)
-        err.print(escape(f"Written to {output}."), highlight=False)
-
-
-def _compare(
-    log: InteractionLog,
-    ground: EvaluationInputs,
-    contenders: Mapping[str, Contender],
-    options: EvaluationOptions,
-    progress: ProgressListener,
-) -> StrategyComparison:
-    from eddyline.evaluation.contenders import compare
-
-    begin = log.position(1.0 - options.share)
-    return compare(log, ground, contenders, begin, options.protocol, options.seed, options.shuffled, progress)
+        print_line(out, line)
+    if folder is not None:
+        _write(folder, log, comparison, contenders, options, settings, space, requests, not no_plot)
+        print_line(err, f"Written to {folder}.")
 
 
 def _tuned(
-    log: InteractionLog,
-    ground: EvaluationInputs,
+    evaluation: Evaluation,
     contenders: Mapping[str, Contender],
     options: EvaluationOptions,
     progress: ProgressListener,
     out: Console,
 ) -> Contender:
-    """The first of them with better weights, found on a log that ends where the report begins."""
+    """Find better weights for the first contender, on a log that ends where the report begins; print and return it."""
     from eddyline.evaluation.weight_search import as_toml, tune
 
-    name, base = next(iter(contenders.items()))
-    before = log.first(log.position(1.0 - options.share))
-    begin = log.position(1.0 - 2 * options.share)
-    found = tune(before, ground, base, begin, options.protocol, options.trials, options.seed, progress)
-    out.print(
-        f"Tuned {escape(name)}: {found.score - 1:+.1%} where it was searched, {found.trials} trials. As settings:\n",
-        highlight=False,
+    log, (name, base) = evaluation.log, next(iter(contenders.items()))
+    before = replace(evaluation, log=log.first(log.position(1.0 - options.share)))
+    found = tune(before, base, log.position(1.0 - 2 * options.share), options.trials, options.seed, progress)
+    print_line(
+        out, f"Tuned {name}: {found.score - 1:+.1%} where it was searched, {found.trials} trials. As settings:\n"
     )
-    out.print(as_toml(name, found.contender), markup=False, highlight=False, soft_wrap=True)
+    print_line(out, as_toml(name, found.contender))
     return found.contender
 
 
 def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Contender]:
-    from eddyline.evaluation.contenders import Contender
+    from eddyline.evaluation.strategy_comparison import Contender
 
     known = {**settings.strategies, **{name: one for name, one in BASELINES.items() if name not in settings.strategies}}
     chosen = list(dict.fromkeys(names or [settings.ranking.strategy, *known]))
@@ -167,28 +150,31 @@ def _contenders(settings: Settings, names: list[str] | None) -> dict[str, Conten
     return {name: Contender(settings.ranking, known[name]) for name in chosen}
 
 
-def _ground(log: InteractionLog, settings: Settings, progress: ProgressListener) -> tuple[EvaluationInputs, str]:
-    """The vectors of the items and of people's answers, and their space."""
+def _evaluation(
+    log: InteractionLog, settings: Settings, protocol: EvaluationProtocol, progress: ProgressListener
+) -> tuple[Evaluation, str]:
+    """Encode the items and people's answers: what the log is run with, and the vectors' space."""
     from eddyline.adapters.encoders import create_text_encoder
     from eddyline.adapters.telemetry import Metrics
-    from eddyline.evaluation.contenders import EvaluationInputs
-    from eddyline.evaluation.embedding_cache import cache_directory, encode_items, encode_texts
-    from eddyline.model.text import Template, onboarding_text
+    from eddyline.evaluation.embedding_cache import cache_directory, cached_vectors
+    from eddyline.evaluation.strategy_comparison import Evaluation
+    from eddyline.model.text import Template, onboarding_text, single_parts
 
-    directory = cache_directory()
+    directory, template = cache_directory(), Template.of(settings.encoder.template)
     encoder = create_text_encoder(settings, Metrics())
-    content = encode_items(log.items, encoder, directory, progress, Template.of(settings.encoder.template))
+    content = cached_vectors([template.parts(item.model_dump()) for item in log.items], encoder, directory, progress)
     texts = {
         person: text
         for person, user in log.answers.items()
         if (text := onboarding_text(user.interests, user.goals, user.experience))
     }
-    answers = dict(zip(texts, encode_texts(list(texts.values()), encoder, directory, progress), strict=True))
-    return EvaluationInputs(content, answers, settings), encoder.space
+    vectors = cached_vectors(single_parts(list(texts.values())), encoder, directory, progress)
+    answers = dict(zip(texts, vectors, strict=True))
+    return Evaluation(log, content, answers, settings, protocol), encoder.space
 
 
 def _write(
-    output: Path,
+    folder: Path,
     log: InteractionLog,
     comparison: StrategyComparison,
     contenders: Mapping[str, Contender],
@@ -199,16 +185,17 @@ def _write(
     with_plot: bool,
 ) -> None:
     from eddyline.evaluation import metrics_plot as plot
-    from eddyline.evaluation import result_files as report
+    from eddyline.evaluation import result_files as files
+    from eddyline.evaluation.strategy_comparison import SHUFFLED
 
     k = options.protocol.k
-    report.write_metrics(output / FILES["metrics"], comparison.measured, k)
+    files.write_metrics(folder / FILES["metrics"], comparison.measured, k)
     if requests:
         runs = {"as it was": (log, comparison.answered)}
-        runs |= {} if comparison.shuffled is None else {report.SHUFFLED: comparison.shuffled}
-        report.write_requests(output / FILES["requests"], runs)
+        runs |= {} if comparison.shuffled is None else {SHUFFLED: comparison.shuffled}
+        files.write_requests(folder / FILES["requests"], runs)
     if with_plot:
-        plot.draw(output / FILES["plot"], comparison.measured, k)
+        plot.draw(folder / FILES["plot"], comparison.measured, k)
     facts = {
         "eddyline": __version__,
         "log": {
@@ -226,9 +213,4 @@ def _write(
         },
         "settings": {name: effective(settings)[name] for name in ("events", "profile", "affinity", "encoder")},
     }
-    report.write_run(output / FILES["run"], facts)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    files.write_run(folder / FILES["run"], facts)

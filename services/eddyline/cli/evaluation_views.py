@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from eddyline.cli.printing import NONE, add_columns, counted, titled_table
 from eddyline.evaluation.interaction_log import InteractionLog
 from eddyline.evaluation.metrics import METRICS, Estimate, SliceMetrics
 from eddyline.evaluation.prequential import FEW_EVENTS, FIRST_EVENTS, EvaluationRun
@@ -38,18 +37,18 @@ WIDE = 110
 
 
 def about(log: InteractionLog, share: float) -> Iterator[str]:
-    """What the log is, and what of it is left out."""
-    asked = len(log.events) - log.position(1.0 - share)
+    """Describe the log, and what of it is left out."""
+    requests = len(log.events) - log.position(1.0 - share)
     yield (
         f"{log.name}: {len(log.events):,} events of {len(log.people):,} people on {len(log.items):,} items; "
-        f"recommending for the last {asked:,}"
+        f"recommending for the last {requests:,}"
     )
     for reason, count in log.left_out.items():
-        yield f"left out: {count:,} {'event' if count == 1 else 'events'} {reason}"
+        yield f"left out: {counted(count, 'event')} {reason}"
 
 
 def show(found: Sequence[SliceMetrics], k: int, console: Console) -> None:
-    """A table for each slice: values with their intervals, and under them the difference to the first strategy."""
+    """Print a table for each slice: values with their intervals, and the differences to the first strategy."""
     metrics = METRICS if console.width >= WIDE else AT_K
     for name, group in groupby(found, key=lambda one: one.slice):
         strategies = list(group)
@@ -57,13 +56,9 @@ def show(found: Sequence[SliceMetrics], k: int, console: Console) -> None:
         if requests == 0:
             console.print(f"{TITLES[name]}: no requests\n", highlight=False)
             continue
-        title = f"{TITLES[name]} ({requests:,} requests of {people:,} people)"
-        table = Table(
-            title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False, pad_edge=False
-        )
-        table.add_column("strategy", no_wrap=True)
-        for metric in metrics:
-            table.add_column(f"{NAMES[metric]}@{k}" if metric in AT_K else NAMES[metric], justify="right", no_wrap=True)
+        table = titled_table(f"{TITLES[name]} ({requests:,} requests of {people:,} people)")
+        headers = [f"{NAMES[metric]}@{k}" if metric in AT_K else NAMES[metric] for metric in metrics]
+        add_columns(table, "strategy", right=headers)
         for one in strategies:
             table.add_row(one.strategy, *(_value(one.metrics[metric], metric) for metric in metrics))
             if one.differences is not None:
@@ -84,7 +79,7 @@ def show(found: Sequence[SliceMetrics], k: int, console: Console) -> None:
 
 
 def speed(answered: EvaluationRun, seconds: float) -> Iterator[str]:
-    """How fast it went."""
+    """Describe how fast it went."""
     took, count = sum(answered.seconds.values()), len(answered.event)
     lists = count * len(answered.seconds)
     each = ", ".join(f"{name} {1000 * spent / count:.2f} ms" for name, spent in answered.seconds.items())
@@ -93,14 +88,14 @@ def speed(answered: EvaluationRun, seconds: float) -> Iterator[str]:
 
 def _value(estimate: Estimate, metric: str) -> str:
     if math.isnan(estimate.value):
-        return "–"
+        return NONE
     digits = _digits(metric)
     return f"{_plain(estimate.value, digits)} [dim]±{_plain(_half(estimate), digits)}[/]"
 
 
 def _difference(estimate: Estimate, metric: str) -> str:
     if math.isnan(estimate.value):
-        return "–"
+        return NONE
     digits = _digits(metric)
     sure = estimate.low > ROUNDING or estimate.high < -ROUNDING
     colour = "dim" if not sure else "green" if estimate.value > 0 else "red"
@@ -117,6 +112,6 @@ def _digits(metric: str) -> int:
 
 
 def _plain(value: float, digits: int, sign: bool = False) -> str:
-    """Without the zero before the point, as in tables of shares."""
+    """Write a number without the zero before the point, as in tables of shares."""
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text

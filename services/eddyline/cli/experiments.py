@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from eddyline.cli.options import ConfigFile, DataDir, load_settings
-from eddyline.errors import AlreadyRunning, Misconfigured
+from eddyline.cli.options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
+from eddyline.errors import Misconfigured
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load_experiments
 from eddyline.settings import Settings
 
@@ -48,10 +48,7 @@ def who(
         str | None, typer.Option("--anonymous", help="The anonymous_id of someone who isn't signed in.")
     ] = None,
     surface: Annotated[str | None, typer.Option("--surface", help="Surface on which the list would be shown.")] = None,
-    url: Annotated[
-        str | None,
-        typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
-    ] = None,
+    url: ReaderUrl = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -73,23 +70,14 @@ def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
     from eddyline.model.events import check_id
     from eddyline.reader import ActiveExperiments, Reader
     from eddyline.reader.schemas import AssignmentQuery
-    from eddyline.runtime.collection_setup import check_collections
-    from eddyline.runtime.connections import open_store
 
     for name in ("user_id", "anonymous_id"):
         if name in asked:
             check_id(asked[name], name)
     running = ActiveExperiments(load_experiments(settings.experiments_file, settings))
-    try:
-        store = open_store(settings)
-    except AlreadyRunning as error:
-        raise AlreadyRunning(f"{error}; or ask the running one: --url http://127.0.0.1:8000") from None
-    try:
-        check_collections(store)
+    with opened_store(settings) as store:
         reader = Reader(store, settings, Metrics(), experiments=lambda: running)
         return reader.assignments.of(AssignmentQuery(**asked))
-    finally:
-        store.close()
 
 
 def _assigned_there(url: str, asked: dict[str, str]) -> dict[str, Any]:

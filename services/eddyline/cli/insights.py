@@ -10,17 +10,13 @@ from urllib.parse import quote
 
 import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from eddyline.cli.options import Url
+from eddyline.cli.options import RUNNING, Url
+from eddyline.cli.printing import errors, output, print_json, print_line
 from eddyline.clients import Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedAnswer
 
-WIDTH = 120
-"""Columns of the tables where the output isn't a terminal."""
 USUAL_GROUPS = "surface,strategy"
-RUNNING = "running"
 
 insights = typer.Typer(
     name="insights",
@@ -31,7 +27,7 @@ insights = typer.Typer(
 
 @insights.command()
 def report(
-    url: Url = "http://127.0.0.1:8000",
+    url: Url = RUNNING,
     experiment: Annotated[
         str | None,
         typer.Option("--experiment", help="Only this experiment; by default the measures and all running experiments."),
@@ -43,7 +39,7 @@ def report(
         typer.Option("--by", help="Group by: surface, strategy, experiment, variant, category, time."),
     ] = USUAL_GROUPS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answers as one JSON object.")] = False,
-    output: Annotated[
+    folder: Annotated[
         Path | None, typer.Option("--output", help="Folder for report.json and the plots, one for each experiment.")
     ] = None,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="Skip the plots.")] = False,
@@ -52,29 +48,29 @@ def report(
     from eddyline.cli import insights_plot as plot
     from eddyline.cli import insights_views as views
 
-    if output is not None and not no_plot:
+    if folder is not None and not no_plot:
         plot.check()
-    out, err = _console(), Console(stderr=True)
+    console = output()
     with _open(url) as client:
-        asked = {"last": last, **({} if size is None else {"size": size})}
-        whose = {} if experiment is None else {"experiment": experiment}
-        said: dict[str, Any] = {
+        window = {"last": last, **({} if size is None else {"size": size})}
+        only = {} if experiment is None else {"experiment": experiment}
+        answers: dict[str, Any] = {
             "experiments": [client.experiment(name) for name in _names(client, experiment)],
-            "kpis": client.kpis({**asked, **whose, "by": _groups(by, experiment)}),
+            "kpis": client.kpis({**window, **only, "by": _groups(by, experiment)}),
         }
-        series = {} if output is None or no_plot else _series(client, asked, said["experiments"])
+        series = {} if folder is None or no_plot else _series(client, window, answers["experiments"])
     if as_json:
-        print(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
+        print_json(answers)
     else:
-        views.show_kpis(said["kpis"], out)
-        for one in said["experiments"]:
-            views.show_experiment(one, out)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "report.json").write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
+        views.show_kpis(answers["kpis"], console)
+        for one in answers["experiments"]:
+            views.show_experiment(one, console)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").write_bytes(orjson.dumps(answers, option=orjson.OPT_INDENT_2) + b"\n")
         for name, drawn in series.items():
-            plot.draw(output / f"{quote(name, safe='')}.png", drawn)
-        err.print(escape(f"Written to {output}."), highlight=False)
+            plot.draw(folder / f"{quote(name, safe='')}.png", drawn)
+        print_line(errors(), f"Written to {folder}.")
 
 
 @insights.command()
@@ -127,29 +123,29 @@ def plan(
     if a_day is not None and not a_day > 0:
         raise InvalidInput("must be over 0", "--people-a-day")
     if as_json:
-        print(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2).decode())
+        print_json(asdict(found))
     else:
-        views.show_plan(found, a_day, _console())
+        views.show_plan(found, a_day, output())
 
 
 def _groups(by: str, experiment: str | None) -> str:
-    """Of one experiment, its variants are told apart where nothing else was asked for."""
+    """Group one experiment by its variants where nothing else is given."""
     return "variant" if experiment is not None and by == USUAL_GROUPS else by
 
 
-def _names(client: Client, wanted: str | None) -> list[str]:
-    """The experiment that was asked for, or all that aren't over."""
-    if wanted is not None:
-        return [wanted]
+def _names(client: Client, experiment: str | None) -> list[str]:
+    """Name the given experiment, or all that aren't over."""
+    if experiment is not None:
+        return [experiment]
     return [
         one["name"]
         for one in client.experiments()
-        if one["state"] == RUNNING or (one["state"] == "not defined" and one["people"])
+        if one["state"] == "running" or (one["state"] == "not defined" and one["people"])
     ]
 
 
-def _series(client: Client, asked: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the plots are of, by their names: every experiment's variants, or else the strategies."""
+def _series(client: Client, window: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fetch what is plotted, by the plots' names: every experiment's variants, or else the strategies."""
     from eddyline.cli.insights_plot import CtrPlotData
 
     kinds: list[tuple[str, str, dict[str, str]]] = [
@@ -159,8 +155,8 @@ def _series(client: Client, asked: Mapping[str, str], experiments: list[dict[str
         name: CtrPlotData(
             name,
             by,
-            client.kpis({**asked, **where, "by": f"time,{by}"})["rows"],
-            client.kpis({**asked, **where, "by": by})["rows"],
+            client.kpis({**window, **where, "by": f"time,{by}"})["rows"],
+            client.kpis({**window, **where, "by": by})["rows"],
         )
         for name, by, where in kinds
     }
@@ -180,8 +176,3 @@ def _open(url: str) -> Iterator[Client]:
             raise EddylineError(
                 f"{url} doesn't run insights: start it with the role `insights`, or `eddyline up`"
             ) from None
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)

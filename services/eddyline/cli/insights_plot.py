@@ -1,4 +1,4 @@
-"""The picture of what came of lists: the click-through rate over time and by position, with intervals."""
+"""A plot of what came of lists: the click-through rate over time and by position, with intervals."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from eddyline.evaluation.metrics_plot import DOTS_PER_INCH, check
+from eddyline.evaluation.metrics_plot import check, figure
 
 __all__ = ["CtrPlotData", "check", "draw", "wilson"]
 
 INCHES = (9.0, 6.4)
 Z = 1.959963984540054
 """Standard errors of a 95 % interval."""
-MOST_LINES = 8
+MAX_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class CtrPlotData:
-    """What a plot is of: rows of the measures by `by` and time, and by `by` alone."""
+    """Rows of the measures to plot: by `by` and time, and by `by` alone."""
 
     name: str
     by: str
@@ -29,13 +29,13 @@ class CtrPlotData:
     whole: Sequence[Mapping[str, Any]]
 
     def lines(self) -> list[str]:
-        """The values of `by` that are drawn: those with the most impressions."""
+        """List the values of `by` that are drawn: those with the most impressions."""
         busiest = sorted(self.whole, key=lambda row: (-row["impressions"], row[self.by]))
-        return sorted(row[self.by] for row in busiest[:MOST_LINES] if row["impressions"])
+        return sorted(row[self.by] for row in busiest[:MAX_LINES] if row["impressions"])
 
 
 def wilson(clicks: int, impressions: int) -> tuple[float, float]:
-    """Bounds of a rate: 95 %, as if each impression were a draw of its own. (E. B. Wilson, JASA 1927.)"""
+    """Compute the bounds of a rate: 95 %, as if each impression were a draw of its own. (E. B. Wilson, JASA 1927.)"""
     if impressions == 0:
         return 0.0, 1.0
     rate, squared = clicks / impressions, Z * Z
@@ -44,33 +44,25 @@ def wilson(clicks: int, impressions: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def draw(file: Path, drawn: CtrPlotData) -> None:
+def draw(file: Path, data: CtrPlotData) -> None:
     """Write a PNG. Raises `Misconfigured` without matplotlib."""
-    check()
-    # Not pyplot: no window system, and no state that outlives the call.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    with figure(file, INCHES, 2) as (drawn, panels):
+        from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(2, 1)
-    figure.suptitle(f"{drawn.name}: click-through rate by {drawn.by}")
-    for name in drawn.lines():
-        _over_time(panels[0], name, [row for row in drawn.over_time if row[drawn.by] == name])
-        _by_position(panels[1], name, [row for row in drawn.whole if row[drawn.by] == name])
-    panels[0].set_xlabel("window (UTC); bands: 95 % of each window alone, impressions taken as independent")
-    panels[1].set_xlabel("position")
-    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    for panel in panels:
-        panel.set_ylabel("CTR")
-        panel.set_ylim(bottom=0)
-        panel.grid(axis="y", alpha=0.3)
-    if drawn.lines():
-        panels[0].legend(loc="upper left", fontsize="small", ncols=3)
-        panels[0].tick_params(axis="x", labelrotation=20, labelsize="small")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+        drawn.suptitle(f"{data.name}: click-through rate by {data.by}")
+        for name in data.lines():
+            _over_time(panels[0], name, [row for row in data.over_time if row[data.by] == name])
+            _by_position(panels[1], name, [row for row in data.whole if row[data.by] == name])
+        panels[0].set_xlabel("window (UTC); bands: 95 % of each window alone, impressions taken as independent")
+        panels[1].set_xlabel("position")
+        panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        for panel in panels:
+            panel.set_ylabel("CTR")
+            panel.set_ylim(bottom=0)
+            panel.grid(axis="y", alpha=0.3)
+        if data.lines():
+            panels[0].legend(loc="upper left", fontsize="small", ncols=3)
+            panels[0].tick_params(axis="x", labelrotation=20, labelsize="small")
 
 
 def _over_time(panel: Any, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

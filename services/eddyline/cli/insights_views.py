@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from eddyline.cli.printing import NONE, add_columns, counted, print_line, titled_table
 
 if TYPE_CHECKING:
     from eddyline.model.experiments.statistics import SampleSizePlan
 
-NONE = "–"
 RISES = "*"
 COLUMNS = {
     "requests": "lists",
@@ -47,16 +46,11 @@ WRONG = {
 
 
 def show_kpis(said: Mapping[str, Any], console: Console) -> None:
-    """The measures: a row for each group, and all together."""
+    """Print the measures: a row for each group, and all together."""
     groups = list(said["by"])
     title = f"{_minute(said['from'])} to {_minute(said['to'])} UTC, in windows of {_article(said['size'])}"
-    table = _table(title)
-    for group in groups:
-        table.add_column(group, no_wrap=True)
-    if not groups:
-        table.add_column("")
-    for name in COLUMNS.values():
-        table.add_column(name, justify="right", no_wrap=True)
+    table = titled_table(title)
+    add_columns(table, *(groups or [""]), right=tuple(COLUMNS.values()))
     for row in said["rows"]:
         table.add_row(*(_group(row, name) for name in groups), *_measures(row))
     names = ["all", *[""] * (len(groups) - 1)]
@@ -75,15 +69,13 @@ def show_kpis(said: Mapping[str, Any], console: Console) -> None:
 
 
 def show_experiment(said: Mapping[str, Any], console: Console) -> None:
-    """An experiment: its variants, what that says, and what should be known."""
+    """Print an experiment: its variants, what they show, and what should be known."""
     metric = said["metric"]
     head = f"{said['name']}: {said['state']}, revision {said['revision'] or NONE}, {said['people']:,} people"
     if said["planned_people"] is not None:
         head += f" of {said['planned_people']:,} planned"
-    table = _table(head)
-    table.add_column("variant", no_wrap=True)
-    for name in ("people", metric, f"{metric} against control", "between", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = titled_table(head)
+    add_columns(table, "variant", right=("people", metric, f"{metric} against control", "between", "p"))
     for one in said["reports"]:
         stopped = " (stopped)" if one["state"] == "stopped" else ""
         effect = (one["effects"] or {}).get(metric)
@@ -96,9 +88,9 @@ def show_experiment(said: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     for one in said["reports"]:
         if one["sentence"] is not None:
-            console.print(escape(f"{_sentence(one['sentence'])}"), highlight=False, soft_wrap=True)
+            print_line(console, _sentence(one["sentence"]))
         for guardrail in one["guardrails"]:
-            console.print(escape(f"  {_guardrail(one['name'], guardrail)}"), highlight=False, soft_wrap=True)
+            print_line(console, f"  {_guardrail(one['name'], guardrail)}")
     split = said["sample_ratio"]
     if split is not None and split["is_mismatch"]:
         seen = ", ".join(
@@ -111,23 +103,20 @@ def show_experiment(said: Mapping[str, Any], console: Console) -> None:
 
 
 def show_plan(plan: SampleSizePlan, a_day: float | None, console: Console) -> None:
-    """How many people an experiment takes."""
-    console.print(
+    """Print how many people an experiment takes."""
+    print_line(
+        console,
         f"{plan.people:,} people ({plan.each:,} in each of {plan.variants} variants) find a lift of "
         f"{plan.lift:+.1%} on a {plan.metric} of {plan.baseline:g} with a probability of {plan.power:.0%}, however "
         f"often one looks; without any, at most {plan.alpha:.0%} of experiments say that there is one.",
-        highlight=False,
-        soft_wrap=True,
     )
-    console.print(
-        f"A test that may be looked at only once takes {plan.fixed:,} in each.", highlight=False, soft_wrap=True
-    )
+    print_line(console, f"A test that may be looked at only once takes {plan.fixed:,} in each.")
     if a_day is not None:
         days = math.ceil(plan.people / a_day)
-        console.print(f"At {a_day:,.0f} new people a day: {days:,} day{'s' * (days > 1)}.", highlight=False)
+        print_line(console, f"At {a_day:,.0f} new people a day: {counted(days, 'day')}.")
     for assumption in plan.assumptions:
-        console.print(escape(f"  assumed: {assumption}"), highlight=False, soft_wrap=True)
-    console.print(f"In the experiments file: planned_people = {plan.people}", highlight=False, soft_wrap=True)
+        print_line(console, f"  assumed: {assumption}")
+    print_line(console, f"In the experiments file: planned_people = {plan.people}")
 
 
 def _warnings(said: Mapping[str, Any]) -> Iterable[str]:
@@ -139,12 +128,6 @@ def _warnings(said: Mapping[str, Any]) -> Iterable[str]:
     wrong = [f"{said['progress'][name]:,} {words}" for name, words in WRONG.items() if said["progress"][name]]
     if wrong:
         yield f"Not measured, since the beginning: {', '.join(wrong)}."
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False, pad_edge=False
-    )
 
 
 def _group(row: Mapping[str, Any], name: str) -> str:

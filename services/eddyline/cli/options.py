@@ -1,14 +1,20 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what they open: the settings, and the store that a reader would read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eddyline import settings
+from eddyline.errors import AlreadyRunning
 from eddyline.settings import Settings
+
+if TYPE_CHECKING:
+    from eddyline.adapters.vectors import VectorStore
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Settings file (TOML); ./eddyline.toml where it exists.")
@@ -16,13 +22,19 @@ ConfigFile = Annotated[
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded mode keeps its data.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.")]
+RUNNING = "http://127.0.0.1:8000"
+"""Where a running Eddyline listens unless it is told otherwise."""
 Url = Annotated[str, typer.Option("--url", help="URL of a running Eddyline.")]
+ReaderUrl = Annotated[
+    str | None,
+    typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
+]
 
 
 def load_settings(
     config: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
 ) -> Settings:
-    """The settings in force, their rules checked too, with what the command line says. Raises `Misconfigured`."""
+    """Load the settings and check their rules; the command line comes last. Raises `Misconfigured`."""
     from eddyline.model.rules import RuleSet
 
     loaded = settings.load(config)
@@ -32,3 +44,21 @@ def load_settings(
     if data_dir is not None:
         changes["data_dir"] = data_dir
     return loaded.model_copy(update=changes)
+
+
+@contextmanager
+def opened_store(settings: Settings) -> Iterator[VectorStore]:
+    """Open the store that a reader would read, with its collections.
+
+    Raises `AlreadyRunning` where another process holds it, saying how to ask that one.
+    """
+    from eddyline.runtime.collection_setup import check_collections
+    from eddyline.runtime.connections import open_store
+
+    try:
+        store = open_store(settings)
+    except AlreadyRunning as error:
+        raise AlreadyRunning(f"{error}; or ask the running one: --url {RUNNING}") from None
+    with closing(store):
+        check_collections(store)
+        yield store

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 
-from eddyline.cli.options import ConfigFile, DataDir, load_settings
-from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured
+from eddyline.cli.options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
+from eddyline.cli.printing import ProgressBars, errors, print_line
+from eddyline.errors import EddylineError, InvalidInput, Misconfigured
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,46 +39,43 @@ def recommend(
     strategy: Annotated[
         str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
     ] = None,
-    wanted: Annotated[str | None, typer.Option("--filter", help="Filter as JSON, as the API takes it.")] = None,
+    filter_: Annotated[str | None, typer.Option("--filter", help="Filter as JSON, as the API takes it.")] = None,
     pool: Annotated[
         Path | None,
         typer.Option("--pool", help="Recommend only these items: ids, one per line, or JSON lines with item_id."),
     ] = None,
     surface: Annotated[str | None, typer.Option("--surface", help="Surface on which the lists will be shown.")] = None,
-    url: Annotated[
-        str | None,
-        typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),
-    ] = None,
+    url: ReaderUrl = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Lists made concurrently.")] = 4,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make lists for many people, say for a newsletter, as JSON lines; a stopped run resumes where it was."""
-    from eddyline.cli.data import ProgressBars
     from eddyline.clients.list_export import WHOM, ListExport, ListFile, read_ids
 
     if (users is None) is not everyone:
         raise Misconfigured("name a file of user ids, or --all")
-    body = _body(limit, strategy, wanted, pool, surface)
-    settings, console = load_settings(config, data_dir), Console(stderr=True)
+    body = _body(limit, strategy, filter_, pool, surface)
+    settings, console = load_settings(config, data_dir), errors()
     named = None if users is None else read_ids(users, "user_id")
     with _open(settings, url, everyone) as (ask, store):
-        whom = named or stored_users(store)
-        bars = ProgressBars(console)
-        with ListFile(output, {WHOM: whom.source, **body}) as file, bars.progress:
+        if named is None:
+            assert store is not None
+            named = stored_users(store)
+        with ListFile(output, {WHOM: named.source, **body}) as file, ProgressBars(console) as bars:
             work = ListExport(ask, file, body, concurrency, bars)
             try:
                 with _interrupting(work.stop):
-                    report = work.run(whom.ids)
+                    report = work.run(named.ids)
             except KeyboardInterrupt:
-                bars.say(f"stopped; the same command resumes where this one was, in {output}")
+                bars.report(f"stopped; the same command resumes where this one was, in {output}")
                 raise
     if report.finished_before:
         what = f"{output} is complete ({report.earlier:,} lists): name another file for new lists."
     else:
         earlier = f"; {report.earlier:,} were there from an earlier run" if report.earlier else ""
         what = f"{report.written:,} lists written to {output}{earlier}."
-    console.print(what, markup=False, highlight=False, soft_wrap=True)
+    print_line(console, what)
     if report.failed:
         raise EddylineError(f"{report.failed:,} people have no list: their lines in {output} have an error")
 
@@ -99,15 +96,15 @@ def _interrupting(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _body(
-    limit: int, strategy: str | None, wanted: str | None, pool: Path | None, surface: str | None
+    limit: int, strategy: str | None, filter_: str | None, pool: Path | None, surface: str | None
 ) -> dict[str, Any]:
-    """What every request says; what isn't given isn't said."""
+    """Build what all requests share, of what is given."""
     from eddyline.clients.list_export import read_ids
 
     given = {
         "limit": limit,
         "strategy": strategy,
-        "filter": None if wanted is None else _object(wanted),
+        "filter": None if filter_ is None else _object(filter_),
         "candidates": None if pool is None else list(read_ids(pool, "item_id").ids),
         "surface": surface,
     }
@@ -125,48 +122,37 @@ def _object(text: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple[Any, Any]]:
-    """Whom to ask, and the store, where it is needed. Where Kafka is set, a reader in this process tells the measures,
-    as a running one does by itself; it has the experiments of the file, and knows of no stopped variant.
+def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple[Ask, VectorStore | None]]:
+    """Open whom to ask, and the store where it is needed.
 
-    Raises `Misconfigured` where another process holds the store, and for wrong experiments.
+    A reader in this process has the experiments of the file, and knows of no stopped variant; where Kafka is set, it
+    reports its lists to the measures, as a running one does by itself. Raises `Misconfigured` for wrong experiments,
+    and `AlreadyRunning` where another process holds the store.
     """
     from eddyline.adapters.telemetry import Metrics
     from eddyline.clients import Client
     from eddyline.clients.list_export import over_http
-    from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load_experiments
+    from eddyline.model.experiments.definitions import load_experiments
     from eddyline.reader import ActiveExperiments, Reader
-    from eddyline.runtime.collection_setup import check_collections
-    from eddyline.runtime.connections import open_store
-    from eddyline.runtime.process import open_impression_log
+    from eddyline.runtime.resources import open_served_list_log
 
     if url is not None and everyone and not settings.qdrant.url:
         raise Misconfigured(
             "--all reads the users from the vector store, which the running process holds: name a file of user ids, "
             "or stop it and leave --url out"
         )
-    running = ActiveExperiments(
-        load_experiments(settings.experiments_file, settings) if url is None else NO_EXPERIMENTS
-    )
-    store = None
-    try:
-        if url is None or everyone:
-            store = open_store(settings)
-            check_collections(store)
-        if url is None:
-            assert store is not None
-            metrics = Metrics()
-            with open_impression_log(settings, metrics) as impressions:
-                reader = Reader(store, settings, metrics, impressions=impressions, experiments=lambda: running)
-                yield directly(reader), store
-        else:
-            with Client(url, TIMEOUT_SECONDS) as client:
-                yield over_http(client), store
-    except AlreadyRunning as error:
-        raise AlreadyRunning(f"{error}; or ask the running one: --url http://127.0.0.1:8000") from None
-    finally:
-        if store is not None:
-            store.close()
+    with ExitStack() as stack:
+        if url is not None:
+            store = stack.enter_context(opened_store(settings)) if everyone else None
+            yield over_http(stack.enter_context(Client(url, TIMEOUT_SECONDS))), store
+            return
+        active, metrics = ActiveExperiments(load_experiments(settings.experiments_file, settings)), Metrics()
+        store = stack.enter_context(opened_store(settings))
+        served_lists = stack.enter_context(open_served_list_log(settings, metrics))
+        yield (
+            directly(Reader(store, settings, metrics, impressions=served_lists, experiments=lambda: active)),
+            store,
+        )
 
 
 def directly(reader: Reader) -> Ask:
@@ -188,16 +174,14 @@ def directly(reader: Reader) -> Ask:
 
 def stored_users(store: VectorStore) -> IdList:
     """List everyone with a profile who is signed in; nobody who was erased. Raises `Unavailable`."""
-    from eddyline.adapters.vectors import PROFILES, Filter, IsEmpty
+    from eddyline.adapters.vectors import PROFILES, Filter, IsEmpty, scroll_pages
     from eddyline.clients.list_export import IdList
     from eddyline.model.ids import Person
 
-    ids: list[str] = []
-    there = Filter(must=(IsEmpty("stub_since"),), must_not=(IsEmpty("person"),))
-    after: str | None = None
-    while True:
-        page, after = store.scroll(PROFILES, filter=there, limit=PAGE, after=after, payload=("person",))
-        people = (Person.from_key(str(point.payload["person"])) for point in page)
-        ids += [person.id for person in people if person.kind == "u"]
-        if after is None:
-            return IdList(ids, "all")
+    known = Filter(must=(IsEmpty("stub_since"),), must_not=(IsEmpty("person"),))
+    people = (
+        Person.from_key(str(point.payload["person"]))
+        for page in scroll_pages(store, PROFILES, filter=known, payload=("person",), limit=PAGE)
+        for point in page
+    )
+    return IdList([person.id for person in people if person.kind == "u"], "all")

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 from rich.console import Console
 
-from eddyline.cli.options import Url
+from eddyline.cli.options import RUNNING, Url
+from eddyline.cli.printing import errors, output, print_json, print_line
 from eddyline.errors import EddylineError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ REFRESH_SECONDS = 0.25
 
 
 def simulate(
-    url: Url = "http://127.0.0.1:8000",
+    url: Url = RUNNING,
     people: Annotated[int, typer.Option("--people", min=1, help="People around at any time.")] = 200,
     items: Annotated[
         int,
@@ -63,28 +64,26 @@ def simulate(
     plan = SimulationPlan(
         people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency
     )
-    report, err = SimulationReport(), Console(stderr=True)
+    report = SimulationReport()
     try:
-        asyncio.run(_run(connect(url, concurrency, report), plan, Habits(taste_change=taste_change), report, err))
+        asyncio.run(_run(connect(url, concurrency, report), plan, Habits(taste_change=taste_change), report))
     finally:
         if report.lists:
             if as_json:
-                print(orjson.dumps({"url": url, "seed": seed, **report.as_json()}, option=orjson.OPT_INDENT_2).decode())
+                print_json({"url": url, "seed": seed, **report.as_json()})
             else:
-                views.show(report, views.console())
+                views.show(report, output())
     if report.is_interrupted:
         raise typer.Exit(130)
     if not report.lists:
         raise EddylineError("no list was answered" + "".join(f"; {reason}" for reason in report.failed))
 
 
-async def _run(
-    connection: Connection, plan: SimulationPlan, habits: Habits, report: SimulationReport, console: Console
-) -> None:
+async def _run(connection: Connection, plan: SimulationPlan, habits: Habits, report: SimulationReport) -> None:
     from eddyline.clients.simulator import Driver
 
-    async with connection, _watched(report, console) as say:
-        await Driver(connection, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, say).run()
+    async with connection, _watched(report, errors()) as report_line:
+        await Driver(connection, plan, habits, report, asyncio.sleep, time.time, time.perf_counter, report_line).run()
 
 
 def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
@@ -96,16 +95,14 @@ def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
 
 @asynccontextmanager
 async def _watched(report: SimulationReport, console: Console) -> AsyncIterator[Callable[[str], None]]:
-    """A live line on a terminal, nothing but what is said elsewhere."""
+    """Give what prints a line; on a terminal, keep a live one under it meanwhile."""
     from rich.live import Live
 
     from eddyline.cli import simulation_views as views
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    report_line = partial(print_line, console)
     if not console.is_terminal:
-        yield say
+        yield report_line
         return
     began = time.perf_counter()
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -117,7 +114,7 @@ async def _watched(report: SimulationReport, console: Console) -> AsyncIterator[
 
         following = asyncio.create_task(follow())
         try:
-            yield say
+            yield report_line
         finally:
             following.cancel()
             with suppress(asyncio.CancelledError):

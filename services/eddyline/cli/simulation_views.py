@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from eddyline.cli.printing import NONE, add_columns, print_line, titled_table
 from eddyline.clients.simulator.report import Group, GroupTotals, SimulationReport, percentile
 
-WIDTH = 120
-"""Columns where the output isn't a terminal."""
 MAX_RANKS = 10
 COLUMNS = ("lists", "people", "seen", "clicks", "CTR", "a list", "dwell", "bought", "revenue", "liking")
 NARROW = ("lists", "seen", "clicks", "CTR", "liking")
@@ -17,14 +15,8 @@ WIDE = 110
 """Columns of a terminal from which on the table has all of its own."""
 
 
-def console() -> Console:
-    """Where the tables go."""
-    found = Console()
-    return found if found.is_terminal else Console(width=WIDTH)
-
-
 def line(report: SimulationReport, elapsed: float) -> str:
-    """How it goes. `elapsed`: seconds since the command began."""
+    """Write the live line. `elapsed`: seconds since the command began."""
     clock = f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"
     if not report.lists:
         return f"{clock}  no list yet  {report.errors:,} errors"
@@ -38,20 +30,18 @@ def line(report: SimulationReport, elapsed: float) -> str:
 
 
 def show(report: SimulationReport, out: Console) -> None:
-    """What people saw and did, by experiment, variant and strategy; by position; and how fast it was."""
+    """Print what people saw and did, by experiment, variant and strategy; by position; and how fast it was."""
     out.print(_results(report, out.width))
     out.print(_positions(report))
     for text in _lines(report):
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(out, text)
 
 
 def _results(report: SimulationReport, width: int) -> Table:
-    table = Table(title="What people saw and did", box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table = titled_table("What people saw and did")
+    table.pad_edge, table.padding = True, (0, 1, 0, 0)
     columns = [name for name in COLUMNS if width >= WIDE or name in NARROW]
-    table.add_column("variant", no_wrap=True)
-    table.add_column("strategy", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    add_columns(table, "variant", "strategy", right=columns)
     for group in report.sorted_groups():
         figures = _figures(report.groups[group])
         table.add_row(_name(group), group.strategy, *(figures[name] for name in columns))
@@ -66,28 +56,27 @@ def _name(group: Group) -> str:
     return group.variant if group.experiment is None else f"{group.experiment}/{group.variant}"
 
 
-def _figures(tally: GroupTotals) -> dict[str, str]:
-    said = tally.as_json()
+def _figures(totals: GroupTotals) -> dict[str, str]:
+    means = totals.as_json()
     values = (
-        f"{tally.lists:,}",
-        f"{len(tally.people):,}",
-        f"{tally.seen:,}",
-        f"{tally.clicks:,}",
-        _or_dash(said["ctr"], "{:.2%}"),
-        _or_dash(said["clicks_per_list"], "{:.2f}"),
-        _or_dash(said["mean_dwell_seconds"], "{:.0f} s"),
-        f"{tally.conversions:,}",
-        f"{tally.revenue:,.2f}",
-        _or_dash(said["liking_served"], "{:+.3f}"),
+        f"{totals.lists:,}",
+        f"{len(totals.people):,}",
+        f"{totals.seen:,}",
+        f"{totals.clicks:,}",
+        _or_dash(means["ctr"], "{:.2%}"),
+        _or_dash(means["clicks_per_list"], "{:.2f}"),
+        _or_dash(means["mean_dwell_seconds"], "{:.0f} s"),
+        f"{totals.conversions:,}",
+        f"{totals.revenue:,.2f}",
+        _or_dash(means["liking_served"], "{:+.3f}"),
     )
     return dict(zip(COLUMNS, values, strict=True))
 
 
 def _positions(report: SimulationReport) -> Table:
     ranks = sorted(report.shown_at)[:MAX_RANKS]
-    table = Table(title="CTR by position", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for rank in ranks:
-        table.add_column(str(rank), justify="right", no_wrap=True)
+    table = titled_table("CTR by position")
+    add_columns(table, right=[str(rank) for rank in ranks])
     table.add_row(*(f"{report.clicked_at[rank] / report.shown_at[rank]:.1%}" for rank in ranks))
     return table
 
@@ -112,4 +101,4 @@ def _lines(report: SimulationReport) -> list[str]:
 
 
 def _or_dash(value: float | None, written: str) -> str:
-    return "–" if value is None else written.format(value)
+    return NONE if value is None else written.format(value)

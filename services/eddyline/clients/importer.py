@@ -141,7 +141,7 @@ class Importer:
                     return
                 raise
             if not announced:
-                self._progress.say("waiting until the items are embedded …")
+                self._progress.report("waiting until the items are embedded …")
                 announced = True
             if time.monotonic() > deadline:
                 raise EddylineError(

@@ -1,4 +1,4 @@
-"""Long work that may be stopped and goes on: who is told how far it is, and what is said where it stops."""
+"""Long work that may be stopped and resumed: progress, and the error where it stops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GOES_ON: Final = "the same command goes on where this one stopped"
 
 @contextmanager
 def resumable(where: str | None = None) -> Iterator[None]:
-    """Turn any error but a refusal into `Unavailable`, which says that the same command goes on. `where`: at what."""
+    """Turn any error but a refusal into `Unavailable`, which says how to resume. `where`: the place in the work."""
     try:
         yield
     except InvalidInput:
@@ -24,7 +24,7 @@ def resumable(where: str | None = None) -> Iterator[None]:
 
 
 class ProgressListener(Protocol):
-    """Listener to how far work is."""
+    """Listener to the progress of some work."""
 
     def start(self, what: str, total: int, done: int) -> None:
         """Begin a stage, `done` of `total` being there already."""
@@ -32,8 +32,8 @@ class ProgressListener(Protocol):
     def advance(self, what: str, count: int) -> None:
         """Count `count` more."""
 
-    def say(self, line: str) -> None:
-        """Say a line."""
+    def report(self, line: str) -> None:
+        """Show a line."""
 
 
 class SilentProgress:
@@ -45,5 +45,5 @@ class SilentProgress:
     def advance(self, what: str, count: int) -> None:
         """Do nothing."""
 
-    def say(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """Do nothing."""

@@ -16,8 +16,8 @@ from eddyline.clients.sources import Source
 from eddyline.errors import EddylineError, NotFound
 from eddyline.model.events import parse_timestamp
 
-FEWEST, MOST = 30, 120
-"""Bounds of the ratings that the person of the tour has."""
+MIN_EVENTS, MAX_EVENTS = 30, 120
+"""Bounds of the number of events that the person of the tour has."""
 AWAY_SECONDS = 6 * 3600.0
 QUIET_SECONDS = 0.5
 VISIBLE_WITHIN = 10.0
@@ -52,7 +52,7 @@ def choose_person(source: Source) -> tuple[str, int]:
     if not counts:
         raise EddylineError("the tour needs events of signed-in people")
     end = max(last.values())
-    regular = [user for user, count in counts.items() if FEWEST <= count <= MOST]
+    regular = [user for user, count in counts.items() if MIN_EVENTS <= count <= MAX_EVENTS]
     away = [user for user in regular if last[user] <= end - AWAY_SECONDS]
     chosen = max(away or regular or list(counts), key=lambda user: (last[user], user))
     return chosen, counts[chosen]

@@ -53,15 +53,15 @@ class InteractionLog:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def position(self, share: float) -> int:
-        """How many events are in the first `share` (0…1) of the log."""
+        """Count the events in the first `share` (0…1) of the log."""
         return round(len(self.events) * share)
 
     def first(self, count: int) -> InteractionLog:
-        """A log that ends after `count` events: what comes later isn't in it at all."""
+        """Cut the log after `count` events: what comes later isn't in it at all."""
         return replace(self, events=self.events[:count])
 
     def shuffled(self, seed: int) -> InteractionLog:
-        """The same log with what was done permuted inside each visit, the times staying where they are.
+        """Permute what was done inside each visit, the times staying where they are.
 
         Many logs list what was on one page within seconds, in the page's order. Whoever beats popularity on a log
         shuffled this way has learnt more than that order.
@@ -73,7 +73,7 @@ class InteractionLog:
         return replace(self, events=tuple(events))
 
     def visits(self) -> list[list[int]]:
-        """The places of each person's events, cut where a pause is `VISIT_GAP` or longer; without impressions."""
+        """List the places of each person's events, cut where a pause is `VISIT_GAP` or longer; without impressions."""
         last: dict[int, float] = {}
         open_visits: dict[int, list[int]] = {}
         visits: list[list[int]] = []
@@ -90,7 +90,7 @@ class InteractionLog:
 
 @dataclass(frozen=True, slots=True)
 class PriorCounts:
-    """What was there before each event; impressions count for nothing.
+    """Counts of what was there before each event, without impressions.
 
     `of_person`, `of_item`: how many events. `pause`: seconds since the person's last one, infinite before the first.
     `is_repeat`: the person had done something with the item already.
@@ -102,8 +102,8 @@ class PriorCounts:
     is_repeat: NDArray[np.bool_]
 
     @classmethod
-    def each(cls, events: Sequence[LoggedInteraction]) -> PriorCounts:
-        """Counted in one pass, in the order given."""
+    def before_each(cls, events: Sequence[LoggedInteraction]) -> PriorCounts:
+        """Count in one pass, in the order given."""
         people: Counter[int] = Counter()
         items: Counter[int] = Counter()
         last: dict[int, float] = {}
@@ -149,7 +149,7 @@ def read(source: Source, settings: EventSettings) -> InteractionLog:
 def _events(
     source: Source, settings: EventSettings, items: Mapping[str, int], people: dict[Person, int], left_out: Counter[str]
 ) -> Iterator[LoggedInteraction]:
-    """In the order of the files; `people` and `left_out` are filled on the way."""
+    """Yield events in the order of the files; `people` and `left_out` are filled on the way."""
     known: set[str] = set()
     for line in source.events():
         if line.value.get("type") in RESERVED_EVENT_TYPES:

@@ -1,4 +1,4 @@
-"""What the services would have written by a moment: learnt event by event with the same pure code, kept in memory."""
+"""The state that the services would have written: learnt event by event by the same pure code, kept in memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.evaluation.exact_index import ExactItemIndex, top
 from eddyline.evaluation.interaction_log import IMPRESSION, InteractionLog, LoggedInteraction
-from eddyline.evaluation.inverted_index import InvertedIndex
+from eddyline.evaluation.item_index import InvertedIndex, ItemIndex, top
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, AffinityRow
 from eddyline.model.distance import Distance, normalise_rows, similarities, space_of
@@ -19,7 +18,7 @@ from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.settings import Settings
 
 BATCH = 16
-"""Most lessons of an item that wait to be folded."""
+"""Most updates of an item's row that are pending."""
 SPACE = "evaluation"
 """All vectors of a run are of one encoder; the distance is put before it."""
 
@@ -36,7 +35,7 @@ class InMemoryState:
     ) -> None:
         distance = Distance.named(settings.encoder.distance)
         self._space = space_of(distance, SPACE)
-        self.settings, self.catalogue = settings, ExactItemIndex(log.items, content, distance)
+        self.settings, self.catalogue = settings, ItemIndex(log.items, content, distance)
         self.taus = TimeConstants.of(settings.profile)
         self._log, self._answers = log, answers or {}
         self._vectors = content.astype(np.float64)
@@ -45,8 +44,8 @@ class InMemoryState:
         self._rows: dict[int, AffinityRow] = {}
         self._histories = InvertedIndex(len(log.people))
         self._changed: set[int] = set()
-        self._lessons: defaultdict[int, list[AffinityRow]] = defaultdict(list)
-        self._taught: set[int] = set()
+        self._pending: defaultdict[int, list[AffinityRow]] = defaultdict(list)
+        self._updated: set[int] = set()
         self._seeded = False
         self.learnt = 0
         """Events so far."""
@@ -57,7 +56,7 @@ class InMemoryState:
         return self.catalogue.content
 
     def profile(self, person: int, now: float) -> Profile:
-        """The person's profile; onboarding answers are known from their time on."""
+        """Return the person's profile; onboarding answers are known from their time on."""
         profile = self._profiles.get(person)
         if profile is None:
             profile = self._profiles[person] = Profile(self._log.people[person], self.settings.profile)
@@ -68,12 +67,12 @@ class InMemoryState:
         return profile
 
     def seen(self, person: int) -> NDArray[np.int64]:
-        """The places of all items that the person has had to do with, however long ago."""
+        """Return the places of all items that the person has had to do with, however long ago."""
         known = self._seen[person]
         return np.fromiter(known, dtype=np.int64, count=len(known))
 
-    def like(self, person: int, count: int) -> list[tuple[list[str], float]]:
-        """The recent items of the `count` others with the most similar history, and how similar each is."""
+    def neighbours(self, person: int, count: int) -> list[tuple[list[str], float]]:
+        """Find the recent items of the `count` others with the most similar history, and how similar each is."""
         for changed in self._changed:
             self._histories.write(changed, *self._profiles[changed].history())
         self._changed.clear()
@@ -90,7 +89,7 @@ class InMemoryState:
         popularity = round(self.catalogue.popularity(event.item, event.time), 2)  # as the profiler keeps it
         if event.weight > 0 and profile.count_once_per_hour(item_id, event.time):
             recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
-            self._came(event.item, recents, event.time)
+            self._learn_affinity(event.item, recents, event.time)
         profile.fold(
             WeightedInteraction(
                 item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id, popularity
@@ -101,29 +100,29 @@ class InMemoryState:
         if event.type != IMPRESSION:
             self._seen[event.person].add(event.item)
 
-    def _came(self, item: int, recents: list[str], time: float) -> None:
+    def _learn_affinity(self, item: int, recents: list[str], time: float) -> None:
         settings = self.settings.affinity
         self.catalogue.count(item, time)
-        self._teach(item, affinity.forward_update(recents, time, settings))
+        self._add_update(item, affinity.forward_update(recents, time, settings))
         for position, recent in enumerate(recents[: settings.reverse_recents]):
-            lesson = affinity.backward_update(self.catalogue.item_ids[item], position, time, settings)
-            self._teach(self.catalogue.place_of[recent], lesson)
+            update = affinity.backward_update(self.catalogue.item_ids[item], position, time, settings)
+            self._add_update(self.catalogue.place_of[recent], update)
 
-    def _teach(self, item: int, lesson: AffinityRow) -> None:
-        """Lessons are folded in batches, as the service does it, and at the latest before the next search."""
-        if len(lesson.indices):
-            self._taught.add(item)
-        waiting = self._lessons[item]
-        waiting.append(lesson)
-        if len(waiting) >= BATCH:
+    def _add_update(self, item: int, update: AffinityRow) -> None:
+        """Keep a row's update, to be folded in a batch as the service does it, at the latest before a search."""
+        if len(update.indices):
+            self._updated.add(item)
+        pending = self._pending[item]
+        pending.append(update)
+        if len(pending) >= BATCH:
             self._fold(item)
 
     def _fold(self, item: int) -> None:
-        self._keep(item, affinity.fold(self._rows.get(item, NO_ROW), self._lessons.pop(item), self.settings.affinity))
+        self._keep(item, affinity.fold(self._rows.get(item, NO_ROW), self._pending.pop(item), self.settings.affinity))
 
     def settle(self) -> None:
         """Make all that was learnt searchable: to be called before a search."""
-        for item in list(self._lessons):
+        for item in list(self._pending):
             self._fold(item)
         if not self._seeded:
             self._seed_new_items()
@@ -136,17 +135,17 @@ class InMemoryState:
         """
         self._seeded = True
         settings = self.settings.affinity
-        taught = np.asarray(sorted(self._taught), dtype=np.int64)
-        count = min(settings.seed_neighbours, len(taught))
+        updated = np.asarray(sorted(self._updated), dtype=np.int64)
+        count = min(settings.seed_neighbours, len(updated))
         if count == 0:
             return
-        rows = self.content[taught]
+        rows = self.content[updated]
         directions = normalise_rows(rows)
-        for item in set(range(len(self.content))) - self._taught:
+        for item in set(range(len(self.content))) - self._updated:
             near = similarities(self.content[item], rows, self.catalogue.distance)
             nearest = np.argsort(-near, kind="stable")[:count]
-            likeness = directions @ normalise_rows(self.content[[item]])[0]
-            neighbours = [(self._rows[int(taught[place])], float(likeness[place])) for place in nearest]
+            cosines = directions @ normalise_rows(self.content[[item]])[0]
+            neighbours = [(self._rows[int(updated[place])], float(cosines[place])) for place in nearest]
             known, seed = self._rows.get(item, NO_ROW), affinity.seed_row(neighbours, settings)
             self._keep(item, replace(seed, count=known.count, time=known.time))
 

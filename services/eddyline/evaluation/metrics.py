@@ -1,4 +1,4 @@
-r"""What is measured, and how sure it is.
+r"""The metrics of an evaluation, and their confidence intervals.
 
 Of each request there is one relevant item: the one that came next. With its rank r on the list (nothing where it isn't
 among the first k):
@@ -53,7 +53,7 @@ class StrategyLists:
         return StrategyLists(self.items[chosen], self.rank[chosen], self.diversity[chosen], self.novelty[chosen])
 
     def means(self) -> dict[str, Floats]:
-        """The metrics that are means over requests: their values (n)."""
+        """Compute the metrics that are means over requests: their values (n)."""
         found = self.rank > 0
         rank = np.where(found, self.rank, 1).astype(np.float64)
         return {
@@ -94,7 +94,7 @@ def measure(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> list[SliceMetrics]:
-    """Every strategy on one slice. `person` (n): whose request each one is; `items`: how many could be recommended."""
+    """Measure every strategy on a slice. `person` (n): of each request; `items`: how many could be recommended."""
     people, owner = np.unique(person, return_inverse=True)
     first = next(iter(lists), None)
     drawn = {
@@ -152,7 +152,7 @@ class _Bootstrap:
 
 
 def _per_person(columns: Floats, owner: NDArray[np.int64], people: int) -> tuple[Floats, Floats]:
-    """Sums and counts per person (people, metrics) of what is a number."""
+    """Sum and count per person (people, metrics) what is a number."""
     known = ~np.isnan(columns)
     sums, counts = np.zeros((people, columns.shape[1])), np.zeros((people, columns.shape[1]))
     np.add.at(sums, owner, np.where(known, columns, 0.0))
@@ -163,7 +163,7 @@ def _per_person(columns: Floats, owner: NDArray[np.int64], people: int) -> tuple
 def _recommended(
     lists: NDArray[np.int32], owner: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The items that anybody got; where each one's people begin; and those people, item after item."""
+    """Find the items that anybody got; where each one's people begin; and those people, item after item."""
     pairs = np.stack([lists.ravel().astype(np.int64), np.repeat(owner, lists.shape[1])], axis=1)
     pairs = np.unique(pairs[pairs[:, 0] >= 0], axis=0)
     covered, starts = np.unique(pairs[:, 0], return_index=True)
@@ -171,7 +171,7 @@ def _recommended(
 
 
 def _resamples(people: int, count: int, seed: int) -> Iterator[Floats]:
-    """How often each person is drawn, some resamples at a time: (resamples, people)."""
+    """Draw how often each person is drawn, some resamples at a time: (resamples, people)."""
     if people == 0:
         return
     random = np.random.default_rng(seed)
@@ -190,7 +190,7 @@ def _estimate(value: float, resampled: Floats) -> Estimate:
 
 
 def diversity(content: NDArray[np.float32]) -> float:
-    """1 - the mean cosine of all pairs of rows; not a number for fewer than two.
+    """Compute 1 - the mean cosine of all pairs of rows; not a number for fewer than two.
 
     The sum of all pairs' cosines is (|sum of the rows' directions|^2 - their own) / 2.
     """
@@ -204,7 +204,7 @@ def diversity(content: NDArray[np.float32]) -> float:
 
 
 def novelty(counts: Sequence[float] | Floats, total: float, items: int) -> float:
-    """Mean of -log2((n + 1) / (total + items)) over a list's items, `counts` being their n; not a number for none."""
+    """Average -log2((n + 1) / (total + items)) over a list's items, `counts` being their n; not a number for none."""
     if len(counts) == 0:
         return float("nan")
     return float(np.mean(-np.log2((np.asarray(counts, dtype=np.float64) + 1.0) / (total + items))))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,31 @@ def check() -> None:
         ) from None
 
 
-def draw(file: Path, found: Sequence[SliceMetrics], k: int) -> None:
-    """Write a PNG. Raises `Misconfigured` without matplotlib."""
+@contextmanager
+def figure(file: Path, inches: tuple[float, float], rows: int, sharex: bool = False) -> Iterator[tuple[Any, Any]]:
+    """Give a figure and its panels, one below the other, and write it as a PNG at the end.
+
+    Raises `Misconfigured` without matplotlib.
+    """
     check()
     # Not pyplot: no window system, and no state that outlives the call.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(len(SHOWN), 1, sharex=True)
-    for panel, metric in zip(panels, SHOWN, strict=True):
-        _panel(panel, found, metric)
-        panel.set_ylabel(f"{'HR' if metric == 'hr' else 'nDCG'}@{k}")
-    panels[0].legend(loc="upper right", fontsize="small", ncols=3)
+    drawn = Figure(figsize=inches, dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(drawn)
+    yield drawn, drawn.subplots(rows, 1, sharex=sharex)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    drawn.savefig(file)
+
+
+def draw(file: Path, found: Sequence[SliceMetrics], k: int) -> None:
+    """Write a PNG. Raises `Misconfigured` without matplotlib."""
+    with figure(file, INCHES, len(SHOWN), sharex=True) as (_, panels):
+        for panel, metric in zip(panels, SHOWN, strict=True):
+            _panel(panel, found, metric)
+            panel.set_ylabel(f"{'HR' if metric == 'hr' else 'nDCG'}@{k}")
+        panels[0].legend(loc="upper right", fontsize="small", ncols=3)
 
 
 def _panel(panel: Any, found: Sequence[SliceMetrics], metric: str) -> None:

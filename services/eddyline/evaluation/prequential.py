@@ -29,29 +29,32 @@ STEP = 500
 
 
 class LearnedState(Protocol):
-    """All that is known at a moment, whatever a recommender makes of it."""
+    """The state that has been learnt by a moment, whatever a recommender makes of it."""
 
     @property
     def content(self) -> NDArray[np.float32]:
         """The items' vectors, (items, dimension)."""
 
     def learn(self, event: LoggedInteraction) -> None:
-        """Take an event in."""
+        """Learn from an event."""
 
 
 Known = TypeVar("Known", bound=LearnedState, contravariant=True)
 
 
 class Recommender(Protocol[Known]):
-    """Recommends from what is known."""
+    """A recommender on the state that has been learnt."""
 
-    def recommend(self, world: Known, person: int, now: float, k: int) -> Sequence[int]:
-        """At most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
+    def recommend(self, state: Known, person: int, now: float, k: int) -> Sequence[int]:
+        """List at most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProtocol:
-    """How it is asked: lists of `k`, every `stride`-th event, people with `min_events` before (or new ones, apart)."""
+    """Which lists are made: of `k` items, for every `stride`-th event, for people with `min_events` before.
+
+    New people's are reported apart.
+    """
 
     k: int = 10
     stride: int = 1
@@ -60,9 +63,9 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRun:
-    """n requests: the event that came after each (its place in the log), what was there before, and every answer.
+    """A run's n requests: the event that came after each (its place in the log), its slices, and every list.
 
-    `seconds` is what each strategy took for its lists; a search that several ask for is the first one's.
+    `seconds` is what each strategy took for its lists; a search that several share is the first one's.
     """
 
     event: NDArray[np.int64]
@@ -74,7 +77,7 @@ class EvaluationRun:
 
 def run(
     log: InteractionLog,
-    world: Known,
+    state: Known,
     recommenders: Mapping[str, Recommender[Known]],
     begin: int,
     protocol: EvaluationProtocol,
@@ -83,12 +86,12 @@ def run(
 ) -> EvaluationRun:
     """Learn everything in order, and recommend first for the events from place `begin` on.
 
-    Raises `InvalidInput` where there is nothing to ask about.
+    Raises `InvalidInput` where there is nothing to recommend for.
     """
-    before = PriorCounts.each(log.events)
-    asked = _asked(log, before, begin, protocol)
-    slices = {name: mask[asked] for name, mask in _slices(log, before, protocol).items()}
-    total, k = int(asked.sum()), protocol.k
+    before = PriorCounts.before_each(log.events)
+    requests = _requests(log, before, begin, protocol)
+    slices = {name: mask[requests] for name, mask in _slices(log, before, protocol).items()}
+    total, k = int(requests.sum()), protocol.k
     if not slices["all"].any():
         raise InvalidInput(
             f"{log.name} is too small: of its {len(log.events):,} events none of the last {len(log.events) - begin:,} "
@@ -100,22 +103,22 @@ def run(
     progress.start(what, len(log.events), 0)
     row = 0
     for place, event in enumerate(log.events):
-        if asked[place]:
+        if requests[place]:
             for name, recommender in recommenders.items():
                 started = time.perf_counter()
-                listed = recommender.recommend(world, event.person, event.time, k)
+                listed = recommender.recommend(state, event.person, event.time, k)
                 answers[name].seconds += time.perf_counter() - started
-                answers[name].note(row, listed, event.item, world.content, counts)
+                answers[name].note(row, listed, event.item, state.content, counts)
             row += 1
-        world.learn(event)
+        state.learn(event)
         if event.type != IMPRESSION:
             counts[event.item] += 1
         if (place + 1) % STEP == 0:
             progress.advance(what, STEP)
     progress.advance(what, len(log.events) % STEP)
     return EvaluationRun(
-        event=np.flatnonzero(asked),
-        person=np.fromiter((event.person for event in log.events), dtype=np.int64)[asked],
+        event=np.flatnonzero(requests),
+        person=np.fromiter((event.person for event in log.events), dtype=np.int64)[requests],
         slices=slices,
         lists={name: answer.lists for name, answer in answers.items()},
         seconds={name: answer.seconds for name, answer in answers.items()},
@@ -123,7 +126,7 @@ def run(
 
 
 class _ListRecorder:
-    """One strategy's answers, as they come."""
+    """Records one strategy's lists, as they come."""
 
     def __init__(self, requests: int, k: int) -> None:
         self.seconds = 0.0
@@ -152,8 +155,8 @@ class _ListRecorder:
         lists.novelty[row] = novelty(counts[places], float(counts.sum()), len(counts))
 
 
-def _asked(log: InteractionLog, before: PriorCounts, begin: int, protocol: EvaluationProtocol) -> NDArray[np.bool_]:
-    """Which events are recommended for: an item that the person hasn't had to do with, and no impression."""
+def _requests(log: InteractionLog, before: PriorCounts, begin: int, protocol: EvaluationProtocol) -> NDArray[np.bool_]:
+    """Mask the events that are recommended for: an item that the person hasn't had to do with, and no impression."""
     places = np.arange(len(log.events))
     impression = np.fromiter((event.type == IMPRESSION for event in log.events), dtype=np.bool_, count=len(places))
     in_turn = (places >= begin) & ((places - begin) % protocol.stride == 0)
@@ -162,7 +165,7 @@ def _asked(log: InteractionLog, before: PriorCounts, begin: int, protocol: Evalu
 
 
 def _slices(log: InteractionLog, before: PriorCounts, protocol: EvaluationProtocol) -> dict[str, NDArray[np.bool_]]:
-    """What is reported apart, by name; each slice as a mask over all events."""
+    """Name the slices that are reported, each a mask over all events."""
     weights = np.fromiter((event.weight for event in log.events), dtype=np.float64, count=len(log.events))
     known = before.of_person >= protocol.min_events
     return {

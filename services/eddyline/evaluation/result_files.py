@@ -1,4 +1,4 @@
-"""What an evaluation found, and its files: metrics.csv, requests.csv, run.json."""
+"""The files of an evaluation's results: metrics.csv, requests.csv, run.json."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any
 import orjson
 
 from eddyline.evaluation.interaction_log import InteractionLog
-from eddyline.evaluation.metrics import METRICS, Estimate, SliceMetrics, measure
+from eddyline.evaluation.metrics import METRICS, Estimate, SliceMetrics
 from eddyline.evaluation.prequential import EvaluationRun
 from eddyline.model.events import format_timestamp
 
-SHUFFLED = "shuffled"
-"""The slice of all requests of a run over the log that was shuffled inside each visit."""
 DIGITS = 6
 
 METRIC_COLUMNS = (
@@ -36,31 +34,18 @@ METRIC_COLUMNS = (
 REQUEST_COLUMNS = ("log", "event_id", "person", "time", "item_id", "slices", "strategy", "rank", "recommended")
 
 
-def measured(answered: EvaluationRun, shuffled: EvaluationRun | None, items: int, seed: int) -> list[SliceMetrics]:
-    """Every strategy on every slice, slice after slice; `items`: how many there are."""
-    found: list[SliceMetrics] = []
-    for name, mask in answered.slices.items():
-        lists = {strategy: one.where(mask) for strategy, one in answered.lists.items()}
-        found += measure(name, answered.person[mask], lists, items, seed)
-    if shuffled is not None:
-        mask = shuffled.slices["all"]
-        lists = {strategy: one.where(mask) for strategy, one in shuffled.lists.items()}
-        found += measure(SHUFFLED, shuffled.person[mask], lists, items, seed)
-    return found
-
-
 def write_metrics(file: Path, found: Iterable[SliceMetrics], k: int) -> None:
-    """One line for each slice, strategy and metric; what couldn't be measured is empty."""
+    """Write a line for each slice, strategy and metric; what couldn't be measured is empty."""
     _write(file, METRIC_COLUMNS, (row for one in found for row in _metric_rows(one, k)))
 
 
 def write_requests(file: Path, runs: Mapping[str, tuple[InteractionLog, EvaluationRun]]) -> None:
-    """One line for each request and strategy; `runs` by what their log is called (`as it was`, `shuffled`)."""
+    """Write a line for each request and strategy; `runs` by the name of their log (`as it was`, `shuffled`)."""
     _write(file, REQUEST_COLUMNS, (row for name, run in runs.items() for row in _request_rows(name, *run)))
 
 
 def write_run(file: Path, facts: Mapping[str, Any]) -> None:
-    """What the figures depend on, as JSON."""
+    """Write what the figures depend on, as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n")
 

@@ -1,4 +1,4 @@
-"""Looking for better weights on a part of a log that the report doesn't use.
+"""A search for better weights on a part of a log that the report doesn't use.
 
 The last part is what is reported on, so it must not be searched on: the search is given a log that ends before it.
 Half of the trials vary all weights at once at random, the others change one at a time, from the best so far.
@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from eddyline.clients.progress import ProgressListener
-from eddyline.evaluation.contenders import Contender, EvaluationInputs, run_once
-from eddyline.evaluation.interaction_log import InteractionLog
-from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun
+from eddyline.evaluation.prequential import EvaluationRun
+from eddyline.evaluation.strategy_comparison import Contender, Evaluation
 from eddyline.settings import TERMS
 
 RANKING = (
@@ -50,7 +49,7 @@ WeightPoint = dict[tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class TuningResult:
-    """The best that was found, its score (1 is what the contender had before), and how many were tried."""
+    """The best contender that was found, its score (1 is what the contender had before), and how many were tried."""
 
     contender: Contender
     score: float
@@ -58,18 +57,11 @@ class TuningResult:
 
 
 def tune(
-    log: InteractionLog,
-    ground: EvaluationInputs,
-    base: Contender,
-    begin: int,
-    protocol: EvaluationProtocol,
-    trials: int,
-    seed: int,
-    bar: ProgressListener,
+    evaluation: Evaluation, base: Contender, begin: int, trials: int, seed: int, progress: ProgressListener
 ) -> TuningResult:
     """Search from place `begin` of a log to its end. `trials` counts what is tried, the contender itself not."""
     random = np.random.default_rng(seed)
-    search = _WeightSearch(log, ground, base, begin, protocol, bar)
+    search = _WeightSearch(evaluation, base, begin, progress)
     start = point_of(base)
     search.try_all([start])
     search.try_all([_varied(start, random) for _ in range(trials // 2)])
@@ -85,19 +77,10 @@ def tune(
 
 
 class _WeightSearch:
-    """What was tried, and the best of it."""
+    """The best of what was tried so far, and its score."""
 
-    def __init__(
-        self,
-        log: InteractionLog,
-        ground: EvaluationInputs,
-        base: Contender,
-        begin: int,
-        protocol: EvaluationProtocol,
-        progress: ProgressListener,
-    ) -> None:
-        self._log, self._ground, self._base, self._begin = log, ground, base, begin
-        self._protocol, self._progress = protocol, progress
+    def __init__(self, evaluation: Evaluation, base: Contender, begin: int, progress: ProgressListener) -> None:
+        self._evaluation, self._base, self._begin, self._progress = evaluation, base, begin, progress
         self._reference: Mapping[str, float] | None = None
         self.tried, self.score, self.best = 0, -math.inf, point_of(base)
 
@@ -106,8 +89,7 @@ class _WeightSearch:
         if not points:
             return
         named = {str(index): moved(self._base, point) for index, point in enumerate(points)}
-        what = f"trial {self.tried}"
-        answered = run_once(self._log, self._ground, named, self._begin, self._protocol, self._progress, what)
+        answered = self._evaluation.run(named, self._begin, self._progress, f"trial {self.tried}")
         self.tried += len(points)
         for index, point in enumerate(points):
             values = _values(answered, str(index))
@@ -133,14 +115,14 @@ def _score(values: Mapping[str, float], reference: Mapping[str, float]) -> float
 
 
 def point_of(contender: Contender) -> WeightPoint:
-    """All that is searched, with its present values."""
+    """List all that is searched, with its present values."""
     point: WeightPoint = {("strategy", name): getattr(contender.strategy, name) for name in WEIGHTS}
     point |= {("strategy", "arrival", name): value for name, value in contender.strategy.arrival.items()}
     return point | {("ranking", name): getattr(contender.ranking, name) for name in RANKING}
 
 
 def moved(base: Contender, point: WeightPoint) -> Contender:
-    """The contender with these values."""
+    """Return the contender with these values."""
     ranking = {place[1]: value for place, value in point.items() if place[0] == "ranking"}
     strategy: dict[str, Any] = {
         place[1]: value for place, value in point.items() if place[0] == "strategy" and len(place) == 2
@@ -153,7 +135,7 @@ def moved(base: Contender, point: WeightPoint) -> Contender:
 
 
 def _varied(point: WeightPoint, random: np.random.Generator) -> WeightPoint:
-    """Everything moved at random; now and then a weight left out, or put in."""
+    """Move everything at random; now and then leave a weight out, or put one in."""
     varied = {}
     for place, value in point.items():
         factor, chance = math.exp(random.normal(0.0, SPREAD)), random.random()
@@ -165,7 +147,7 @@ def _varied(point: WeightPoint, random: np.random.Generator) -> WeightPoint:
 
 
 def _steps(point: WeightPoint, place: tuple[str, ...]) -> list[WeightPoint]:
-    """One value a step up and a step down."""
+    """Move one value a step up, and a step down."""
     value = point[place]
     moves = [value * STEP, value / STEP] if value > 0 else [_first_tried(point)]
     return [point | {place: _rounded(moved_to)} for moved_to in moves]
@@ -177,12 +159,12 @@ def _first_tried(point: WeightPoint) -> float:
 
 
 def _rounded(value: float) -> float:
-    """To three digits: what is printed is what was tried."""
+    """Round to three digits: what is printed is what was tried."""
     return float(f"{value:.3g}")
 
 
 def as_toml(name: str, contender: Contender) -> str:
-    """Settings to paste: what was searched, with the values of this contender."""
+    """Write settings to paste: what was searched, with the values of this contender."""
     point = point_of(contender)
     tables: dict[str, list[str]] = {"ranking": [], f"strategies.{name}": [], f"strategies.{name}.arrival": []}
     names = {"ranking": "ranking", "strategy": f"strategies.{name}"}

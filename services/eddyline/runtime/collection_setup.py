@@ -40,7 +40,7 @@ def ensure_image_vectors(store: VectorStore, dimension: int) -> None:
 
 
 def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
-    """The live collections with all their indexes, or what they lack; the first ones where none are live.
+    """Complete the live collections with what they lack; make the first ones where none are live.
 
     Raises `Misconfigured` where they disagree.
     """
@@ -53,14 +53,14 @@ def collection_specs(settings: Settings, dimension: int, distance: Distance) -> 
     return item_collection(dimension, distance, attributes), profile_collection(dimension)
 
 
-def initialise_deployment(settings: Settings, say: Callable[[str], None]) -> None:
+def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> None:
     """`eddyline init`: create topics and collections, verify what is there."""
     if not settings.kafka.bootstrap_servers or not settings.qdrant.url:
         raise Misconfigured(
             "init needs EDDYLINE_KAFKA__BOOTSTRAP_SERVERS and EDDYLINE_QDRANT__URL; `eddyline up` needs no init"
         )
     for topic in ensure_topics(kafka_options(settings)):
-        say(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
+        report(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
     metrics = Metrics()
     encoder = create_text_encoder(settings, metrics)
     store = open_store(settings)
@@ -69,6 +69,6 @@ def initialise_deployment(settings: Settings, say: Callable[[str], None]) -> Non
         if settings.images.enabled:
             ensure_image_vectors(store, ClipEncoder(settings.images).dimension)
         for name in (ITEMS, PROFILES):
-            say(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
+            report(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
     finally:
         store.close()

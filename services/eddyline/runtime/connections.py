@@ -11,7 +11,7 @@ from eddyline.settings import Settings
 
 
 def open_store(settings: Settings) -> VectorStore:
-    """The Qdrant server of the settings, or Qdrant Edge in the data directory.
+    """Open the Qdrant server of the settings, or Qdrant Edge in the data directory.
 
     Raises `AlreadyRunning` where another process holds the directory.
     """
@@ -35,17 +35,17 @@ def open_store(settings: Settings) -> VectorStore:
 
 
 def vectors_directory(settings: Settings) -> Path:
-    """Where Qdrant Edge keeps its shards."""
+    """Locate the shards of Qdrant Edge."""
     return settings.data_dir / "vectors"
 
 
 def dead_letters_directory(settings: Settings) -> Path:
-    """Where the embedded mode keeps dead letters."""
+    """Locate the dead letters of the embedded mode."""
     return settings.data_dir / "dead-letters"
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:
-    """The cluster of the settings."""
+    """Describe the cluster of the settings."""
     kafka = settings.kafka
     return KafkaOptions(
         bootstrap_servers=kafka.bootstrap_servers,

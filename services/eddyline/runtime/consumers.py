@@ -1,4 +1,8 @@
-"""The consumers of a process, each on the collections that are live, and then on those that take over."""
+"""The consumers of a process, each on the collections that are live, and then on those that take over.
+
+Each loop runs in a thread of its own; one more looks for generations once a second, and starts, stops and replaces
+loops. A loop that fails ends the process: what it had not committed is handled again by the next one.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +33,17 @@ class Loop(Protocol):
         """Ask `run` to return."""
 
     def status(self) -> LoopStatus:
-        """How it is going."""
+        """Report the loop's state."""
 
     def lag(self) -> Mapping[TopicPartition, int]:
-        """Records that aren't handled yet."""
+        """Count the records that aren't handled yet."""
 
 
 class RoleConsumer:
     """One service's consume loop on the live collections, stopped while they are sealed, made anew on their successors.
 
     `holds`: the logical names of the collections that it works on. `make` gives it a loop on concrete ones, and
-    subscribes its group; `retire` is told of a group that the successor doesn't share.
+    subscribes its group; `retire` gets a group that the successor doesn't share.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class RoleConsumer:
         retire: Callable[[str], None],
         now: Generations,
     ) -> None:
-        """Makes the first loop, on what is live `now`. Raises what `make` raises."""
+        """Make the first loop, on what is live `now`. Raises what `make` raises."""
         self.name = name
         self._holds, self._make, self._retire = tuple(holds), make, retire
         self._on = now.live
@@ -82,7 +86,7 @@ class RoleConsumer:
             raise Unavailable(problem or f"{self.name} hasn't joined its group yet")
 
     def lag(self) -> int:
-        """Records that a running loop still has to handle, as of the last second."""
+        """Count the records that a running loop still has to handle, as of the last second."""
         return sum(self._loop.lag().values()) if self._is_running() else 0
 
     def halt(self) -> None:
@@ -99,7 +103,7 @@ class RoleConsumer:
         return [collections.named(name) for name in self._holds]
 
     def _obstacle(self, now: Generations) -> str | None:
-        """Why it must not consume, None when it may."""
+        """Say why it must not consume; None when it may."""
         for collection in self._held(now.live):
             if collection in now.sealed:
                 return f"{collection} is sealed: waiting for generation {now.sealed[collection]} to go live"
@@ -119,7 +123,7 @@ class RoleConsumer:
 class ConsumerThreads:
     """The consumers of a process, in the order in which they are drained, and the thread that watches for generations.
 
-    `read` tells what is live and sealed; `failed` is called, once, when one of them can't go on.
+    `read` returns what is live and sealed; `failed` is called, once, when one of them can't go on.
     """
 
     def __init__(
@@ -147,7 +151,7 @@ class ConsumerThreads:
             pass  # /readyz says it; the next look is soon
 
     def lag(self) -> int:
-        """Records that the running ones still have to handle."""
+        """Count the records that the running ones still have to handle."""
         return sum(consumer.lag() for consumer in self._consumers)
 
     def halt(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from pydantic.json_schema import models_json_schema
 
-from eddyline import __version__, settings
+from eddyline import __version__, reader, settings
+from eddyline.adapters.http import create_app
+from eddyline.adapters.telemetry import Metrics
+from eddyline.collector import api as collector
 from eddyline.model.events import (
     Activity,
     Availability,
@@ -66,14 +69,14 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-def schema_files(openapi: Mapping[str, Any]) -> dict[str, bytes]:
-    """All files of `schemas/`, by name."""
+def schema_files() -> dict[str, bytes]:
+    """Generate all files of `schemas/`, by name."""
     files = {f"{name}.schema.json": _dump(_schema(name)) for name in MODELS}
-    return files | {"asyncapi.json": _dump(_asyncapi()), "openapi.json": _dump(openapi)}
+    return files | {"asyncapi.json": _dump(_asyncapi()), "openapi.json": _dump(_openapi())}
 
 
 def settings_table() -> str:
-    """docs/configuration.md's table."""
+    """Write docs/configuration.md's table."""
     lines = ["| setting | environment | default | |", "| --- | --- | --- | --- |"]
     for path, variable, default, text in settings.describe():
         shown = f"`{default}`" if default else ""
@@ -82,7 +85,7 @@ def settings_table() -> str:
 
 
 def strategies_table() -> str:
-    """docs/ranking.md's table: the built-in strategies, their weights in the middle of a visit and at its beginning."""
+    """Write docs/ranking.md's table: the built-in strategies' weights in the middle of a visit and at its beginning."""
     lines = [f"| | {' | '.join(f'`{name}`' for name in settings.STRATEGIES)} |"]
     lines.append("| --- |" + " --- |" * len(settings.STRATEGIES))
     for field in settings.StrategySettings.model_fields:
@@ -93,15 +96,8 @@ def strategies_table() -> str:
     return "\n".join(lines)
 
 
-def _weight(strategy: settings.StrategySettings, field: str) -> str:
-    """One cell; nothing for 0."""
-    running = f"{getattr(strategy, field):g}" if getattr(strategy, field) else ""
-    arriving = next((weight for name, weight in strategy.arrival.items() if name == field), None)
-    return running if arriving is None else f"{running or 0} ({arriving:g})"
-
-
 def write(files: Mapping[str, bytes], directory: Path) -> list[str]:
-    """Write what differs; the names of what was written."""
+    """Write the files that differ, and return their names."""
     directory.mkdir(parents=True, exist_ok=True)
     changed = [name for name in files if not _is_same(directory / name, files[name])]
     for name in changed:
@@ -110,8 +106,15 @@ def write(files: Mapping[str, bytes], directory: Path) -> list[str]:
 
 
 def drifted(files: Mapping[str, bytes], directory: Path) -> list[str]:
-    """The names of files that aren't what they should be."""
+    """Name the files that aren't what they should be."""
     return [name for name in files if not _is_same(directory / name, files[name])]
+
+
+def _weight(strategy: settings.StrategySettings, field: str) -> str:
+    """Write a cell; nothing for 0."""
+    running = f"{getattr(strategy, field):g}" if getattr(strategy, field) else ""
+    arriving = next((weight for name, weight in strategy.arrival.items() if name == field), None)
+    return running if arriving is None else f"{running or 0} ({arriving:g})"
 
 
 def _is_same(path: Path, content: bytes) -> bool:
@@ -169,6 +172,19 @@ def _asyncapi() -> dict[str, Any]:
             "schemas": dict(sorted(definitions["$defs"].items())),
         },
     }
+
+
+def _openapi() -> dict[str, Any]:
+    """Describe a process with all of the API. Nothing is connected for it."""
+    from eddyline.insights import api as insights  # whose libraries are an extra
+
+    defaults, metrics, nothing = settings.Settings(), Metrics(), cast(Any, None)
+    routers = [
+        collector.Collector(nothing, defaults.events, defaults.server, metrics).router(),
+        reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
+        insights.router(nothing, nothing),
+    ]
+    return create_app(routers, {}, metrics, (*collector.BODIES, *reader.BODIES)).openapi()
 
 
 def _dump(value: Any) -> bytes:

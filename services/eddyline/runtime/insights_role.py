@@ -1,5 +1,8 @@
-"""The role `insights` of a process: the worker beside it, the rows in memory, and what is answered and judged by
-them."""
+"""The role `insights` of a process: the worker beside it, the rows in memory, and what they answer and judge.
+
+The worker is a process of its own, which is started again when it dies; two threads follow its rows and the verdicts,
+and one more judges by them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ LIBRARIES = ("faust", "datasketches", "rocksdict", "ville")
 
 
 def is_installed() -> bool:
-    """Whether the extra `insights` is there."""
+    """Tell whether the extra `insights` is installed."""
     return all(name in sys.modules or importlib.util.find_spec(name) is not None for name in LIBRARIES)
 
 
@@ -50,8 +53,10 @@ class VerdictFile:
         fresh.replace(self._path)
 
     def write_again(self) -> None:
-        """To the topic, what was in force when the file was written. Raises `Misconfigured` for a file that can't be
-        read, and `Unavailable`."""
+        """Write to the topic what was in force when the file was written.
+
+        Raises `Misconfigured` for a file that can't be read, and `Unavailable`.
+        """
         if not self._path.exists():
             return
         try:
@@ -159,7 +164,7 @@ class InsightsRole:
                 stack.callback(tail.close)
 
     def _ends(self) -> dict[tuple[str, int], int]:
-        """Where each partition that it reads ends, of those that hold anything."""
+        """Find the ends of the partitions that it reads, of those that hold anything."""
         from eddyline.insights.event_fold import TOPICS
 
         reader = LogReader(self._options, patience_seconds=2.0)

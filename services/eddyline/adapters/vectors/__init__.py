@@ -23,6 +23,7 @@ from eddyline.adapters.vectors.contract import (
     Sparse,
     Vector,
     VectorStore,
+    scroll_pages,
 )
 from eddyline.adapters.vectors.generations import Collections
 from eddyline.adapters.vectors.likeness import likeness
@@ -71,6 +72,7 @@ __all__ = [
     "item_collection",
     "likeness",
     "profile_collection",
+    "scroll_pages",
 ]
 
 _STORES = {"EdgeStore": "edge", "ServerStore": "server"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -147,6 +147,26 @@ class PointStore(Protocol):
         vectors: tuple[str, ...] = (),
     ) -> tuple[list[Point], str | None]:
         """A page of points in id order from `after` on, and where the next page starts (None at the end)."""
+
+
+def scroll_pages(
+    store: PointStore,
+    collection: str,
+    *,
+    filter: Filter = Filter(),
+    payload: tuple[str, ...] | None = None,
+    vectors: tuple[str, ...] = (),
+    limit: int = 256,
+) -> Iterator[list[Point]]:
+    """Yield all points that match, up to `limit` at a time, in id order. Raises `Unavailable`."""
+    after: str | None = None
+    while True:
+        page, after = store.scroll(
+            collection, filter=filter, limit=limit, after=after, payload=payload, vectors=vectors
+        )
+        yield page
+        if after is None:
+            return
 
 
 class VectorStore(PointStore, Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeAlias
 
-from eddyline.clients.simulator.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, unwritten
+from eddyline.clients.simulator.vocabulary import CROSSED, CROSSING, DESCRIPTION, TITLES, VOCABULARY, generic_words
 from eddyline.model.events import format_timestamp
 
 Json: TypeAlias = dict[str, Any]
@@ -52,19 +52,19 @@ class GeneratedItem:
         return {**self.state, "published_at": format_timestamp(at)}
 
 
-def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> GeneratedItem:
+def generate_item(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY)) -> GeneratedItem:
     """Make an item up, about one of the topics, or two."""
     names = random.sample(topics, min(2, len(topics)))
-    about = [VOCABULARY.get(name) or unwritten(name) for name in names]
+    about = [VOCABULARY.get(name) or generic_words(name) for name in names]
     subjects = [random.choice(words.subjects) for words in about]
-    first, second = random.sample(about[0].doings, 2)
+    first, second = random.sample(about[0].activities, 2)
     title = random.choice(TITLES).format(subject=subjects[0])
     description = DESCRIPTION.format(topic=names[0].lower(), subject=subjects[0], first=first, second=second)
     shares, tags = {names[0]: 1.0}, [names[0], subjects[0]]
     if len(names) == 2 and random.random() < CROSSED_SHARE:
         share = random.uniform(*SECOND_SHARE)
         title = random.choice(CROSSED).format(subject=subjects[0], other=subjects[1])
-        doing = random.choice(about[1].doings)
+        doing = random.choice(about[1].activities)
         description += CROSSING.format(topic=names[1].lower(), subject=subjects[1], first=doing)
         shares, tags = {names[0]: 1.0 - share, names[1]: share}, [*tags, names[1], subjects[1]]
     price = round(random.lognormvariate(3.0, 0.6), 2)
@@ -81,12 +81,12 @@ def write(item_id: str, random: Random, topics: Sequence[str] = tuple(VOCABULARY
     return GeneratedItem(item, state, random.expovariate(1.0 / MEAN_AGE_DAYS))
 
 
-def made_up(count: int) -> list[GeneratedItem]:
+def generate_catalogue(count: int) -> list[GeneratedItem]:
     """Make the first `count` items of the one catalogue: the same for every seed, so that it is embedded once."""
-    return [write(f"sim-item-{number}", Random(f"catalogue/{number}")) for number in range(count)]
+    return [generate_item(f"sim-item-{number}", Random(f"catalogue/{number}")) for number in range(count)]
 
 
-def topics_of(states: Iterable[Mapping[str, Any]]) -> list[str]:
+def catalogue_topics(states: Iterable[Mapping[str, Any]]) -> list[str]:
     """List what a catalogue is about: the names that most of its items have as their category or a tag."""
     counts: Counter[str] = Counter()
     for state in states:
@@ -94,7 +94,7 @@ def topics_of(states: Iterable[Mapping[str, Any]]) -> list[str]:
     return [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_TOPICS]]
 
 
-def read(state: Mapping[str, Any], known: Collection[str]) -> SimulatedItem:
+def item_from_state(state: Mapping[str, Any], known: Collection[str]) -> SimulatedItem:
     """Read an item as Eddyline has it: about those of the `known` topics that are its category or its tags, all alike,
     and twice as much about one that is both. Its quality, and its price where it has none, follow from its id."""
     names = [name for name in _names(state) if name in known]

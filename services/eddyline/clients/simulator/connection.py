@@ -1,4 +1,4 @@
-"""A running Eddyline as an app uses it: patient for a minute while it is busy or away, counting what goes wrong."""
+"""A running Eddyline, used as an app does: patient for a minute while it is busy or away, counting what goes wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ReceivedList:
 
 
 class Connection:
-    """Asks the Eddyline at `url`, `concurrency` times at once; a context manager. `monotonic` in seconds."""
+    """Calls the Eddyline at `url`, `concurrency` times at once; a context manager. `monotonic` in seconds."""
 
     def __init__(
         self,
@@ -60,14 +60,16 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self._client.__aexit__()
 
-    async def greet(self) -> None:
+    async def require_reachable(self) -> None:
         """Raise `Unavailable` when nobody answers."""
         try:
             await self._client.ping()
         except Unavailable as error:
-            raise Unavailable(f"{error}: start `eddyline up`, or say where it listens with --url") from None
+            raise Unavailable(f"{error}: start `eddyline up`, or name its address with --url") from None
 
-    async def recommend(self, ids: Mapping[str, str], asked: Mapping[str, Any], device: str) -> ReceivedList | None:
+    async def recommend(
+        self, ids: Mapping[str, str], parameters: Mapping[str, Any], device: str
+    ) -> ReceivedList | None:
         """Ask for someone's list; None where there is a fault in it.
 
         Raises `InvalidInput` when the parameters are refused, `Unavailable` when nobody answers for long.
@@ -75,27 +77,27 @@ class Connection:
         user_id = ids.get("user_id")
         try:
             if user_id is None:
-                answer, seconds = await self._client.recommend({**ids, **asked, "context": {"device": device}})
+                answer, seconds = await self._client.recommend({**ids, **parameters, "context": {"device": device}})
             else:
-                answer, seconds = await self._client.recommend_to_user(user_id, {**asked, "device": device})
+                answer, seconds = await self._client.recommend_to_user(user_id, {**parameters, "device": device})
         except UnexpectedAnswer as error:
             if error.status < 500:
                 raise
-            self._report.fail(f"a list: {error.status} {error.detail}")
+            self._report.count_failure(f"a list: {error.status} {error.detail}")
             return None
         return _received(answer, seconds)
 
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Tell what people did. What is refused is counted."""
+        """Send what people did. What is refused is counted."""
         try:
             refused = await self._client.send_events(events)
         except UnexpectedAnswer as error:
-            self._report.fail(f"events: {error.status} {error.detail}")
+            self._report.count_failure(f"events: {error.status} {error.detail}")
         except InvalidInput as error:
-            self._report.fail(f"events: {error}")
+            self._report.count_failure(f"events: {error}")
         else:
             for index, event in enumerate(events):
-                self._report.told(str(event["type"]), refused.get(index))
+                self._report.count_event(str(event["type"]), refused.get(index))
 
     async def put(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Send items. Raises `EddylineError` where one is refused."""

@@ -27,7 +27,7 @@ SAMPLE: Final = 25
 EXPLORED: Final = 300
 """Items of a catalogue that is there already, from which its topics are read."""
 BURST_SECONDS: Final = 1.0
-"""Most that is caught up of a rate that wasn't reached."""
+"""How much of a rate that wasn't reached is caught up."""
 APART: Final = 1e-5
 """Seconds between the events of one list: their order is that of their times."""
 EVENTS_AT_ONCE: Final = 500
@@ -35,7 +35,7 @@ EVENTS_AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
-    """The extent of a run. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
+    """Extent of a run. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
 
     It ends after the `duration`, or with so many `lists`, whichever is first. `items`: 0 takes what is there.
     `arrivals`: new items a minute.
@@ -54,8 +54,8 @@ class SimulationPlan:
     concurrency: int = 16
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """List what every request says."""
+    def request_parameters(self) -> dict[str, Any]:
+        """List the parameters of every request."""
         given = {"limit": self.limit, "surface": self.surface, "strategy": self.strategy}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -80,7 +80,7 @@ class RateLimiter:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A list that someone asks for."""
+    """A list that was requested, and its person and visit."""
 
     person: SimulatedPerson
     visit: Visit
@@ -88,7 +88,7 @@ class _Step:
 
 
 class Driver:
-    """One run. `clock` in epoch seconds, `monotonic` in seconds, `say` takes a line for whoever watches."""
+    """One run. `clock` in epoch seconds, `monotonic` in seconds, `report_line` takes a line for whoever watches."""
 
     def __init__(
         self,
@@ -99,10 +99,10 @@ class Driver:
         sleep: Sleep,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        say: Callable[[str], None],
+        report_line: Callable[[str], None],
     ) -> None:
         self._connection, self._plan, self._habits, self._report = connection, plan, habits, report
-        self._sleep, self._clock, self._monotonic, self._say = sleep, clock, monotonic, say
+        self._sleep, self._clock, self._monotonic, self._report_line = sleep, clock, monotonic, report_line
         self._visits: dict[int, Visit] = {}
         self._inflight: deque[_Step] = deque()
         self._late: list[tuple[float, int, dict[str, Any]]] = []
@@ -117,7 +117,7 @@ class Driver:
         are refused, `EddylineError` where the catalogue can't be used.
         """
         try:
-            await self._connection.greet()
+            await self._connection.require_reachable()
             await self._simulate()
         except asyncio.CancelledError:
             self._report.is_interrupted = True
@@ -143,36 +143,36 @@ class Driver:
         return await (self._send_catalogue() if self._plan.items else self._read_catalogue())
 
     async def _send_catalogue(self) -> SimulatedWorld:
-        made, now = catalogue.made_up(self._plan.items), self._clock()
+        made, now = catalogue.generate_catalogue(self._plan.items), self._clock()
         world = SimulatedWorld(
             sorted({name for one in made for name in one.item.topics}), self._plan.seed, self._habits
         )
         world.add(one.item for one in made)
-        self._say(f"sending {len(made):,} items …")
+        self._report_line(f"sending {len(made):,} items …")
         await self._connection.put([one.published(now - one.age_days * catalogue.DAY) for one in made])
-        self._say("waiting until they are embedded …")
+        self._report_line("waiting until they are embedded …")
         ids = [one.item.item_id for one in made]
         await self._connection.await_items(list(dict.fromkeys([*ids[:: max(1, len(ids) // SAMPLE)], ids[-1]])))
         return world
 
     async def _read_catalogue(self) -> SimulatedWorld:
         states = await self._connection.catalogue(EXPLORED)
-        topics = catalogue.topics_of(states)
+        topics = catalogue.catalogue_topics(states)
         if not topics:
             raise EddylineError(
                 "the catalogue has no items with categories or tags, which people could like: import one, or let the "
                 "simulator make one up with --items 300"
             )
-        self._say(f"the catalogue is about {', '.join(topics)}")
+        self._report_line(f"the catalogue is about {', '.join(topics)}")
         world = SimulatedWorld(topics, self._plan.seed, self._habits)
-        world.add(catalogue.read(state, world.topics) for state in states)
+        world.add(catalogue.item_from_state(state, world.topics) for state in states)
         return world
 
     async def _arrive(self) -> None:
         """Send the items that are due."""
         due = int((self._monotonic() - self._began) * self._plan.arrivals / 60.0)
         fresh = [
-            self._world.news(f"sim-new-{self._run}-{number}").published(self._clock())
+            self._world.new_item(f"sim-new-{self._run}-{number}").published(self._clock())
             for number in range(self._report.items_arrived, due)
         ]
         if fresh:
@@ -183,13 +183,13 @@ class Driver:
 
     async def _browse(self) -> None:
         self._began = self._monotonic()
-        pace = RateLimiter(self._plan.rate, self._sleep, self._monotonic)
+        limiter = RateLimiter(self._plan.rate, self._sleep, self._monotonic)
         while self._goes_on():
             person = self._people.next() if len(self._inflight) < self._plan.concurrency else None
             if person is None:
                 await self._settle()
                 continue
-            await pace.wait()
+            await limiter.wait()
             await self._arrive()
             await self._send_late()
             self._ask(person)
@@ -228,27 +228,27 @@ class Driver:
             arrived = visit.arrive()
             self._report.identified += len(arrived)
             self._report.taste_changes += visit.has_changed_taste
-            await self._tell(person, arrived)
-        asked = {**self._plan.asked, "session_id": visit.session_id}
-        answer = await self._connection.recommend(person.ids, asked, person.device)
+            await self._send(person, arrived)
+        parameters = {**self._plan.request_parameters, "session_id": visit.session_id}
+        answer = await self._connection.recommend(person.ids, parameters, person.device)
         if answer is None:
             return visit.give_up()
         for place in answer.items:
             await self._learn(place.item_id)
         look = visit.look(answer.request_id, answer.items, self._plan.surface)
         self._count(person, answer, look)
-        await self._tell(person, look.actions)
+        await self._send(person, look.actions)
         return visit.next()
 
     async def _learn(self, item_id: str) -> None:
         """Read an item that is met for the first time."""
         if item_id not in self._world.items:
             state = await self._connection.item(item_id) or {}
-            self._world.add([catalogue.read({**state, "item_id": item_id}, self._world.topics)])
+            self._world.add([catalogue.item_from_state({**state, "item_id": item_id}, self._world.topics)])
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    async def _tell(self, person: SimulatedPerson, actions: tuple[Action, ...] | list[Action]) -> None:
+    async def _send(self, person: SimulatedPerson, actions: tuple[Action, ...] | list[Action]) -> None:
         """Send what was done, now; or later what is late."""
         now, events = self._clock(), []
         for number, action in enumerate(actions):
@@ -277,7 +277,7 @@ class Driver:
         def liking(places: tuple[Any, ...]) -> float:
             return sum(self._world.liking(person.taste, place.item_id) for place in places)
 
-        tally = GroupTotals(
+        totals = GroupTotals(
             lists=1,
             empty=not answer.items,
             degraded=answer.is_degraded,
@@ -293,7 +293,7 @@ class Driver:
         )
         group = Group(answer.strategy, answer.experiment, answer.variant)
         seen, clicked = (place.rank for place in look.seen), (place.rank for place in look.clicked)
-        self._report.listed(group, tally, answer.seconds, seen, clicked)
+        self._report.count_list(group, totals, answer.seconds, seen, clicked)
 
     def _note(self) -> None:
         if self._began:

@@ -117,29 +117,29 @@ class SimulationReport:
     def total(self) -> GroupTotals:
         """Sum over all lists."""
         total = GroupTotals()
-        for tally in self.groups.values():
-            total.add(tally)
+        for totals in self.groups.values():
+            total.add(totals)
         return total
 
-    def listed(
-        self, group: Group, tally: GroupTotals, seconds: float, seen: Iterable[int], clicked: Iterable[int]
+    def count_list(
+        self, group: Group, totals: GroupTotals, seconds: float, seen: Iterable[int], clicked: Iterable[int]
     ) -> None:
         """Count a list that came after so many seconds; `seen` and `clicked` are ranks."""
-        self.groups.setdefault(group, GroupTotals()).add(tally)
-        self.lists, self.seen, self.clicks = self.lists + 1, self.seen + tally.seen, self.clicks + tally.clicks
+        self.groups.setdefault(group, GroupTotals()).add(totals)
+        self.lists, self.seen, self.clicks = self.lists + 1, self.seen + totals.seen, self.clicks + totals.clicks
         self.took.append(seconds)
         self.recent.append(seconds)
         self.shown_at.update(seen)
         self.clicked_at.update(clicked)
 
-    def told(self, kind: str, refusal: str | None) -> None:
+    def count_event(self, kind: str, refusal: str | None) -> None:
         """Count an event that was taken, or refused with a reason."""
         if refusal is None:
             self.events[kind] += 1
         else:
             self.refused[f"{kind}: {refusal}"] += 1
 
-    def fail(self, reason: str) -> None:
+    def count_failure(self, reason: str) -> None:
         """Count a request that was given up."""
         self.failed[reason] += 1
 

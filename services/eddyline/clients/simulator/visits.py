@@ -15,7 +15,7 @@ UNPLEASED: Final = -0.5
 """Pleasure in a list without anything to click."""
 PLEASURE: Final = 0.7
 """Pleasure in a clicked item, for each 1 of liking."""
-MOST_PLEASURE: Final = 2.0
+MAX_PLEASURE: Final = 2.0
 LONGEST_VISIT: Final = 12
 """Lists."""
 THINKING_HOURS: Final = (0.005, 0.03)
@@ -86,7 +86,7 @@ class Visit:
         if not seen:
             self._feel(UNPLEASED)
             return ViewedList(())
-        actions = [self._tell("impression", request_id=request_id, positions=[place.rank for place in seen])]
+        actions = [self._act("impression", request_id=request_id, positions=[place.rank for place in seen])]
         clicked: list[ListedItem] = []
         pleasure = dwelt = revenue = 0.0
         conversions = 0
@@ -100,7 +100,7 @@ class Visit:
             seconds = self._habits.dwell(liking, self._person.random)
             dwelt += seconds
             source = self._source(request_id, surface)
-            actions.append(self._tell("click", item_id=place.item_id, dwell_ms=round(1000 * seconds), **source))
+            actions.append(self._act("click", item_id=place.item_id, dwell_ms=round(1000 * seconds), **source))
             bought, paid = self._afterwards(place.item_id, liking, source)
             actions += bought
             conversions, revenue = conversions + (paid is not None), revenue + (paid or 0.0)
@@ -138,9 +138,9 @@ class Visit:
         random = self._person.random
         if random.random() < self._habits.buys(liking):
             price = self._world.items[item_id].price
-            return [self._tell("purchase", item_id=item_id, value=price, **source)], price
+            return [self._act("purchase", item_id=item_id, value=price, **source)], price
         if liking <= DISLIKED and random.random() < self._habits.dislike:
-            return [self._tell("dislike", item_id=item_id, **source)], None
+            return [self._act("dislike", item_id=item_id, **source)], None
         return [], None
 
     def _source(self, request_id: str, surface: str | None) -> dict[str, Any]:
@@ -151,14 +151,14 @@ class Visit:
             return {"context": context}
         return {"request_id": request_id, "context": context}
 
-    def _tell(self, kind: str, **said: Any) -> Action:
+    def _act(self, kind: str, **fields: Any) -> Action:
         random, habits = self._person.random, self._habits
         late = random.expovariate(1.0 / habits.late_seconds) if random.random() < habits.late else 0.0
-        return Action({"type": kind, **self._person.ids, "session_id": self.session_id, **said}, late)
+        return Action({"type": kind, **self._person.ids, "session_id": self.session_id, **fields}, late)
 
     def _liking(self, item_id: str) -> float:
         return self._world.liking(self._person.taste, item_id)
 
     def _feel(self, pleasure: float) -> None:
-        self._last = min(MOST_PLEASURE, pleasure)
+        self._last = min(MAX_PLEASURE, pleasure)
         self._pleasure += self._last

@@ -12,14 +12,14 @@ class TopicWords:
     """Words about a topic: nouns for titles, and activities."""
 
     subjects: Sequence[str]
-    doings: Sequence[str]
+    activities: Sequence[str]
 
 
-def _words(subjects: str, doings: str) -> TopicWords:
-    return TopicWords(tuple(subjects.split(", ")), tuple(doings.split(", ")))
+def _words(subjects: str, activities: str) -> TopicWords:
+    return TopicWords(tuple(subjects.split(", ")), tuple(activities.split(", ")))
 
 
-def unwritten(topic: str) -> TopicWords:
+def generic_words(topic: str) -> TopicWords:
     """Make words for a topic of another catalogue: its name, and what fits anything."""
     return TopicWords((topic,), ("seeing it for the first time", "coming back to it", "telling friends about it"))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
 
-from eddyline.clients.simulator.catalogue import GeneratedItem, SimulatedItem, write
+from eddyline.clients.simulator.catalogue import GeneratedItem, SimulatedItem, generate_item
 
 Taste: TypeAlias = dict[str, float]
 """Liking of each topic: -1, can't stand it, to 1, loves it."""
@@ -116,7 +116,7 @@ class SimulatedWorld:
         self.items: dict[str, SimulatedItem] = {}
         random = Random("circles")
         self.circles = [self._circle(number, random) for number in range(max(3, len(topics) // 2))] if topics else []
-        self._news = Random(f"{seed}/news")
+        self._new_items = Random(f"{seed}/news")
 
     def add(self, items: Iterable[SimulatedItem]) -> None:
         """Add items."""
@@ -146,14 +146,14 @@ class SimulatedWorld:
             return self.taste(random), True
         return {name: _within(random.gauss(liking, change)) for name, liking in taste.items()}, False
 
-    def news(self, item_id: str) -> GeneratedItem:
+    def new_item(self, item_id: str) -> GeneratedItem:
         """Make a new item about the topics of this world, and add it."""
-        written = write(item_id, self._news, self.topics)
+        written = generate_item(item_id, self._new_items, self.topics)
         self.add([written.item])
         return written
 
     def _circle(self, number: int, random: Random) -> Circle:
-        """The first one is the largest (Zipf's law)."""
+        """Make a circle: the first one is the largest (Zipf's law)."""
         order = random.sample(self.topics, len(self.topics))
         taste = {name: random.uniform(-0.8, -0.1) for name in order}
         taste |= {name: random.uniform(0.7, 1.0) for name in order[:LOVED]}

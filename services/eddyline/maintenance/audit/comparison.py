@@ -117,5 +117,5 @@ def _exact(stored: Profile, expected: Profile) -> Iterator[tuple[str, Any, Any]]
 
 
 def _answers(profile: Profile) -> tuple[Any, ...]:
-    """With a vector, of which only its being there can be compared: it may be of an earlier model."""
+    """Give what is compared of the answers: of a vector only that it is there, since its model may be older."""
     return profile.onboarding is not None, profile.segment, dict(profile.attributes)

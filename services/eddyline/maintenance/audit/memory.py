@@ -36,7 +36,7 @@ class Memory(PointStore):
             self._profiles[point.id] = replace(point, vectors=kept)
 
     def retrieve(self, collection: str, ids: Sequence[str], **_: object) -> dict[str, Point]:
-        """The points that there are, whole."""
+        """Return the points that there are, whole."""
         if collection == self._collections.profiles:
             return {point_id: self._profiles[point_id] for point_id in ids if point_id in self._profiles}
         self._load(ids)
@@ -52,17 +52,17 @@ class Memory(PointStore):
     # -- what the audit asks ----------------------------------------------------------------------------------------
 
     def profile(self, person: Person) -> Profile | None:
-        """Someone's profile."""
+        """Return someone's profile."""
         point = self._profiles.get(person_point_id(person))
         return None if point is None else Profile.load(person, point.payload, point.vectors, self._settings)
 
     def stub_since(self, person: Person) -> float | None:
-        """When someone's profile was last of use, if it is only a stub."""
+        """Return when someone's profile was last of use, if it is only a stub."""
         point = self._profiles.get(person_point_id(person))
         return None if point is None else point.payload.get("stub_since")
 
     def sources(self, item_ids: Iterable[str]) -> dict[str, Payload]:
-        """How the items came to be, of those that are embedded."""
+        """Return the payloads' `source` of those items that are embedded."""
         points = {item_id: item_point_id(item_id) for item_id in set(item_ids)}
         self._load(list(points.values()))
         return {
@@ -76,8 +76,8 @@ class Memory(PointStore):
             self._items.move_to_end(point_id)
         missing = [point_id for point_id in ids if point_id not in self._items]
         if missing:
-            wanted = ("space", "trend", "source")
-            found = self._store.retrieve(self._collections.items, missing, payload=wanted, vectors=("content",))
+            keys = ("space", "trend", "source")
+            found = self._store.retrieve(self._collections.items, missing, payload=keys, vectors=("content",))
             for point_id, point in found.items():
                 vector = point.vectors.get("content")
                 if vector is not None and not isinstance(vector, Sparse) and "space" in point.payload:

@@ -34,13 +34,13 @@ from eddyline.settings import Settings
 
 GONE = "touched {!r}, which isn't there (any more)"
 LATE = "touched {!r}, embedded so late that the event may have been given up"
-CHANGED = "touched {!r}, embedded anew since"
+CHANGED = "touched {!r}, re-embedded since"
 SWEPT = "a stub of theirs may have been swept while it was still of use"
 OTHER_SPACE = "an anonymous id of theirs was handed over under another model, and the log no longer holds all of it"
 ERASED_BETWEEN = "they did something anonymously before they were erased, and were identified after it"
 TOO_MANY = "more of their events may have waited for their items than may wait"
-Way: TypeAlias = tuple[str, str]
-"""What a record that a profiler sends to `interactions` is due to, and its person's key."""
+Route: TypeAlias = tuple[str, str]
+"""The place of the record that another one, sent to `interactions`, is due to; and the key of its person."""
 
 
 class Replay:
@@ -60,7 +60,7 @@ class Replay:
         handled: Mapping[int, int],
         log_identity: str,
         space: str | None,
-        tell: ReportProgress,
+        advance: ReportProgress,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._stored, self._handled, self._space = settings, stored, handled, space
@@ -81,7 +81,7 @@ class Replay:
             collections,
             len(self._ends),
             _without_space,
-            tell,
+            advance,
             clock,
             self._select,
         )
@@ -91,10 +91,10 @@ class Replay:
     def run(self) -> None:
         """Replay what is in the log by now."""
         self._rebuilding.run(self._ends)
-        self._rebuilding.settle()
+        self._rebuilding.apply_pending()
 
     def home(self, person: Person) -> int:
-        """The partition where the person's records belong."""
+        """Compute the partition where the person's records belong."""
         return partition_of(person.key.encode(), len(self._ends))
 
     # -- what was found out -----------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Replay:
         return self._memory.longest
 
     def profile(self, person: Person) -> Profile | None:
-        """What is expected of someone; None where the log says nothing of them."""
+        """Return the profile that someone should have; None where the log knows nothing of them."""
         return self._memory.profile(person)
 
     def settle(self, profile: Profile) -> None:
@@ -114,7 +114,7 @@ class Replay:
         self._updater.apply_pending(profile, items, Attempt())
 
     def wrong_watermark(self, stored: Profile, expected: Profile, log_identity: str) -> Difference | None:
-        """A watermark beyond the end of the log, or behind what must be in the profile by now."""
+        """Find a watermark beyond the end of the log, or behind what must be in the profile by now."""
         home = self.home(stored.person)
         there, should = (each.watermarks.get(log_identity, {}).get(home, -1) for each in (stored, expected))
         should = max(should, min(there, self._ends[home] - 1))
@@ -123,12 +123,12 @@ class Replay:
         return Difference(stored.person.key, "watermark", there, should, by=abs(there - should))
 
     def lost(self, person: Person) -> Iterator[Difference]:
-        """What was passed on to someone, or had to be because of them, and isn't in the log."""
+        """Find what was passed on to someone, or had to be because of them, and isn't in the log."""
         for event, place in self._outputs.due.get(person, {}).values():
             yield Difference(person.key, "passed on", None, f"{event.type} of {place} to {event.person.key}", by=1)
 
     def doubts(self, people: Iterable[Person], expected: Profile) -> set[str]:
-        """Why a profile may rightly differ. `people`: the person and their anonymous ids."""
+        """Collect why a profile may rightly differ. `people`: the person and their anonymous ids."""
         people = list(people)
         found = {doubt for person in people for doubt in self._doubts.get(person, {}).values()}
         waited = sum(self._waited[person] for person in people)
@@ -143,7 +143,7 @@ class Replay:
 
     def _select(self, messages: Sequence[Message[ParsedPersonEvent]]) -> list[Message[ParsedPersonEvent]]:
         for message in messages:
-            self._outputs.strike_off(message)
+            self._outputs.note_arrival(message)
         mine = [message for message in messages if self._is_in_stored(message)]
         sources = self._memory.sources(m.value.item_id for m in mine if isinstance(m.value, Interaction))
         return [message for message in mine if self._is_applied(message, sources)]
@@ -196,7 +196,7 @@ class Replay:
 
 
 class _Outputs(GatedOutputs):
-    """Notes of what the profiler sends, and of nobody hears, what hasn't come. `people`: whose copies are of interest.
+    """Outputs that send nothing, and note which records to `interactions` are due in the log. `people`: for whom.
 
     A copy may be read before the record that it is due to.
     """
@@ -204,48 +204,48 @@ class _Outputs(GatedOutputs):
     def __init__(self, people: Mapping[Person, Any]) -> None:
         super().__init__(None, None)
         self._people = people
-        self._come: set[Way] = set()
-        self.due: defaultdict[Person, dict[Way, tuple[Any, str]]] = defaultdict(dict)
+        self._arrived: set[Route] = set()
+        self.due: defaultdict[Person, dict[Route, tuple[Any, str]]] = defaultdict(dict)
         """By whom it concerns: the person that it goes to or, of an erasure, the user."""
 
     def send(self, record: Outgoing) -> Future[RecordMetadata]:
         """Seem to send it."""
         if record.topic == TOPIC:
             event = parse_person_event(record.value)
-            way = _way(record, event)
-            if way is not None and way not in self._come:
-                self.due[_concerned(event)][way] = (event, way[0])
+            route = _route(record, event)
+            if route is not None and route not in self._arrived:
+                self.due[_person_concerned(event)][route] = (event, route[0])
         return super().send(record)
 
-    def strike_off(self, message: Message[ParsedPersonEvent]) -> None:
-        """Strike a record off that has come."""
+    def note_arrival(self, message: Message[ParsedPersonEvent]) -> None:
+        """Note that a record has arrived in the log: it isn't due any more."""
         event = message.value
-        way = _way(message.record, event) if event.person in self._people else None
-        if way is not None:
-            self._come.add(way)
-            self.due.get(_concerned(event), {}).pop(way, None)
+        route = _route(message.record, event) if event.person in self._people else None
+        if route is not None:
+            self._arrived.add(route)
+            self.due.get(_person_concerned(event), {}).pop(route, None)
 
 
-def _way(record: Outgoing | Record, event: ParsedPersonEvent) -> Way | None:
-    passage = ForwardedFrom.of(record.headers)
-    if passage is not None:
-        return f"{passage.log}:{passage.partition}:{passage.offset}", event.person.key
+def _route(record: Outgoing | Record, event: ParsedPersonEvent) -> Route | None:
+    origin = ForwardedFrom.of(record.headers)
+    if origin is not None:
+        return f"{origin.log}:{origin.partition}:{origin.offset}", event.person.key
     if isinstance(event, Erased) and event.anonymous_id is not None:
         return f"{event.origin.log}:{event.origin.partition}:{event.origin.offset}", event.person.key
     return None
 
 
-def _concerned(event: ParsedPersonEvent) -> Person:
+def _person_concerned(event: ParsedPersonEvent) -> Person:
     return Person("u", event.user_id) if isinstance(event, Erased) else event.person
 
 
 def _with_little_activity(settings: Settings) -> Settings:
-    """Nobody hears of what people's earlier items learn."""
+    """Turn the activity off that an audit wouldn't use."""
     return settings.model_copy(update={"affinity": settings.affinity.model_copy(update={"reverse_recents": 0})})
 
 
 def _without_space(record: Record) -> Record:
-    """Answers may be in the space of an earlier model; only their being there is compared."""
+    """Drop the space of answers: it may be an earlier model's, and only their being there is compared."""
     if b'"onboarded"' not in (record.value or b""):
         return record
     try:

@@ -6,22 +6,26 @@ that is committed, and the log all that is in a profile. A profile must be the f
 
 from __future__ import annotations
 
+import heapq
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from itertools import islice
+from typing import TypeAlias
 
 from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore
+from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore, scroll_pages
 from eddyline.clients.progress import ProgressListener, SilentProgress
 from eddyline.errors import InvalidEvent
-from eddyline.maintenance.audit.choice import Everyone, Who, choose
 from eddyline.maintenance.audit.comparison import compare
 from eddyline.maintenance.audit.replay import Replay
 from eddyline.maintenance.audit.report import Apart, Difference, Report
 from eddyline.maintenance.generations.rebuild import is_covered
+from eddyline.model.events import Identify, Transfer
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import DAY, STORED_VECTORS, Profile
 from eddyline.profiler import GROUP, TOPIC, ParsedPersonEvent
@@ -32,6 +36,22 @@ PEOPLE = 20_000
 """How many are held in memory at once, their anonymous ids aside."""
 PAGE = 256
 PARTITIONS_CHANGED = "the number of partitions was changed since their first record"
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone:
+    """All of whom the log or the store knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """So many people of those in the log: the same ones for the same `seed`, as long as nobody is new."""
+
+    people: int
+    seed: int = 0
+
+
+Who: TypeAlias = Everyone | Sample | Person
 
 
 def audit(
@@ -69,12 +89,12 @@ class _Audit:
     log_identity: str = ""
 
     def run(self) -> Report:
-        """Choose, then replay and compare."""
+        """Choose the people, then replay and compare, so many at a time."""
         stubs: dict[str, Point] = {}
         known: list[Person] = []
         if isinstance(self.who, Everyone):  # before the log is read: so that they are in it, if they ever were
             known, stubs = self._scroll()
-        people = choose(self.who, self._events())
+        people = _choose(self.who, self._events())
         people |= {person: frozenset() for person in known if person not in people}
         batches = -(-len(people) // PEOPLE)
         total = sum(high - low for low, high in self.log.bounds(TOPIC).values())
@@ -88,24 +108,21 @@ class _Audit:
         return self.report
 
     def _scroll(self) -> tuple[list[Person], dict[str, Point]]:
-        """Everyone whom the store knows by name, and the stubs that name nobody, by id."""
+        """Find everyone whom the store knows by name, and the stubs that name nobody, by id."""
         people, stubs = list[Person](), dict[str, Point]()
-        after: str | None = None
-        while True:
-            page, after = self.store.scroll(self.collections.profiles, limit=PAGE, after=after)
+        for page in scroll_pages(self.store, self.collections.profiles):
             people += [Person.from_key(point.payload["person"]) for point in page if "person" in point.payload]
             stubs |= {point.id: point for point in page if "person" not in point.payload}
-            if after is None:
-                return people, stubs
+        return people, stubs
 
     def _events(self) -> Iterator[ParsedPersonEvent]:
-        """What the log says. What can't be read is counted."""
-        fold = ProfileUpdater(self.settings.events, self.settings.profile, Metrics(), self.clock)
+        """Read the log's events. What can't be read is counted."""
+        updater = ProfileUpdater(self.settings.events, self.settings.profile, Metrics(), self.clock)
         for record in self._records():
             self.report.records += 1
             self.log_identity = record.log
             try:
-                event = fold.parse(record)
+                event = updater.parse(record)
             except InvalidEvent:
                 self.report.invalid += 1
                 continue
@@ -128,7 +145,7 @@ class _Audit:
 
     def _audit(self, people: Mapping[Person, Set[Person]]) -> None:
         committed = self.log.committed(self.group, TOPIC)
-        stored = self._retrieve({*people, *(twin for twins in people.values() for twin in twins)})
+        stored = self._retrieve({*people, *(each for linked in people.values() for each in linked)})
         lows = self._lows()
         whole = {person: load for person, load in stored.items() if load is None or self._is_covered(load(), lows)}
         handled = {partition: 0 if at is None else at.offset for partition, at in committed.items()}
@@ -146,14 +163,14 @@ class _Audit:
         )
         replay.run()
         lows = self._lows()  # the log may have lost something while it was read
-        for person, twins in people.items():
+        for person, linked in people.items():
             load = stored[person]
             if load is None:
                 self._note_missing(person, replay)
             elif person not in whole or not self._is_covered(load(), lows):
                 self.report.older += 1
             else:
-                self._compare(load(), twins, replay)
+                self._compare(load(), linked, replay)
 
     def _space(self) -> str | None:
         embedded = Filter(must_not=(IsEmpty("space"),))
@@ -161,7 +178,7 @@ class _Audit:
         return page[0].payload["space"] if page else None
 
     def _retrieve(self, people: Iterable[Person]) -> dict[Person, Callable[[], Profile] | None]:
-        """How to load each one's profile, as it is now."""
+        """Find how to load each one's profile, as it is now."""
         found: dict[Person, Callable[[], Profile] | None] = {}
         remaining = iter(people)
         while page := {person: person_point_id(person) for person in islice(remaining, PAGE)}:
@@ -182,15 +199,15 @@ class _Audit:
 
     # -- one person -------------------------------------------------------------------------------------------------
 
-    def _compare(self, stored: Profile, twins: Set[Person], replay: Replay) -> None:
+    def _compare(self, stored: Profile, linked: Set[Person], replay: Replay) -> None:
         person = stored.person
         expected = replay.profile(person) or Profile(person, self.settings.profile)
         replay.settle(stored)
         found = compare(stored, expected, replay.longest)
         watermark = replay.wrong_watermark(stored, expected, self.log_identity)
         differences = [*found.differences, *replay.lost(person), *([] if watermark is None else [watermark])]
-        doubts = replay.doubts((person, *twins), expected)
-        homes = {replay.home(each) for each in (person, *twins)}
+        doubts = replay.doubts((person, *linked), expected)
+        homes = {replay.home(each) for each in (person, *linked)}
         if not {partition for marks in stored.first.values() for partition in marks} <= homes:
             doubts.add(PARTITIONS_CHANGED)
         self._note(person, differences, doubts)
@@ -198,7 +215,7 @@ class _Audit:
             self.report.largest = max(self.report.largest, found.largest)
 
     def _note_missing(self, person: Person, replay: Replay) -> None:
-        """There is no profile. There need be none of who did nothing, or whose stub was swept."""
+        """Note that there is no profile, unless the person did nothing, or their stub was swept."""
         expected = replay.profile(person)
         if expected is None:
             return
@@ -216,7 +233,7 @@ class _Audit:
         self.report.differences += differences
 
     def _note_nameless(self, stubs: Iterable[Point]) -> None:
-        """Stubs of erased people of whom the log knows nothing (any more)."""
+        """Note stubs of erased people of whom the log knows nothing (any more)."""
         lows = self._lows()
         for stub in stubs:
             if not self._is_covered(self._load(Person("u", ""), stub), lows):
@@ -225,3 +242,23 @@ class _Audit:
             self.report.compared += 1
             seen = Difference(f"(erased: point {stub.id})", "profile", "a stub", None, by=1)
             self.report.differences.append(seen)
+
+
+def _choose(who: Who, events: Iterable[ParsedPersonEvent]) -> dict[Person, Set[Person]]:
+    """Choose among the people of these events; each comes with the anonymous ids that became theirs."""
+    people: dict[Person, None] = {}
+    linked: defaultdict[Person, set[Person]] = defaultdict(set)
+    for event in events:
+        people[event.person] = None
+        if isinstance(event, Identify):
+            people[event.user] = None
+            linked[event.user].add(event.person)
+        elif isinstance(event, Transfer):
+            linked[event.person].add(Person("a", event.anonymous_id))
+    chosen: Iterable[Person] = people
+    if isinstance(who, Person):
+        chosen = [who]
+    elif isinstance(who, Sample):
+        seed = who.seed
+        chosen = heapq.nsmallest(who.people, people, lambda one: blake2b(f"{seed} {one.key}".encode()).digest())
+    return {person: linked.get(person, frozenset()) for person in chosen}

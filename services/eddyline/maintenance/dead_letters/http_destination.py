@@ -20,11 +20,11 @@ from eddyline.maintenance.dead_letters.restored_record import (
 )
 
 Call: TypeAlias = dict[str, Any] | Callable[[], None] | str
-"""The way of a letter: a place in a batch, for this body; a call of its own; or none, for this reason."""
+"""How a letter is sent: in a batch, as this body; by a call of its own; or not at all, for this reason."""
 
 
 class HttpDestination:
-    """The collector that `client` calls."""
+    """The collector of a running Eddyline, reached by `client`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

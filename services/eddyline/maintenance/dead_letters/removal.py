@@ -1,4 +1,4 @@
-"""Letters leave: sent again and then removed, or dropped."""
+"""Dead letters removed: replayed (sent again) first, or dropped."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from eddyline.maintenance.dead_letters.selection import DeadLetterSelection
 
 
 class ReplayDestination(Protocol):
-    """Where letters are sent again."""
+    """A place to which letters are sent again."""
 
     def send(self, letters: Sequence[DeadLetter]) -> list[str | None]:
-        """Send them, all of one topic, in order; for each, None when it was acknowledged, or why it wasn't taken.
-        Raises `Unavailable`."""
+        """Send letters, all of one topic, in order; return None for each that was acknowledged, or why it was refused.
+
+        Raises `Unavailable`.
+        """
 
     def refuses(self, letter: DeadLetter) -> str | None:
-        """Why it can't be sent there at all; None where it can be tried."""
+        """Say why a letter can't be sent there at all; None where it can be tried."""
 
 
 @dataclass(slots=True)
 class ReplayOutcome:
-    """What became of a replay: how many were taken, and which weren't, and why."""
+    """Result of a replay: how many letters were accepted, and which weren't, and why."""
 
-    taken: int = 0
+    accepted: int = 0
     refused: list[tuple[DeadLetter, str]] = field(default_factory=list)
 
 
@@ -39,7 +41,7 @@ class TopicDestination:
         self._producer = producer
 
     def send(self, letters: Sequence[DeadLetter]) -> list[str | None]:
-        """To the partition of their key; without one, to the partition where they were."""
+        """Send to the partition of each key; without a key, to the partition where the record was."""
         outgoing = [_outgoing(letter.record) for letter in letters]
         try:
             self._producer.send_all(outgoing)
@@ -50,7 +52,7 @@ class TopicDestination:
         return [None] * len(letters)
 
     def refuses(self, letter: DeadLetter) -> str | None:  # noqa: ARG002
-        """Kafka takes anything."""
+        """Refuse nothing: Kafka takes anything."""
         return None
 
 
@@ -60,20 +62,25 @@ def replay(
     destination: ReplayDestination,
     advance: Callable[[int], None],
 ) -> ReplayOutcome:
-    """Send what is selected again, oldest first, and remove what was taken; `advance` is told of each few.
+    """Send what is selected again, oldest first, and remove what was accepted; `advance` gets the size of each batch.
 
-    Stopped in between (`Unavailable`, Ctrl-C), it removes what was taken until then. A crash may leave some that were
-    taken: they are sent twice, then.
+    Stopped in between (`Unavailable`, Ctrl-C), it removes what was accepted until then. A crash may leave some that
+    were accepted: they are sent again by the next replay.
     """
     outcome = ReplayOutcome()
     for log in logs:
-        letters = [letter for letter in log.read() if isinstance(letter, DeadLetter) and selection.takes(letter)]
+        letters = [letter for letter in log.read() if isinstance(letter, DeadLetter) and selection.matches(letter)]
         # What a removal has kept stands behind what came after it.
         letters.sort(key=lambda letter: (letter.record.timestamp, letter.record.offset))
         gone: set[DeadLetterKey] = set()
         try:
             for batch in in_size_limited_batches(letters, _size):
-                _note(batch, destination.send(batch), outcome, gone)
+                for letter, refusal in zip(batch, destination.send(batch), strict=True):
+                    if refusal is None:
+                        outcome.accepted += 1
+                        gone.add(letter.identity)
+                    else:
+                        outcome.refused.append((letter, refusal))
                 advance(len(batch))
         finally:
             if gone:
@@ -82,26 +89,17 @@ def replay(
 
 
 def drop(logs: Iterable[DeadLetterLog], selection: DeadLetterSelection, advance: Callable[[int], None]) -> int:
-    """Remove what is selected for good; how many. Raises `Unavailable`."""
+    """Remove what is selected for good; return the count. Raises `Unavailable`."""
     dropped = 0
     for log in logs:
-        gone = {letter.identity for letter in log.read() if isinstance(letter, DeadLetter) and selection.takes(letter)}
+        gone = {
+            letter.identity for letter in log.read() if isinstance(letter, DeadLetter) and selection.matches(letter)
+        }
         if gone:
             log.remove(gone)
             dropped += len(gone)
             advance(len(gone))
     return dropped
-
-
-def _note(
-    letters: Sequence[DeadLetter], answers: Sequence[str | None], outcome: ReplayOutcome, gone: set[DeadLetterKey]
-) -> None:
-    for letter, refusal in zip(letters, answers, strict=True):
-        if refusal is None:
-            outcome.taken += 1
-            gone.add(letter.identity)
-        else:
-            outcome.refused.append((letter, refusal))
 
 
 def _outgoing(given: Record) -> Outgoing:

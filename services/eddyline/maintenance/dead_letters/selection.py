@@ -1,4 +1,4 @@
-"""Which dead letters are meant, and what there is of them."""
+"""Dead letters selected by topic, reason, key, time or place; listed and counted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from eddyline.adapters.kafka import DeadLetter, DeadLetterLog, UnreadableDeadLetter
 from eddyline.errors import InvalidInput
-from eddyline.model.events import parse_timestamp
+from eddyline.model.events import parse_timestamp_text
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterSelection:
-    """Which letters: those that meet all that is given. `since` (included) and `until` (not) are about the time of
-    burial, in epoch seconds; `places` are ids, with or without the log; an empty `places` means any."""
+    """Conditions that a letter must all meet. `since` (included) and `until` (not) bound the time when the record was
+    given up, in epoch seconds; `places` are ids, with or without the log; an empty `places` means any."""
 
     topic: str | None = None
     reason: str | None = None
@@ -24,8 +24,8 @@ class DeadLetterSelection:
     until: float | None = None
     places: tuple[str, ...] = ()
 
-    def takes(self, letter: DeadLetter) -> bool:
-        """Whether it is meant."""
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether a letter meets all conditions."""
         buried = letter.buried / 1000
         return (
             (self.topic is None or letter.record.topic == self.topic)
@@ -36,8 +36,8 @@ class DeadLetterSelection:
             and (not self.places or any(letter.is_at(place) for place in self.places))
         )
 
-    def shows(self, unreadable: UnreadableDeadLetter) -> bool:
-        """Whether it is meant: what can't be read meets no condition but its place."""
+    def includes(self, unreadable: UnreadableDeadLetter) -> bool:
+        """Whether something unreadable is shown: it can meet no condition but its place."""
         if self.places:
             return unreadable.place in self.places
         return self.reason is None and self.key is None and self.since is None and self.until is None
@@ -45,7 +45,7 @@ class DeadLetterSelection:
 
 @dataclass(slots=True)
 class DeadLetterSummary:
-    """What was found: letters by (topic, reason), the newest of them first, and what can't be read."""
+    """Selected letters: their counts by (topic, reason), the newest of them first, and what can't be read."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     newest: list[DeadLetter] = field(default_factory=list)
@@ -53,24 +53,24 @@ class DeadLetterSummary:
 
     @property
     def total(self) -> int:
-        """How many letters."""
+        """Count the letters."""
         return self.counts.total()
 
 
 def select_dead_letters(
     logs: Iterable[DeadLetterLog], selection: DeadLetterSelection
 ) -> Iterator[DeadLetter | UnreadableDeadLetter]:
-    """What is meant, in the order in which it was kept. Raises `Unavailable`."""
+    """Yield what is selected, in the order in which it was kept. Raises `Unavailable`."""
     for log in logs:
         for each in log.read():
-            if selection.shows(each) if isinstance(each, UnreadableDeadLetter) else selection.takes(each):
+            if selection.includes(each) if isinstance(each, UnreadableDeadLetter) else selection.matches(each):
                 yield each
 
 
 def summarise_dead_letters(
     logs: Iterable[DeadLetterLog], selection: DeadLetterSelection, newest: int = 0
 ) -> DeadLetterSummary:
-    """Count what is meant, and keep the newest letters. Raises `Unavailable`."""
+    """Count what is selected, and keep the `newest` letters. Raises `Unavailable`."""
     found = DeadLetterSummary()
     heap: list[tuple[int, int, DeadLetter]] = []
     for number, each in enumerate(select_dead_letters(logs, selection)):
@@ -86,12 +86,8 @@ def summarise_dead_letters(
 
 
 def parse_moment(text: str, field: str) -> float:
-    """Epoch seconds, from RFC 3339 or an epoch number. Raises `InvalidInput`."""
+    """Parse RFC 3339 or an epoch number to epoch seconds. Raises `InvalidInput`."""
     try:
-        number: str | float = float(text)
-    except ValueError:
-        number = text
-    try:
-        return parse_timestamp(number)
+        return parse_timestamp_text(text)
     except ValueError as error:
         raise InvalidInput(str(error), field) from None

@@ -25,7 +25,7 @@ from eddyline.adapters.kafka import (
     TopicPartition,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, Point, PointStore
+from eddyline.adapters.vectors import Collections, Point, PointStore, scroll_pages
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
@@ -35,7 +35,6 @@ from eddyline.profiler import TOPIC, ParsedPersonEvent, Profiler, to_profile_poi
 from eddyline.settings import ProfileSettings, Settings
 
 BATCH = 500
-SCROLL = 256
 SPAN_MS = 60_000
 """A batch is handled as of its last record's arrival; so much earlier its first may have come."""
 STREAM_RECORDS = 5000
@@ -43,13 +42,13 @@ STREAM_RECORDS = 5000
 RecordPosition: TypeAlias = tuple[str, int, int]
 """Log, partition, offset."""
 TranslateRecord: TypeAlias = Callable[[Record], Record]
-"""What a record of the log must be read as; the record itself, as a rule."""
+"""Makes of a record of the log what it is read as; itself, as a rule."""
 ReportProgress: TypeAlias = Callable[[int], None]
-"""Hears how many more are done."""
+"""Takes how many more are done."""
 ConvertProfiles: TypeAlias = Callable[[Sequence[Profile]], None]
-"""What must be changed, in place, of profiles that are taken over."""
+"""Changes, in place, what must be changed of profiles that are taken over."""
 Select: TypeAlias = Callable[[Sequence[Message[ParsedPersonEvent]]], Sequence[Message[ParsedPersonEvent]]]
-"""Which messages of a batch are handled; all, as a rule."""
+"""Chooses the messages of a batch that are handled; all, as a rule."""
 
 
 def leave_unchanged(taken_over: Sequence[Profile]) -> None:
@@ -57,32 +56,32 @@ def leave_unchanged(taken_over: Sequence[Profile]) -> None:
 
 
 def ignore_progress(count: int) -> None:
-    """Hear of no progress."""
+    """Report nothing."""
 
 
 class GatedOutputs:
-    """Where a rebuilding profiler's records and dead letters go: nowhere, until they are `heard`.
+    """A producer and dead letters that drop what a rebuilding profiler sends, until they are `open`.
 
-    Those of the old generation are in the log and its dead letters already. Transfers are kept, by their origin.
+    What the old generation sent is in the log and its dead letters already. Transfers are kept, by their origin.
     """
 
     def __init__(self, producer: Producer | None, dead_letters: DeadLetterWriter | None) -> None:
         self._producer, self._dead_letters = producer, dead_letters
-        self.heard = False
+        self.open = False
         self.transfers: dict[RecordPosition, bytes] = {}
 
     def send(self, record: Outgoing) -> Future[RecordMetadata]:
-        """Send it, or seem to."""
+        """Send a record, or seem to."""
         self._keep(record)
-        if self.heard and self._producer is not None:
+        if self.open and self._producer is not None:
             return self._producer.send(record)
         future: Future[RecordMetadata] = Future()
         future.set_result(RecordMetadata(record.topic, -1, -1))
         return future
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
-        """Send them, or seem to."""
-        if self.heard and self._producer is not None:
+        """Send records, or seem to."""
+        if self.open and self._producer is not None:
             for record in records:
                 self._keep(record)
             return self._producer.send_all(records)
@@ -94,23 +93,23 @@ class GatedOutputs:
             self._producer.check()
 
     def close(self) -> None:
-        """The real producer is its owner's to close."""
+        """Do nothing: the real producer is its owner's to close."""
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
-        """Bury it, or seem to."""
-        if self.heard and self._dead_letters is not None:
+        """Write a dead letter, or seem to."""
+        if self.open and self._dead_letters is not None:
             self._dead_letters.put(record, reason, detail, attempt)
 
     def _keep(self, record: Outgoing) -> None:
-        passage = ForwardedFrom.of(record.headers)
-        if passage is not None and _is_transfer(record.value):
+        origin = ForwardedFrom.of(record.headers)
+        if origin is not None and _is_transfer(record.value):
             assert record.value is not None
-            self.transfers[passage.log, passage.partition, passage.offset] = record.value
+            self.transfers[origin.log, origin.partition, origin.offset] = record.value
 
 
 @dataclass(slots=True)
 class RebuildCounts:
-    """What became of the records."""
+    """Counts of what became of the records."""
 
     handled: int = 0
     invalid: int = 0
@@ -122,7 +121,7 @@ class RebuildCounts:
 
 @dataclass(slots=True)
 class _PartitionStream:
-    """What is left to read of a partition. `head` was read, and waits."""
+    """The records left to read of a partition. `head` was read, and waits."""
 
     records: Iterator[Record]
     end: int
@@ -130,14 +129,14 @@ class _PartitionStream:
     ended: bool = False
 
     def peek(self) -> Record | None:
-        """The next record; None at the end."""
+        """Look at the next record; None at the end."""
         if self.head is None and not self.ended:
             self.head = next(self.records, None)
             self.ended = self.head is None
         return self.head
 
     def take(self) -> Record:
-        """The next record, which was peeked at."""
+        """Take the record that was peeked at."""
         record, self.head = self.head, None
         assert record is not None
         return record
@@ -156,9 +155,9 @@ class _LogClock:
 
 
 class ProfileRebuild:
-    """One run. `collections` are concrete; those of the profiles must exist and be nobody else's.
+    """One run of a profiler over the log. `collections` are concrete; the profiles' must exist and be nobody else's.
 
-    `positions` is the next offset to read of each partition; `tell` hears how many more records were read.
+    `positions` is the next offset to read of each partition; `advance` gets how many more records were read.
     """
 
     def __init__(
@@ -170,16 +169,16 @@ class ProfileRebuild:
         collections: Collections,
         partitions: int,
         translate: TranslateRecord = lambda record: record,
-        tell: ReportProgress = ignore_progress,
+        advance: ReportProgress = ignore_progress,
         clock: Callable[[], float] = time.time,
         select: Select = lambda messages: messages,
     ) -> None:
         self._log, self._store, self._settings = log, store, settings
         self._outputs, self.collections = outputs, collections
-        self._translate, self._tell, self._select = translate, tell, select
+        self._translate, self._advance, self._select = translate, advance, select
         self._clock = _LogClock(clock)
         self.epoch = int(clock() * 1000)
-        self.tally = RebuildCounts()
+        self.counts = RebuildCounts()
         self._lows = {partition: low for partition, (low, _) in log.bounds(TOPIC).items()}
         self.positions = dict(self._lows)
         self._profiler = Profiler(
@@ -206,14 +205,14 @@ class ProfileRebuild:
             return not is_covered(profile.first, log_identity, self._lows)
 
         target, settings = self.collections.profiles, self._settings.profile
-        self.tally.carried = carry_over(self._store, live, target, settings, convert, is_lost, self.epoch)
+        self.counts.carried = carry_over(self._store, live, target, settings, convert, is_lost, self.epoch)
 
-    def run(self, ends: Mapping[int, int], *, heard: bool = False) -> None:
-        """Fold what lies before these offsets; `heard`: with all side effects, as the live profiler.
+    def run(self, ends: Mapping[int, int], *, with_side_effects: bool = False) -> None:
+        """Fold what lies before these offsets; `with_side_effects`: as the live profiler would, sending everything.
 
         A partition may stop short of its end: at a transfer whose origin lies beyond the ends.
         """
-        self._outputs.heard = heard
+        self._outputs.open = with_side_effects
         streams = {
             partition: _PartitionStream(self._log.read(TOPIC, partition, self.positions[partition], end), end)
             for partition, end in ends.items()
@@ -224,7 +223,7 @@ class ProfileRebuild:
             if not moved:
                 return
 
-    def settle(self) -> None:
+    def apply_pending(self) -> None:
         """Look once more, as of now, at what waits for its item."""
         self._clock.present = True
         self._profiler.tick()
@@ -244,7 +243,7 @@ class ProfileRebuild:
             else:
                 break  # at a transfer that must wait
         self._profiler.tick()
-        self._tell(self.positions[partition] - before)
+        self._advance(self.positions[partition] - before)
         return self.positions[partition] > before
 
     def _batch(self, stream: _PartitionStream) -> list[Record]:
@@ -269,7 +268,7 @@ class ProfileRebuild:
         messages = self._select([message for record in records if (message := self._read(record)) is not None])
         if messages:
             self._profiler.handle(messages)
-        self.tally.handled += len(messages)
+        self.counts.handled += len(messages)
 
     def _read(self, record: Record) -> Message[ParsedPersonEvent] | None:
         origin = _transfer_origin(record)
@@ -280,11 +279,11 @@ class ProfileRebuild:
             return Message(record, self._profiler.parse(record))
         except InvalidEvent as error:
             self._outputs.put(record, "invalid_event", str(error))
-            self.tally.invalid += 1
+            self.counts.invalid += 1
         except Misconfigured:
             if origin is None:
                 raise
-            self.tally.foreign += 1  # the snapshot of another version, of someone whose events the log has lost
+            self.counts.foreign += 1  # the snapshot of another version, of someone whose events the log has lost
         return None
 
 
@@ -294,14 +293,13 @@ def carry_over(
     target: str,
     settings: ProfileSettings,
     convert: ConvertProfiles,
-    wanted: Callable[[Profile], bool],
+    is_selected: Callable[[Profile], bool],
     epoch: int,
 ) -> int:
-    """Copy the `wanted` profiles of one collection to another, as `convert` makes them. How many there were."""
-    carried, after = 0, None
-    while True:
-        page, after = store.scroll(live, limit=SCROLL, after=after, vectors=STORED_VECTORS)
-        kept = [(point, profile) for point in page if wanted(profile := _loaded(point, settings))]
+    """Copy the selected profiles of one collection to another, as `convert` makes them. Returns their count."""
+    carried = 0
+    for page in scroll_pages(store, live, vectors=STORED_VECTORS):
+        kept = [(point, profile) for point in page if is_selected(profile := _loaded(point, settings))]
         convert([profile for _, profile in kept])
         points = []
         for point, profile in kept:
@@ -310,8 +308,7 @@ def carry_over(
         if points:
             store.upsert(target, points)
         carried += len(points)
-        if after is None:
-            return carried
+    return carried
 
 
 def _loaded(point: Point, settings: ProfileSettings) -> Profile:
@@ -321,7 +318,7 @@ def _loaded(point: Point, settings: ProfileSettings) -> Profile:
 
 
 def is_covered(first: Offsets, log_identity: str, lows: Mapping[int, int]) -> bool:
-    """Whether everything that a profile owes something to is still in the log."""
+    """Tell whether all records that a profile was made of are still in the log."""
     return all(
         log == log_identity and all(offset >= lows.get(partition, offset + 1) for partition, offset in marks.items())
         for log, marks in first.items()
@@ -330,17 +327,17 @@ def is_covered(first: Offsets, log_identity: str, lows: Mapping[int, int]) -> bo
 
 def _transfer_origin(record: Record) -> RecordPosition | None:
     try:
-        passage = ForwardedFrom.of(record.headers)
+        origin = ForwardedFrom.of(record.headers)
     except InvalidEvent:
         return None
-    if passage is None or not _is_transfer(record.value):
+    if origin is None or not _is_transfer(record.value):
         return None
-    return passage.log, passage.partition, passage.offset
+    return origin.log, origin.partition, origin.offset
 
 
 def _is_transfer(value: bytes | None) -> bool:
     try:
-        said = orjson.loads(value or b"null")
+        parsed = orjson.loads(value or b"null")
     except orjson.JSONDecodeError:
         return False
-    return isinstance(said, dict) and said.get("type") == "transfer"
+    return isinstance(parsed, dict) and parsed.get("type") == "transfer"

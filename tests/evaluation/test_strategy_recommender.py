@@ -11,10 +11,10 @@ from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
 from eddyline.clients.progress import SilentProgress
-from eddyline.evaluation.contenders import Contender, EvaluationInputs, run_once
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.prequential import EvaluationProtocol
+from eddyline.evaluation.strategy_comparison import Contender, Evaluation
 from eddyline.evaluation.strategy_recommender import SearchCache, StrategyRecommender
 from eddyline.model.distance import Distance, space_of
 from eddyline.model.events import Content, Interaction, Rating, User, interaction_weight
@@ -116,13 +116,12 @@ def test_strategies_share_searches_and_nothing_else() -> None:
         at += pause
         rows.append(LoggedInteraction(person, item, "click", 1.0, at, f"e{step}{kind}"))
     log = InteractionLog("test", "0", items, tuple(Person("u", str(number)) for number in range(PEOPLE)), tuple(rows))
-    ground = EvaluationInputs(vectors(items), {}, SETTINGS)
+    evaluation = Evaluation(log, vectors(items), {}, SETTINGS, EvaluationProtocol(k=5, min_events=1))
     contenders = {name: Contender(SETTINGS.ranking, one) for name, one in SETTINGS.strategies.items()}
-    protocol = EvaluationProtocol(k=5, min_events=1)
-    together = run_once(log, ground, contenders, 60, protocol, SilentProgress())
+    together = evaluation.run(contenders, 60, SilentProgress())
     assert len(together.event) > 20
     for name, one in contenders.items():
-        alone = run_once(log, ground, {name: one}, 60, protocol, SilentProgress())
+        alone = evaluation.run({name: one}, 60, SilentProgress())
         assert (alone.lists[name].items == together.lists[name].items).all()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 
-from tests.offline.auditing import PARTITIONS, Auditing
+from tests.maintenance.auditing import PARTITIONS, Auditing
 
 from eddyline.errors import Unavailable
 from eddyline.settings import ProfileSettings

@@ -12,8 +12,8 @@ import numpy as np
 import orjson
 import pytest
 from tests.kafka.loops import QUICK, running
-from tests.offline.auditing import PARTITIONS, Auditing
-from tests.offline.histories import History
+from tests.maintenance.auditing import PARTITIONS, Auditing
+from tests.maintenance.histories import History
 from tests.services.profiling import SPACE, Profiling
 from tests.support.fakes import NOW, text_vector
 from tests.support.kafka import KafkaForTest, wait_until
@@ -322,7 +322,7 @@ def test_people_who_touched_an_item_that_was_embedded_anew_are_listed_apart(it: 
     assert it.audit().apart == []  # the vector is as it was
     it.add_items("d", embeddings=2, text="something else")
     report = it.audit()
-    assert [(apart.person, apart.why) for apart in report.apart] == [("u:bob", ("touched 'd', embedded anew since",))]
+    assert [(apart.person, apart.why) for apart in report.apart] == [("u:bob", ("touched 'd', re-embedded since",))]
     assert report.is_clean
     it.it.clock.forward(100)
     it.say("u:cyd", item_id="d")

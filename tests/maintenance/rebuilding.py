@@ -18,8 +18,9 @@ from eddyline.adapters.kafka.ownership import commit_metadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Point, generations, profile_collection
 from eddyline.errors import InvalidEvent
+from eddyline.maintenance.generations.handover import NewGeneration, RebuildSource
 from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, TranslateRecord
-from eddyline.maintenance.generations.replay import ReplayResult, replay
+from eddyline.maintenance.generations.replay import replay
 from eddyline.model.decay import Accumulator
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
@@ -116,22 +117,31 @@ class Deployment:
         )
         return None if point is None else Profile.load(person, point.payload, point.vectors, self.settings.profile)
 
-    def replay(self, tell: Callable[[int], None] = lambda count: None, **options: Any) -> ReplayResult:
-        return replay(
-            self.log, self.store, lambda target: self.rebuilding(target, tell), LOG, self.said.append, **options
-        )
+    def replay(self, advance: Callable[[int], None] = lambda count: None, **options: Any) -> NewGeneration:
+        return replay(self.source(advance), self.store, self.create, self.said.append, **options)
+
+    def source(
+        self, advance: Callable[[int], None] = lambda count: None, dimension: int = TinyEncoder.dimension
+    ) -> RebuildSource:
+        def make(target: Collections, translate: TranslateRecord) -> ProfileRebuild:
+            return self.rebuilding(target, advance, translate, dimension)
+
+        return RebuildSource(self.log, LOG, make)
+
+    def create(self, target: Collections, dimension: int = TinyEncoder.dimension) -> None:
+        self.store.ensure(replace(profile_collection(dimension), name=target.profiles))
 
     def rebuilding(
         self,
         target: Collections,
-        tell: Callable[[int], None] = lambda count: None,
+        advance: Callable[[int], None] = lambda count: None,
         translate: TranslateRecord = lambda record: record,
         dimension: int = TinyEncoder.dimension,
     ) -> ProfileRebuild:
-        self.store.ensure(replace(profile_collection(dimension), name=target.profiles))
+        self.create(target, dimension)
         outputs = GatedOutputs(self.producer, self.dead_letters)
         return ProfileRebuild(
-            self.log, self.store, outputs, self.settings, target, PARTITIONS, translate, tell, self.clock
+            self.log, self.store, outputs, self.settings, target, PARTITIONS, translate, advance, self.clock
         )
 
     def activity(self) -> list[str]:

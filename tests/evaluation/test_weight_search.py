@@ -10,10 +10,9 @@ import pytest
 from tests.support.fakes import NOW, TinyEncoder
 
 from eddyline.clients.progress import SilentProgress
-from eddyline.evaluation import weight_search as tuning
-from eddyline.evaluation.contenders import Contender, EvaluationInputs, run_once
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.prequential import EvaluationProtocol
+from eddyline.evaluation.strategy_comparison import Contender, Evaluation
 from eddyline.evaluation.weight_search import as_toml, moved, point_of, tune
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
@@ -37,8 +36,8 @@ def chain(people: int = 10) -> InteractionLog:
     )
 
 
-def ground(log: InteractionLog) -> EvaluationInputs:
-    return EvaluationInputs(TinyEncoder().encode([item.title for item in log.items]), {}, SETTINGS)
+def evaluation(log: InteractionLog) -> Evaluation:
+    return Evaluation(log, TinyEncoder().encode([item.title for item in log.items]), {}, SETTINGS, PROTOCOL)
 
 
 def contender(**weights: Any) -> Contender:
@@ -48,7 +47,7 @@ def contender(**weights: Any) -> Contender:
 @pytest.mark.slow(10)
 def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> None:
     log, base = chain(), contender(freshness=1.0)
-    found = tune(log, ground(log), base, len(log.events) // 2, PROTOCOL, 24, 1, SilentProgress())
+    found = tune(evaluation(log), base, len(log.events) // 2, 24, 1, SilentProgress())
     assert found.score > 1.2
     assert found.contender.strategy.affinity > 0
     assert found.trials <= 24
@@ -56,7 +55,7 @@ def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> Non
 
 def test_the_same_seed_finds_the_same() -> None:
     log, base = chain(5), contender(taste=1.0)
-    found = [tune(log, ground(log), base, 30, PROTOCOL, 6, seed, SilentProgress()) for seed in (1, 1)]
+    found = [tune(evaluation(log), base, 30, 6, seed, SilentProgress()) for seed in (1, 1)]
     assert found[0] == found[1]
 
 
@@ -65,22 +64,19 @@ def test_where_nothing_helps_nothing_changes() -> None:
     log = chain(2)
     begin = len(log.events) - 1
     base = contender(taste=1.0)
-    assert (
-        tune(log, ground(log), base, begin, EvaluationProtocol(k=3, min_events=2), 6, 1, SilentProgress()).contender
-        == base
-    )
+    assert tune(evaluation(log), base, begin, 6, 1, SilentProgress()).contender == base
 
 
 def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def counted(log: InteractionLog, ground: EvaluationInputs, contenders: dict[str, Contender], *rest: Any) -> Any:
+    def counted(self: Evaluation, contenders: dict[str, Contender], *rest: Any) -> Any:
         ran.extend(contenders)
-        return run_once(log, ground, contenders, *rest)
+        return run(self, contenders, *rest)
 
-    monkeypatch.setattr(tuning, "run_once", counted)
-    log = chain(4)
-    tune(log, ground(log), contender(taste=1.0, affinity=0.1), 24, PROTOCOL, 7, 1, SilentProgress())
+    run = Evaluation.run
+    monkeypatch.setattr(Evaluation, "run", counted)
+    tune(evaluation(chain(4)), contender(taste=1.0, affinity=0.1), 24, 7, 1, SilentProgress())
     assert len(ran) <= 7 + 1
 
 

@@ -40,10 +40,10 @@ class MostCounted:
     def __init__(self) -> None:
         self.asked: list[tuple[int, float, int]] = []
 
-    def recommend(self, world: Tally, person: int, now: float, k: int) -> Sequence[int]:
-        self.asked.append((person, now, len(world.learnt)))
-        left = [item for item in range(len(world.content)) if item not in world.seen[person]]
-        return sorted(left, key=lambda item: (-world.counts[item], -item))[:k]
+    def recommend(self, state: Tally, person: int, now: float, k: int) -> Sequence[int]:
+        self.asked.append((person, now, len(state.learnt)))
+        left = [item for item in range(len(state.content)) if item not in state.seen[person]]
+        return sorted(left, key=lambda item: (-state.counts[item], -item))[:k]
 
 
 def log_of(*rows: tuple[int, int], items: int = 4, step: float = 1.0) -> InteractionLog:
@@ -94,8 +94,8 @@ def test_the_rank_is_the_place_on_the_list() -> None:
 
 def test_a_list_longer_than_k_gains_nothing() -> None:
     class Everything(MostCounted):
-        def recommend(self, world: Tally, person: int, now: float, k: int) -> Sequence[int]:
-            return super().recommend(world, person, now, 100)
+        def recommend(self, state: Tally, person: int, now: float, k: int) -> Sequence[int]:
+            return super().recommend(state, person, now, 100)
 
     answered = run(POPULAR, Tally(4), {"all": Everything()}, 3, EvaluationProtocol(k=1, min_events=1), SilentProgress())
     assert answered.lists["all"].rank.tolist() == [0, 1, 1]

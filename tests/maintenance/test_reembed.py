@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.offline.rebuilding import ITEM_NAMES, Deployment, History, differences, people
+from tests.maintenance.rebuilding import ITEM_NAMES, Deployment, History, differences, people
 from tests.services.learning import SETTINGS, came, learnt, restored, same
 from tests.support.fakes import LOG, TinyEncoder, WiderEncoder, feed, near, text_vector
 
@@ -21,8 +21,8 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.affinity import AffinityLearner
 from eddyline.errors import Misconfigured
-from eddyline.maintenance.generations.rebuild import ProfileRebuild, TranslateRecord
-from eddyline.maintenance.generations.reembed import ReembedResult, reembed
+from eddyline.maintenance.generations.handover import NewGeneration
+from eddyline.maintenance.generations.reembed import reembed
 from eddyline.model.ids import item_point_id
 from eddyline.model.language import Detect, detect_no_language
 from eddyline.model.text import DEFAULT, Template
@@ -35,26 +35,19 @@ def run(
     with_log: bool = True,
     template: Template = DEFAULT,
     detect: Detect = detect_no_language,
-) -> ReembedResult:
+) -> NewGeneration:
     def create(target: Collections) -> None:
         items = item_collection(encoder.dimension, Distance.COSINE, {})
         it.store.ensure(replace(items, name=target.items))
         it.store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
 
-    def make(target: Collections, translate: TranslateRecord) -> ProfileRebuild:
-        return it.rebuilding(target, translate=translate, dimension=encoder.dimension)
-
-    if not with_log:
-        return reembed(it.store, encoder, it.settings.profile, create, it.said.append, template=template, detect=detect)
     return reembed(
         it.store,
         encoder,
         it.settings.profile,
         create,
         it.said.append,
-        reader=it.log,
-        make=make,
-        log_identity=LOG,
+        source=it.source(dimension=encoder.dimension) if with_log else None,
         template=template,
         detect=detect,
     )
@@ -82,7 +75,7 @@ def test_everything_is_as_if_the_new_model_had_been_there_from_the_start(seed: i
     it.pump()
     done = run(it, WiderEncoder())
     assert (done.collections.items, done.collections.profiles) == ("items-2", "profiles-2")
-    assert (done.items, done.approximated) == (len(ITEM_NAMES), 0)
+    assert (done.items, done.counts.carried) == (len(ITEM_NAMES), 0)
     control = in_the_other_model(seed, 250)
     wrong = {
         key: found
@@ -238,7 +231,7 @@ def test_people_older_than_the_log_are_approximated_by_their_newest_items(it: De
     it.pump()
     done = run(it, WiderEncoder())
     after = it.profile("u:p0")
-    assert done.approximated == 1
+    assert done.counts.carried == 1
     assert any("older than the log" in line for line in it.said)
     assert before is not None
     assert after is not None
@@ -254,7 +247,7 @@ def test_without_any_log_all_people_are_approximated(it: Deployment) -> None:
     it.pump()
     done = run(it, WiderEncoder(), with_log=False)
     stored = it.store.count("profiles")
-    assert (done.approximated, done.people) == (stored, stored)
+    assert (done.counts.carried, done.people) == (stored, stored)
     profile = it.profile("u:p0")
     assert profile is not None
     assert profile.space in ("wider-t1", None)
@@ -292,7 +285,7 @@ def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
     History(1).happen(it, 30)
     it.pump()
     it.log.in_group["embedder"] = 2
-    monkeypatch.setattr("eddyline.maintenance.generations.replay.LEAVING_SECONDS", 0.0)
+    monkeypatch.setattr("eddyline.maintenance.generations.handover.LEAVING_SECONDS", 0.0)
     with pytest.raises(Misconfigured, match="2 members of group embedder"):
         run(it, WiderEncoder())
     assert generations.live(it.store) == Collections("items-1", "profiles-1")

@@ -219,7 +219,7 @@ def test_letters_go_to_their_topics_and_are_removed(journal: list[int]) -> None:
     outcome = replay(
         [users, mine], DeadLetterSelection(reason="invalid_event"), TopicDestination(producer), journal.append
     )
-    assert outcome == ReplayOutcome(taken=2)
+    assert outcome == ReplayOutcome(accepted=2)
     assert [(one.topic, one.key, one.value, one.headers, one.partition) for one in producer.sent] == [
         ("users", b"ada", b"odd", (("h", b"1"),), None),
         ("interactions", None, b"what", (), 1),
@@ -277,7 +277,7 @@ def test_one_that_is_too_large_for_its_topic_does_not_keep_the_others() -> None:
 
     log = FakeLog(a_letter(1, b"small"), a_letter(2, b"much too large"), a_letter(3, b"small"))
     outcome = replay([log], DeadLetterSelection(), TopicDestination(Small()), nothing)
-    assert (outcome.taken, [letter.record.offset for letter, _ in outcome.refused]) == (2, [2])
+    assert (outcome.accepted, [letter.record.offset for letter, _ in outcome.refused]) == (2, [2])
     assert offsets(log.letters) == [2]
 
 
@@ -327,7 +327,7 @@ def place(_running: tuple[httpx.Client, FakeProducer]) -> Iterator[Place]:
 
 def test_interactions_are_taken_again_under_the_id_and_time_they_had(place: Place) -> None:
     log = FakeLog(a_letter(7, CLICK), a_letter(8, {**CLICK, "event_id": "e-1"}))
-    assert replay([log], DeadLetterSelection(), place.destination, nothing).taken == 2
+    assert replay([log], DeadLetterSelection(), place.destination, nothing).accepted == 2
     first, second = place.producer.values("interactions")
     assert (first["event_id"], second["event_id"]) == ("cluster/log:1:7", "e-1")
     assert first["timestamp"] == "2023-11-14T22:13:20.250000Z"
@@ -354,7 +354,7 @@ def test_what_is_refused_again_stays_and_says_why(place: Place) -> None:
     )
     outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
     reasons = {letter.record.offset: reason for letter, reason in outcome.refused}
-    assert outcome.taken == 2
+    assert outcome.accepted == 2
     assert offsets(log.letters) == [2, 3, 4, 5]
     assert "unknown type 'zap'" in reasons[2]
     assert reasons[3] == "'erased' is only written by Eddyline's own services"
@@ -381,7 +381,7 @@ def test_items_and_people_of_any_name_come_and_go(place: Place, name: str) -> No
         "availability": [a_letter(1, {"item_id": name, "price": 2.0, "available": True}, topic="availability")],
     }
     logs = [FakeLog(*held, topic=topic) for topic, held in letters.items()]
-    assert replay(logs, DeadLetterSelection(), place.destination, nothing) == ReplayOutcome(taken=5)
+    assert replay(logs, DeadLetterSelection(), place.destination, nothing) == ReplayOutcome(accepted=5)
     assert [(one.topic, one.key, one.value is None) for one in place.producer.sent] == [
         ("content", key, False),
         ("content", key, True),
@@ -400,7 +400,7 @@ def test_people_are_found_by_their_key_where_the_value_does_not_name_them(place:
         a_letter(5, {"user_id": "ada", "odd": 1}, topic="users", key=b"ada"),
     )
     outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
-    assert outcome.taken == 1
+    assert outcome.accepted == 1
     assert [reason for _, reason in outcome.refused] == [
         "it names no user_id",
         "it names no user_id",
@@ -421,7 +421,7 @@ def test_batches_that_are_too_large_are_halved_and_a_giant_stays(place: Place) -
     giant = {**CLICK, "context": {"x": "y" * 200_000}}
     log = FakeLog(*(a_letter(n, giant if n == 70 else {**CLICK, "item_id": f"i{n}"}) for n in range(250)))
     outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
-    assert outcome.taken == 249
+    assert outcome.accepted == 249
     assert offsets(log.letters) == [70]
     assert len(place.producer.sent) == 249
     assert "100" in outcome.refused[0][1]
@@ -430,7 +430,7 @@ def test_batches_that_are_too_large_are_halved_and_a_giant_stays(place: Place) -
 def test_a_busy_collector_is_waited_for(place: Place) -> None:
     place.producer.refuse, place.producer.room = Unavailable("Kafka doesn't answer"), 0
     log = FakeLog(a_letter(1, CLICK))
-    assert replay([log], DeadLetterSelection(), place.destination, nothing).taken == 1
+    assert replay([log], DeadLetterSelection(), place.destination, nothing).accepted == 1
     assert len(place.slept) == 2
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eddyline.evaluation.exact_index import ExactItemIndex, top
-from eddyline.evaluation.inverted_index import InvertedIndex
+from eddyline.evaluation.item_index import InvertedIndex, ItemIndex, top
 from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.events import Content
 from eddyline.model.trends import trend_tau
@@ -17,8 +16,8 @@ NOW = 1_500_000_000.0
 NOBODY = np.zeros(0, dtype=np.int64)
 
 
-def catalogue(*items: Content) -> ExactItemIndex:
-    return ExactItemIndex(items, np.eye(len(items), 3, dtype=np.float32))
+def catalogue(*items: Content) -> ItemIndex:
+    return ItemIndex(items, np.eye(len(items), 3, dtype=np.float32))
 
 
 def places(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.offline.rebuilding import Deployment, History, differences, people
+from tests.maintenance.rebuilding import Deployment, History, differences, people
 from tests.support.fakes import near
 
 from eddyline.adapters.vectors import Filter, generations
@@ -26,7 +26,7 @@ def same_as(it: Deployment, control: Deployment) -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eddyline.maintenance.generations.replay.NEAR", 0)
+    monkeypatch.setattr("eddyline.maintenance.generations.handover.NEAR", 0)
 
 
 @pytest.mark.slow(10)
@@ -123,7 +123,7 @@ def test_people_whose_events_the_log_has_lost_are_taken_over_and_go_on() -> None
     before = it.profile("u:p0")
     replayed = it.replay()
     after = it.profile("u:p0")
-    assert replayed.tally.carried == 1
+    assert replayed.counts.carried == 1
     assert before is not None
     assert after is not None
     assert after.events == 2
@@ -139,7 +139,7 @@ def test_the_writers_must_stop_before_the_next_generation_is_live(monkeypatch: p
     History(3).happen(it, 50)
     it.pump()
     it.log.in_group["profiler"] = 1
-    monkeypatch.setattr("eddyline.maintenance.generations.replay.LEAVING_SECONDS", 0.0)
+    monkeypatch.setattr("eddyline.maintenance.generations.handover.LEAVING_SECONDS", 0.0)
     with pytest.raises(Misconfigured, match="1 members of group profiler don't stop"):
         it.replay()
     assert generations.live(it.store).profiles == "profiles-1"

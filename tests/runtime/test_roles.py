@@ -1,22 +1,36 @@
-"""How a process wires its producers: nothing refuses before the collector does, and nobody waits for itself."""
+"""How a process wires its roles: who shares which producer and encoder, and what is refused before a start."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
 from eddyline.adapters.kafka import FeedbackProducer
+from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
-from eddyline.reader import ExposureLog, ServedListLog
-from eddyline.runtime import process as runtime
+from eddyline.reader import ExposureLog, Reader, Search, ServedListLog
+from eddyline.reader.browse_requests import SearchQuery
+from eddyline.runtime import resources, roles
 from eddyline.runtime.insights_role import is_installed
-from eddyline.runtime.process import IMAGING_ROLE, ROLES, Runtime
-from eddyline.settings import InsightsSettings, KafkaSettings, QdrantSettings, ReaderSettings, ServerSettings, Settings
+from eddyline.runtime.process import Runtime
+from eddyline.runtime.resources import Resources
+from eddyline.runtime.roles import build_search
+from eddyline.runtime.startup_checks import ROLES
+from eddyline.settings import (
+    EncoderSettings,
+    InsightsSettings,
+    KafkaSettings,
+    QdrantSettings,
+    ReaderSettings,
+    ServerSettings,
+    Settings,
+)
 
 
 class Enough(Misconfigured):
@@ -34,11 +48,13 @@ def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **serve
             given.extend((positional, named))
             raise Enough
 
-    monkeypatch.setattr(runtime, "create_text_encoder", lambda *_: TinyEncoder())
-    monkeypatch.setattr(runtime, name, Noting)
-    roles = [role for role in ROLES if role != IMAGING_ROLE]
+    monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(resources if name == "KafkaProducer" else roles, name, Noting)
     with pytest.raises(Enough):
-        Runtime(Settings(data_dir=place, server=ServerSettings(port=0, **server)), roles)
+        Runtime(
+            Settings(data_dir=place, server=ServerSettings(port=0, **server)),
+            [role for role in ROLES if role != "imager"],
+        )
     return tuple(given)
 
 
@@ -78,8 +94,8 @@ def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[bool,
         given.extend(named[name] is not None for name in ("shown", "impressions"))
         raise Enough
 
-    monkeypatch.setattr(runtime, "open_store", lambda _: FakeStore())
-    monkeypatch.setattr(runtime, "Reader", noting)
+    monkeypatch.setattr(resources, "open_store", lambda _: FakeStore())
+    monkeypatch.setattr(roles, "Reader", noting)
     with pytest.raises(Enough):
         Runtime(
             Settings(qdrant=QdrantSettings(url="http://nowhere"), server=ServerSettings(port=0), **settings), ["reader"]
@@ -105,3 +121,39 @@ def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.M
 def test_an_imager_without_images_says_how_to_enable_them(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="EDDYLINE_IMAGES__ENABLED"):
         Runtime(Settings(data_dir=tmp_path), ROLES)
+
+
+def built(wanted: bool | None, beside: TinyEncoder | None, encoder: EncoderSettings | None = None) -> Search | None:
+    settings = Settings(reader=ReaderSettings(search=wanted), encoder=encoder or EncoderSettings())
+    store, metrics = FakeStore(), Metrics()
+    opened = SimpleNamespace(store=store, settings=settings, metrics=metrics, text_encoder=beside, image_encoder=None)
+    return build_search(cast(Resources, opened), Reader(store, settings, metrics))
+
+
+@pytest.mark.parametrize("wanted", [None, True])
+def test_beside_an_embedder_its_encoder_is_shared(wanted: bool | None) -> None:
+    encoder = TinyEncoder()
+    search = built(wanted, encoder)
+    assert search is not None
+    search.find(SearchQuery(q="starship"))
+    assert encoder.texts == ["starship"]
+
+
+def test_a_reader_alone_loads_an_encoder_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = TinyEncoder()
+    monkeypatch.setattr(roles, "create_text_encoder", lambda *_: own)
+    assert built(None, None) is None
+    assert built(False, None) is None
+    assert built(False, TinyEncoder()) is None
+    search = built(True, None)
+    assert search is not None
+    search.find(SearchQuery(q="starship"))
+    assert own.texts == ["starship"]
+
+
+@pytest.mark.xdist_group("torch")
+@pytest.mark.slow(60)
+def test_an_encoder_that_cannot_be_had_stops_the_start() -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra `embedder` isn't installed")
+    with pytest.raises(Misconfigured, match=r"encoder\.model"):
+        built(True, None, EncoderSettings(model="./no such model"))

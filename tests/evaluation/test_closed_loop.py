@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.offline.closed_loop import ARRIVING, ITEMS, World
+from tests.evaluation.closed_loop import ARRIVING, ITEMS, World
 
 from eddyline.settings import Settings
 

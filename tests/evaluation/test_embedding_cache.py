@@ -6,33 +6,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.support.fakes import TinyEncoder
 
 from eddyline.clients.progress import SilentProgress
 from eddyline.errors import InvalidInput
-from eddyline.evaluation.embedding_cache import cache_directory, encode_items, encode_texts
-from eddyline.model.events import Content
+from eddyline.evaluation.embedding_cache import cache_directory, cached_vectors
+from eddyline.model.text import single_parts
 
 
-def item(item_id: str, title: str) -> Content:
-    return Content(item_id=item_id, title=title)
+def cached(encoder: TinyEncoder, directory: Path, *texts: str) -> NDArray[np.float32]:
+    return cached_vectors(single_parts(texts), encoder, directory, SilentProgress())
 
 
 def test_only_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
     first, second = TinyEncoder(), TinyEncoder()
-    before = encode_items([item("a", "space"), item("b", "soup")], first, tmp_path, SilentProgress())
-    after = encode_items(
-        [item("b", "soup"), item("a", "space opera"), item("c", "soup")], second, tmp_path, SilentProgress()
-    )
+    before = cached(first, tmp_path, "space", "soup")
+    after = cached(second, tmp_path, "soup", "space opera", "soup")
     assert second.texts == ["space opera"]
     assert (after[[0, 2]] == before[1]).all()
     assert after[1] == pytest.approx(TinyEncoder().encode(["space opera"])[0])
 
 
 def test_spaces_do_not_share_vectors(tmp_path: Path) -> None:
-    encode_texts(["space"], TinyEncoder(), tmp_path, SilentProgress())
+    cached(TinyEncoder(), tmp_path, "space")
     other = TinyEncoder("other-t1")
-    encode_texts(["space"], other, tmp_path, SilentProgress())
+    cached(other, tmp_path, "space")
     assert other.texts == ["space"]
 
 
@@ -44,7 +43,7 @@ def test_a_damaged_file_says_what_to_delete(tmp_path: Path, content: bytes | str
     else:
         np.save(file, np.zeros(3))
     with pytest.raises(InvalidInput, match=r"tiny-t1\.npy .*delete it"):
-        encode_texts(["space"], TinyEncoder(), tmp_path, SilentProgress())
+        cached(TinyEncoder(), tmp_path, "space")
 
 
 def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

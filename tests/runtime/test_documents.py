@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 from eddyline.errors import InvalidEvent
 from eddyline.model.events import validate_event
 from eddyline.runtime import documents
-from eddyline.runtime.openapi import all_schema_files
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
@@ -54,12 +53,12 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def test_what_is_in_schemas_is_what_the_models_say() -> None:
-    drifted = documents.drifted(all_schema_files(), SCHEMAS)
+    drifted = documents.drifted(documents.schema_files(), SCHEMAS)
     assert not drifted, f"{drifted} have drifted: run `make schemas`"
 
 
 def test_a_changed_file_is_noticed_and_written_anew(tmp_path: Path) -> None:
-    files = all_schema_files()
+    files = documents.schema_files()
     assert sorted(documents.write(files, tmp_path)) == sorted(files)
     (tmp_path / "user.schema.json").write_text("{}")
     assert documents.drifted(files, tmp_path) == ["user.schema.json"]

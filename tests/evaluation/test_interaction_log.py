@@ -152,7 +152,7 @@ def test_shuffling_moves_what_was_done_within_its_visit_and_nothing_else() -> No
 def test_what_was_there_before_an_event_is_counted_without_impressions() -> None:
     log = of((0, 1, 0.0), (0, 1, 10.0), (1, 1, 20.0), (0, 2, 30.0))
     seen = log.events[0]._replace(type="impression", weight=0.0, item=2, time=5.0)
-    before = PriorCounts.each([log.events[0], seen, *log.events[1:]])
+    before = PriorCounts.before_each([log.events[0], seen, *log.events[1:]])
     assert before.of_person.tolist() == [0, 1, 1, 0, 2]
     assert before.of_item.tolist() == [0, 0, 1, 2, 0]
     assert before.pause.tolist() == [np.inf, 5.0, 10.0, np.inf, 20.0]

@@ -1,0 +1,33 @@
+"""What `eddyline up`, and a process with some of its roles, prints when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from eddyline.adapters.vectors import ITEMS, PROFILES
+from eddyline.settings import Settings
+
+if TYPE_CHECKING:
+    from eddyline.runtime.process import Runtime
+
+LISTENING = "Listening on "
+"""How the line begins that says where."""
+WITHOUT_INSIGHTS = "Insights is left out: it needs pip install 'eddyline[insights]'"
+
+
+def startup_lines(runtime: Runtime, settings: Settings) -> Iterator[str]:
+    """Say what was found and what runs, a line each."""
+    resources, roles = runtime.resources, ", ".join(runtime.roles)
+    if not resources.has_store:
+        encoder = resources.text_encoder
+        assert encoder is not None
+        yield f"{LISTENING}{runtime.url} (encoder {encoder.model}, {encoder.dimension} dimensions)"
+        return
+    if not settings.qdrant.url:
+        items, people = resources.store.count(ITEMS), resources.store.count(PROFILES)
+        state = f"holds {items:,} items and {people:,} profiles" if items or people else "is empty"
+        yield f"The data directory {settings.data_dir} {state}"
+    if resources.broker is not None:
+        yield "The broker is in this process's memory: what is acknowledged is handled before it stops"
+    yield f"{LISTENING}{runtime.url} ({roles}; the API is described at {runtime.url}/docs)"

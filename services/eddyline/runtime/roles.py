@@ -1,0 +1,254 @@
+"""The roles of a process, one builder each: its HTTP routes, its consumer, and what must be ready.
+
+`BUILDERS` is in the order in which consumers are drained at a stop: each may write what the next one reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from fastapi import APIRouter
+
+from eddyline import reader
+from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
+from eddyline.adapters.images import ImageDecoder, ImageFetcher
+from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions, TopicTail
+from eddyline.adapters.language_detector import language_detector
+from eddyline.adapters.telemetry import PrometheusLoopMetrics
+from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, image_part
+from eddyline.adapters.vectors.generations import group_of
+from eddyline.affinity import AffinityLearner
+from eddyline.collector.api import Collector
+from eddyline.embedder.handler import Embedder
+from eddyline.encoder import api as encoder_api
+from eddyline.imaging import ImageEmbedder, PendingUploads, RetainedUploads
+from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
+from eddyline.model.text import Template
+from eddyline.profiler import Profiler
+from eddyline.reader import ExperimentsWatcher, Reader, Search, StoppedVariants
+from eddyline.runtime.connections import dead_letters_directory
+from eddyline.runtime.consumers import RoleConsumer
+from eddyline.runtime.insights_role import InsightsRole
+from eddyline.runtime.resources import Resources
+from eddyline.runtime.startup_checks import ENCODER_ROLE
+
+IMAGE_BATCH = 64
+"""Records in a batch of the imager: each may hold a picture, which takes the model some time and half a megabyte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a role adds to its process: routes to answer, a consumer to run, the insights job beside it."""
+
+    routes: APIRouter | None = None
+    consumer: RoleConsumer | None = None
+    insights: InsightsRole | None = None
+
+
+Builder: TypeAlias = Callable[[Resources], Role]
+"""Builds a role on what is open. Raises `Misconfigured` where it can't work on it."""
+
+
+def build_collector(resources: Resources) -> Role:
+    """Build what takes in events, items and people over HTTP."""
+    settings = resources.settings
+    collector = Collector(
+        resources.producer, settings.events, settings.server, resources.metrics, images=settings.images
+    )
+    return Role(routes=collector.router())
+
+
+def build_embedder(resources: Resources) -> Role:
+    """Build what turns content into searchable items."""
+    encoder, settings = resources.text_encoder, resources.settings.encoder
+    assert encoder is not None
+    detect = language_detector(settings.detect_language)
+
+    def handler(collections: Collections) -> Embedder:
+        embedder = Embedder(
+            resources.store,
+            encoder,
+            resources.producer,
+            resources.metrics,
+            items=collections.items,
+            template=Template.of(settings.template),
+            detect=detect,
+        )
+        embedder.check_space()
+        return embedder
+
+    return Role(consumer=_consumer(resources, "embedder", (ITEMS,), handler))
+
+
+def build_image_embedder(resources: Resources) -> Role:
+    """Build what turns items' images into vectors."""
+    encoder, settings, stack = resources.image_encoder, resources.settings.images, resources.stack
+    assert encoder is not None
+    log = LogLookup(resources.options)
+    stack.callback(log.close)
+    uploads = PendingUploads() if resources.broker is None else RetainedUploads()
+    # A stop doesn't wait for its threads: what they fetch is still pending then.
+    threads = ThreadPoolExecutor(settings.concurrency, "images")
+    stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+
+    def handler(collections: Collections) -> ImageEmbedder:
+        resources.store.ensure(image_part(encoder.dimension, collections.items))
+        return ImageEmbedder(
+            resources.store,
+            encoder,
+            ImageFetcher(settings).fetch,
+            ImageDecoder(settings.max_pixels).decode,
+            log.find,
+            threads,
+            settings,
+            resources.metrics,
+            items=collections.items,
+            uploads=uploads,
+        )
+
+    return Role(consumer=_consumer(resources, "imager", (ITEMS,), handler, IMAGE_BATCH))
+
+
+def build_profiler(resources: Resources) -> Role:
+    """Build what folds interactions into profiles."""
+    settings = resources.settings
+
+    def handler(collections: Collections) -> Profiler:
+        return Profiler(
+            resources.store,
+            resources.profiler_producer,
+            resources.dead_letters,
+            settings.events,
+            settings.profile,
+            resources.options.partitions,
+            resources.metrics,
+            collections=collections,
+            reverse_recents=settings.affinity.reverse_recents,
+        )
+
+    return Role(consumer=_consumer(resources, "profiler", (ITEMS, PROFILES), handler))
+
+
+def build_affinity(resources: Resources) -> Role:
+    """Build what turns activity into affinity rows and trends."""
+    settings, partitions = resources.settings.affinity, resources.options.partitions
+
+    def handler(collections: Collections) -> AffinityLearner:
+        return AffinityLearner(resources.store, collections.items, settings, partitions, resources.metrics)
+
+    return Role(consumer=_consumer(resources, "affinity", (ITEMS,), handler))
+
+
+def build_reader(resources: Resources) -> Role:
+    """Build what answers with recommendations over HTTP, by the experiments but for the variants that are stopped."""
+    settings, metrics, stack = resources.settings, resources.metrics, resources.stack
+    board = StoppedVariants(metrics)
+    experiments = _watch_experiments(resources, board.stopped)
+    if resources.options.bootstrap_servers:
+        verdicts = TopicTail(resources.options, VERDICTS, board.take)
+        stack.callback(verdicts.close)
+        verdicts.start()
+    serving = Reader(
+        resources.store,
+        settings,
+        metrics,
+        shown=resources.exposures,
+        impressions=resources.served_lists,
+        experiments=experiments.now,
+    )
+    return Role(routes=reader.router(serving, settings.server.max_body_bytes, build_search(resources, serving)))
+
+
+def build_search(resources: Resources, serving: Reader) -> Search | None:
+    """Build the search, with the encoders of this process's embedders, or its own where the settings ask for it.
+
+    Raises `Misconfigured` when that can't be had.
+    """
+    settings, encoder, images = resources.settings, resources.text_encoder, resources.image_encoder
+    enabled = settings.reader.search
+    if enabled is False or (enabled is None and encoder is None):
+        return None
+    encoder = encoder or create_text_encoder(settings, resources.metrics)
+    images = images or (ClipEncoder(settings.images) if settings.images.enabled else None)
+    return Search(resources.store, settings, serving.people, encoder, time.time, images)
+
+
+def build_insights(resources: Resources) -> Role:
+    """Build what measures, judges and compares the lists. Raises `Misconfigured` without its libraries."""
+    experiments = _watch_experiments(resources)
+    insights = InsightsRole(
+        resources.settings,
+        resources.options,
+        resources.producer,
+        lambda: experiments.now().experiments,
+        lambda: resources.store.count(ITEMS),
+        None if resources.broker is None else dead_letters_directory(resources.settings),
+        resources.metrics,
+    )
+    return Role(routes=insights.router, insights=insights)
+
+
+def build_encoder(resources: Resources) -> Role:
+    """Build what turns texts into vectors over HTTP, for processes that have no encoder of their own."""
+    assert resources.text_encoder is not None
+    settings = resources.settings
+    return Role(
+        routes=encoder_api.router(resources.text_encoder, settings.encoder.serving_key, settings.server.max_body_bytes)
+    )
+
+
+BUILDERS: Mapping[str, Builder] = {
+    "collector": build_collector,
+    "embedder": build_embedder,
+    "imager": build_image_embedder,
+    "profiler": build_profiler,
+    "affinity": build_affinity,
+    "reader": build_reader,
+    "insights": build_insights,
+    ENCODER_ROLE: build_encoder,
+}
+
+
+def _consumer(
+    resources: Resources,
+    name: str,
+    holds: Sequence[str],
+    handler: Callable[[Collections], Handler[Any]],
+    max_batch: int | None = None,
+) -> RoleConsumer:
+    """Make a consumer with a loop on the live collections that it `holds`; each generation of profiles has a group."""
+    kafka = resources.settings.kafka
+    batch = kafka.batch_size if max_batch is None else min(max_batch, kafka.batch_size)
+    options = LoopOptions(batch, dead_letter_share=kafka.dead_letter_share)
+
+    def make(collections: Collections) -> ConsumeLoop[Any]:
+        group = group_of(name, collections.profiles) if PROFILES in holds else name
+        handling = handler(collections)
+        topics: Sequence[str] = handling.topics  # type: ignore[attr-defined]
+        return ConsumeLoop(
+            resources.options,
+            options,
+            group,
+            topics,
+            handling,
+            resources.dead_letters,
+            guard=resources.guard,
+            metrics=PrometheusLoopMetrics(resources.metrics),
+        )
+
+    def retire(group: str) -> None:
+        if resources.guard is not None:
+            resources.guard.unsubscribe(group)
+
+    return RoleConsumer(name, holds, make, retire, resources.read_generations())
+
+
+def _watch_experiments(resources: Resources, *stopped: Callable[..., Any]) -> ExperimentsWatcher:
+    experiments = ExperimentsWatcher(resources.settings, resources.metrics, *stopped)
+    resources.stack.callback(experiments.close)
+    experiments.start()
+    return experiments
