@@ -54,9 +54,11 @@ def report(
     with _open(url) as client:
         window = {"last": last, **({} if size is None else {"size": size})}
         only = {} if experiment is None else {"experiment": experiment}
+        if experiment is not None and by == USUAL_GROUPS:  # one experiment is reported by its variants
+            by = "variant"
         answers: dict[str, Any] = {
             "experiments": [client.experiment(name) for name in _names(client, experiment)],
-            "kpis": client.kpis({**window, **only, "by": _groups(by, experiment)}),
+            "kpis": client.kpis({**window, **only, "by": by}),
         }
         series = {} if folder is None or no_plot else _series(client, window, answers["experiments"])
     if as_json:
@@ -126,11 +128,6 @@ def plan(
         print_json(asdict(found))
     else:
         views.show_plan(found, a_day, output())
-
-
-def _groups(by: str, experiment: str | None) -> str:
-    """Group one experiment by its variants where nothing else is given."""
-    return "variant" if experiment is not None and by == USUAL_GROUPS else by
 
 
 def _names(client: Client, experiment: str | None) -> list[str]:

@@ -47,8 +47,8 @@ WRONG = {
 
 def show_kpis(said: Mapping[str, Any], console: Console) -> None:
     """Print the measures: a row for each group, and all together."""
-    groups = list(said["by"])
-    title = f"{_minute(said['from'])} to {_minute(said['to'])} UTC, in windows of {_article(said['size'])}"
+    groups, article = list(said["by"]), "an" if said["size"] == "hour" else "a"
+    title = f"{_minute(said['from'])} to {_minute(said['to'])} UTC, in windows of {article} {said['size']}"
     table = titled_table(title)
     add_columns(table, *(groups or [""]), right=tuple(COLUMNS.values()))
     for row in said["rows"]:
@@ -87,8 +87,8 @@ def show_experiment(said: Mapping[str, Any], console: Console) -> None:
         )
     console.print(table)
     for one in said["reports"]:
-        if one["sentence"] is not None:
-            print_line(console, _sentence(one["sentence"]))
+        if one["sentence"]:
+            print_line(console, f"{one['sentence'][0].upper()}{one['sentence'][1:]}.")
         for guardrail in one["guardrails"]:
             print_line(console, f"  {_guardrail(one['name'], guardrail)}")
     split = said["sample_ratio"]
@@ -183,17 +183,9 @@ def _guardrail(variant: str, one: Mapping[str, Any]) -> str:
     return f"guardrail of {variant}: {one['metric']} {bound}: {one['state']} ({seen})"
 
 
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else text
-
-
 def _share(value: float) -> str:
     return f"{value:.2%}"
 
 
 def _minute(text: str) -> str:
     return f"{text[:10]} {text[11:16]}"
-
-
-def _article(size: str) -> str:
-    return "an hour" if size == "hour" else f"a {size}"

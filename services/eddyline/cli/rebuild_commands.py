@@ -37,7 +37,6 @@ from eddyline.maintenance.generations.rebuild import (
     ProfileRebuild,
     ReportProgress,
     TranslateRecord,
-    ignore_progress,
 )
 from eddyline.maintenance.generations.reembed import reembed
 from eddyline.maintenance.generations.replay import replay
@@ -107,7 +106,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
         source = None
         if settings.kafka.bootstrap_servers:
             reader = stack.enter_context(closing(LogReader(kafka_options(settings))))
-            source = _source(settings, store, reader, stack, ignore_progress)
+            source = _source(settings, store, reader, stack)
         live = generations.live(store)
 
         def create(target: Collections) -> None:
@@ -144,7 +143,11 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
 
 
 def _source(
-    settings: Settings, store: VectorStore, reader: LogReader, stack: ExitStack, advance: ReportProgress
+    settings: Settings,
+    store: VectorStore,
+    reader: LogReader,
+    stack: ExitStack,
+    advance: ReportProgress = lambda _: None,
 ) -> RebuildSource:
     """Build what makes profiles from the cluster's log; its producer is closed with `stack`."""
     options = kafka_options(settings)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eddyline.cli.printing import NONE, add_columns, print_line, titled_table
-from eddyline.clients.simulator.report import Group, GroupTotals, SimulationReport, percentile
+from eddyline.clients.simulator.report import GroupTotals, SimulationReport, percentile
 
 MAX_RANKS = 10
 COLUMNS = ("lists", "people", "seen", "clicks", "CTR", "a list", "dwell", "bought", "revenue", "liking")
@@ -44,16 +44,13 @@ def _results(report: SimulationReport, width: int) -> Table:
     add_columns(table, "variant", "strategy", right=columns)
     for group in report.sorted_groups():
         figures = _figures(report.groups[group])
-        table.add_row(_name(group), group.strategy, *(figures[name] for name in columns))
+        name = group.variant if group.experiment is None else f"{group.experiment}/{group.variant}"
+        table.add_row(name, group.strategy, *(figures[column] for column in columns))
     if len(report.groups) > 1:
         table.add_section()
         figures = _figures(report.total)
         table.add_row("all", "", *(figures[name] for name in columns))
     return table
-
-
-def _name(group: Group) -> str:
-    return group.variant if group.experiment is None else f"{group.experiment}/{group.variant}"
 
 
 def _figures(totals: GroupTotals) -> dict[str, str]:

@@ -88,7 +88,8 @@ class Importer:
                 self._state.setdefault("refused", []).extend(batch[index].where for index in refused)
             done += len(batch)
             self._progress.advance(what, len(batch))
-            self._save_state(what, done)
+            self._state[what] = done
+            self._write_state()
 
     def _send(self, what: str, batch: list[SourceLine]) -> Rejections:
         """Send a batch. Raises `Unavailable` for any answer but a verdict."""
@@ -160,10 +161,6 @@ class Importer:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise InvalidInput(f"{self._state_file} is damaged; delete it to import from the start", "state") from None
         return dict(state) if known else {}
-
-    def _save_state(self, what: str, done: int) -> None:
-        self._state[what] = done
-        self._write_state()
 
     def _write_state(self) -> None:
         if self._state_file is None:

@@ -116,11 +116,8 @@ class RequestSearches:
 
     def _top(self, scores: NDArray[np.floating], depth: int) -> list[Hit]:
         catalogue = self._state.catalogue
+        places = top(scores, depth, self._blocked)
         return [
             Hit(catalogue.item_ids[place], score, catalogue.payload(place, self._now))
-            for place, score in _best(scores, top(scores, depth, self._blocked))
+            for place, score in zip(places.tolist(), scores[places].tolist(), strict=True)
         ]
-
-
-def _best(scores: NDArray[np.floating], places: NDArray[np.int64]) -> list[tuple[int, float]]:
-    return list(zip(places.tolist(), scores[places].tolist(), strict=True))

@@ -96,18 +96,22 @@ def strategies_table() -> str:
     return "\n".join(lines)
 
 
+def drifted(files: Mapping[str, bytes], directory: Path) -> list[str]:
+    """Name the files that aren't what they should be."""
+    return [
+        name
+        for name, content in files.items()
+        if not (directory / name).exists() or (directory / name).read_bytes() != content
+    ]
+
+
 def write(files: Mapping[str, bytes], directory: Path) -> list[str]:
     """Write the files that differ, and return their names."""
     directory.mkdir(parents=True, exist_ok=True)
-    changed = [name for name in files if not _is_same(directory / name, files[name])]
+    changed = drifted(files, directory)
     for name in changed:
         (directory / name).write_bytes(files[name])
     return changed
-
-
-def drifted(files: Mapping[str, bytes], directory: Path) -> list[str]:
-    """Name the files that aren't what they should be."""
-    return [name for name in files if not _is_same(directory / name, files[name])]
 
 
 def _weight(strategy: settings.StrategySettings, field: str) -> str:
@@ -115,10 +119,6 @@ def _weight(strategy: settings.StrategySettings, field: str) -> str:
     running = f"{getattr(strategy, field):g}" if getattr(strategy, field) else ""
     arriving = next((weight for name, weight in strategy.arrival.items() if name == field), None)
     return running if arriving is None else f"{running or 0} ({arriving:g})"
-
-
-def _is_same(path: Path, content: bytes) -> bool:
-    return path.exists() and path.read_bytes() == content
 
 
 def _schema(name: str) -> dict[str, Any]:

@@ -102,13 +102,10 @@ def item_from_state(state: Mapping[str, Any], known: Collection[str]) -> Simulat
     quality, price = random.gauss(0.0, QUALITY_SPREAD), round(random.lognormvariate(3.0, 0.6), 2)
     given = state.get("price")
     price = float(given) if isinstance(given, int | float) else price
-    return SimulatedItem(str(state["item_id"]), _shares(names), quality, price)
+    shares = {name: names.count(name) / len(names) for name in dict.fromkeys(names)}
+    return SimulatedItem(str(state["item_id"]), shares, quality, price)
 
 
 def _names(state: Mapping[str, Any]) -> list[str]:
     category = state.get("category")
     return [*([str(category)] if category else []), *dict.fromkeys(str(tag) for tag in state.get("tags") or ())]
-
-
-def _shares(names: list[str]) -> dict[str, float]:
-    return {name: names.count(name) / len(names) for name in dict.fromkeys(names)}

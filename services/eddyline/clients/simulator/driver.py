@@ -130,7 +130,7 @@ class Driver:
 
     async def _simulate(self) -> None:
         try:
-            self._world = await self._make_world()
+            self._world = await (self._send_catalogue() if self._plan.items else self._read_catalogue())
             self._people = Population(self._world, self._plan.seed, self._plan.people)
             await self._browse()
             await self._send_late(everything=True)
@@ -138,9 +138,6 @@ class Driver:
             raise Unavailable(f"{error}, for a minute") from None
 
     # -- the catalogue ------------------------------------------------------------------------------------------
-
-    async def _make_world(self) -> SimulatedWorld:
-        return await (self._send_catalogue() if self._plan.items else self._read_catalogue())
 
     async def _send_catalogue(self) -> SimulatedWorld:
         made, now = catalogue.generate_catalogue(self._plan.items), self._clock()

@@ -73,11 +73,14 @@ class Replay:
         self._memory = Memory(store, collections, settings.profile)
         self._updater = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
         self._items = ItemVectors(self._memory, collections.items, settings.profile, clock, clock)
+        # An audit has no use for what people's earlier items would learn.
+        affinity = settings.affinity.model_copy(update={"reverse_recents": 0})
+        quiet = settings.model_copy(update={"affinity": affinity})
         self._rebuilding = ProfileRebuild(
             log,
             self._memory,
             self._outputs,
-            _with_little_activity(settings),
+            quiet,
             collections,
             len(self._ends),
             _without_space,
@@ -237,11 +240,6 @@ def _route(record: Outgoing | Record, event: ParsedPersonEvent) -> Route | None:
 
 def _person_concerned(event: ParsedPersonEvent) -> Person:
     return Person("u", event.user_id) if isinstance(event, Erased) else event.person
-
-
-def _with_little_activity(settings: Settings) -> Settings:
-    """Turn the activity off that an audit wouldn't use."""
-    return settings.model_copy(update={"affinity": settings.affinity.model_copy(update={"reverse_recents": 0})})
 
 
 def _without_space(record: Record) -> Record:

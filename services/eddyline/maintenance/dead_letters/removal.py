@@ -74,7 +74,7 @@ def replay(
         letters.sort(key=lambda letter: (letter.record.timestamp, letter.record.offset))
         gone: set[DeadLetterKey] = set()
         try:
-            for batch in in_size_limited_batches(letters, _size):
+            for batch in in_size_limited_batches(letters, lambda letter: len(letter.record.value or b"")):
                 for letter, refusal in zip(batch, destination.send(batch), strict=True):
                     if refusal is None:
                         outcome.accepted += 1
@@ -106,7 +106,3 @@ def _outgoing(given: Record) -> Outgoing:
     record = restore_record(given)
     partition = record.partition if record.key is None else None
     return Outgoing(record.topic, record.key, record.value, record.headers, partition)
-
-
-def _size(letter: DeadLetter) -> int:
-    return len(letter.record.value or b"")

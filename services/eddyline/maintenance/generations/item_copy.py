@@ -10,7 +10,7 @@ import numpy as np
 
 from eddyline.adapters.encoders import TextEncoder, embed_items
 from eddyline.adapters.vectors import Dense, Filter, Match, Point, Sparse, VectorStore, scroll_pages
-from eddyline.maintenance.generations.rebuild import ReportProgress, ignore_progress
+from eddyline.maintenance.generations.rebuild import ReportProgress
 from eddyline.model.language import Detect, detect_no_language, item_language
 from eddyline.model.text import DEFAULT, Template, parts_hash
 
@@ -52,7 +52,7 @@ class ItemCopier:
         self._image_space = image_space if has_images else None
         self._images = ("image",) if has_images else ()
 
-    def run(self, advance: ReportProgress = ignore_progress) -> CopyCounts:
+    def run(self, advance: ReportProgress = lambda _: None) -> CopyCounts:
         """Make one pass: copy what differs, delete what is gone. `advance` gets the items of each page."""
         copied = CopyCounts()
         for page in scroll_pages(self._store, self._source, vectors=("affinity", *self._images)):

@@ -51,14 +51,6 @@ Select: TypeAlias = Callable[[Sequence[Message[ParsedPersonEvent]]], Sequence[Me
 """Chooses the messages of a batch that are handled; all, as a rule."""
 
 
-def leave_unchanged(taken_over: Sequence[Profile]) -> None:
-    """Change nothing."""
-
-
-def ignore_progress(count: int) -> None:
-    """Report nothing."""
-
-
 class GatedOutputs:
     """A producer and dead letters that drop what a rebuilding profiler sends, until they are `open`.
 
@@ -169,7 +161,7 @@ class ProfileRebuild:
         collections: Collections,
         partitions: int,
         translate: TranslateRecord = lambda record: record,
-        advance: ReportProgress = ignore_progress,
+        advance: ReportProgress = lambda _: None,
         clock: Callable[[], float] = time.time,
         select: Select = lambda messages: messages,
     ) -> None:
@@ -195,7 +187,7 @@ class ProfileRebuild:
         )
         self._profiler.assigned({TopicPartition(TOPIC, partition): self.epoch for partition in self._lows})
 
-    def carry_over(self, live: str, log_identity: str, convert: ConvertProfiles = leave_unchanged) -> None:
+    def carry_over(self, live: str, log_identity: str, convert: ConvertProfiles = lambda _: None) -> None:
         """Take over the profiles that the log alone can't give: those whose first record it no longer holds.
 
         Records at or under their watermarks are then passed over, and what came later is folded into them.

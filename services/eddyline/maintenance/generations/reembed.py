@@ -23,9 +23,8 @@ from eddyline.maintenance.generations.handover import (
     next_generation,
 )
 from eddyline.maintenance.generations.item_copy import ItemCopier
-from eddyline.maintenance.generations.rebuild import RebuildCounts, ReportProgress, carry_over, ignore_progress
+from eddyline.maintenance.generations.rebuild import RebuildCounts, ReportProgress, carry_over
 from eddyline.model.language import Detect, detect_no_language
-from eddyline.model.profile import Profile
 from eddyline.model.text import DEFAULT, Template
 from eddyline.settings import ProfileSettings
 
@@ -45,7 +44,7 @@ def reembed(
     report: ReportLine,
     *,
     source: RebuildSource | None = None,
-    advance: ReportProgress = ignore_progress,
+    advance: ReportProgress = lambda _: None,
     template: Template = DEFAULT,
     image_space: str | None = None,
     detect: Detect = detect_no_language,
@@ -64,7 +63,7 @@ def reembed(
         if source is None:
             epoch = int(time.time() * 1000)
             carried = carry_over(
-                store, live.profiles, target.profiles, settings, approximation.convert, _everyone, epoch
+                store, live.profiles, target.profiles, settings, approximation.convert, lambda _: True, epoch
             )
             counts = RebuildCounts(carried=carried)
             store.flush()
@@ -78,10 +77,6 @@ def reembed(
         )
     seconds = time.monotonic() - started
     return NewGeneration(target, store.count(target.items), store.count(target.profiles), counts, seconds)
-
-
-def _everyone(_profile: Profile) -> bool:
-    return True
 
 
 def _copy_until_quiet(copier: ItemCopier, report: ReportLine, advance: ReportProgress) -> None:

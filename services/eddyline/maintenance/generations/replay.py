@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from eddyline.adapters.kafka import Record
 from eddyline.adapters.vectors import PROFILES, Collections, VectorStore
 from eddyline.maintenance.generations.handover import (
     Handover,
@@ -31,7 +30,7 @@ def replay(
     """
     started = time.monotonic()
     with next_generation(store, [PROFILES], create, report) as (live, target):
-        rebuild = source.make(target, _as_it_is)
+        rebuild = source.make(target, lambda record: record)
         if not only_log:
             rebuild.carry_over(live.profiles, source.log_identity)
             report(f"{rebuild.counts.carried:,} profiles are older than the log, and taken over as they are")
@@ -42,7 +41,3 @@ def replay(
             handover.go_live()
     seconds = time.monotonic() - started
     return NewGeneration(target, store.count(target.items), store.count(target.profiles), rebuild.counts, seconds)
-
-
-def _as_it_is(record: Record) -> Record:
-    return record
