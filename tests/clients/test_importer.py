@@ -14,7 +14,7 @@ import pytest
 
 from eddyline.clients import WHILE_BUSY, Client
 from eddyline.clients.importer import Importer, ImportReport
-from eddyline.clients.progress import SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.clients.sources import open_source
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
 from eddyline.model.events import parse_timestamp
@@ -41,7 +41,7 @@ class FakeApi:
     def run(self, source: Path, state: Path | None = None, ends_now: bool = False, now: float = NOW) -> ImportReport:
         transport, sleep = httpx.MockTransport(self._answer), self.slept.append
         with Client("http://eddyline.test", retries=WHILE_BUSY, transport=transport, sleep=sleep) as client:
-            importer = Importer(client, open_source(source), state, SilentProgress(), sleep, lambda: now)
+            importer = Importer(client, open_source(source), state, ProgressListener(), sleep, lambda: now)
             return importer.run(ends_now)
 
     def stop_after(self, posts: int) -> None:

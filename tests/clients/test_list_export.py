@@ -26,7 +26,7 @@ from eddyline.cli.commands import app
 from eddyline.cli.recommend import directly, stored_users
 from eddyline.clients import Client
 from eddyline.clients.list_export import Ask, ExportReport, ListExport, ListFile, over_http, read_ids
-from eddyline.clients.progress import SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.model.events import ServedList, parse_event
 from eddyline.reader import Reader as ServiceReader
@@ -88,7 +88,7 @@ def run(
 ) -> ExportReport:
     pauses: list[float] = []
     with ListFile(path, {"users": "these", **body}) as file:
-        return ListExport(ask, file, body, at_once, SilentProgress(), pauses.append).run(users)
+        return ListExport(ask, file, body, at_once, ProgressListener(), pauses.append).run(users)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ def test_an_interrupt_that_python_drops_ends_it_after_the_line(tmp_path: Path) -
     """As where it is raised while an object is being freed."""
     path = tmp_path / "lists.jsonl"
     with ListFile(path, {"limit": 3}) as file:
-        work = ListExport(lambda _: {"items": []}, file, {}, 2, SilentProgress())
+        work = ListExport(lambda _: {"items": []}, file, {}, 2, ProgressListener())
         write = file.write
 
         def stop_and_write(line: Mapping[str, Any]) -> None:

@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.fakes import TinyEncoder
 
-from eddyline.clients.progress import SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidInput
 from eddyline.evaluation.embedding_cache import cache_directory, cached_vectors
 from eddyline.model.text import single_parts
 
 
 def cached(encoder: TinyEncoder, directory: Path, *texts: str) -> NDArray[np.float32]:
-    return cached_vectors(single_parts(texts), encoder, directory, SilentProgress())
+    return cached_vectors(single_parts(texts), encoder, directory, ProgressListener())
 
 
 def test_only_a_changed_text_is_encoded_again(tmp_path: Path) -> None:

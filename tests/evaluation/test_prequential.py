@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eddyline.clients.progress import SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidInput
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, run
@@ -63,7 +63,7 @@ POPULAR = log_of((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 
 def evaluated(log: InteractionLog, begin: int, protocol: EvaluationProtocol) -> tuple[EvaluationRun, MostCounted]:
     recommender = MostCounted()
-    return run(log, Tally(len(log.items)), {"most": recommender}, begin, protocol, SilentProgress()), recommender
+    return run(log, Tally(len(log.items)), {"most": recommender}, begin, protocol, ProgressListener()), recommender
 
 
 def test_popularity_hits_what_it_can_know() -> None:
@@ -97,7 +97,9 @@ def test_a_list_longer_than_k_gains_nothing() -> None:
         def recommend(self, state: Tally, person: int, now: float, k: int) -> Sequence[int]:
             return super().recommend(state, person, now, 100)
 
-    answered = run(POPULAR, Tally(4), {"all": Everything()}, 3, EvaluationProtocol(k=1, min_events=1), SilentProgress())
+    answered = run(
+        POPULAR, Tally(4), {"all": Everything()}, 3, EvaluationProtocol(k=1, min_events=1), ProgressListener()
+    )
     assert answered.lists["all"].rank.tolist() == [0, 1, 1]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.services.reading import Shop
 from tests.support.fakes import NOW, TinyEncoder
 
-from eddyline.clients.progress import SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.prequential import EvaluationProtocol
@@ -118,10 +118,10 @@ def test_strategies_share_searches_and_nothing_else() -> None:
     log = InteractionLog("test", "0", items, tuple(Person("u", str(number)) for number in range(PEOPLE)), tuple(rows))
     evaluation = Evaluation(log, vectors(items), {}, SETTINGS, EvaluationProtocol(k=5, min_events=1))
     contenders = {name: Contender(SETTINGS.ranking, one) for name, one in SETTINGS.strategies.items()}
-    together = evaluation.run(contenders, 60, SilentProgress())
+    together = evaluation.run(contenders, 60, ProgressListener())
     assert len(together.event) > 20
     for name, one in contenders.items():
-        alone = evaluation.run({name: one}, 60, SilentProgress())
+        alone = evaluation.run({name: one}, 60, ProgressListener())
         assert (alone.lists[name].items == together.lists[name].items).all()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.support.fakes import NOW, TinyEncoder
 
-from eddyline.clients.progress import SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.prequential import EvaluationProtocol
 from eddyline.evaluation.strategy_comparison import Contender, Evaluation
@@ -47,7 +47,7 @@ def contender(**weights: Any) -> Contender:
 @pytest.mark.slow(10)
 def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> None:
     log, base = chain(), contender(freshness=1.0)
-    found = tune(evaluation(log), base, len(log.events) // 2, 24, 1, SilentProgress())
+    found = tune(evaluation(log), base, len(log.events) // 2, 24, 1, ProgressListener())
     assert found.score > 1.2
     assert found.contender.strategy.affinity > 0
     assert found.trials <= 24
@@ -55,7 +55,7 @@ def test_the_search_finds_the_source_that_knows_though_it_had_no_weight() -> Non
 
 def test_the_same_seed_finds_the_same() -> None:
     log, base = chain(5), contender(taste=1.0)
-    found = [tune(evaluation(log), base, 30, 6, seed, SilentProgress()) for seed in (1, 1)]
+    found = [tune(evaluation(log), base, 30, 6, seed, ProgressListener()) for seed in (1, 1)]
     assert found[0] == found[1]
 
 
@@ -64,7 +64,7 @@ def test_where_nothing_helps_nothing_changes() -> None:
     log = chain(2)
     begin = len(log.events) - 1
     base = contender(taste=1.0)
-    assert tune(evaluation(log), base, begin, 6, 1, SilentProgress()).contender == base
+    assert tune(evaluation(log), base, begin, 6, 1, ProgressListener()).contender == base
 
 
 def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     run = Evaluation.run
     monkeypatch.setattr(Evaluation, "run", counted)
-    tune(evaluation(chain(4)), contender(taste=1.0, affinity=0.1), 24, 7, 1, SilentProgress())
+    tune(evaluation(chain(4)), contender(taste=1.0, affinity=0.1), 24, 7, 1, ProgressListener())
     assert len(ran) <= 7 + 1
 
 

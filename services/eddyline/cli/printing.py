@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from eddyline.clients.progress import ProgressListener, SilentProgress
+from eddyline.clients.progress import ProgressListener
 
 WIDTH = 120
 """Columns where the output isn't a terminal."""
@@ -75,8 +75,8 @@ def first_lines(lines: Sequence[str], limit: int) -> Iterator[str]:
         yield f"  … and {len(lines) - limit:,} more"
 
 
-class ProgressBars:
-    """A progress listener that shows a bar for each stage; a context manager."""
+class ProgressBars(ProgressListener):
+    """Shows a bar for each stage; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -113,7 +113,7 @@ class ProgressBars:
 def progress_bars(console: Console) -> Iterator[ProgressListener]:
     """Show bars on a terminal, nothing elsewhere."""
     if not console.is_terminal:
-        yield SilentProgress()
+        yield ProgressListener()
         return
     with ProgressBars(console) as bars:
         yield bars

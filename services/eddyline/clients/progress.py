@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
 
@@ -23,8 +23,8 @@ def resumable(where: str | None = None) -> Iterator[None]:
         raise Unavailable(f"{error}{at}; {GOES_ON}") from None
 
 
-class ProgressListener(Protocol):
-    """Listener to the progress of some work."""
+class ProgressListener:
+    """A listener to the progress of some work. This one shows nothing; others show what they override."""
 
     def start(self, what: str, total: int, done: int) -> None:
         """Begin a stage, `done` of `total` being there already."""
@@ -34,16 +34,3 @@ class ProgressListener(Protocol):
 
     def report(self, line: str) -> None:
         """Show a line."""
-
-
-class SilentProgress:
-    """A listener that shows nothing."""
-
-    def start(self, what: str, total: int, done: int) -> None:
-        """Do nothing."""
-
-    def advance(self, what: str, count: int) -> None:
-        """Do nothing."""
-
-    def report(self, line: str) -> None:
-        """Do nothing."""

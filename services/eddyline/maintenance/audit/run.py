@@ -19,7 +19,7 @@ from typing import TypeAlias
 from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore, scroll_pages
-from eddyline.clients.progress import ProgressListener, SilentProgress
+from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit.comparison import compare
 from eddyline.maintenance.audit.replay import Replay
@@ -62,7 +62,7 @@ def audit(
     *,
     group: str = GROUP,
     collections: Collections = Collections(),
-    progress: ProgressListener = SilentProgress(),
+    progress: ProgressListener = ProgressListener(),
     clock: Callable[[], float] = time.time,
 ) -> Report:
     """Compare the stored profiles with the log of `interactions`, as far as `group` has handled it.
