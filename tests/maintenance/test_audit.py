@@ -503,7 +503,7 @@ def test_the_report_reads_like_one(it: Auditing) -> None:
     ]
     assert text[-3] == "Different:"
     assert text[-1] == "  … and 1 more"
-    assert any("u:bob evidence: 9, expected 1: by 8 (lets pass 9e-05)" in line for line in lines(it.audit(), 5))
+    assert any("u:bob evidence: 9, expected 1: by 8 (tolerance 9e-05)" in line for line in lines(it.audit(), 5))
 
 
 def test_nobody_to_compare_is_said(it: Auditing) -> None:

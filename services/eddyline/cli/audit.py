@@ -24,8 +24,10 @@ SHOWN = 200
 def audit(
     user: Annotated[str | None, typer.Option("--user", help="Only this user, by their user_id.")] = None,
     anonymous: Annotated[str | None, typer.Option("--anonymous", help="Only this anonymous_id.")] = None,
-    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Only so many people of the log.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Which sample: the same number, the same people.")] = 0,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help="Only a sample of this many people in the log.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sample: the same seed, the same people.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=0, help="How many differences, and people, are printed.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
     config: ConfigFile = None,
@@ -49,11 +51,11 @@ def lines(report: Report, limit: int) -> Iterator[str]:
     """Write the report: at most `limit` differences, and as many of the people who are listed apart."""
     yield f"{report.records:,} records read, {report.invalid:,} of them dead letters, which count for nobody"
     if not (report.compared or report.older or report.apart):
-        yield "nobody to compare: neither the log nor the store knows of any"
+        yield "nobody to compare: neither the log nor the store knows anyone"
         return
     yield f"{counted(report.compared, 'person', 'people')} compared, {len(report.differing):,} of them differ"
     if report.compared > len(report.differing):
-        yield f"  the others' sums and weights differ by at most {report.largest:.2g} of what is let pass"
+        yield f"  the others' sums and weights differ by at most {report.largest:.2g} of the tolerance"
     if report.older:
         yield f"{counted(report.older, 'person', 'people')} not compared: the log no longer holds all of what they did"
     if report.apart:
@@ -104,8 +106,8 @@ def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int)
 
 def _line(difference: Difference) -> str:
     stored, expected = _value(difference.stored), _value(difference.expected)
-    much = f" (lets pass {difference.tolerance:.2g})" if difference.tolerance else ""
-    return f"  {difference.person} {difference.field}: {stored}, expected {expected}: by {difference.by:.4g}{much}"
+    tolerance = f" (tolerance {difference.tolerance:.2g})" if difference.tolerance else ""
+    return f"  {difference.person} {difference.field}: {stored}, expected {expected}: by {difference.by:.4g}{tolerance}"
 
 
 def _value(value: Any) -> str:

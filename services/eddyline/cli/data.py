@@ -108,5 +108,5 @@ def _await_ready(process: subprocess.Popen[str], log_file: Path, console: Consol
     if process.poll() is None and url:
         raise Unavailable(f"`eddyline up` isn't ready after {START_SECONDS:g} s; its log is {log_file}")
     process.wait()
-    last = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    last = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
     raise EddylineError(f"`eddyline up` ended at once: {last[0].removeprefix('eddyline: ')}")

@@ -1,4 +1,4 @@
-"""`eddyline experiments`: the file checked, and who gets what."""
+"""`eddyline experiments`: check the file, and see who gets which variant."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def who(
     if user_id is None and anonymous_id is None:
         raise Misconfigured("name a user, or --anonymous with an id")
     given = (("user_id", user_id), ("anonymous_id", anonymous_id), ("surface", surface))
-    asked = {name: value for name, value in given if value is not None}
-    found = _assigned_here(load_settings(config, data_dir), asked) if url is None else _assigned_there(url, asked)
+    query = {name: value for name, value in given if value is not None}
+    found = _assigned_here(load_settings(config, data_dir), query) if url is None else _assigned_there(url, query)
     if found["experiment"] is None:
         print("in no experiment: the usual list")
     else:
@@ -65,26 +65,26 @@ def who(
         print(f"{found['experiment']}/{found['variant']} (revision {found['revision']}){by}")
 
 
-def _assigned_here(settings: Settings, asked: dict[str, str]) -> dict[str, Any]:
+def _assigned_here(settings: Settings, query: dict[str, str]) -> dict[str, Any]:
     from eddyline.adapters.telemetry import Metrics
     from eddyline.model.events import check_id
     from eddyline.reader import ActiveExperiments, Reader
     from eddyline.reader.schemas import AssignmentQuery
 
     for name in ("user_id", "anonymous_id"):
-        if name in asked:
-            check_id(asked[name], name)
+        if name in query:
+            check_id(query[name], name)
     running = ActiveExperiments(load_experiments(settings.experiments_file, settings))
     with opened_store(settings) as store:
         reader = Reader(store, settings, Metrics(), experiments=lambda: running)
-        return reader.assignments.of(AssignmentQuery(**asked))
+        return reader.assignments.of(AssignmentQuery(**query))
 
 
-def _assigned_there(url: str, asked: dict[str, str]) -> dict[str, Any]:
+def _assigned_there(url: str, query: dict[str, str]) -> dict[str, Any]:
     from eddyline.clients import Client
 
     with Client(url, TIMEOUT_SECONDS) as client:
-        return client.assignment(asked)
+        return client.assignment(query)
 
 
 def _table(loaded: Experiments, now: float) -> Table:

@@ -106,7 +106,7 @@ def plan(
     if (ctr is None) == (baseline is None):
         raise Misconfigured("give the control's click-through rate with --ctr, or --metric and --baseline")
     if ctr is not None and metric != "ctr":
-        raise Misconfigured(f"--ctr is no {metric}: give its value with --baseline")
+        raise Misconfigured(f"--ctr isn't for the metric {metric}: give its value with --baseline")
     value = baseline if ctr is None else ctr
     assert value is not None
     try:

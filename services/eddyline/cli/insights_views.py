@@ -45,38 +45,38 @@ WRONG = {
 }
 
 
-def show_kpis(said: Mapping[str, Any], console: Console) -> None:
+def show_kpis(answer: Mapping[str, Any], console: Console) -> None:
     """Print the measures: a row for each group, and all together."""
-    groups, article = list(said["by"]), "an" if said["size"] == "hour" else "a"
-    title = f"{_minute(said['from'])} to {_minute(said['to'])} UTC, in windows of {article} {said['size']}"
+    groups, article = list(answer["by"]), "an" if answer["size"] == "hour" else "a"
+    title = f"{_minute(answer['from'])} to {_minute(answer['to'])} UTC, in windows of {article} {answer['size']}"
     table = titled_table(title)
     add_columns(table, *(groups or [""]), right=tuple(COLUMNS.values()))
-    for row in said["rows"]:
+    for row in answer["rows"]:
         table.add_row(*(_group(row, name) for name in groups), *_measures(row))
     names = ["all", *[""] * (len(groups) - 1)]
-    table.add_row(*names, *_measures(said["total"]), style="bold")
+    table.add_row(*names, *_measures(answer["total"]), style="bold")
     console.print(table)
     facts = [
-        f"{words} {_share(said['total'][name])}" for name, words in FACTS.items() if said["total"][name] is not None
+        f"{words} {_share(answer['total'][name])}" for name, words in FACTS.items() if answer["total"][name] is not None
     ]
     if facts:
         console.print(f"In all: {', '.join(facts)}.", highlight=False)
-    if not said["total"]["is_settled"]:
+    if not answer["total"]["is_settled"]:
         console.print(f"{RISES} clicks may still come in for the newest lists.", highlight=False, style="dim")
-    for line in _warnings(said):
+    for line in _warnings(answer):
         console.print(escape(line), style="yellow", highlight=False)
     console.print()
 
 
-def show_experiment(said: Mapping[str, Any], console: Console) -> None:
+def show_experiment(answer: Mapping[str, Any], console: Console) -> None:
     """Print an experiment: its variants, what they show, and what should be known."""
-    metric = said["metric"]
-    head = f"{said['name']}: {said['state']}, revision {said['revision'] or NONE}, {said['people']:,} people"
-    if said["planned_people"] is not None:
-        head += f" of {said['planned_people']:,} planned"
+    metric = answer["metric"]
+    head = f"{answer['name']}: {answer['state']}, revision {answer['revision'] or NONE}, {answer['people']:,} people"
+    if answer["planned_people"] is not None:
+        head += f" of {answer['planned_people']:,} planned"
     table = titled_table(head)
     add_columns(table, "variant", right=("people", metric, f"{metric} against control", "between", "p"))
-    for one in said["reports"]:
+    for one in answer["reports"]:
         stopped = " (stopped)" if one["state"] == "stopped" else ""
         effect = (one["effects"] or {}).get(metric)
         table.add_row(
@@ -86,18 +86,18 @@ def show_experiment(said: Mapping[str, Any], console: Console) -> None:
             *_effect(effect),
         )
     console.print(table)
-    for one in said["reports"]:
+    for one in answer["reports"]:
         if one["sentence"]:
             print_line(console, f"{one['sentence'][0].upper()}{one['sentence'][1:]}.")
         for guardrail in one["guardrails"]:
             print_line(console, f"  {_guardrail(one['name'], guardrail)}")
-    split = said["sample_ratio"]
+    split = answer["sample_ratio"]
     if split is not None and split["is_mismatch"]:
         seen = ", ".join(
             f"{name} {count:,} (of {split['expected'][name]:,.0f})" for name, count in split["seen"].items()
         )
         console.print(escape(f"SAMPLE RATIO MISMATCH (p = {split['p_value']:.2g}): {seen}"), style="bold red")
-    for note in said["notes"]:
+    for note in answer["notes"]:
         console.print(escape(f"Note: {note}."), style="yellow", highlight=False, soft_wrap=True)
     console.print()
 
@@ -119,13 +119,13 @@ def show_plan(plan: SampleSizePlan, a_day: float | None, console: Console) -> No
     print_line(console, f"In the experiments file: planned_people = {plan.people}")
 
 
-def _warnings(said: Mapping[str, Any]) -> Iterable[str]:
-    if not said["complete"]:
+def _warnings(answer: Mapping[str, Any]) -> Iterable[str]:
+    if not answer["complete"]:
         yield "The rows are still being read: numbers are too low until that is done."
-    if said["as_of"] is None:
+    if answer["as_of"] is None:
         yield "Nothing was measured yet: is the insights service running, and does the reader serve lists?"
         return
-    wrong = [f"{said['progress'][name]:,} {words}" for name, words in WRONG.items() if said["progress"][name]]
+    wrong = [f"{answer['progress'][name]:,} {words}" for name, words in WRONG.items() if answer["progress"][name]]
     if wrong:
         yield f"Not measured, since the beginning: {', '.join(wrong)}."
 

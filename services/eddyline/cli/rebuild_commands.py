@@ -176,7 +176,7 @@ def _dimension(store: VectorStore, live: Collections) -> int:
             vector = point.vectors.get("content")
             if vector is not None and not isinstance(vector, Sparse):
                 return len(vector)
-    raise Misconfigured(f"{live.items} holds no embedded item, so no profile can be made of anything")
+    raise Misconfigured(f"{live.items} holds no embedded item, so no profile can be built")
 
 
 def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: bool, report: ReportLine) -> None:
@@ -189,7 +189,7 @@ def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: b
                 store.drop(collection)
                 report(f"dropped {collection}")
             else:
-                report(f"{collection} stays until the next time, to look at or to go back to; --drop-old drops it")
+                report(f"{collection} is kept until the next run, to look at or to go back to; --drop-old drops it")
 
 
 def _line_printer(console: Console) -> ReportLine:

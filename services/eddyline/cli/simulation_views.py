@@ -79,16 +79,16 @@ def _positions(report: SimulationReport) -> Table:
 
 
 def _lines(report: SimulationReport) -> list[str]:
-    said = report.as_json()
-    took, people, errors = said["latency_ms"], said["people"], said["errors"]
+    figures = report.as_json()
+    took, people, errors = figures["latency_ms"], figures["people"], figures["errors"]
     lines = [
-        f"{report.lists:,} lists in {report.seconds:,.1f} s, {said['lists_per_second'] or 0:,.1f}/s; "
+        f"{report.lists:,} lists in {report.seconds:,.1f} s, {figures['lists_per_second'] or 0:,.1f}/s; "
         f"answered in {took['p50']:.1f} ms (p50), {took['p95']:.1f} (p95), {took['p99']:.1f} (p99)",
         f"{sum(report.events.values()):,} events taken, {report.late:,} of them late; "
         f"{report.items_arrived:,} new items",
         f"{people['visits']:,} visits in {people['simulated_hours']:,.0f} hours of the people's time: "
         f"{people['came']:,} came, {people['left']:,} left for good, {people['identified']:,} signed in, "
-        f"{people['taste_changes']:,} tastes became others",
+        f"{people['taste_changes']:,} tastes changed",
         f"{report.errors:,} errors: {errors['busy']:,} busy, {errors['unreachable']:,} unreachable, "
         f"{sum(report.failed.values()):,} failed, {sum(report.refused.values()):,} events refused",
     ]

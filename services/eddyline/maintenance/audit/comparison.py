@@ -22,7 +22,7 @@ SECONDS = 1e-5
 
 @dataclass(slots=True)
 class Comparison:
-    """What differs; and the largest difference of a sum or weight, in tolerances, whether it is let pass or not."""
+    """The differences, and the largest one of a sum or weight, in tolerances, whether it is tolerated or not."""
 
     differences: list[Difference] = field(default_factory=list)
     largest: float = 0.0
@@ -93,8 +93,8 @@ def _compare_items(
 ) -> None:
     wrong = [item for item in sorted(there.keys() | should.keys()) if not _is_same(there.get(item), should.get(item))]
     if wrong:
-        kept, wanted = ({item: each[item] for item in wrong if item in each} for each in (there, should))
-        found.differences.append(Difference(stored.person.key, name, kept, wanted, by=len(wrong)))
+        of_stored, of_expected = ({item: each[item] for item in wrong if item in each} for each in (there, should))
+        found.differences.append(Difference(stored.person.key, name, of_stored, of_expected, by=len(wrong)))
 
 
 def _is_same(one: Any, other: Any) -> bool:

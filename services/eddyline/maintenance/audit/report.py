@@ -1,4 +1,4 @@
-"""What an audit finds."""
+"""The result of an audit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something of a person that isn't what the log says, by how much, and how much would be let pass."""
+    """A field of a person's profile that isn't what the log says, by how much, and how much is tolerated."""
 
     person: str
     field: str
@@ -28,7 +28,7 @@ class Apart:
 
 @dataclass(slots=True)
 class Report:
-    """What was found. An audit is clean when nobody differs."""
+    """Result of an audit. It is clean when nobody differs."""
 
     records: int = 0
     """Read from the log."""
@@ -42,7 +42,7 @@ class Report:
     """People who differ, though it may be right: what they did can't be worked out any more."""
     differences: list[Difference] = field(default_factory=list)
     largest: float = 0.0
-    """The largest difference of a sum or a weight that was let pass, in tolerances."""
+    """The largest difference of a sum or a weight that was tolerated, in tolerances."""
 
     @property
     def differing(self) -> list[str]:
