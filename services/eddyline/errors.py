@@ -8,7 +8,7 @@ class EddylineError(Exception):
 
 
 class InvalidInput(EddylineError):
-    """Something given to us can't be accepted: a request, an event, a file, a cursor.
+    """Input that can't be accepted: a request, an event, a file, a cursor.
 
     Over HTTP it becomes a 4xx problem; on a topic the record becomes a dead letter.
     """
@@ -29,15 +29,15 @@ class TooLarge(InvalidInput):
 
 
 class NotFound(EddylineError):
-    """The person, item or page asked for isn't there (HTTP 404)."""
+    """A person, an item or a page that doesn't exist (HTTP 404)."""
 
 
 class NotEnabled(EddylineError):
-    """What was asked for is turned off in this process; the message says how to turn it on (HTTP 501)."""
+    """A feature that is turned off in this process; the message says how to turn it on (HTTP 501)."""
 
 
 class Overloaded(EddylineError):
-    """Intake is refused for the moment; the sender should come again (HTTP 503 with Retry-After)."""
+    """Intake is refused for the moment; the sender should try again later (HTTP 503 with Retry-After)."""
 
     def __init__(self, reason: str, retry_after: float = 1.0) -> None:
         """`retry_after` is in seconds."""
@@ -50,11 +50,11 @@ class Unavailable(EddylineError):
 
 
 class GenerationChanged(Unavailable):
-    """A new generation of items or profiles went live in between: asked once more, all is of that one."""
+    """A new generation of items or profiles went live between two reads: another attempt reads only the new one."""
 
 
-class UnexpectedAnswer(EddylineError):
-    """Something at an Eddyline's address answers what its API doesn't: another role, a proxy, a bug."""
+class UnexpectedResponse(EddylineError):
+    """A response that an Eddyline's API doesn't give: from another role, a proxy, or a bug."""
 
     def __init__(self, url: str, status: int, detail: str) -> None:
         """`status`: 404 or 405 where there is no such path."""
@@ -63,7 +63,7 @@ class UnexpectedAnswer(EddylineError):
 
 
 class ImageError(EddylineError):
-    """An image can't be had."""
+    """An image that can't be used."""
 
     def __init__(self, reason: str, message: str) -> None:
         """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to fix it."""
@@ -88,8 +88,8 @@ class AlreadyRunning(Misconfigured):
 
 
 class Fenced(EddylineError):
-    """What is stored was written under a higher epoch than ours: by whoever took our partition over, or by ourselves
-    before our epoch went back. The consume loop claims its partitions anew, which only their owner can."""
+    """A write that comes too late: what is stored has a higher epoch, of whoever took our partition over, or of
+    ourselves before our epoch went back. The consume loop claims its partitions again, which only their owner can."""
 
     def __init__(self, message: str, epoch: int) -> None:
         """`epoch`: the highest that was seen."""

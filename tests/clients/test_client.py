@@ -20,7 +20,7 @@ from eddyline.errors import (
     NotFound,
     TooLarge,
     Unavailable,
-    UnexpectedAnswer,
+    UnexpectedResponse,
 )
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -59,14 +59,14 @@ def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.R
         (
             404,
             {"detail": "there is nothing at /v1/items/x; …"},
-            UnexpectedAnswer,
+            UnexpectedResponse,
             "/v1/items/x answered 404 (there",
         ),
-        (404, None, UnexpectedAnswer, "answered 404"),
-        (405, {"detail": "doesn't take GET"}, UnexpectedAnswer, "answered 405"),
-        (401, None, UnexpectedAnswer, "answered 401"),
-        (500, {"detail": "something went wrong"}, UnexpectedAnswer, "answered 500 (something went wrong)"),
-        (200, None, UnexpectedAnswer, "answered 200"),
+        (404, None, UnexpectedResponse, "answered 404"),
+        (405, {"detail": "doesn't take GET"}, UnexpectedResponse, "answered 405"),
+        (401, None, UnexpectedResponse, "answered 401"),
+        (500, {"detail": "something went wrong"}, UnexpectedResponse, "answered 500 (something went wrong)"),
+        (200, None, UnexpectedResponse, "answered 200"),
         (501, {"detail": "turn it on"}, NotEnabled, "turn it on"),
         (502, None, Unavailable, "answered 502"),
         (503, {"detail": "busy"}, Unavailable, "answered 503 (busy)"),

@@ -314,7 +314,7 @@ def test_a_stale_state_that_differs_in_nothing_else_is_found(it: Auditing) -> No
 # -- what can't be told ------------------------------------------------------------------------------------------------
 
 
-def test_people_who_touched_an_item_that_was_embedded_anew_are_listed_apart(it: Auditing) -> None:
+def test_people_who_touched_an_item_that_was_re_embedded_are_listed_apart(it: Auditing) -> None:
     a_day(it)
     it.work()
     it.it.clock.forward(100)
@@ -334,7 +334,7 @@ def test_people_who_touched_an_item_that_was_embedded_anew_are_listed_apart(it: 
     assert found(report) == {"u:cyd": {"events"}}
 
 
-def test_an_item_that_is_embedded_anew_while_the_audit_runs_is_seen(it: Auditing) -> None:
+def test_an_item_that_is_re_embedded_while_the_audit_runs_is_seen(it: Auditing) -> None:
     a_day(it)
     it.work()
     it.during = [lambda: it.add_items("d", embeddings=2, text="something else")]

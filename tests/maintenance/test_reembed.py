@@ -1,4 +1,4 @@
-"""Everything embedded anew: items from their stored text, profiles from the log or, without one, by their items."""
+"""Everything re-embedded: items from their stored text, profiles from the log or, without one, by their items."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_text_is_embedded_once(it: Deployment) -> None:
     assert sorted(text for text in encoder.texts if text) == sorted(ITEM_NAMES)
 
 
-def test_answers_are_embedded_anew_from_the_log_of_users(it: Deployment) -> None:
+def test_answers_are_re_embedded_from_the_log_of_users(it: Deployment) -> None:
     at = it.log.say("ada", {"user_id": "ada", "interests": ["space", "rivers"]}, topic="users")
     old = TinyEncoder("tiny-t1").encode(["whatever it was"])[0]
     it.log.say(

@@ -103,7 +103,7 @@ def test_a_replay_itself_sends_nothing_again() -> None:
 
 
 @pytest.mark.slow(10)
-def test_damaged_profiles_are_mended() -> None:
+def test_damaged_profiles_are_repaired() -> None:
     it = Deployment()
     History(2).happen(it, 300)
     it.pump()

@@ -180,7 +180,7 @@ def test_a_malformed_record_on_the_topic_becomes_a_dead_letter_and_the_stream_go
         (("fly",), {}, "fly"),
     ],
 )
-def test_a_wrong_start_says_what_and_how_to_mend_it(
+def test_a_wrong_start_says_what_and_how_to_fix_it(
     arguments: tuple[str, ...], env: dict[str, str], reason: str
 ) -> None:
     refused = run(*arguments, env=env)

@@ -14,7 +14,7 @@ import typer
 from eddyline.cli.options import RUNNING, Url
 from eddyline.cli.printing import errors, output, print_json, print_line
 from eddyline.clients import Client
-from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedAnswer
+from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedResponse
 
 USUAL_GROUPS = "surface,strategy"
 
@@ -167,7 +167,7 @@ def _open(url: str) -> Iterator[Client]:
             yield client
         except Unavailable as error:
             raise Unavailable(f"{error}; is Eddyline running? (--url)") from None
-        except UnexpectedAnswer as error:
+        except UnexpectedResponse as error:
             if error.status != 404:
                 raise
             raise EddylineError(

@@ -26,7 +26,7 @@ from eddyline.errors import (
     NotFound,
     TooLarge,
     Unavailable,
-    UnexpectedAnswer,
+    UnexpectedResponse,
 )
 
 Json: TypeAlias = dict[str, Any]
@@ -76,7 +76,7 @@ class Client:
     """Blocking calls of the Eddyline at `url`; a context manager. `transport` replaces the network.
 
     Each raises `Unavailable` when nobody answers or something in between or behind is away (502, 503, 504),
-    `UnexpectedAnswer` for what its API doesn't answer, and, where that can be, what the call says.
+    `UnexpectedResponse` for what its API doesn't answer, and, where that can be, what the call says.
     """
 
     def __init__(
@@ -338,7 +338,7 @@ def _error(response: httpx.Response) -> EddylineError:
         return NotEnabled(detail)
     if status in AWAY:
         return Unavailable(f"{response.request.url} answered {status} ({detail})")
-    return UnexpectedAnswer(str(response.request.url), status, detail)
+    return UnexpectedResponse(str(response.request.url), status, detail)
 
 
 def _rejections(response: httpx.Response) -> Rejections:
@@ -348,7 +348,7 @@ def _rejections(response: httpx.Response) -> Rejections:
 def _body(response: httpx.Response) -> Json:
     body = _object(response)
     if not body:
-        raise UnexpectedAnswer(str(response.request.url), response.status_code, response.text[:200])
+        raise UnexpectedResponse(str(response.request.url), response.status_code, response.text[:200])
     return body
 
 

@@ -15,7 +15,7 @@ import orjson
 from eddyline.clients.client import Client, Rejections
 from eddyline.clients.progress import ProgressListener, resumable
 from eddyline.clients.sources import Json, Source, SourceLine, latest_time
-from eddyline.errors import EddylineError, InvalidInput, NotFound, UnexpectedAnswer
+from eddyline.errors import EddylineError, InvalidInput, NotFound, UnexpectedResponse
 from eddyline.model.events import format_timestamp, parse_timestamp
 
 BATCHES = {"items": 200, "users": 1, "events": 500}
@@ -137,7 +137,7 @@ class Importer:
                 continue
             except NotFound:
                 pass
-            except UnexpectedAnswer as error:
+            except UnexpectedResponse as error:
                 if error.status in (404, 405):
                     return
                 raise

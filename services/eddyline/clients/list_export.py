@@ -24,7 +24,7 @@ import structlog
 
 from eddyline.clients.client import PAUSES, Client
 from eddyline.clients.progress import GOES_ON, ProgressListener, resumable
-from eddyline.errors import AlreadyRunning, InvalidEvent, InvalidInput, NotFound, Unavailable, UnexpectedAnswer
+from eddyline.errors import AlreadyRunning, InvalidEvent, InvalidInput, NotFound, Unavailable, UnexpectedResponse
 from eddyline.model.events import check_id
 
 Ask: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -249,8 +249,8 @@ def over_http(client: Client) -> Ask:
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             return client.recommend(body)
-        except (NotFound, UnexpectedAnswer) as error:
-            if isinstance(error, UnexpectedAnswer) and error.status >= 500:
+        except (NotFound, UnexpectedResponse) as error:
+            if isinstance(error, UnexpectedResponse) and error.status >= 500:
                 raise
             raise InvalidInput(str(error)) from None  # it would be so for everyone
 

@@ -28,7 +28,7 @@ class SourceLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source of items, users and events. Each call reads the files anew, in the same order."""
+    """A source of items, users and events. Each call reads the files again, in the same order."""
 
     name: str
     fingerprint: str

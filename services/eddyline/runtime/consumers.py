@@ -40,7 +40,7 @@ class Loop(Protocol):
 
 
 class RoleConsumer:
-    """One service's consume loop on the live collections, stopped while they are sealed, made anew on their successors.
+    """One service's consume loop on the live collections: stopped while they are sealed, replaced on their successors.
 
     `holds`: the logical names of the collections that it works on. `make` gives it a loop on concrete ones, and
     subscribes its group; `retire` gets a group that the successor doesn't share.

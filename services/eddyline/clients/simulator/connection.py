@@ -11,7 +11,7 @@ import httpx
 from eddyline.clients.client import FOR_A_MINUTE, AsyncClient, Failure, Json
 from eddyline.clients.simulator.report import SimulationReport
 from eddyline.clients.simulator.visits import ListedItem
-from eddyline.errors import EddylineError, InvalidInput, NotFound, Unavailable, UnexpectedAnswer
+from eddyline.errors import EddylineError, InvalidInput, NotFound, Unavailable, UnexpectedResponse
 
 TIMEOUT_SECONDS: Final = 30.0
 AWAIT_SECONDS: Final = 600.0
@@ -80,7 +80,7 @@ class Connection:
                 answer, seconds = await self._client.recommend({**ids, **parameters, "context": {"device": device}})
             else:
                 answer, seconds = await self._client.recommend_to_user(user_id, {**parameters, "device": device})
-        except UnexpectedAnswer as error:
+        except UnexpectedResponse as error:
             if error.status < 500:
                 raise
             self._report.count_failure(f"a list: {error.status} {error.detail}")
@@ -91,7 +91,7 @@ class Connection:
         """Send what people did. What is refused is counted."""
         try:
             refused = await self._client.send_events(events)
-        except UnexpectedAnswer as error:
+        except UnexpectedResponse as error:
             self._report.count_failure(f"events: {error.status} {error.detail}")
         except InvalidInput as error:
             self._report.count_failure(f"events: {error}")
@@ -112,7 +112,7 @@ class Connection:
         """Read an item's full state; None where there is none."""
         try:
             return await self._client.item(item_id)
-        except (NotFound, UnexpectedAnswer):
+        except (NotFound, UnexpectedResponse):
             return None
 
     async def catalogue(self, max_items: int) -> list[Json]:
