@@ -18,7 +18,7 @@ from eddyline.cli import app
 from eddyline.cli import simulate as command
 from eddyline.cli import simulation_views as views
 from eddyline.clients.simulator import Connection, SimulationReport
-from eddyline.clients.simulator.report import Group, GroupTotals
+from eddyline.clients.simulator.simulation_report import Group, GroupTotals
 from eddyline.errors import EddylineError, Unavailable
 
 

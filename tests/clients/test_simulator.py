@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from eddyline.clients.simulator import catalogue
 from eddyline.clients.simulator.catalogue import SimulatedItem
-from eddyline.clients.simulator.people import Population, SimulatedPerson, make_person
-from eddyline.clients.simulator.report import percentile
+from eddyline.clients.simulator.population import Population, SimulatedPerson, make_person
+from eddyline.clients.simulator.simulation_report import percentile
 from eddyline.clients.simulator.visits import ListedItem, ViewedList, Visit
 from eddyline.clients.simulator.vocabulary import VOCABULARY
 from eddyline.clients.simulator.world import Habits, SimulatedWorld

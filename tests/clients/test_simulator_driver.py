@@ -11,7 +11,7 @@ import pytest
 from tests.clients.simulated import FakeEddyline, Json, Running
 
 from eddyline.clients.simulator import Habits, SimulationReport
-from eddyline.clients.simulator.report import Group
+from eddyline.clients.simulator.simulation_report import Group
 from eddyline.errors import EddylineError, InvalidInput, Unavailable
 from eddyline.model.events import parse_timestamp
 

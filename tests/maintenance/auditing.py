@@ -12,7 +12,7 @@ from tests.support.fakes import LOG, text_vector
 from eddyline.adapters.kafka import LogReader, Message, OffsetAndMetadata, Outgoing, Record, Watermarks, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import InvalidEvent
-from eddyline.maintenance.audit import Everyone, Report, Who, audit
+from eddyline.maintenance.audit import AuditReport, Everyone, PeopleSelection, audit
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import Profile
 from eddyline.settings import EventSettings, ProfileSettings, Settings
@@ -174,7 +174,7 @@ class Auditing:
     def remove_item(self, item_id: str) -> None:
         self.it.store.delete(ITEMS, [item_point_id(item_id)])
 
-    def audit(self, who: Who = Everyone(), **more: Any) -> Report:
+    def audit(self, who: PeopleSelection = Everyone(), **more: Any) -> AuditReport:
         left = iter(self.during)
         self.log.was_read = lambda: next(left, lambda: None)()
         return audit(self.log, self.it.store, self.settings, who, clock=self.it.clock, **more)

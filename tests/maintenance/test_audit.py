@@ -25,7 +25,7 @@ from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Point
 from eddyline.cli.audit import lines
 from eddyline.cli.commands import app
 from eddyline.errors import AlreadyRunning, Misconfigured, Unavailable
-from eddyline.maintenance.audit import Everyone, Report, Sample, audit
+from eddyline.maintenance.audit import AuditReport, Everyone, Sample, audit
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.profiler import Profiler
@@ -57,7 +57,7 @@ def one_more(it: Auditing) -> None:
     it.work()
 
 
-def found(report: Report) -> dict[str, set[str]]:
+def found(report: AuditReport) -> dict[str, set[str]]:
     """Who differs, in what."""
     return {
         person: {difference.field for difference in report.differences if difference.person == person}
@@ -452,7 +452,7 @@ def test_one_person_is_audited_with_their_anonymous_ids_and_nobody_else(it: Audi
     it.tamper(ADA, lambda profile: setattr(profile, "events", 9))
     assert found(it.audit(Person("u", "ada"))) == {ADA: {"events"}}
     assert it.audit(Person("a", "cookie")).compared == 1
-    assert it.audit(Person("u", "nobody")) == Report(records=7)
+    assert it.audit(Person("u", "nobody")) == AuditReport(records=7)
 
 
 def test_a_sample_is_the_same_every_time_and_another_for_another_seed(it: Auditing) -> None:

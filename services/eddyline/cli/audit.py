@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eddyline.cli.options import ConfigFile, DataDir, load_settings
 from eddyline.cli.printing import counted, errors, first_lines, print_json, progress_bars
+from eddyline.cli.shared_options import ConfigFile, DataDir, load_settings
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
-    from eddyline.maintenance.audit import Difference, Report, Who
+    from eddyline.maintenance.audit import AuditReport, Difference, PeopleSelection
 
 SHOWN = 200
 """Most characters of a stored or expected value that are printed."""
@@ -47,7 +47,7 @@ def audit(
         raise EddylineError(f"profiles that differ from the log: {len(report.differing):,} of {report.compared:,}")
 
 
-def lines(report: Report, limit: int) -> Iterator[str]:
+def lines(report: AuditReport, limit: int) -> Iterator[str]:
     """Write the report: at most `limit` differences, and as many of the people who are listed apart."""
     yield f"{report.records:,} records read, {report.invalid:,} of them dead letters, which count for nobody"
     if not (report.compared or report.older or report.apart):
@@ -66,7 +66,7 @@ def lines(report: Report, limit: int) -> Iterator[str]:
         yield from first_lines([_line(difference) for difference in report.differences], limit)
 
 
-def _run(settings: Settings, who: Who) -> Report:
+def _run(settings: Settings, who: PeopleSelection) -> AuditReport:
     from eddyline.adapters.kafka import LogReader
     from eddyline.adapters.telemetry import configure_logging
     from eddyline.adapters.vectors import generations
@@ -90,7 +90,7 @@ def _run(settings: Settings, who: Who) -> Report:
         return compare_with_log(reader, store, settings, who, group=group, collections=live, progress=progress)
 
 
-def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int) -> Who:
+def _who(user: str | None, anonymous: str | None, sample: int | None, seed: int) -> PeopleSelection:
     from eddyline.maintenance.audit import Everyone, Sample
     from eddyline.model.events import check_id
     from eddyline.model.ids import Person

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from eddyline.cli.options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
+from eddyline.cli.shared_options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
 from eddyline.errors import Misconfigured
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load_experiments
 from eddyline.settings import Settings

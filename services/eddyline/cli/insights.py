@@ -11,8 +11,8 @@ from urllib.parse import quote
 import orjson
 import typer
 
-from eddyline.cli.options import RUNNING, Url
 from eddyline.cli.printing import errors, output, print_json, print_line
+from eddyline.cli.shared_options import RUNNING, Url
 from eddyline.clients import Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedResponse
 

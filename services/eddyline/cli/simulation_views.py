@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eddyline.cli.printing import NONE, add_columns, print_line, titled_table
-from eddyline.clients.simulator.report import GroupTotals, SimulationReport, percentile
+from eddyline.clients.simulator.simulation_report import GroupTotals, SimulationReport, percentile
 
 MAX_RANKS = 10
 COLUMNS = ("lists", "people", "seen", "clicks", "CTR", "a list", "dwell", "bought", "revenue", "liking")

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 import httpx
 
 from eddyline.clients.client import FOR_A_MINUTE, AsyncClient, Failure, Json
-from eddyline.clients.simulator.report import SimulationReport
+from eddyline.clients.simulator.simulation_report import SimulationReport
 from eddyline.clients.simulator.visits import ListedItem
 from eddyline.errors import EddylineError, InvalidInput, NotFound, Unavailable, UnexpectedResponse
 

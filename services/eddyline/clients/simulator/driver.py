@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from eddyline.clients.simulator import catalogue
 from eddyline.clients.simulator.connection import Connection, ReceivedList, Sleep
-from eddyline.clients.simulator.people import Population, SimulatedPerson
-from eddyline.clients.simulator.report import Group, GroupTotals, SimulationReport
+from eddyline.clients.simulator.population import Population, SimulatedPerson
+from eddyline.clients.simulator.simulation_report import Group, GroupTotals, SimulationReport
 from eddyline.clients.simulator.visits import Action, NextRequest, ViewedList, Visit
 from eddyline.clients.simulator.world import Habits, SimulatedWorld
 from eddyline.errors import EddylineError, Unavailable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from eddyline.clients.simulator.people import SimulatedPerson
+from eddyline.clients.simulator.population import SimulatedPerson
 from eddyline.clients.simulator.world import SimulatedWorld
 
 DISLIKED: Final = -0.4

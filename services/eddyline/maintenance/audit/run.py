@@ -21,9 +21,9 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore, scroll_pages
 from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidEvent
-from eddyline.maintenance.audit.comparison import compare
-from eddyline.maintenance.audit.replay import Replay
-from eddyline.maintenance.audit.report import Apart, Difference, Report
+from eddyline.maintenance.audit.audit_report import AuditReport, Difference, Inconclusive
+from eddyline.maintenance.audit.expected_profiles import ExpectedProfiles
+from eddyline.maintenance.audit.profile_comparison import compare
 from eddyline.maintenance.generations.rebuild import is_covered
 from eddyline.model.events import Identify, Transfer
 from eddyline.model.ids import Person, person_point_id
@@ -51,20 +51,20 @@ class Sample:
     seed: int = 0
 
 
-Who: TypeAlias = Everyone | Sample | Person
+PeopleSelection: TypeAlias = Everyone | Sample | Person
 
 
 def audit(
     log: LogReader,
     store: VectorStore,
     settings: Settings,
-    who: Who = Everyone(),
+    who: PeopleSelection = Everyone(),
     *,
     group: str = GROUP,
     collections: Collections = Collections(),
     progress: ProgressListener = ProgressListener(),
     clock: Callable[[], float] = time.time,
-) -> Report:
+) -> AuditReport:
     """Compare the stored profiles with the log of `interactions`, as far as `group` has handled it.
 
     `settings` must be those of the profilers. Profilers may go on meanwhile. Raises `Unavailable` and `Misconfigured`
@@ -80,15 +80,15 @@ class _Audit:
     log: LogReader
     store: VectorStore
     settings: Settings
-    who: Who
+    who: PeopleSelection
     group: str
     collections: Collections
     progress: ProgressListener
     clock: Callable[[], float]
-    report: Report = field(default_factory=Report)
+    report: AuditReport = field(default_factory=AuditReport)
     log_identity: str = ""
 
-    def run(self) -> Report:
+    def run(self) -> AuditReport:
         """Choose the people, then replay and compare, so many at a time."""
         stubs: dict[str, Point] = {}
         known: list[Person] = []
@@ -149,7 +149,7 @@ class _Audit:
         lows = self._lows()
         whole = {person: load for person, load in stored.items() if load is None or self._is_covered(load(), lows)}
         handled = {partition: 0 if at is None else at.offset for partition, at in committed.items()}
-        replay = Replay(
+        expectation = ExpectedProfiles(
             self.log,
             self.store,
             self.settings,
@@ -161,16 +161,16 @@ class _Audit:
             partial(self.progress.advance, "replaying"),
             self.clock,
         )
-        replay.run()
+        expectation.run()
         lows = self._lows()  # the log may have lost something while it was read
         for person, linked in people.items():
             load = stored[person]
             if load is None:
-                self._note_missing(person, replay)
+                self._note_missing(person, expectation)
             elif person not in whole or not self._is_covered(load(), lows):
                 self.report.older += 1
             else:
-                self._compare(load(), linked, replay)
+                self._compare(load(), linked, expectation)
 
     def _space(self) -> str | None:
         embedded = Filter(must_not=(IsEmpty("space"),))
@@ -199,35 +199,35 @@ class _Audit:
 
     # -- one person -------------------------------------------------------------------------------------------------
 
-    def _compare(self, stored: Profile, linked: Set[Person], replay: Replay) -> None:
+    def _compare(self, stored: Profile, linked: Set[Person], expectation: ExpectedProfiles) -> None:
         person = stored.person
-        expected = replay.profile(person) or Profile(person, self.settings.profile)
-        replay.settle(stored)
-        found = compare(stored, expected, replay.longest)
-        watermark = replay.wrong_watermark(stored, expected, self.log_identity)
-        differences = [*found.differences, *replay.lost(person), *([] if watermark is None else [watermark])]
-        doubts = replay.doubts((person, *linked), expected)
-        homes = {replay.home(each) for each in (person, *linked)}
+        expected = expectation.profile(person) or Profile(person, self.settings.profile)
+        expectation.apply_pending(stored)
+        found = compare(stored, expected, expectation.longest)
+        watermark = expectation.wrong_watermark(stored, expected, self.log_identity)
+        differences = [*found.differences, *expectation.lost(person), *([] if watermark is None else [watermark])]
+        doubts = expectation.doubts((person, *linked), expected)
+        homes = {expectation.home(each) for each in (person, *linked)}
         if not {partition for marks in stored.first.values() for partition in marks} <= homes:
             doubts.add(PARTITIONS_CHANGED)
         self._note(person, differences, doubts)
         if not differences:
             self.report.largest = max(self.report.largest, found.largest)
 
-    def _note_missing(self, person: Person, replay: Replay) -> None:
+    def _note_missing(self, person: Person, expectation: ExpectedProfiles) -> None:
         """Note that there is no profile, unless the person did nothing, or their stub was swept."""
-        expected = replay.profile(person)
+        expected = expectation.profile(person)
         if expected is None:
             return
         unused_since = self.clock() - self.settings.profile.stub_days * DAY
         if expected.is_stub and expected.stub_since is not None and expected.stub_since < unused_since:
             return
         missing = Difference(person.key, "profile", None, f"a profile of {expected.events} events", by=1)
-        self._note(person, [missing, *replay.lost(person)], set())
+        self._note(person, [missing, *expectation.lost(person)], set())
 
     def _note(self, person: Person, differences: list[Difference], doubts: set[str]) -> None:
         if differences and doubts:
-            self.report.apart.append(Apart(person.key, tuple(sorted(doubts))))
+            self.report.apart.append(Inconclusive(person.key, tuple(sorted(doubts))))
             return
         self.report.compared += 1
         self.report.differences += differences
@@ -244,7 +244,7 @@ class _Audit:
             self.report.differences.append(seen)
 
 
-def _choose(who: Who, events: Iterable[ParsedPersonEvent]) -> dict[Person, Set[Person]]:
+def _choose(who: PeopleSelection, events: Iterable[ParsedPersonEvent]) -> dict[Person, Set[Person]]:
     """Choose among the people of these events; each comes with the anonymous ids that became theirs."""
     people: dict[Person, None] = {}
     linked: defaultdict[Person, set[Person]] = defaultdict(set)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.maintenance.audit.report import Difference
+from eddyline.maintenance.audit.audit_report import Difference
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.profile import SETS, VECTORS, Profile, TimeConstants
 from eddyline.model.profile.codec import BEFORE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eddyline.cli.options import load_settings
+from eddyline.cli.shared_options import load_settings
 from eddyline.errors import Misconfigured
 
 

@@ -18,8 +18,8 @@ import orjson
 from eddyline.adapters.kafka import LogReader, Message, Outgoing, Record, RecordMetadata, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Payload, PointStore
+from eddyline.maintenance.audit.audit_report import Difference
 from eddyline.maintenance.audit.memory import Memory
-from eddyline.maintenance.audit.report import Difference
 from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, ReportProgress
 from eddyline.model.events import Erased, Interaction, Transfer, interaction_weight, parse_person_event
 from eddyline.model.forwarding import ForwardedFrom
@@ -43,7 +43,7 @@ Route: TypeAlias = tuple[str, str]
 """The place of the record that another one, sent to `interactions`, is due to; and the key of its person."""
 
 
-class Replay:
+class ExpectedProfiles:
     """One replay, of the people in `stored`: each with how to load their profile, None where there is none.
 
     `space`: of the items. `handled`: the next offset of each partition that the profilers have yet to commit. Records
@@ -111,7 +111,7 @@ class Replay:
         """Return the profile that someone should have; None where the log knows nothing of them."""
         return self._memory.profile(person)
 
-    def settle(self, profile: Profile) -> None:
+    def apply_pending(self, profile: Profile) -> None:
         """Fold, in place, what waits in a stored profile and whose item has come: its profiler is just about to."""
         items = self._items.find({entry.item_id for entry in profile.pending})
         self._updater.apply_pending(profile, items, Attempt())

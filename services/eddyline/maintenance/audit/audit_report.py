@@ -19,7 +19,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Inconclusive:
     """Someone who can't be compared, and why."""
 
     person: str
@@ -27,7 +27,7 @@ class Apart:
 
 
 @dataclass(slots=True)
-class Report:
+class AuditReport:
     """Result of an audit. It is clean when nobody differs."""
 
     records: int = 0
@@ -38,7 +38,7 @@ class Report:
     """People whose profile was compared, those that differ among them."""
     older: int = 0
     """People whose profile owes something to records that the log no longer has."""
-    apart: list[Apart] = field(default_factory=list)
+    apart: list[Inconclusive] = field(default_factory=list)
     """People who differ, though it may be right: what they did can't be worked out any more."""
     differences: list[Difference] = field(default_factory=list)
     largest: float = 0.0
