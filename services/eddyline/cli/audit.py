@@ -35,7 +35,7 @@ def audit(
 ) -> None:
     """Replay the log in memory, compare the profiles with what is stored, and say what differs.
 
-    Profilers may go on meanwhile. Ends with 1 where something differs.
+    Profilers may keep running. Exits with 1 where something differs.
     """
     report = _run(load_settings(config, data_dir), _who(user, anonymous, sample, seed))
     if as_json:

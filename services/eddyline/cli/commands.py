@@ -175,7 +175,7 @@ def reembed(
 ) -> None:
     """Re-embed all items from their stored text, after a change of model, and rebuild the profiles; then swap.
 
-    On a Kafka cluster and a Qdrant server the services go on meanwhile. The embedded store is one process's: stop
+    On a Kafka cluster and a Qdrant server the services keep running. The embedded store belongs to one process: stop
     Eddyline first, and start it afterwards with the same settings.
     """
     from eddyline.cli.rebuild_commands import run_reembed
@@ -214,7 +214,7 @@ def import_(
     url: Url = RUNNING,
     state: Annotated[
         Path | None,
-        typer.Option("--state", help="File that remembers how far it got; by default below ./.eddyline/imports."),
+        typer.Option("--state", help="File that keeps the position; by default below ./.eddyline/imports."),
     ] = None,
     ends_now: Annotated[
         bool, typer.Option("--ends-now", help="Shift all event times so that the newest is now.")

@@ -1,8 +1,8 @@
 """A client of the HTTP API of a running Eddyline, blocking (`Client`) and for asyncio (`AsyncClient`).
 
 A `Client` may be shared by threads, an `AsyncClient` by tasks. A problem (RFC 9457) becomes an exception of
-`eddyline.errors` with the problem's detail. A request that is tried again is sent byte for byte as before, so events
-with ids of their own count once.
+`eddyline.errors` with the problem's detail. A retry sends the same bytes again, so events with ids of their own count
+once.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ Fields: TypeAlias = Mapping[str, Any]
 """A JSON object to send, or the parameters of a GET."""
 Failure: TypeAlias = httpx.Response | httpx.HTTPError
 Rejections: TypeAlias = dict[int, str]
-"""Reasons of what was not taken, by its index in what was sent; empty where all was."""
+"""Reasons by the index, in what was sent, of what was not accepted; empty where all was."""
 
 TIMEOUT_SECONDS: Final = 60.0
 PAGE: Final = 100
 """Ids in a page of a list."""
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds before each further attempt: about a minute in all."""
+"""Seconds before each retry: about a minute in all."""
 HEADERS: Final = {"Content-Type": "application/json"}
 AWAY: Final = frozenset({502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Which failures are tried again: answers with one of `statuses` and, with `unreachable`, none at all.
+    """Which failures are retried: responses with one of `statuses` and, with `unreachable`, no response at all.
 
-    `pauses`: seconds before each further attempt, longer where a Retry-After says so; at their end the error is raised.
+    `pauses`: seconds before each retry, longer where a Retry-After asks for it; at their end the error is raised.
     """
 
     statuses: frozenset[int] = frozenset()
@@ -57,7 +57,7 @@ class Retries:
     pauses: Iterable[float] = ()
 
     def pause(self, failure: Failure, pauses: Iterator[float]) -> float | None:
-        """Seconds until the next attempt, from what is left of the `pauses`; None where there is none."""
+        """Return the seconds until the next attempt, from the remaining `pauses`; None where there is none."""
         if isinstance(failure, httpx.Response):
             if failure.status_code not in self.statuses:
                 return None
@@ -73,10 +73,10 @@ FOR_A_MINUTE: Final = Retries(AWAY, unreachable=True, pauses=PAUSES)
 
 
 class Client:
-    """Blocking calls of the Eddyline at `url`; a context manager. `transport` replaces the network.
+    """Blocking calls to the Eddyline at `url`; a context manager. `transport` replaces the network.
 
-    Each raises `Unavailable` when nobody answers or something in between or behind is away (502, 503, 504),
-    `UnexpectedResponse` for what its API doesn't answer, and, where that can be, what the call says.
+    Each raises `Unavailable` when there is no response, or one of 502, 503 and 504, `UnexpectedResponse` for what the
+    API doesn't respond with, and what its own docstring names.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Client:
         self._call("DELETE", item_path(item_id))
 
     def put_user(self, user_id: str, state: Fields) -> None:
-        """Send what a user says of themselves. Raises `InvalidInput`."""
+        """Send a user's onboarding answers and attributes. Raises `InvalidInput`."""
         self._call("PUT", user_path(user_id), state)
 
     def delete_user(self, user_id: str) -> None:
@@ -149,30 +149,30 @@ class Client:
         return _body(self._call("GET", user_path(user_id)))
 
     def recommend(self, request: Fields) -> Json:
-        """Ask for a list for someone. Raises `InvalidInput`."""
+        """Request a list for someone. Raises `InvalidInput`."""
         return _body(self._call("POST", "/v1/recommendations", request))
 
     def trending(self, query: Fields) -> Json:
-        """Ask for what is popular. Raises `InvalidInput`."""
+        """Request what is popular. Raises `InvalidInput`."""
         return _body(self._call("GET", "/v1/trending", query=query))
 
     # -- experiments and insights -----------------------------------------------------------------------------------
 
     def assignment(self, query: Fields) -> Json:
-        """Ask which experiment and variant someone is in. Raises `InvalidInput`."""
+        """Look up which experiment and variant someone is in. Raises `InvalidInput`."""
         return _body(self._call("GET", "/v1/experiments/assignment", query=query))
 
     def kpis(self, query: Fields) -> Json:
-        """Ask for the measures. Raises `InvalidInput`."""
+        """Read the measures. Raises `InvalidInput`."""
         return _body(self._call("GET", "/v1/insights/kpis", query=query))
 
     def experiments(self) -> list[Json]:
-        """List the experiments that there are, or were."""
+        """List the experiments, past ones included."""
         listed: list[Json] = _body(self._call("GET", "/v1/insights/experiments"))["experiments"]
         return listed
 
     def experiment(self, name: str) -> Json:
-        """Ask how an experiment goes. Raises `NotFound`."""
+        """Read an experiment's report. Raises `NotFound`."""
         return _body(self._call("GET", f"/v1/insights/experiments/{quoted(name)}"))
 
     # -- one call -------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Client:
         except InvalidInput as error:
             if len(batch) == 1:
                 return {0: str(error)}
-        middle = len(batch) // 2  # too large, or one of them spoils it for all
+        middle = len(batch) // 2  # too large together, or one of them makes the whole batch invalid
         first, second = self._send(path, name, batch[:middle]), self._send(path, name, batch[middle:])
         return first | {middle + index: reason for index, reason in second.items()}
 
@@ -204,7 +204,7 @@ class Client:
 
 
 class AsyncClient:
-    """Calls for asyncio, as of `Client`, up to `connections` at once. `on_retry` gets each failure that is retried."""
+    """Calls for asyncio, as `Client`'s, up to `connections` at once. `on_retry` gets each failure that is retried."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class AsyncClient:
         return _body(await self._call("GET", item_path(item_id)))
 
     async def recommend(self, request: Fields) -> tuple[Json, float]:
-        """Ask for a list for someone: the answer, and the seconds it took, without those of attempts in vain.
+        """Request a list for someone: the response, and the seconds it took, without those of failed attempts.
 
         Raises `InvalidInput`.
         """
@@ -254,7 +254,7 @@ class AsyncClient:
         return _body(response), response.elapsed.total_seconds()
 
     async def recommend_to_user(self, user_id: str, query: Fields) -> tuple[Json, float]:
-        """Ask for a user's list as `recommend` does."""
+        """Request a user's list as `recommend` does."""
         response = await self._call("GET", f"{user_path(user_id)}/recommendations", query=query)
         return _body(response), response.elapsed.total_seconds()
 
@@ -292,7 +292,7 @@ class AsyncClient:
         return response
 
 
-# -- what both send and understand ----------------------------------------------------------------------------------
+# -- requests and responses of both ----------------------------------------------------------------------------------
 
 
 def quoted(name: str) -> str:
@@ -321,7 +321,7 @@ def _reached(outcome: Failure, url: str) -> httpx.Response:
 
 
 def _accepted(response: httpx.Response) -> httpx.Response:
-    """Raise what the answer says, unless it is a success, or a verdict on each of what was sent."""
+    """Raise the problem of a response, unless it is a success, or tells which of what was sent was rejected."""
     if response.is_success or (response.status_code == 422 and "rejected" in _object(response)):
         return response
     raise _error(response)
@@ -362,7 +362,7 @@ def _object(response: httpx.Response) -> Json:
 
 
 def _retry_after(failure: Failure) -> float:
-    """Seconds that a busy Eddyline asks for; 1 where it says none: a proxy may say a date, or nothing."""
+    """Return the seconds that a busy Eddyline asks for; 1 where there are none: a proxy may send a date, or nothing."""
     if not isinstance(failure, httpx.Response) or failure.status_code != 503:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""The import itself: batches over HTTP, patient with a busy collector, picking up where it was stopped."""
+"""The import: batches over HTTP, patient with a busy collector, resumed where it was stopped."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from eddyline.model.events import format_timestamp, parse_timestamp
 
 BATCHES = {"items": 200, "users": 1, "events": 500}
 SAMPLE = 25
-"""Items whose arrival is waited for."""
+"""Items that must be searchable before events are sent."""
 AWAIT_SECONDS = 600.0
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """Counts by stage, those skipped because an earlier run sent them, and refusals with their lines."""
+    """Counts by stage of what was sent, and of what an earlier run had sent; and refusals with their lines."""
 
     sent: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class ImportReport:
 
 
 class Importer:
-    """Sends a source to a collector. `state`: a file that remembers how far it got, None for no memory."""
+    """Sends a source to a collector. `state`: a file that keeps the position, None to keep none."""
 
     def __init__(
         self,
@@ -81,18 +81,18 @@ class Importer:
         self._progress.start(what, total, done)
         rest = islice(lines(), done, None)
         while batch := list(islice(rest, BATCHES[what])):
-            refused = self._send(what, batch)
-            report.sent[what] += len(batch) - len(refused)
-            report.rejected += [f"{batch[index].where}: {reason}" for index, reason in refused.items()]
+            rejected = self._send(what, batch)
+            report.sent[what] += len(batch) - len(rejected)
+            report.rejected += [f"{batch[index].where}: {reason}" for index, reason in rejected.items()]
             if what == "items":
-                self._state.setdefault("refused", []).extend(batch[index].where for index in refused)
+                self._state.setdefault("refused", []).extend(batch[index].where for index in rejected)
             done += len(batch)
             self._progress.advance(what, len(batch))
             self._state[what] = done
             self._write_state()
 
     def _send(self, what: str, batch: list[SourceLine]) -> Rejections:
-        """Send a batch. Raises `Unavailable` for any answer but a verdict."""
+        """Send a batch; return what was rejected. Raises `Unavailable` for any other failure."""
         values = [self._event(line) if what == "events" else line.value for line in batch]
         with resumable(batch[0].where):
             if what == "events":
@@ -109,8 +109,8 @@ class Importer:
         """Give an event an id of its own, so that sending it again counts once, and move its time."""
         value = line.value
         if value.get("event_id") is None:
-            place = hashlib.blake2b(f"{self._source.fingerprint}\0{line.where}".encode(), digest_size=16)
-            value = {**value, "event_id": f"import:{place.hexdigest()}"}
+            digest = hashlib.blake2b(f"{self._source.fingerprint}\0{line.where}".encode(), digest_size=16)
+            value = {**value, "event_id": f"import:{digest.hexdigest()}"}
         if self._shift and "timestamp" in value:
             at = parse_timestamp(value["timestamp"]) + self._shift
             value = {**value, "timestamp": format_timestamp(at)}
@@ -150,7 +150,7 @@ class Importer:
                 )
             self._sleep(0.1)
 
-    # -- how far it got -----------------------------------------------------------------------------------------
+    # -- the position --------------------------------------------------------------------------------------------
 
     def _load_state(self) -> dict[str, Any]:
         if self._state_file is None or not self._state_file.exists():

@@ -1,9 +1,12 @@
 """Lists for many people at once, as JSON lines: a newsletter's five for each.
 
-The output has a line for each person, in the order in which they are named: what a reader answers, or why it doesn't.
-The reader hears that it is a batch, so a list counts as shown only once an impression with its `request_id` says so.
-Beside it, `<output>.run` says what was asked for. A run that was stopped, or killed, goes on after the last complete
-line, and only with the same parameters.
+The output has a line for each person, in the order in which they are named: the reader's list, or why there is none.
+Requests are marked as a batch, so a list counts as shown only once an impression with its `request_id` says so.
+Beside it, `<output>.run` keeps the parameters. A run that was stopped, or killed, resumes after the last complete line,
+and only with the same parameters.
+
+Requests run in a pool of threads; the main thread alone writes, in order. After a crash the last line may be torn: the
+next run cuts it off.
 """
 
 from __future__ import annotations
@@ -28,23 +31,23 @@ from eddyline.errors import AlreadyRunning, InvalidEvent, InvalidInput, NotFound
 from eddyline.model.events import check_id
 
 Ask: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Answers a `RecommendationRequest` given as JSON. Raises `InvalidInput` with the field, `Unavailable` where it is
-worth asking again, and any other error where it isn't. Called from several threads."""
+"""Returns the list for a `RecommendationRequest` in JSON. Raises `InvalidInput` with the field, `Unavailable` where
+another attempt is worthwhile, any other error where it isn't. Called from several threads."""
 
 STAGE = "lists"
 WHOM = "users"
-"""The parameter that says whom the lists are for."""
+"""The parameter that tells whom the lists are for."""
 AHEAD = 4
-"""Requests in hand for each that is being answered, so that nobody waits for the slowest."""
+"""Requests submitted for each that runs, so that nobody waits for the slowest."""
 LEFT_OUT = ("next", "degraded")
-"""Members of an answer that mean nothing in a file."""
+"""Members of a response that mean nothing in a file."""
 
 log = structlog.get_logger("recommend")
 
 
 @dataclass(slots=True)
 class ExportReport:
-    """Counts of lists that this run wrote, of those of earlier runs, and of people who have none."""
+    """Counts of lists that this run wrote, that earlier runs wrote, and of people who have none."""
 
     written: int = 0
     earlier: int = 0
@@ -57,7 +60,7 @@ class ListFile:
     """A file of lists, open and locked, after its last complete line; a context manager. `done`: who has a line."""
 
     def __init__(self, path: Path, parameters: Mapping[str, Any]) -> None:
-        """Begin, or go on. Raises `InvalidInput` for a file that isn't ours or was begun with other parameters, and
+        """Begin, or resume. Raises `InvalidInput` for a file that isn't ours or was begun with other parameters, and
         `AlreadyRunning` where another run writes it."""
         self._path, self._notes = path, path.with_name(f"{path.name}.run")
         self._file = _locked(path)
@@ -65,7 +68,7 @@ class ListFile:
         self.failed = 0
         self.is_finished = False
         try:
-            self._go_on(dict(parameters))
+            self._resume(dict(parameters))
         except BaseException:
             self._file.close()
             raise
@@ -77,7 +80,7 @@ class ListFile:
         self.failed += "error" in line
 
     def finish(self) -> None:
-        """Note that nothing is left to do."""
+        """Mark the run as complete."""
         self._note({**self._read_notes(), "finished": True})
 
     def __enter__(self) -> Self:
@@ -86,7 +89,7 @@ class ListFile:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def _go_on(self, parameters: dict[str, Any]) -> None:
+    def _resume(self, parameters: dict[str, Any]) -> None:
         if not self._file.read(1):
             self._note({"parameters": parameters})
             return
@@ -153,7 +156,7 @@ def _shown(value: Any) -> str:
 
 
 class ListExport:
-    """Asks for everyone's list, several at once, and writes them in order. `sleep` takes seconds."""
+    """Requests everyone's list, several at once, and writes them in order. `sleep` takes seconds."""
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class ListExport:
         progress: ProgressListener,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        """`body`: what every request says beside the person."""
+        """`body`: what all requests share, without the person."""
         self._ask, self._output, self._body, self._progress = ask, output, body, progress
         self._concurrency = concurrency
         self._stopped = threading.Event()
@@ -196,40 +199,40 @@ class ListExport:
 
     def _lines(self, users: Iterable[str]) -> Iterator[dict[str, Any]]:
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="recommend")
-        waiting: deque[Future[dict[str, Any]]] = deque()
+        pending: deque[Future[dict[str, Any]]] = deque()
         try:
             for user in users:
-                waiting.append(pool.submit(self._line, user))
-                if len(waiting) >= self._concurrency * AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(self._line, user))
+                if len(pending) >= self._concurrency * AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             self._stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _line(self, user: str) -> dict[str, Any]:
         try:
-            answer = self._patiently({**self._body, "user_id": user, "batch": True})
+            response = self._ask_until_own({**self._body, "user_id": user, "batch": True})
         except Unavailable:
             raise
         except InvalidInput as error:
             if error.field != "user_id":  # it would be refused for everyone
                 raise
             return {"user_id": user, "error": str(error)}
-        except Exception as error:  # one person's trouble isn't everyone's: it is told, and the run goes on
+        except Exception as error:  # one person's failure isn't everyone's: it is noted, and the run goes on
             log.warning("no list", user=user, reason=str(error))
             return {"user_id": user, "error": str(error) or type(error).__name__}
-        return {"user_id": user, **{name: value for name, value in answer.items() if name not in LEFT_OUT}}
+        return {"user_id": user, **{name: value for name, value in response.items() if name not in LEFT_OUT}}
 
-    def _patiently(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask until the answer is their own: one from a cache, as readers give while their store is away, won't do."""
+    def _ask_until_own(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask until the list is the person's own: readers serve one from a cache while their store is away."""
         reason = "answers come from a cache, since its vector store doesn't answer"
         for pause in (*PAUSES, None):
             try:
-                answer = self._ask(body)
-                if not answer.get("degraded"):
-                    return answer
+                response = self._ask(body)
+                if not response.get("degraded"):
+                    return response
             except Unavailable as error:
                 reason = str(error)
             if pause is None or self._stopped.is_set():
@@ -252,14 +255,14 @@ def over_http(client: Client) -> Ask:
         except (NotFound, UnexpectedResponse) as error:
             if isinstance(error, UnexpectedResponse) and error.status >= 500:
                 raise
-            raise InvalidInput(str(error)) from None  # it would be so for everyone
+            raise InvalidInput(str(error)) from None  # it would fail for everyone
 
     return ask
 
 
 @dataclass(frozen=True, slots=True)
 class IdList:
-    """Ids, each once. `source` tells these from others."""
+    """Distinct ids. `source` tells these from others."""
 
     ids: Sequence[str] = field(repr=False)
     source: str

@@ -41,7 +41,7 @@ class Tour:
 
 
 def choose_person(source: Source) -> tuple[str, int]:
-    """Choose the last person with a good many events who hasn't been here for some hours; and how many events."""
+    """Choose the latest person with a good many events who has been away for some hours; return also their count."""
     counts: Counter[str] = Counter()
     last: dict[str, float] = {}
     for line in source.events():
@@ -59,7 +59,7 @@ def choose_person(source: Source) -> tuple[str, int]:
 
 
 def await_quiet(client: Client, person: str, events: int, within: float = 300.0) -> None:
-    """Wait until the person's events are folded and no consumer has anything left to do.
+    """Wait until the person's events are in the profile and no consumer is behind.
 
     Raises `EddylineError` past `within` seconds.
     """
@@ -81,7 +81,7 @@ def _events_of(client: Client, person: str) -> int:
 
 
 def _consumed(metrics: str) -> tuple[float, float]:
-    """Records handled so far, and records left, over all consumers."""
+    """Count the records handled so far, and the records left, over all consumers."""
     totals = {"eddyline_consumer_records_total": 0.0, "eddyline_consumer_lag_records": 0.0}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
@@ -91,7 +91,7 @@ def _consumed(metrics: str) -> tuple[float, float]:
 
 
 def take(client: Client, person: str) -> Tour:
-    """Ask, click on something that isn't listed, ask until the answer differs."""
+    """Request a list, click on something that isn't on it, request again until the list differs."""
     before = recommend(client, person)
     clicked = _unlisted(client, person, before)
     listed = [item["item_id"] for item in before]
@@ -110,7 +110,7 @@ def take(client: Client, person: str) -> Tour:
 
 
 def recommend(client: Client, person: str, limit: int = 10) -> list[dict[str, Any]]:
-    """Ask for the person's list, explained."""
+    """Request the person's list, explained."""
     items: list[dict[str, Any]] = client.recommend({"user_id": person, "limit": limit, "explain": True})["items"]
     return items
 
