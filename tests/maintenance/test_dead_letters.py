@@ -16,14 +16,13 @@ from eddyline.adapters.kafka.dead_letters import DeadLetterKey
 from eddyline.adapters.telemetry import Metrics
 from eddyline.clients import WHILE_BUSY, Client
 from eddyline.collector.api import Collector
-from eddyline.errors import InvalidInput, TooLarge, Unavailable
+from eddyline.errors import TooLarge, Unavailable
 from eddyline.maintenance.dead_letters import (
     DeadLetterSelection,
     HttpDestination,
     ReplayOutcome,
     TopicDestination,
     drop,
-    parse_moment,
     replay,
     restore_record,
     select_dead_letters,
@@ -135,21 +134,6 @@ def test_a_survey_counts_all_and_keeps_the_newest() -> None:
     assert [letter.buried for letter in found.newest] == [40, 30, 20]
     assert found.unreadable == [WRONG]
     assert summarise_dead_letters([one], DeadLetterSelection()).newest == []
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("1700000000", 1_700_000_000.0), ("1700000000250", 1_700_000_000.25), ("2023-11-14T22:13:20Z", 1_700_000_000.0)],
-)
-def test_a_moment_is_rfc_3339_or_epoch(text: str, seconds: float) -> None:
-    assert parse_moment(text, "--since") == seconds
-
-
-@pytest.mark.parametrize("text", ["yesterday", "2023-11-14T22:13:20", "nan", "1e300"])
-def test_any_other_moment_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        parse_moment(text, "--since")
-    assert refused.value.field == "--since"
 
 
 # -- what is sent ------------------------------------------------------------------------------------------------------

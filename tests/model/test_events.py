@@ -215,3 +215,17 @@ def test_a_wrong_impression_is_refused_with_the_field(data: bytes, field: str | 
         parse_impression(data)
     assert refused.value.field == field
     assert reason in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1700000000", 1_700_000_000.0), ("1700000000250", 1_700_000_000.25), ("2023-11-14T22:13:20Z", 1_700_000_000.0)],
+)
+def test_a_time_in_a_text_is_rfc_3339_or_epoch(text: str, seconds: float) -> None:
+    assert events.parse_timestamp_text(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2023-11-14T22:13:20", "nan", "1e300"])
+def test_any_other_text_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match=r"RFC 3339|offset|year"):
+        events.parse_timestamp_text(text)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eddyline.cli.printing import counted, errors, first_lines, print_json, progress_bars
 from eddyline.cli.shared_options import ConfigFile, DataDir, load_settings
+from eddyline.cli.terminal_output import counted, errors, first_lines, print_json, progress_bars
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 

@@ -16,10 +16,10 @@ from eddyline.cli.dead_letters import dlq
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
 from eddyline.cli.insights import insights
-from eddyline.cli.printing import errors, print_json
 from eddyline.cli.recommend import recommend
 from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Port, Url, load_settings
 from eddyline.cli.simulate import simulate
+from eddyline.cli.terminal_output import errors, print_json
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 

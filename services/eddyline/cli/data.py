@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from eddyline.cli.printing import ProgressBars, first_lines, print_line
 from eddyline.cli.startup_messages import LISTENING
+from eddyline.cli.terminal_output import ProgressBars, first_lines, print_line
 from eddyline.cli.tour_views import curl_commands, show
 from eddyline.clients import WHILE_BUSY, Client, tour
 from eddyline.clients.importer import Importer, ImportReport

@@ -26,9 +26,9 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.kafka.options import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
-from eddyline.cli.printing import counted, errors, first_lines, print_line, progress_bar
+from eddyline.cli.terminal_output import counted, errors, first_lines, print_line, progress_bar
 from eddyline.clients import WHILE_BUSY, Client
-from eddyline.errors import EddylineError, InvalidInput, Misconfigured, NotFound
+from eddyline.errors import EddylineError, Misconfigured, NotFound
 from eddyline.maintenance.dead_letters import (
     DeadLetterSelection,
     DeadLetterSummary,
@@ -36,11 +36,11 @@ from eddyline.maintenance.dead_letters import (
     ReplayDestination,
     TopicDestination,
     drop,
-    parse_moment,
     replay,
     select_dead_letters,
     summarise_dead_letters,
 )
+from eddyline.model.events import parse_timestamp_text
 from eddyline.runtime.connections import dead_letters_directory, kafka_options
 from eddyline.settings import Settings
 
@@ -90,17 +90,21 @@ def parse_selection(
     topic = None if topic is None else topic.removesuffix(".dlq")
     if topic is not None and topic not in topics:
         raise typer.BadParameter(f"{topic!r} is none of {', '.join(topics)}", param_hint="--topic")
+    return DeadLetterSelection(
+        topic,
+        reason,
+        None if key is None else key.encode(),
+        _parse_time(since, "--since"),
+        _parse_time(until, "--until"),
+        tuple(places or ()),
+    )
+
+
+def _parse_time(text: str | None, option: str) -> float | None:
     try:
-        return DeadLetterSelection(
-            topic,
-            reason,
-            None if key is None else key.encode(),
-            None if since is None else parse_moment(since, "--since"),
-            None if until is None else parse_moment(until, "--until"),
-            tuple(places or ()),
-        )
-    except InvalidInput as error:
-        raise typer.BadParameter(error.reason, param_hint=error.field) from None
+        return None if text is None else parse_timestamp_text(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def run_list(opened: OpenDeadLetters, selection: DeadLetterSelection, limit: int, console: Console) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from eddyline.cli.printing import output
 from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Url, load_settings
+from eddyline.cli.terminal_output import output
 
 dlq = typer.Typer(
     name="dlq",

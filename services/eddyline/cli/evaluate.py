@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eddyline import __version__
-from eddyline.cli.printing import errors, output, print_line, progress_bars
 from eddyline.cli.shared_options import ConfigFile, load_settings
+from eddyline.cli.terminal_output import errors, output, print_line, progress_bars
 from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, StrategySettings, effective
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from rich.console import Console
 
-from eddyline.cli.printing import NONE, add_columns, counted, titled_table
+from eddyline.cli.terminal_output import NONE, add_columns, counted, titled_table
 from eddyline.evaluation.interaction_log import InteractionLog
 from eddyline.evaluation.metrics import METRICS, Estimate, SliceMetrics
 from eddyline.evaluation.prequential import FEW_EVENTS, FIRST_EVENTS, EvaluationRun

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import orjson
 import typer
 
-from eddyline.cli.printing import errors, output, print_json, print_line
 from eddyline.cli.shared_options import RUNNING, Url
+from eddyline.cli.terminal_output import errors, output, print_json, print_line
 from eddyline.clients import Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedResponse
 

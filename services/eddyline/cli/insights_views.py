@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from eddyline.cli.printing import NONE, add_columns, counted, print_line, titled_table
+from eddyline.cli.terminal_output import NONE, add_columns, counted, print_line, titled_table
 
 if TYPE_CHECKING:
     from eddyline.model.experiments.statistics import SampleSizePlan

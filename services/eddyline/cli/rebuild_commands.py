@@ -24,7 +24,7 @@ from eddyline.adapters.vectors import (
     profile_collection,
     scroll_pages,
 )
-from eddyline.cli.printing import progress_bar
+from eddyline.cli.terminal_output import progress_bar
 from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.maintenance.generations.handover import (
     NAMES,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from eddyline.cli.printing import ProgressBars, errors, print_line
 from eddyline.cli.shared_options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
+from eddyline.cli.terminal_output import ProgressBars, errors, print_line
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured
 from eddyline.settings import Settings
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from eddyline.cli.printing import errors, output, print_json, print_line
 from eddyline.cli.shared_options import RUNNING, Url
+from eddyline.cli.terminal_output import errors, output, print_json, print_line
 from eddyline.errors import EddylineError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from eddyline.cli.printing import NONE, add_columns, print_line, titled_table
+from eddyline.cli.terminal_output import NONE, add_columns, print_line, titled_table
 from eddyline.clients.simulator.simulation_report import GroupTotals, SimulationReport, percentile
 
 MAX_RANKS = 10

@@ -6,7 +6,6 @@ from eddyline.maintenance.dead_letters.restored_record import restore_record
 from eddyline.maintenance.dead_letters.selection import (
     DeadLetterSelection,
     DeadLetterSummary,
-    parse_moment,
     select_dead_letters,
     summarise_dead_letters,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "ReplayOutcome",
     "TopicDestination",
     "drop",
-    "parse_moment",
     "replay",
     "restore_record",
     "select_dead_letters",

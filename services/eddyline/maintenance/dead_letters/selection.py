@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from eddyline.adapters.kafka import DeadLetter, DeadLetterLog, UnreadableDeadLetter
-from eddyline.errors import InvalidInput
-from eddyline.model.events import parse_timestamp_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +81,3 @@ def summarise_dead_letters(
             heapq.heappop(heap)
     found.newest = [letter for _, _, letter in sorted(heap, key=lambda entry: entry[:2], reverse=True)]
     return found
-
-
-def parse_moment(text: str, field: str) -> float:
-    """Parse RFC 3339 or an epoch number to epoch seconds. Raises `InvalidInput`."""
-    try:
-        return parse_timestamp_text(text)
-    except ValueError as error:
-        raise InvalidInput(str(error), field) from None
