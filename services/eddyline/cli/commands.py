@@ -221,7 +221,7 @@ def import_(
     ] = False,
 ) -> None:
     """Send items, people and events to a running Eddyline; a stopped import resumes where it was."""
-    from eddyline.cli.data import run_import
+    from eddyline.cli.import_and_demo import run_import
 
     run_import(path, url, state, ends_now, errors())
 
@@ -236,7 +236,7 @@ def demo(
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 8000,
 ) -> None:
     """Start everything, import a real log, click once, and show what changed."""
-    from eddyline.cli.data import run_demo
+    from eddyline.cli.import_and_demo import run_demo
 
     run_demo(path, data_dir, port, leave)
 

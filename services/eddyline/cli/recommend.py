@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from eddyline.cli.shared_options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
+from eddyline.cli.shared_options import (
+    ConfigFile,
+    DataDir,
+    ListLength,
+    ReaderUrl,
+    Strategy,
+    load_settings,
+    opened_store,
+)
 from eddyline.cli.terminal_output import ProgressBars, errors, print_line
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured
 from eddyline.settings import Settings
@@ -35,10 +43,8 @@ def recommend(
         Path | None, typer.Argument(help="Whom to make lists for: user ids, one per line, or JSON lines with user_id.")
     ] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Make lists for every user with a profile.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")] = 5,
-    strategy: Annotated[
-        str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
-    ] = None,
+    limit: ListLength = 5,
+    strategy: Strategy = None,
     filter_: Annotated[str | None, typer.Option("--filter", help="Filter as JSON, as the API takes it.")] = None,
     pool: Annotated[
         Path | None,

@@ -25,6 +25,8 @@ Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 t
 RUNNING = "http://127.0.0.1:8000"
 """Where a running Eddyline listens unless it is told otherwise."""
 Url = Annotated[str, typer.Option("--url", help="URL of a running Eddyline.")]
+Strategy = Annotated[str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")]
+ListLength = Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")]
 ReaderUrl = Annotated[
     str | None,
     typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),

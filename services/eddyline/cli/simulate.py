@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from eddyline.cli.shared_options import RUNNING, Url
+from eddyline.cli.shared_options import RUNNING, ListLength, Strategy, Url
 from eddyline.cli.terminal_output import errors, output, print_json, print_line
 from eddyline.errors import EddylineError
 
@@ -39,10 +39,8 @@ def simulate(
     lists: Annotated[int | None, typer.Option("--lists", min=1, help="End after this many lists.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the people; another seed makes other people.")] = 0,
     surface: Annotated[str, typer.Option("--surface", help="Surface on which the lists are shown.")] = "home",
-    strategy: Annotated[
-        str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")] = 10,
+    strategy: Strategy = None,
+    limit: ListLength = 10,
     taste_change: Annotated[
         float,
         typer.Option(
