@@ -98,7 +98,8 @@ def measure(
     people, owner = np.unique(person, return_inverse=True)
     first = next(iter(lists), None)
     drawn = {
-        strategy: _Bootstrap.of(one, owner, len(people), items, seed, resamples) for strategy, one in lists.items()
+        strategy: _Bootstrap.from_lists(one, owner, len(people), items, seed, resamples)
+        for strategy, one in lists.items()
     }
     measured = []
     for strategy, one in drawn.items():
@@ -124,7 +125,7 @@ class _Bootstrap:
     resampled: dict[str, Floats]
 
     @classmethod
-    def of(
+    def from_lists(
         cls, lists: StrategyLists, owner: NDArray[np.int64], people: int, items: int, seed: int, resamples: int
     ) -> _Bootstrap:
         means = lists.means()
