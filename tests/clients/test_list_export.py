@@ -17,6 +17,7 @@ import pytest
 from tests.services.reading import SETTINGS, Shop, stocked
 from tests.services.serving import served
 from tests.support.fakes import FakeProducer, TinyEncoder
+from tests.support.system import wait_until
 from typer.testing import CliRunner, Result
 
 from eddyline.adapters.kafka import EmbeddedBroker, LogReader
@@ -400,7 +401,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: signal.Signals) ->
         asked = ("users", "--limit", 3, "--output", output, "--url", client.base_url, "--concurrency", 2)
         process = start(*asked, cwd=tmp_path)
         try:
-            _until(lambda: output.exists() and output.read_bytes().count(b"\n") >= 6)
+            wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") >= 6, "six lists", WAIT)
             process.send_signal(number)
             if number == signal.SIGKILL:
                 process.wait(WAIT)
@@ -436,15 +437,6 @@ def test_an_interrupt_that_python_drops_ends_it_after_the_line(tmp_path: Path) -
         with pytest.raises(KeyboardInterrupt):
             work.run(USERS)
     assert len(lists(path)) == 1
-
-
-def _until(condition: Any) -> None:
-    pause = threading.Event()
-    for _ in range(int(WAIT / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it never came")
 
 
 def test_the_exit_code_says_that_someone_failed(tmp_path: Path) -> None:

@@ -225,6 +225,12 @@ def differences(one: Profile | None, other: Profile | None, of_one_log: bool = T
     return found
 
 
+def wrong_profiles(it: Deployment, control: Deployment) -> dict[str, list[str]]:
+    """Whose profiles differ in the two, whatever the places of their records, and in what."""
+    pairs = ((key, it.profile(key), control.profile(key)) for key in people())
+    return {key: found for key, one, other in pairs if (found := differences(one, other, of_one_log=False))}
+
+
 def _near(one: Accumulator, other: Accumulator) -> bool:
     if one.sum is None or other.sum is None:
         return one.sum is other.sum

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.maintenance.rebuilding import ITEM_NAMES, Deployment, History, differences, people
+from tests.maintenance.rebuilding import ITEM_NAMES, Deployment, History, wrong_profiles
 from tests.services.learning import SETTINGS, came, learnt, restored, same
 from tests.support.fakes import LOG, TinyEncoder, WiderEncoder, feed, near, text_vector
 
@@ -77,12 +77,7 @@ def test_everything_is_as_if_the_new_model_had_been_there_from_the_start(seed: i
     assert (done.collections.items, done.collections.profiles) == ("items-2", "profiles-2")
     assert (done.items, done.counts.carried) == (len(ITEM_NAMES), 0)
     control = in_the_other_model(seed, 250)
-    wrong = {
-        key: found
-        for key in people()
-        if (found := differences(it.profile(key), control.profile(key), of_one_log=False))
-    }
-    assert wrong == {}
+    assert wrong_profiles(it, control) == {}
     profile = it.profile("u:p0")
     assert profile is not None
     assert profile.space == "wider-t1"

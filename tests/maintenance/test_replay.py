@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.maintenance.rebuilding import Deployment, History, differences, people
+from tests.maintenance.rebuilding import Deployment, History, differences, people, wrong_profiles
 from tests.support.fakes import near
 
 from eddyline.adapters.vectors import Filter, generations
@@ -13,15 +13,6 @@ from eddyline.errors import Misconfigured
 from eddyline.settings import Settings
 
 SEEDS = range(6)
-
-
-def same_as(it: Deployment, control: Deployment) -> None:
-    wrong = {
-        key: found
-        for key in people()
-        if (found := differences(it.profile(key), control.profile(key), of_one_log=False))
-    }
-    assert wrong == {}
 
 
 @pytest.fixture
@@ -66,7 +57,7 @@ def test_what_happens_meanwhile_is_neither_lost_nor_repeated(seed: int) -> None:
     for one, its in ((it, history), (control, alike)):
         its.happen(one, 60)
         one.pump()
-    same_as(it, control)
+    assert wrong_profiles(it, control) == {}
     assert max(Counter(it.activity()).values()) == 1
 
 

@@ -8,13 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.kafka import Cluster
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "movielens"
@@ -46,6 +51,29 @@ def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT)
     return subprocess.run(
         command(*arguments), env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=280, check=False
     )
+
+
+def on_kafka(cluster: Cluster, name: str) -> dict[str, str]:
+    """Settings of topics of a test's own on a real Kafka; the test is skipped where there is none."""
+    if cluster.kind == "in-process":
+        pytest.skip(f"no real Kafka: {'; '.join(cluster.fell_back)}")
+    return {
+        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
+        "EDDYLINE_KAFKA__PREFIX": f"{name}-{uuid.uuid4().hex[:8]}.",
+    }
+
+
+def on_servers(cluster: Cluster, name: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The same, with collections of its own in the Qdrant at QDRANT_URL, or in the stand-in for its API."""
+    env, url, key = on_kafka(cluster, name), os.environ.get("QDRANT_URL"), os.environ.get("QDRANT_API_KEY")
+    if not url:
+        url, key = request.getfixturevalue("qdrant_rest").url, None
+    env |= {
+        "EDDYLINE_QDRANT__URL": url,
+        "EDDYLINE_QDRANT__PREFIX": env["EDDYLINE_KAFKA__PREFIX"],
+        "EDDYLINE_QDRANT__TIMEOUT_SECONDS": "30",
+    }
+    return env | ({"EDDYLINE_QDRANT__API_KEY": key} if key else {})
 
 
 class Eddyline:

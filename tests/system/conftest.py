@@ -16,7 +16,7 @@ import pytest
 from tests.support.embedding_api import embeddings
 from tests.support.endpoint import serving
 from tests.support.kafka import Cluster
-from tests.support.system import SAMPLE, Eddyline, eddyline, run
+from tests.support.system import SAMPLE, Eddyline, eddyline, on_kafka, run
 
 KINDS = (
     pytest.param("embedded", marks=pytest.mark.xdist_group("films-embedded")),
@@ -75,12 +75,7 @@ def _films(directory: Path) -> str:
 
 
 def _on_kafka(cluster: Cluster, directory: Path, stack: ExitStack) -> Eddyline:
-    if cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(cluster.fell_back)}")
-    env = ATTRIBUTES | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": f"system-{uuid.uuid4().hex[:8]}.",
-    }
+    env = ATTRIBUTES | on_kafka(cluster, "system")
     url = os.environ.get("QDRANT_URL")
     if not url:
         return stack.enter_context(

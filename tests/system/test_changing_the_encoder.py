@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +12,7 @@ import pytest
 from tests.support.embedding_api import embeddings
 from tests.support.endpoint import Answer, FakeEndpoint, Request, serving
 from tests.support.kafka import Cluster
-from tests.support.qdrant_rest import QdrantRest
-from tests.support.system import ROOT, Eddyline, command, eddyline, environment, run, wait_until
+from tests.support.system import ROOT, Eddyline, command, eddyline, environment, on_servers, run, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -156,20 +153,7 @@ def test_on_kafka_people_get_their_lists_all_the_while(
     kafka_cluster: Cluster,
     request: pytest.FixtureRequest,
 ) -> None:
-    if kafka_cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
-    url = os.environ.get("QDRANT_URL")
-    if not url:
-        stand_in: QdrantRest = request.getfixturevalue("qdrant_rest")
-        url = stand_in.url
-    prefix = f"encoder-{uuid.uuid4().hex[:8]}."
-    env = lean | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": prefix,
-        "EDDYLINE_QDRANT__URL": url,
-        "EDDYLINE_QDRANT__PREFIX": prefix,
-        "EDDYLINE_QDRANT__TIMEOUT_SECONDS": "30",
-    }
+    env = lean | on_servers(kafka_cluster, "encoder", request)
     serve = ("serve", "--roles", "collector,profiler,affinity,reader")
     with (
         eddyline("embedder", log=tmp_path / "old.txt", env=env) as old,

@@ -6,14 +6,13 @@ It asks over HTTP, as an application does; then it looks inside, which nobody el
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.support.kafka import Cluster
-from tests.support.system import eddyline, wait_until
+from tests.support.system import eddyline, on_kafka, wait_until
 
 from eddyline.adapters.kafka import SOURCE_TOPICS, KafkaOptions, LogReader
 from eddyline.adapters.vectors import EdgeStore, VectorStore
@@ -26,13 +25,8 @@ VECTORS = {"profiles": ("taste", "session", "lifetime", "onboarding", "history")
 
 @pytest.mark.slow(45)
 def test_nothing_of_an_erased_person_is_left(kafka_cluster: Cluster, tmp_path: Path, lean: dict[str, str]) -> None:
-    if kafka_cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
-    prefix = f"erasure-{uuid.uuid4().hex[:8]}"
-    env = lean | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": f"{prefix}.",
-    }
+    env = lean | on_kafka(kafka_cluster, "erasure")
+    prefix = env["EDDYLINE_KAFKA__PREFIX"].rstrip(".")
     if url := os.environ.get("QDRANT_URL"):
         env |= {"EDDYLINE_QDRANT__URL": url, "EDDYLINE_QDRANT__PREFIX": f"{prefix}-"}
     with eddyline("up", "--data-dir", str(tmp_path / "data"), log=tmp_path / "log.txt", env=env) as it:

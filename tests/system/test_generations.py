@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +12,7 @@ from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 from tests.support.fakes import TinyEncoder
 from tests.support.kafka import Cluster
-from tests.support.qdrant_rest import QdrantRest
-from tests.support.system import Eddyline, eddyline, wait_until
+from tests.support.system import Eddyline, eddyline, on_servers, wait_until
 
 from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, ServerStore, generations, profile_collection
 
@@ -57,22 +54,10 @@ def place(
     tmp_path: Path, kafka_cluster: Cluster, request: pytest.FixtureRequest, lean: dict[str, str]
 ) -> Iterator[Place]:
     """All services in one process on a real Kafka; Qdrant at QDRANT_URL, or the stand-in for its API."""
-    if kafka_cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
-    url, key = os.environ.get("QDRANT_URL"), os.environ.get("QDRANT_API_KEY")
-    if not url:
-        stand_in: QdrantRest = request.getfixturevalue("qdrant_rest")
-        url, key = stand_in.url, None
-    prefix = f"generations-{uuid.uuid4().hex[:8]}."
-    env = lean | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": prefix,
-        "EDDYLINE_QDRANT__URL": url,
-        "EDDYLINE_QDRANT__PREFIX": prefix,
-        "EDDYLINE_QDRANT__TIMEOUT_SECONDS": "30",
-    }
-    if key:
-        env["EDDYLINE_QDRANT__API_KEY"] = key
+    env = lean | on_servers(kafka_cluster, "generations", request)
+    url, key, prefix = (env.get(f"EDDYLINE_QDRANT__{name}") for name in ("URL", "API_KEY", "PREFIX"))
+    assert url is not None
+    assert prefix is not None
     admin = AdminClient({"bootstrap.servers": kafka_cluster.bootstrap_servers})
     with _store(url, key, prefix) as store, eddyline("up", log=tmp_path / "log.txt", env=env) as process:
         yield Place(process, store, admin, prefix)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, cast
 import httpx
 import pytest
 from tests.support.kafka import Cluster
-from tests.support.system import SAMPLE, Eddyline, eddyline, run, wait_until
+from tests.support.system import SAMPLE, Eddyline, eddyline, on_kafka, run, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -28,13 +27,7 @@ def env(request: pytest.FixtureRequest, lean: dict[str, str]) -> dict[str, str]:
     """The settings for either broker, with topics of its own."""
     if request.param == "embedded":
         return lean
-    cluster: Cluster = request.getfixturevalue("kafka_cluster")
-    if cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(cluster.fell_back)}")
-    return lean | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": f"operation-{uuid.uuid4().hex[:8]}.",
-    }
+    return lean | on_kafka(request.getfixturevalue("kafka_cluster"), "operation")
 
 
 @contextmanager
@@ -130,15 +123,10 @@ def test_a_crash_keeps_what_was_folded(tmp_path: Path, lean: dict[str, str]) -> 
 def test_a_malformed_record_on_the_topic_becomes_a_dead_letter_and_the_stream_goes_on(
     tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]
 ) -> None:
-    if kafka_cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
+    env = lean | on_kafka(kafka_cluster, "poison")
     from confluent_kafka import Consumer, Producer
 
-    prefix = f"poison-{uuid.uuid4().hex[:8]}."
-    env = lean | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": prefix,
-    }
+    prefix = env["EDDYLINE_KAFKA__PREFIX"]
     with running(tmp_path, env) as process:
         fill(process)
         producer = Producer({"bootstrap.servers": kafka_cluster.bootstrap_servers, "partitioner": "murmur2_random"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from base64 import b64encode
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from tests.support.clip import build_tiny_clip
 from tests.support.image_hosts import picture
 from tests.support.kafka import Cluster
-from tests.support.system import Eddyline, eddyline, wait_until
+from tests.support.system import Eddyline, eddyline, on_kafka, wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("torch")]  # it makes a CLIP
 
@@ -87,12 +86,7 @@ def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
 def test_a_picture_of_before_images_were_enabled_is_read_from_kafka_again(
     model: Path, tmp_path: Path, kafka_cluster: Cluster, lean: dict[str, str]
 ) -> None:
-    if kafka_cluster.kind == "in-process":
-        pytest.skip(f"no real Kafka: {'; '.join(kafka_cluster.fell_back)}")
-    env = lean | {
-        "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
-        "EDDYLINE_KAFKA__PREFIX": f"uploads-{uuid.uuid4().hex[:8]}.",
-    }
+    env = lean | on_kafka(kafka_cluster, "uploads")
     with up(tmp_path, env) as place:
         for colour in COLOURS:
             upload(place, colour, picture(colour))
