@@ -1,7 +1,13 @@
 """Dead letters, looked at, sent again, and dropped."""
 
 from eddyline.maintenance.dead_letters.http_destination import HttpDestination
-from eddyline.maintenance.dead_letters.removal import ReplayDestination, ReplayOutcome, TopicDestination, drop, replay
+from eddyline.maintenance.dead_letters.replay_and_drop import (
+    ReplayDestination,
+    ReplayOutcome,
+    TopicDestination,
+    drop,
+    replay,
+)
 from eddyline.maintenance.dead_letters.restored_record import restore_record
 from eddyline.maintenance.dead_letters.selection import (
     DeadLetterSelection,
