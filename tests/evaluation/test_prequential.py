@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -62,8 +63,10 @@ POPULAR = log_of((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 
 
 def evaluated(log: InteractionLog, begin: int, protocol: EvaluationProtocol) -> tuple[EvaluationRun, MostCounted]:
-    recommender = MostCounted()
-    return run(log, Tally(len(log.items)), {"most": recommender}, begin, protocol, ProgressListener()), recommender
+    recommender, tally = MostCounted(), Tally(len(log.items))
+    recommend = partial(recommender.recommend, tally)
+    run_ = run(log, tally.content, tally.learn, {"most": recommend}, begin, protocol, ProgressListener())
+    return run_, recommender
 
 
 def test_popularity_hits_what_it_can_know() -> None:
@@ -93,13 +96,12 @@ def test_the_rank_is_the_place_on_the_list() -> None:
 
 
 def test_a_list_longer_than_k_gains_nothing() -> None:
-    class Everything(MostCounted):
-        def recommend(self, state: Tally, person: int, now: float, k: int) -> Sequence[int]:
-            return super().recommend(state, person, now, 100)
+    tally, protocol = Tally(4), EvaluationProtocol(k=1, min_events=1)
 
-    answered = run(
-        POPULAR, Tally(4), {"all": Everything()}, 3, EvaluationProtocol(k=1, min_events=1), ProgressListener()
-    )
+    def everything(person: int, now: float, k: int) -> Sequence[int]:
+        return MostCounted().recommend(tally, person, now, 100 * k)
+
+    answered = run(POPULAR, tally.content, tally.learn, {"all": everything}, 3, protocol, ProgressListener())
     assert answered.lists["all"].rank.tolist() == [0, 1, 1]
 
 

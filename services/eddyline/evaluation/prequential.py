@@ -8,9 +8,9 @@ learning algorithms", 2013).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,27 +26,8 @@ FEW_EVENTS = 5
 """An item with fewer events is new."""
 STEP = 500
 """Events between two moves of the progress bar."""
-
-
-class LearnedState(Protocol):
-    """The state that has been learnt by a moment, whatever a recommender makes of it."""
-
-    @property
-    def content(self) -> NDArray[np.float32]:
-        """The items' vectors, (items, dimension)."""
-
-    def learn(self, event: LoggedInteraction) -> None:
-        """Learn from an event."""
-
-
-Known = TypeVar("Known", bound=LearnedState, contravariant=True)
-
-
-class Recommender(Protocol[Known]):
-    """A recommender on the state that has been learnt."""
-
-    def recommend(self, state: Known, person: int, now: float, k: int) -> Sequence[int]:
-        """List at most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
+Recommend: TypeAlias = Callable[[int, float, int], Sequence[int]]
+"""Lists, for a person at a time in epoch seconds, at most k places of items, best first, by what is learnt by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +58,9 @@ class EvaluationRun:
 
 def run(
     log: InteractionLog,
-    state: Known,
-    recommenders: Mapping[str, Recommender[Known]],
+    content: NDArray[np.float32],
+    learn: Callable[[LoggedInteraction], None],
+    recommenders: Mapping[str, Recommend],
     begin: int,
     protocol: EvaluationProtocol,
     progress: ProgressListener,
@@ -86,7 +68,7 @@ def run(
 ) -> EvaluationRun:
     """Learn everything in order, and recommend first for the events from place `begin` on.
 
-    Raises `InvalidInput` where there is nothing to recommend for.
+    `content`: the items' vectors, (items, dimension). Raises `InvalidInput` where there is nothing to recommend for.
     """
     before = PriorCounts.before_each(log.events)
     requests = _requests(log, before, begin, protocol)
@@ -104,13 +86,13 @@ def run(
     row = 0
     for place, event in enumerate(log.events):
         if requests[place]:
-            for name, recommender in recommenders.items():
+            for name, recommend in recommenders.items():
                 started = time.perf_counter()
-                listed = recommender.recommend(state, event.person, event.time, k)
+                listed = recommend(event.person, event.time, k)
                 answers[name].seconds += time.perf_counter() - started
-                answers[name].note(row, listed, event.item, state.content, counts)
+                answers[name].note(row, listed, event.item, content, counts)
             row += 1
-        state.learn(event)
+        learn(event)
         if event.type != IMPRESSION:
             counts[event.item] += 1
         if (place + 1) % STEP == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,12 @@ class Evaluation:
         Raises `InvalidInput` where there is nobody to recommend to.
         """
         searches = SearchCache()
-        served = {name: StrategyRecommender(one.ranking, one.strategy, searches) for name, one in contenders.items()}
         state = InMemoryState(self.log, self.content, self.settings, self.answers)
-        return run(self.log, state, served, begin, self.protocol, progress, what)
+        recommenders = {
+            name: partial(StrategyRecommender(one.ranking, one.strategy, searches).recommend, state)
+            for name, one in contenders.items()
+        }
+        return run(self.log, self.content, state.learn, recommenders, begin, self.protocol, progress, what)
 
     def compare(
         self,
