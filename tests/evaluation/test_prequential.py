@@ -65,8 +65,8 @@ POPULAR = log_of((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 def evaluated(log: InteractionLog, begin: int, protocol: EvaluationProtocol) -> tuple[EvaluationRun, MostCounted]:
     recommender, tally = MostCounted(), Tally(len(log.items))
     recommend = partial(recommender.recommend, tally)
-    run_ = run(log, tally.content, tally.learn, {"most": recommend}, begin, protocol, ProgressListener())
-    return run_, recommender
+    answered = run(log, tally.content, tally.learn, {"most": recommend}, begin, protocol, ProgressListener())
+    return answered, recommender
 
 
 def test_popularity_hits_what_it_can_know() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from tests.support.system import wait_until
@@ -65,7 +66,7 @@ class World:
         self.consumers = ConsumerThreads([self.embedder, self.profiler], self.read, self.failed.set)
 
     def _consumer(self, name: str, holds: tuple[str, ...]) -> RoleConsumer:
-        return RoleConsumer(name, holds, self._making(name), self.retired.append, self.read())
+        return RoleConsumer(name, holds, cast(Any, self._making(name)), self.retired.append, self.read())
 
     def read(self) -> Generations:
         if isinstance(self.now, Exception):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
-from eddyline.adapters.kafka import LoopStatus, TopicPartition
+from eddyline.adapters.kafka import ConsumeLoop
 from eddyline.adapters.vectors import Collections
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import Unavailable
@@ -21,22 +21,6 @@ from eddyline.errors import Unavailable
 WATCH_SECONDS = 1.0
 
 log = structlog.get_logger("eddyline")
-
-
-class Loop(Protocol):
-    """A `ConsumeLoop`, of which a consumer needs this much."""
-
-    def run(self) -> None:
-        """Consume until stopped."""
-
-    def stop(self, drain: bool = False, deadline_seconds: float | None = None) -> None:
-        """Ask `run` to return."""
-
-    def status(self) -> LoopStatus:
-        """Report the loop's state."""
-
-    def lag(self) -> Mapping[TopicPartition, int]:
-        """Count the records that aren't handled yet."""
 
 
 class RoleConsumer:
@@ -50,7 +34,7 @@ class RoleConsumer:
         self,
         name: str,
         holds: Sequence[str],
-        make: Callable[[Collections], Loop],
+        make: Callable[[Collections], ConsumeLoop[Any]],
         retire: Callable[[str], None],
         now: Generations,
     ) -> None:
@@ -62,7 +46,7 @@ class RoleConsumer:
         self._thread: threading.Thread | None = None
         self._waiting: str | None = None
 
-    def follow(self, now: Generations, run: Callable[[Loop], None]) -> None:
+    def follow(self, now: Generations, run: Callable[[ConsumeLoop[Any]], None]) -> None:
         """Start, stop or replace the loop as `now` asks; `run` is called with it in a thread of its own.
 
         A loop that is to stop finishes its batch first: the next call finds it ended. Raises what `make` raises.
@@ -176,7 +160,7 @@ class ConsumerThreads:
         except BaseException as error:
             self._fail(error)
 
-    def _run(self, loop: Loop) -> None:
+    def _run(self, loop: ConsumeLoop[Any]) -> None:
         try:
             loop.run()
         except BaseException as error:
