@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from tests.support.crowd import DAYS, HOURS, Array, Course, Crowd
 
-from eddyline.model.experiments.statistics import (
+from eddyline.insights.statistics import (
     Effect,
     check_sample_ratio,
     compare_with_control,
     plan_sample_size,
     plan_sample_size_from,
 )
-from eddyline.model.experiments.statistics.difference import PARTS, bound, mixture_rho
+from eddyline.insights.statistics.difference import PARTS, bound, mixture_rho
 
 EXPERIMENTS = 1000
 LIFT = 0.1

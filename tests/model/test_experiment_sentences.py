@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from eddyline.model.experiments.statistics import METRICS, Effect, describe_effect
+from eddyline.insights.statistics import METRICS, Effect, describe_effect
 
 
 def effect(

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from tests.support.crowd import Array, moments
 
-from eddyline.model.experiments.moments import PAIRS, Moments
-from eddyline.model.experiments.statistics import METRICS, compare_with_control
-from eddyline.model.experiments.statistics.difference import (
-    LEAST_PEOPLE,
+from eddyline.insights.statistics import METRICS, compare_with_control
+from eddyline.insights.statistics.difference import (
+    MIN_PEOPLE,
     USUAL_SPREAD,
     _p_value,
     bound,
     mean_of,
     mixture_rho,
 )
+from eddyline.insights.statistics.moments import PAIRS, Moments
 
 
 def crowd(seed: int, people: int = 2000, lift: float = 0.0) -> dict[str, Array]:
@@ -113,7 +113,7 @@ def test_the_p_value_is_where_villes_boundary_is_met(information: float, z: floa
 
 def test_few_people_decide_nothing() -> None:
     enough = of(crowd(1))
-    few = of(crowd(2, LEAST_PEOPLE - 1, lift=5))
+    few = of(crowd(2, MIN_PEOPLE - 1, lift=5))
     for effect in (
         compare_with_control(enough, few, "ctr"),
         compare_with_control(few, enough, "ctr"),

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from eddyline.model.experiments.definitions import SLOWEST_MS, Guardrail
-from eddyline.model.insights.judgement import (
-    MOST_WINDOWS,
+from eddyline.insights.guardrails import (
+    MAX_WINDOWS,
     Judgement,
     describe_breach,
     fully_read_until,
     judge_guardrail,
     judgeable_until,
 )
-from eddyline.model.insights.rows import DAY, LATENCIES_MS, Cell, CellKey, Dimensions, PartitionProgress, Size
+from eddyline.insights.rows import DAY, LATENCIES_MS, Cell, CellKey, Dimensions, PartitionProgress, Size
+from eddyline.model.experiments.definitions import SLOWEST_MS, Guardrail
 
 HOUR = 3600
 START = 1_790_000_000 // DAY * DAY
@@ -70,10 +70,10 @@ def test_what_is_not_needed_is_not_read() -> None:
 
 
 def test_it_looks_only_so_far_back() -> None:
-    thin, old = lists(MOST_WINDOWS, 100, 0), lists(0, 100, 0)
-    assert judged(old, thin, hours=MOST_WINDOWS + 1).lists == 100
-    assert judged(old, thin, hours=MOST_WINDOWS + 1).state == "not enough yet"
-    assert judged(lists(1, 100, 0), thin, hours=MOST_WINDOWS + 1).state == "broken"
+    thin, old = lists(MAX_WINDOWS, 100, 0), lists(0, 100, 0)
+    assert judged(old, thin, hours=MAX_WINDOWS + 1).lists == 100
+    assert judged(old, thin, hours=MAX_WINDOWS + 1).state == "not enough yet"
+    assert judged(lists(1, 100, 0), thin, hours=MAX_WINDOWS + 1).state == "broken"
 
 
 def test_nothing_from_before_the_revision_counts() -> None:

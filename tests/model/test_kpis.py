@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eddyline.model.insights.kpis import (
+from eddyline.insights.kpis import (
     GROUPS,
     CellTotals,
     Group,
     Kpis,
-    KpiScope,
     compute_kpis,
     group_cells,
     percentile,
-    window_start,
 )
-from eddyline.model.insights.rows import DAY, LATENCIES_MS, MILLIONTHS, Cell, CellKey, Dimensions, Size, Sketch
+from eddyline.insights.rows import DAY, LATENCIES_MS, MILLIONTHS, Cell, CellKey, Dimensions, Size, Sketch, window_start
 
 START = 1_790_000_000 // DAY * DAY
 LATER = START + 30 * DAY
-EVERYTHING = KpiScope()
 
 
 def cell(people: int = 0, items: int = 0, **counts: int) -> Cell:
@@ -38,10 +36,10 @@ def key(start: int = START, size: Size = "hour", **dimensions: str) -> CellKey:
 
 
 def measured(
-    *cells: tuple[CellKey, Cell], known_until: float = LATER, scope: KpiScope = EVERYTHING, catalogue: int | None = None
+    *cells: tuple[CellKey, Cell], known_until: float = LATER, by: Sequence[str] = (), catalogue: int | None = None
 ) -> Kpis:
     found = group_cells(cells, (), known_until)
-    return compute_kpis(found.get((), CellTotals()), scope, catalogue)
+    return compute_kpis(found.get((), CellTotals()), by, catalogue)
 
 
 def test_ratios_are_of_the_sums_not_means_of_ratios() -> None:
@@ -104,7 +102,7 @@ def test_coverage_is_of_the_catalogue_and_at_most_whole() -> None:
 def test_what_belongs_to_a_list_is_not_said_of_a_category() -> None:
     found = measured(
         (key(category="x"), cell(impressions=10, clicks=1, items=3, people=2)),
-        scope=KpiScope.of(["category"]),
+        by=["category"],
         catalogue=10,
     )
     assert found.ctr == 0.1
@@ -117,7 +115,7 @@ def test_organic_clicks_belong_to_no_surface() -> None:
     cells = [(key(), cell(organic_clicks=3, organic_revenue=MILLIONTHS)), (key(surface="home"), cell(requests=2))]
     assert measured(*cells).organic_clicks == 3
     assert measured(*cells).organic_revenue == 1.0
-    assert measured(*cells, scope=KpiScope.of(["surface"])).organic_clicks is None
+    assert measured(*cells, by=["surface"]).organic_clicks is None
     by_surface, by_time = group_cells(cells, ["surface"], LATER), group_cells(cells, ["time"], LATER)
     assert list(by_surface) == [("home",)]
     assert list(by_time) == [(START,)]

@@ -6,12 +6,11 @@ from functools import reduce
 from itertools import combinations
 
 import numpy as np
-import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.crowd import moments
 
-from eddyline.model.experiments.moments import NOBODY, PAIRS, TOTALS, Moments
+from eddyline.insights.statistics.moments import NOBODY, PAIRS, TOTALS, Moments
 
 Totals = tuple[float, ...]
 totals = st.tuples(*[st.integers(0, 1000).map(float) for _ in TOTALS])
@@ -81,7 +80,7 @@ def test_the_moments_of_partitions_add_up_to_those_of_all_people(partitions: lis
 @given(changes)
 def test_they_survive_being_written_as_json(all_changes: list[tuple[int, Totals, float]]) -> None:
     found, _ = folded(all_changes)
-    assert Moments.from_plain(orjson.loads(orjson.dumps(found.to_plain()))) == found
+    assert Moments.from_bytes(found.to_bytes()) == found
 
 
 def test_someone_who_was_assigned_under_another_name_is_a_person_and_no_unit() -> None:

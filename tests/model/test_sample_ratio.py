@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from scipy import stats
 
-from eddyline.model.experiments.statistics import check_sample_ratio
+from eddyline.insights.statistics import check_sample_ratio
 
 EVEN = {"control": 1.0, "diverse": 1.0}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,14 +10,14 @@ import httpx
 import pytest
 from tests.services.serving import problem, served
 from tests.support.fakes import NOW, record
-from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, moments, progress_row, variant_row
+from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, clickers, moments, progress_row, variant_row
 
 from eddyline.errors import Unavailable
 from eddyline.insights.api import router
-from eddyline.insights.measures import MOST_ROWS
+from eddyline.insights.measures import MAX_ROWS
+from eddyline.insights.rows import window_start
 from eddyline.model.events import format_timestamp, parse_timestamp
 from eddyline.model.experiments.verdicts import TOPIC
-from eddyline.model.insights.kpis import window_start
 
 KPIS, EXPERIMENTS = "/v1/insights/kpis", "/v1/insights/experiments"
 TWO = """
@@ -53,7 +52,7 @@ def desk() -> Desk:
 
 @pytest.fixture
 def client(desk: Desk) -> Iterator[httpx.Client]:
-    with served(router(desk.measuring, desk.comparing)) as client:
+    with served(router(desk.measures, desk.comparison)) as client:
         yield client
 
 
@@ -169,10 +168,10 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(
 
 @pytest.mark.slow(10)
 def test_too_many_groups_are_refused(client: httpx.Client, desk: Desk) -> None:
-    desk.feed(*(cell_row("hour", NOW, lists(1, 0), variant=f"v{number}") for number in range(MOST_ROWS + 1)))
+    desk.feed(*(cell_row("hour", NOW, lists(1, 0), variant=f"v{number}") for number in range(MAX_ROWS + 1)))
     said = problem(client.get(KPIS, params={"by": "variant"}), 422)
     assert said["field"] == "by"
-    assert ask(client)["total"]["requests"] == MOST_ROWS + 1
+    assert ask(client)["total"]["requests"] == MAX_ROWS + 1
 
 
 def test_what_may_still_rise_is_marked(client: httpx.Client, desk: Desk) -> None:
@@ -235,12 +234,6 @@ def test_who_came_back_is_told_once_the_day_and_what_is_late_are_over(client: ht
 
 
 # -- experiments --------------------------------------------------------------------------------------------------
-
-
-def clickers(count: int, rate: float, seed: int) -> list[dict[str, float]]:
-    """People who see twenty items each."""
-    drawn = random.Random(seed)
-    return [{"impressions": 20.0, "clicks": float(sum(drawn.random() < rate for _ in range(20)))} for _ in range(count)]
 
 
 def feed_two(desk: Desk, revision: str, better: float = 0.10, people: int = 1500, since: float = NOW - 2 * DAY) -> None:
@@ -416,7 +409,7 @@ def test_guardrails_are_told_and_one_that_stopped_a_variant_says_why(client: htt
     first, second = ask(client, f"{EXPERIMENTS}/diversity")["reports"][1]["guardrails"]
     assert (first["metric"], first["state"], first["value"], first["lists"]) == ("ctr", "broken", 0.0, 500)
     assert (second["metric"], second["state"], second["value"]) == ("empty", "not enough yet", None)
-    desk.guard.look()
+    desk.guard.check_all()
     said = ask(client, f"{EXPERIMENTS}/diversity")
     diverse = said["reports"][1]
     assert said["stopped"] == ["diverse"]

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from tests.support.recount import recount
 
 from eddyline.adapters.kafka import Record, partition_of
-from eddyline.insights.event_fold import PLAN_KEY, PLANS, WINDOWS, PartitionFold, WritePlan, last_plan
+from eddyline.insights.attribution import Contribution, measure_contribution
+from eddyline.insights.handler import PartitionHandler
+from eddyline.insights.person_log import PersonLog
+from eddyline.insights.rows import Cell, CellKey, PartitionProgress, VariantKey, parse_row, parse_row_key
+from eddyline.insights.statistics.moments import Moments
+from eddyline.insights.write_plan import PLAN_KEY, PLANS, WINDOWS, WritePlan, last_plan
 from eddyline.model.events import Erased, ImpressionReport, Interaction, RecordOrigin, ServedItem, ServedList
-from eddyline.model.experiments.moments import Moments
 from eddyline.model.forwarding import ForwardedFrom
-from eddyline.model.insights.person_log import measure_contribution
-from eddyline.model.insights.rows import Cell, CellKey, PartitionProgress, VariantKey, parse_row, parse_row_key
 from eddyline.settings import InsightsSettings
 
 NOW = 1_790_000_000.0
@@ -54,6 +56,9 @@ class Rows:
         else:
             rows[key] = value
 
+    def keys(self, table: str) -> list[bytes]:
+        return list(self.rows.get(table, {}))
+
 
 class Partition:
     """A partition's worker, which can be killed and started again."""
@@ -64,11 +69,11 @@ class Partition:
         self.letters: list[tuple[Record, str, str]] = []
         self.folding = self._start()
 
-    def _start(self) -> PartitionFold:
+    def _start(self) -> PartitionHandler:
         last = last_plan(self.tables)
         if last is not None:
             last.write(self.tables)
-        return PartitionFold(self.settings, 1, LOGS, last, self._put_aside, lambda: self.now)
+        return PartitionHandler(self.settings, 1, LOGS, last, self._put_aside, lambda: self.now)
 
     def _put_aside(self, record: Record, reason: str, detail: str) -> None:
         self.letters.append((record, reason, detail))
@@ -112,7 +117,7 @@ class Partition:
 
 
 class Log:
-    """Appends what is said to two topics, and gives the records."""
+    """Appends events to two topics, and gives the records. They arrive when they happen, unless told otherwise."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -124,19 +129,28 @@ class Log:
         self.records.append(record)
         return record
 
+    def served(
+        self, request_id: str, at: float, items: Sequence[str], arrived: float | None = None, **more: Any
+    ) -> Record:
+        given = {"user_id": "ann", "surface": "home", "strategy": "eddyline"} | more
+        event = ServedList(request_id=request_id, items=ranked(items), timestamp=at, **given)
+        return self.add("impressions", event.to_bytes(), at if arrived is None else arrived)
+
+    def seen(self, request_id: str, at: float, **more: Any) -> Record:
+        event = ImpressionReport(request_id=request_id, user_id="ann", timestamp=at, **more)
+        return self.add("impressions", event.to_bytes(), at)
+
+    def did(self, event_id: str, item_id: str, at: float, arrived: float | None = None, **more: Any) -> Record:
+        given = {"type": "click", "user_id": "ann"} | more
+        event = Interaction(event_id=event_id, item_id=item_id, timestamp=at, **given)
+        return self.add("interactions", event.to_bytes(), at if arrived is None else arrived)
+
     def plain(self) -> list[tuple[str, bytes | None, float]]:
         return [(record.topic, record.value, record.timestamp / 1000) for record in self.records]
 
 
-def served(request_id: str, at: float, items: Sequence[str], **more: Any) -> bytes:
-    places = [ServedItem(item_id=item, rank=rank, category=None) for rank, item in enumerate(items, start=1)]
-    given = {"user_id": "ann", "surface": "home", "strategy": "eddyline"} | more
-    return ServedList(request_id=request_id, items=places, timestamp=at, **given).to_bytes()
-
-
-def did(event_id: str, item_id: str, at: float, **more: Any) -> bytes:
-    given = {"type": "click", "user_id": "ann"} | more
-    return Interaction(event_id=event_id, item_id=item_id, timestamp=at, **given).to_bytes()
+def ranked(items: Sequence[str]) -> list[ServedItem]:
+    return [ServedItem(item_id=item, rank=rank) for rank, item in enumerate(items, start=1)]
 
 
 # -- any history, any order, any crash ------------------------------------------------------------------------------
@@ -239,14 +253,7 @@ def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_k
             partition.folding = partition._start()
     assert not partition.letters
     expected = recount(log.plain(), settings)
-    cells = partition.cells()
-    for key in cells.keys() | expected.counts.keys():
-        cell = cells.get(key, Cell())
-        assert +cell.counts == +expected.counts[key], key
-        assert +cell.shown == +expected.shown[key], key
-        assert +cell.clicked == +expected.clicked[key], key
-        assert round(cell.people.estimate) == len(expected.people[key]), key
-        assert round(cell.items.estimate) == len(expected.items[key]), key
+    expected.assert_equal(partition.cells())
     moments = partition.moments()
     assert moments.keys() == expected.totals.keys()
     for variant, totals in expected.totals.items():
@@ -276,100 +283,85 @@ def _unlike(history: list[tuple[str, bytes, float]]) -> list[tuple[str, bytes, f
 # -- what it says in words ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
 def folded(log: Log, settings: InsightsSettings | None = None, **more: Any) -> Partition:
     partition = Partition(settings or InsightsSettings(), **more)
     assert partition.take(log.records)
     return partition
 
 
-def test_a_click_that_is_read_before_its_list_finds_it() -> None:
-    log = Log()
-    log.add("interactions", did("e1", "item-1", NOW + 2, request_id="r"), NOW + 2)
+def test_a_click_that_is_read_before_its_list_finds_it(log: Log) -> None:
+    log.did("e1", "item-1", NOW + 2, request_id="r")
     partition = Partition(InsightsSettings())
     partition.take(log.records)
     assert partition.total() == Counter(organic_clicks=1)
-    log.add("impressions", served("r", NOW, ["item-0", "item-1"]), NOW)
+    log.served("r", NOW, ["item-0", "item-1"])
     partition.take(log.records[1:])
     assert partition.total() == Counter(requests=1, served=2, impressions=2, clicks=1)
 
 
-def test_without_a_request_id_a_click_goes_to_the_last_list_that_showed_the_item() -> None:
-    log = Log()
-    log.add("impressions", served("r1", NOW - 100, ["item-1"], strategy="one"), NOW - 100)
-    log.add("impressions", served("r2", NOW - 50, ["item-1"], strategy="two"), NOW - 50)
-    log.add("impressions", served("r3", NOW - 20, ["item-2"], strategy="three"), NOW - 20)
-    log.add("interactions", did("e1", "item-1", NOW), NOW)
+def test_without_a_request_id_a_click_goes_to_the_last_list_that_showed_the_item(log: Log) -> None:
+    log.served("r1", NOW - 100, ["item-1"], strategy="one")
+    log.served("r2", NOW - 50, ["item-1"], strategy="two")
+    log.served("r3", NOW - 20, ["item-2"], strategy="three")
+    log.did("e1", "item-1", NOW)
     clicked = {key.dimensions.strategy for key, cell in folded(log).cells().items() if cell.counts["clicks"]}
     assert clicked == {"two"}
 
 
-def test_what_was_seen_takes_the_place_of_what_was_served() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ITEMS), NOW)
-    log.add(
-        "impressions",
-        ImpressionReport(request_id="r", user_id="ann", positions=[1, 2], timestamp=NOW + 1).to_bytes(),
-        NOW + 1,
-    )
-    log.add("interactions", did("e1", ITEMS[3], NOW + 3, request_id="r"), NOW + 3)
+def test_what_was_seen_takes_the_place_of_what_was_served(log: Log) -> None:
+    log.served("r", NOW, ITEMS)
+    log.seen("r", NOW + 1, positions=[1, 2])
+    log.did("e1", ITEMS[3], NOW + 3, request_id="r")
     # Whoever clicked on the fourth has seen it.
     assert folded(log).total() == Counter(requests=1, served=6, impressions=3, clicks=1)
 
 
-def test_a_list_made_ahead_counts_once_it_is_opened_and_then() -> None:
-    log = Log()
-    log.add("impressions", served("mail", NOW - 40 * 3600, ["item-1"], batch=True), NOW - 40 * 3600)
+def test_a_list_made_ahead_counts_once_it_is_opened_and_then(log: Log) -> None:
+    log.served("mail", NOW - 40 * 3600, ["item-1"], batch=True)
     partition = folded(log)
     assert not partition.total()
-    log.add("impressions", ImpressionReport(request_id="mail", user_id="ann", timestamp=NOW).to_bytes(), NOW)
+    log.seen("mail", NOW)
     partition.take(log.records[1:])
     (hour,) = {key.start for key, cell in partition.cells().items() if key.size == "hour" and cell.counts["requests"]}
     assert hour == NOW // 3600 * 3600
     assert partition.total() == Counter(requests=1, served=1, impressions=1)
 
 
-def test_another_systems_list_is_served_and_seen_at_once() -> None:
-    log = Log()
-    said = ImpressionReport(
-        request_id="theirs",
-        user_id="ann",
-        items=[ServedItem(item_id="item-1", rank=1), ServedItem(item_id="item-2", rank=2)],
-        variant="current",
-        experiment="takeover",
-        timestamp=NOW,
-    )
-    log.add("impressions", said.to_bytes(), NOW)
-    log.add("interactions", did("e1", "item-2", NOW + 1, request_id="theirs"), NOW + 1)
+def test_another_systems_list_is_served_and_seen_at_once(log: Log) -> None:
+    log.seen("theirs", NOW, items=ranked(["item-1", "item-2"]), variant="current", experiment="takeover")
+    log.did("e1", "item-2", NOW + 1, request_id="theirs")
     partition = folded(log)
     assert partition.total() == Counter(requests=1, served=2, impressions=2, clicks=1)
     assert partition.moments()[VariantKey("takeover", "", "current")].total("clicks") == 1
 
 
-def test_a_forced_variant_is_measured_nowhere() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"], forced=True, experiment="x", variant="b"), NOW)
-    log.add("interactions", did("e1", "item-1", NOW + 1, request_id="r"), NOW + 1)
+def test_a_forced_variant_is_measured_nowhere(log: Log) -> None:
+    log.served("r", NOW, ["item-1"], forced=True, experiment="x", variant="b")
+    log.did("e1", "item-1", NOW + 1, request_id="r")
     partition = folded(log)
     assert not partition.total()
     assert not partition.moments()
 
 
-def test_a_late_record_is_counted_as_late_and_not_measured() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW - 3601, ["item-1"]), NOW)
-    log.add("impressions", served("s", NOW - 3599, ["item-1"]), NOW)
+def test_a_late_record_is_counted_as_late_and_not_measured(log: Log) -> None:
+    log.served("r", NOW - 3601, ["item-1"], arrived=NOW)
+    log.served("s", NOW - 3599, ["item-1"], arrived=NOW)
     partition = folded(log)
     assert partition.total() == Counter(requests=1, served=1, impressions=1)
     assert partition.counts()["late"] == 1
 
 
-def test_rubbish_becomes_a_dead_letter_and_the_rest_is_measured() -> None:
-    log = Log()
+def test_rubbish_becomes_a_dead_letter_and_the_rest_is_measured(log: Log) -> None:
     log.add("impressions", b'{"no', NOW)
     log.add("impressions", b'{"type": "served"}', NOW)
     log.add("impressions", None, NOW)
     log.add("interactions", b"\xff", NOW)
-    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    log.served("r", NOW, ["item-1"])
     partition = folded(log)
     assert partition.total()["requests"] == 1
     assert partition.counts()["unreadable"] == 4
@@ -378,15 +370,14 @@ def test_rubbish_becomes_a_dead_letter_and_the_rest_is_measured() -> None:
     assert "is needed" in partition.letters[1][2]
 
 
-def test_rubbish_among_the_rows_stops_nobody() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+def test_rubbish_among_the_rows_stops_nobody(log: Log) -> None:
+    log.served("r", NOW, ["item-1"])
     partition = folded(log)
     for rows in partition.tables.rows.values():
         for key in rows:
             rows[key] = b"{rubbish"
     partition.folding = partition._start()
-    log.add("impressions", served("s", NOW + 1, ["item-1"]), NOW + 1)
+    log.served("s", NOW + 1, ["item-1"])
     assert partition.take(log.records[1:])
     assert partition.total()["requests"] == 1
     assert not partition.letters
@@ -395,16 +386,16 @@ def test_rubbish_among_the_rows_stops_nobody() -> None:
 def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     real = measure_contribution
 
-    def breaks(person: Any, settings: InsightsSettings) -> Any:
-        if any(deed.item_id == "item-5" for deed in person.deeds.values()):
+    def breaks(person: str, log: PersonLog, settings: InsightsSettings) -> Contribution:
+        if any(action.item_id == "item-5" for action in log.actions.values()):
             raise ZeroDivisionError("a bug")
-        return real(person, settings)
+        return real(person, log, settings)
 
-    monkeypatch.setattr("eddyline.insights.event_fold.measure_contribution", breaks)
-    monkeypatch.setattr("eddyline.model.insights.row_updates.measure_contribution", breaks)
+    monkeypatch.setattr("eddyline.insights.handler.measure_contribution", breaks)
+    monkeypatch.setattr("eddyline.insights.row_updates.measure_contribution", breaks)
     log = Log()
-    log.add("interactions", did("e1", "item-5", NOW, user_id="bad"), NOW)
-    log.add("interactions", did("e2", "item-1", NOW), NOW)
+    log.did("e1", "item-5", NOW, user_id="bad")
+    log.did("e2", "item-1", NOW)
     partition = folded(log)
     assert partition.total() == Counter(organic_clicks=1)
     assert [(reason, detail) for _, reason, detail in partition.letters] == [
@@ -412,23 +403,21 @@ def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytes
     ]
 
 
-def test_an_erased_person_is_forgotten_and_what_was_counted_stays() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW - 10, ["item-1"]), NOW - 10)
-    log.add("interactions", did("e1", "item-1", NOW - 5, request_id="r"), NOW - 5)
+def test_an_erased_person_is_forgotten_and_what_was_counted_stays(log: Log) -> None:
+    log.served("r", NOW - 10, ["item-1"])
+    log.did("e1", "item-1", NOW - 5, request_id="r")
     erased = Erased(user_id="ann", timestamp=NOW - 1, origin=RecordOrigin(log="users", partition=0, offset=0))
     log.add("interactions", erased.to_bytes(), NOW - 1)
-    log.add("interactions", did("e2", "item-1", NOW - 2, request_id="r"), NOW)
+    log.did("e2", "item-1", NOW - 2, arrived=NOW, request_id="r")
     partition = folded(log)
     assert partition.total() == Counter(requests=1, served=1, impressions=1, clicks=1)
     (row,) = partition.tables.rows["people"].values()
     assert b"item-1" not in row
 
 
-def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed() -> None:
-    log = Log()
+def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed(log: Log) -> None:
     for number in range(5):
-        log.add("impressions", served(f"r{number}", NOW, ["item-1"]), NOW)
+        log.served(f"r{number}", NOW, ["item-1"])
     partition = Partition(InsightsSettings())
     partition.take(log.records[:1])
     partition.take(log.records[3:])
@@ -436,11 +425,10 @@ def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed() -> None:
     assert partition.counts()["records"] == 3
 
 
-def test_a_log_that_was_made_anew_is_read_from_its_beginning() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+def test_a_log_that_was_made_anew_is_read_from_its_beginning(log: Log) -> None:
+    log.served("r", NOW, ["item-1"])
     partition = folded(log)
-    partition.folding = PartitionFold(
+    partition.folding = PartitionHandler(
         InsightsSettings(),
         1,
         LOGS | {"impressions": "another"},
@@ -448,17 +436,15 @@ def test_a_log_that_was_made_anew_is_read_from_its_beginning() -> None:
         partition._put_aside,
         lambda: NOW + 3600,
     )
-    fresh = replace(log.records[0], value=served("r2", NOW + 1, ["item-1"]), log="another")
-    partition.take([fresh])
+    partition.take([replace(Log().served("r2", NOW + 1, ["item-1"]), log="another")])
     assert partition.total()["requests"] == 2
 
 
 @pytest.mark.slow(20)
-def test_a_plan_is_no_larger_than_a_record_may_be() -> None:
-    log = Log()
+def test_a_plan_is_no_larger_than_a_record_may_be(log: Log) -> None:
     for number in range(400):
         items = [f"{number}-{rank}-" + "x" * 100 for rank in range(60)]
-        log.add("impressions", served(f"r{number}", NOW, items, user_id=f"u{number}"), NOW)
+        log.served(f"r{number}", NOW, items, user_id=f"u{number}")
     partition = Partition(InsightsSettings())
     sizes = []
     for plan in partition.folding.plans(partition.tables, log.records):
@@ -469,10 +455,9 @@ def test_a_plan_is_no_larger_than_a_record_may_be() -> None:
     assert partition.total()["requests"] == 400
 
 
-def test_a_person_without_end_is_cut_and_said_so() -> None:
-    log = Log()
+def test_a_person_without_end_is_cut_and_said_so(log: Log) -> None:
     for number in range(500):
-        log.add("impressions", served(f"r{number}", NOW + number / 100, ["item-1"]), NOW + 5)
+        log.served(f"r{number}", NOW + number / 100, ["item-1"], arrived=NOW + 5)
     partition = folded(log)
     assert partition.total()["requests"] == 500
     assert partition.counts()["cut"] == 200
@@ -481,11 +466,10 @@ def test_a_person_without_end_is_cut_and_said_so() -> None:
 
 
 @pytest.mark.parametrize("value", [1e300, -1e14, 1.1e9])
-def test_a_value_that_is_no_price_becomes_a_dead_letter(value: float) -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"]), NOW)
-    log.add("interactions", did("e1", "item-1", NOW, type="purchase", value=value), NOW)
-    log.add("interactions", did("e2", "item-1", NOW, type="purchase", value=2.5), NOW)
+def test_a_value_that_is_no_price_becomes_a_dead_letter(log: Log, value: float) -> None:
+    log.served("r", NOW, ["item-1"])
+    log.did("e1", "item-1", NOW, type="purchase", value=value)
+    log.did("e2", "item-1", NOW, type="purchase", value=2.5)
     partition = folded(log)
     assert (partition.total()["conversions"], partition.total()["revenue"]) == (1, 2_500_000)
     assert [reason for _, reason, _ in partition.letters] == ["insights_failed"]
@@ -500,43 +484,32 @@ def test_sums_beyond_what_a_row_can_hold_stay_at_the_most() -> None:
 
 @pytest.mark.extended  # a quarter of a minute of computing
 @pytest.mark.slow(120)
-def test_names_without_end_neither_stop_it_nor_grow_without_end() -> None:
-    log = Log()
+def test_names_without_end_neither_stop_it_nor_grow_without_end(log: Log) -> None:
     for number in range(2500):
-        said = ImpressionReport(
-            request_id=f"r{number}",
-            user_id="ann",
-            items=[ServedItem(item_id="item-1", rank=1)],
-            surface=f"https://shop.example/{number}/" + "x" * 200,
-            experiment=f"experiment-{number}",
-            variant="a",
-            timestamp=NOW,
-        )
-        log.add("impressions", said.to_bytes(), NOW)
+        surface = f"https://shop.example/{number}/" + "x" * 200
+        names = {"surface": surface, "experiment": f"experiment-{number}", "variant": "a"}
+        log.seen(f"r{number}", NOW, items=ranked(["item-1"]), **names)
     partition = folded(log)
     assert partition.total()["requests"] == 2500
     (row,) = partition.tables.rows["people"].values()
     assert len(row) < 300_000
-    assert partition.take([log.add("impressions", served("last", NOW + 1, ["item-1"]), NOW + 1)])
+    assert partition.take([log.served("last", NOW + 1, ["item-1"])])
     assert partition.total()["requests"] == 2501
 
 
 @pytest.mark.slow(20)
-def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eddyline.insights.event_fold.LARGEST_PLAN_BYTES", 2_000_000)
+def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eddyline.insights.handler.MAX_PLAN_BYTES", 2_000_000)
 
-    def wide(request_id: str, count: int) -> bytes:
-        places = [
+    for request_id, count in (("too wide", 1000), ("wide", 300)):
+        items = [
             ServedItem(item_id=f"item-{rank}", rank=rank, category=f"{rank}-" + "é" * 250)
             for rank in range(1, count + 1)
         ]
-        return ImpressionReport(
-            request_id=request_id, user_id="ann", items=places, surface="s" * 256, timestamp=NOW
-        ).to_bytes()
-
-    log = Log()
-    for record in (wide("too wide", 1000), wide("wide", 300), served("usual", NOW, ["item-1"])):
-        log.add("impressions", record, NOW)
+        log.seen(request_id, NOW, items=items, surface="s" * 256)
+    log.served("usual", NOW, ["item-1"])
     partition = folded(log)
     assert partition.total()["requests"] == 2
     assert [(record.offset, reason) for record, reason, _ in partition.letters] == [(0, "insights_failed")]
@@ -544,23 +517,21 @@ def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(monkeypa
     assert partition.counts() == {"records": 3, "failed": 1}
 
 
-def test_each_dead_letter_is_kept_once_however_a_batch_is_split() -> None:
-    log = Log()
+def test_each_dead_letter_is_kept_once_however_a_batch_is_split(log: Log) -> None:
     for number in range(60):
         items = [f"{number}-{rank}-" + "x" * 100 for rank in range(100)]
-        log.add("impressions", served(f"r{number}", NOW, items, user_id=f"u{number}"), NOW)
+        log.served(f"r{number}", NOW, items, user_id=f"u{number}")
         log.add("impressions", b"{rubbish", NOW)
     partition = folded(log)
     assert len(partition.letters) == 60
     assert partition.counts()["unreadable"] == 60
 
 
-def test_what_the_profiler_passes_on_counts_once() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor"), NOW)
+def test_what_the_profiler_passes_on_counts_once(log: Log) -> None:
+    log.served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor")
     bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor"}
-    original = log.add("interactions", did("e1", "item-1", NOW + 1, **bought), NOW + 1)
-    copy = log.add("interactions", did("e1", "item-1", NOW + 1, **(bought | {"user_id": "ann"})), NOW + 1)
+    original = log.did("e1", "item-1", NOW + 1, **bought)
+    copy = log.did("e1", "item-1", NOW + 1, **(bought | {"user_id": "ann"}))
     passage = ForwardedFrom(original.log, original.partition, original.offset)
     partition = Partition(InsightsSettings())
     partition.take([log.records[0], original, replace(copy, headers=passage.headers())])
@@ -570,22 +541,20 @@ def test_what_the_profiler_passes_on_counts_once() -> None:
 
 @pytest.mark.parametrize(("by", "conversions"), [({}, 1), ({"user_id": "ann"}, 0)])
 def test_what_comes_of_an_anonymous_list_belongs_to_it_under_the_anonymous_id_alone(
-    by: dict[str, str], conversions: int
+    log: Log, by: dict[str, str], conversions: int
 ) -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor"), NOW)
+    log.served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor")
     bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor", **by}
-    log.add("interactions", did("e1", "item-1", NOW + 1, **bought), NOW + 1)
+    log.did("e1", "item-1", NOW + 1, **bought)
     total = folded(log).total()
     assert (total["conversions"], total["organic_conversions"]) == (conversions, 1 - conversions)
 
 
-def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to() -> None:
-    log = Log()
-    log.add("interactions", did("e1", "item-1", NOW), NOW)
+def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to(log: Log) -> None:
+    log.did("e1", "item-1", NOW)
     wrong = 1 - partition_of(b"u:ann", 2)
     for place, counted in ((wrong, 0), (1 - wrong, 1)):
-        folding = PartitionFold(InsightsSettings(), 2, LOGS, None, lambda *_: None, lambda: NOW)
+        folding = PartitionHandler(InsightsSettings(), 2, LOGS, None, lambda *_: None, lambda: NOW)
         partition = Partition(InsightsSettings())
         partition.folding = folding
         passage = ForwardedFrom("log-b", wrong, 0)
@@ -597,12 +566,12 @@ def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to() -> No
 def test_a_list_made_ahead_counts_once_however_late_it_is_clicked_again() -> None:
     hour = 3600.0
     log = Log()
-    log.add("impressions", served("mail", NOW, ["item-1", "item-2"], batch=True), NOW)
+    log.served("mail", NOW, ["item-1", "item-2"], batch=True)
     partition = folded(log, now=NOW + 50 * hour)
     for event_id, at in (("e1", NOW + hour), ("e2", NOW + 40 * hour)):
-        partition.take([log.add("interactions", did(event_id, "item-1", at, request_id="mail"), at)])
-        partition.take([log.add("impressions", served(f"other-{event_id}", at + hour, ["item-9"]), at + hour)])
-        partition.take([log.add("impressions", served(f"late-{event_id}", at + 28 * hour, []), at + 28 * hour)])
+        partition.take([log.did(event_id, "item-1", at, request_id="mail")])
+        partition.take([log.served(f"other-{event_id}", at + hour, ["item-9"])])
+        partition.take([log.served(f"late-{event_id}", at + 28 * hour, [])])
     assert partition.total()["requests"] == 1 + 4
     assert partition.total()["clicks"] == 1
 
@@ -610,36 +579,32 @@ def test_a_list_made_ahead_counts_once_however_late_it_is_clicked_again() -> Non
 def test_a_click_stays_with_its_list_when_the_list_gets_old() -> None:
     hour = 3600.0
     log = Log()
-    log.add("impressions", served("one", NOW, ["item-1"], strategy="one"), NOW)
-    log.add("impressions", served("two", NOW + 9 * hour, ["item-1"], strategy="two"), NOW + 9 * hour)
+    log.served("one", NOW, ["item-1"], strategy="one")
+    log.served("two", NOW + 9 * hour, ["item-1"], strategy="two")
     clicks = (("e1", "one", NOW + 10 * hour), ("e2", "two", NOW + 26 * hour))
     partition = folded(log, now=NOW + 50 * hour)
     for event_id, request_id, at in clicks:
-        partition.take([log.add("interactions", did(event_id, "item-1", at, request_id=request_id), at)])
-        partition.take([log.add("impressions", served(f"r-{event_id}", at + 15.5 * hour, []), at + 15.5 * hour)])
+        partition.take([log.did(event_id, "item-1", at, request_id=request_id)])
+        partition.take([log.served(f"r-{event_id}", at + 15.5 * hour, [])])
     assert partition.total()["clicks"] == 2
 
 
 def test_catching_up_in_parts_loses_no_click() -> None:
     hour = 3600.0
     log = Log()
-    first = log.add("impressions", served("r", NOW, ["item-1"]), NOW)
+    first = log.served("r", NOW, ["item-1"])
     wide = [f"{rank}-" + "x" * 400 for rank in range(90)]
-    lists = [
-        log.add("impressions", served(f"w{number}", NOW + 60 * hour, wide, user_id=f"u{number}"), NOW + 60 * hour)
-        for number in range(40)
-    ]
-    click = log.add("interactions", did("e1", "item-1", NOW + 10, request_id="r"), NOW + 10)
-    other = log.add("impressions", served("s", NOW + 60 * hour, ["item-2"]), NOW + 60 * hour)
+    lists = [log.served(f"w{number}", NOW + 60 * hour, wide, user_id=f"u{number}") for number in range(40)]
+    click = log.did("e1", "item-1", NOW + 10, request_id="r")
+    other = log.served("s", NOW + 60 * hour, ["item-2"])
     partition = Partition(InsightsSettings(), now=NOW + 60 * hour)
     assert partition.take([first, *lists, other, click])
     assert partition.total()["clicks"] == 1
 
 
-def test_rows_that_can_be_decoded_and_not_added_up_stop_nobody() -> None:
-    log = Log()
-    log.add("impressions", served("r", NOW, ["item-1"], experiment="x", variant="a"), NOW)
-    log.add("interactions", did("e1", "item-1", NOW + 1), NOW + 1)
+def test_rows_that_can_be_decoded_and_not_added_up_stop_nobody(log: Log) -> None:
+    log.served("r", NOW, ["item-1"], experiment="x", variant="a")
+    log.did("e1", "item-1", NOW + 1)
     partition = folded(log)
     for key, value in partition.tables.rows[WINDOWS].items():
         plain = orjson.loads(value)
@@ -648,27 +613,25 @@ def test_rows_that_can_be_decoded_and_not_added_up_stop_nobody() -> None:
         if "sums" in plain:
             plain["sums"] = [1.0]
         partition.tables.rows[WINDOWS][key] = orjson.dumps(plain)
-    log.add("impressions", served("s", NOW + 2, ["item-1"], experiment="x", variant="a"), NOW + 2)
+    log.served("s", NOW + 2, ["item-1"], experiment="x", variant="a")
     assert partition.take(log.records[2:])
     assert partition.total()["requests"] == 1
     assert not partition.letters
 
 
-def test_who_signs_in_is_two_people_and_one_unit() -> None:
-    log = Log()
+def test_who_signs_in_is_two_people_and_one_unit(log: Log) -> None:
     given: dict[str, Any] = {"experiment": "x", "revision": "1", "variant": "a"}
-    log.add("impressions", served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor", **given), NOW)
-    log.add("impressions", served("s", NOW + 1, ["item-1"], unit="a:visitor", **given), NOW + 1)
+    log.served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor", **given)
+    log.served("s", NOW + 1, ["item-1"], unit="a:visitor", **given)
     moments = folded(log).moments()[VariantKey("x", "1", "a")]
     assert (moments.people, moments.units) == (2, 1)
 
 
-def test_somebody_who_comes_back_on_the_next_and_on_the_seventh_day_is_counted_on_the_first() -> None:
-    log = Log()
+def test_somebody_who_comes_back_on_the_next_and_on_the_seventh_day_is_counted_on_the_first(log: Log) -> None:
     first = NOW // 86_400 * 86_400 + 100
     for day in (0, 1, 7):
         at = first + day * 86_400
-        log.add("impressions", served(f"r{day}", at, ["item-1"]), at)
+        log.served(f"r{day}", at, ["item-1"])
     partition = folded(log, now=first + 8 * 86_400)
     counts = {
         (key.start - first + 100) // 86_400: cell.counts

@@ -12,13 +12,12 @@ from tests.support.system import wait_until
 from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Outgoing, Record, TopicTail
 from eddyline.errors import Unavailable
 from eddyline.insights.changelog_view import CellQuery
-from eddyline.insights.gauges import MOST, Gauges
-from eddyline.insights.guardrails import PeriodicRunner, PeriodicTask
+from eddyline.insights.gauges import MAX_COMBINATIONS, Gauges
+from eddyline.insights.guardrails import MAX_WINDOWS
+from eddyline.insights.periodic_tasks import PeriodicTasks
+from eddyline.insights.rows import Cell, CellKey, Dimensions, window_start
 from eddyline.insights.schemas import KpiQuery
 from eddyline.model.experiments.verdicts import TOPIC, parse_verdict
-from eddyline.model.insights.judgement import MOST_WINDOWS
-from eddyline.model.insights.kpis import window_start
-from eddyline.model.insights.rows import Cell, CellKey, Dimensions
 
 FILE = """
 [[experiment]]
@@ -65,7 +64,7 @@ def told(desk: Desk, offset: int = 0, log: str = "log-1") -> list[Record]:
 
 
 def test_a_variant_under_its_floor_is_stopped_and_the_control_never(desk: Desk) -> None:
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
     (sent,) = desk.producer.to(TOPIC)
     verdict = parse_verdict(sent.value)
@@ -81,26 +80,26 @@ def test_a_variant_under_its_floor_is_stopped_and_the_control_never(desk: Desk) 
 
 def test_a_verdict_is_written_once(desk: Desk) -> None:
     for _ in range(3):
-        desk.guard.look()
+        desk.guard.check_all()
     assert written(desk) == ["bad"]
 
 
 def test_after_a_restart_a_known_verdict_is_not_repeated(desk: Desk) -> None:
-    desk.guard.look()
+    desk.guard.check_all()
     after = Desk(FILE)
     for one in told(desk):
         after.verdicts.apply(one)
     feed(after, NOW)
-    after.guard.look()
+    after.guard.check_all()
     assert written(after) == []
 
 
 def test_nothing_is_judged_before_rows_and_verdicts_are_read(desk: Desk) -> None:
     desk.caught_up = False
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == []
     desk.caught_up = True
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
 
 
@@ -108,23 +107,23 @@ def test_young_windows_wait_for_their_clicks(desk: Desk) -> None:
     full = window_start(NOW, "hour")
     desk.feed(progress_row(full + 599))
     desk.clock.now = full + 5 * HOUR
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == [], "what is unread counts, not the clock"
     desk.feed(progress_row(full + 600))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
 
 
 def test_a_partition_that_is_behind_is_waited_for(desk: Desk) -> None:
     desk.feed(progress_row(NOW, read_until=NOW - 3 * HOUR, partition=1))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == []
 
 
 @pytest.mark.slow(20)
 def test_however_many_rows_there_are_a_bad_variant_is_stopped_and_all_is_told(desk: Desk) -> None:
     one = cell(served=1).to_bytes()
-    begins = [int(window_start(NOW, "hour")) - hours * HOUR for hours in range(1, MOST_WINDOWS)]
+    begins = [int(window_start(NOW, "hour")) - hours * HOUR for hours in range(1, MAX_WINDOWS)]
     desk.feed(
         *(
             record(ROWS, CellKey("hour", begin, Dimensions("", "", "e", "bad", f"c{number}")).to_bytes(), one)
@@ -132,10 +131,10 @@ def test_however_many_rows_there_are_a_bad_variant_is_stopped_and_all_is_told(de
             for number in range(2_200)
         )
     )
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
-    assert desk.comparing.experiment("e")["reports"][1]["guardrails"][0]["state"] == "stopped"
-    assert desk.measuring.kpis(KpiQuery(by="variant"))["total"]["served"] == len(begins) * 2_200 > 50_000
+    assert desk.comparison.experiment("e").reports[1].guardrails[0].state == "stopped"
+    assert desk.measures.kpis(KpiQuery(by="variant")).total.served == len(begins) * 2_200 > 50_000
 
 
 def test_a_variant_that_cannot_be_judged_keeps_no_other_from_being_stopped(
@@ -143,32 +142,32 @@ def test_a_variant_that_cannot_be_judged_keeps_no_other_from_being_stopped(
 ) -> None:
     cells = desk.view.cells
 
-    def failing(wanted: CellQuery) -> Iterator[tuple[CellKey, Cell]]:
-        if wanted.where["variant"] == {"bad"}:
+    def failing(query: CellQuery) -> Iterator[tuple[CellKey, Cell]]:
+        if query.where["variant"] == {"bad"}:
             raise RuntimeError("a bug")
-        return cells(wanted)
+        return cells(query)
 
     monkeypatch.setattr(desk.view, "cells", failing)
     desk.feed(*cell_rows(NOW - HOUR, cell(requests=300, impressions=3000), experiment="e", variant="good"))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["good"]
     assert 'eddyline_insights_stopped{experiment="e",variant="good"} 1.0' in desk.metrics.render().decode()
 
 
 def test_what_cannot_be_written_is_written_later(desk: Desk) -> None:
     desk.producer.refuse = Unavailable("Kafka is down")
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == []
     assert desk.verdicts.all() == []
     desk.producer.refuse = None
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
 
 
 def test_a_changed_definition_starts_afresh(desk: Desk) -> None:
-    desk.guard.look()
+    desk.guard.check_all()
     desk.define(FILE.replace('name = "bad"\n', 'name = "bad"\ndiversity = 0.1\n'))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"], "nothing is known of it yet"
     began = NOW + 60
     desk.feed(variant_row("e", desk.revision("e"), "bad", moments([{}], since=began)))
@@ -177,46 +176,46 @@ def test_a_changed_definition_starts_afresh(desk: Desk) -> None:
         *(cell_row(size, began, cell(requests=500, impressions=500), experiment="e", variant="bad") for size in SIZES),
         progress_row(later - HOUR + 600),
     )
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"], "its first window has lists of the old one too"
     desk.feed(
         *cell_rows(later - HOUR, cell(requests=500, impressions=500), experiment="e", variant="bad"),
         progress_row(later + 600),
     )
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad", "bad"]
     first, second = (parse_verdict(one.value).revision for one in desk.producer.to(TOPIC))
     assert first != second
 
 
 def test_a_variant_that_was_let_go_on_is_judged_by_what_comes_then(desk: Desk) -> None:
-    desk.guard.look()
+    desk.guard.check_all()
     for one in told(desk):
         desk.verdicts.apply(one)
     desk.verdicts.apply(record(TOPIC, "e/bad", None, 1, at=NOW))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
     feed(desk, NOW + 2 * HOUR + 600)
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad", "bad"]
 
 
 def test_experiments_that_do_not_run_are_left_alone(desk: Desk) -> None:
     desk.define(FILE.replace('name = "e"\n', 'name = "e"\nends = 2020-01-01T00:00:00Z\n'))
     desk.feed(variant_row("e", desk.revision("e"), "bad", moments([{}], since=NOW - 24 * HOUR)))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == []
 
 
 def test_a_verdict_that_cannot_be_read_changes_nothing(desk: Desk) -> None:
     desk.verdicts.apply(record(TOPIC, "e/bad", b"rubbish"))
     desk.verdicts.apply(record(TOPIC, None, b"{}"))
-    desk.guard.look()
+    desk.guard.check_all()
     assert written(desk) == ["bad"]
 
 
 def test_a_topic_of_verdicts_made_anew_stops_nobody(desk: Desk) -> None:
-    desk.guard.look()
+    desk.guard.check_all()
     for one in told(desk):
         desk.verdicts.apply(one)
     assert len(desk.verdicts.all()) == 1
@@ -273,10 +272,10 @@ def test_gauges_are_bounded_whatever_names_come() -> None:
     desk = Desk()
     settled = window_start(NOW - 600, "minute") - 60
     desk.feed(progress_row(NOW))
-    for number in range(MOST + 20):
+    for number in range(MAX_COMBINATIONS + 20):
         desk.feed(cell_row("minute", settled, cell(requests=number + 1), surface=f"s{number}"))
     requests = {name: value for name, value in gauges(desk).items() if "_requests{" in name}
-    assert len(requests) == MOST + 1
+    assert len(requests) == MAX_COMBINATIONS + 1
     other = '{experiment="other",strategy="other",surface="other",variant="other"}'
     assert requests[f"eddyline_insights_requests{other}"] == sum(range(1, 21))
 
@@ -287,7 +286,7 @@ def test_a_task_that_fails_does_not_keep_the_others_from_running() -> None:
     def fail() -> None:
         raise RuntimeError("a bug")
 
-    watch = PeriodicRunner([PeriodicTask("first", fail), PeriodicTask("second", lambda: ran.append(1))], 0.01)
+    watch = PeriodicTasks({"first": fail, "second": lambda: ran.append(1)}, 0.01)
     watch.start()
     wait_until(lambda: len(ran) >= 2, "the second task ran again and again")
     watch.close()
@@ -306,7 +305,7 @@ def test_it_follows_the_topics_and_stops_a_variant_through_them() -> None:
         for tail in tails:
             tail.start()
         wait_until(lambda: all(tail.caught_up for tail in tails), "all is read")
-        here.guard.look()
+        here.guard.check_all()
         for sent in here.producer.to(TOPIC):
             producer.send_all([sent])
         wait_until(lambda: len(here.verdicts.all()) == 1, "the verdict came back")

@@ -16,14 +16,14 @@ from eddyline.errors import Misconfigured, Unavailable
 from eddyline.insights import supervisor as supervising
 from eddyline.insights.faust.security import credentials
 from eddyline.insights.supervisor import Supervisor
-from eddyline.insights.worker_config import ClusterConfig, WorkerConfig
+from eddyline.insights.worker_config import WorkerConfig
 from eddyline.settings import InsightsSettings
 
 
 def a_job(directory: Path) -> WorkerConfig:
     options = KafkaOptions("a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"}, log_identity="log")
     return WorkerConfig(
-        cluster=ClusterConfig.of(options),
+        cluster=options,
         settings=InsightsSettings(clicks=("open",)),
         directory=directory,
         dead_letters=None,
@@ -36,7 +36,7 @@ def test_a_job_says_all_that_the_worker_must_know(tmp_path: Path) -> None:
     job = a_job(tmp_path)
     read = WorkerConfig.model_validate_json(job.model_dump_json())
     assert read == job
-    assert read.cluster.options() == KafkaOptions(
+    assert read.cluster == KafkaOptions(
         "a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"}, log_identity="log"
     )
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
-from tests.support.fakes import LOG, NOW, Clock, record
+from tests.support.fakes import NOW, Clock, record
+from tests.support.rows import ROWS, cell, cell_row, moments, progress_row, variant_row
 
 from eddyline.adapters.kafka import Record
 from eddyline.insights.changelog_view import CellQuery, ChangelogView
-from eddyline.model.experiments.moments import TOTALS, Moments
-from eddyline.model.insights.rows import (
+from eddyline.insights.rows import (
     PROGRESS_KEY,
     SECONDS,
     Cell,
@@ -22,10 +23,10 @@ from eddyline.model.insights.rows import (
     Size,
     VariantKey,
 )
+from eddyline.insights.statistics.moments import Moments
 from eddyline.settings import InsightsSettings
 
 MINUTE = int(NOW // 60) * 60
-TOPIC = "insights-windows-changelog"
 
 
 @pytest.fixture
@@ -38,17 +39,12 @@ def view(clock: Clock) -> ChangelogView:
     return ChangelogView(InsightsSettings(), clock)
 
 
-def row(
-    requests: int, start: float = MINUTE, size: Size = "minute", partition: int = 0, log: str = LOG, **whose: str
-) -> Record:
-    cell = Cell(Counter(requests=requests))
-    return record(
-        TOPIC, CellKey(size, int(start), Dimensions(**whose)).to_bytes(), cell.to_bytes(), partition=partition, log=log
-    )
+def row(requests: int, start: float = MINUTE, size: Size = "minute", **rest: Any) -> Record:
+    return cell_row(size, start, cell(requests=requests), **rest)
 
 
-def tombstone(start: float = MINUTE, partition: int = 0, **whose: str) -> Record:
-    return record(TOPIC, CellKey("minute", int(start), Dimensions(**whose)).to_bytes(), None, partition=partition)
+def tombstone(partition: int = 0) -> Record:
+    return replace(row(0, partition=partition), value=None)
 
 
 def requests(view: ChangelogView, size: Size = "minute", start: float = 0, end: float = NOW * 2, **where: str) -> int:
@@ -89,8 +85,8 @@ def test_cells_are_chosen_by_size_time_and_dimension(view: ChangelogView) -> Non
 def test_the_newest_windows_are_told_first(view: ChangelogView) -> None:
     for minutes, partition in ((5, 0), (0, 0), (3, 1), (0, 1), (5, 1)):
         view.apply(row(1, start=MINUTE - 60 * minutes, partition=partition))
-    told = [(MINUTE - key.start) // 60 for key, _ in view.cells(CellQuery("minute", 0, NOW * 2, {}))]
-    assert told == [0, 0, 3, 5, 5]
+    minutes_ago = [(MINUTE - key.start) // 60 for key, _ in view.cells(CellQuery("minute", 0, NOW * 2, {}))]
+    assert minutes_ago == [0, 0, 3, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -112,14 +108,14 @@ def test_the_newest_windows_are_told_first(view: ChangelogView) -> None:
             Cell().to_bytes().replace(b'"counts":{}', b'"counts":{"requests":"many"}'),
         ),
         (VariantKey("e", "r", "a").to_bytes(), b"{}"),
-        (VariantKey("e", "r", "a").to_bytes(), orjson.dumps(Moments().to_plain() | {"sums": [1]})),
-        (b'["variant","e"]', orjson.dumps(Moments().to_plain())),
+        (VariantKey("e", "r", "a").to_bytes(), orjson.dumps(orjson.loads(Moments().to_bytes()) | {"sums": [1]})),
+        (b'["variant","e"]', Moments().to_bytes()),
         (PROGRESS_KEY, b"[]"),
     ],
 )
 def test_what_is_no_row_is_counted_and_changes_nothing(view: ChangelogView, key: bytes | None, value: bytes) -> None:
     view.apply(row(7))
-    view.apply(record(TOPIC, key, value))
+    view.apply(record(ROWS, key, value))
     assert view.unreadable == 1
     assert requests(view) == 7
     assert view.variants() == {}
@@ -128,8 +124,8 @@ def test_what_is_no_row_is_counted_and_changes_nothing(view: ChangelogView, key:
 
 def test_a_topic_made_anew_leaves_nothing_of_the_old_one(view: ChangelogView) -> None:
     view.apply(row(1))
-    view.apply(record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW, NOW, {}).to_bytes(), partition=1))
-    view.apply(record(TOPIC, VariantKey("e", "r", "a").to_bytes(), orjson.dumps(Moments(people=1).to_plain())))
+    view.apply(progress_row(NOW, partition=1))
+    view.apply(variant_row("e", "r", "a", Moments(people=1)))
     view.apply(row(2, partition=2, log="log-2"))
     assert requests(view) == 2
     assert view.progress() == {}
@@ -163,31 +159,27 @@ def test_memory_holds_no_expired_window_even_without_tombstones(clock: Clock, vi
 
 
 def test_a_variants_people_of_all_partitions_add_up(view: ChangelogView) -> None:
-    def moments(clicks: float) -> bytes:
-        totals = tuple(clicks if name == "clicks" else 1.0 for name in TOTALS)
-        return orjson.dumps(Moments().moved(None, totals, NOW).to_plain())
-
     one, other = VariantKey("e", "r1", "a"), VariantKey("e", "r2", "a")
-    view.apply(record(TOPIC, one.to_bytes(), moments(3.0)))
-    view.apply(record(TOPIC, one.to_bytes(), moments(4.0), partition=1))
-    view.apply(record(TOPIC, other.to_bytes(), moments(1.0)))
+    view.apply(variant_row(*one, moments([{"clicks": 3.0}])))
+    view.apply(variant_row(*one, moments([{"clicks": 4.0}]), partition=1))
+    view.apply(variant_row(*other, moments([{"clicks": 1.0}])))
     found = view.variants()
     assert (found[one].people, found[one].total("clicks"), found[one].product("clicks", "clicks")) == (2, 7.0, 25.0)
     assert found[other].people == 1
-    view.apply(record(TOPIC, other.to_bytes(), None))
+    view.apply(record(ROWS, other.to_bytes(), None))
     assert list(view.variants()) == [one]
 
 
 def test_progress_is_told_by_partition(view: ChangelogView) -> None:
     view.apply(
-        record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW, NOW - 5, {"late": 2}, read=NOW).to_bytes(), partition=2)
+        record(ROWS, PROGRESS_KEY, PartitionProgress(NOW, NOW - 5, {"late": 2}, read=NOW).to_bytes(), partition=2)
     )
     assert view.progress() == {2: PartitionProgress(NOW, NOW - 5, {"late": 2}, read=NOW)}
 
 
 def test_what_was_read_stays_read(view: ChangelogView) -> None:
-    view.apply(record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW, NOW, {}, read=NOW - 9).to_bytes()))
-    view.apply(record(TOPIC, PROGRESS_KEY, PartitionProgress(NOW + 1, NOW, {}).to_bytes()))
+    view.apply(progress_row(NOW, NOW - 9))
+    view.apply(record(ROWS, PROGRESS_KEY, PartitionProgress(NOW + 1, NOW, {}).to_bytes()))
     assert view.progress() == {0: PartitionProgress(NOW + 1, NOW, {}, read=NOW - 9)}
 
 

@@ -3,6 +3,7 @@ befalls it."""
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.kafka import KafkaForTest, wait_until
-from tests.support.recount import Recount, recount
+from tests.support.recount import recount
+from tests.support.rows import SIZES
 
 from eddyline.adapters.kafka import (
     DeadLetter,
@@ -26,17 +28,17 @@ from eddyline.adapters.kafka import (
     LogReader,
     OffsetAndMetadata,
     Outgoing,
-    Record,
     TopicPartition,
     TopicTail,
     ensure_topics,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.insights.event_fold import TOPICS
+from eddyline.insights.changelog_view import CellQuery, ChangelogView
+from eddyline.insights.handler import TOPICS
+from eddyline.insights.rows import Cell, CellKey
 from eddyline.insights.supervisor import COMMAND, Supervisor
-from eddyline.insights.worker_config import ClusterConfig, WorkerConfig
+from eddyline.insights.worker_config import WorkerConfig
 from eddyline.model.events import ImpressionReport, Interaction, ServedItem, ServedList
-from eddyline.model.insights.rows import Cell, CellKey, PartitionProgress, parse_row, parse_row_key
 from eddyline.settings import InsightsSettings
 
 pytestmark = [pytest.mark.process, pytest.mark.topics()]  # all topics
@@ -46,43 +48,27 @@ SLOWLY = 90.0
 SETTINGS = InsightsSettings(flush_seconds=0.2)
 
 
-class Table:
-    """The windows, as their changelog tells them."""
+class Windows(ChangelogView):
+    """The windows, as their changelog has them."""
 
-    def __init__(self) -> None:
-        self._rows: dict[tuple[int, bytes], bytes] = {}
-
-    def take(self, record: Record) -> None:
-        assert record.key is not None
-        if record.value is None:
-            self._rows.pop((record.partition, record.key), None)
-        else:
-            self._rows[record.partition, record.key] = record.value
-
-    def cells(self) -> dict[CellKey, Cell]:
+    def all_cells(self) -> dict[CellKey, Cell]:
         found: dict[CellKey, Cell] = {}
-        for (_, data), value in list(self._rows.items()):
-            key = parse_row_key(data)
-            if isinstance(key, CellKey):
-                row = parse_row(key, value)
-                assert isinstance(row, Cell)
-                found.setdefault(key, Cell()).merge(row)
+        for size in SIZES:
+            for key, cell in self.cells(CellQuery(size, 0, math.inf, {})):
+                found.setdefault(key, Cell()).merge(cell)
         return found
 
     def total(self) -> Counter[str]:
         found: Counter[str] = Counter()
-        for key, cell in self.cells().items():
-            if key.size == "hour":
-                found.update(cell.counts)
+        for _, cell in self.cells(CellQuery("hour", 0, math.inf, {})):
+            found.update(cell.counts)
         return +found
 
-    def progress(self) -> dict[int, PartitionProgress]:
-        rows = (
-            (partition, parse_row(parse_row_key(key), value)) for (partition, key), value in list(self._rows.items())
-        )
-        return {partition: row for partition, row in rows if isinstance(row, PartitionProgress)}
+    def count(self, name: str) -> int:
+        """How many records came to this end."""
+        return sum(one.counts.get(name, 0) for one in self.progress().values())
 
-    def taken(self) -> Counter[str]:
+    def handled(self) -> Counter[str]:
         """Records, by topic."""
         found: Counter[str] = Counter()
         for progress in self.progress().values():
@@ -181,18 +167,18 @@ main()
 @contextmanager
 def measuring(
     kafka: KafkaForTest, directory: Path, command: Sequence[str] = COMMAND
-) -> Iterator[tuple[Supervisor, Table]]:
+) -> Iterator[tuple[Supervisor, Windows]]:
     """A supervised worker, and its table."""
-    job = WorkerConfig(
-        cluster=ClusterConfig.of(kafka.options),
+    config = WorkerConfig(
+        cluster=kafka.options,
         settings=SETTINGS,
         directory=directory / "tables",
         dead_letters=directory / "letters",
         log_level="warning",
         log_format="json",
     )
-    table, supervisor = Table(), Supervisor(job, Metrics(), command)
-    tail = TopicTail(kafka.options, CHANGELOG, table.take)
+    table, supervisor = Windows(SETTINGS, time.time), Supervisor(config, Metrics(), command)
+    tail = TopicTail(kafka.options, CHANGELOG, table.apply)
     tail.start()
     supervisor.start()
     try:
@@ -216,14 +202,8 @@ def records(kafka: KafkaForTest) -> list[tuple[str, bytes | None, float]]:
         reader.close()
 
 
-def assert_equal(table: Table, expected: Recount) -> None:
-    cells = table.cells()
-    for key in cells.keys() | expected.counts.keys():
-        cell = cells.get(key, Cell())
-        assert +cell.counts == +expected.counts[key], key
-        assert +cell.shown == +expected.shown[key], key
-        assert +cell.clicked == +expected.clicked[key], key
-        assert round(cell.people.estimate) == len(expected.people[key]), key
+def await_all(app: App, table: Windows) -> None:
+    wait_until(lambda: table.handled() == app.sent, "everything is handled", SLOWLY)
 
 
 @pytest.fixture
@@ -239,17 +219,17 @@ def test_after_kills_at_any_moment_the_windows_equal_a_recount(table_topics: Kaf
     with measuring(kafka, tmp_path) as (worker, table):
         for _ in range(2):
             kill_in_mid_work(app, worker, table, chance)
-        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
-        assert_equal(table, recount(records(kafka), SETTINGS))
+        await_all(app, table)
+        recount(records(kafka), SETTINGS).assert_equal(table.all_cells())
         assert table.total()["clicks"] > 50
 
 
-def kill_in_mid_work(app: App, worker: Supervisor, table: Table, chance: random.Random) -> None:
+def kill_in_mid_work(app: App, worker: Supervisor, table: Windows, chance: random.Random) -> None:
     wait_until(lambda: worker.pid is not None, "a worker runs", SLOWLY)
-    victim, before = worker.pid, table.taken().total()
+    victim, before = worker.pid, table.handled().total()
     assert victim is not None
     app.use(100)
-    wait_until(lambda: table.taken().total() > before, "it has begun", SLOWLY)
+    wait_until(lambda: table.handled().total() > before, "it has begun", SLOWLY)
     for _ in range(chance.randrange(5)):
         app.use(5)
     os.kill(victim, signal.SIGKILL)
@@ -263,8 +243,8 @@ def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: Kafk
     for life in ("first", "second"):
         with measuring(real_kafka, tmp_path / life) as (_, table):
             app.use(50)
-            wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
-    assert_equal(table, recount(records(real_kafka), SETTINGS))
+            await_all(app, table)
+    recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
 
 
 @pytest.mark.extended  # two workers start
@@ -274,7 +254,7 @@ def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaFor
     app = App(kafka.producer())
     with measuring(kafka, tmp_path) as (_, table):
         app.use(40)
-        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+        await_all(app, table)
     app.use(40)
     reader = LogReader(kafka.options)
     try:
@@ -288,9 +268,9 @@ def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaFor
         reader.close()
     with measuring(kafka, tmp_path) as (_, table):
         app.use(20)  # what the committed offsets lead to
-        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
-        assert_equal(table, recount(records(kafka), SETTINGS))
-        assert sum(one.counts.get("missed", 0) for one in table.progress().values()) == 0
+        await_all(app, table)
+        recount(records(kafka), SETTINGS).assert_equal(table.all_cells())
+        assert table.count("missed") == 0
 
 
 @pytest.mark.slow(300)
@@ -299,12 +279,12 @@ def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaFor
     app = App(real_kafka.producer())
     with measuring(real_kafka, tmp_path / "one") as (_, table):
         app.use(10)
-        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
+        await_all(app, table)
     app.use(500)
     with measuring(real_kafka, tmp_path / "two", (sys.executable, "-c", SLOW_TO_RESUME)) as (_, table):
-        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
-        assert sum(one.counts.get("missed", 0) for one in table.progress().values()) == 0
-        assert_equal(table, recount(records(real_kafka), SETTINGS))
+        await_all(app, table)
+        assert table.count("missed") == 0
+        recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
 
 
 @pytest.mark.extended  # three workers start
@@ -314,15 +294,14 @@ def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaFo
     app = App(real_kafka.producer())
     with measuring(real_kafka, tmp_path / "one") as (first, table):
         app.use(60)
-        wait_until(lambda: table.taken().total() > 0, "the first has begun", SLOWLY)
+        wait_until(lambda: table.handled().total() > 0, "the first has begun", SLOWLY)
         with measuring(real_kafka, tmp_path / "two"):
             for _ in range(10):
                 app.use(20)
-                before = app.sent.copy()
-                wait_until(lambda: table.taken() == before, "both are at work", SLOWLY)  # noqa: B023
+                await_all(app, table)
         app.use(20)  # the second leaves in order, the first goes on alone
-        wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)
-        assert_equal(table, recount(records(real_kafka), SETTINGS))
+        await_all(app, table)
+        recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
         assert first.pid is not None
 
 
@@ -339,9 +318,9 @@ def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> Non
                 if log:
                     wait_until(lambda: table.total()["requests"] == 50, "what was there is there again", SLOWLY)
                 app.use(50)
-                wait_until(lambda: table.taken() == app.sent, "everything is taken", SLOWLY)  # noqa: B023
+                await_all(app, table)
                 log += records(kafka)
-                assert_equal(table, recount(log, SETTINGS))
+                recount(log, SETTINGS).assert_equal(table.all_cells())
         finally:
             for producer in kafka.producers:
                 producer.close()
@@ -356,11 +335,7 @@ def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: Kaf
         kafka.producer().send_all([Outgoing("impressions", b"x", b"{rubbish") for _ in range(200)])
         app.use(20)
         wait_until(lambda: table.total()["requests"] == 20, "the lists are counted", SLOWLY)
-        wait_until(
-            lambda: sum(one.counts.get("unreadable", 0) for one in table.progress().values()) == 200,
-            "the rubbish is counted",
-            SLOWLY,
-        )
+        wait_until(lambda: table.count("unreadable") == 200, "the rubbish is counted", SLOWLY)
     box = FileDeadLetterStore(tmp_path / "letters")
     (log,) = box.logs("impressions")
     letters = [letter for letter in log.read() if isinstance(letter, DeadLetter)]

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from eddyline.model.experiments.statistics import SampleSizePlan
+    from eddyline.insights.statistics import SampleSizePlan
 
 NONE = "–"
 RISES = "*"

@@ -131,10 +131,11 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
 
     Raises `Misconfigured` where another process holds the store, and for wrong experiments.
     """
+    from eddyline.adapters.experiments_file import load_experiments
     from eddyline.adapters.telemetry import Metrics
     from eddyline.clients import Client
     from eddyline.clients.list_export import over_http
-    from eddyline.model.experiments.definitions import NO_EXPERIMENTS, load_experiments
+    from eddyline.model.experiments.definitions import NO_EXPERIMENTS
     from eddyline.reader import ActiveExperiments, Reader
     from eddyline.runtime.collection_setup import check_collections
     from eddyline.runtime.connections import open_store

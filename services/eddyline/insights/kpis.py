@@ -1,4 +1,5 @@
-"""From cells to measures: sums over windows, dimensions and partitions, and the ratios of them. Pure."""
+"""From cells to measures: sums over windows, dimensions and partitions, and their ratios (CTR: clicks / impressions).
+Pure."""
 
 from __future__ import annotations
 
@@ -11,28 +12,25 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from eddyline.errors import InvalidInput
-from eddyline.model.insights.rows import (
+from eddyline.insights.rows import (
     DAY,
     LATENCIES_MS,
     MILLIONTHS,
-    SECONDS,
+    RETURN_DAYS,
     SKETCH_LG_K,
     Cell,
     CellKey,
     Dimensions,
-    Size,
 )
 
-Dimension: TypeAlias = Literal["surface", "strategy", "experiment", "variant", "category"]
 Group: TypeAlias = Literal["surface", "strategy", "experiment", "variant", "category", "time"]
 GROUPS: tuple[Group, ...] = get_args(Group)
-"""What measures can be told apart by."""
+"""What measures can be grouped by."""
 Label: TypeAlias = tuple[str | int, ...]
 """The values of a group, in the order in which they were asked for; a time is a window's start in epoch seconds."""
 SKETCH_ERROR = 1.04 / 2 ** (SKETCH_LG_K / 2)
 """Relative standard error of `people` and `items`. (Flajolet et al., HyperLogLog, 2007.)"""
 PERCENTILES: Mapping[str, float] = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
-RETURN_DAYS = (1, 7)
 ROUNDING = 9
 """Decimals of ratios: what is beyond is the binary fraction's, not the measure's."""
 
@@ -40,7 +38,7 @@ Ratio: TypeAlias = Annotated[float, Field(ge=0)] | None
 
 
 class PositionKpis(BaseModel):
-    """A place of the lists."""
+    """The measures of a position in the lists."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -115,21 +113,14 @@ class Kpis(BaseModel):
 
 
 @dataclass(slots=True)
-class ReturnCounts:
-    """Visitors of days of which it is known who came back, and how many did."""
-
-    visitors: int = 0
-    returned: int = 0
-
-
-@dataclass(slots=True)
 class CellTotals:
-    """Cells added up. `returning`: by how many days later."""
+    """Cells added up. `returning`: by how many days later, the visitors of days of which it is known who came back, and
+    how many did."""
 
     cell: Cell = field(default_factory=Cell)
     visitors: int | None = None
     """None: of windows that don't count them."""
-    returning: dict[int, ReturnCounts] = field(default_factory=lambda: {days: ReturnCounts() for days in RETURN_DAYS})
+    returning: dict[int, Counter[str]] = field(default_factory=lambda: {days: Counter() for days in RETURN_DAYS})
 
     def add(self, key: CellKey, cell: Cell, known_until: float) -> None:
         """Add a cell. `known_until`: epoch seconds up to which it is known who was there."""
@@ -139,40 +130,27 @@ class CellTotals:
         self.visitors = (self.visitors or 0) + cell.counts["visitors"]
         for days, found in self.returning.items():
             if key.start + (days + 1) * DAY <= known_until:
-                found.visitors += cell.counts["visitors"]
-                found.returned += cell.counts[f"returned_{days}"]
-
-
-@dataclass(frozen=True, slots=True)
-class KpiScope:
-    """Which measures a group can have. `lists`: those that belong to a list, not to an item. `organic`: what was done
-    with what no list had shown."""
-
-    lists: bool = True
-    organic: bool = True
-
-    @classmethod
-    def of(cls, dimensions: Collection[str]) -> KpiScope:
-        """Return the scope of groups that are told apart, or chosen, by these dimensions."""
-        return cls(lists="category" not in dimensions, organic=not set(dimensions) & set(Dimensions._fields))
+                found["visitors"] += cell.counts["visitors"]
+                found["returned"] += cell.counts[f"returned_{days}"]
 
 
 def group_cells(
-    cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_until: float, most: float = math.inf
+    cells: Iterable[tuple[CellKey, Cell]], by: Collection[Group], known_until: float, max_groups: float = math.inf
 ) -> dict[Label, CellTotals]:
     """Add up what has the same values of `by`, sorted by them; without any, everything under ().
 
-    Raises `InvalidInput` as soon as there are more than `most` groups.
+    Raises `InvalidInput` as soon as there are more than `max_groups`.
     """
     found: dict[Label, CellTotals] = {}
-    told_apart = bool(set(by) & set(Dimensions._fields))
+    by_dimension = bool(set(by) & set(Dimensions._fields))
     for key, cell in cells:
-        if told_apart and not _has_lists(cell):
+        if by_dimension and not _has_lists(cell):
             continue
         label = _label(key, by)
-        if label not in found and len(found) >= most:
+        if label not in found and len(found) >= max_groups:
             raise InvalidInput(
-                f"gives more than {most:,} rows, which is the limit: ask for a shorter time, or fewer groups", "by"
+                f"gives more than {max_groups:,} rows, which is the limit: ask for a shorter time, or fewer groups",
+                "by",
             )
         found.setdefault(label, CellTotals()).add(key, cell, known_until)
     return dict(sorted(found.items()))
@@ -181,20 +159,23 @@ def group_cells(
 def add_to_total(
     cells: Iterable[tuple[CellKey, Cell]], total: CellTotals, known_until: float
 ) -> Iterator[tuple[CellKey, Cell]]:
-    """The same cells; each is added to `total` as it passes."""
+    """Yield the same cells; each is added to `total` as it passes."""
     for key, cell in cells:
         total.add(key, cell, known_until)
         yield key, cell
 
 
-def compute_kpis(tally: CellTotals, scope: KpiScope, catalogue: int | None) -> Kpis:
-    """The measures. `catalogue`: how many items there are, where that is known."""
-    cell, counts = tally.cell, tally.cell.counts
+def compute_kpis(totals: CellTotals, dimensions: Collection[str], catalogue: int | None) -> Kpis:
+    """Compute the measures of a group that is formed, or chosen, by these dimensions. By category there is none that
+    belongs to a list; by any, none that belongs to no list. `catalogue`: how many items there are, where that is known.
+    """
+    of_lists, is_organic = "category" not in dimensions, not set(dimensions) & set(Dimensions._fields)
+    cell, counts = totals.cell, totals.cell.counts
     impressions, clicks, requests = counts["impressions"], counts["clicks"], counts["requests"]
     items = cell.items.estimate
     revenue = counts["revenue"] / MILLIONTHS
     return Kpis(
-        requests=requests if scope.lists else None,
+        requests=requests if of_lists else None,
         served=counts["served"],
         impressions=impressions,
         clicks=clicks,
@@ -206,28 +187,28 @@ def compute_kpis(tally: CellTotals, scope: KpiScope, catalogue: int | None) -> K
         revenue_per_mille=ratio(1000 * revenue, impressions),
         people=round(cell.people.estimate, 1),
         items=round(items, 1),
-        coverage=_coverage(items, catalogue if scope.lists else None),
+        coverage=_coverage(items, catalogue if of_lists else None),
         new_share=ratio(counts["new_items"], impressions),
-        empty_share=ratio(counts["empty"], requests) if scope.lists else None,
-        degraded_share=ratio(counts["degraded"], requests) if scope.lists else None,
-        **{name: percentile(cell.took, share) if scope.lists else None for name, share in PERCENTILES.items()},
-        visitors=tally.visitors if scope.lists else None,
-        returned_1=_returned(tally, 1, scope),
-        returned_7=_returned(tally, 7, scope),
-        organic_clicks=counts["organic_clicks"] if scope.organic else None,
-        organic_conversions=counts["organic_conversions"] if scope.organic else None,
-        organic_revenue=counts["organic_revenue"] / MILLIONTHS if scope.organic else None,
-        positions=list(position_kpis(cell.shown, cell.clicked)),
+        empty_share=ratio(counts["empty"], requests) if of_lists else None,
+        degraded_share=ratio(counts["degraded"], requests) if of_lists else None,
+        **{name: percentile(cell.took, share) if of_lists else None for name, share in PERCENTILES.items()},
+        visitors=totals.visitors if of_lists else None,
+        returned_1=_returned(totals, 1) if of_lists else None,
+        returned_7=_returned(totals, 7) if of_lists else None,
+        organic_clicks=counts["organic_clicks"] if is_organic else None,
+        organic_conversions=counts["organic_conversions"] if is_organic else None,
+        organic_revenue=counts["organic_revenue"] / MILLIONTHS if is_organic else None,
+        positions=list(_position_kpis(cell.shown, cell.clicked)),
     )
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """part / whole; None where there is nothing to divide by."""
+    """Return part / whole; None where there is nothing to divide by."""
     return round(part / whole, ROUNDING) if whole else None
 
 
 def percentile(took: Counter[int], share: float) -> float | None:
-    """The time in milliseconds that this share of answers took at most; None without any.
+    """The time in milliseconds that this share of responses took at most; None without any.
 
     Within a bucket, times are taken to lie evenly, as in PromQL's `histogram_quantile`. In the last one, which has no
     upper bound, the answer is its lower one: "at least".
@@ -235,27 +216,21 @@ def percentile(took: Counter[int], share: float) -> float | None:
     total = took.total()
     if not total:
         return None
-    before, wanted = 0, share * total
+    before, rank = 0, share * total
     for bucket, upper in enumerate(LATENCIES_MS):
         count = took[bucket]
-        if count and before + count >= wanted:
+        if count and before + count >= rank:
             lower = LATENCIES_MS[bucket - 1] if bucket else 0.0
-            return round(lower + (upper - lower) * (wanted - before) / count, 3)
+            return round(lower + (upper - lower) * (rank - before) / count, 3)
         before += count
     return LATENCIES_MS[-1]
 
 
-def position_kpis(shown: Counter[int], clicked: Counter[int]) -> Iterator[PositionKpis]:
-    """The measured places, from the first on."""
+def _position_kpis(shown: Counter[int], clicked: Counter[int]) -> Iterator[PositionKpis]:
     for rank in sorted(shown.keys() | clicked.keys()):
         yield PositionKpis(
             rank=rank, impressions=shown[rank], clicks=clicked[rank], ctr=ratio(clicked[rank], shown[rank])
         )
-
-
-def window_start(time: float, size: Size) -> int:
-    """Start of the window that a time (epoch seconds) is in."""
-    return int(time // SECONDS[size]) * SECONDS[size]
 
 
 def _label(key: CellKey, by: Collection[Group]) -> Label:
@@ -270,6 +245,6 @@ def _coverage(items: float, catalogue: int | None) -> float | None:
     return min(1.0, round(items / catalogue, ROUNDING)) if catalogue else None
 
 
-def _returned(tally: CellTotals, days: int, scope: KpiScope) -> float | None:
-    found = tally.returning[days]
-    return ratio(found.returned, found.visitors) if scope.lists else None
+def _returned(totals: CellTotals, days: int) -> float | None:
+    found = totals.returning[days]
+    return ratio(found["returned"], found["visitors"])

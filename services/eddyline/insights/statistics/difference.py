@@ -22,11 +22,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import ville
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from eddyline.model.experiments.moments import Moments
+from eddyline.insights.statistics.moments import Moments
 
 PARTS: Final[Mapping[str, tuple[str, str | None]]] = {
     "ctr": ("clicks", "impressions"),
@@ -50,30 +51,43 @@ information before anything was seen. A wrong one costs width, never validity: a
 7 %. Erring upwards is the cheaper side."""
 USUAL_ERROR: Final = 0.0125
 """Where nothing is planned, the bounds are tightest at this relative standard error: that of lifts of about 5 %."""
-LEAST_PEOPLE: Final = 100
+MIN_PEOPLE: Final = 100
 """In each arm; with fewer, a normal approximation has no business."""
 NO_VARIANCE: Final = 1e-9
 """Residual squares under this share of the squares are rounding."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """A variant against its control. `relative`: variant / control - 1, None where control has nothing; `low`, `high`:
-    its bounds, None where there is no such bound. `absolute` in the metric's own unit, with bounds that may be
-    infinite. `people`: of both. `is_decided`: the bounds exclude that there is no difference."""
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+OpenBound: TypeAlias = Annotated[float, PlainSerializer(_finite_or_none, return_type=float | None)]
+"""May be infinite; null in JSON then."""
+
+
+class Effect(BaseModel):
+    """A variant against the control. Bounds hold at all times at once, however often they are looked at."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     metric: str
     control: float
     variant: float
     relative: float | None
+    """variant / control - 1; null where control has nothing"""
     low: float | None
     high: float | None
+    """Bounds of the relative difference; null: none yet."""
     absolute: float
-    absolute_low: float
-    absolute_high: float
+    """variant - control, in the metric's own unit"""
+    absolute_low: OpenBound
+    absolute_high: OpenBound
     p_value: float
-    people: int
+    """May be looked at any time."""
+    people: Annotated[int, Field(exclude=True)]
+    """Of both."""
     is_decided: bool
+    """The bounds exclude that there is no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +106,7 @@ class Mean:
 
 
 def mean_of(moments: Moments, metric: str) -> Mean:
-    """By the delta method: a person's part in the ratio R = X / D is (x - R d) / (D / people)."""
+    """Compute a metric's mean by the delta method: a person's part in R = X / D is (x - R d) / (D / people)."""
     above, below = PARTS[metric]
     people, x = moments.people, moments.total(above)
     d = moments.total(below) if below else float(people)
@@ -111,13 +125,13 @@ def mean_of(moments: Moments, metric: str) -> Mean:
 
 @lru_cache(maxsize=1024)
 def mixture_rho(metric: str, alpha: float, planned_people: int | None) -> float:
-    """The mixture's rho. `planned_people`: of both arms; None: tuned for `USUAL_ERROR`."""
+    """Compute the mixture's rho. `planned_people`: of both arms; None: tuned for `USUAL_ERROR`."""
     planned = planned_people / (4 * USUAL_SPREAD[metric]) if planned_people else USUAL_ERROR**-2
     return float(ville.best_rho(planned, alpha))
 
 
 def bound(information: float, alpha: float, rho: float) -> float:
-    """How many standard errors the difference may be off, at all times at once."""
+    """Compute how many standard errors the difference may be off, at all times at once."""
     return float(ville.normal_mixture(information, alpha, rho)) / math.sqrt(information)
 
 
@@ -130,44 +144,53 @@ def compare_with_control(
     planned_people: int | None = None,
     comparisons: int = 1,
 ) -> Effect:
-    """The difference of `variant` from `control`. All bounds hold at all times with probability 1 - `alpha`, for
-    `comparisons` variants together (Bonferroni). `planned_people` (of both arms together): where the bounds are
-    tightest. Too few people, or no variance: nothing is decided and there are no bounds."""
+    """Compute the difference of `variant` from `control`.
+
+    All bounds hold at all times with probability 1 - `alpha`, for `comparisons` variants together (Bonferroni).
+    `planned_people` (of both arms together): where the bounds are tightest. Too few people, or no variance: nothing is
+    decided and there are no bounds.
+    """
     a, b = mean_of(control, metric), mean_of(variant, metric)
     a, b = _lent(a, b), _lent(b, a)
     people = a.people + b.people
     difference = b.value - a.value
     relative = difference / a.value if a.value > 0 else None
-    open_ended = Effect(
-        metric, a.value, b.value, relative, None, None, difference, -math.inf, math.inf, 1.0, people, False
+    unbounded = Effect(
+        metric=metric,
+        control=a.value,
+        variant=b.value,
+        relative=relative,
+        low=None,
+        high=None,
+        absolute=difference,
+        absolute_low=-math.inf,
+        absolute_high=math.inf,
+        p_value=1.0,
+        people=people,
+        is_decided=False,
     )
-    if min(a.people, b.people) < LEAST_PEOPLE:
-        return open_ended
+    if min(a.people, b.people) < MIN_PEOPLE:
+        return unbounded
     error_a, error_b = a.variance / a.people, b.variance / b.people
     error = error_a + error_b
     together = mean_of(control + variant, metric).value
     information = together * together / error if error > 0 else 0.0
     if not (0 < information < math.inf and math.isfinite(error)):
-        return open_ended
+        return unbounded
     share = alpha / comparisons
     rho = mixture_rho(metric, share, planned_people)
     limit = bound(information, share, rho)
     radius = limit * math.sqrt(error)
     low, high = _fieller(a.value, b.value, error_a, error_b, limit) if relative is not None else (None, None)
-    return Effect(
-        metric=metric,
-        control=a.value,
-        variant=b.value,
-        relative=relative,
-        low=low,
-        high=high,
-        absolute=difference,
-        absolute_low=difference - radius,
-        absolute_high=difference + radius,
-        p_value=min(1.0, comparisons * _p_value(difference * difference / error, information, rho)),
-        people=people,
-        is_decided=abs(difference) > radius,
-    )
+    bounds = {
+        "low": low,
+        "high": high,
+        "absolute_low": difference - radius,
+        "absolute_high": difference + radius,
+        "p_value": min(1.0, comparisons * _p_value(difference * difference / error, information, rho)),
+        "is_decided": abs(difference) > radius,
+    }
+    return unbounded.model_copy(update=bounds)
 
 
 def _lent(mean: Mean, other: Mean) -> Mean:

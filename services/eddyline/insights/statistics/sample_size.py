@@ -1,7 +1,7 @@
 r"""How many people an experiment takes.
 
 A lift of L (relative) is L / (relative standard error) standard errors, and it is found once that is over the bound of
-`difference.compare`. With n people in each arm and a spread $c^2$ between people (their squared coefficient of
+`compare_with_control`. With n people in each arm and a spread $c^2$ between people (their squared coefficient of
 variation), $s^2 = m^2 c^2 (1 + (1 + L)^2) / n$. At the planned number of people the bound is b, whatever that number
 (rho grows along with it), so
 
@@ -21,8 +21,8 @@ from typing import Final
 from scipy.stats import norm
 
 from eddyline.errors import InvalidInput
-from eddyline.model.experiments.moments import Moments
-from eddyline.model.experiments.statistics.difference import METRICS, bound, mean_of, mixture_rho
+from eddyline.insights.statistics.difference import METRICS, bound, mean_of, mixture_rho
+from eddyline.insights.statistics.moments import Moments
 
 PER_PERSON: Final[Mapping[str, tuple[str, float]]] = {
     "ctr": ("impressions", 20.0),
@@ -35,9 +35,9 @@ metrics are such numbers themselves."""
 
 @dataclass(frozen=True, slots=True)
 class SampleSizePlan:
-    """`people`: of all variants together, `each`: in each of them, of equal weights (`planned_people` of `compare` is
-    twice that). `fixed`: what a test takes in each that may be looked at only once. `spread`: the squared coefficient
-    of variation between people. `assumptions`: sentences."""
+    """How many people an experiment takes. `people`: of all variants together, `each`: in each of them, of equal
+    weights (`planned_people` of `compare_with_control` is twice that). `fixed`: what a test takes in each that may be
+    looked at only once. `spread`: the squared coefficient of variation between people. `assumptions`: sentences."""
 
     metric: str
     baseline: float
@@ -65,10 +65,13 @@ def plan_sample_size(
     power: float = 0.8,
     variants: int = 2,
 ) -> SampleSizePlan:
-    """From assumptions. `baseline`: control's metric; `lift`: relative, 0.1 for 10 % more; `per_person`: impressions
-    (ctr), dwells (dwell) or conversions (revenue) of a person over the experiment, on average. Coefficients of
-    variation: `rates_cv` of people's own rates, `activity_cv` of how much they do, `values_cv` of one person's single
-    dwells, or of single conversions' values. Raises InvalidInput naming the field."""
+    """Plan from assumptions.
+
+    `baseline`: control's metric; `lift`: relative, 0.1 for 10 % more; `per_person`: impressions (ctr), dwells (dwell)
+    or conversions (revenue) of a person over the experiment, on average. Coefficients of variation: `rates_cv` of
+    people's own rates, `activity_cv` of how much they do, `values_cv` of one person's single dwells, or of single
+    conversions' values. Raises InvalidInput naming the field.
+    """
     _check(metric, lift, alpha, power, variants)
     unit, usual = PER_PERSON.get(metric, ("", 1.0))
     many = usual if per_person is None else per_person
@@ -81,19 +84,19 @@ def plan_sample_size(
     if metric == "ctr" and baseline >= 1:
         raise InvalidInput(f"a click-through rate is a share under 1, it is {baseline:g}", "baseline")
     spread = _spread(metric, baseline, many, rates_cv**2, activity_cv**2, values_cv**2)
-    told = [f"a person has {many:g} {unit} over the experiment, on average"] if unit else []
-    told.append(
+    assumptions = [f"a person has {many:g} {unit} over the experiment, on average"] if unit else []
+    assumptions.append(
         f"people's own rates differ by {rates_cv:.0%} (coefficient of variation), their activity by {activity_cv:.0%}"
     )
     if metric in ("revenue", "dwell"):
-        told.append(f"single values differ by {values_cv:.0%}")
-    return _planned(metric, baseline, lift, spread, alpha, power, variants, told)
+        assumptions.append(f"single values differ by {values_cv:.0%}")
+    return _planned(metric, baseline, lift, spread, alpha, power, variants, assumptions)
 
 
 def plan_sample_size_from(
     moments: Moments, metric: str, lift: float, *, alpha: float = 0.05, power: float = 0.8, variants: int = 2
 ) -> SampleSizePlan:
-    """From what was measured of control's people, or of anyone's, over a time as long as the experiment will take."""
+    """Plan from what was measured of control's people, or of anyone's, over as long as the experiment will take."""
     _check(metric, lift, alpha, power, variants)
     mean = mean_of(moments, metric)
     if not (mean.value > 0 and 0 < mean.spread < math.inf):
@@ -101,10 +104,10 @@ def plan_sample_size_from(
             f"nothing to plan from: {moments.people} people, and a {metric} of {mean.value:g}; give a baseline instead",
             "moments",
         )
-    told = f"people are as active, and as different, as the {mean.people:,} that were measured"
+    alike = f"people are as active, and as different, as the {mean.people:,} that were measured"
     if moments.since is not None and moments.until is not None:
-        told += f" over {(moments.until - moments.since) / 86_400:.1f} days"
-    return _planned(metric, mean.value, lift, mean.spread, alpha, power, variants, [told])
+        alike += f" over {(moments.until - moments.since) / 86_400:.1f} days"
+    return _planned(metric, mean.value, lift, mean.spread, alpha, power, variants, [alike])
 
 
 def _spread(metric: str, baseline: float, many: float, rates: float, activity: float, values: float) -> float:
@@ -132,7 +135,14 @@ def _check(metric: str, lift: float, alpha: float, power: float, variants: int) 
 
 
 def _planned(
-    metric: str, baseline: float, lift: float, spread: float, alpha: float, power: float, variants: int, told: list[str]
+    metric: str,
+    baseline: float,
+    lift: float,
+    spread: float,
+    alpha: float,
+    power: float,
+    variants: int,
+    assumptions: list[str],
 ) -> SampleSizePlan:
     share = alpha / (variants - 1)
     odds = spread * (1 + (1 + lift) ** 2)
@@ -143,7 +153,7 @@ def _planned(
     reach = float(norm.ppf(power))
     each = max(1, math.ceil(((limit + reach) / lift) ** 2 * odds))
     fixed = max(1, math.ceil(((float(norm.ppf(1 - share / 2)) + reach) / lift) ** 2 * odds))
-    told.append("the weights are equal, and all of a person's lists come from one variant")
+    assumptions.append("the weights are equal, and all of a person's lists come from one variant")
     return SampleSizePlan(
-        metric, baseline, lift, variants * each, each, fixed, variants, alpha, power, spread, tuple(told)
+        metric, baseline, lift, variants * each, each, fixed, variants, alpha, power, spread, tuple(assumptions)
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from eddyline.model.experiments.statistics.difference import LEAST_PEOPLE, Effect
+from eddyline.insights.statistics.difference import MIN_PEOPLE, Effect
 
 
 class MetricWords(NamedTuple):
@@ -27,12 +27,15 @@ WORDS: Final[Mapping[str, MetricWords]] = {
     "dwell": MetricWords("holds people", "hold people", "longer", "shorter", "dwell times"),
 }
 NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-TOO_MANY_DAYS: Final = 365
+MAX_DAYS: Final = 365
 
 
 def describe_effect(effect: Effect, *, control: str, variant: str, days_left: float | None, is_mismatch: bool) -> str:
-    """`control`, `variant`: their names; `days_left`: until the planned end or number of people, None where nothing is
-    planned, infinite where nobody comes; `is_mismatch`: of `sample_ratio`."""
+    """Say in a sentence what an effect shows.
+
+    `control`, `variant`: their names; `days_left`: until the planned end or number of people, None where nothing is
+    planned, infinite where nobody comes; `is_mismatch`: whether the split of people is wrong.
+    """
     if is_mismatch:
         return (
             f"don't trust this: people aren't split between {control} and {variant} as the weights say, so whatever "
@@ -42,7 +45,7 @@ def describe_effect(effect: Effect, *, control: str, variant: str, days_left: fl
         missing = WORDS[effect.metric].missing
         found = (
             f"it is too early to compare {variant} with {control} ({effect.people} people): each needs "
-            f"{LEAST_PEOPLE} people, and some {missing}"
+            f"{MIN_PEOPLE} people, and some {missing}"
         )
     elif effect.is_decided:
         found = _decided(effect, control, variant)
@@ -77,15 +80,15 @@ def _undecided(effect: Effect, control: str, variant: str, is_over: bool) -> str
 def _percents(shares: list[float]) -> list[str]:
     """Each with as few decimals as tell it from zero, all with as many as tell them apart; three at most."""
     written: list[str] = []
-    for least in range(4):
-        written = [_percent(share, least) for share in shares]
+    for min_decimals in range(4):
+        written = [_percent(share, min_decimals) for share in shares]
         if len(set(written)) == len(set(shares)):
             break
     return written
 
 
-def _percent(share: float, least: int) -> str:
-    texts = [f"{100 * share:.{places}f}" for places in range(least, 4)]
+def _percent(share: float, min_decimals: int) -> str:
+    texts = [f"{100 * share:.{decimals}f}" for decimals in range(min_decimals, 4)]
     return next((text for text in texts if float(text)), texts[0])
 
 
@@ -94,7 +97,7 @@ def _next(is_decided: bool, days_left: float | None) -> str:
         return "that is sure enough to stop" if is_decided else "keep going; no number of people is planned"
     if days_left <= 0:
         return "the planned end is reached: stop" if is_decided else "the planned end is reached: stop, or plan again"
-    if days_left > TOO_MANY_DAYS:
+    if days_left > MAX_DAYS:
         return "that is sure enough to stop" if is_decided else "at this pace it takes over a year: plan again"
     days = math.ceil(days_left)
     count = NUMBERS[days - 1] if days <= len(NUMBERS) else str(days)

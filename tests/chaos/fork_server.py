@@ -29,7 +29,7 @@ MODULES = ("tests.chaos.worker", "tests.chaos.store")
 class Child:
     """A forked process. `code` as of subprocess: negative for the signal that ended it; None while it lives."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     pid: int
     log: Path
     code: int | None = None
@@ -42,14 +42,14 @@ class Child:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; one that has ended is passed over."""
-        self.nursery.signal(self, number)
+        self.fork_server.signal(self, number)
 
     def wait(self, seconds: float) -> bool:
         """Whether it ended within so many seconds."""
-        return self.nursery.wait_until(lambda: not self.alive, seconds)
+        return self.fork_server.wait_until(lambda: not self.alive, seconds)
 
 
-class Nursery:
+class ForkServer:
     """The tests' end."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Nursery:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         paths = [str(ROOT), str(ROOT / "services"), *filter(None, [environment.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.nursery"],
+            [sys.executable, "-m", "tests.chaos.fork_server"],
             cwd=ROOT,
             env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
@@ -66,27 +66,27 @@ class Nursery:
         )
         self._changed = threading.Condition()
         self._children: dict[int, Child] = {}
-        self._born: dict[int, int] = {}
+        self._forked: dict[int, int] = {}
         self._ready = False
-        self._asked = 0
+        self._requests = 0
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        assert self.wait_until(lambda: self._ready, START_SECONDS), "the nursery doesn't start"
+        assert self.wait_until(lambda: self._ready, START_SECONDS), "the fork server doesn't start"
 
     def fork(self, module: str, config: dict[str, Any], log: Path) -> Child:
         """A child that runs `module`'s `main(config)`, its output going to `log`."""
         with self._changed:
-            self._asked += 1
-            number = self._asked
-        self._tell({"fork": number, "module": module, "config": config, "log": str(log)})
-        assert self.wait_until(lambda: number in self._born, START_SECONDS), "the nursery doesn't fork"
-        child = self._children[self._born[number]]
+            self._requests += 1
+            number = self._requests
+        self._send({"fork": number, "module": module, "config": config, "log": str(log)})
+        assert self.wait_until(lambda: number in self._forked, START_SECONDS), "the fork server doesn't fork"
+        child = self._children[self._forked[number]]
         child.log = log
         return child
 
     def signal(self, child: Child, number: signal.Signals) -> None:
         """Only the parent knows that a process id is still its child's."""
-        self._tell({"signal": int(number), "pid": child.pid})
+        self._send({"signal": int(number), "pid": child.pid})
 
     def wait_until(self, condition: Any, seconds: float) -> bool:
         """Whether it held within so many seconds; looked at whenever a child changes."""
@@ -102,7 +102,7 @@ class Nursery:
         self._listener.join(10)
         self._process.stdout.close()
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         self._process.stdin.flush()
@@ -110,15 +110,15 @@ class Nursery:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._hear(json.loads(line))
+            self._handle(json.loads(line))
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         with self._changed:
             if message.get("ready"):
                 self._ready = True
-            elif "born" in message:
+            elif "forked" in message:
                 self._children[message["pid"]] = Child(self, message["pid"], Path())
-                self._born[message["born"]] = message["pid"]
+                self._forked[message["forked"]] = message["pid"]
             else:
                 child = self._children[message["pid"]]
                 child.stopped = message.get("stopped", False)
@@ -131,22 +131,22 @@ def main() -> None:
     for module in MODULES:
         importlib.import_module(module)
     # A child's change must end the wait for input: its signal writes a byte to a pipe.
-    heard, woken = os.pipe()
-    os.set_blocking(heard, False)
-    os.set_blocking(woken, False)
-    signal.set_wakeup_fd(woken)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     children: set[int] = set()
-    _say({"ready": True})
+    _report({"ready": True})
     with selectors.DefaultSelector() as waiting:
         waiting.register(sys.stdin.fileno(), selectors.EVENT_READ)
-        waiting.register(heard, selectors.EVENT_READ)
+        waiting.register(reader, selectors.EVENT_READ)
         rest = b""
         while True:
             ready = {key.fd for key, _ in waiting.select()}
-            if heard in ready:
+            if reader in ready:
                 with suppress(BlockingIOError):
-                    os.read(heard, 4096)
+                    os.read(reader, 4096)
                 _reap(children)
             if sys.stdin.fileno() in ready:
                 data = os.read(sys.stdin.fileno(), 1 << 20)
@@ -154,25 +154,25 @@ def main() -> None:
                     break
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    _obey(json.loads(line), children, (heard, woken))
+                    _execute(json.loads(line), children, (reader, writer))
     for pid in children:
         os.kill(pid, signal.SIGKILL)
 
 
-def _obey(message: dict[str, Any], children: set[int], pipe: tuple[int, int]) -> None:
+def _execute(message: dict[str, Any], children: set[int], pipe: tuple[int, int]) -> None:
     if "signal" in message:
         if message["pid"] in children:
             os.kill(message["pid"], message["signal"])
         return
     pid = os.fork()
     if pid == 0:
-        _live(message, pipe)
+        _run_child(message, pipe)
     children.add(pid)
-    _say({"born": message["fork"], "pid": pid})
+    _report({"forked": message["fork"], "pid": pid})
     _reap(children)  # it may have changed before it was known
 
 
-def _live(message: dict[str, Any], pipe: tuple[int, int]) -> None:
+def _run_child(message: dict[str, Any], pipe: tuple[int, int]) -> None:
     """In the child; never returns."""
     code = 1
     try:
@@ -203,15 +203,15 @@ def _reap(children: set[int]) -> None:
         if pid == 0:
             return
         if os.WIFSTOPPED(status):
-            _say({"pid": pid, "stopped": True})
+            _report({"pid": pid, "stopped": True})
         elif os.WIFCONTINUED(status):
-            _say({"pid": pid, "stopped": False})
+            _report({"pid": pid, "stopped": False})
         else:
             children.discard(pid)
-            _say({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+            _report({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
-def _say(message: dict[str, Any], to: IO[bytes] = sys.stdout.buffer) -> None:
+def _report(message: dict[str, Any], to: IO[bytes] = sys.stdout.buffer) -> None:
     to.write(json.dumps(message).encode() + b"\n")
     to.flush()
 

@@ -8,9 +8,9 @@ the moments are exact at any time, and those of several partitions add up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+import orjson
 
 TOTALS = ("requests", "impressions", "clicks", "conversions", "revenue", "dwell_ms", "dwells")
 """What is summed for each person, in the order of the vectors. `revenue` in the unit of the events' `value`."""
@@ -30,13 +30,13 @@ class Moments:
     since: float | None = None
     until: float | None = None
     units: int = 0
-    """Of the people: those who were assigned by their own name. Somebody who signs in is two people, and one unit."""
+    """People who were assigned by their own key. Somebody who signs in is two people, and one unit."""
 
     def moved(
         self, before: tuple[float, ...] | None, after: tuple[float, ...], at: float, is_unit: bool = True
     ) -> Moments:
-        """With one person's totals changed, by a list of time `at`; `before` None: they weren't among them yet.
-        `is_unit`: whether they were assigned by their own name."""
+        """Return the moments with one person's totals changed, by a list of time `at`; `before` None: a new person.
+        `is_unit`: whether they were assigned by their own key."""
         old = NOBODY if before is None else before
         return Moments(
             self.people + (before is None),
@@ -61,33 +61,21 @@ class Moments:
         )
 
     def total(self, name: str) -> float:
-        """Sum over all people."""
+        """The sum over all people."""
         return self.sums[TOTALS.index(name)]
 
     def product(self, one: str, other: str) -> float:
-        """Sum over all people of the product of two totals."""
+        """The sum over all people of the product of two totals."""
         i, j = sorted((TOTALS.index(one), TOTALS.index(other)))
         return self.products[PAIRS.index((i, j))]
 
-    def to_plain(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "people": self.people,
-            "sums": self.sums,
-            "products": self.products,
-            "since": self.since,
-            "until": self.until,
-            "units": self.units,
-        }
+    def to_bytes(self) -> bytes:
+        """Serialize the value of the row."""
+        return orjson.dumps(self)
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Moments:
-        """The inverse of `to_plain`."""
-        return cls(
-            int(plain["people"]),
-            tuple(plain["sums"]),
-            tuple(plain["products"]),
-            plain["since"],
-            plain["until"],
-            int(plain["units"]),
-        )
+    def from_bytes(cls, data: bytes) -> Moments:
+        """Parse what `to_bytes` wrote. Raises something for what is none, or can't be added up."""
+        plain = orjson.loads(data)
+        sums, products = tuple(plain["sums"]), tuple(plain["products"])
+        return cls() + cls(int(plain["people"]), sums, products, plain["since"], plain["until"], int(plain["units"]))

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from pydantic import BaseModel, ConfigDict
 from scipy.stats import dirichlet_multinomial, multinomial
 
 ALARM: Final = 0.001
@@ -23,26 +23,30 @@ CONCENTRATION: Final = 500.0
 standard deviation)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRatio:
-    """`expected`: people by the weights, `seen`: those that there are; `p_value` holds at all times at once."""
+class SampleRatio(BaseModel):
+    """Whether people are split as the weights say. If they aren't, nothing else can be trusted."""
 
-    expected: Mapping[str, float]
-    seen: Mapping[str, int]
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    expected: dict[str, float]
+    """By the weights, to one decimal."""
+    seen: dict[str, int]
+    """Those who were assigned, each once; somebody who signs in is two of `people`."""
     p_value: float
+    """Holds at all times at once."""
     is_mismatch: bool
 
 
 def check_sample_ratio(people: Mapping[str, int], weights: Mapping[str, float]) -> SampleRatio:
-    """By variant: the people that were seen, and the traffic that each should get, in any unit. The weights must have
-    been the same all the time. Someone in a variant that should get nobody is a mismatch."""
+    """Compare, by variant, the people that were seen with the traffic that each should get, in any unit. The weights
+    must have been the same all the time. Someone in a variant that should get nobody is a mismatch."""
     names = list(weights) + [name for name in people if name not in weights]
     seen = {name: people.get(name, 0) for name in names}
     whole, total = sum(weights.values()), sum(seen.values())
     shares = {name: weights.get(name, 0.0) / whole if whole > 0 else 0.0 for name in names}
-    expected = {name: total * share for name, share in shares.items()}
+    expected = {name: round(total * share, 1) for name, share in shares.items()}
     p_value = _p_value([(seen[name], share) for name, share in shares.items()])
-    return SampleRatio(expected, seen, p_value, p_value < ALARM)
+    return SampleRatio(expected=expected, seen=seen, p_value=p_value, is_mismatch=p_value < ALARM)
 
 
 def _p_value(arms: list[tuple[int, float]]) -> float:

@@ -1,4 +1,4 @@
-"""The rows that insights keeps: what they are called, what is in them, and how they are written.
+"""The rows that insights keeps: their keys, their contents, and how both are written.
 
 A *cell* is one tumbling window of one combination of dimensions. All its measures but the two sketches are sums, so a
 coarser cell is the sum of finer ones, and the cells of several partitions add up. Rows are kept by partition: a reader
@@ -16,51 +16,25 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import datasketches
 import orjson
 
-from eddyline.model.experiments.moments import Moments
-from eddyline.settings import InsightsSettings
+from eddyline.insights.statistics.moments import Moments
 
 Size: TypeAlias = Literal["minute", "hour", "day"]
 SECONDS: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600, "day": 86_400}
-DAY = 86_400
-
-
-def retention_seconds(settings: InsightsSettings) -> dict[Size, float]:
-    """How long windows of each size are kept once they are over."""
-    return {
-        "minute": settings.minutes_kept_hours * SECONDS["hour"],
-        "hour": settings.hours_kept_days * DAY,
-        "day": settings.days_kept * DAY,
-    }
-
-
-MEASURES: Final[Mapping[str, str]] = {
-    "requests": "lists served; those made ahead once they are opened",
-    "empty": "lists without any item",
-    "degraded": "lists from a cache, while the vector store didn't answer",
-    "served": "items of those lists",
-    "impressions": "items that were seen: as the app says, else all that were served",
-    "clicks": "items of a list that were clicked, each once a list",
-    "new_items": "impressions of items that were new",
-    "dwells": "events with a dwell time on an item of a list",
-    "dwell_ms": "their dwell times together, in whole milliseconds",
-    "conversions": "conversions of an item of a list",
-    "revenue": "their values together, in millionths",
-    "organic_clicks": "clicks on what no list had shown",
-    "organic_conversions": "conversions of what no list had shown",
-    "organic_revenue": "their values together, in millionths",
-    "visitors": "people, counted exactly; in windows of a day only",
-    "returned_1": "of them: those who were there on the next day too",
-    "returned_7": "of them: those who were there on the seventh day after",
-}
-"""Every sum of a cell. `requests`, `empty`, `degraded`, `visitors`, `returned_*` and latencies belong to no item, and
-are in the cell without a category."""
+DAY = SECONDS["day"]
 MILLIONTHS = 1_000_000
-MOST = 2**63 - 1
+RETURN_DAYS = (1, 7)
+"""After how many days it is counted who comes back."""
+MAX_SUM = 2**63 - 1
 """Largest sum: what JSON's numbers hold here."""
 LATENCIES_MS: Final = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
-"""Upper bounds of the buckets of the time to answer; a last one has no bound."""
+"""Upper bounds of the buckets of response times; a last one has no bound."""
 SKETCH_LG_K = 11
 """2^11 registers: a relative standard error of 1.04 / 2^5.5 = 2.3 %, and exact up to a few dozens."""
+
+
+def window_start(time: float, size: Size) -> int:
+    """The start of the window that a time is in, both in epoch seconds."""
+    return int(time // SECONDS[size]) * SECONDS[size]
 
 
 class Dimensions(NamedTuple):
@@ -74,42 +48,41 @@ class Dimensions(NamedTuple):
 
 
 class CellKey(NamedTuple):
-    """Names a cell. `start`: epoch seconds, a multiple of the window's size."""
+    """The key of a cell. `start`: epoch seconds, a multiple of the window's size."""
 
     size: Size
     start: int
     dimensions: Dimensions
 
     def to_bytes(self) -> bytes:
-        """The key of its row."""
+        """Serialize the key of the row."""
         return orjson.dumps([self.size, self.start, *self.dimensions])
 
 
 class VariantKey(NamedTuple):
-    """Names what is known of a variant's people. `revision`: of the experiment's definition."""
+    """The key of the moments of a variant's people. `revision`: of the experiment's definition."""
 
     experiment: str
     revision: str
     variant: str
 
     def to_bytes(self) -> bytes:
-        """The key of its row."""
+        """Serialize the key of the row."""
         return orjson.dumps(["variant", *self])
 
 
 PROGRESS_KEY = orjson.dumps(["progress"])
-"""Key of the row that says how far a partition has got: see `PartitionProgress`."""
 
 
 class ProgressKey(NamedTuple):
-    """Names a partition's `PartitionProgress`."""
+    """The key of a partition's `PartitionProgress`."""
 
 
 RowKey: TypeAlias = CellKey | VariantKey | ProgressKey
 
 
 def parse_row_key(data: bytes) -> RowKey:
-    """Read a row's key. Raises ValueError when it isn't one."""
+    """Parse a row's key. Raises something for what is none: anybody who may write to a changelog can put it there."""
     parts = orjson.loads(data)
     if parts[0] == "progress":
         return ProgressKey()
@@ -119,12 +92,12 @@ def parse_row_key(data: bytes) -> RowKey:
         raise ValueError(f"{data!r} is no key of a row")
     key = CellKey(parts[0], parts[1], Dimensions(*parts[2:]))
     if not (isinstance(key.start, int) and all(isinstance(name, str) for name in key.dimensions)):
-        raise ValueError("a cell's key has a time and names")
+        raise ValueError(f"{data!r} is no key of a cell: a time and names are needed")
     return key
 
 
 class Sketch:
-    """About how many different ones there were: HyperLogLog, of Apache DataSketches."""
+    """An estimate of how many different names there are: the HyperLogLog of Apache DataSketches."""
 
     def __init__(self, data: bytes | None = None) -> None:
         self._union = datasketches.hll_union(SKETCH_LG_K)
@@ -132,46 +105,92 @@ class Sketch:
             self._union.update(datasketches.hll_sketch.deserialize(data))
 
     def add(self, names: Iterable[str]) -> None:
-        """Count these."""
+        """Count names; each counts once, however often it is added."""
         for name in names:
             self._union.update(name)
 
     def merge(self, other: Sketch) -> None:
-        """Count all that the other one has."""
+        """Count every name of the other one."""
         self._union.update(other._union.get_result())
 
     @property
     def estimate(self) -> float:
-        """How many there are, about."""
+        """The estimated number of different names."""
         return float(self._union.get_estimate())
 
     def to_bytes(self) -> bytes:
-        """At most about 2 KB; a few bytes each while there are few."""
+        """Serialize: at most about 2 KB, a few bytes a name while there are few."""
         return bytes(self._union.get_result(datasketches.tgt_hll_type.HLL_4).serialize_compact())
 
 
 @dataclass(slots=True)
-class Cell:
-    """What is counted in a cell. `took`: answers by bucket of `LATENCIES_MS`; `shown`, `clicked`: by rank."""
+class CellSums:
+    """What is summed in a cell. `took`: responses by bucket of `LATENCIES_MS`; `shown`, `clicked`: items by rank.
+
+    `counts` has the measures of the same names in `Kpis`, and what those are made of: `empty` and `degraded` lists,
+    impressions of `new_items`, `dwells` and their `dwell_ms` (whole milliseconds), people who `returned_1` and
+    `returned_7`. `revenue` and `organic_revenue` are in millionths. `requests`, `empty`, `degraded`, `visitors`,
+    `returned_*` and latencies belong to no item: they are in the cell without a category.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     took: Counter[int] = field(default_factory=Counter)
     shown: Counter[int] = field(default_factory=Counter)
     clicked: Counter[int] = field(default_factory=Counter)
+
+    def add_sums(self, other: CellSums) -> None:
+        """Add all sums of the other one."""
+        self.counts.update(other.counts)
+        self.took.update(other.took)
+        self.shown.update(other.shown)
+        self.clicked.update(other.clicked)
+
+
+@dataclass(slots=True)
+class CellAddition(CellSums):
+    """What is to be added to a cell, with the names of the people and the ids of the items that it is about."""
+
+    people: set[str] = field(default_factory=set)
+    items: set[str] = field(default_factory=set)
+
+    def merge(self, other: CellAddition) -> None:
+        """Add all of the other one."""
+        self.add_sums(other)
+        self.people |= other.people
+        self.items |= other.items
+
+    def add_change(self, before: CellAddition, after: CellAddition) -> None:
+        """Add what `after` has beyond `before`."""
+        self.add_sums(after)
+        self.counts.subtract(before.counts)
+        self.took.subtract(before.took)
+        self.shown.subtract(before.shown)
+        self.clicked.subtract(before.clicked)
+        self.people |= after.people - before.people
+        self.items |= after.items - before.items
+
+
+@dataclass(slots=True)
+class Cell(CellSums):
+    """What is known of a cell."""
+
     people: Sketch = field(default_factory=Sketch)
     items: Sketch = field(default_factory=Sketch)
 
     def merge(self, other: Cell) -> None:
         """Add all of the other one."""
-        self.counts.update(other.counts)
-        self.took.update(other.took)
-        self.shown.update(other.shown)
-        self.clicked.update(other.clicked)
+        self.add_sums(other)
         self.people.merge(other.people)
         self.items.merge(other.items)
 
+    def add(self, addition: CellAddition) -> None:
+        """Add what people did."""
+        self.add_sums(addition)
+        self.people.add(sorted(addition.people))
+        self.items.add(sorted(addition.items))
+
     def to_bytes(self) -> bytes:
-        """The value of its row."""
+        """Serialize the value of the row."""
         return orjson.dumps(
             {
                 "counts": _set(self.counts),
@@ -186,7 +205,7 @@ class Cell:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Cell:
-        """The inverse of `to_bytes`."""
+        """Parse what `to_bytes` wrote."""
         plain = orjson.loads(data)
         return cls(
             Counter(plain["counts"]),
@@ -200,7 +219,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far a partition has got. `at`, `newest`: epoch seconds of the last write, and of the newest event in it."""
+    """How far a partition is measured. `at`, `newest`: epoch seconds of the last write, and of the newest event in
+    it."""
 
     at: float
     newest: float
@@ -208,36 +228,30 @@ class PartitionProgress:
     """`records`, `late`, `unreadable`, `failed`, `missed` (dropped by the log before they were read) and `cut` (what
     exceeded a person's bound), since the beginning."""
     offsets: Mapping[str, int] = field(default_factory=dict)
-    """The last one taken of the partition, by topic."""
+    """The last offset handled of the partition, by topic."""
     read: float | None = None
     """Epoch seconds: what reached either topic until then is in the rows; the time of the write where nothing is left
     to read. None where it isn't known. No guardrail judges a window that ends later: its clicks may still be unread."""
 
     def to_bytes(self) -> bytes:
-        """The value of its row."""
-        return orjson.dumps(
-            {
-                "at": self.at,
-                "newest": self.newest,
-                "counts": dict(self.counts),
-                "offsets": dict(self.offsets),
-                "read": self.read,
-            }
-        )
+        """Serialize the value of the row."""
+        return orjson.dumps(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PartitionProgress:
-        """The inverse of `to_bytes`."""
+        """Parse what `to_bytes` wrote."""
         return cls(**orjson.loads(data))
 
 
-def parse_row(key: RowKey, data: bytes) -> Cell | Moments | PartitionProgress:
-    """Read a row's value. Raises something for what is none, or can't be added up: anybody who may write to a changelog
-    can put it there."""
+Row: TypeAlias = Cell | Moments | PartitionProgress
+
+
+def parse_row(key: RowKey, data: bytes) -> Row:
+    """Parse a row's value. Raises something for what is none, or can't be added up."""
     if isinstance(key, CellKey):
         return _checked(Cell.from_bytes(data))
     if isinstance(key, VariantKey):
-        return Moments() + Moments.from_plain(orjson.loads(data))
+        return Moments.from_bytes(data)
     return PartitionProgress.from_bytes(data)
 
 
@@ -249,7 +263,7 @@ def _checked(cell: Cell) -> Cell:
 
 
 def _set(counter: Counter[Any]) -> dict[Any, int]:
-    return {name: max(-MOST, min(MOST, count)) for name, count in counter.items() if count}
+    return {name: max(-MAX_SUM, min(MAX_SUM, count)) for name, count in counter.items() if count}
 
 
 def _by_number(plain: Mapping[str, int]) -> Counter[int]:

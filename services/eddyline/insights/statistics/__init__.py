@@ -5,10 +5,10 @@ should be, `plan_sample_size` and `plan_sample_size_from` how many people it tak
 docs/statistics.md has the formulas.
 """
 
-from eddyline.model.experiments.statistics.conclusions import describe_effect
-from eddyline.model.experiments.statistics.difference import METRICS, Effect, compare_with_control
-from eddyline.model.experiments.statistics.sample_ratio import SampleRatio, check_sample_ratio
-from eddyline.model.experiments.statistics.sample_size import SampleSizePlan, plan_sample_size, plan_sample_size_from
+from eddyline.insights.statistics.conclusions import describe_effect
+from eddyline.insights.statistics.difference import METRICS, Effect, compare_with_control
+from eddyline.insights.statistics.sample_ratio import SampleRatio, check_sample_ratio
+from eddyline.insights.statistics.sample_size import SampleSizePlan, plan_sample_size, plan_sample_size_from
 
 __all__ = [
     "METRICS",
