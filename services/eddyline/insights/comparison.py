@@ -112,8 +112,6 @@ class ExperimentComparison:
             )
         return self._report(results)
 
-    # -- what is known --------------------------------------------------------------------------------------------
-
     def _all(self) -> Iterator[ExperimentResults]:
         known: dict[str, dict[str, dict[str, Moments]]] = {}
         for key, moments in self._view.variants().items():
@@ -145,8 +143,6 @@ class ExperimentComparison:
             and (left := _sum(found, external if revision == WITHOUT_REVISION else set())).people
         }
         return ExperimentResults(experiment.name, experiment.revision, experiment, moments, others, verdicts, resumed)
-
-    # -- a report -------------------------------------------------------------------------------------------------
 
     def _report(self, results: ExperimentResults) -> ExperimentReport:
         now, together, complete = self._clock(), results.together, self._measures.complete

@@ -119,8 +119,6 @@ class PartitionHandler:
         self._last = replace(self._last, progress=replace(self._last.progress, at=self._clock(), read=read))
         return self._last
 
-    # -- a batch --------------------------------------------------------------------------------------------------
-
     def _times_with(self, records: Sequence[Record]) -> dict[str, float]:
         times = dict(self._times)
         for record in records:
@@ -171,8 +169,6 @@ class PartitionHandler:
         progress = PartitionProgress(now, newest, dict(+counts), offsets, read)
         return WritePlan(self._logs, offsets, progress, {PEOPLE: people, WINDOWS: windows})
 
-    # -- a record -------------------------------------------------------------------------------------------------
-
     def _parse(self, record: Record, counts: Counter[str]) -> TimedEvent | None:
         """None: it isn't measured."""
         ingest_time = record.timestamp / 1000
@@ -210,8 +206,6 @@ class PartitionHandler:
             return False
         visitor = Person("a", event.anonymous_id)
         return partition_of(visitor.key.encode(), self._partitions) == origin.partition
-
-    # -- a person -------------------------------------------------------------------------------------------------
 
     def _fold(
         self,

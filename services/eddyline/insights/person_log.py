@@ -91,9 +91,10 @@ class LoggedList:
     @classmethod
     def from_plain(cls, plain: list[Any]) -> LoggedList:
         """Parse what `to_plain` made."""
-        served_at, seen, whole_at, dimensions, *rest, items = plain
-        logged = tuple(LoggedItem(*item) for item in items)
-        return cls(served_at, dict(seen), whole_at, Dimensions(*dimensions), *rest, items=logged)
+        logged = cls(*plain)
+        logged.seen, logged.dimensions = dict(plain[1]), Dimensions(*plain[3])
+        logged.items = tuple(LoggedItem(*item) for item in logged.items)
+        return logged
 
 
 class LoggedAction(NamedTuple):
@@ -120,8 +121,6 @@ class PersonLog:
     erased_at: float | None = None
     newest: float = 0.0
     """The broker's time of the newest record, in epoch seconds."""
-
-    # -- records --------------------------------------------------------------------------------------------------
 
     def add_list(self, served: ServedList, settings: InsightsSettings) -> None:
         """Add what the reader served."""
@@ -173,8 +172,6 @@ class PersonLog:
 
     def _is_erased(self, at: float) -> bool:
         return self.erased_at is not None and at <= self.erased_at
-
-    # -- bounds ---------------------------------------------------------------------------------------------------
 
     def drop_settled(self, read: float, settings: InsightsSettings) -> int:
         """Drop what can't change any more, and the oldest beyond the bounds. Returns how many of the latter.
@@ -228,8 +225,6 @@ class PersonLog:
         )
         longest = settings.days_kept * DAY if self.totals else max(kept, BATCH_SECONDS + 2 * DAY)
         return now - self.newest > longest
-
-    # -- as a row -------------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         """Serialize the value of the row."""

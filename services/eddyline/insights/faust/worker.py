@@ -145,8 +145,6 @@ class Worker:
             self._handlers.clear()
             self._pending.clear()
 
-    # -- a flush --------------------------------------------------------------------------------------------------
-
     async def _flush(self) -> None:
         """Handle what is pending, and acknowledge it."""
         pending, self._pending = self._pending, []
@@ -250,8 +248,6 @@ class Worker:
                     if not await self._handle(partition, tables, handler, records):
                         return
 
-    # -- idle partitions ------------------------------------------------------------------------------------------
-
     async def _idle(self) -> None:
         """Write how far each partition is measured, and drop what is over."""
         for tp in sorted(self.app.consumer.assignment()):
@@ -280,8 +276,6 @@ class Worker:
         """The offset of its next record, as far as the consumer knows."""
         end: int | None = self.app.consumer.highwater(TP(self._options.prefix + topic, partition))
         return end
-
-    # -- records --------------------------------------------------------------------------------------------------
 
     def _record(self, event: Any) -> Record:
         message = event.message

@@ -1,4 +1,4 @@
-"""How many people an experiment takes. (That they suffice: test_experiment_peeking.py.)"""
+"""How many people an experiment takes. (That they suffice: test_peeking.py.)"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What holds however often one looks: 1,000 experiments each, of people who differ and who come back.
 
-`pytest tests/model/test_experiment_peeking.py -s` prints the figures of docs/statistics.md.
+`pytest tests/insights/test_peeking.py -s` prints the figures of docs/statistics.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether people are split as they should be, at one look. (At all looks: test_experiment_peeking.py.)"""
+"""Whether people are split as they should be, at one look. (At all looks: test_peeking.py.)"""
 
 from __future__ import annotations
 

@@ -30,6 +30,13 @@ NOW = 1_790_000_000.0
 LOGS = {"impressions": "log-a", "interactions": "log-b"}
 ITEMS = [f"item-{number}" for number in range(6)]
 CATEGORIES = ["", "news", "sport"]
+VISITORS_PURCHASE: dict[str, Any] = {
+    "type": "purchase",
+    "value": 5.0,
+    "request_id": "r",
+    "user_id": None,
+    "anonymous_id": "visitor",
+}
 
 
 class Killed(Exception):
@@ -66,17 +73,17 @@ class Partition:
     def __init__(self, settings: InsightsSettings, now: float = NOW + 3600) -> None:
         self.settings, self.now = settings, now
         self.tables = Rows()
-        self.letters: list[tuple[Record, str, str]] = []
-        self.folding = self._start()
+        self.dead_letters: list[tuple[Record, str, str]] = []
+        self.handler = self._start()
 
     def _start(self) -> PartitionHandler:
         last = last_plan(self.tables)
         if last is not None:
             last.write(self.tables)
-        return PartitionHandler(self.settings, 1, LOGS, last, self._put_aside, lambda: self.now)
+        return PartitionHandler(self.settings, 1, LOGS, last, self._write_dead_letter, lambda: self.now)
 
-    def _put_aside(self, record: Record, reason: str, detail: str) -> None:
-        self.letters.append((record, reason, detail))
+    def _write_dead_letter(self, record: Record, reason: str, detail: str) -> None:
+        self.dead_letters.append((record, reason, detail))
 
     def take(
         self, records: Sequence[Record], kill_after: int | None = None, finished: Set[str] = frozenset(LOGS)
@@ -84,12 +91,12 @@ class Partition:
         """Whether it came through; else it was killed after so many writes, and has started again."""
         self.tables.survives = -1 if kill_after is None else kill_after
         try:
-            for plan in self.folding.plans(self.tables, records, finished):
+            for plan in self.handler.plans(self.tables, records, finished):
                 self.tables.put(PLANS, PLAN_KEY, plan.to_bytes())
                 plan.write(self.tables)
         except Killed:
             self.tables.survives = -1
-            self.folding = self._start()
+            self.handler = self._start()
             return False
         self.tables.survives = -1
         return True
@@ -250,8 +257,8 @@ def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_k
                 read[record.topic] = max(read[record.topic], record.offset + 1)
         if chance.random() < 0.3:  # what was committed last may be older than what was taken
             read = {topic: max(0, place - chance.randint(0, 3)) for topic, place in read.items()}
-            partition.folding = partition._start()
-    assert not partition.letters
+            partition.handler = partition._start()
+    assert not partition.dead_letters
     expected = recount(log.plain(), settings)
     expected.assert_equal(partition.cells())
     moments = partition.moments()
@@ -366,8 +373,10 @@ def test_rubbish_becomes_a_dead_letter_and_the_rest_is_measured(log: Log) -> Non
     assert partition.total()["requests"] == 1
     assert partition.counts()["unreadable"] == 4
     # What can't be read of `interactions` is the profiler's dead letter.
-    assert [(record.topic, reason) for record, reason, _ in partition.letters] == [("impressions", "invalid_event")] * 3
-    assert "is needed" in partition.letters[1][2]
+    assert [(record.topic, reason) for record, reason, _ in partition.dead_letters] == [
+        ("impressions", "invalid_event")
+    ] * 3
+    assert "is needed" in partition.dead_letters[1][2]
 
 
 def test_rubbish_among_the_rows_stops_nobody(log: Log) -> None:
@@ -376,11 +385,11 @@ def test_rubbish_among_the_rows_stops_nobody(log: Log) -> None:
     for rows in partition.tables.rows.values():
         for key in rows:
             rows[key] = b"{rubbish"
-    partition.folding = partition._start()
+    partition.handler = partition._start()
     log.served("s", NOW + 1, ["item-1"])
     assert partition.take(log.records[1:])
     assert partition.total()["requests"] == 1
-    assert not partition.letters
+    assert not partition.dead_letters
 
 
 def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +407,7 @@ def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytes
     log.did("e2", "item-1", NOW)
     partition = folded(log)
     assert partition.total() == Counter(organic_clicks=1)
-    assert [(reason, detail) for _, reason, detail in partition.letters] == [
+    assert [(reason, detail) for _, reason, detail in partition.dead_letters] == [
         ("insights_failed", "ZeroDivisionError: a bug")
     ]
 
@@ -428,12 +437,12 @@ def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed(log: Log) 
 def test_a_log_that_was_made_anew_is_read_from_its_beginning(log: Log) -> None:
     log.served("r", NOW, ["item-1"])
     partition = folded(log)
-    partition.folding = PartitionHandler(
+    partition.handler = PartitionHandler(
         InsightsSettings(),
         1,
         LOGS | {"impressions": "another"},
         WritePlan.from_bytes(partition.tables.rows[PLANS][PLAN_KEY]),
-        partition._put_aside,
+        partition._write_dead_letter,
         lambda: NOW + 3600,
     )
     partition.take([replace(Log().served("r2", NOW + 1, ["item-1"]), log="another")])
@@ -447,7 +456,7 @@ def test_a_plan_is_no_larger_than_a_record_may_be(log: Log) -> None:
         log.served(f"r{number}", NOW, items, user_id=f"u{number}")
     partition = Partition(InsightsSettings())
     sizes = []
-    for plan in partition.folding.plans(partition.tables, log.records):
+    for plan in partition.handler.plans(partition.tables, log.records):
         sizes.append(len(plan.to_bytes()))
         plan.write(partition.tables)
     assert len(sizes) > 1
@@ -472,8 +481,8 @@ def test_a_value_that_is_no_price_becomes_a_dead_letter(log: Log, value: float) 
     log.did("e2", "item-1", NOW, type="purchase", value=2.5)
     partition = folded(log)
     assert (partition.total()["conversions"], partition.total()["revenue"]) == (1, 2_500_000)
-    assert [reason for _, reason, _ in partition.letters] == ["insights_failed"]
-    assert "no price" in partition.letters[0][2]
+    assert [reason for _, reason, _ in partition.dead_letters] == ["insights_failed"]
+    assert "no price" in partition.dead_letters[0][2]
 
 
 def test_sums_beyond_what_a_row_can_hold_stay_at_the_most() -> None:
@@ -512,8 +521,8 @@ def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(
     log.served("usual", NOW, ["item-1"])
     partition = folded(log)
     assert partition.total()["requests"] == 2
-    assert [(record.offset, reason) for record, reason, _ in partition.letters] == [(0, "insights_failed")]
-    assert "bytes" in partition.letters[0][2]
+    assert [(record.offset, reason) for record, reason, _ in partition.dead_letters] == [(0, "insights_failed")]
+    assert "bytes" in partition.dead_letters[0][2]
     assert partition.counts() == {"records": 3, "failed": 1}
 
 
@@ -523,18 +532,17 @@ def test_each_dead_letter_is_kept_once_however_a_batch_is_split(log: Log) -> Non
         log.served(f"r{number}", NOW, items, user_id=f"u{number}")
         log.add("impressions", b"{rubbish", NOW)
     partition = folded(log)
-    assert len(partition.letters) == 60
+    assert len(partition.dead_letters) == 60
     assert partition.counts()["unreadable"] == 60
 
 
 def test_what_the_profiler_passes_on_counts_once(log: Log) -> None:
     log.served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor")
-    bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor"}
-    original = log.did("e1", "item-1", NOW + 1, **bought)
-    copy = log.did("e1", "item-1", NOW + 1, **(bought | {"user_id": "ann"}))
-    passage = ForwardedFrom(original.log, original.partition, original.offset)
+    original = log.did("e1", "item-1", NOW + 1, **VISITORS_PURCHASE)
+    copy = log.did("e1", "item-1", NOW + 1, **(VISITORS_PURCHASE | {"user_id": "ann"}))
+    origin = ForwardedFrom(original.log, original.partition, original.offset)
     partition = Partition(InsightsSettings())
-    partition.take([log.records[0], original, replace(copy, headers=passage.headers())])
+    partition.take([log.records[0], original, replace(copy, headers=origin.headers())])
     assert partition.total()["conversions"] == 1
     assert partition.total()["organic_conversions"] == 0
 
@@ -544,8 +552,7 @@ def test_what_comes_of_an_anonymous_list_belongs_to_it_under_the_anonymous_id_al
     log: Log, by: dict[str, str], conversions: int
 ) -> None:
     log.served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor")
-    bought = {"type": "purchase", "value": 5.0, "request_id": "r", "user_id": None, "anonymous_id": "visitor", **by}
-    log.did("e1", "item-1", NOW + 1, **bought)
+    log.did("e1", "item-1", NOW + 1, **(VISITORS_PURCHASE | by))
     total = folded(log).total()
     assert (total["conversions"], total["organic_conversions"]) == (conversions, 1 - conversions)
 
@@ -554,11 +561,11 @@ def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to(log: Lo
     log.did("e1", "item-1", NOW)
     wrong = 1 - partition_of(b"u:ann", 2)
     for place, counted in ((wrong, 0), (1 - wrong, 1)):
-        folding = PartitionHandler(InsightsSettings(), 2, LOGS, None, lambda *_: None, lambda: NOW)
+        handler = PartitionHandler(InsightsSettings(), 2, LOGS, None, lambda *_: None, lambda: NOW)
         partition = Partition(InsightsSettings())
-        partition.folding = folding
-        passage = ForwardedFrom("log-b", wrong, 0)
-        headers = () if place == wrong else passage.headers()
+        partition.handler = handler
+        origin = ForwardedFrom("log-b", wrong, 0)
+        headers = () if place == wrong else origin.headers()
         partition.take([replace(log.records[0], partition=place, headers=headers)])
         assert partition.total()["organic_clicks"] == counted
 
@@ -616,7 +623,7 @@ def test_rows_that_can_be_decoded_and_not_added_up_stop_nobody(log: Log) -> None
     log.served("s", NOW + 2, ["item-1"], experiment="x", variant="a")
     assert partition.take(log.records[2:])
     assert partition.total()["requests"] == 1
-    assert not partition.letters
+    assert not partition.dead_letters
 
 
 def test_who_signs_in_is_two_people_and_one_unit(log: Log) -> None:

@@ -63,6 +63,10 @@ def ask(client: httpx.Client, path: str = KPIS, **parameters: Any) -> dict[str, 
     return answer
 
 
+def report(client: httpx.Client, name: str = "diversity") -> dict[str, Any]:
+    return ask(client, f"{EXPERIMENTS}/{name}")
+
+
 def lists(requests: int, clicks: int, **rest: Any) -> Any:
     return cell(requests=requests, impressions=10 * requests, clicks=clicks, served=10 * requests, **rest)
 
@@ -236,17 +240,17 @@ def test_who_came_back_is_told_once_the_day_and_what_is_late_are_over(client: ht
 # -- experiments --------------------------------------------------------------------------------------------------
 
 
-def feed_two(desk: Desk, revision: str, better: float = 0.10, people: int = 1500, since: float = NOW - 2 * DAY) -> None:
-    desk.feed(
-        variant_row("diversity", revision, "control", moments(clickers(people, 0.05, 1), since, NOW)),
-        variant_row("diversity", revision, "diverse", moments(clickers(people, better, 2), since, NOW)),
-    )
+def feed_two(desk: Desk, revision: str | None = None, people: tuple[int, int] = (1500, 1500), days: int = 2) -> None:
+    """Control, and a variant that is twice as good."""
+    for variant, count, rate in (("control", people[0], 0.05), ("diverse", people[1], 0.10)):
+        found = moments(clickers(count, rate, seed=count), NOW - days * DAY, NOW)
+        desk.feed(variant_row("diversity", revision or desk.revision("diversity"), variant, found))
 
 
 def test_a_better_variant_is_found_and_said_in_words(client: httpx.Client, desk: Desk) -> None:
     desk.define(TWO)
-    feed_two(desk, desk.revision("diversity"))
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    feed_two(desk)
+    said = report(client)
     control, diverse = said["reports"]
     assert (control["name"], control["is_control"], control["effects"], control["sentence"]) == (
         "control",
@@ -273,12 +277,8 @@ def test_a_better_variant_is_found_and_said_in_words(client: httpx.Client, desk:
 
 def test_a_skewed_split_raises_the_alarm(client: httpx.Client, desk: Desk) -> None:
     desk.define(TWO)
-    revision = desk.revision("diversity")
-    desk.feed(
-        variant_row("diversity", revision, "control", moments(clickers(2000, 0.05, 1))),
-        variant_row("diversity", revision, "diverse", moments(clickers(1500, 0.10, 2))),
-    )
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    feed_two(desk, people=(2000, 1500))
+    said = report(client)
     assert said["sample_ratio"]["is_mismatch"]
     assert "don't trust this" in said["reports"][1]["sentence"]
     assert any("split as the weights" in note for note in said["notes"])
@@ -290,7 +290,7 @@ def test_whoever_signs_in_is_counted_once_in_the_split(client: httpx.Client, des
     for variant, people, signed_in in (("control", 1000, 0), ("diverse", 1000, 400)):
         found = replace(moments(clickers(people + signed_in, 0.05, 1)), units=people)
         desk.feed(variant_row("diversity", revision, variant, found))
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    said = report(client)
     assert said["sample_ratio"]["seen"] == {"control": 1000, "diverse": 1000}
     assert said["sample_ratio"]["is_mismatch"] is False
     assert said["reports"][1]["people"] == 1400
@@ -302,10 +302,10 @@ def test_a_variant_that_was_let_go_on_is_not_held_against_the_weights(client: ht
     for variant, people in (("control", 2000), ("diverse", 1500), ("third", 2000)):
         desk.feed(variant_row("diversity", revision, variant, moments(clickers(people, 0.05, people), NOW - DAY)))
     desk.verdicts.apply(record(TOPIC, "diversity/diverse", None, at=NOW - 2 * DAY))
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    said = report(client)
     assert said["sample_ratio"]["is_mismatch"], "it was stopped before this definition"
     desk.verdicts.apply(record(TOPIC, "diversity/diverse", None, at=NOW - 3600))
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    said = report(client)
     assert (said["sample_ratio"]["is_mismatch"], said["sample_ratio"]["left_out"]) == (False, ["diverse"])
     assert "don't trust this" not in said["reports"][1]["sentence"]
     assert [note for note in said["notes"] if f"goes on since {format_timestamp(NOW - 3600)}" in note]
@@ -322,7 +322,7 @@ def test_weights_are_minded_and_external_people_are_not_held_against_them(client
         variant_row("three", revision, "new", moments(clickers(300, 0.05, 2))),
         variant_row("three", "", "old", moments(clickers(50, 0.05, 3))),
     )
-    said = ask(client, f"{EXPERIMENTS}/three")
+    said = report(client, "three")
     assert said["sample_ratio"]["is_mismatch"] is False
     assert said["sample_ratio"]["seen"] == {"ours": 900, "new": 300}
     assert said["sample_ratio"]["left_out"] == ["old"]
@@ -333,9 +333,9 @@ def test_weights_are_minded_and_external_people_are_not_held_against_them(client
 
 def test_people_of_an_earlier_definition_are_told_apart(client: httpx.Client, desk: Desk) -> None:
     desk.define(TWO)
-    feed_two(desk, desk.revision("diversity"), people=200)
-    feed_two(desk, "0ld0ld0l", people=700, since=NOW - 9 * DAY)
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    feed_two(desk, people=(200, 200))
+    feed_two(desk, "0ld0ld0l", people=(700, 700), days=9)
+    said = report(client)
     assert said["people"] == 400
     assert [(one["revision"], one["people"]) for one in said["earlier"]] == [("0ld0ld0l", 1400)]
     assert any("definition was changed" in note for note in said["notes"])
@@ -346,7 +346,7 @@ def test_an_experiment_that_only_other_systems_know_is_reported_with_a_note(clie
         variant_row("theirs", "", "new", moments(clickers(300, 0.10, 1))),
         variant_row("theirs", "", "base", moments(clickers(300, 0.05, 2))),
     )
-    said = ask(client, f"{EXPERIMENTS}/theirs")
+    said = report(client, "theirs")
     assert said["state"] == "not defined"
     assert [one["name"] for one in said["reports"]] == ["base", "new"]
     assert said["reports"][1]["effects"]["ctr"]["relative"] > 0
@@ -370,13 +370,13 @@ def test_experiments_are_listed_with_their_state(client: httpx.Client, desk: Des
         "now": "running",
         "gone": "not defined",
     }
-    assert ask(client, f"{EXPERIMENTS}/now")["days_left"] == pytest.approx(1.0)
-    assert ask(client, f"{EXPERIMENTS}/over")["days_left"] == 0.0
+    assert report(client, "now")["days_left"] == pytest.approx(1.0)
+    assert report(client, "over")["days_left"] == 0.0
 
 
 def test_an_experiment_without_people_has_no_values_and_decides_nothing(client: httpx.Client, desk: Desk) -> None:
     desk.define(TWO)
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    said = report(client)
     diverse = said["reports"][1]
     assert diverse["values"] == dict.fromkeys(("ctr", "clicks", "conversions", "revenue", "dwell"))
     assert diverse["effects"]["ctr"]["is_decided"] is False
@@ -394,23 +394,23 @@ def test_an_unknown_experiment_is_a_404_that_names_what_there_is(client: httpx.C
 def test_a_report_that_is_still_being_read_says_so(client: httpx.Client, desk: Desk) -> None:
     desk.define(TWO)
     desk.caught_up = False
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    said = report(client)
     assert said["complete"] is False
     assert "still being read" in said["notes"][0]
 
 
 def test_guardrails_are_told_and_one_that_stopped_a_variant_says_why(client: httpx.Client, desk: Desk) -> None:
     desk.define(GUARDED)
-    feed_two(desk, desk.revision("diversity"))
+    feed_two(desk)
     desk.feed(
         progress_row(NOW),
         *cell_rows(NOW - 7200, lists(500, 0), experiment="diversity", variant="diverse"),
     )
-    first, second = ask(client, f"{EXPERIMENTS}/diversity")["reports"][1]["guardrails"]
+    first, second = report(client)["reports"][1]["guardrails"]
     assert (first["metric"], first["state"], first["value"], first["lists"]) == ("ctr", "broken", 0.0, 500)
     assert (second["metric"], second["state"], second["value"]) == ("empty", "not enough yet", None)
     desk.guard.check_all()
-    said = ask(client, f"{EXPERIMENTS}/diversity")
+    said = report(client)
     diverse = said["reports"][1]
     assert said["stopped"] == ["diverse"]
     assert diverse["state"] == "stopped"
