@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.insights.changelog_view import CellQuery, ChangelogView
 from eddyline.insights.handler import TOPICS
 from eddyline.insights.rows import Cell, CellKey
-from eddyline.insights.supervisor import COMMAND, Supervisor
+from eddyline.insights.supervisor import Supervisor
 from eddyline.insights.worker_config import WorkerConfig
 from eddyline.model.events import ImpressionReport, Interaction, ServedItem, ServedList
 from eddyline.settings import InsightsSettings
@@ -137,10 +137,20 @@ class App:
         ]
 
 
-SLOW_TO_RESUME = """
-import asyncio, sys
-from faust.transport.consumer import Consumer
+RUN = """
+import sys
 from eddyline.cli import main
+from eddyline.insights.faust import application
+
+application.SESSION_SECONDS, application.HEARTBEAT_SECONDS = {session}, 0.3
+sys.argv = ["eddyline", "insights-worker"]
+main()
+"""
+"""A worker of a group that soon sees who is dead."""
+
+SLOW_TO_RESUME = """
+import asyncio
+from faust.transport.consumer import Consumer
 from eddyline.insights.faust import worker
 
 perform_seek, events = Consumer.perform_seek, worker._events
@@ -158,17 +168,15 @@ async def stop_to_think(stream):
             await asyncio.sleep(4)
 
 Consumer.perform_seek, worker._events = seek_slowly, stop_to_think
-sys.argv = ["eddyline", "insights-worker"]
-main()
 """
 """A worker that is late: Faust has read on when it resumes, and empties the queues."""
 
 
 @contextmanager
-def measuring(
-    kafka: KafkaForTest, directory: Path, command: Sequence[str] = COMMAND
-) -> Iterator[tuple[Supervisor, Windows]]:
+def measuring(kafka: KafkaForTest, directory: Path, patches: str = "") -> Iterator[tuple[Supervisor, Windows]]:
     """A supervised worker, and its table."""
+    session = 2.0 if kafka.kind == "jars" else 6.0  # as short as the cluster allows
+    command = (sys.executable, "-c", patches + RUN.format(session=session))
     config = WorkerConfig(
         cluster=kafka.options,
         settings=SETTINGS,
@@ -281,7 +289,7 @@ def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaFor
         app.use(10)
         await_all(app, table)
     app.use(500)
-    with measuring(real_kafka, tmp_path / "two", (sys.executable, "-c", SLOW_TO_RESUME)) as (_, table):
+    with measuring(real_kafka, tmp_path / "two", SLOW_TO_RESUME) as (_, table):
         await_all(app, table)
         assert table.count("missed") == 0
         recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
