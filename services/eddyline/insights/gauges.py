@@ -21,20 +21,6 @@ BY: tuple[Group, ...] = ("surface", "strategy", "experiment", "variant")
 MAX_COMBINATIONS = 100
 """Combinations that have gauges of their own, at most: names come from outside, and each is a time series for ever."""
 REST = ("other",) * len(BY)
-SHOWN = (
-    "requests",
-    "impressions",
-    "clicks",
-    "ctr",
-    "conversions",
-    "revenue",
-    "people",
-    "dwell_ms",
-    "empty_share",
-    "degraded_share",
-    "latency_p95",
-)
-"""The measures that have a gauge."""
 
 
 class Gauges:
@@ -62,7 +48,7 @@ class Gauges:
         values = {
             (name, label): value
             for label, kpis in found.items()
-            for name in SHOWN
+            for name in self._metrics.insights
             if (value := getattr(kpis, name)) is not None
         }
         for (name, label), value in values.items():

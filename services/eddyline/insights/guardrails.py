@@ -69,9 +69,11 @@ def judge_guardrail(
     seconds = SECONDS[guardrail.window]
     newest = window_start(until, guardrail.window) - seconds
     oldest = max(since, newest - (MAX_WINDOWS - 1) * seconds)
-    mine = ((key.start, cell) for key, cell in cells if key.size == guardrail.window and oldest <= key.start <= newest)
+    judged = (
+        (key.start, cell) for key, cell in cells if key.size == guardrail.window and oldest <= key.start <= newest
+    )
     total, lists = Cell(), 0
-    for start, window in groupby(mine, key=lambda one: one[0]):
+    for start, window in groupby(judged, key=lambda item: item[0]):
         for _, cell in window:
             total.merge(cell)
         lists = total.took.total() if guardrail.metric == "latency_ms" else total.counts["requests"]

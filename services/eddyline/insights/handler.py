@@ -79,7 +79,7 @@ class PartitionHandler:
         self._times: dict[str, float] = {}
         """The broker's time of the newest record handled, by topic."""
         self._dead_letters: list[tuple[Record, str, str]] = []
-        """Those of the plan in hand: the record, the reason's slug, and a sentence."""
+        """The dead letters of the plan in hand: the record, the reason's slug, and a sentence."""
 
     def handled(self, topic: str) -> int:
         """Return the last offset handled of a topic; -1: none."""

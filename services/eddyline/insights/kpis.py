@@ -47,7 +47,7 @@ class PositionKpis(BaseModel):
     impressions: int
     """Items that were seen there."""
     clicks: int
-    """Of them, those that were clicked."""
+    """The seen items that were clicked."""
     ctr: Ratio
     """clicks / impressions"""
 

@@ -102,9 +102,9 @@ class KpiRow(Kpis):
     time: str | None = None
     """When the window begins."""
     is_open: bool
-    """Its last window isn't over: everything still rises."""
+    """The last window isn't over: everything still rises."""
     is_settled: bool
-    """Its last window is over for so long that no click, dwell or conversion can be added to it any more."""
+    """The last window has been over for so long that no click, dwell or conversion can be added any more."""
 
 
 class MeasuringProgress(BaseModel):
@@ -113,7 +113,7 @@ class MeasuringProgress(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     partitions: int
-    """Those that are measured."""
+    """Partitions of which anything is measured."""
     read_until: str | None
     """Until when everything that was sent is in the measures."""
     records: int
@@ -169,12 +169,12 @@ class ExperimentSummary(BaseModel):
 
     name: str
     revision: str
-    """Of its definition; of several, of the one whose lists are the newest."""
+    """The definition's; of several, that whose lists are the newest."""
     state: RunState
     surface: str | None
     """The only one that it is on."""
     share: float | None
-    """Of people who are in it."""
+    """The share of people who are in it."""
     starts: str | None
     ends: str | None
     metric: str
@@ -185,7 +185,7 @@ class ExperimentSummary(BaseModel):
     stopped: list[str]
     """Variants that a guardrail has stopped."""
     people: int
-    """That were served a list of it, of this revision."""
+    """People who were served a list of it, of this revision."""
 
 
 class ExperimentList(_MeasuredResponse):
@@ -208,11 +208,11 @@ class GuardrailReport(BaseModel):
     value: float | None
     """As it was measured last; where it is stopped, as it was then."""
     lists: int
-    """That were judged."""
+    """Lists that were judged."""
     least: int
-    """That must be there before it is judged."""
+    """Lists that must be there before it is judged."""
     end: str | None
-    """Of the last window that was judged."""
+    """The end of the last window that was judged."""
     reason: str | None
     """Where it is stopped: why, in a sentence."""
 
@@ -230,7 +230,7 @@ class VariantReport(BaseModel):
     weight: float | None
     people: int
     totals: dict[str, float]
-    """Of all its people: requests, impressions, clicks, conversions, revenue, dwell_ms, dwells."""
+    """Sums over its people: requests, impressions, clicks, conversions, revenue, dwell_ms, dwells."""
     values: dict[str, float | None]
     """The metrics: ctr = clicks / impressions, dwell = dwell_ms / dwells; clicks, conversions, revenue: a person."""
     effects: dict[str, Effect] | None

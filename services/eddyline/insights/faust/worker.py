@@ -319,7 +319,7 @@ def run(source: IO[bytes]) -> None:
 
 
 async def _events(stream: Any) -> AsyncIterator[Any]:
-    """Its events, which aren't acknowledged by being read."""
+    """The events of a stream, not acknowledged by being read."""
     async for event in stream.noack().events():
         yield event
 

@@ -85,7 +85,7 @@ class Effect(BaseModel):
     p_value: float
     """May be looked at any time."""
     people: Annotated[int, Field(exclude=True)]
-    """Of both."""
+    """The people of both together."""
     is_decided: bool
     """The bounds exclude that there is no difference."""
 

@@ -31,7 +31,7 @@ class SampleRatio(BaseModel):
     expected: dict[str, float]
     """By the weights, to one decimal."""
     seen: dict[str, int]
-    """Those who were assigned, each once; somebody who signs in is two of `people`."""
+    """People who were assigned, each once; somebody who signs in is two of `people`."""
     p_value: float
     """Holds at all times at once."""
     is_mismatch: bool
