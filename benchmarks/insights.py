@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 
 from eddyline.adapters.kafka import Record
-from eddyline.insights.event_fold import PartitionFold
+from eddyline.insights.handler import PartitionHandler
 from eddyline.model.events import (
     ImpressionReport,
     Interaction,
@@ -53,6 +53,9 @@ class Rows:
             self._rows.pop((table, key), None)
         else:
             self._rows[table, key] = value
+
+    def keys(self, table: str) -> list[bytes]:
+        return [key for of_table, key in self._rows if of_table == table]
 
 
 def main() -> None:
@@ -113,10 +116,10 @@ def _parse(records: list[Record]) -> float:
 
 def _fold(records: list[Record]) -> float:
     tables = Rows()
-    folding = PartitionFold(InsightsSettings(), 1, LOGS, None, lambda *_: None, lambda: START + 3600)
+    handler = PartitionHandler(InsightsSettings(), 1, LOGS, None, lambda *_: None, lambda: START + 3600)
     began = time.perf_counter()
     for first in range(0, len(records), BATCH):
-        for plan in folding.plans(tables, records[first : first + BATCH]):
+        for plan in handler.plans(tables, records[first : first + BATCH]):
             plan.to_bytes()
             plan.write(tables)
     return time.perf_counter() - began

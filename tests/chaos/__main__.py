@@ -10,10 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.chaos.fork_server import ROOT, ForkServer
 from tests.chaos.load import Size
-from tests.chaos.nursery import ROOT, Nursery
-from tests.chaos.running import SEED, run, unfit
-from tests.chaos.scenarios import SCENARIOS, Scenario
+from tests.chaos.scenarios import SCENARIOS, SEED, Scenario
 from tests.chaos.world import Outcome
 from tests.support.kafka import start_cluster
 
@@ -48,19 +47,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(scenarios: Sequence[Scenario], seed: int, size: Size) -> list[Outcome]:
-    cluster, nursery, outcomes = start_cluster(), Nursery(), []
+    cluster, fork_server, outcomes = start_cluster(), ForkServer(), []
     try:
         for scenario in scenarios:
-            reason = unfit(scenario, cluster)
+            reason = scenario.unfit(cluster)
             if reason is not None:
                 print(f"{scenario.slug}: not run: {reason}", flush=True)
                 continue
             began = time.monotonic()
             directory = Path(tempfile.mkdtemp(prefix=f"chaos-{scenario.slug}-"))
-            outcomes.append(run(scenario, seed, size, cluster, nursery, directory))
+            outcomes.append(scenario.play(seed, size, cluster, fork_server, directory))
             print(f"{scenario.slug}: {time.monotonic() - began:.0f} s", flush=True)
     finally:
-        nursery.close()
+        fork_server.close()
         cluster.close()
     return outcomes
 
@@ -84,8 +83,8 @@ def _write(table: Sequence[str], options: argparse.Namespace) -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest[rest.index(END) :]
-    said = f"Seed {options.seed}, {options.seconds:g} seconds each, {options.rate:g} events a second."
-    PAGE.write_text(before + BEGIN + "\n".join([said, "", *table]) + "\n" + after, encoding="utf-8")
+    line = f"Seed {options.seed}, {options.seconds:g} seconds each, {options.rate:g} events a second."
+    PAGE.write_text(before + BEGIN + "\n".join([line, "", *table]) + "\n" + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""After the storm: what is stored, buried and told of, beside what must be."""
+"""After the storm: profiles, dead letters and activity, compared with what must be."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ def _other_letters(log: LogReader) -> list[str]:
 def _check_activity(truth: Truth, log: LogReader) -> Iterable[str]:
     sources: defaultdict[str, set[str]] = defaultdict(set)
     for record in read(log, "activity"):
-        told = orjson.loads(record.value or b"{}")
-        sources[told["item_id"]].add(told["source"])
+        activity = orjson.loads(record.value or b"{}")
+        sources[activity["item_id"]].add(activity["source"])
     bounds = truth.activity()
     for item in sources.keys() | bounds.keys():
         least, most = bounds.get(item, (0, 0))

@@ -162,7 +162,7 @@ def read(log: LogReader, topic: str) -> Iterator[Record]:
 
 
 def locate(log: LogReader, events: Sequence[Event]) -> None:
-    """Note where each event is, and when it got there: from the log, since a repeated request isn't told."""
+    """Note where each event is, and when it got there: from the log, since a repeated request's isn't reported."""
     sent = {event.number: event for event in events}
     for record in read(log, TOPIC):
         headers = dict(record.headers)

@@ -1,7 +1,8 @@
-"""What is done to the workers, while events keep coming."""
+"""What is done to the workers, while events keep coming, from a scenario's beginning to its verdict."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,23 @@ from pathlib import Path
 from typing import Literal
 
 from tests.chaos.failpoints import POINTS
-from tests.chaos.nursery import Nursery
+from tests.chaos.fork_server import ForkServer
+from tests.chaos.load import Size
 from tests.chaos.proxy import FaultyProxy
 from tests.chaos.threads import Consumer, Threads
-from tests.chaos.world import SETTLE_SECONDS, Backend, Crew, Hand, OwnEdge, Server, SharedEdge, World
+from tests.chaos.world import (
+    SETTLE_SECONDS,
+    Backend,
+    Outcome,
+    OwnEdge,
+    Server,
+    SharedEdge,
+    WorkerPool,
+    WorkerProcess,
+    World,
+    a_world,
+)
+from tests.support.kafka import Cluster
 
 from eddyline.profiler import GROUP
 
@@ -23,6 +37,9 @@ AMID = ("before activity", "some activity", "activity acknowledged", "half upser
 """Points at which a worker holds a batch that isn't committed."""
 PATIENCE = 0.5
 """Seconds that workers wait for a store that is made to fail."""
+
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+"""`CHAOS_SEED=7 make test ARGS="-m chaos"` runs another history."""
 
 Store = Literal["server", "lasting server", "impatient server", "own Edge", "shared Edge"]
 
@@ -44,7 +61,7 @@ class Scenario:
         """Without what takes long: one of them restarts a broker, that is enough."""
         return replace(self, breaks_broker=self.breaks_broker_in_short)
 
-    def backend(self, nursery: Nursery, directory: Path) -> Backend:
+    def backend(self, fork_server: ForkServer, directory: Path) -> Backend:
         """The store that it runs on."""
         log = directory / "store.log"
         if self.store == "own Edge":
@@ -52,24 +69,43 @@ class Scenario:
         if self.store == "shared Edge":
             return SharedEdge(directory)
         kept = directory / "qdrant" if self.store == "lasting server" else None
-        return Server(nursery, log, kept, PATIENCE if self.store == "impatient server" else 5.0)
+        return Server(fork_server, log, kept, PATIENCE if self.store == "impatient server" else 5.0)
+
+    def unfit(self, cluster: Cluster) -> str | None:
+        """Why the scenario can't be run here; None where it can."""
+        if cluster.kind == "in-process":
+            return f"no real Kafka: {'; '.join(cluster.fell_back)}"
+        if self.breaks_broker and cluster.kill is None:
+            return f"this Kafka ({cluster.kind}) isn't ours to kill"
+        if os.environ.get("QDRANT_URL") and self.slug == "store-killed":
+            return "the server at QDRANT_URL isn't ours to kill"
+        return None
+
+    def play(self, seed: int, size: Size, cluster: Cluster, fork_server: ForkServer, directory: Path) -> Outcome:
+        """Run the scenario, and compare. The workers' logs stay in `directory`."""
+        backend = self.backend(fork_server, directory)
+        if not self.breaks_broker:
+            cluster = replace(cluster, kill=None, start=None)
+        with a_world(self.fault, seed, size, cluster, fork_server, directory, backend, self.pending_seconds) as world:
+            self.run(world)
+            return world.conclude()
 
 
 # -- dying -----------------------------------------------------------------------------------------------------------
 
 
 def kill_at_random(world: World) -> None:
-    crew = world.crew(2)
+    pool = world.pool(2)
     for _ in world.moments(0.3, 1.5):
-        crew.kill(world.rng.choice(crew.hands))
-        crew.tend()
+        pool.kill(world.rng.choice(pool.workers))
+        pool.replace_dead()
 
 
 def kill_at_fail_points(world: World) -> None:
     points = cycle(world.rng.sample(POINTS, len(POINTS)))
-    crew = world.crew(4, lambda: _armed(world, next(points)))
+    pool = world.pool(4, lambda: _armed(world, next(points)))
     for _ in world.moments(0.05, 0.1):
-        crew.tend()
+        pool.replace_dead()
     world.until(lambda: len(world.faults.counts) == len(POINTS), "every point is reached", 3 * SETTLE_SECONDS)
 
 
@@ -81,11 +117,11 @@ def _armed(world: World, point: str) -> tuple[str, int, str]:
 def kill_with_its_store(world: World) -> None:
     """A process that has the embedded store to itself: now and then at a point, now and then at random."""
     points = cycle(world.rng.sample(POINTS, len(POINTS)))
-    crew = world.crew(1, lambda: _armed(world, next(points)) if world.rng.random() < 0.5 else None)
+    pool = world.pool(1, lambda: _armed(world, next(points)) if world.rng.random() < 0.5 else None)
     for _ in world.moments(0.5, 2.0):
-        crew.tend()
-        crew.kill(world.rng.choice(crew.hands))
-        crew.tend()
+        pool.replace_dead()
+        pool.kill(world.rng.choice(pool.workers))
+        pool.replace_dead()
 
 
 # -- sleeping --------------------------------------------------------------------------------------------------------
@@ -94,20 +130,20 @@ def kill_with_its_store(world: World) -> None:
 def stop_and_wake(world: World) -> None:
     """Zombies. The last one wakes when all is long handled: nobody would mend what it breaks."""
     points = cycle(world.rng.sample(AMID, len(AMID)))
-    crew = world.crew(2)
-    zombie = _asleep(world, crew, next(points))
+    pool = world.pool(2)
+    zombie = _asleep(world, pool, next(points))
     while not world.is_over:
-        _wake(world, crew, zombie)
-        zombie = _asleep(world, crew, next(points))
+        _wake(world, pool, zombie)
+        zombie = _asleep(world, pool, next(points))
     world.load.stop()
     world.until(world.is_quiet, "everything is handled without the sleeper")
-    _wake(world, crew, zombie)
-    _rejoined(world, crew)
+    _wake(world, pool, zombie)
+    _rejoined(world, pool)
 
 
-def _asleep(world: World, crew: Crew, point: str) -> Hand:
+def _asleep(world: World, pool: WorkerPool, point: str) -> WorkerProcess:
     """A worker that stopped in the middle of a batch, which others have handled since."""
-    sleeper = crew.hire((point, world.rng.randint(1, 3), "stop"))
+    sleeper = pool.add((point, world.rng.randint(1, 3), "stop"))
     world.until(lambda: sleeper.child.stopped, f"a worker stops at: {point}")
     world.faults.note(f"SIGSTOP at: {point}")
     ends = world.ends()
@@ -115,15 +151,15 @@ def _asleep(world: World, crew: Crew, point: str) -> Hand:
     return sleeper
 
 
-def _wake(world: World, crew: Crew, sleeper: Hand) -> None:
+def _wake(world: World, pool: WorkerPool, sleeper: WorkerProcess) -> None:
     """It stays, and another leaves: each zombie is the next one's successor."""
     sleeper.child.signal(signal.SIGCONT)
     world.faults.note("SIGCONT")
-    crew.dismiss(next(hand for hand in crew.staying if hand is not sleeper))
+    pool.stop(next(worker for worker in pool.staying if worker is not sleeper))
 
 
-def _rejoined(world: World, crew: Crew) -> None:
-    world.until(lambda: world.log.members(GROUP) == len(crew.hands), "the sleeper is back in its group")
+def _rejoined(world: World, pool: WorkerPool) -> None:
+    world.until(lambda: world.log.members(GROUP) == len(pool.workers), "the sleeper is back in its group")
 
 
 def stall_in_threads(world: World) -> None:
@@ -163,17 +199,17 @@ def _stall(world: World, threads: Threads, point: str) -> Consumer:
 
 
 def come_and_go(world: World) -> None:
-    crew = world.crew(2)
+    pool = world.pool(2)
     for _ in world.moments(0.3, 1.0):
-        crew.resize(world.rng.choice([size for size in (1, 2, 3) if size != crew.size]))
-        crew.tend()
+        pool.resize(world.rng.choice([size for size in (1, 2, 3) if size != pool.size]))
+        pool.replace_dead()
 
 
 # -- Kafka and the store ---------------------------------------------------------------------------------------------
 
 
 def restart_broker(world: World) -> None:
-    world.crew(2)
+    world.pool(2)
     for _ in world.moments(1.0, 3.0):
         _restart_broker(world)
 
@@ -191,9 +227,10 @@ def _restart_broker(world: World) -> None:
 
 def fail_store(world: World) -> None:
     with _faulty(world):
-        world.crew(2)
+        world.pool(2)
         for _ in world.moments(0.5, 1.0):
             pass
+        world.until(lambda: world.faults.counts, "a request to the store fails")  # the workers may start late
 
 
 @contextmanager
@@ -213,10 +250,10 @@ def _faulty(world: World) -> Iterator[None]:
 def restart_store(world: World) -> None:
     server = world.backend
     assert isinstance(server, Server)
-    crew = world.crew(2)
+    pool = world.pool(2)
     for _ in world.moments(0.5, 2.0):
         _restart_store(world, server)
-        crew.tend()
+        pool.replace_dead()
 
 
 def _restart_store(world: World, server: Server) -> None:
@@ -233,37 +270,37 @@ def everything(world: World) -> None:
     """All of the above at once: workers with fail-points, through the faulty proxy, to a store that dies, too."""
     server = world.backend
     assert isinstance(server, Server)
-    rng, asleep = world.rng, set[Hand]()
+    rng, asleep = world.rng, set[WorkerProcess]()
 
     def arm() -> tuple[str, int, str] | None:
         return (rng.choice(POINTS), rng.randint(1, 20), "kill") if rng.random() < 0.5 else None
 
     with _faulty(world):
-        crew = world.crew(3, arm)
+        pool = world.pool(3, arm)
         for _ in world.moments(0.3, 1.0):
-            crew.tend()
-            hand = rng.choice(crew.staying)
+            pool.replace_dead()
+            worker = rng.choice(pool.staying)
             chance = rng.random()
             if chance < 0.35:
-                crew.kill(hand)
+                pool.kill(worker)
             elif chance < 0.6:
-                hand.child.signal(signal.SIGSTOP)
-                asleep.add(hand)
+                worker.child.signal(signal.SIGSTOP)
+                asleep.add(worker)
                 world.faults.note("SIGSTOP")
             elif chance < 0.8:
-                crew.resize(rng.choice([size for size in (2, 3) if size != crew.size]))
+                pool.resize(rng.choice([size for size in (2, 3) if size != pool.size]))
             elif chance < 0.9 and server.can_be_killed:
                 _restart_store(world, server)
             elif world.cluster.kill is not None:
                 _restart_broker(world)
-            for sleeper in [hand for hand in asleep if rng.random() < 0.4]:
+            for sleeper in [worker for worker in asleep if rng.random() < 0.4]:
                 _rouse(world, sleeper, asleep)
         for sleeper in list(asleep):
             _rouse(world, sleeper, asleep)
-        crew.disarm()
+        pool.disarm()
 
 
-def _rouse(world: World, sleeper: Hand, asleep: set[Hand]) -> None:
+def _rouse(world: World, sleeper: WorkerProcess, asleep: set[WorkerProcess]) -> None:
     asleep.remove(sleeper)
     sleeper.child.signal(signal.SIGCONT)
     world.faults.note("SIGCONT")

@@ -197,7 +197,7 @@ class Stream:
         return self._rng.choices(self._users, [user.weight for user in self._users])[0]
 
     def _recently(self, now: float) -> float | None:
-        """A little late, so that what arrives isn't in the order in which it happened; or unsaid."""
+        """A little late, so that what arrives isn't in the order in which it happened; or without a time."""
         if self._rng.random() < 0.2:
             return None
         return now - min(600.0, self._rng.expovariate(1 / 30))
@@ -224,8 +224,8 @@ class Stream:
         value: dict[str, object] = {"type": type, "item_id": item, **someone.body}
         event_id = f"event {self._seed}-{self._number}" if item.startswith("never") or rng.random() < 0.9 else None
         rating = rng.randint(2, 10) / 2 if type == "rating" else None
-        said = {"event_id": event_id, "timestamp": at, "value": rating}
-        value |= {name: told for name, told in said.items() if told is not None}
+        optional = {"event_id": event_id, "timestamp": at, "value": rating}
+        value |= {name: given for name, given in optional.items() if given is not None}
         event = Event(
             self._next(),
             "interaction",
@@ -327,8 +327,8 @@ class Stream:
         the person's events come than their profile remembers ids of. What has no time of its own before now isn't
         either: an erasure between the two would part them.
         """
-        said = event.timestamp is not None and event.timestamp <= now
-        if not said or event.event_id is None or event.partition is not None or "bot" in event.key:
+        is_past = event.timestamp is not None and event.timestamp <= now
+        if not is_past or event.event_id is None or event.partition is not None or "bot" in event.key:
             return
         if self._rng.random() < 0.06:
             self._due.append((self._number + self._rng.randint(0, REPEATS_WITHIN), event))

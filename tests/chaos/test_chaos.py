@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from tests.chaos.fork_server import ForkServer
 from tests.chaos.load import Size
-from tests.chaos.nursery import Nursery
-from tests.chaos.running import SEED, run, unfit
-from tests.chaos.scenarios import SCENARIOS, Scenario
+from tests.chaos.scenarios import SCENARIOS, SEED, Scenario
 from tests.support.kafka import Cluster, start_cluster
 
 pytestmark = pytest.mark.chaos
@@ -22,10 +21,10 @@ SHORT = Size(seconds=2.5, rate=250)
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
+def fork_server() -> Iterator[ForkServer]:
+    fork_server = ForkServer()
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +44,13 @@ def _in_its_tier(scenario: Scenario) -> ParameterSet:
 
 @pytest.mark.parametrize("scenario", [_in_its_tier(each) for each in SCENARIOS])
 def test_nothing_is_lost_and_nothing_doubled(
-    scenario: Scenario, nursery: Nursery, request: pytest.FixtureRequest, tmp_path: Path
+    scenario: Scenario, fork_server: ForkServer, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     cluster: Cluster = request.getfixturevalue("breakable" if scenario.breaks_broker else "kafka_cluster")
-    reason = unfit(scenario, cluster)
+    reason = scenario.unfit(cluster)
     if reason is not None:
         pytest.skip(reason)
-    outcome = run(scenario, SEED, SHORT, cluster, nursery, tmp_path)
+    outcome = scenario.play(SEED, SHORT, cluster, fork_server, tmp_path)
     assert outcome.injected > 0
     assert not outcome.findings.problems, outcome.complaint()
     assert (outcome.findings.lost, outcome.findings.doubled) == (0, 0)

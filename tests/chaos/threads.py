@@ -30,13 +30,13 @@ class Consumer:
 
 
 class Threads:
-    """As `Crew`, but a thread can't be killed: it can stall for long, though."""
+    """As `WorkerPool`, but a thread can't be killed: it can stall for long, though."""
 
     def __init__(self, world: World, edge: SharedEdge) -> None:
         self._world, self._edge = world, edge
         self._producer = KafkaProducer(world.worker_options().kafka)
         self.consumers: list[Consumer] = []
-        world.crews.append(self)
+        world.pools.append(self)
 
     def join(self, stall_at: str | None = None, on: int = 1) -> Consumer:
         """One more, which may stall at a point."""
@@ -65,7 +65,7 @@ class Threads:
         self.consumers.remove(consumer)
         self._world.trouble += [f"a consumer ended by itself: {error!r}" for error in consumer.failures]
 
-    def tend(self) -> None:
+    def replace_dead(self) -> None:
         """They don't die."""
 
     def disarm(self) -> None:

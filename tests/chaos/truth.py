@@ -49,7 +49,7 @@ class Expected:
     uncertain: list[Deed] = field(default_factory=list)
     forward: str | None = None
     is_alone: bool = True
-    """Whether nothing of it ever was another's, or erased: then it is known which of its deeds were told of."""
+    """Whether nothing of it ever was another's, or erased: then it is known of which of its deeds there is activity."""
 
 
 @dataclass

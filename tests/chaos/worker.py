@@ -38,10 +38,10 @@ ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What a worker is told. `url` of a server or `directory` of Qdrant Edge; `consumer`: librdkafka's settings.
+    """A worker's configuration. `url` of a server or `directory` of Qdrant Edge; `consumer`: librdkafka's settings.
 
     `fail` at a point, `on` the n-th time, by `action`. `mailbox`: a directory through which others have items put into
-    a store that only this process may open, and learn how many interactions wait.
+    a store that only this process may open, and learn how many interactions are pending.
     """
 
     bootstrap_servers: str
@@ -113,9 +113,9 @@ def item_points(items: list[str]) -> list[Point]:
 
 
 class Mailbox:
-    """Items to put, as files, each renamed when it is done; and how many interactions wait, as of when.
+    """Items to put, as files, each renamed when it is done; and how many interactions are pending, as of when.
 
-    The tests' end calls `post` and `waiting`, the worker's `serve`.
+    The tests' end calls `post` and `pending`, the worker's `serve`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -129,21 +129,21 @@ class Mailbox:
         asked.rename(self._directory / f"{name}.put")
         return self._directory / f"{name}.done"
 
-    def waiting(self, since: float) -> int | None:
-        """How many items are waited for, as told after `since` (epoch seconds); None when nothing was."""
+    def pending(self, since: float) -> int | None:
+        """How many interactions are pending, as counted after `since` (epoch seconds); None when not counted since."""
         try:
-            told = json.loads((self._directory / "status").read_text())
+            status = json.loads((self._directory / "status").read_text())
         except FileNotFoundError:
             return None
-        return int(told["waiting"]) if told["at"] > since else None
+        return int(status["pending"]) if status["at"] > since else None
 
-    def serve(self, put: Callable[[list[str]], None], waiting: int) -> None:
-        """Do what is asked, and tell."""
+    def serve(self, put: Callable[[list[str]], None], pending: int) -> None:
+        """Put what is asked for, and say how many interactions are pending."""
         for path in sorted(self._directory.glob("*.put")):
             put([path.read_text()])
             path.rename(path.with_suffix(".done"))
         status = self._directory / "status.writing"
-        status.write_text(json.dumps({"waiting": waiting, "at": time.time()}))
+        status.write_text(json.dumps({"pending": pending, "at": time.time()}))
         status.rename(self._directory / "status")
 
 
@@ -181,8 +181,8 @@ def _serve_with_ticks(
 
     def serve() -> None:
         tick()
-        waiting = metrics.registry.get_sample_value("eddyline_profiler_waiting") or 0
-        mailbox.serve(lambda items: store.upsert(options.collections[0], item_points(items)), int(waiting))
+        pending = metrics.registry.get_sample_value("eddyline_profiler_waiting") or 0
+        mailbox.serve(lambda items: store.upsert(options.collections[0], item_points(items)), int(pending))
 
     handler.tick = serve  # type: ignore[method-assign]
 

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import httpx
 from confluent_kafka.admin import AdminClient
 from tests.chaos.checks import Findings, check
+from tests.chaos.fork_server import Child, ForkServer
 from tests.chaos.load import Load, Size, locate
-from tests.chaos.nursery import Child, Nursery
 from tests.chaos.stream import EVENT_IDS, PARTITIONS, Stream
 from tests.chaos.truth import Truth
 from tests.chaos.worker import Mailbox, WorkerOptions, item_points
@@ -45,7 +45,7 @@ from eddyline.settings import ProfileSettings, Settings
 
 SETTLE_SECONDS = 60.0
 STOP_SECONDS = 30.0
-WAITING = Filter(must=(Match("waiting", tuple(range(PARTITIONS))),))
+PENDING = Filter(must=(Match("waiting", tuple(range(PARTITIONS))),))
 
 
 class Faults:
@@ -57,11 +57,11 @@ class Faults:
         self._began = time.monotonic()
         self._lock = threading.Lock()
 
-    def note(self, fault: str, detail: str = "") -> None:
-        """One fault was injected."""
+    def note(self, fault: str) -> None:
+        """Count an injected fault."""
         with self._lock:
             self.counts[fault] += 1
-            self.log.append(f"{time.monotonic() - self._began:7.3f} s  {fault}{': ' if detail else ''}{detail}")
+            self.log.append(f"{time.monotonic() - self._began:7.3f} s  {fault}")
 
 
 # -- vector stores ----------------------------------------------------------------------------------------------------
@@ -73,20 +73,20 @@ class Backend(Protocol):
     kind: str
     collections: Collections
 
-    def told(self) -> dict[str, Any]:
-        """What workers are told of it."""
+    def options(self) -> dict[str, Any]:
+        """The options by which workers find it."""
 
     def put(self, items: Sequence[str]) -> None:
         """Put items. Raises `Unavailable`."""
 
-    def has_waiting(self) -> bool:
-        """Whether interactions wait for an item."""
+    def has_pending(self) -> bool:
+        """Whether interactions are pending until their item comes."""
 
     def open(self) -> VectorStore:
-        """To look into it; all workers have ended. Closed by the caller."""
+        """Open it to look into it, once all workers have ended. The caller closes it."""
 
     def close(self) -> None:
-        """End it, and delete what was made."""
+        """End the store, and delete what was made."""
 
 
 class Server:
@@ -96,8 +96,10 @@ class Server:
     seconds that workers wait for an answer.
     """
 
-    def __init__(self, nursery: Nursery, log: Path, directory: Path | None = None, patience: float = 5.0) -> None:
-        self._nursery, self._log, self._directory, self._patience = nursery, log, directory, patience
+    def __init__(
+        self, fork_server: ForkServer, log: Path, directory: Path | None = None, patience: float = 5.0
+    ) -> None:
+        self._fork_server, self._log, self._directory, self._patience = fork_server, log, directory, patience
         self._given = os.environ.get("QDRANT_URL")
         self._key = os.environ.get("QDRANT_API_KEY") if self._given else None
         self.kind = "Qdrant server" if self._given else "stand-in"
@@ -114,24 +116,26 @@ class Server:
 
     @property
     def can_be_killed(self) -> bool:
-        """Whether it is ours, and keeps its data."""
+        """Whether the server is ours, and keeps its data."""
         return self._given is None and self._directory is not None
 
     def start(self) -> None:
-        """Have it running."""
+        """Start the server, where it is ours."""
         if self._given is not None:
             return
         directory = None if self._directory is None else str(self._directory)
-        self._child = self._nursery.fork("tests.chaos.store", {"port": self._port, "directory": directory}, self._log)
+        self._child = self._fork_server.fork(
+            "tests.chaos.store", {"port": self._port, "directory": directory}, self._log
+        )
         wait_until(self._answers, "the stand-in for Qdrant answers", 30.0)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         assert self._child is not None
         self._child.signal(signal.SIGKILL)
         assert self._child.wait(10)
 
-    def told(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
             "url": self.proxied or self.url,
             "api_key": self._key,
@@ -143,8 +147,8 @@ class Server:
     def put(self, items: Sequence[str]) -> None:
         self._store.upsert(self.collections.items, item_points(list(items)))
 
-    def has_waiting(self) -> bool:
-        return self._store.count(self.collections.profiles, WAITING) > 0
+    def has_pending(self) -> bool:
+        return self._store.count(self.collections.profiles, PENDING) > 0
 
     def open(self) -> VectorStore:
         return ServerStore(self.url, self._key, 30.0, self._prefix)
@@ -181,7 +185,7 @@ class OwnEdge:
             create_collections(store, Settings(), TinyEncoder.dimension, Distance.COSINE)
             self.collections = generations.live(store)
 
-    def told(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
             "directory": str(self._directory),
             "mailbox": str(self._mail),
@@ -198,17 +202,12 @@ class OwnEdge:
         for done in [self._mailbox.post(item) for item in items]:
             wait_until(done.exists, f"{done.stem} is put", SETTLE_SECONDS)
 
-    def has_waiting(self) -> bool:
-        told: list[int] = []
+    def has_pending(self) -> bool:
         since = time.time()
-
-        def hears() -> bool:
-            waiting = self._mailbox.waiting(since)
-            told.extend([] if waiting is None else [waiting])
-            return waiting is not None
-
-        wait_until(hears, "the worker tells how many wait", SETTLE_SECONDS)
-        return told[-1] > 0
+        wait_until(
+            lambda: self._mailbox.pending(since) is not None, "the worker counts what is pending", SETTLE_SECONDS
+        )
+        return bool(self._mailbox.pending(since))
 
     def open(self) -> VectorStore:
         return EdgeStore(self._directory)
@@ -229,14 +228,14 @@ class SharedEdge:
         self.collections = generations.live(self.store)
         self._lent = False
 
-    def told(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {"collections": (self.collections.items, self.collections.profiles)}
 
     def put(self, items: Sequence[str]) -> None:
         self.store.upsert(self.collections.items, item_points(list(items)))
 
-    def has_waiting(self) -> bool:
-        return self.store.count(self.collections.profiles, WAITING) > 0
+    def has_pending(self) -> bool:
+        return self.store.count(self.collections.profiles, PENDING) > 0
 
     def open(self) -> VectorStore:
         self.store.close()
@@ -252,8 +251,8 @@ class SharedEdge:
 
 
 @dataclass(eq=False)
-class Hand:
-    """A worker process. `armed`: the fail-point it carries; `ending`: how it was told to end, where it was."""
+class WorkerProcess:
+    """A worker process. `armed`: its fail-point; `ending`: how it was made to end, where it was."""
 
     child: Child
     armed: str | None
@@ -261,17 +260,17 @@ class Hand:
 
 
 Arm = Callable[[], tuple[str, int, str] | None]
-"""What the next worker carries: (point, on the n-th time, kill or stop)."""
+"""The fail-point of the next worker: (point, on the n-th time, kill or stop)."""
 
 
-class Team(Protocol):
-    """Workers, whatever they are."""
+class Workers(Protocol):
+    """Processes or threads that handle the events."""
 
-    def tend(self) -> None:
-        """See to it that they are as many as they should be."""
+    def replace_dead(self) -> None:
+        """Start as many as are missing."""
 
     def disarm(self) -> None:
-        """Whoever comes from now on carries no fail-point."""
+        """Start workers without fail-points from now on."""
 
     def finish(self) -> None:
         """End all; everything is handled."""
@@ -280,91 +279,95 @@ class Team(Protocol):
         """End whatever is left."""
 
 
-class Crew:
+class WorkerPool:
     """Worker processes that are replaced when they die."""
 
     def __init__(self, world: World, size: int, arm: Arm = lambda: None) -> None:
         self._world, self._arm = world, arm
         self.size = size
-        self.hands: list[Hand] = []
+        self.workers: list[WorkerProcess] = []
 
-    def tend(self) -> None:
-        """Bury the dead, and hire as many as are missing."""
-        for hand in [hand for hand in self.hands if not hand.child.alive]:
-            self.hands.remove(hand)
-            self._judge(hand)
+    def replace_dead(self) -> None:
+        """Start as many as are missing."""
+        for worker in [worker for worker in self.workers if not worker.child.alive]:
+            self.workers.remove(worker)
+            self._check_exit(worker)
         while len(self.staying) < self.size:
-            self.hire()
+            self.add()
 
     @property
-    def staying(self) -> list[Hand]:
-        """Those who weren't told to end."""
-        return [hand for hand in self.hands if hand.ending is None]
+    def staying(self) -> list[WorkerProcess]:
+        """Those that weren't made to end."""
+        return [worker for worker in self.workers if worker.ending is None]
 
     def resize(self, size: int) -> None:
-        """Have so many: others join, or some leave in order."""
+        """Have so many workers: others join, or some leave in order."""
         self.size = size
-        for hand in self.staying[size:]:
-            self.dismiss(hand)
+        for worker in self.staying[size:]:
+            self.stop(worker)
             self._world.faults.note("one leaves")
         while len(self.staying) < size:
-            self.hire()
+            self.add()
             self._world.faults.note("one joins")
 
-    def hire(self, armed: tuple[str, int, str] | None = None) -> Hand:
-        """One more, armed thus or as its turn is."""
+    def add(self, armed: tuple[str, int, str] | None = None) -> WorkerProcess:
+        """Start one more, with this fail-point or the one whose turn it is."""
         armed = armed or self._arm()
         options = self._world.worker_options()
         if armed is not None:
             options = replace(options, fail=armed[0], on=armed[1], action=armed[2])
         log = self._world.directory / f"worker-{self._world.next_number()}.log"
-        hand = Hand(self._world.nursery.fork("tests.chaos.worker", options.to_json(), log), armed and armed[0])
-        self.hands.append(hand)
-        return hand
+        worker = WorkerProcess(
+            self._world.fork_server.fork("tests.chaos.worker", options.to_json(), log), armed and armed[0]
+        )
+        self.workers.append(worker)
+        return worker
 
     def disarm(self) -> None:
-        """Whoever comes from now on carries no fail-point."""
+        """Start workers without fail-points from now on."""
         self._arm = lambda: None
 
-    def kill(self, hand: Hand) -> None:
-        """SIGKILL."""
-        if hand.child.alive and hand.ending is None:
-            hand.ending = "killed"
-            hand.child.signal(signal.SIGKILL)
-            hand.child.wait(10)
+    def kill(self, worker: WorkerProcess) -> None:
+        """Send SIGKILL."""
+        if worker.child.alive and worker.ending is None:
+            worker.ending = "killed"
+            worker.child.signal(signal.SIGKILL)
+            worker.child.wait(10)
             self._world.faults.note("kill -9")
 
-    def dismiss(self, hand: Hand) -> None:
-        """SIGTERM: it finishes its batch and leaves the group."""
-        hand.ending = "left"
-        hand.child.signal(signal.SIGTERM)
+    def stop(self, worker: WorkerProcess) -> None:
+        """Send SIGTERM: it finishes its batch and leaves the group."""
+        worker.ending = "left"
+        worker.child.signal(signal.SIGTERM)
 
     def finish(self) -> None:
-        """End all, at once: nothing of what they have told may be lost with them."""
-        for hand in self.hands:
-            hand.ending = hand.ending or "killed"
-            hand.child.signal(signal.SIGKILL)
-        for hand in self.hands:
-            assert hand.child.wait(10)
-            self._judge(hand)
-        self.hands.clear()
+        """Kill all: nothing of what they have acknowledged may be lost with them."""
+        for worker in self.workers:
+            worker.ending = worker.ending or "killed"
+            worker.child.signal(signal.SIGKILL)
+        for worker in self.workers:
+            assert worker.child.wait(10)
+            self._check_exit(worker)
+        self.workers.clear()
 
     def abandon(self) -> None:
         """Kill whatever is left."""
-        for hand in self.hands:
-            hand.child.signal(signal.SIGKILL)
-            hand.child.wait(10)
-        self.hands.clear()
+        for worker in self.workers:
+            worker.child.signal(signal.SIGKILL)
+            worker.child.wait(10)
+        self.workers.clear()
 
-    def _judge(self, hand: Hand) -> None:
-        code = hand.child.code
-        if code == -signal.SIGKILL and hand.ending is not None:
+    def _check_exit(self, worker: WorkerProcess) -> None:
+        code = worker.child.code
+        if code == -signal.SIGKILL and worker.ending is not None:
             return
-        if code == -signal.SIGKILL and hand.armed is not None:
-            self._world.faults.note(f"kill -9 at: {hand.armed}")
+        if code == -signal.SIGKILL and worker.armed is not None:
+            self._world.faults.note(f"kill -9 at: {worker.armed}")
             return
-        if not (hand.ending == "left" and code in (0, -signal.SIGTERM)):  # told before it could listen
-            self._world.trouble.append(f"a worker ended by itself, with {code}: {hand.child.log}")
+        if not (
+            worker.ending == "left" and code in (0, -signal.SIGTERM)
+        ):  # the signal came before its handler was there
+            self._world.trouble.append(f"a worker ended by itself, with {code}: {worker.child.log}")
 
 
 # -- all of it --------------------------------------------------------------------------------------------------------
@@ -409,7 +412,7 @@ class World:
     seed: int
     size: Size
     cluster: Cluster
-    nursery: Nursery
+    fork_server: ForkServer
     directory: Path
     backend: Backend
     kafka: KafkaOptions
@@ -422,7 +425,7 @@ class World:
     faults: Faults = field(default_factory=Faults)
     trouble: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
-    crews: list[Team] = field(default_factory=list)
+    pools: list[Workers] = field(default_factory=list)
     _numbers: int = 0
 
     def next_number(self) -> int:
@@ -431,22 +434,22 @@ class World:
         return self._numbers
 
     def worker_options(self) -> WorkerOptions:
-        """What the next worker is told."""
+        """The options of the next worker."""
         return WorkerOptions(
             bootstrap_servers=self.kafka.bootstrap_servers,
             prefix=self.kafka.prefix,
             profile=self.profile,
             consumer=self.consumer,
             batch_size=self.rng.choice((50, 200, 500)),
-            **self.backend.told(),
+            **self.backend.options(),
         )
 
-    def crew(self, size: int, arm: Arm = lambda: None) -> Crew:
+    def pool(self, size: int, arm: Arm = lambda: None) -> WorkerPool:
         """Workers, started."""
-        crew = Crew(self, size, arm)
-        self.crews.append(crew)
-        crew.tend()
-        return crew
+        pool = WorkerPool(self, size, arm)
+        self.pools.append(pool)
+        pool.replace_dead()
+        return pool
 
     @property
     def is_over(self) -> bool:
@@ -466,23 +469,23 @@ class World:
         time.sleep(self.rng.uniform(least, most))
 
     def until(self, condition: Callable[[], object], what: str, seconds: float = SETTLE_SECONDS) -> None:
-        """Wait, keeping the crews at their size."""
+        """Wait, keeping the pools at their size."""
 
-        def tended() -> object:
-            for crew in self.crews:
-                crew.tend()
+        def replaced() -> object:
+            for pool in self.pools:
+                pool.replace_dead()
             return condition()
 
-        wait_until(tended, what, seconds)
+        wait_until(replaced, what, seconds)
 
     def conclude(self) -> Outcome:
         """No more faults: wait until everything is handled, end the workers, compare."""
-        for crew in self.crews:
-            crew.disarm()
+        for pool in self.pools:
+            pool.disarm()
         self.load.stop()
         self.until(self.is_quiet, "everything is handled")
-        for crew in self.crews:
-            crew.finish()
+        for pool in self.pools:
+            pool.finish()
         assert self._is_handled(), "records came after everything was handled"
         locate(self.log, self.load.events)
         settings = ProfileSettings(**self.profile)
@@ -503,7 +506,7 @@ class World:
 
     def is_quiet(self) -> bool:
         """Whether all is handled, and nothing waits: looked at between two looks at the offsets."""
-        return self._is_handled() and not self.backend.has_waiting() and self._is_handled()
+        return self._is_handled() and not self.backend.has_pending() and self._is_handled()
 
     def has_handled(self, ends: dict[int, int]) -> bool:
         """Whether everything below these offsets is handled and committed."""
@@ -531,7 +534,7 @@ def a_world(
     seed: int,
     size: Size,
     cluster: Cluster,
-    nursery: Nursery,
+    fork_server: ForkServer,
     directory: Path,
     backend: Backend,
     pending_seconds: float,
@@ -547,7 +550,7 @@ def a_world(
         seed,
         size,
         cluster,
-        nursery,
+        fork_server,
         directory,
         backend,
         options,
@@ -562,8 +565,8 @@ def a_world(
         load.start()
         yield world
     finally:
-        for crew in world.crews:
-            crew.abandon()
+        for pool in world.pools:
+            pool.abandon()
         load.abandon()
         world.log.close()
         backend.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from tests.services.serving import served
 from tests.support.fakes import NOW
-from tests.support.rows import Desk, cell, cell_rows, moments, progress_row, variant_row
+from tests.support.rows import Desk, cell, cell_rows, clickers, moments, progress_row, variant_row
 from typer.testing import CliRunner, Result
 
 from eddyline.cli import app
@@ -57,19 +56,15 @@ def desk() -> Desk:
                 *cell_rows(at, found, surface="home", strategy="eddyline", experiment="diversity", variant=variant)
             )
     desk.feed(progress_row(NOW, late=3, records=100))
-    drawn = random.Random(1)
     for variant, rate in (("control", 0.05), ("diverse", 0.10)):
-        people = [
-            {"impressions": 20.0, "clicks": float(sum(drawn.random() < rate for _ in range(20)))} for _ in range(1500)
-        ]
-        revision = desk.revision("diversity")
-        desk.feed(variant_row("diversity", revision, variant, moments(people, NOW - 86_400, NOW)))
+        people = moments(clickers(1500, rate, seed=1), NOW - 86_400, NOW)
+        desk.feed(variant_row("diversity", desk.revision("diversity"), variant, people))
     return desk
 
 
 @pytest.fixture
 def url(desk: Desk) -> Iterator[str]:
-    with served(router(desk.measuring, desk.comparing)) as client:
+    with served(router(desk.measures, desk.comparison)) as client:
         yield str(client.base_url)
 
 
@@ -137,7 +132,7 @@ def test_the_plots_can_be_left_out(url: str, tmp_path: Path) -> None:
 
 def test_an_empty_eddyline_has_a_report_too(tmp_path: Path) -> None:
     desk = Desk()
-    with served(router(desk.measuring, desk.comparing)) as client:
+    with served(router(desk.measures, desk.comparison)) as client:
         said = printed("report", "--url", str(client.base_url), "--output", str(tmp_path))
     assert "Nothing was measured yet" in said
     assert (tmp_path / "strategies.png").exists()

@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.docs.pages import ROOT
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.model.experiments.statistics import plan_sample_size
-from eddyline.model.insights.kpis import Kpis
+from eddyline.insights.kpis import Kpis
+from eddyline.insights.statistics import plan_sample_size
 from eddyline.runtime.documents import settings_table, strategies_table
 
 

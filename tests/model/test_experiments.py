@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from eddyline.adapters.experiments_file import load_experiments
 from eddyline.errors import Misconfigured
 from eddyline.model.experiments.assignment import draw_variant
 from eddyline.model.experiments.definitions import (
     Experiment,
     Experiments,
     Guardrail,
-    load_experiments,
     parse_experiments,
 )
 from eddyline.settings import STRATEGIES, Settings
@@ -375,12 +375,3 @@ def test_the_largest_numbers_that_are_taken_make_a_revision_and_draw_a_variant()
     experiment = one("planned_people = 1000000000", largest)
     assert len(experiment.revision) == 8
     assert {draw_variant(experiment, f"u:{n}").name for n in range(10)} == {"other"}, "a millionth has the control"
-
-
-def test_an_experiment_whose_revision_cannot_be_made_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(experiment: Experiment) -> str:
-        raise TypeError("Integer exceeds 64-bit range")
-
-    monkeypatch.setattr(Experiment, "revision", property(none))
-    (line,) = refused(f'[[experiment]]\nname = "one"\n{VARIANTS}')
-    assert line == "experiment 'one': it makes no revision: Integer exceeds 64-bit range"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from eddyline.insights.rows import SECONDS, Cell, CellKey, Dimensions, Size, VariantKey
 from eddyline.model.events import parse_timestamp
-from eddyline.model.insights.rows import SECONDS, CellKey, Dimensions, Size, VariantKey
 from eddyline.settings import InsightsSettings
 
 
@@ -26,6 +26,16 @@ class Recount:
     totals: defaultdict[VariantKey, defaultdict[str, Counter[str]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(Counter))
     )
+
+    def assert_equal(self, cells: Mapping[CellKey, Cell]) -> None:
+        """Fail where a cell isn't what was counted."""
+        for key in cells.keys() | self.counts.keys():
+            cell = cells.get(key, Cell())
+            assert +cell.counts == +self.counts[key], key
+            assert +cell.shown == +self.shown[key], key
+            assert +cell.clicked == +self.clicked[key], key
+            assert round(cell.people.estimate) == len(self.people[key]), key
+            assert round(cell.items.estimate) == len(self.items[key]), key
 
 
 def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSettings) -> Recount:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-import orjson
 from tests.support.fakes import LOG, NOW, Clock, FakeProducer, record
 
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.insights.changelog_view import ChangelogView
 from eddyline.insights.comparison import ExperimentComparison
-from eddyline.insights.guardrails import GuardrailEnforcer, GuardrailEvaluator, VerdictView
+from eddyline.insights.guardrails import GuardrailEnforcer, GuardrailEvaluator
 from eddyline.insights.measures import Measures
-from eddyline.model.experiments.definitions import Experiments, parse_experiments
-from eddyline.model.experiments.moments import TOTALS, Moments
-from eddyline.model.insights.rows import (
+from eddyline.insights.rows import (
     PROGRESS_KEY,
     SECONDS,
     Cell,
@@ -26,6 +24,9 @@ from eddyline.model.insights.rows import (
     Size,
     VariantKey,
 )
+from eddyline.insights.statistics.moments import TOTALS, Moments
+from eddyline.insights.verdict_view import VerdictView
+from eddyline.model.experiments.definitions import Experiments, parse_experiments
 from eddyline.settings import InsightsSettings, Settings
 
 ROWS = "insights-windows-changelog"
@@ -63,10 +64,18 @@ def moments(people: Iterable[Mapping[str, float]], since: float = NOW, until: fl
     return found
 
 
+def clickers(people: int, rate: float, seed: int) -> list[dict[str, float]]:
+    """The totals of people who see twenty items each, of which they click at this rate."""
+    drawn = random.Random(seed)
+    return [
+        {"impressions": 20.0, "clicks": float(sum(drawn.random() < rate for _ in range(20)))} for _ in range(people)
+    ]
+
+
 def variant_row(experiment: str, revision: str, variant: str, found: Moments, partition: int = 0) -> Record:
     """What is known of a variant's people."""
     key = VariantKey(experiment, revision, variant)
-    return record(ROWS, key.to_bytes(), orjson.dumps(found.to_plain()), partition=partition)
+    return record(ROWS, key.to_bytes(), found.to_bytes(), partition=partition)
 
 
 def progress_row(at: float, read_until: float | None = None, partition: int = 0, **counts: int) -> Record:
@@ -92,13 +101,13 @@ class Desk:
         self.items: Callable[[], int | None] = lambda: None
         self.caught_up = True
         self.view, self.verdicts = ChangelogView(self.settings, self.clock), VerdictView()
-        judging = GuardrailEvaluator(self.view, self.verdicts, self.settings)
-        self.measuring = Measures(self.view, self.settings, lambda: self.caught_up, lambda: self.items(), self.clock)
-        self.comparing = ExperimentComparison(
-            self.view, self.measuring, judging, self.verdicts, lambda: self.experiments, self.clock
+        evaluator = GuardrailEvaluator(self.view, self.verdicts, self.settings)
+        self.measures = Measures(self.view, self.settings, lambda: self.caught_up, lambda: self.items(), self.clock)
+        self.comparison = ExperimentComparison(
+            self.view, self.measures, evaluator, self.verdicts, lambda: self.experiments, self.clock
         )
         self.guard = GuardrailEnforcer(
-            judging,
+            evaluator,
             self.verdicts,
             lambda: self.experiments,
             self.producer,

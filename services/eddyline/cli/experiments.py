@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from eddyline.adapters.experiments_file import load_experiments
 from eddyline.cli.shared_options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
 from eddyline.errors import Misconfigured
-from eddyline.model.experiments.definitions import Experiment, Experiments, Variant, load_experiments
+from eddyline.model.experiments.definitions import Experiment, Experiments, Variant
 from eddyline.settings import Settings
 
 TIMEOUT_SECONDS = 10.0

@@ -110,7 +110,7 @@ def plan(
     value = baseline if ctr is None else ctr
     assert value is not None
     try:
-        from eddyline.model.experiments import statistics
+        from eddyline.insights import statistics
     except ImportError:
         raise Misconfigured("planning needs: pip install 'eddyline[insights]'") from None
     found = statistics.plan_sample_size(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from eddyline.cli.terminal_output import NONE, add_columns, counted, print_line, titled_table
 
 if TYPE_CHECKING:
-    from eddyline.model.experiments.statistics import SampleSizePlan
+    from eddyline.insights.statistics import SampleSizePlan
 
 RISES = "*"
 COLUMNS = {

@@ -135,10 +135,10 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     reports its lists to the measures, as a running one does by itself. Raises `Misconfigured` for wrong experiments,
     and `AlreadyRunning` where another process holds the store.
     """
+    from eddyline.adapters.experiments_file import load_experiments
     from eddyline.adapters.telemetry import Metrics
     from eddyline.clients import Client
     from eddyline.clients.list_export import over_http
-    from eddyline.model.experiments.definitions import load_experiments
     from eddyline.reader import ActiveExperiments, Reader
     from eddyline.runtime.resources import open_served_list_log
 

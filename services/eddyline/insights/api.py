@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from eddyline.adapters.http import id_from_path, json_response
@@ -15,8 +16,8 @@ from eddyline.insights.schemas import ExperimentList, ExperimentReport, KpiQuery
 Name = Annotated[str, Path(description="Percent-encoded")]
 
 
-def router(measuring: Measures, comparing: ExperimentComparison) -> APIRouter:
-    """The routes of a process that keeps a view."""
+def router(measures: Measures, comparison: ExperimentComparison) -> APIRouter:
+    """Build the routes of a process that keeps a view."""
     routes = APIRouter(tags=["insights"])
 
     @routes.get(
@@ -25,11 +26,11 @@ def router(measuring: Measures, comparing: ExperimentComparison) -> APIRouter:
         response_model=KpiReport,
     )
     async def kpis(query: Annotated[KpiQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(measuring.kpis, query))
+        return _respond(await run_in_threadpool(measures.kpis, query))
 
     @routes.get("/v1/insights/experiments", summary="All experiments", response_model=ExperimentList)
     async def experiments() -> Response:
-        return json_response(await run_in_threadpool(comparing.experiments))
+        return _respond(await run_in_threadpool(comparison.experiments))
 
     @routes.get(
         "/v1/insights/experiments/{name}",
@@ -37,6 +38,11 @@ def router(measuring: Measures, comparing: ExperimentComparison) -> APIRouter:
         response_model=ExperimentReport,
     )
     async def experiment(name: Name) -> Response:
-        return json_response(await run_in_threadpool(comparing.experiment, id_from_path(name, "name")))
+        return _respond(await run_in_threadpool(comparison.experiment, id_from_path(name, "name")))
 
     return routes
+
+
+def _respond(report: BaseModel) -> Response:
+    """The report, without the names of groups that it wasn't grouped by."""
+    return json_response(report.model_dump(by_alias=True, exclude_unset=True))

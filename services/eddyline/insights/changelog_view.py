@@ -1,4 +1,8 @@
-"""The rows of insights in memory, as the changelog of their table tells them."""
+"""The rows of insights in memory, followed from the changelog of their table.
+
+The consumer thread of the changelog applies records while request threads, the guardrails and the gauges read: a lock
+guards what they share. Nothing here is durable; after a restart the changelog is read from its beginning.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,8 @@ from typing import TypeVar
 import structlog
 
 from eddyline.adapters.kafka import Record
-from eddyline.model.experiments.moments import Moments
-from eddyline.model.insights.rows import (
-    SECONDS,
+from eddyline.insights.retention import oldest_start
+from eddyline.insights.rows import (
     Cell,
     CellKey,
     Dimensions,
@@ -23,20 +26,20 @@ from eddyline.model.insights.rows import (
     VariantKey,
     parse_row,
     parse_row_key,
-    retention_seconds,
 )
+from eddyline.insights.statistics.moments import Moments
 from eddyline.settings import InsightsSettings
 
 log = structlog.get_logger("insights")
 
 MINUTE = 60.0
 Key = TypeVar("Key")
-Row = TypeVar("Row")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class CellQuery:
-    """Which cells: windows of a size that begin in [start, end) (epoch seconds), and for each named dimension any of
+    """Selects cells: windows of a size that begin in [start, end) (epoch seconds), and for each named dimension any of
     these values."""
 
     size: Size
@@ -44,8 +47,8 @@ class CellQuery:
     end: float
     where: Mapping[str, frozenset[str]]
 
-    def takes(self, dimensions: Dimensions) -> bool:
-        """Whether a cell of these is wanted."""
+    def matches(self, dimensions: Dimensions) -> bool:
+        """Whether a cell of these is selected."""
         return all(getattr(dimensions, name) in values for name, values in self.where.items())
 
 
@@ -58,7 +61,7 @@ class ChangelogView:
 
     def __init__(self, settings: InsightsSettings, clock: Callable[[], float]) -> None:
         """`clock`: epoch seconds."""
-        self._kept = retention_seconds(settings)
+        self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
         self._log: str | None = None
@@ -70,11 +73,11 @@ class ChangelogView:
 
     @property
     def unreadable(self) -> int:
-        """Records that were no rows, and were left out."""
+        """How many records were no rows, and were left out."""
         return self._unreadable
 
     def apply(self, record: Record) -> None:
-        """Take one record of the changelog. One that can't be read is counted; the row stays as it was."""
+        """Apply one record of the changelog. One that can't be parsed is counted; the row stays as it was."""
         try:
             if record.key is None:
                 raise ValueError("a row has a key")
@@ -94,24 +97,24 @@ class ChangelogView:
             self._sweep()
             self._put(record.partition, key, row, record.value)
 
-    def cells(self, wanted: CellQuery) -> Iterator[tuple[CellKey, Cell]]:
-        """The cells that are wanted, one for each partition that has it: window by window, the newest first.
+    def cells(self, query: CellQuery) -> Iterator[tuple[CellKey, Cell]]:
+        """Yield the selected cells, one for each partition that has it: window by window, the newest first.
 
-        Each is read when it is its turn. However many there are, no more need be held than what they are added up to;
-        and who has enough leaves the rest unread.
+        Each is parsed when it is its turn. However many there are, no more need be held than what they are added up to;
+        and a caller that has enough leaves the rest unparsed.
         """
-        for start in self._starts(wanted):
+        for start in self._starts(query):
             with self._lock:
                 found = [
                     (dimensions, value)
-                    for (_, dimensions), value in self._cells.get((wanted.size, start), {}).items()
-                    if wanted.takes(dimensions)
+                    for (_, dimensions), value in self._cells.get((query.size, start), {}).items()
+                    if query.matches(dimensions)
                 ]
             for dimensions, value in found:
-                yield CellKey(wanted.size, start, dimensions), Cell.from_bytes(value)
+                yield CellKey(query.size, start, dimensions), Cell.from_bytes(value)
 
     def variants(self) -> dict[VariantKey, Moments]:
-        """The people of every variant, of all revisions."""
+        """The moments of the people of every variant, of all revisions."""
         summed: dict[VariantKey, Moments] = {}
         with self._lock:
             for (_, key), moments in self._variants.items():
@@ -119,23 +122,23 @@ class ChangelogView:
         return summed
 
     def progress(self) -> dict[int, PartitionProgress]:
-        """How far each partition has got."""
+        """How far each partition is measured."""
         with self._lock:
             return dict(sorted(self._progress.items()))
 
     def oldest(self, size: Size) -> float:
         """The earliest start of a window of this size that is kept, in epoch seconds."""
-        return self._clock() - self._kept[size] - SECONDS[size]
+        return oldest_start(size, self._settings, self._clock())
 
-    def _starts(self, wanted: CellQuery) -> list[int]:
-        """Of the windows that are wanted, the newest first."""
-        first = max(wanted.start, self.oldest(wanted.size))
+    def _starts(self, query: CellQuery) -> list[int]:
+        """The starts of the selected windows, the newest first."""
+        first = max(query.start, self.oldest(query.size))
         with self._lock:
-            known = [start for size, start in self._cells if size == wanted.size]
-        return sorted((start for start in known if first <= start < wanted.end), reverse=True)
+            known = [start for size, start in self._cells if size == query.size]
+        return sorted((start for start in known if first <= start < query.end), reverse=True)
 
     def _follow(self, identity: str) -> None:
-        """Of a topic that was created anew, nothing old holds."""
+        """Forget everything where the topic was created anew."""
         if identity == self._log:
             return
         self._log = identity
@@ -178,7 +181,7 @@ class ChangelogView:
             del self._cells[size, start]
 
 
-def _set_or_drop(rows: dict[Key, Row], key: Key, row: Row | None) -> None:
+def _set_or_drop(rows: dict[Key, Value], key: Key, row: Value | None) -> None:
     if row is None:
         rows.pop(key, None)
     else:

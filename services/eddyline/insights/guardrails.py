@@ -1,84 +1,123 @@
-"""Guardrails at work: variants are judged by what the view holds, and one that is beyond a bound is stopped, once."""
+"""Guardrails: a variant that is beyond a bound of its experiment is stopped, once.
+
+`judge_guardrail` is the stop rule itself, pure; `GuardrailEvaluator` applies it to what the changelog view holds, for
+reports too (in request threads); `GuardrailEnforcer` writes verdicts, in the one thread of the periodic tasks. A crash
+between a verdict's write and its note changes nothing: it is read back from its topic before anything is judged again.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Final, Literal, TypeAlias
 
 import structlog
 
-from eddyline.adapters.kafka import Outgoing, Producer, Record
+from eddyline.adapters.kafka import Outgoing, Producer
 from eddyline.adapters.telemetry import Metrics
-from eddyline.errors import InvalidEvent, Overloaded, Unavailable
+from eddyline.errors import Overloaded, Unavailable
 from eddyline.insights.changelog_view import CellQuery, ChangelogView
+from eddyline.insights.kpis import percentile, ratio
+from eddyline.insights.rows import SECONDS, Cell, CellKey, PartitionProgress, window_start
+from eddyline.insights.statistics.moments import Moments
+from eddyline.insights.verdict_view import VerdictView
 from eddyline.model.experiments.definitions import Experiment, Experiments, Guardrail, Variant
-from eddyline.model.experiments.moments import Moments
-from eddyline.model.experiments.verdicts import TOPIC, Verdict, parse_verdict
-from eddyline.model.insights.judgement import (
-    MOST_WINDOWS,
-    Judgement,
-    describe_breach,
-    fully_read_until,
-    judge_guardrail,
-    judgeable_until,
-)
-from eddyline.model.insights.kpis import window_start
-from eddyline.model.insights.rows import SECONDS
+from eddyline.model.experiments.verdicts import TOPIC, Verdict
 from eddyline.settings import InsightsSettings
+
+State: TypeAlias = Literal["ok", "broken", "not enough yet"]
+MAX_WINDOWS: Final = 24
+"""How many windows back a guardrail looks for enough lists."""
+LATENCY_SHARE = 0.95
+"""`latency_ms` is this quantile of the response times."""
+WORDS: Final[Mapping[str, str]] = {
+    "ctr": "click-through rate",
+    "latency_ms": "95th percentile of the milliseconds to answer",
+    "empty": "share of empty lists",
+}
+WITHOUT_REVISION = ""
+"""The revision of another system's lists whose app gave none: they count to the present definition."""
 
 log = structlog.get_logger("insights")
 
-WITHOUT_REVISION = ""
-"""Of lists of another system whose app didn't say it: they count to the present one."""
+
+# -- the rule -----------------------------------------------------------------------------------------------------
 
 
-class VerdictView:
-    """Which variants are stopped, as the topic `verdicts` tells it. Thread-safe."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of a guardrail. `value` is None while there is too little; `lists` is how many were judged, of the
+    windows in [start, end) (epoch seconds)."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._log: str | None = None
-        self._known: dict[str, Verdict] = {}
-        self._lifted: dict[str, float] = {}
+    state: State
+    value: float | None = None
+    lists: int = 0
+    start: int | None = None
+    end: int | None = None
 
-    def apply(self, record: Record) -> None:
-        """Take one record of the topic; a tombstone lets a variant go on."""
-        key = (record.key or b"").decode(errors="replace")
-        try:
-            verdict = None if record.value is None else parse_verdict(record.value)
-        except InvalidEvent as error:
-            log.warning("skipped an invalid verdict", key=key, offset=record.offset, reason=str(error))
-            return
-        with self._lock:
-            if record.log != self._log:
-                self._log, self._known, self._lifted = record.log, {}, {}
-            if verdict is None:
-                self._known.pop(key, None)
-                self._lifted[key] = record.timestamp / 1000
-            else:
-                self._known[verdict.key] = verdict
 
-    def note(self, verdict: Verdict) -> None:
-        """Know of a verdict that was just written."""
-        with self._lock:
-            self._known[verdict.key] = verdict
+def judge_guardrail(
+    guardrail: Guardrail, cells: Iterable[tuple[CellKey, Cell]], since: float, until: float
+) -> Judgement:
+    """Judge a variant by its cells of the guardrail's window size, which come by window, the newest first. They are
+    taken only as far back as is needed.
 
-    def of(self, experiment: Experiment, variant: str) -> Verdict | None:
-        """The verdict that stops a variant of the present definition."""
-        with self._lock:
-            found = self._known.get(f"{experiment.name}/{variant}")
-        return found if found is not None and found.revision == experiment.revision else None
+    Judged is the last window that is over by `until`; where it has fewer lists than needed, together with as many
+    before it as it takes, at most `MAX_WINDOWS` back, and none that begins before `since` (both epoch seconds).
+    """
+    seconds = SECONDS[guardrail.window]
+    newest = window_start(until, guardrail.window) - seconds
+    oldest = max(since, newest - (MAX_WINDOWS - 1) * seconds)
+    judged = (
+        (key.start, cell) for key, cell in cells if key.size == guardrail.window and oldest <= key.start <= newest
+    )
+    total, lists = Cell(), 0
+    for start, window in groupby(judged, key=lambda item: item[0]):
+        for _, cell in window:
+            total.merge(cell)
+        lists = total.took.total() if guardrail.metric == "latency_ms" else total.counts["requests"]
+        if lists >= guardrail.least:
+            value = _value(guardrail, total)
+            if value is None:
+                return Judgement("not enough yet", None, lists, start, newest + seconds)
+            state: State = "broken" if guardrail.is_broken_by(value) else "ok"
+            return Judgement(state, value, lists, start, newest + seconds)
+    return Judgement("not enough yet", None, lists)
 
-    def lifted(self, experiment: str, variant: str) -> float:
-        """When a variant was let go on, in epoch seconds; 0 where it wasn't."""
-        with self._lock:
-            return self._lifted.get(f"{experiment}/{variant}", 0.0)
 
-    def all(self) -> list[Verdict]:
-        """Every verdict, of present and of earlier definitions."""
-        with self._lock:
-            return [self._known[key] for key in sorted(self._known)]
+def judgeable_until(metric: str, read: float, delay: float) -> float:
+    """Up to when windows can be judged by a metric, in epoch seconds. `read`: until when everything is read that was
+    sent; `delay`: for so many seconds, clicks on what was shown still come in."""
+    return read - delay if metric == "ctr" else read
+
+
+def fully_read_until(progress: Iterable[PartitionProgress]) -> float | None:
+    """Until when every partition is read, in epoch seconds, as far as is known; None where nothing is."""
+    return min((partition.read for partition in progress if partition.read is not None), default=None)
+
+
+def describe_breach(guardrail: Guardrail, variant: str, judgement: Judgement) -> str:
+    """Say in a sentence how a guardrail is broken."""
+    side, bound = ("over", guardrail.max) if guardrail.min is None else ("under", guardrail.min)
+    return (
+        f"{variant}: its {WORDS[guardrail.metric]} was {judgement.value:.4g}, {side} {bound:g}, "
+        f"in {judgement.lists:,} lists"
+    )
+
+
+def _value(guardrail: Guardrail, cell: Cell) -> float | None:
+    counts = cell.counts
+    match guardrail.metric:
+        case "ctr":
+            return ratio(counts["clicks"], counts["impressions"])
+        case "empty":
+            return ratio(counts["empty"], counts["requests"])
+        case "latency_ms":
+            return percentile(cell.took, LATENCY_SHARE)
+
+
+# -- what it is applied to ----------------------------------------------------------------------------------------
 
 
 class GuardrailEvaluator:
@@ -88,8 +127,9 @@ class GuardrailEvaluator:
         self._view, self._verdicts = view, verdicts
         self._delay = settings.settle_minutes * 60
 
-    def judgement(self, experiment: Experiment, variant: Variant, guardrail: Guardrail) -> Judgement:
-        """How a variant stands. Nothing from before its present definition counts, nor from before it was let go on."""
+    def judge(self, experiment: Experiment, variant: Variant, guardrail: Guardrail) -> Judgement:
+        """Judge how a variant stands. Nothing from before its present definition counts, nor from before it was let go
+        on."""
         read = fully_read_until(self._view.progress().values())
         since = self._since(experiment, variant, guardrail)
         if read is None or since is None:
@@ -97,23 +137,22 @@ class GuardrailEvaluator:
         until = judgeable_until(guardrail.metric, read, self._delay)
         where = {"experiment": frozenset([experiment.name]), "variant": frozenset([variant.name])}
         end = window_start(until, guardrail.window)
-        start = max(since, end - MOST_WINDOWS * SECONDS[guardrail.window])
+        start = max(since, end - MAX_WINDOWS * SECONDS[guardrail.window])
         cells = self._view.cells(CellQuery(guardrail.window, start, end, where))
         return judge_guardrail(guardrail, cells, since, until)
 
     def _since(self, experiment: Experiment, variant: Variant, guardrail: Guardrail) -> float | None:
         """From when on windows hold lists of the present definition alone; None where there are none yet."""
-        known = self._view.variants()
-        mine = {
+        by_revision = {
             key.revision: moments
-            for key, moments in known.items()
+            for key, moments in self._view.variants().items()
             if (key.experiment, key.variant) == (experiment.name, variant.name)
         }
-        began = first_served_at(current_moments(mine, experiment, variant))
+        began = current_moments(by_revision, experiment, variant).since
         if began is None:
             return None
-        is_first = len(mine) == 1
-        lifted = self._verdicts.lifted(experiment.name, variant.name)
+        is_first = len(by_revision) == 1
+        lifted = self._verdicts.lifted_at(experiment.name, variant.name)
         return max(window_start(began, guardrail.window) if is_first else began, lifted)
 
 
@@ -126,7 +165,7 @@ class GuardrailEnforcer:
 
     def __init__(
         self,
-        judging: GuardrailEvaluator,
+        evaluator: GuardrailEvaluator,
         verdicts: VerdictView,
         experiments: Callable[[], Experiments],
         producer: Producer,
@@ -134,11 +173,11 @@ class GuardrailEnforcer:
         ready: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._judging, self._verdicts, self._experiments = judging, verdicts, experiments
+        self._evaluator, self._verdicts, self._experiments = evaluator, verdicts, experiments
         self._producer, self._metrics, self._ready, self._clock = producer, metrics, ready, clock
 
-    def look(self) -> None:
-        """Judge every variant that runs. What can't be judged or written now is tried again at the next look."""
+    def check_all(self) -> None:
+        """Judge every variant that runs. What can't be judged or written now is tried again at the next check."""
         if not self._ready():
             return
         now = self._clock()
@@ -146,22 +185,30 @@ class GuardrailEnforcer:
         for experiment in experiments:
             if experiment.runs(now):
                 for variant in experiment.variants[1:]:
-                    if self._verdicts.of(experiment, variant.name) is None:
-                        self._try(experiment, variant, now)
-        self._tell(experiments)
+                    if self._verdicts.find(experiment, variant.name) is None:
+                        self._check(experiment, variant, now)
+        self._set_gauges(experiments)
 
-    def _try(self, experiment: Experiment, variant: Variant, now: float) -> None:
+    def _check(self, experiment: Experiment, variant: Variant, now: float) -> None:
         try:
-            self._look_at(experiment, variant, now)
+            for guardrail in experiment.guardrails:
+                judgement = self._evaluator.judge(experiment, variant, guardrail)
+                if judgement.state == "broken" and judgement.value is not None:
+                    self._stop(
+                        Verdict(
+                            experiment=experiment.name,
+                            revision=experiment.revision,
+                            variant=variant.name,
+                            metric=guardrail.metric,
+                            value=judgement.value,
+                            bound=guardrail.bound,
+                            at=now,
+                            reason=describe_breach(guardrail, variant.name, judgement),
+                        )
+                    )
+                    return
         except Exception:  # whatever is wrong with this one: the others are still to be stopped
             log.exception("a variant couldn't be judged", experiment=experiment.name, variant=variant.name)
-
-    def _look_at(self, experiment: Experiment, variant: Variant, now: float) -> None:
-        for guardrail in experiment.guardrails:
-            judgement = self._judging.judgement(experiment, variant, guardrail)
-            if judgement.state == "broken" and judgement.value is not None:
-                self._stop(_verdict_from(experiment, variant, guardrail, judgement, now))
-                return
 
     def _stop(self, verdict: Verdict) -> None:
         try:
@@ -179,75 +226,15 @@ class GuardrailEnforcer:
             bound=verdict.bound,
         )
 
-    def _tell(self, experiments: Experiments) -> None:
+    def _set_gauges(self, experiments: Experiments) -> None:
         self._metrics.insights_stopped.clear()
         for experiment in experiments:
             for variant in experiment.variants[1:]:
-                stopped = self._verdicts.of(experiment, variant.name) is not None
+                stopped = self._verdicts.find(experiment, variant.name) is not None
                 self._metrics.insights_stopped.labels(experiment.name, variant.name).set(stopped)
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodicTask:
-    """Something that is done again and again. `name` is for the log."""
-
-    name: str
-    run: Callable[[], None]
-
-
-class PeriodicRunner:
-    """Runs tasks every so many seconds, in a thread of its own. What one raises is logged, and the rest goes on."""
-
-    def __init__(self, tasks: Iterable[PeriodicTask], seconds: float) -> None:
-        self._tasks, self._seconds = tuple(tasks), seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="insights-watch", daemon=True)
-
-    def start(self) -> None:
-        """Begin. Returns at once."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop, once the task in hand has ended."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def look(self) -> None:
-        """Run every task once."""
-        for task in self._tasks:
-            try:
-                task.run()
-            except Exception:
-                log.exception("failed; will try again at the next check", task=task.name)
-
-    def _run(self) -> None:
-        while not self._over.wait(self._seconds):
-            self.look()
-
-
-def current_moments(mine: dict[str, Moments], experiment: Experiment, variant: Variant) -> list[Moments]:
-    """Return, of a variant's moments by revision, those of the present definition."""
+def current_moments(by_revision: Mapping[str, Moments], experiment: Experiment, variant: Variant) -> Moments:
+    """Sum a variant's moments of the present definition."""
     revisions = [experiment.revision, *([WITHOUT_REVISION] if variant.external else [])]
-    return [mine[revision] for revision in revisions if revision in mine]
-
-
-def first_served_at(found: Iterable[Moments]) -> float | None:
-    """The time of the first list."""
-    return min((one.since for one in found if one.since is not None), default=None)
-
-
-def _verdict_from(
-    experiment: Experiment, variant: Variant, guardrail: Guardrail, judgement: Judgement, now: float
-) -> Verdict:
-    assert judgement.value is not None
-    return Verdict(
-        experiment=experiment.name,
-        revision=experiment.revision,
-        variant=variant.name,
-        metric=guardrail.metric,
-        value=judgement.value,
-        bound=guardrail.bound,
-        at=now,
-        reason=describe_breach(guardrail, variant.name, judgement),
-    )
+    return sum((by_revision[revision] for revision in revisions if revision in by_revision), Moments())

@@ -1,27 +1,27 @@
-"""What insights is asked, and what it answers: the models behind the API."""
+"""The models behind the API of insights: what it is asked, and its reports."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self, TypeAlias, get_args
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from eddyline.insights.kpis import GROUPS, Group, Kpis
+from eddyline.insights.rows import Dimensions, Size
+from eddyline.insights.statistics import Effect, SampleRatio
 from eddyline.model.events import parse_timestamp_text
-from eddyline.model.insights.kpis import GROUPS, Dimension, Group, Kpis
-from eddyline.model.insights.rows import Size
 
-LAST = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of, say, 30m, 24h or 7d. Raises ValueError."""
-    found = LAST.fullmatch(text)
-    if found is None:
+    """Parse a duration, e.g. 30m, 24h or 7d, into seconds. Raises ValueError."""
+    match = DURATION.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text[:20]!r} isn't a duration: write minutes, hours or days, e.g. 30m, 24h or 7d")
-    return int(found[1]) * UNITS[found[2]]
+    return int(match[1]) * UNITS[match[2]]
 
 
 def _is_time(text: str) -> str:
@@ -52,7 +52,7 @@ class KpiQuery(BaseModel):
     size: Size | None = None
     """Which windows are added up; without it, the smallest that suits the time. Times are extended to whole windows."""
     by: str = ""
-    """What to tell apart: any of surface, strategy, experiment, variant, category and time, comma-separated."""
+    """What to group by: any of surface, strategy, experiment, variant, category and time, comma-separated."""
     surface: Names = []
     """Only lists of this surface; may be repeated; empty (`surface=`): those without."""
     strategy: Names = []
@@ -66,7 +66,7 @@ class KpiQuery(BaseModel):
 
     @field_validator("by")
     @classmethod
-    def _knows(cls, value: str) -> str:
+    def _check_groups(cls, value: str) -> str:
         names = [name.strip() for name in value.split(",") if name.strip()]
         unknown = sorted(set(names) - set(GROUPS))
         if unknown:
@@ -74,25 +74,25 @@ class KpiQuery(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _is_one_span(self) -> Self:
+    def _check_span(self) -> Self:
         if self.last is not None and self.from_ is not None:
             raise ValueError("give from or last, not both")
         return self
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """What to tell apart, each once."""
+        """What to group by, each once."""
         named = [name.strip() for name in self.by.split(",")]
         return tuple(dict.fromkeys(group for name in named for group in GROUPS if group == name))
 
     @property
     def where(self) -> dict[str, frozenset[str]]:
-        """The values that are wanted, by dimension."""
-        return {name: frozenset(getattr(self, name)) for name in DIMENSIONS if getattr(self, name)}
+        """The selected values, by dimension."""
+        return {name: frozenset(getattr(self, name)) for name in Dimensions._fields if getattr(self, name)}
 
 
 class KpiRow(Kpis):
-    """The measures of a group; its name is in those of the first six fields that were asked for."""
+    """The measures of a group; its name is in those of the first six fields that it was grouped by."""
 
     surface: str | None = None
     strategy: str | None = None
@@ -102,9 +102,9 @@ class KpiRow(Kpis):
     time: str | None = None
     """When the window begins."""
     is_open: bool
-    """Its last window isn't over: everything still rises."""
+    """The last window isn't over: everything still rises."""
     is_settled: bool
-    """Its last window is over for so long that no click, dwell or conversion can be added to it any more."""
+    """The last window has been over for so long that no click, dwell or conversion can be added any more."""
 
 
 class MeasuringProgress(BaseModel):
@@ -113,7 +113,7 @@ class MeasuringProgress(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     partitions: int
-    """Those that have told."""
+    """Partitions of which anything is measured."""
     read_until: str | None
     """Until when everything that was sent is in the measures."""
     records: int
@@ -169,12 +169,12 @@ class ExperimentSummary(BaseModel):
 
     name: str
     revision: str
-    """Of its definition; of several, of the one whose lists are the newest."""
+    """The definition's; of several, that whose lists are the newest."""
     state: RunState
     surface: str | None
     """The only one that it is on."""
     share: float | None
-    """Of people who are in it."""
+    """The share of people who are in it."""
     starts: str | None
     ends: str | None
     metric: str
@@ -185,35 +185,13 @@ class ExperimentSummary(BaseModel):
     stopped: list[str]
     """Variants that a guardrail has stopped."""
     people: int
-    """That were served a list of it, of this revision."""
+    """People who were served a list of it, of this revision."""
 
 
 class ExperimentList(_MeasuredResponse):
     """All experiments."""
 
     experiments: list[ExperimentSummary]
-
-
-class EffectReport(BaseModel):
-    """A variant against the control. Bounds hold at all times at once, however often they are looked at."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    metric: str
-    control: float | None
-    variant: float | None
-    relative: float | None
-    """variant / control - 1"""
-    low: float | None
-    high: float | None
-    """Bounds of the relative difference; null: none yet."""
-    absolute: float
-    absolute_low: float | None
-    absolute_high: float | None
-    p_value: float
-    """May be looked at any time."""
-    is_decided: bool
-    """The bounds exclude that there is no difference."""
 
 
 class GuardrailReport(BaseModel):
@@ -230,11 +208,11 @@ class GuardrailReport(BaseModel):
     value: float | None
     """As it was measured last; where it is stopped, as it was then."""
     lists: int
-    """That were judged."""
+    """Lists that were judged."""
     least: int
-    """That must be there before it is judged."""
+    """Lists that must be there before it is judged."""
     end: str | None
-    """Of the last window that was judged."""
+    """The end of the last window that was judged."""
     reason: str | None
     """Where it is stopped: why, in a sentence."""
 
@@ -252,26 +230,19 @@ class VariantReport(BaseModel):
     weight: float | None
     people: int
     totals: dict[str, float]
-    """Of all its people: requests, impressions, clicks, conversions, revenue, dwell_ms, dwells."""
+    """Sums over its people: requests, impressions, clicks, conversions, revenue, dwell_ms, dwells."""
     values: dict[str, float | None]
     """The metrics: ctr = clicks / impressions, dwell = dwell_ms / dwells; clicks, conversions, revenue: a person."""
-    effects: dict[str, EffectReport] | None
+    effects: dict[str, Effect] | None
     """By metric, against the control; null for the control itself."""
     sentence: str | None
     """What the metric that decides says so far, in words."""
     guardrails: list[GuardrailReport]
 
 
-class SampleRatioReport(BaseModel):
+class SampleRatioReport(SampleRatio):
     """Whether people are split as the weights say. If they aren't, nothing else here can be trusted."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    expected: dict[str, float]
-    seen: dict[str, int]
-    """Those who were assigned, each once; somebody who signs in is two of `people`."""
-    p_value: float
-    is_mismatch: bool
     left_out: list[str]
     """Variants whose people can't be compared: external ones, and those that are, or once were, stopped."""
 

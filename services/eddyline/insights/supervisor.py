@@ -1,4 +1,9 @@
-"""The worker's process: started, started again when it ends, and stopped."""
+"""The worker's process: started, started again when it ends, and stopped.
+
+A thread of the insights role starts the process and waits for its end; `stop` and `check` are called from others. A
+crash of the worker loses nothing: it starts again from its last plan. Should this process die, the worker sees its
+standard input end, and ends too.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from eddyline.errors import Unavailable
 from eddyline.insights.worker_config import WorkerConfig
 
 COMMAND = (sys.executable, "-m", "eddyline", "insights-worker")
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 STEADY_SECONDS = 60.0
 """Having run for so long, it is started again at once when it ends."""
 STOP_SECONDS = 5.0
@@ -27,15 +32,15 @@ log = structlog.get_logger("insights")
 class Supervisor:
     """Keeps one worker running. It is a process of its own, so that nothing that befalls it touches the answers."""
 
-    def __init__(self, job: WorkerConfig, metrics: Metrics, command: Sequence[str] = COMMAND) -> None:
-        self._job, self._metrics, self._command = job, metrics, tuple(command)
+    def __init__(self, config: WorkerConfig, metrics: Metrics, command: Sequence[str] = COMMAND) -> None:
+        self._config, self._metrics, self._command = config, metrics, tuple(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="insights-worker", daemon=True)
 
     @property
     def pid(self) -> int | None:
-        """Return the process id of the running worker."""
+        """The process id of the running worker."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     def start(self) -> None:
@@ -43,12 +48,12 @@ class Supervisor:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise `Unavailable` where it doesn't run."""
+        """Raise `Unavailable` where the worker doesn't run."""
         if self.pid is None:
             raise Unavailable("the insights worker has ended; it will be restarted soon")
 
     def stop(self, is_done: Callable[[], bool], patience_seconds: float) -> None:
-        """End it, once `is_done`, or that doesn't come."""
+        """End the worker once it `is_done`, or its `patience_seconds` are over."""
         until = time.monotonic() + patience_seconds
         while self.pid is not None and not is_done() and time.monotonic() < until:
             self._over.wait(0.05)
@@ -78,7 +83,7 @@ class Supervisor:
             self._metrics.insights_restarts.inc()
             log.warning("the insights worker has ended; restarting it", status=status, in_seconds=pause)
             self._over.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _once(self) -> int:
         # A session of its own: Ctrl-C is for us, and we end it once it has finished.
@@ -90,7 +95,7 @@ class Supervisor:
             process.terminate()
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already
-            process.stdin.write(self._job.model_dump_json().encode() + b"\n")
+            process.stdin.write(self._config.model_dump_json().encode() + b"\n")
             process.stdin.flush()
         try:
             return process.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,35 +11,12 @@ from eddyline.adapters.kafka import KafkaOptions
 from eddyline.settings import InsightsSettings
 
 
-class ClusterConfig(BaseModel):
-    """`KafkaOptions`, as it travels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    bootstrap_servers: str
-    prefix: str
-    partitions: int
-    replication_factor: int
-    group_protocol: Literal["classic", "consumer"]
-    client: Mapping[str, str]
-    log_identity: str | None
-
-    @classmethod
-    def of(cls, options: KafkaOptions) -> ClusterConfig:
-        """The same, to send."""
-        return cls(**{name: getattr(options, name) for name in cls.model_fields})
-
-    def options(self) -> KafkaOptions:
-        """The same, received."""
-        return KafkaOptions(**dict(self))
-
-
 class WorkerConfig(BaseModel):
-    """Where to read, where to keep what, and how to measure. It may hold secrets of the cluster: it is never logged."""
+    """Where to read, where to keep what, and how to measure. It may hold secrets of the cluster: never log it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cluster: ClusterConfig
+    cluster: KafkaOptions
     settings: InsightsSettings
     directory: Path
     """For the tables."""

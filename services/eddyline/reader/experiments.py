@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 import structlog
 
+from eddyline.adapters.experiments_file import load_experiments
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.experiments.assignment import NONE_STOPPED, Stopped
-from eddyline.model.experiments.definitions import load_experiments
 from eddyline.model.experiments.verdicts import Verdict, parse_verdict
 from eddyline.reader.assignment import ActiveExperiments
 from eddyline.settings import Settings

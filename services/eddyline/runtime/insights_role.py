@@ -26,7 +26,7 @@ from eddyline.model.experiments.verdicts import parse_verdict
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
-    from eddyline.insights.guardrails import VerdictView
+    from eddyline.insights.verdict_view import VerdictView
 
 CHANGELOG = "insights-windows-changelog"
 DRAIN_SECONDS = 10.0
@@ -91,54 +91,51 @@ class InsightsRole:
         from eddyline.insights.changelog_view import ChangelogView
         from eddyline.insights.comparison import ExperimentComparison
         from eddyline.insights.gauges import Gauges
-        from eddyline.insights.guardrails import (
-            GuardrailEnforcer,
-            GuardrailEvaluator,
-            PeriodicRunner,
-            PeriodicTask,
-            VerdictView,
-        )
+        from eddyline.insights.guardrails import GuardrailEnforcer, GuardrailEvaluator
         from eddyline.insights.measures import Measures
+        from eddyline.insights.periodic_tasks import PeriodicTasks
         from eddyline.insights.supervisor import Supervisor
-        from eddyline.insights.worker_config import ClusterConfig, WorkerConfig
+        from eddyline.insights.verdict_view import VerdictView
+        from eddyline.insights.worker_config import WorkerConfig
 
         self._options = options
         view, verdicts = ChangelogView(settings.insights, time.time), VerdictView()
-        self._kept = None if dead_letters is None else VerdictFile(settings.data_dir / "insights", producer, verdicts)
+        directory = settings.data_dir / "insights"
+        self._verdict_file = None if dead_letters is None else VerdictFile(directory, producer, verdicts)
         self._view = view
-        judged = verdicts.apply if self._kept is None else self._kept.apply
-        tails = (TopicTail(options, CHANGELOG, view.apply), TopicTail(options, VERDICTS, judged))
+        apply_verdict = verdicts.apply if self._verdict_file is None else self._verdict_file.apply
+        tails = (TopicTail(options, CHANGELOG, view.apply), TopicTail(options, VERDICTS, apply_verdict))
 
         def caught_up() -> bool:
             return all(tail.caught_up for tail in tails)
 
-        job = WorkerConfig(
-            cluster=ClusterConfig.of(options),
+        config = WorkerConfig(
+            cluster=options,
             settings=settings.insights,
-            directory=settings.data_dir / "insights",
+            directory=directory,
             dead_letters=dead_letters,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
-        self._supervisor = Supervisor(job, metrics)
-        judging = GuardrailEvaluator(view, verdicts, settings.insights)
-        measuring = Measures(view, settings.insights, caught_up, catalogue, time.time)
-        comparing = ExperimentComparison(view, measuring, judging, verdicts, experiments, time.time)
-        guard = GuardrailEnforcer(judging, verdicts, experiments, producer, metrics, caught_up, time.time)
+        self._supervisor = Supervisor(config, metrics)
+        evaluator = GuardrailEvaluator(view, verdicts, settings.insights)
+        measures = Measures(view, settings.insights, caught_up, catalogue, time.time)
+        comparison = ExperimentComparison(view, measures, evaluator, verdicts, experiments, time.time)
+        enforcer = GuardrailEnforcer(evaluator, verdicts, experiments, producer, metrics, caught_up, time.time)
         gauges = Gauges(view, settings.insights, metrics, time.time)
         self._tails = tails
-        tasks = (PeriodicTask("guardrails", guard.look), PeriodicTask("gauges", gauges.set))
-        self._watch = PeriodicRunner(tasks, settings.insights.guard_seconds)
-        self.router: APIRouter = router(measuring, comparing)
+        tasks = {"guardrails": enforcer.check_all, "gauges": gauges.set}
+        self._periodic_tasks = PeriodicTasks(tasks, settings.insights.guard_seconds)
+        self.router: APIRouter = router(measures, comparison)
 
     def start(self) -> None:
         """Run the worker, follow its rows, and judge by them."""
-        if self._kept is not None:
-            self._kept.write_again()
+        if self._verdict_file is not None:
+            self._verdict_file.write_again()
         for tail in self._tails:
             tail.start()
         self._supervisor.start()
-        self._watch.start()
+        self._periodic_tasks.start()
 
     def check(self) -> None:
         """Raise `Unavailable` unless the worker runs and its rows are known."""
@@ -148,13 +145,13 @@ class InsightsRole:
 
     def close(self, drain: bool) -> None:
         """Stop; with `drain` only once the worker has measured what the log holds, unless that takes too long."""
-        self._watch.close()
+        self._periodic_tasks.close()
         ends = self._ends() if drain else {}
 
         def is_done() -> bool:
-            taken = self._view.progress()
+            progress = self._view.progress()
             return all(
-                partition in taken and taken[partition].offsets.get(topic, -1) + 1 >= end
+                partition in progress and progress[partition].offsets.get(topic, -1) + 1 >= end
                 for (topic, partition), end in ends.items()
             )
 
@@ -165,7 +162,7 @@ class InsightsRole:
 
     def _ends(self) -> dict[tuple[str, int], int]:
         """Find the ends of the partitions that it reads, of those that hold anything."""
-        from eddyline.insights.event_fold import TOPICS
+        from eddyline.insights.handler import TOPICS
 
         reader = LogReader(self._options, patience_seconds=2.0)
         try:

@@ -1,4 +1,5 @@
-"""What the tables hold on disk outlives their changelogs: those of the in-process broker begin anew each time."""
+"""What is done where the tables on disk have outlived their changelogs: those of the in-process broker begin anew with
+each start. Runs once, before the worker's event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import orjson
 from rocksdict import AccessType, Options, Rdict
 
 from eddyline.adapters.kafka import Outgoing, Producer
-from eddyline.insights.event_fold import WINDOWS
+from eddyline.insights.write_plan import WINDOWS
 
 _OFFSET_KEY = b"__faust\0offset__"
 """Where Faust keeps the changelog offset up to which a partition's rows are on disk."""
@@ -18,9 +19,9 @@ _BATCH = 200
 
 
 def recover_changelogs(directory: Path, changelogs: Mapping[str, str], producer: Producer | None) -> None:
-    """Where the tables' changelogs (their identities, by topic) aren't those that the tables were written with: forget
-    the places in them. With a `producer`, for the in-process broker alone: write the windows to the new one, for those
-    who read it; a cluster's has been written by whoever owned the partition last."""
+    """Forget the offsets in the changelogs (their identities, by topic) where they aren't those that the tables were
+    written with. With a `producer`, for the in-process broker alone, write the windows to the new one, for those who
+    read it; a cluster's has been written by whoever owned the partition last."""
     marker = directory / "changelogs.json"
     known = orjson.loads(marker.read_bytes()) if marker.exists() else None
     if known is not None and known != dict(changelogs):

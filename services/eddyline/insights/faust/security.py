@@ -1,4 +1,4 @@
-"""librdkafka's settings of a secured cluster, as Faust's client wants them."""
+"""librdkafka's settings of a secured cluster, translated for Faust's client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faust.types.auth import CredentialsT
 
 from eddyline.errors import Misconfigured
 
-_TAKEN = {
+_USABLE = {
     "security.protocol",
     "sasl.mechanism",
     "sasl.mechanisms",
@@ -26,15 +26,15 @@ _MECHANISMS = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 
 
 def credentials(client: Mapping[str, str]) -> CredentialsT | None:
-    """From `kafka.client`; None: the cluster asks for none.
+    """Translate `kafka.client`; None: the cluster asks for no credentials.
 
     Raises `Misconfigured` for a security setting that Faust's client can't follow; settings of other kinds are
     librdkafka's own business.
     """
-    unknown = sorted(name for name in client if name.startswith(("security.", "sasl.", "ssl.")) and name not in _TAKEN)
+    unknown = sorted(name for name in client if name.startswith(("security.", "sasl.", "ssl.")) and name not in _USABLE)
     if unknown:
         raise Misconfigured(
-            f"kafka.client: the insights worker can't use {', '.join(unknown)}; it takes {', '.join(sorted(_TAKEN))}. "
+            f"kafka.client: the insights worker can't use {', '.join(unknown)}; it takes {', '.join(sorted(_USABLE))}. "
             "Set insights.run = false, and run no insights role, to do without it"
         )
     protocol = client.get("security.protocol", "plaintext").upper()

@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import orjson
@@ -58,9 +57,9 @@ class Guardrail(_Table):
     metric: Literal["ctr", "latency_ms", "empty"]
     """Clicks per list place, the 95th percentile of the time to answer, or the share of lists without items."""
     min: Number | None = None
-    """Least `ctr`."""
+    """Lower bound of `ctr`."""
     max: Number | None = None
-    """Most `latency_ms` or `empty`."""
+    """Upper bound of `latency_ms` or `empty`."""
     window: Literal["minute", "hour", "day"] = "hour"
     """Over the last such window that is over."""
     least: Count = 200
@@ -78,7 +77,7 @@ class Guardrail(_Table):
         return value < self.bound if self.max is None else value > self.bound
 
     @model_validator(mode="after")
-    def _has_its_bound(self) -> Self:
+    def _check_bound(self) -> Self:
         needed, odd = ("min", "max") if self.metric == "ctr" else ("max", "min")
         if getattr(self, needed) is None or getattr(self, odd) is not None:
             raise ValueError(f"{self.metric} takes {needed}, and no {odd}")
@@ -92,7 +91,7 @@ class Guardrail(_Table):
 
 
 class Variant(_Table):
-    """What some of the people get. Without overrides: the usual list."""
+    """A variant: what some of the people get. Without overrides, the usual list."""
 
     name: Name
     weight: Annotated[Number, Field(ge=1e-6, le=1e6)] = 1.0
@@ -110,11 +109,11 @@ class Variant(_Table):
     """Another system makes these people's lists, and sends its own `impression` events."""
 
     def overrides(self) -> frozenset[str]:
-        """The names of what it changes."""
+        """The names of what the variant changes."""
         return frozenset(name for name in OVERRIDES if getattr(self, name) not in (None, {}))
 
     def applied(self, strategy: StrategySettings) -> StrategySettings:
-        """The strategy as this variant has it (`strategy` is the one that it names, or the usual)."""
+        """Return the strategy as this variant has it (`strategy` is the one that it names, or the usual)."""
         changed: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("diversity", "explore", "rotation")
@@ -126,7 +125,7 @@ class Variant(_Table):
         return strategy.model_copy(update=changed) if changed else strategy
 
     @model_validator(mode="after")
-    def _is_whose(self) -> Self:
+    def _check_external(self) -> Self:
         if self.external and self.overrides():
             odd = ", ".join(sorted(self.overrides()))
             raise ValueError(f"is external, so another system makes its lists: leave {odd} out")
@@ -140,7 +139,7 @@ class Experiment(_Table):
     variants: Annotated[tuple[Variant, ...], Field(max_length=20, alias="variant")]
     """The first is the control."""
     share: Share = 1.0
-    """Of people who are in it."""
+    """The share of people who are in it."""
     starts: AwareDatetime | None = None
     """Not before."""
     ends: AwareDatetime | None = None
@@ -172,20 +171,20 @@ class Experiment(_Table):
         return hashlib.blake2b(plain, digest_size=4).hexdigest()
 
     def variant(self, name: str) -> Variant | None:
-        """By its name."""
+        """Return a variant by its name."""
         return next((one for one in self.variants if one.name == name), None)
 
     def runs(self, now: float) -> bool:
-        """Whether it has begun and isn't over, at `now` in epoch seconds."""
+        """Whether the experiment has begun and isn't over, at `now` in epoch seconds."""
         began, over = self._span()
         return began <= now < over
 
     def fits(self, surface: str | None) -> bool:
-        """Whether lists of this surface are in it."""
+        """Whether lists of this surface are in the experiment."""
         return self.surface is None or self.surface == surface
 
     def overrides(self) -> frozenset[str]:
-        """What any of its variants changes."""
+        """The names of what any variant changes."""
         return frozenset[str]().union(*(one.overrides() for one in self.variants))
 
     def takes_all_of(self, other: Experiment) -> bool:
@@ -203,13 +202,13 @@ class Experiment(_Table):
 
     @field_validator("variants")
     @classmethod
-    def _compete(cls, value: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    def _check_variants(cls, value: tuple[Variant, ...]) -> tuple[Variant, ...]:
         if len(value) < 2:
             raise ValueError(TOO_FEW)
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_names_and_times(self) -> Self:
         if self.starts is not None and self.ends is not None and self.ends <= self.starts:
             raise ValueError("ends must be after starts")
         names = [one.name for one in self.variants]
@@ -236,31 +235,18 @@ class Experiments:
         return len(self.experiments)
 
     def named(self, name: str) -> Experiment | None:
-        """By its name."""
+        """Return an experiment by its name."""
         return next((one for one in self.experiments if one.name == name), None)
 
 
 NO_EXPERIMENTS = Experiments()
 
 
-def load_experiments(path: Path, settings: Settings) -> Experiments:
-    """Read a file; one that doesn't exist has no experiments.
+def parse_experiments(text: str, settings: Settings, source: str) -> Experiments:
+    """Parse the text of a file; `source`: what it is called in errors.
 
     Raises `Misconfigured` naming all that is wrong, each by its experiment, variant and field.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return NO_EXPERIMENTS
-    except OSError as error:
-        raise Misconfigured(f"the experiments file {path} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
-    return parse_experiments(text, settings, str(path))
-
-
-def parse_experiments(text: str, settings: Settings, source: str) -> Experiments:
-    """As `load_experiments`, of the text of a file; `source`: what it is called in errors."""
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -277,7 +263,7 @@ def parse_experiments(text: str, settings: Settings, source: str) -> Experiments
         except ValidationError as error:
             wrong += [f"{_where(index, table, each['loc'])}{_why(each)}" for each in error.errors(include_url=False)]
         else:
-            wrong += [*_unknown(experiment, settings), *_unrevised(experiment)]
+            wrong += _unknown(experiment, settings)
             experiments.append(experiment)
     wrong += _clashes(experiments)
     if wrong:
@@ -293,14 +279,6 @@ def _unknown(experiment: Experiment, settings: Settings) -> Iterator[str]:
                 f"experiment {experiment.name!r}, variant {variant.name!r}, strategy: "
                 f"there is no strategy {variant.strategy!r}; known are {known}"
             )
-
-
-def _unrevised(experiment: Experiment) -> Iterator[str]:
-    """Every list of its people names the revision, so it must not be there that it turns out to have none."""
-    try:
-        _ = experiment.revision
-    except (TypeError, ValueError, OverflowError) as error:
-        yield f"experiment {experiment.name!r}: it makes no revision: {error}"
 
 
 def _clashes(experiments: list[Experiment]) -> Iterator[str]:

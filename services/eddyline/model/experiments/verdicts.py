@@ -1,4 +1,4 @@
-"""That a guardrail is broken: the record of it, and which variants get no traffic because of it."""
+"""The record of a broken guardrail, because of which a variant gets no traffic."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class Verdict(WireModel):
 
 
 def parse_verdict(data: bytes | None) -> Verdict:
-    """Read one record's value. Raises `InvalidEvent` with the field and the reason."""
+    """Parse one record's value. Raises `InvalidEvent` with the field and the reason."""
     return events.parse_event(Verdict, data)

@@ -1,0 +1,60 @@
+"""The Faust application: its consumer group, its tables, and the end of a rebalance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faust
+
+from eddyline.adapters.kafka import LARGE_RECORD_BYTES, KafkaOptions
+from eddyline.insights.faust.security import credentials
+
+APP = "insights"
+"""The consumer group, and the first part of the changelogs' names."""
+SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
+IN_PROCESS_SESSION_SECONDS, IN_PROCESS_HEARTBEAT_SECONDS = 4.0, 0.3
+"""The in-process broker holds a join for the session time-out less a second, but the first one for 3 s."""
+
+
+class FaustApplication(faust.App):
+    """Calls `resumed` when a rebalance is over: the tables are recovered, and the streams flow again."""
+
+    def __init__(self, *args: Any, resumed: Callable[[], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._resumed = resumed
+
+    def on_rebalance_end(self) -> None:
+        """Handle the end, which Faust calls; none of its signals comes as late."""
+        super().on_rebalance_end()
+        self._resumed()
+
+
+def build_application(directory: Path, options: KafkaOptions, resumed: Callable[[], None]) -> FaustApplication:
+    """Build the application, whose tables are kept in `directory`. Raises `Misconfigured`."""
+    session, heartbeat = SESSION_SECONDS, HEARTBEAT_SECONDS
+    if options.in_process:
+        session, heartbeat = IN_PROCESS_SESSION_SECONDS, IN_PROCESS_HEARTBEAT_SECONDS
+    servers = [f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(",")]
+    return FaustApplication(
+        options.prefix + APP,
+        resumed=resumed,
+        broker=servers,
+        broker_credentials=credentials(options.client),
+        store="rocksdb://",
+        datadir=str(directory),
+        web_enabled=False,
+        topic_partitions=options.partitions,
+        topic_replication_factor=options.replication_factor,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        broker_commit_interval=1.0,
+        broker_session_timeout=session,
+        broker_heartbeat_interval=heartbeat,
+        broker_rebalance_timeout=REBALANCE_SECONDS,
+        producer_acks=-1,
+        producer_max_request_size=LARGE_RECORD_BYTES,
+        consumer_max_fetch_size=LARGE_RECORD_BYTES,
+        stream_wait_empty=False,
+    )

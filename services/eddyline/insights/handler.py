@@ -1,0 +1,258 @@
+"""A partition's records into its rows: parsed, folded by person, and written so that each counts once.
+
+Runs in the worker's event loop, one batch of one partition at a time. What must be durable before what: see
+`write_plan`. A record that can't be read or measured becomes a dead letter, and so does a person's batch that hits a
+bug; anything else that is raised here ends the worker, which starts again from its last plan.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+
+from eddyline.adapters.kafka import Record, partition_of
+from eddyline.errors import InvalidEvent
+from eddyline.insights.attribution import Contribution, measure_contribution
+from eddyline.insights.person_log import PersonLog
+from eddyline.insights.row_updates import RowUpdates
+from eddyline.insights.rows import PartitionProgress, parse_row
+from eddyline.insights.write_plan import PEOPLE, WINDOWS, PartitionTables, WritePlan, load_row
+from eddyline.model.events import (
+    Erased,
+    ImpressionReport,
+    Interaction,
+    ServedList,
+    clamp_event_time,
+    parse_impression,
+    parse_person_event,
+)
+from eddyline.model.forwarding import ForwardedFrom
+from eddyline.model.ids import Person
+from eddyline.settings import InsightsSettings
+
+IMPRESSIONS, INTERACTIONS = "impressions", "interactions"
+TOPICS = (IMPRESSIONS, INTERACTIONS)
+MAX_BATCH_PLAN_BYTES = 900_000
+"""Largest plan of several records: what a record of Kafka's usually may hold."""
+MAX_PLAN_BYTES = 3_500_000
+"""Largest plan of one record. `LARGE_RECORD_BYTES` of its topic is more."""
+MAX_PERSON_BYTES = 300_000
+"""Largest row of a person; beyond, their oldest lists and actions are dropped early."""
+SLACK_SECONDS = 5.0
+"""How long ago, at most, the consumer learnt that nothing is left to read."""
+
+log = structlog.get_logger("insights")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedEvent:
+    """A parsed record, and when its event happened (epoch seconds)."""
+
+    record: Record
+    event: ServedList | ImpressionReport | Interaction | Erased
+    at: float
+
+
+class PartitionHandler:
+    """Handles the records of one partition, from its last plan on. `write_dead_letter` keeps a record that can't be
+    read or measured. `partitions`: the number of each topic's; `clock`: epoch seconds."""
+
+    def __init__(
+        self,
+        settings: InsightsSettings,
+        partitions: int,
+        logs: Mapping[str, str],
+        last: WritePlan | None,
+        write_dead_letter: Callable[[Record, str, str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._partitions, self._logs = settings, partitions, logs
+        self._write_dead_letter, self._clock = write_dead_letter, clock
+        counts: Mapping[str, int] = {} if last is None else last.progress.counts
+        newest = 0.0 if last is None else last.progress.newest
+        offsets = {} if last is None else {t: n for t, n in last.offsets.items() if last.logs.get(t) == logs.get(t)}
+        self._last = WritePlan(logs, offsets, PartitionProgress(clock(), newest, counts, offsets))
+        self._times: dict[str, float] = {}
+        """The broker's time of the newest record handled, by topic."""
+        self._dead_letters: list[tuple[Record, str, str]] = []
+        """The dead letters of the plan in hand: the record, the reason's slug, and a sentence."""
+
+    def handled(self, topic: str) -> int:
+        """Return the last offset handled of a topic; -1: none."""
+        return self._last.offsets.get(topic, -1)
+
+    def plans(
+        self, tables: PartitionTables, records: Sequence[Record], finished: Set[str] = frozenset()
+    ) -> Iterable[WritePlan]:
+        """Yield one after another what these records come to. The caller must make each plan durable, and write its
+        rows, before it asks for the next. `finished`: the topics of which nothing is left to read beyond these."""
+        fresh = [record for record in records if record.offset > self.handled(record.topic)]
+        while fresh:
+            count = len(fresh)
+            while True:
+                self._dead_letters.clear()
+                times = self._times_with(fresh[:count])
+                plan = self._plan(tables, fresh[:count], self._read_until(times, fresh[count:], finished))
+                size = len(plan.to_bytes())
+                if size <= MAX_BATCH_PLAN_BYTES or (count == 1 and size <= MAX_PLAN_BYTES):
+                    break
+                if count == 1:
+                    plan = self._plan_without(
+                        fresh[0], f"its rows take {size:,} bytes, at most {MAX_PLAN_BYTES:,} are written"
+                    )
+                    break
+                count = (count + 1) // 2
+            for letter in self._dead_letters:
+                self._write_dead_letter(*letter)
+            self._times = times
+            self._last = replace(plan, rows={})
+            yield plan
+            fresh = fresh[count:]
+
+    def idle_plan(self, finished: Set[str]) -> WritePlan:
+        """Return a plan that only says how far the partition is measured. `finished`: as for `plans`."""
+        read = self._read_until(self._times, (), finished)
+        self._last = replace(self._last, progress=replace(self._last.progress, at=self._clock(), read=read))
+        return self._last
+
+    def _times_with(self, records: Sequence[Record]) -> dict[str, float]:
+        times = dict(self._times)
+        for record in records:
+            times[record.topic] = max(times.get(record.topic, 0.0), record.timestamp / 1000)
+        return times
+
+    def _read_until(self, times: Mapping[str, float], left: Sequence[Record], finished: Set[str]) -> float | None:
+        """The broker's time up to which both topics have been read, while these records are left; None where it isn't
+        known."""
+        now = dict.fromkeys(finished - {record.topic for record in left}, self._clock() - SLACK_SECONDS)
+        known = {**times, **now}
+        return None if any(topic not in known for topic in TOPICS) else min(known.values())
+
+    def _plan_without(self, record: Record, reason: str) -> WritePlan:
+        """What is left to do of one record that can't be measured."""
+        self._dead_letters[:] = [(record, "insights_failed", reason)]
+        counts = Counter(self._last.progress.counts) + Counter(records=1, failed=1)
+        offsets = {**self._last.offsets, record.topic: record.offset}
+        progress = replace(self._last.progress, counts=dict(counts), offsets=offsets)
+        return replace(self._last, offsets=offsets, progress=progress)
+
+    def _plan(self, tables: PartitionTables, records: Sequence[Record], read: float | None) -> WritePlan:
+        counts = Counter(self._last.progress.counts)
+        offsets, newest = dict(self._last.offsets), self._last.progress.newest
+        by_person: defaultdict[str, list[TimedEvent]] = defaultdict(list)
+        for record in records:
+            expected = offsets.get(record.topic, record.offset - 1) + 1
+            counts["missed"] += max(0, record.offset - expected)
+            counts["records"] += 1
+            offsets[record.topic] = record.offset
+            timed = self._parse(record, counts)
+            if timed is not None:
+                newest = max(newest, timed.at)
+                by_person[timed.event.person.key].append(timed)
+        now = self._clock()
+        updates = RowUpdates(self._settings, now)
+        people: dict[bytes, bytes | None] = {}
+        for person, events in by_person.items():
+            theirs = RowUpdates(self._settings, now)
+            try:
+                people[person.encode()] = self._fold(tables, theirs, person, events, read or 0.0, counts)
+                updates.merge(theirs)
+            except Exception as error:  # one person's records must not stop everyone's
+                log.exception("a person's records can't be measured", records=len(events))
+                for timed in events:
+                    self._fail(timed.record, error, counts)
+        windows = updates.apply(lambda key: load_row(tables, WINDOWS, key.to_bytes(), partial(parse_row, key)))
+        progress = PartitionProgress(now, newest, dict(+counts), offsets, read)
+        return WritePlan(self._logs, offsets, progress, {PEOPLE: people, WINDOWS: windows})
+
+    def _parse(self, record: Record, counts: Counter[str]) -> TimedEvent | None:
+        """None: it isn't measured."""
+        ingest_time = record.timestamp / 1000
+        event: ServedList | ImpressionReport | Interaction | Erased
+        try:
+            if record.topic == IMPRESSIONS:
+                event = parse_impression(record.value)
+            else:
+                parsed = parse_person_event(record.value)
+                if not isinstance(parsed, Interaction | Erased) or self._counts_elsewhere(parsed, record):
+                    return None
+                event = parsed
+            at = clamp_event_time(event.timestamp, ingest_time)
+        except InvalidEvent as error:
+            counts["unreadable"] += 1
+            if record.topic == IMPRESSIONS:  # of interactions, the profiler keeps what can't be read
+                self._dead_letters.append((record, "invalid_event", str(error)))
+            return None
+        if not isinstance(event, Erased) and ingest_time - at > self._settings.lateness_minutes * 60:
+            counts["late"] += 1
+            return None
+        if isinstance(event, ServedList):
+            event = event.model_copy(update={"timestamp": at})
+        return TimedEvent(record, event, at)
+
+    def _counts_elsewhere(self, event: Interaction | Erased, record: Record) -> bool:
+        """Whether the profiler forwards it to the partition where it belongs, or has forwarded it from where it was
+        counted: what comes under an anonymous id counts for the lists of that id."""
+        if isinstance(event, Erased):
+            return False
+        if partition_of(event.person.key.encode(), self._partitions) != record.partition:
+            return True
+        origin = ForwardedFrom.of(record.headers)
+        if origin is None or event.user_id is None or event.anonymous_id is None:
+            return False
+        visitor = Person("a", event.anonymous_id)
+        return partition_of(visitor.key.encode(), self._partitions) == origin.partition
+
+    def _fold(
+        self,
+        tables: PartitionTables,
+        updates: RowUpdates,
+        person: str,
+        events: Sequence[TimedEvent],
+        read: float,
+        counts: Counter[str],
+    ) -> bytes:
+        """Add a person's events to their log, book the difference in `updates`, and return their row."""
+        kept = load_row(tables, PEOPLE, person.encode(), partial(self._load_person, person))
+        known, before = kept or (PersonLog(), Contribution())
+        for timed in events:
+            known.newest = max(known.newest, timed.record.timestamp / 1000)
+            if isinstance(timed.event, Erased):
+                updates.add(person, known, before)
+                known.erase(timed.at)
+                before = measure_contribution(person, known, self._settings)
+                continue
+            try:
+                self._add_event(known, timed)
+            except Exception as error:
+                log.exception("a record can't be measured", place=timed.record.place, topic=timed.record.topic)
+                self._fail(timed.record, error, counts)
+        updates.add(person, known, before)
+        counts["cut"] += known.drop_settled(read, self._settings)
+        data = known.to_bytes()
+        while len(data) > MAX_PERSON_BYTES:
+            counts["cut"] += known.shrink()
+            data = known.to_bytes()
+        return data
+
+    def _load_person(self, person: str, data: bytes) -> tuple[PersonLog, Contribution]:
+        """A person's log, and what they have added so far."""
+        known = PersonLog.from_bytes(data)
+        return known, measure_contribution(person, known, self._settings)
+
+    def _add_event(self, known: PersonLog, timed: TimedEvent) -> None:
+        event = timed.event
+        if isinstance(event, ServedList):
+            known.add_list(event, self._settings)
+        elif isinstance(event, ImpressionReport):
+            known.add_report(event, timed.at, self._settings)
+        elif isinstance(event, Interaction):
+            known.add_action(event, event.event_id or timed.record.place, timed.at, self._settings)
+
+    def _fail(self, record: Record, error: Exception, counts: Counter[str]) -> None:
+        counts["failed"] += 1
+        self._dead_letters.append((record, "insights_failed", f"{type(error).__name__}: {error}"))

@@ -1,1 +1,0 @@
-"""What is measured: lists and what came of them, in windows. Pure."""

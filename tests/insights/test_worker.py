@@ -1,0 +1,352 @@
+"""The Faust worker as a process, on the most real Kafka there is: its windows equal a recount of the log, whatever
+befalls it."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.kafka import KafkaForTest, wait_until
+from tests.support.recount import recount
+from tests.support.rows import SIZES
+
+from eddyline.adapters.kafka import (
+    DeadLetter,
+    EmbeddedBroker,
+    FileDeadLetterStore,
+    KafkaProducer,
+    LogReader,
+    OffsetAndMetadata,
+    Outgoing,
+    TopicPartition,
+    TopicTail,
+    ensure_topics,
+)
+from eddyline.adapters.telemetry import Metrics
+from eddyline.insights.changelog_view import CellQuery, ChangelogView
+from eddyline.insights.handler import TOPICS
+from eddyline.insights.rows import Cell, CellKey
+from eddyline.insights.supervisor import Supervisor
+from eddyline.insights.worker_config import WorkerConfig
+from eddyline.model.events import ImpressionReport, Interaction, ServedItem, ServedList
+from eddyline.settings import InsightsSettings
+
+pytestmark = [pytest.mark.process, pytest.mark.topics()]  # all topics
+
+CHANGELOG = "insights-windows-changelog"
+SLOWLY = 90.0
+SETTINGS = InsightsSettings(flush_seconds=0.2)
+
+
+class Windows(ChangelogView):
+    """The windows, as their changelog has them."""
+
+    def all_cells(self) -> dict[CellKey, Cell]:
+        found: dict[CellKey, Cell] = {}
+        for size in SIZES:
+            for key, cell in self.cells(CellQuery(size, 0, math.inf, {})):
+                found.setdefault(key, Cell()).merge(cell)
+        return found
+
+    def total(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for _, cell in self.cells(CellQuery("hour", 0, math.inf, {})):
+            found.update(cell.counts)
+        return +found
+
+    def count(self, name: str) -> int:
+        """How many records came to this end."""
+        return sum(one.counts.get(name, 0) for one in self.progress().values())
+
+    def handled(self) -> Counter[str]:
+        """Records, by topic."""
+        found: Counter[str] = Counter()
+        for progress in self.progress().values():
+            found.update({topic: offset + 1 for topic, offset in progress.offsets.items()})
+        return found
+
+
+class App:
+    """People who are shown lists and click, seeded."""
+
+    def __init__(self, producer: KafkaProducer, seed: int = 1) -> None:
+        self._producer, self._chance = producer, random.Random(seed)
+        self.sent: Counter[str] = Counter()
+
+    def use(self, lists: int) -> None:
+        records = []
+        for _ in range(lists):
+            records += self._visit(f"p{self._chance.randrange(30)}")
+        self._producer.send_all(records)
+        self.sent.update(record.topic for record in records)
+
+    def _visit(self, user: str) -> list[Outgoing]:
+        chance, now, request_id = self._chance, time.time(), str(uuid.UUID(int=self._chance.getrandbits(128)))
+        items = chance.sample([f"item-{number}" for number in range(40)], 8)
+        places = [
+            ServedItem(item_id=item, rank=rank, category=f"c{hash(item) % 3}")
+            for rank, item in enumerate(items, start=1)
+        ]
+        said: list[ServedList | ImpressionReport | Interaction] = [
+            ServedList(
+                request_id=request_id,
+                user_id=user,
+                surface="home",
+                strategy="eddyline",
+                experiment="x",
+                revision="1",
+                variant=f"v{len(user) % 2}",
+                items=places,
+                timestamp=now,
+                took_ms=chance.uniform(1, 30),
+            )
+        ]
+        if chance.random() < 0.5:
+            said.append(
+                ImpressionReport(request_id=request_id, user_id=user, positions=[1, 2, 3], timestamp=now + 0.001)
+            )
+        for item in chance.sample(items, chance.randrange(3)):
+            event_id = str(uuid.UUID(int=chance.getrandbits(128)))
+            named = request_id if chance.random() < 0.7 else None
+            said.append(
+                Interaction(
+                    type=chance.choice(["click", "purchase"]),
+                    item_id=item,
+                    user_id=user,
+                    event_id=event_id,
+                    request_id=named,
+                    value=2.5,
+                    timestamp=now + 0.002,
+                )
+            )
+        return [
+            Outgoing(
+                "interactions" if isinstance(one, Interaction) else "impressions", f"u:{user}".encode(), one.to_bytes()
+            )
+            for one in said
+        ]
+
+
+RUN = """
+import sys
+from eddyline.cli import main
+from eddyline.insights.faust import application
+
+application.SESSION_SECONDS, application.HEARTBEAT_SECONDS = {session}, 0.3
+sys.argv = ["eddyline", "insights-worker"]
+main()
+"""
+"""A worker of a group that soon sees who is dead."""
+
+SLOW_TO_RESUME = """
+import asyncio
+from faust.transport.consumer import Consumer
+from eddyline.insights.faust import worker
+
+perform_seek, events = Consumer.perform_seek, worker._events
+
+async def seek_slowly(self):
+    await perform_seek(self)
+    await asyncio.sleep(2)
+
+async def stop_to_think(stream):
+    count = 0
+    async for event in events(stream):
+        yield event
+        count += 1
+        if count == 20:
+            await asyncio.sleep(4)
+
+Consumer.perform_seek, worker._events = seek_slowly, stop_to_think
+"""
+"""A worker that is late: Faust has read on when it resumes, and empties the queues."""
+
+
+@contextmanager
+def measuring(kafka: KafkaForTest, directory: Path, patches: str = "") -> Iterator[tuple[Supervisor, Windows]]:
+    """A supervised worker, and its table."""
+    session = 2.0 if kafka.kind == "jars" else 6.0  # as short as the cluster allows
+    command = (sys.executable, "-c", patches + RUN.format(session=session))
+    config = WorkerConfig(
+        cluster=kafka.options,
+        settings=SETTINGS,
+        directory=directory / "tables",
+        dead_letters=directory / "letters",
+        log_level="warning",
+        log_format="json",
+    )
+    table, supervisor = Windows(SETTINGS, time.time), Supervisor(config, Metrics(), command)
+    tail = TopicTail(kafka.options, CHANGELOG, table.apply)
+    tail.start()
+    supervisor.start()
+    try:
+        yield supervisor, table
+    finally:
+        supervisor.stop(lambda: True, 0)
+        tail.close()
+
+
+def records(kafka: KafkaForTest) -> list[tuple[str, bytes | None, float]]:
+    """All that the topics hold."""
+    reader = LogReader(kafka.options)
+    try:
+        return [
+            (topic, record.value, record.timestamp / 1000)
+            for topic in TOPICS
+            for partition, bounds in reader.bounds(topic).items()
+            for record in reader.read(topic, partition, *bounds)
+        ]
+    finally:
+        reader.close()
+
+
+def await_all(app: App, table: Windows) -> None:
+    wait_until(lambda: table.handled() == app.sent, "everything is handled", SLOWLY)
+
+
+@pytest.fixture
+def table_topics(kafka: KafkaForTest) -> KafkaForTest:
+    ensure_topics(kafka.options)
+    return kafka
+
+
+@pytest.mark.slow(90)
+def test_after_kills_at_any_moment_the_windows_equal_a_recount(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka = table_topics
+    app, chance = App(kafka.producer()), random.Random(7)
+    with measuring(kafka, tmp_path) as (worker, table):
+        for _ in range(2):
+            kill_in_mid_work(app, worker, table, chance)
+        await_all(app, table)
+        recount(records(kafka), SETTINGS).assert_equal(table.all_cells())
+        assert table.total()["clicks"] > 50
+
+
+def kill_in_mid_work(app: App, worker: Supervisor, table: Windows, chance: random.Random) -> None:
+    wait_until(lambda: worker.pid is not None, "a worker runs", SLOWLY)
+    victim, before = worker.pid, table.handled().total()
+    assert victim is not None
+    app.use(100)
+    wait_until(lambda: table.handled().total() > before, "it has begun", SLOWLY)
+    for _ in range(chance.randrange(5)):
+        app.use(5)
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: worker.pid != victim, "it has ended", SLOWLY)
+
+
+@pytest.mark.slow(60)
+def test_a_worker_that_lost_its_disk_goes_on_from_the_changelog(real_kafka: KafkaForTest, tmp_path: Path) -> None:
+    ensure_topics(real_kafka.options)
+    app = App(real_kafka.producer())
+    for life in ("first", "second"):
+        with measuring(real_kafka, tmp_path / life) as (_, table):
+            app.use(50)
+            await_all(app, table)
+    recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
+
+
+@pytest.mark.extended  # two workers start
+@pytest.mark.slow(90)
+def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka = table_topics
+    app = App(kafka.producer())
+    with measuring(kafka, tmp_path) as (_, table):
+        app.use(40)
+        await_all(app, table)
+    app.use(40)
+    reader = LogReader(kafka.options)
+    try:
+        ends = {
+            TopicPartition(topic, partition): OffsetAndMetadata(bounds.high, "")
+            for topic in TOPICS
+            for partition, bounds in reader.bounds(topic).items()
+        }
+        reader.commit("insights", ends)
+    finally:
+        reader.close()
+    with measuring(kafka, tmp_path) as (_, table):
+        app.use(20)  # what the committed offsets lead to
+        await_all(app, table)
+        recount(records(kafka), SETTINGS).assert_equal(table.all_cells())
+        assert table.count("missed") == 0
+
+
+@pytest.mark.slow(300)
+def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaForTest, tmp_path: Path) -> None:
+    ensure_topics(real_kafka.options)
+    app = App(real_kafka.producer())
+    with measuring(real_kafka, tmp_path / "one") as (_, table):
+        app.use(10)
+        await_all(app, table)
+    app.use(500)
+    with measuring(real_kafka, tmp_path / "two", SLOW_TO_RESUME) as (_, table):
+        await_all(app, table)
+        assert table.count("missed") == 0
+        recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
+
+
+@pytest.mark.extended  # three workers start
+@pytest.mark.slow(90)
+def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaForTest, tmp_path: Path) -> None:
+    ensure_topics(real_kafka.options)
+    app = App(real_kafka.producer())
+    with measuring(real_kafka, tmp_path / "one") as (first, table):
+        app.use(60)
+        wait_until(lambda: table.handled().total() > 0, "the first has begun", SLOWLY)
+        with measuring(real_kafka, tmp_path / "two"):
+            for _ in range(10):
+                app.use(20)
+                await_all(app, table)
+        app.use(20)  # the second leaves in order, the first goes on alone
+        await_all(app, table)
+        recount(records(real_kafka), SETTINGS).assert_equal(table.all_cells())
+        assert first.pid is not None
+
+
+@pytest.mark.slow(90)
+def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> None:
+    """And so do lists: what people do in the second life may come from a list of the first."""
+    log: list[tuple[str, bytes | None, float]] = []
+    for life in (1, 2):
+        broker = EmbeddedBroker()
+        kafka = KafkaForTest("in-process", broker.options, broker.guard)
+        app = App(kafka.producer(), seed=life)
+        try:
+            with measuring(kafka, tmp_path) as (_, table):
+                if log:
+                    wait_until(lambda: table.total()["requests"] == 50, "what was there is there again", SLOWLY)
+                app.use(50)
+                await_all(app, table)
+                log += records(kafka)
+                recount(log, SETTINGS).assert_equal(table.all_cells())
+        finally:
+            for producer in kafka.producers:
+                producer.close()
+            broker.close()
+
+
+@pytest.mark.slow(30)
+def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka = table_topics
+    app = App(kafka.producer())
+    with measuring(kafka, tmp_path) as (_, table):
+        kafka.producer().send_all([Outgoing("impressions", b"x", b"{rubbish") for _ in range(200)])
+        app.use(20)
+        wait_until(lambda: table.total()["requests"] == 20, "the lists are counted", SLOWLY)
+        wait_until(lambda: table.count("unreadable") == 200, "the rubbish is counted", SLOWLY)
+    box = FileDeadLetterStore(tmp_path / "letters")
+    (log,) = box.logs("impressions")
+    letters = [letter for letter in log.read() if isinstance(letter, DeadLetter)]
+    box.close()
+    assert len(letters) == 200
+    assert {(letter.reason, letter.record.value) for letter in letters} == {("invalid_event", b"{rubbish")}
