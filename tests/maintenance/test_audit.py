@@ -134,6 +134,26 @@ def test_what_was_given_up_counts_for_nobody_even_if_its_item_comes_later(it: Au
     assert [(apart.person, "given up" in apart.why[0]) for apart in report.apart] == [(ADA, True)]
 
 
+@pytest.mark.parametrize("other", ["one read before", "the same"])
+def test_how_long_it_waited_is_counted_from_its_own_arrival(other: str) -> None:
+    """Whatever came later on any partition."""
+    it = Auditing(ProfileSettings(pending_seconds=10))
+    homes = {f"u:{name}": partition_of(f"u:{name}".encode(), PARTITIONS) for name in map(str, range(20))}
+    first = min(homes, key=lambda key: homes[key])
+    waits = max(homes, key=lambda key: homes[key])
+    it.add_items("a")
+    it.say(waits, item_id="never")
+    it.work()
+    it.it.clock.forward(30)
+    it.say(waits if other == "the same" else first, item_id="a")
+    it.work()
+    it.tick()
+    assert not it.stored(waits).pending
+    it.it.clock.forward(1)
+    report = it.audit()
+    assert (report.differences, report.apart) == ([], [])
+
+
 def test_what_was_given_up_and_sent_again_counts_once(it: Auditing) -> None:
     it.say(ADA, item_id="a")
     it.say(ADA, item_id="late", timestamp=NOW, event_id="e")

@@ -29,7 +29,7 @@ from eddyline.profiler import PENDING_BYTES, TOPIC, ParsedPersonEvent
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.items import ItemVectors
 from eddyline.profiler.profile_updater import ProfileUpdater
-from eddyline.profiler.records import event_id, ingest_time
+from eddyline.profiler.records import event_id, from_pending, ingest_time
 from eddyline.settings import Settings
 
 GONE = "touched {!r}, which isn't there (any more)"
@@ -64,6 +64,7 @@ class ExpectedProfiles:
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._stored, self._handled, self._space = settings, stored, handled, space
+        self._clock = clock
         self._ends = {partition: bounds.high for partition, bounds in log.bounds(TOPIC).items()}
         self._untils: dict[Person, int] = {}
         for person, load in stored.items():
@@ -115,6 +116,15 @@ class ExpectedProfiles:
         """Fold, in place, what waits in a stored profile and whose item has come: its profiler is just about to."""
         items = self._items.find({entry.item_id for entry in profile.pending})
         self._updater.apply_pending(profile, items, Attempt())
+
+    def drop_overdue(self, profile: Profile) -> None:
+        """Leave out, in place, what came longer ago than it may wait for its item.
+
+        A profiler counts from when it read a record, a replay from when the batch arrived: so one may have given up
+        what the other hasn't yet, and either way it counts for nobody.
+        """
+        deadline = self._clock() - self._settings.profile.pending_seconds
+        profile.pending = tuple(each for each in profile.pending if ingest_time(from_pending(each)) >= deadline)
 
     def wrong_watermark(self, stored: Profile, expected: Profile, log_identity: str) -> Difference | None:
         """Find a watermark beyond the end of the log, or behind what must be in the profile by now."""

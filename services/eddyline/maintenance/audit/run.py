@@ -203,6 +203,8 @@ class _Audit:
         person = stored.person
         expected = expectation.profile(person) or Profile(person, self.settings.profile)
         expectation.apply_pending(stored)
+        for profile in (stored, expected):
+            expectation.drop_overdue(profile)
         found = compare(stored, expected, expectation.longest)
         watermark = expectation.wrong_watermark(stored, expected, self.log_identity)
         differences = [*found.differences, *expectation.lost(person), *([] if watermark is None else [watermark])]
