@@ -401,7 +401,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, number: signal.Signals) ->
         asked = ("users", "--limit", 3, "--output", output, "--url", client.base_url, "--concurrency", 2)
         process = start(*asked, cwd=tmp_path)
         try:
-            wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") >= 6, "six lists", WAIT)
+            wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") >= 3, "some lists", WAIT)
             process.send_signal(number)
             if number == signal.SIGKILL:
                 process.wait(WAIT)
