@@ -183,7 +183,7 @@ def fold(records: Sequence[Record]) -> None:
     rows = {activity.item_id: NO_ROW for activity in said}
     began = time.perf_counter()
     for one in said:
-        lesson = algebra.forward_update(one.recents, one.timestamp, settings)
+        lesson = algebra.forward_update(one.recents, one.timestamp)
         rows[one.item_id] = algebra.fold(rows[one.item_id], [lesson], settings)
     print(f"the fold alone: {(time.perf_counter() - began) / len(said) * 1e6:.0f} µs an activity")
 

@@ -44,7 +44,7 @@ from eddyline.adapters.kafka import (
     RecordMetadata,
     ensure_topics,
 )
-from eddyline.adapters.telemetry import Metrics, PrometheusLoopMetrics
+from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
     Collections,
@@ -185,8 +185,7 @@ class Track:
         )
         profiler.expect(self.events)
         loop_options = LoopOptions(batch_size=settings.kafka.batch_size)
-        telemetry = PrometheusLoopMetrics(metrics)
-        loop = kind(options, loop_options, profiles, profiler.topics, profiler, letters, metrics=telemetry)
+        loop = kind(options, loop_options, profiles, profiler.topics, profiler, letters, metrics=metrics)
         thread = threading.Thread(target=loop.run)
         thread.start()
         assert profiler.done.wait(300), loop.status()
@@ -232,7 +231,7 @@ def a_cluster() -> Iterator[KafkaOptions]:
         broker.close()
         return
     options = KafkaOptions(servers, prefix=f"benchmark-{uuid.uuid4().hex[:8]}.")
-    topics = [each.topic for each in ensure_topics(options)]
+    topics = list(ensure_topics(options))
     try:
         yield options
     finally:

@@ -122,7 +122,7 @@ def started() -> Iterator[tuple[str, int]]:
         port = free.getsockname()[1]
         free.close()
         encoder = subprocess.Popen([sys.executable, __file__, "--serve-encoder", str(port)])
-        settings = {"ENCODER__KIND": "http", "ENCODER__URL": f"http://127.0.0.1:{port}", "INSIGHTS__RUN": "false"}
+        settings = {"ENCODER__KIND": "http", "ENCODER__URL": f"http://127.0.0.1:{port}", "INSIGHTS__ENABLED": "false"}
         env = {name: value for name, value in os.environ.items() if not name.startswith("EDDYLINE_")}
         env |= {f"EDDYLINE_{name}": value for name, value in settings.items()}
         try:

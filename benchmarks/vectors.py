@@ -34,9 +34,9 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
-from eddyline.adapters.vectors.edge import EdgeStore
-from eddyline.adapters.vectors.edge_values import to_config
-from eddyline.adapters.vectors.rest_values import to_batch
+from eddyline.adapters.vectors.edge_conversion import to_config
+from eddyline.adapters.vectors.edge_store import EdgeStore
+from eddyline.adapters.vectors.server_conversion import to_batch
 from eddyline.model.ids import item_point_id
 
 DENSE = ("taste", "session", "lifetime", "onboarding")

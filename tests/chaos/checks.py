@@ -12,12 +12,13 @@ import orjson
 from tests.chaos.load import read
 from tests.chaos.truth import DAY, Expected, Truth, newest, sum_of
 
-from eddyline.adapters.kafka import TOPIC_SPECS, LogReader, Record
+from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.vectors import Collections, Point, VectorStore
 from eddyline.maintenance.audit import audit
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import STORED_VECTORS
 from eddyline.settings import ProfileSettings, Settings
+from eddyline.topics import TOPIC_SPECS
 
 TOLERANCE = 1e-5
 """Of an accumulator's weight: what float32 may lose."""

@@ -26,7 +26,7 @@ from eddyline.adapters.kafka import (
     LoopOptions,
     TopicDeadLetterWriter,
 )
-from eddyline.adapters.telemetry import Metrics, PrometheusLoopMetrics
+from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, EdgeStore, Point, ServerStore, VectorStore
 from eddyline.model.ids import item_point_id
 from eddyline.profiler import GROUP, Profiler
@@ -94,9 +94,7 @@ def build(
         options.bootstrap_servers, prefix=options.prefix, partitions=PARTITIONS, client=dict(options.consumer)
     )
     loop_options = LoopOptions(**{**asdict(LOOP), "batch_size": options.batch_size})
-    loop = ConsumeLoop(
-        kafka, loop_options, GROUP, Profiler.topics, handler, letters, metrics=PrometheusLoopMetrics(metrics)
-    )
+    loop = ConsumeLoop(kafka, loop_options, GROUP, Profiler.topics, handler, letters, metrics=metrics)
     return loop, handler
 
 

@@ -570,7 +570,7 @@ def a_world(
         load.abandon()
         world.log.close()
         backend.close()
-        AdminClient({"bootstrap.servers": options.bootstrap_servers}).delete_topics([each.topic for each in ensured])
+        AdminClient({"bootstrap.servers": options.bootstrap_servers}).delete_topics(list(ensured))
 
 
 def consumer_settings(cluster: Cluster) -> dict[str, str]:

@@ -540,7 +540,7 @@ def test_the_command_tells_kafka_what_it_made(tmp_path: Path, monkeypatch: pytes
     edge.close()
     broker = EmbeddedBroker()
     monkeypatch.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", broker.options.bootstrap_servers)
-    monkeypatch.setenv("EDDYLINE_INSIGHTS__IMPRESSIONS", str(is_told))
+    monkeypatch.setenv("EDDYLINE_INSIGHTS__REPORT_SERVED_LISTS", str(is_told))
     output = tmp_path / "lists.jsonl"
     ended = invoke("--all", "--output", output, "--data-dir", settings.data_dir, "--surface", "newsletter")
     topic = LogReader(broker.options)

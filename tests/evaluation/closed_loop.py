@@ -131,7 +131,7 @@ class World:
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
         lists = RequestSearches(memory, person, now).run(asked, ranking)
-        pause = ranking.fatigue_after_minutes * MINUTE
+        pause = ranking.visit_pause_minutes * MINUTE
         began = profile.shown.visit_began(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)
         usual = rank_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)

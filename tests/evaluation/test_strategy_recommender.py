@@ -25,7 +25,7 @@ from eddyline.settings import AffinitySettings, EncoderSettings, Settings, Strat
 PEOPLE, ITEMS = 6, 30
 WORDS = ("alien", "starship", "galaxy", "bread", "oven", "soup", "knife", "orbit", "robot", "spice")
 SETTINGS = Settings(
-    affinity=AffinitySettings(seed_neighbours=0, reverse_recents=0),  # as the shop is built
+    affinity=AffinitySettings(seed_neighbours=0, backward_window=0),  # as the shop is built
     strategies={
         "neighbours": StrategySettings(people=1.0, popularity=0.1),
         "varied": StrategySettings(taste=0.5, affinity=0.5, diversity=0.4),

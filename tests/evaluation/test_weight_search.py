@@ -81,7 +81,7 @@ def test_trials_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_printed_are_settings_that_say_the_same() -> None:
-    base = contender(affinity=1.0, taste=0.15, arrival={"popularity": 0.4})
+    base = contender(affinity=1.0, taste=0.15, session_start={"popularity": 0.4})
     changed = moved(base, point_of(base) | {("strategy", "taste"): 0.25, ("ranking", "popularity_damping"): 0.1})
     read = Settings(**tomllib.loads(as_toml("mine", changed)))
     assert read.strategies["mine"] == changed.strategy

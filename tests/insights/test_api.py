@@ -17,7 +17,7 @@ from eddyline.insights.api import router
 from eddyline.insights.measures import MAX_ROWS
 from eddyline.insights.rows import window_start
 from eddyline.model.events import format_timestamp, parse_timestamp
-from eddyline.model.experiments.verdicts import TOPIC
+from eddyline.topics import VERDICTS
 
 KPIS, EXPERIMENTS = "/v1/insights/kpis", "/v1/insights/experiments"
 TWO = """
@@ -301,10 +301,10 @@ def test_a_variant_that_was_let_go_on_is_not_held_against_the_weights(client: ht
     revision = desk.revision("diversity")
     for variant, people in (("control", 2000), ("diverse", 1500), ("third", 2000)):
         desk.feed(variant_row("diversity", revision, variant, moments(clickers(people, 0.05, people), NOW - DAY)))
-    desk.verdicts.apply(record(TOPIC, "diversity/diverse", None, at=NOW - 2 * DAY))
+    desk.verdicts.apply(record(VERDICTS, "diversity/diverse", None, at=NOW - 2 * DAY))
     said = report(client)
     assert said["sample_ratio"]["is_mismatch"], "it was stopped before this definition"
-    desk.verdicts.apply(record(TOPIC, "diversity/diverse", None, at=NOW - 3600))
+    desk.verdicts.apply(record(VERDICTS, "diversity/diverse", None, at=NOW - 3600))
     said = report(client)
     assert (said["sample_ratio"]["is_mismatch"], said["sample_ratio"]["left_out"]) == (False, ["diverse"])
     assert "don't trust this" not in said["reports"][1]["sentence"]

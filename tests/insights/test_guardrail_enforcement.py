@@ -18,7 +18,8 @@ from eddyline.insights.periodic_tasks import PeriodicTasks
 from eddyline.insights.rows import Cell, CellKey, Dimensions, window_start
 from eddyline.insights.schemas import KpiQuery
 from eddyline.insights.verdict_view import VerdictView
-from eddyline.model.experiments.verdicts import TOPIC, parse_verdict
+from eddyline.model.experiments.verdicts import parse_verdict
+from eddyline.topics import VERDICTS
 
 FILE = """
 [[experiment]]
@@ -68,18 +69,18 @@ def check(desk: Desk) -> list[str]:
 
 
 def written(desk: Desk) -> list[str]:
-    return [parse_verdict(one.value).variant for one in desk.producer.to(TOPIC)]
+    return [parse_verdict(one.value).variant for one in desk.producer.to(VERDICTS)]
 
 
 def follow(desk: Desk, verdicts: VerdictView) -> None:
     """Apply what was written, as the topic's consumer does."""
-    for one in desk.producer.to(TOPIC):
-        verdicts.apply(record(TOPIC, one.key, one.value))
+    for one in desk.producer.to(VERDICTS):
+        verdicts.apply(record(VERDICTS, one.key, one.value))
 
 
 def test_a_variant_under_its_floor_is_stopped_and_the_control_never(desk: Desk) -> None:
     assert check(desk) == ["bad"]
-    (sent,) = desk.producer.to(TOPIC)
+    (sent,) = desk.producer.to(VERDICTS)
     verdict = parse_verdict(sent.value)
     assert sent.key == b"e/bad"
     assert (verdict.experiment, verdict.revision) == ("e", desk.revision("e"))
@@ -182,14 +183,14 @@ def test_a_changed_definition_starts_afresh(desk: Desk) -> None:
         progress_row(later + 600),
     )
     assert check(desk) == ["bad", "bad"]
-    first, second = (parse_verdict(one.value).revision for one in desk.producer.to(TOPIC))
+    first, second = (parse_verdict(one.value).revision for one in desk.producer.to(VERDICTS))
     assert first != second
 
 
 def test_a_variant_that_was_let_go_on_is_judged_by_what_comes_then(desk: Desk) -> None:
     desk.guard.check_all()
     follow(desk, desk.verdicts)
-    desk.verdicts.apply(record(TOPIC, "e/bad", None, 1, at=NOW))
+    desk.verdicts.apply(record(VERDICTS, "e/bad", None, 1, at=NOW))
     assert check(desk) == ["bad"]
     feed(desk, NOW + 2 * HOUR + 600)
     assert check(desk) == ["bad", "bad"]
@@ -202,8 +203,8 @@ def test_experiments_that_do_not_run_are_left_alone(desk: Desk) -> None:
 
 
 def test_a_verdict_that_cannot_be_read_changes_nothing(desk: Desk) -> None:
-    desk.verdicts.apply(record(TOPIC, "e/bad", b"rubbish"))
-    desk.verdicts.apply(record(TOPIC, None, b"{}"))
+    desk.verdicts.apply(record(VERDICTS, "e/bad", b"rubbish"))
+    desk.verdicts.apply(record(VERDICTS, None, b"{}"))
     assert check(desk) == ["bad"]
 
 
@@ -211,7 +212,7 @@ def test_a_topic_of_verdicts_made_anew_stops_nobody(desk: Desk) -> None:
     desk.guard.check_all()
     follow(desk, desk.verdicts)
     assert len(desk.verdicts.all()) == 1
-    desk.verdicts.apply(record(TOPIC, "other/x", None, log="log-2"))
+    desk.verdicts.apply(record(VERDICTS, "other/x", None, log="log-2"))
     assert desk.verdicts.all() == []
 
 
@@ -288,7 +289,7 @@ def test_it_follows_the_topics_and_stops_a_variant_through_them() -> None:
     broker = EmbeddedBroker()
     producer = KafkaProducer(broker.options, guard=broker.guard)
     here = Desk(FILE)
-    tails = (TopicTail(broker.options, ROWS, here.view.apply), TopicTail(broker.options, TOPIC, here.verdicts.apply))
+    tails = (TopicTail(broker.options, ROWS, here.view.apply), TopicTail(broker.options, VERDICTS, here.verdicts.apply))
     try:
         producer.send_all(
             [Outgoing(ROWS, row.key, row.value) for row in (progress_row(NOW), *variant_rows(here, "bad", 0))]
@@ -297,7 +298,7 @@ def test_it_follows_the_topics_and_stops_a_variant_through_them() -> None:
             tail.start()
         wait_until(lambda: all(tail.caught_up for tail in tails), "all is read")
         here.guard.check_all()
-        for sent in here.producer.to(TOPIC):
+        for sent in here.producer.to(VERDICTS):
             producer.send_all([sent])
         wait_until(lambda: len(here.verdicts.all()) == 1, "the verdict came back")
         assert written(here) == ["bad"]

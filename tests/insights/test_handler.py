@@ -233,7 +233,7 @@ def test_the_windows_equal_a_recount_in_any_order_in_any_batches_and_after_any_k
     history: list[tuple[str, bytes, float]], seed: int
 ) -> None:
     chance = random.Random(seed)
-    settings = InsightsSettings(minutes_kept_hours=24 * 30)
+    settings = InsightsSettings(minute_retention_hours=24 * 30)
     # Request ids, of which the first record counts, are of one record each; so are event ids: as in life.
     history = _unlike(history)
     by_topic = {topic: [one for one in history if one[0] == topic] for topic in LOGS}

@@ -40,10 +40,10 @@ from eddyline.insights.supervisor import Supervisor
 from eddyline.insights.worker_config import WorkerConfig
 from eddyline.model.events import ImpressionReport, Interaction, ServedItem, ServedList
 from eddyline.settings import InsightsSettings
+from eddyline.topics import changelog_topic
 
 pytestmark = [pytest.mark.process, pytest.mark.topics()]  # all topics
 
-CHANGELOG = "insights-windows-changelog"
 SLOWLY = 90.0
 SETTINGS = InsightsSettings(flush_seconds=0.2)
 
@@ -186,7 +186,7 @@ def measuring(kafka: KafkaForTest, directory: Path, patches: str = "") -> Iterat
         log_format="json",
     )
     table, supervisor = Windows(SETTINGS, time.time), Supervisor(config, Metrics(), command)
-    tail = TopicTail(kafka.options, CHANGELOG, table.apply)
+    tail = TopicTail(kafka.options, changelog_topic("windows"), table.apply)
     tail.start()
     supervisor.start()
     try:

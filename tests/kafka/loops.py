@@ -22,7 +22,7 @@ from eddyline.adapters.kafka import (
     RecordMetadata,
     TopicPartition,
 )
-from eddyline.errors import InvalidEvent
+from eddyline.errors import InvalidEvent, Unavailable
 
 QUICK = LoopOptions(backoff_initial=0.02, backoff_cap=0.1, tick_seconds=0.05, request_seconds=3.0)
 
@@ -65,6 +65,20 @@ class RecordingHandler:
     @property
     def owned(self) -> set[TopicPartition]:
         return {source for epochs in self.epochs for source in epochs} - set(self.gone)
+
+
+class Outage(RecordingHandler):
+    """A handler whose store is down until `is_over`; `tried` holds the values of each attempt."""
+
+    def __init__(self) -> None:
+        super().__init__(self._try)
+        self.tried: list[list[str]] = []
+        self.is_over = False
+
+    def _try(self, batch: Sequence[Message[str]]) -> None:
+        self.tried.append([message.value for message in batch])
+        if not self.is_over:
+            raise Unavailable("Qdrant doesn't answer")
 
 
 class RecordingDeadLetters:

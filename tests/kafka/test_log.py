@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -16,13 +18,18 @@ from eddyline.errors import Misconfigured, Unavailable
 pytestmark = pytest.mark.topics("users", "interactions")
 
 
+@pytest.fixture
+def reader(kafka: KafkaForTest) -> Iterator[LogReader]:
+    with closing(LogReader(kafka.options)) as it:
+        yield it
+
+
 def on(partition: int, count: int, start: int = 0) -> list[Outgoing]:
     return [Outgoing("users", b"k", b"%d" % n, partition=partition) for n in range(start, start + count)]
 
 
-def test_a_topic_is_read_between_two_offsets(kafka: KafkaForTest) -> None:
+def test_a_topic_is_read_between_two_offsets(kafka: KafkaForTest, reader: LogReader) -> None:
     kafka.producer().send_all([*on(1, 1200), Outgoing("users", b"k", None, (("h", b"\xfe"),), partition=1)])
-    reader = LogReader(kafka.options)
     assert reader.bounds("users") == {partition: Watermarks(0, 1201 * (partition == 1)) for partition in range(4)}
     read = list(reader.read("users", 1, 5, 1199))
     assert [record.offset for record in read] == list(range(5, 1199))
@@ -31,13 +38,11 @@ def test_a_topic_is_read_between_two_offsets(kafka: KafkaForTest) -> None:
     assert (last.headers, last.log) == ((("h", b"\xfe"),), kafka.log_identity("users"))
     assert last.timestamp > 1_700_000_000_000
     assert list(reader.read("users", 0, 0, 0)) == []
-    reader.close()
 
 
-def test_partitions_are_read_in_turns_while_the_log_goes_on_growing(kafka: KafkaForTest) -> None:
+def test_partitions_are_read_in_turns_while_the_log_goes_on_growing(kafka: KafkaForTest, reader: LogReader) -> None:
     producer = kafka.producer()
     producer.send_all(on(0, 700) + on(1, 900))
-    reader = LogReader(kafka.options)
     bounds = reader.bounds("users")
     turns: list[tuple[Record | None, ...]] = []
     for pair in zip_longest(*(reader.read("users", partition, *bounds[partition]) for partition in (0, 1))):
@@ -46,11 +51,10 @@ def test_partitions_are_read_in_turns_while_the_log_goes_on_growing(kafka: Kafka
         turns.append(pair)
     assert [record.offset for record, _ in turns if record] == list(range(700))
     assert [record.offset for _, record in turns if record] == list(range(900))
-    reader.close()
 
 
 @pytest.mark.slow(10)
-def test_reading_ends_where_an_aborted_transaction_leaves_a_gap(real_kafka: KafkaForTest) -> None:
+def test_reading_ends_where_an_aborted_transaction_leaves_a_gap(real_kafka: KafkaForTest, reader: LogReader) -> None:
     topic = real_kafka.options.prefix + "users"
     config = {"bootstrap.servers": real_kafka.options.bootstrap_servers, "transactional.id": topic}
     producer = Producer(config)
@@ -61,13 +65,11 @@ def test_reading_ends_where_an_aborted_transaction_leaves_a_gap(real_kafka: Kafk
             producer.produce(topic, value, b"k", partition=2)
         producer.flush(20)
         finish(20)
-    reader = LogReader(real_kafka.options)
     wait_until(lambda: reader.bounds("users")[2] == Watermarks(0, 8), "both markers are written")
     assert [(record.offset, record.value) for record in reader.read("users", 2, 0, 8)] == [
         (offset, b"kept") for offset in range(3)
     ]
     assert list(reader.read("users", 2, 4, 7)) == []
-    reader.close()
 
 
 @pytest.mark.slow(10)
@@ -86,17 +88,14 @@ def test_a_cluster_that_stops_answering_is_unavailable(kafka: KafkaForTest) -> N
     nowhere.close()
 
 
-def test_a_topic_that_does_not_exist_is_named(real_kafka: KafkaForTest) -> None:
-    reader = LogReader(real_kafka.options)
+def test_a_topic_that_does_not_exist_is_named(real_kafka: KafkaForTest, reader: LogReader) -> None:
     with pytest.raises(Misconfigured, match="nowhere doesn't exist: run `eddyline init`"):
         reader.bounds("nowhere")
-    reader.close()
 
 
 @pytest.mark.slow(10)
-def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest) -> None:
+def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest, reader: LogReader) -> None:
     kafka.producer().send_all(numbered(40))
-    reader = LogReader(kafka.options)
     assert reader.committed("readers", "interactions") == dict.fromkeys(range(4))
     ends = {partition: bounds.high for partition, bounds in reader.bounds("interactions").items()}
     wanted = {n: OffsetAndMetadata(max(0, ends[n] - 2), '{"epoch":7}') for n in ends}
@@ -110,11 +109,9 @@ def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest)
     assert {(record.partition, record.offset) for record in handler.handled} == {
         (n, offset) for n in ends for offset in range(wanted[n].offset, ends[n])
     }
-    reader.close()
 
 
-def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest) -> None:
-    reader = LogReader(real_kafka.options)
+def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest, reader: LogReader) -> None:
     move = {TopicPartition("interactions", 0): OffsetAndMetadata(0, "")}
     assert reader.members("readers") == 0
     loop = a_loop(real_kafka, RecordingHandler())
@@ -127,7 +124,6 @@ def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest) -> None:
     reader.commit("readers", move)
     committed = reader.committed("readers", "interactions")[0]
     assert committed == OffsetAndMetadata(0, "")
-    reader.close()
 
 
 def test_the_in_process_broker_says_that_it_cannot_tell_members(kafka: KafkaForTest) -> None:

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.kafka.loops import (
     QUICK,
     Backend,
+    Outage,
     RecordingDeadLetters,
     RecordingHandler,
     ScriptedBackend,
@@ -32,7 +33,7 @@ from eddyline.adapters.kafka import LoopOptions, Message, Outgoing, Record, Topi
 from eddyline.adapters.kafka.group_member import KafkaGroupMember
 from eddyline.adapters.kafka.membership import CommitRefused, OffsetAndMetadata, RebalanceInProgress
 from eddyline.adapters.kafka.ownership import epoch_of
-from eddyline.adapters.telemetry import Metrics, PrometheusLoopMetrics
+from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured, TooManyDeadLetters, Unavailable
 
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
@@ -44,16 +45,6 @@ def owns_all(handler: RecordingHandler) -> bool:
 
 class Crash(Exception):
     """A bug in a handler."""
-
-
-def unavailable_until(mend: threading.Event) -> Callable[[Sequence[Message[str]]], None]:
-    """What a handler does while its store is down."""
-
-    def down(_batch: Sequence[Message[str]]) -> None:
-        if not mend.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
-    return down
 
 
 @pytest.mark.slow(10)
@@ -329,8 +320,7 @@ def test_one_batch_may_be_handled_while_a_commit_is_on_its_way_and_no_second_one
 
 def test_nothing_is_fetched_while_it_retries(scripted: ScriptedBackend) -> None:
     scripted.send(numbered(10))
-    mend = threading.Event()
-    handler = RecordingHandler(unavailable_until(mend))
+    handler = Outage()
     loop = scripted.loop(handler)
     with scripted.running(loop):
         scripted.wait_until(lambda: loop.status().attempts > 1, "it retries")
@@ -338,7 +328,7 @@ def test_nothing_is_fetched_while_it_retries(scripted: ScriptedBackend) -> None:
         attempts = loop.status().attempts
         scripted.wait_until(lambda: loop.status().attempts > attempts + 5, "it goes on retrying")
         assert scripted.kafka.fetched == 10
-        mend.set()
+        handler.is_over = True
         scripted.wait_until(lambda: len(handler.handled) == 2010, "all are handled")
 
 
@@ -413,25 +403,17 @@ def test_few_dead_letters_do_not_stop_the_service(scripted: ScriptedBackend) -> 
 
 def test_unavailable_is_retried_with_the_same_batch_and_nothing_is_lost(scripted: ScriptedBackend) -> None:
     scripted.send(numbered(300))
-    attempts: list[list[str]] = []
-    mend = threading.Event()
-
-    def down(batch: Sequence[Message[str]]) -> None:
-        attempts.append([message.value for message in batch])
-        if not mend.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
-    handler = RecordingHandler(down)
+    handler = Outage()
     loop = scripted.loop(handler, settings=replace(QUICK, batch_size=50))
     with scripted.running(loop):
-        scripted.wait_until(lambda: len(attempts) > 3, "it retries")
-        assert attempts[0] == attempts[1] == attempts[2]
+        scripted.wait_until(lambda: len(handler.tried) > 3, "it retries")
+        assert handler.tried[0] == handler.tried[1] == handler.tried[2]
         status = loop.status()
         assert status.problem == "Qdrant doesn't answer"
         assert status.since is not None
         assert not status.ready
         scripted.send(numbered(300, start=300))
-        mend.set()
+        handler.is_over = True
         scripted.wait_until(lambda: len(handler.handled) >= 600, "all are handled")
         scripted.wait_until(lambda: loop.status().ready, "all is well again")
     assert sorted(map(int, handler.values)) == list(range(600))
@@ -441,9 +423,8 @@ def test_retrying_is_said_once_when_it_begins_and_ends_and_shows_why_since_when_
     scripted: ScriptedBackend,
 ) -> None:
     scripted.send(numbered(30))
-    mend, metrics = threading.Event(), Metrics()
-    handler = RecordingHandler(unavailable_until(mend))
-    loop = scripted.loop(handler, metrics=PrometheusLoopMetrics(metrics), clock=partial(float, 1_790_000_000.0))
+    handler, metrics = Outage(), Metrics()
+    loop = scripted.loop(handler, metrics=metrics, clock=partial(float, 1_790_000_000.0))
 
     def measured(name: str) -> float | None:
         return metrics.registry.get_sample_value(f"eddyline_consumer_{name}", {"group": "readers"})
@@ -454,7 +435,7 @@ def test_retrying_is_said_once_when_it_begins_and_ends_and_shows_why_since_when_
         assert trouble.startswith("Qdrant doesn't answer (since 2026-09-21T14:13:20Z; tried ")
         assert measured("retrying") == 1
         assert (measured("retries_total") or 0) >= 5
-        mend.set()
+        handler.is_over = True
         scripted.wait_until(lambda: loop.status().ready, "all is well again")
         tried = measured("retries_total")
         assert (loop.status().trouble, loop.status().since, loop.status().attempts) == (None, None, 0)
@@ -495,13 +476,8 @@ def test_every_wait_is_drawn_anew(scripted: ScriptedBackend) -> None:
 
 def test_what_stays_unavailable_is_not_committed(scripted: ScriptedBackend) -> None:
     scripted.send(numbered(30))
-    attempts: list[int] = []
-
-    def down(batch: Sequence[Message[str]]) -> None:
-        attempts.append(len(batch))
-        raise Unavailable("Qdrant doesn't answer")
-
-    scripted.run_until(scripted.loop(RecordingHandler(down)), lambda: len(attempts) > 2)
+    outage = Outage()
+    scripted.run_until(scripted.loop(outage), lambda: len(outage.tried) > 2)
     handler = RecordingHandler()
     scripted.run_until(scripted.loop(handler), lambda: len(handler.handled) >= 30)
     assert sorted(map(int, handler.values)) == list(range(30))
@@ -513,10 +489,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
 ) -> None:
     producer = real_kafka.producer()
     producer.send_all(numbered(30))
-    mend = threading.Event()
-
-    down = unavailable_until(mend)
-    handler, stranger = RecordingHandler(down), RecordingHandler(down)
+    handler, stranger = Outage(), RecordingHandler()
     impatient = replace(real_kafka.options, client=IMPATIENT)
     waits = replace(QUICK, backoff_initial=3, backoff_cap=3)  # longer than max.poll.interval.ms, 2 s
     loop = a_loop(real_kafka, handler, options=impatient, settings=waits)
@@ -525,7 +498,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
         producer.send_all(numbered(30, start=30))
         assert handler.gone == [], "it is still a member"
         assert len(handler.epochs) == 1
-        mend.set()
+        handler.is_over = True
         wait_until(lambda: len(handler.handled) == 60, "all are handled")
         wait_until(lambda: sum(loop.lag().values()) == 0, "and nothing comes again")
     assert sorted(map(int, handler.values)) == list(range(60))
@@ -538,10 +511,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
 @pytest.mark.slow(10)
 def test_partitions_revoked_during_a_retry_leave_the_batch(backend: Backend) -> None:
     backend.send(numbered(100))
-    mend = threading.Event()
-
-    down = unavailable_until(mend)
-    one, two = RecordingHandler(down), RecordingHandler()
+    one, two = Outage(), RecordingHandler()
     first, second = backend.loop(one), backend.loop(two)
     with backend.running(first):
         backend.wait_until(lambda: first.status().attempts > 0, "it retries")
@@ -550,7 +520,7 @@ def test_partitions_revoked_during_a_retry_leave_the_batch(backend: Backend) -> 
             joined(first, 2, backend.wait_until)
             taken = set(second.status().assigned)
             backend.wait_until(lambda: two.handled, "the second works")
-            mend.set()
+            one.is_over = True
             backend.wait_until(lambda: len(one.handled) + len(two.handled) >= 100, "all are handled")
             assert taken.isdisjoint(record.source for record in one.handled)
             assert taken.issuperset(record.source for record in two.handled)
@@ -586,17 +556,14 @@ def test_partitions_that_are_lost_are_forgotten_without_a_commit_and_claimed_ane
 
 def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back(scripted: ScriptedBackend) -> None:
     scripted.send(numbered(100))
-    mend = threading.Event()
-
-    down = unavailable_until(mend)
-    one, two = RecordingHandler(down), RecordingHandler(down)
+    one, two = Outage(), Outage()
     first, second = scripted.loop(one), scripted.loop(two)
     with scripted.running(first):
         scripted.wait_until(lambda: first.status().attempts > 0, "it retries")
         with scripted.running(second):
             joined(second, 2, scripted.wait_until)
             joined(first, 2, scripted.wait_until)
-        mend.set()
+        one.is_over = True
         joined(first, wait=scripted.wait_until)
         scripted.send(numbered(100, start=100))
         scripted.wait_until(lambda: len(one.handled) >= 200, "all are handled")
@@ -607,14 +574,13 @@ def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back_aft
     scripted: ScriptedBackend,
 ) -> None:
     scripted.send(numbered(100))
-    mend, never = threading.Event(), threading.Event()
-    one, two = RecordingHandler(unavailable_until(mend)), RecordingHandler(unavailable_until(never))
+    one, two = Outage(), Outage()
     first, second = scripted.loop(one), scripted.loop(two)
     with scripted.running(first):
         scripted.wait_until(lambda: first.status().attempts > 0, "it retries")
         with scripted.running(second):
             joined(first, 2, scripted.wait_until)
-            mend.set()
+            one.is_over = True
             scripted.wait_until(lambda: first.status().ready, "it goes on with what it has")
         joined(first, wait=scripted.wait_until)
         scripted.wait_until(lambda: len(one.handled) >= 100, "all are handled")
@@ -622,8 +588,7 @@ def test_a_partition_that_left_during_a_retry_flows_again_when_it_comes_back_aft
 
 
 def test_nothing_is_fetched_of_a_partition_that_comes_during_a_retry(scripted: ScriptedBackend) -> None:
-    mend = threading.Event()
-    one, two = RecordingHandler(unavailable_until(mend)), RecordingHandler()
+    one, two = Outage(), RecordingHandler()
     first, second = (scripted.loop(handler, settings=replace(QUICK, batch_size=10)) for handler in (one, two))
     with scripted.running(first):
         with scripted.running(second):
@@ -636,7 +601,7 @@ def test_nothing_is_fetched_of_a_partition_that_comes_during_a_retry(scripted: S
         attempts = first.status().attempts
         scripted.wait_until(lambda: first.status().attempts > attempts + 5, "it goes on retrying")
         assert scripted.kafka.fetched <= 11, "no more than came with the partition, before it could be paused"
-        mend.set()
+        one.is_over = True
         scripted.wait_until(lambda: len(one.handled) == 100, "all are handled")
 
 
@@ -746,11 +711,7 @@ def test_the_last_tick_is_waited_for_from_when_all_is_handled(scripted: Scripted
 
 def test_draining_gives_up_at_its_deadline(scripted: ScriptedBackend) -> None:
     scripted.send(numbered(10))
-
-    def down(batch: Sequence[Message[str]]) -> None:
-        raise Unavailable("Qdrant doesn't answer")
-
-    loop = scripted.loop(RecordingHandler(down))
+    loop = scripted.loop(Outage())
     it = scripted.start(loop)
     scripted.wait_until(lambda: loop.status().attempts > 0, "it retries")
     began = scripted.kafka.now
@@ -761,17 +722,11 @@ def test_draining_gives_up_at_its_deadline(scripted: ScriptedBackend) -> None:
 
 def test_lag_counts_what_waits(scripted: ScriptedBackend) -> None:
     scripted.send(numbered(100))
-    hold = threading.Event()
-
-    def down(batch: Sequence[Message[str]]) -> None:
-        if not hold.is_set():
-            raise Unavailable("Qdrant doesn't answer")
-
-    handler = RecordingHandler(down)
+    handler = Outage()
     loop = scripted.loop(handler)
     with scripted.running(loop):
         scripted.wait_until(lambda: loop.status().attempts > 0, "it retries")
-        hold.set()
+        handler.is_over = True
         scripted.wait_until(lambda: len(handler.handled) == 100, "all are handled")
         scripted.wait_until(lambda: len(loop.lag()) == 4 and sum(loop.lag().values()) == 0, "no lag")
 

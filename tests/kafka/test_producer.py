@@ -11,8 +11,8 @@ from confluent_kafka import Producer as ConfluentProducer
 from tests.kafka.loops import RecordingHandler, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import KafkaProducer, Outgoing, TopicPartition, framed_size
-from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
+from eddyline.adapters.kafka import KafkaProducer, Outgoing, TopicPartition
+from eddyline.errors import Misconfigured, Overloaded, Unavailable
 
 pytestmark = pytest.mark.topics("users", "interactions")
 
@@ -55,7 +55,7 @@ def test_its_queue_takes_as_many_bytes_as_it_was_told_however_small_the_records(
         nonlocal taken
         while True:
             producer.send(record)
-            taken += framed_size(record)
+            taken += record.size
 
     with pytest.raises(Overloaded):
         fill()
@@ -72,11 +72,6 @@ def test_send_all_waits_for_room_and_says_when_it_cannot_deliver(kafka: KafkaFor
     with pytest.raises(Unavailable):
         nowhere.send_all(numbered(20))
     nowhere.close()
-
-
-def test_a_record_that_no_broker_takes_is_too_large(kafka: KafkaForTest) -> None:
-    with pytest.raises(TooLarge):
-        kafka.producer().send(Outgoing("users", b"ann", b"x" * 1_500_000))
 
 
 @pytest.mark.slow(10)

@@ -15,8 +15,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import TOPIC_SPECS, ensure_topics, log_identities
+from eddyline.adapters.kafka import ensure_topics, log_identities
 from eddyline.errors import Misconfigured, Unavailable
+from eddyline.topics import TOPIC_SPECS
 
 pytestmark = pytest.mark.topics()  # all of them
 
@@ -27,8 +28,8 @@ def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:
     names = sources | {f"{name}.dlq" for name in sources} | of_services
     assert set(TOPIC_SPECS) == names
     again = ensure_topics(kafka.options)
-    assert {each.topic for each in again} == {kafka.options.prefix + name for name in names}
-    assert not any(each.created for each in again)
+    assert set(again) == {kafka.options.prefix + name for name in names}
+    assert not any(again.values())
 
 
 def test_topics_are_created_with_their_settings(real_kafka: KafkaForTest) -> None:

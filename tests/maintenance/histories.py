@@ -24,7 +24,7 @@ class History:
         few = self.chance.random() < 0.5
         self.settings = ProfileSettings(
             event_ids=self.chance.choice([4, 200]),
-            shown=self.chance.choice([6, 300]),
+            exposures=self.chance.choice([6, 300]),
             recents=3 if few else 50,
             seen=4 if few else 500,
             pending_seconds=self.chance.choice([60, 900]),

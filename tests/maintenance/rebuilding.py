@@ -24,8 +24,9 @@ from eddyline.maintenance.generations.replay import replay
 from eddyline.model.decay import Accumulator
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.profiler import GROUP, TOPIC, Profiler
+from eddyline.profiler import GROUP, Profiler
 from eddyline.settings import ProfileSettings, Settings
+from eddyline.topics import INTERACTIONS
 
 PARTITIONS = 4
 PATIENT = Settings(profile=ProfileSettings(pending_seconds=1e9, pending=1000))
@@ -65,10 +66,10 @@ class Deployment:
             clock=self.clock,
             monotonic=self.clock,
             collections=self.collections,
-            reverse_recents=self.settings.affinity.reverse_recents,
+            backward_window=self.settings.affinity.backward_window,
         )
         self.epoch = int(self.clock() * 1000) + 1
-        profiler.assigned({TopicPartition(TOPIC, p): self.epoch for p in range(PARTITIONS)})
+        profiler.assigned({TopicPartition(INTERACTIONS, p): self.epoch for p in range(PARTITIONS)})
         return profiler
 
     def pump(self, most: int = 100_000) -> None:
@@ -79,7 +80,7 @@ class Deployment:
         self.profiler.tick()
 
     def _pump(self, partition: int, most: int) -> int:
-        source = TopicPartition(TOPIC, partition)
+        source = TopicPartition(INTERACTIONS, partition)
         position = self.log.groups[self.group].get(source)
         start = self.log.lows[source] if position is None else position.offset
         records = self.log.records[source][start : start + most]

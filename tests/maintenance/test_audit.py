@@ -405,7 +405,7 @@ def test_people_from_before_the_number_of_partitions_was_changed_are_listed_apar
 
 
 def test_stubs_that_were_swept_are_not_missed_and_others_are() -> None:
-    it = Auditing(ProfileSettings(stub_days=1))
+    it = Auditing(ProfileSettings(tombstone_days=1))
     it.add_items("a")
     it.say(VISITOR, item_id="a")
     it.identify("cookie", "ada")

@@ -12,7 +12,7 @@ from tests.services.serving import served
 from tests.support.fakes import Clock, FakeProducer
 
 from eddyline.adapters.kafka import DeadLetter, Headers, Record, UnreadableDeadLetter
-from eddyline.adapters.kafka.dead_letters import DeadLetterKey
+from eddyline.adapters.kafka.dead_letters.dead_letter import DeadLetterKey
 from eddyline.adapters.telemetry import Metrics
 from eddyline.clients import WHILE_BUSY, Client
 from eddyline.collector.api import Collector

@@ -17,9 +17,7 @@ from eddyline.settings import AffinitySettings
 
 DAY = 86_400.0
 NOW = 1_790_000_000.0
-SETTINGS = AffinitySettings(
-    recents_half_life=3, slow_half_life=20, slow_weight=0.3, prior=5, power=0.5, half_life_days=90, reverse=0.3
-)
+SETTINGS = AffinitySettings(smoothing=5, popularity_damping=0.5, half_life_days=90)
 """Numbers that these tests can say, whatever the defaults are."""
 
 Event = tuple[list[str], float]
@@ -34,7 +32,7 @@ def learnt(
 ) -> AffinityRow:
     """One event at a time."""
     for recents, time in all_events:
-        row = affinity.fold(row, [affinity.forward_update(recents, time, settings)], settings)
+        row = affinity.fold(row, [affinity.forward_update(recents, time)], settings)
     return row
 
 
@@ -71,7 +69,7 @@ def test_merging_is_associative_and_commutative(one: list[Event], two: list[Even
 
 @given(events)
 def test_a_batch_teaches_what_its_events_do_one_by_one(all_events: list[Event]) -> None:
-    lessons = [affinity.forward_update(recents, time, SETTINGS) for recents, time in all_events]
+    lessons = [affinity.forward_update(recents, time) for recents, time in all_events]
     same(affinity.fold(NO_ROW, lessons, SETTINGS), learnt(all_events))
 
 
@@ -83,28 +81,23 @@ def test_no_event_leaves_a_row_as_it_is(all_events: list[Event]) -> None:
 
 
 def test_a_recent_item_weighs_by_how_recent_it_is() -> None:
-    row = affinity.forward_update(["a", "b", "c", "d"], NOW, SETTINGS)
+    row = affinity.forward_update(["a", "b", "c", "d"], NOW)
     by_position = [entries(row)[item_dimension(name)] for name in "abcd"]
-    assert by_position == pytest.approx([0.5 ** (k / 3) + 0.3 * 0.5 ** (k / 20) for k in range(4)])
+    assert by_position == pytest.approx([0.5 ** (k / 3) + 0.7 * 0.5 ** (k / 20) for k in range(4)])
     assert (row.count, row.time) == (1.0, NOW)
-
-
-def test_without_the_slow_half_life_weights_halve_every_three_positions() -> None:
-    weights = affinity.positional_weights(7, AffinitySettings(recents_half_life=3, slow_weight=0))
-    assert weights[[0, 3, 6]] == pytest.approx([1, 0.5, 0.25])
 
 
 def test_items_that_share_a_dimension_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(affinity, "item_dimension", lambda item_id: {"a": 7, "b": 9}.get(item_id, 7))
     row = learnt([(["a", "b", "c"], NOW), (["c"], NOW)])
-    first, second, third = affinity.positional_weights(3, SETTINGS)
+    first, second, third = affinity.positional_weights(3)
     assert entries(row) == pytest.approx({7: 2 * first + third, 9: second})
 
 
 def test_someone_without_a_past_raises_only_the_count() -> None:
     row = learnt([(["a"], NOW), ([], NOW)])
     assert row.count == 2
-    assert entries(row) == entries(affinity.forward_update(["a"], NOW, SETTINGS))
+    assert entries(row) == entries(affinity.forward_update(["a"], NOW))
 
 
 # -- fading ------------------------------------------------------------------------------------------------------------
@@ -136,7 +129,7 @@ def test_fading_keeps_the_shape(all_events: list[Event], days: float) -> None:
 
 @given(st.integers(1, 20), st.integers(0, 20), st.lists(st.floats(0.001, 10), min_size=1, max_size=60))
 def test_a_row_grows_and_is_then_cut_to_the_largest(kept: int, more: int, weights: list[float]) -> None:
-    settings = AffinitySettings(entries=kept, grown=kept + more)
+    settings = AffinitySettings(pruned_row_entries=kept, max_row_entries=kept + more)
     row = affinity.prune(AffinityRow.of(dict(enumerate(weights)), 3.0, NOW), settings)
     if len(weights) <= kept + more:
         assert entries(row) == dict(enumerate(weights))
@@ -147,13 +140,13 @@ def test_a_row_grows_and_is_then_cut_to_the_largest(kept: int, more: int, weight
 
 
 def test_which_of_equals_stay_is_always_the_same() -> None:
-    settings = AffinitySettings(entries=2, grown=2)
+    settings = AffinitySettings(pruned_row_entries=2, max_row_entries=2)
     assert sorted(entries(affinity.prune(AffinityRow.of({9: 1.0, 3: 1.0, 5: 1.0}), settings))) == [3, 5]
     assert sorted(entries(affinity.prune(AffinityRow.of({5: 1.0, 9: 1.0, 3: 1.0}), settings))) == [3, 5]
 
 
 def test_a_newcomer_can_outgrow_what_was_there() -> None:
-    settings = AffinitySettings(entries=4, grown=8)
+    settings = AffinitySettings(pruned_row_entries=4, max_row_entries=8)
     row = learnt([(["a", "b", "c", "d"], NOW)], settings)
     for _ in range(5):
         row = learnt([(["new"], NOW)], settings, row)
@@ -166,8 +159,8 @@ def test_a_newcomer_can_outgrow_what_was_there() -> None:
 
 
 @given(events, st.floats(0.5, 50), st.floats(0, 1))
-def test_a_row_is_recovered_from_what_is_stored(all_events: list[Event], prior: float, power: float) -> None:
-    settings = AffinitySettings(prior=prior, power=power)
+def test_a_row_is_recovered_from_what_is_stored(all_events: list[Event], smoothing: float, damping: float) -> None:
+    settings = AffinitySettings(smoothing=smoothing, popularity_damping=damping)
     row = learnt(all_events, settings)
     back = affinity.restore_row(
         row.indices, row.stored(settings), affinity.divisor(row.count, settings), row.count, row.time
@@ -179,7 +172,7 @@ def test_a_row_is_recovered_from_what_is_stored(all_events: list[Event], prior: 
 def test_a_thousand_writes_round_no_more_than_a_millionth() -> None:
     row = exact = learnt([([f"item {n}" for n in range(20)], NOW)])
     for n in range(1000):
-        event = [([f"item {n % 20}"], NOW + n * 60)]
+        event = [([f"item {n % 20}"], NOW + n * 600)]
         exact = learnt(event, row=exact)
         written = learnt(event, row=row)
         parts = written.stored(SETTINGS), affinity.divisor(written.count, SETTINGS)
@@ -198,8 +191,8 @@ def test_of_two_equal_rows_the_one_that_came_more_often_is_divided_by_more() -> 
 
 @pytest.mark.parametrize("position", [0, 1, 5])
 def test_a_recent_item_learns_what_followed_it_and_its_count_stays(position: int) -> None:
-    row = affinity.fold(learnt([(["a"], NOW)]), [affinity.backward_update("next", position, NOW, SETTINGS)], SETTINGS)
-    expected = 0.3 * affinity.positional_weights(10, SETTINGS)[position]
+    row = affinity.fold(learnt([(["a"], NOW)]), [affinity.backward_update("next", position, NOW)], SETTINGS)
+    expected = 0.8 * affinity.positional_weights(10)[position]
     assert entries(row)[item_dimension("next")] == pytest.approx(expected)
     assert row.count == 1
 
@@ -212,15 +205,13 @@ def neighbour(name: str, events: int, count_to: float = NOW) -> AffinityRow:
 
 
 def test_a_seed_is_what_its_neighbours_learn_from_an_event_in_the_mean() -> None:
-    seed = affinity.seed_row(
-        [(neighbour("a", 1), 1.0), (neighbour("b", 50), 0.5)], SETTINGS.model_copy(update={"seed_weight": 0.8})
-    )
-    first, second = affinity.positional_weights(2, SETTINGS)
+    seed = affinity.seed_row([(neighbour("a", 1), 1.0), (neighbour("b", 50), 0.5)], SETTINGS)
+    first, second = affinity.positional_weights(2)
     assert entries(seed) == pytest.approx(
         {
-            item_dimension("a"): 0.8 / 2 * first,
-            item_dimension("b"): 0.8 / 2 * 0.5 * first,
-            item_dimension("shared"): 0.8 / 2 * 1.5 * second,
+            item_dimension("a"): 1 / 2 * first,
+            item_dimension("b"): 1 / 2 * 0.5 * first,
+            item_dimension("shared"): 1 / 2 * 1.5 * second,
         }
     )
     assert (seed.count, seed.time) == (0.0, 0.0)
@@ -253,4 +244,4 @@ def test_nothing_grows_from_seeds_or_from_what_is_unlike() -> None:
 
 def test_a_seed_is_cut_as_any_row() -> None:
     rows = [(learnt([([f"{n} {k}" for k in range(12)], NOW)]), 0.5) for n in range(10)]
-    assert len(affinity.seed_row(rows, AffinitySettings(entries=16, grown=32)).indices) == 16
+    assert len(affinity.seed_row(rows, AffinitySettings(pruned_row_entries=16, max_row_entries=32)).indices) == 16

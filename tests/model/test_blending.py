@@ -11,7 +11,7 @@ from eddyline.model.decay import Accumulator
 from eddyline.model.fusion import InterestVectors, fuse_scores, interest_vectors, rerank_by_interest
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
-from eddyline.settings import ProfileSettings, RankingSettings
+from eddyline.settings import ProfileSettings
 
 NOW = 1_790_000_000.0
 TAUS = TimeConstants.of(ProfileSettings())
@@ -74,23 +74,23 @@ def person_with(**vectors: Accumulator) -> Profile:
 
 def test_a_session_weighs_as_much_as_the_taste_at_most_and_fades() -> None:
     profile = person_with(session=Accumulator(Y * 1000, 1000.0, NOW), lifetime=Accumulator(X * 5, 5.0, NOW))
-    now = interest_vectors(profile, NOW, TAUS, RankingSettings())
+    now = interest_vectors(profile, NOW, TAUS)
     assert now is not None
     assert 0.49 < now.weights["session"] < 0.5
     assert sum(now.weights.values()) == pytest.approx(1.0)
-    tomorrow = interest_vectors(profile, NOW + 86_400, TAUS, RankingSettings())
+    tomorrow = interest_vectors(profile, NOW + 86_400, TAUS)
     assert tomorrow is not None
     assert tomorrow.weights.get("session", 0.0) < 0.01
 
 
 def test_answers_count_while_there_is_nothing_else() -> None:
     profile = person_with()
-    assert interest_vectors(profile, NOW, TAUS, RankingSettings()) is None
+    assert interest_vectors(profile, NOW, TAUS) is None
     profile.onboarding = Y
-    told = interest_vectors(profile, NOW, TAUS, RankingSettings())
+    told = interest_vectors(profile, NOW, TAUS)
     assert told is not None
     np.testing.assert_array_equal(told.vectors["taste"], Y)
     profile.lifetime = Accumulator(X * 3, 3.0, NOW)
-    known = interest_vectors(profile, NOW, TAUS, RankingSettings())
+    known = interest_vectors(profile, NOW, TAUS)
     assert known is not None
     np.testing.assert_array_equal(known.vectors["taste"], X)

@@ -139,9 +139,9 @@ def test_a_guardrail_is_broken_beyond_its_bound(rail: Guardrail, broken: float, 
 def test_its_weights_replace_those_of_the_strategy_in_and_between_visits() -> None:
     usual = STRATEGIES["eddyline"]
     changed = one(other="weights = { popularity = 0.9, people = 0.2 }").variants[1].applied(usual)
-    for pace in (0.0, 0.3, 1.0):
-        expected = usual.weights(pace) | {"popularity": 0.9, "people": 0.2}
-        assert changed.weights(pace) == pytest.approx(expected)
+    for activity in (0.0, 0.3, 1.0):
+        expected = usual.weights(activity) | {"popularity": 0.9, "people": 0.2}
+        assert changed.weights(activity) == pytest.approx(expected)
     assert (changed.diversity, changed.explore, changed.rotation) == (usual.diversity, usual.explore, usual.rotation)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from eddyline.errors import Misconfigured
 from eddyline.model.ids import Person, item_dimension
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, merge_profiles
+from eddyline.model.profile.state import RECENT_HALF_LIFE
 from eddyline.settings import ProfileSettings
 
 NOW = 1_790_000_000.0
@@ -173,7 +174,7 @@ def test_history_has_unit_length_and_weighs_the_newest_most() -> None:
     assert float(np.linalg.norm(values)) == pytest.approx(1.0, abs=1e-6)
     weights = [by_dimension[item_dimension(f"i{n}")] for n in (2, 1, 0)]
     assert weights == sorted(weights, reverse=True)
-    assert weights[1] / weights[0] == pytest.approx(0.5 ** (1 / SMALL.recents_half_life), rel=1e-5)
+    assert weights[1] / weights[0] == pytest.approx(0.5 ** (1 / RECENT_HALF_LIFE), rel=1e-5)
 
 
 def shown_to(*lists: tuple[list[str], float]) -> Profile:
@@ -186,7 +187,7 @@ def shown_to(*lists: tuple[list[str], float]) -> Profile:
 def test_what_was_shown_and_left_alone_tires_and_what_was_chosen_does_not() -> None:
     profile = shown_to((["i1", "i2"], NOW), (["i1", "i2"], NOW + 3600))
     profile.fold(deed(2, time=NOW + 3610), TAUS)
-    half_life = profile.settings.shown_half_life_days * 86_400.0
+    half_life = profile.settings.exposure_half_life_days * 86_400.0
     faded = {"i1": 0.5 + 0.5 ** (1 + 3600 / half_life)}
     assert profile.fatigue(NOW + 3600 + half_life) == pytest.approx(faded, rel=1e-3)
     assert profile.fatigue(NOW + 3600, until=NOW) == {}

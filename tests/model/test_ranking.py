@@ -23,6 +23,7 @@ from eddyline.model.ranking import (
     plan_retrieval,
     rank,
 )
+from eddyline.model.ranking.terms import EVIDENCE_POWER
 from eddyline.model.trends import trend_tau
 from eddyline.settings import STRATEGIES, ProfileSettings, RankingSettings, StrategySettings
 
@@ -127,7 +128,7 @@ def test_terms_add_up_to_the_score_and_name_the_reason() -> None:
     assert set(best.terms) == {"session", "popularity", "freshness", "boost", "fatigue"}
     assert sum(best.terms.values()) == pytest.approx(best.score, abs=1e-6)
     popular = 0.2 * np.log(4) / np.log(11)
-    assert best.score == pytest.approx((1.0 + popular) * 1.5 * 2 ** (-2.0 / RANKING.fatigue_showings), abs=1e-5)
+    assert best.score == pytest.approx((1.0 + popular) * 1.5 * 2 ** (-2.0 / RANKING.fatigue_exposures), abs=1e-5)
     assert best.reasons[0] == "session"
 
 
@@ -150,7 +151,7 @@ def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
     items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n, popularity=3) for n in range(25)])
     scores = {place.item_id: place.score for place in rank(items, person, options(limit=50))}
     assert scores["i00"] == 2.0
-    assert scores["i05"] == pytest.approx(2.0 * (20 / 25) ** RANKING.evidence_power, abs=1e-6)
+    assert scores["i05"] == pytest.approx(2.0 * (20 / 25) ** EVIDENCE_POWER, abs=1e-6)
     assert scores["none"] == 0.0
 
 
@@ -289,7 +290,7 @@ def test_answers_count_until_behaviour_speaks() -> None:
     assert later.weights["onboarding"] < 0.1 < later.weights["taste"]
 
 
-def test_in_a_visit_the_last_item_counts_most_and_on_arrival_all_of_them() -> None:
+def test_in_a_visit_the_last_item_counts_most_and_at_its_start_all_of_them() -> None:
     profile = person_with(*(([1.0, 0.0], 1.0, NOW - 60 + n) for n in range(30)))
 
     def share(now: float) -> float:
@@ -304,8 +305,10 @@ def test_what_all_choose_says_less() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for name, popularity in (("rare", 0.0), ("hit", 999.0)):
         profile.fold(WeightedInteraction(name, "click", np.array([1.0, 0.0]), 1.0, NOW, name, popularity), TAUS)
-    weights = planned(profile, strategy=DEFAULT, recents_half_life=1e9).recents
-    assert weights["rare"] / weights["hit"] == pytest.approx(1000**RANKING.popularity_damping, rel=0.01)
+    damped = planned(profile, strategy=DEFAULT).recents
+    plain = planned(profile, strategy=DEFAULT, popularity_damping=0.0).recents
+    assert damped["rare"] == plain["rare"]
+    assert plain["hit"] / damped["hit"] == pytest.approx(1000**RANKING.popularity_damping)
 
 
 def test_the_affinity_query_has_the_recents_dimensions() -> None:
@@ -315,9 +318,9 @@ def test_the_affinity_query_has_the_recents_dimensions() -> None:
     assert person.affinity.values.sum() == pytest.approx(1.0)
 
 
-def test_on_arrival_the_arrival_weights_hold_and_give_way_in_the_visit() -> None:
+def test_at_the_start_of_a_visit_its_own_weights_hold_and_then_give_way() -> None:
     profile = person_with(([1.0, 0.0], 1.0, NOW))
-    strategy = StrategySettings(popularity=0.1, affinity=1.0, arrival={"popularity": 0.5})
+    strategy = StrategySettings(popularity=0.1, affinity=1.0, session_start={"popularity": 0.5})
     at_once, later, next_day = (
         planned(profile, NOW + gap, strategy).weights["popularity"] for gap in (0.0, 15 * 60.0, DAY)
     )

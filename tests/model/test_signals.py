@@ -23,7 +23,16 @@ from eddyline.model.ranking import (
     rank,
     with_recent_items,
 )
-from eddyline.model.ranking.recent_items import NEUTRAL, PricePreference, image_preference, price_preference
+from eddyline.model.ranking.recent_items import (
+    MIN_PRICE_RATIO,
+    NEUTRAL,
+    PRICE_EVIDENCE,
+    WIDE_PRICE_RATIO,
+    PricePreference,
+    image_preference,
+    price_preference,
+)
+from eddyline.model.ranking.terms import RATING_PRIOR_COUNT
 from eddyline.settings import STRATEGIES, ProfileSettings, RankingSettings, StrategySettings
 
 NOW = 1_790_000_000.0
@@ -58,11 +67,11 @@ def ranked(
     return {one.item_id: one for one in rank(table, asked, RankOptions(NOW, settings, 100))}
 
 
-def prices(*known: float, settings: RankingSettings = RANKING) -> PricePreference:
+def prices(*known: float) -> PricePreference:
     """Of items that weigh the same."""
     names = [str(number) for number in range(len(known))]
     details = {name: PriceAndImage(price) for name, price in zip(names, known, strict=True)}
-    found = price_preference(dict.fromkeys(names, 0.3), details, settings)
+    found = price_preference(dict.fromkeys(names, 0.3), details)
     assert found is not None
     return found
 
@@ -85,14 +94,14 @@ def test_a_rating_counts_by_how_many_gave_it() -> None:
     ]
     listed = ranked(stranger, *marked)
     assert list(listed) == ["thousand", "one", "none", "poor"]
-    prior, weight = RANKING.rating_prior, RANKING.rating_prior_count
+    prior, weight = RANKING.rating_prior, RATING_PRIOR_COUNT
     assert listed["one"].score == pytest.approx((1.0 + weight * prior) / (1 + weight), abs=1e-6)
     assert listed["none"].score == prior
 
 
 def test_a_rating_of_as_many_as_the_prior_counts_for_is_half_way() -> None:
-    settings = RankingSettings(rating_prior=0.4, rating_prior_count=10)
-    listed = ranked(planned(None, rating=2.0), item("a", value=4.0, count=10), settings=settings)
+    settings = RankingSettings(rating_prior=0.4)
+    listed = ranked(planned(None, rating=2.0), item("a", value=4.0, count=20), settings=settings)
     assert listed["a"].terms["rating"] == pytest.approx(2.0 * (0.8 + 0.4) / 2)
 
 
@@ -130,9 +139,9 @@ def test_what_costs_what_the_person_chose_fits_best_and_ratios_count() -> None:
 def test_one_known_price_says_less_than_many() -> None:
     few, many = prices(20), prices(*[20] * 12)
     assert fits(few, 60) > fits(many, 60)
-    wide, evidence = math.log(RANKING.price_wide_ratio), RANKING.price_evidence
+    wide, evidence = math.log(WIDE_PRICE_RATIO), PRICE_EVIDENCE
     assert few.deviation == pytest.approx(math.sqrt(evidence * wide**2 / (1 + evidence)))
-    assert prices(*[20] * 100_000).deviation == math.log(RANKING.price_least_ratio)
+    assert prices(*[20] * 100_000).deviation == math.log(MIN_PRICE_RATIO)
 
 
 def test_who_spends_widely_is_offered_widely() -> None:
@@ -147,7 +156,7 @@ def test_newer_choices_weigh_more() -> None:
         "unknown": PriceAndImage(),
     }
     weights = {"new": 1.0, "free": 0.9, "unknown": 0.8, "old": 0.25, "gone": 0.1}
-    found = price_preference(weights, details, RANKING)
+    found = price_preference(weights, details)
     assert found is not None
     assert found.mean == pytest.approx(0.8 * math.log(10) + 0.2 * math.log(1000))
 
@@ -156,7 +165,7 @@ def test_newer_choices_weigh_more() -> None:
     "details", [{}, {"a": PriceAndImage()}, {"a": PriceAndImage(0.0)}, {"b": PriceAndImage(3.0)}], ids=str
 )
 def test_without_a_known_price_there_is_no_range(details: dict[str, PriceAndImage]) -> None:
-    assert price_preference({"a": 1.0}, details, RANKING) is None
+    assert price_preference({"a": 1.0}, details) is None
 
 
 def test_an_item_without_a_price_or_for_free_is_neither_better_nor_worse() -> None:
@@ -177,11 +186,11 @@ def test_the_price_reranks_what_others_found_for_whom_prices_are_known() -> None
     asked = planned(person("mug"), price=1.0)
     assert asked.asks_of_recents
     assert asked.fields == ("offer.price",)
-    knowing = with_recent_items(asked, {"mug": PriceAndImage(8.0)}, RANKING)
+    knowing = with_recent_items(asked, {"mug": PriceAndImage(8.0)})
     listed = ranked(knowing, item("sofa", price=900.0), item("cup", price=9.0), item("unpriced"))
     assert list(listed) == ["cup", "unpriced", "sofa"]
     assert listed["unpriced"].terms["price"] == NEUTRAL
-    unknowing = with_recent_items(asked, {"mug": PriceAndImage()}, RANKING)
+    unknowing = with_recent_items(asked, {"mug": PriceAndImage()})
     assert unknowing.weights["price"] == 0.0
     assert "price" not in ranked(unknowing, item("cup", price=9.0))["cup"].terms
 
@@ -212,11 +221,11 @@ def test_pictures_that_point_nowhere_are_not_gone_by() -> None:
     assert image_preference({"a": 1.0}, {"a": PriceAndImage(3.0)}) is None
     opposite = {"a": PriceAndImage(None, RED, "s"), "b": PriceAndImage(None, -RED, "s")}
     assert image_preference({"a": 1.0, "b": 1.0}, opposite) is None
-    assert with_recent_items(planned(person("a", "b"), image=1.0), {}, RANKING).weights["image"] == 0.0
+    assert with_recent_items(planned(person("a", "b"), image=1.0), {}).weights["image"] == 0.0
 
 
 def test_likeness_of_pictures_is_brought_to_one_by_its_list() -> None:
-    asked = with_recent_items(planned(person("a"), image=2.0), {"a": PriceAndImage(None, RED, "s")}, RANKING)
+    asked = with_recent_items(planned(person("a"), image=2.0), {"a": PriceAndImage(None, RED, "s")})
     listed = ranked(asked, item("no picture"), image=[item("x", 0.9), item("y", 0.8), item("z", 0.7)])
     assert {name: one.score for name, one in listed.items()} == pytest.approx(
         {"x": 2.0, "y": 1.0, "z": 0.0, "no picture": 0.0}
@@ -232,7 +241,7 @@ def test_no_shipped_strategy_asks_for_any_of_it(name: str, who: Profile | None) 
     asked = plan_retrieval(who, NOW, TAUS, RANKING, STRATEGIES[name])
     assert not asked.asks_of_recents
     assert asked.fields == ()
-    assert with_recent_items(asked, {}, RANKING) == asked
+    assert with_recent_items(asked, {}) == asked
 
 
 def test_affinity_is_asked_for_alike_beside_the_others() -> None:
@@ -249,7 +258,7 @@ def test_affinity_is_asked_for_alike_beside_the_others() -> None:
 
 @pytest.mark.parametrize("who", [None, Profile(Person("u", "new"), SETTINGS)])
 def test_to_a_stranger_only_ratings_apply(who: Profile | None) -> None:
-    asked = with_recent_items(planned(who, rating=1.0, price=1.0, image=1.0), {}, RANKING)
+    asked = with_recent_items(planned(who, rating=1.0, price=1.0, image=1.0), {})
     assert not asked.asks_of_recents
     assert (asked.weights["rating"], asked.weights["price"], asked.weights["image"]) == (1.0, 0.0, 0.0)
 

@@ -32,11 +32,11 @@ def test_without_any_the_defaults_hold() -> None:
 
 
 def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write('[ranking]\nknown_evidence = 6\ntaste_evidence = 7\n[attributes]\nbrand = "keyword"\n')
+    path = write('[ranking]\nknown_evidence = 6\nrotation_hours = 7\n[attributes]\nbrand = "keyword"\n')
     monkeypatch.setenv("EDDYLINE_RANKING__KNOWN_EVIDENCE", "8")
     loaded, default = settings.load(path).ranking, settings.RankingSettings()
-    assert (loaded.known_evidence, loaded.taste_evidence) == (8.0, 7.0)
-    assert loaded.session_evidence == default.session_evidence
+    assert (loaded.known_evidence, loaded.rotation_hours) == (8.0, 7.0)
+    assert loaded.freshness_half_life_hours == default.freshness_half_life_hours
     assert settings.load(path).attributes == {"brand": "keyword"}
 
 
@@ -67,7 +67,7 @@ def test_the_file_is_found_here_or_named_by_the_environment(monkeypatch: pytest.
         ("[ranking]\nknown_evidence = nan\n", "ranking.known_evidence: "),
         ("[strategies.eddyline]\ntaste = -1\n", "strategies.eddyline.taste: "),
         ("[strategies.mine]\ncolour = 1\n", "strategies.mine.colour: there is no such setting"),
-        ("[strategies.mine]\narrival = {colour = 1}\n", "strategies.mine.arrival"),
+        ("[strategies.mine]\nsession_start = {colour = 1}\n", "strategies.mine.session_start"),
         ('[ranking]\nstrategy = "mine"\n', "'mine' is not one of the strategies: eddyline, "),
         ('[attributes]\nbrand = "colour"\n', "attributes.brand: "),
         ('[attributes]\n"a b" = "keyword"\n', "'a b': use ASCII letters"),
@@ -196,7 +196,9 @@ def test_a_built_in_strategy_keeps_what_is_not_given_and_a_new_one_begins_with_n
     loaded = settings.load(write("[strategies.eddyline]\ntaste = 0.5\n[strategies.mine]\nfreshness = 2\n")).strategies
     default = settings.STRATEGIES["eddyline"]
     assert loaded["eddyline"] == default.model_copy(update={"taste": 0.5})
-    assert loaded["mine"].weights(pace=1.0) == {name: 2.0 if name == "freshness" else 0.0 for name in settings.TERMS}
+    assert loaded["mine"].weights(session_activity=1.0) == {
+        name: 2.0 if name == "freshness" else 0.0 for name in settings.TERMS
+    }
     assert loaded["content"] == settings.STRATEGIES["content"]
 
 

@@ -111,7 +111,7 @@ def test_a_lone_reader_without_kafka_tells_nobody(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow(20)
 def test_a_lone_reader_starts_without_hearing_of_its_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:9")
-    unshown, unmeasured = ReaderSettings(shown=False), InsightsSettings(impressions=False)
+    unshown, unmeasured = ReaderSettings(report_exposures=False), InsightsSettings(report_served_lists=False)
     assert lone_reader(monkeypatch, kafka=nowhere) == (True, True)
     assert lone_reader(monkeypatch, kafka=nowhere, reader=unshown) == (False, True)
     assert lone_reader(monkeypatch, kafka=nowhere, insights=unmeasured) == (True, False)

@@ -81,7 +81,7 @@ class Imaging:
         self.log: dict[tuple[int, int], Record | Exception] = {}
         self.recalled: list[tuple[int, int]] = []
         self.clock, self.pool, self.metrics = Clock(), Held(), Metrics()
-        self.settings = ImageSettings(enabled=True, attempts=3, backoff_seconds=10, **settings)
+        self.settings = ImageSettings(enabled=True, attempts=3, **settings)
         self.embedder = Embedder(self.store, TinyEncoder(), FakeProducer(), Metrics(), self.clock)
         self.start()
 

@@ -19,16 +19,7 @@ from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import AffinitySettings, Settings
 
-SETTINGS = AffinitySettings(
-    recents_half_life=3,
-    slow_half_life=20,
-    slow_weight=0.3,
-    prior=5,
-    power=0.5,
-    half_life_days=90,
-    reverse=0.3,
-    seed_neighbours=0,
-)
+SETTINGS = AffinitySettings(smoothing=5, popularity_damping=0.5, half_life_days=90, seed_neighbours=0)
 """Numbers that tests can say, whatever the defaults are; and nothing is seeded, unless a test is about that."""
 
 
@@ -89,7 +80,7 @@ class Learning:
 
     def next_after(self, *recents: str) -> list[str]:
         """What the affinity query finds for someone with these recents, newest first."""
-        weights = algebra.positional_weights(len(recents), self.settings)
+        weights = algebra.positional_weights(len(recents))
         dimensions = np.array([item_dimension(name) for name in recents], dtype=np.uint32)
         nearest = Nearest(Sparse(dimensions, weights.astype(np.float32)), "affinity")
         found = self.store.query(ITEMS, [Query(nearest, 10, payload=("item_id",))])[0]
@@ -134,7 +125,7 @@ def learnt(records: Iterable[Record], item: str, settings: AffinitySettings = SE
     for one in records:
         said = parse_event(Activity, one.value)
         if said.item_id == item:
-            row = algebra.fold(row, [algebra.forward_update(said.recents, said.timestamp, settings)], settings)
+            row = algebra.fold(row, [algebra.forward_update(said.recents, said.timestamp)], settings)
     return row
 
 

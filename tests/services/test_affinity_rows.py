@@ -167,7 +167,7 @@ def test_a_recreated_log_starts_anew(it: Learning) -> None:
 
 
 def test_a_row_is_cut_when_it_has_grown() -> None:
-    it = Learning(settings=set_to(entries=4, grown=8))
+    it = Learning(settings=set_to(pruned_row_entries=4, max_row_entries=8))
     it.add_items("a")
     it.feed(*(came(n, "a", ["often"]) for n in range(4)), came(4, "a", ["one", "two", "three"]))
     assert len(it.weights()) == 4
@@ -178,7 +178,7 @@ def test_a_row_is_cut_when_it_has_grown() -> None:
 
 def test_a_change_of_the_settings_leaves_what_was_learnt_as_it_was(it: Learning) -> None:
     it.feed(came(0, "a", ["b"]))
-    it.restart(set_to(prior=50, power=1))
+    it.restart(set_to(smoothing=50, popularity_damping=1))
     it.feed(came(1, "a", ["c"]))
     same(it.row("a"), learnt([came(0, "a", ["b"]), came(1, "a", ["c"])], "a"))
 
@@ -191,7 +191,7 @@ def test_someone_without_a_past_teaches_only_that_the_item_came(it: Learning) ->
 
 def test_an_idle_row_keeps_its_shape_and_fades_when_it_is_written(it: Learning) -> None:
     it.feed(came(0, "a", ["b"], at=NOW - 90 * DAY), came(1, "b", ["a"]))
-    first = float(algebra.positional_weights(1, SETTINGS)[0])
+    first = float(algebra.positional_weights(1)[0])
     assert it.weights("a") == pytest.approx({item_dimension("b"): first})
     it.feed(came(2, "a", ["c"]))
     assert it.weights("a") == pytest.approx({item_dimension("b"): first / 2, item_dimension("c"): first})
@@ -269,7 +269,7 @@ def both_ways() -> Profiling:
         Metrics(),
         clock=people.clock,
         monotonic=people.clock,
-        reverse_recents=2,
+        backward_window=2,
     )
     people.profiler.assigned({TopicPartition("interactions", 0): 1})
     people.feed(*(click(n, item, at=NOW + n) for n, item in enumerate("abcd")))
@@ -299,7 +299,7 @@ def test_what_followed_an_item_is_learnt_once_and_makes_no_trend() -> None:
     it.feed(*records)
     it.feed(*records)
     it.feed(*(replace(one, offset=one.offset + 100) for one in records))  # a profiler that crashed tells it again
-    weights = 0.3 * algebra.positional_weights(2, SETTINGS)
+    weights = 0.8 * algebra.positional_weights(2)
     assert it.weights("a") == pytest.approx({item_dimension("b"): weights[0], item_dimension("c"): weights[1]})
     assert it.row("a").count == pytest.approx(1)
     assert it.trend("a")["count"] == 1

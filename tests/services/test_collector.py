@@ -16,13 +16,12 @@ from structlog.testing import capture_logs
 from tests.services.serving import problem, served
 from tests.support.fakes import NOW, Clock, FakeProducer
 
-from eddyline.adapters.kafka import framed_size
-from eddyline.adapters.kafka.options import RECORD_BYTES
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import ImpressionReport, format_timestamp, parse_impression
 from eddyline.settings import EventSettings, ServerSettings
+from eddyline.topics import RECORD_BYTES
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
 SEEN = {"type": "impression", "request_id": "r1", "user_id": "ada"}
@@ -461,7 +460,7 @@ def test_a_picture_is_taken_with_its_item(it: Place, size: int) -> None:
     body = {"title": "t", "image_url": an_upload(size), "description": "d" * 100_000}
     assert it.client.put("/v1/items/a", json=body).status_code == 202
     assert it.producer.values("content")[0]["image_url"] == body["image_url"]
-    assert framed_size(it.producer.sent[0]) < RECORD_BYTES
+    assert it.producer.sent[0].size < RECORD_BYTES
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_a_passage_that_is_none_is_refused(it: Profiling) -> None:
 
 
 def test_stubs_are_swept_when_they_have_been_of_no_use_for_long() -> None:
-    it = Profiling(ProfileSettings(stub_days=90), partitions=PARTITIONS)
+    it = Profiling(ProfileSettings(tombstone_days=90), partitions=PARTITIONS)
     it.add_items("a")
     it.feed(anonymous(0, "a"), identify(1))
     it.feed(erasure(0, user="bob", at=NOW))

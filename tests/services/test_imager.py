@@ -203,7 +203,7 @@ def test_a_dead_host_is_tried_with_growing_pauses_then_has_failed_and_the_stream
     it.settle()
     assert it.state("b")["state"] == "ready"
     tried = [it.fetched.count(RED)]
-    for seconds in (9, 2, 9, 9, 3, 1000):
+    for seconds in (14, 2, 14, 14, 3, 1000):
         it.clock.forward(seconds)
         it.settle()
         tried.append(it.fetched.count(RED))
@@ -217,7 +217,7 @@ def test_a_host_that_comes_back_is_heard(it: Imaging) -> None:
     it.settle()
     assert (it.state()["state"], it.state()["reason"]) == ("pending", "timeout")
     it.pictures[RED] = "red"
-    it.clock.forward(10)
+    it.clock.forward(15)
     it.settle()
     assert (it.state()["state"], it.state()["attempts"]) == ("ready", 2)
 

@@ -13,14 +13,14 @@ from tests.support.fakes import NOW, Clock, FakeProducer, FakeStore, TinyEncoder
 
 from eddyline.adapters.language_detector import LanguageDetector, language_detector
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, Distance, IndexKind, Point, item_collection
+from eddyline.adapters.vectors import ITEMS, Distance, Point, item_collection
 from eddyline.embedder.handler import Embedder
 from eddyline.errors import Misconfigured
 from eddyline.model.filters import parse_filter
 from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
 from eddyline.reader.list_cache import ListCache
-from eddyline.settings import Settings
+from eddyline.settings import AttributeKind, Settings
 
 GERMAN = "Wie man einen Fluss überquert, ohne an Höhe zu verlieren."
 ENGLISH = "How to cross a river without losing height."
@@ -156,7 +156,7 @@ def test_a_collection_from_before_gets_the_index(tmp_path: Path) -> None:
     before = {path: kind for path, kind in spec.indexes.items() if not path.startswith("language.")}
     store = edge.EdgeStore(tmp_path)
     try:
-        store.ensure(replace(spec, indexes={**before, "meta.language": IndexKind.KEYWORD}))
+        store.ensure(replace(spec, indexes={**before, "meta.language": AttributeKind.KEYWORD}))
         store.upsert(
             ITEMS, [Point(item_point_id("a"), {}, {"item_id": "a", "language": {"code": "de", "detected": True}})]
         )

@@ -15,6 +15,7 @@ from eddyline.adapters.vectors import ITEMS, PROFILES
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import MINUTE
+from eddyline.profiler.items import ITEM_CACHE_SECONDS
 from eddyline.settings import EventSettings, ProfileSettings
 
 HOUR = 3600.0
@@ -586,7 +587,7 @@ def test_the_caches_are_bounded_and_nothing_is_lost_by_it() -> None:
 def test_a_changed_item_is_read_again_after_a_while(it: Profiling) -> None:
     it.feed(click(0, "a"))
     it.store.update_vectors(ITEMS, {item_point_id("a"): {"content": text_vector("z").astype(np.float32)}})
-    it.clock.forward(it.settings.item_cache_seconds + 1)
+    it.clock.forward(ITEM_CACHE_SECONDS + 1)
     it.feed(click(1, "a", user="bob"))
     near(it.stored("u:bob").taste.sum, text_vector("z"), 1e-5)
 

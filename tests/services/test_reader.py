@@ -575,7 +575,7 @@ def test_lists_for_everyone_are_reused_for_a_moment(fresh: Shop) -> None:
     assert ids(fresh.get("/v1/trending").json()) == ["kitchen7"]
     fresh.did("eve", "kitchen8")
     assert ids(fresh.get("/v1/trending").json()) == ["kitchen7"]
-    fresh.monotonic.forward(SETTINGS.reader.trending_cache_seconds + 0.1)
+    fresh.monotonic.forward(SETTINGS.reader.list_cache_seconds + 0.1)
     assert set(ids(fresh.get("/v1/trending").json())) == {"kitchen7", "kitchen8"}
 
 

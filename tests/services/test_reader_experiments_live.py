@@ -12,9 +12,10 @@ from tests.support.kafka import KafkaForTest, wait_until
 from eddyline.adapters.kafka import Outgoing, Record, TopicTail
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.experiments.verdicts import TOPIC, Verdict, parse_verdict
+from eddyline.model.experiments.verdicts import Verdict, parse_verdict
 from eddyline.reader import ExperimentsWatcher, StoppedVariants
 from eddyline.settings import Settings
+from eddyline.topics import VERDICTS
 
 LOG = "a-log"
 
@@ -134,7 +135,7 @@ def verdict(variant: str = "other", revision: str = "0123abcd", experiment: str 
 def record(value: Verdict | bytes | None, key: str | None = None, log: str = LOG) -> Record:
     data = value.to_bytes() if isinstance(value, Verdict) else value
     named = key or (value.key if isinstance(value, Verdict) else "one/other")
-    return Record(TOPIC, 0, 0, named.encode(), data, 0, log)
+    return Record(VERDICTS, 0, 0, named.encode(), data, 0, log)
 
 
 @pytest.fixture
@@ -186,11 +187,11 @@ def test_verdicts_come_from_the_topic_those_of_before_and_those_to_come(kafka: K
     producer, board = kafka.producer(), StoppedVariants(Metrics())
 
     def tell(one: Verdict, value: bytes | None) -> None:
-        producer.send_all([Outgoing(TOPIC, one.key.encode(), value)])
+        producer.send_all([Outgoing(VERDICTS, one.key.encode(), value)])
 
     tell(verdict(), verdict().to_bytes())
     tell(verdict("third"), b"rubbish")
-    tail = TopicTail(kafka.options, TOPIC, board.take)
+    tail = TopicTail(kafka.options, VERDICTS, board.take)
     tail.start()
     wait_until(lambda: tail.caught_up, "it has read what there was")
     assert board.stopped() == {("one", "0123abcd", "other")}

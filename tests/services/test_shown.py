@@ -264,7 +264,7 @@ def test_what_was_shown_before_an_erasure_stays_forgotten(it: Profiling) -> None
 
 
 def test_someone_who_is_only_shown_lists_is_forgotten_in_the_end() -> None:
-    it = Profiling(ProfileSettings(stub_days=90))
+    it = Profiling(ProfileSettings(tombstone_days=90))
     it.add_items("a")
     it.feed(shown(0, "a"), shown(1, "a", person=VISITOR), click(2, "a"))
     it.clock.forward(60 * DAY)
@@ -316,7 +316,7 @@ def test_what_is_none_is_refused(it: Profiling, value: dict[str, Any]) -> None:
 
 
 def test_a_giant_profile_is_handed_over_without_the_oldest_showings() -> None:
-    it = Profiling(ProfileSettings(shown=5000), partitions=4)
+    it = Profiling(ProfileSettings(exposures=5000), partitions=4)
     names = [f"{n:04}-" + "x" * 490 for n in range(2400)]
     lists = [names[n : n + 300] for n in range(0, 2400, 300)]
     it.feed(*(to_visitor(n, *items, at=NOW + 60 * n) for n, items in enumerate(lists)))

@@ -17,7 +17,7 @@ from eddyline.adapters.vectors import ITEMS, Nearest
 from eddyline.model.experiments.definitions import parse_experiments
 from eddyline.model.ids import item_point_id
 from eddyline.model.ranking.recent_items import NEUTRAL
-from eddyline.reader import Reader
+from eddyline.reader import Reader, recent_item_details
 from eddyline.reader.assignment import ActiveExperiments
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.runtime.collection_setup import ensure_image_vectors
@@ -234,7 +234,8 @@ def test_prices_and_pictures_cost_one_look_up_more(
 
 
 def test_only_the_newest_recents_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(shop_with(ranking=RankingSettings(details_recents=2))) as shop:
+    monkeypatch.setattr(recent_item_details, "DETAILED_RECENTS", 2)
+    with opened(shop_with()) as shop:
         shop.did("ada", "space19", ago=-1.0)
         asked: list[list[str]] = []
         retrieve = shop.store.retrieve

@@ -337,7 +337,7 @@ def test_a_log_that_does_not_answer_is_asked_again(it: Imaging, problem: Excepti
     it.settle()
     assert (it.state()["state"], it.state()["reason"]) == ("pending", "log")
     it.log[0, 7] = said
-    it.clock.forward(10)
+    it.clock.forward(15)
     it.settle()
     assert (it.state()["state"], it.state()["attempts"]) == ("ready", 2)
 
@@ -349,7 +349,7 @@ def test_a_name_alone_does_not_hide_the_picture_that_is_still_to_be_read(it: Ima
     it.settle()
     it.log |= {(0, 7): said, (0, 8): it.put(8, name("red"), title="another title")}
     assert (it.state()["state"], it.state()["offset"]) == ("pending", 8)
-    it.clock.forward(10)
+    it.clock.forward(15)
     it.settle()
     assert (it.state()["state"], it.state()["offset"], it.recalled[-1]) == ("ready", 8, (0, 7))
     it.start("colours-2")

@@ -22,8 +22,8 @@ from tests.support.qdrant_rest import QdrantRest
 from tests.support.shared import shared
 
 from eddyline.adapters.vectors import VectorStore
-from eddyline.adapters.vectors.edge import EdgeStore
-from eddyline.adapters.vectors.server import ServerStore
+from eddyline.adapters.vectors.edge_store import EdgeStore
+from eddyline.adapters.vectors.server_store import ServerStore
 
 IMAGE = os.environ.get("QDRANT_IMAGE", "qdrant/qdrant:v1.18.0")
 

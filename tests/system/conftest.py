@@ -40,7 +40,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 @pytest.fixture(scope="session")
 def lean(stand_in: dict[str, str]) -> dict[str, str]:
     """Settings of a process that starts in a moment: no model to load, no insights worker."""
-    return stand_in | {"EDDYLINE_INSIGHTS__RUN": "false"}
+    return stand_in | {"EDDYLINE_INSIGHTS__ENABLED": "false"}
 
 
 @pytest.fixture(scope="session", params=KINDS)

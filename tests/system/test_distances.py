@@ -25,7 +25,7 @@ def places(request: Request) -> Answer:
 
 def settings(url: str, distance: str, tmp_path: Path) -> dict[str, str]:
     return {
-        "EDDYLINE_INSIGHTS__RUN": "false",
+        "EDDYLINE_INSIGHTS__ENABLED": "false",
         "EDDYLINE_ENCODER__KIND": "openai",
         "EDDYLINE_ENCODER__URL": url,
         "EDDYLINE_ENCODER__MODEL": "places",

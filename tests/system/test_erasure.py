@@ -14,8 +14,9 @@ import pytest
 from tests.support.kafka import Cluster
 from tests.support.system import eddyline, on_kafka, wait_until
 
-from eddyline.adapters.kafka import SOURCE_TOPICS, KafkaOptions, LogReader
+from eddyline.adapters.kafka import KafkaOptions, LogReader
 from eddyline.adapters.vectors import EdgeStore, VectorStore
+from eddyline.topics import SOURCE_TOPICS
 
 pytestmark = pytest.mark.system
 

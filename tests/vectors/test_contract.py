@@ -25,7 +25,6 @@ from eddyline.adapters.vectors import (
     Distance,
     Filter,
     HasId,
-    IndexKind,
     IsEmpty,
     Match,
     Nearest,
@@ -35,10 +34,11 @@ from eddyline.adapters.vectors import (
     Range,
     Vector,
     VectorStore,
-    likeness,
+    cosine_or_zero,
 )
 from eddyline.errors import EddylineError, GenerationChanged, Misconfigured
 from eddyline.model.ids import item_point_id
+from eddyline.settings import AttributeKind
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def test_whatever_the_distance_the_closest_comes_first_and_has_the_largest_score
     scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)
     stored = vector_store.retrieve(name, ids("diagonal"), vectors=("content",))[ids("diagonal")[0]]
-    assert likeness(stored.vectors["content"], dense(1, 1)) == pytest.approx(0.99, abs=0.001)
-    assert likeness(stored.vectors["content"], None) == 0.0
+    assert cosine_or_zero(stored.vectors["content"], dense(1, 1)) == pytest.approx(0.99, abs=0.001)
+    assert cosine_or_zero(stored.vectors["content"], None) == 0.0
 
 
 # Whole points
@@ -95,14 +95,14 @@ def test_many_random_vectors_come_back_to_the_last_bit(store: VectorStore) -> No
         assert np.asarray(kept[item_point_id(f"n{i}")].vectors["taste"]).tobytes() == taste.tobytes()
 
 
-def test_cosine_vectors_are_normalised(store: VectorStore) -> None:
-    store.upsert(SPEC.name, [point("a", {"content": dense(3, 0, 4, 0)})])
-    assert numbers(_only(store, "a", "content").vectors["content"]) == pytest.approx([0.6, 0, 0.8, 0])
-
-
-def test_a_zero_vector_is_kept(store: VectorStore) -> None:
-    store.upsert(SPEC.name, [point("a", {"taste": dense(0, 0, 0, 0)})])
-    assert numbers(_only(store, "a", "taste").vectors["taste"]) == [0, 0, 0, 0]
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [("content", [3, 0, 4, 0], [0.6, 0, 0.8, 0]), ("taste", [0, 0, 0, 0], [0, 0, 0, 0])],
+    ids=["cosine: normalised", "zero: kept"],
+)
+def test_dense_vectors_come_back(store: VectorStore, name: str, given: list[float], kept: list[float]) -> None:
+    store.upsert(SPEC.name, [point("a", {name: dense(*given)})])
+    assert numbers(_only(store, "a", name).vectors[name]) == pytest.approx(kept)
 
 
 def test_sparse_vectors_come_back(store: VectorStore) -> None:
@@ -426,31 +426,38 @@ def _names(store: VectorStore, query: Query, among: list[str]) -> list[str]:
     return [name_of[found.id] for found in store.query(SPEC.name, [query])[0]]
 
 
-def test_nearest_by_cosine(store: VectorStore) -> None:
-    contents = {"east": dense(5, 0, 0, 0), "north": dense(0, 1, 0, 0), "north-east": dense(1, 1, 0, 0)}
-    store.upsert(SPEC.name, [point(name, {"content": vector}) for name, vector in contents.items()])
+@pytest.mark.parametrize(
+    ("using", "vectors", "query", "expected"),
+    [
+        (
+            "content",
+            {"east": dense(5, 0, 0, 0), "north": dense(0, 1, 0, 0), "north-east": dense(1, 1, 0, 0)},
+            dense(2, 0, 0, 0),
+            {"east": 1, "north-east": 0.5**0.5, "north": 0},
+        ),
+        (
+            "taste",
+            {"long": dense(10, 0, 0, 0), "short": dense(1, 0, 0, 0), "against": dense(-1, 0, 0, 0)},
+            dense(2, 1, 0, 0),
+            {"long": 20, "short": 2, "against": -2},
+        ),
+        (
+            "affinity",
+            {"both": sparse({5: 1, 4294967295: 1}), "one": sparse({5: 1.5}), "neither": sparse({6: 9})},
+            sparse({4294967295: 2, 5: 1}),
+            {"both": 3, "one": 1.5},
+        ),
+    ],
+    ids=["by cosine", "by dot product, on a vector without an index", "by sparse dot product"],
+)
+def test_nearest(
+    store: VectorStore, using: str, vectors: dict[str, Vector], query: Vector, expected: dict[str, float]
+) -> None:
+    store.upsert(SPEC.name, [point(name, {using: vector}) for name, vector in vectors.items()])
     store.upsert(SPEC.name, [point("nowhere")])
-    found = store.query(SPEC.name, [Query(Nearest(dense(2, 0, 0, 0), "content"), 10)])[0]
-    assert [each.id for each in found] == ids("east", "north-east", "north")
-    assert [each.score for each in found] == pytest.approx([1, 0.5**0.5, 0], abs=1e-6)
-
-
-def test_nearest_by_dot_product_on_a_vector_without_an_index(store: VectorStore) -> None:
-    tastes = {"long": dense(10, 0, 0, 0), "short": dense(1, 0, 0, 0), "against": dense(-1, 0, 0, 0)}
-    store.upsert(SPEC.name, [point(name, {"taste": vector}) for name, vector in tastes.items()])
-    found = store.query(SPEC.name, [Query(Nearest(dense(2, 1, 0, 0), "taste"), 10)])[0]
-    assert [(each.id, each.score) for each in found] == list(
-        zip(ids("long", "short", "against"), [20, 2, -2], strict=True)
-    )
-
-
-def test_nearest_by_sparse_dot_product(store: VectorStore) -> None:
-    rows = {"both": sparse({5: 1, 4294967295: 1}), "one": sparse({5: 1.5}), "neither": sparse({6: 9})}
-    store.upsert(SPEC.name, [point(name, {"affinity": row}) for name, row in rows.items()])
-    query = Nearest(sparse({4294967295: 2, 5: 1}), "affinity")
-    found = store.query(SPEC.name, [Query(query, 10)])[0]
-    assert [each.id for each in found] == ids("both", "one")
-    assert [each.score for each in found] == pytest.approx([3, 1.5])
+    found = store.query(SPEC.name, [Query(Nearest(query, using), 10)])[0]
+    assert [each.id for each in found] == ids(*expected)
+    assert [each.score for each in found] == pytest.approx(list(expected.values()), abs=1e-6)
 
 
 def test_order_by_a_number(store: VectorStore) -> None:
@@ -547,7 +554,7 @@ def test_ensure_adds_an_index_to_existing_data(store: VectorStore) -> None:
     store.upsert(SPEC.name, [point("a", stars=3), point("b", stars=5), point("c")])
     with pytest.raises(EddylineError, match="stars"):
         store.query(SPEC.name, [Query(OrderBy("stars"), 10)])
-    indexes = {**SPEC.indexes, "stars": IndexKind.FLOAT}
+    indexes = {**SPEC.indexes, "stars": AttributeKind.FLOAT}
     store.ensure(CollectionSpec(SPEC.name, SPEC.dense, SPEC.sparse, indexes))
     assert [each.id for each in store.query(SPEC.name, [Query(OrderBy("stars"), 10)])[0]] == ids("b", "a")
 
@@ -596,7 +603,7 @@ def test_what_is_stored_beyond_the_spec_may_stay(store: VectorStore) -> None:
         ),
         (CollectionSpec(SPEC.name, {}, ("taste",)), ["things", "taste", "sparse", "4 dimensions, Dot"]),
         (
-            CollectionSpec(SPEC.name, {}, indexes={"epoch": IndexKind.KEYWORD}),
+            CollectionSpec(SPEC.name, {}, indexes={"epoch": AttributeKind.KEYWORD}),
             ["things", "epoch", "integer", "keyword"],
         ),
     ],
@@ -672,7 +679,7 @@ def test_a_collection_is_read_and_written_by_its_alias(store: VectorStore) -> No
 
 def test_ensure_by_an_alias_adds_to_the_collection(store: VectorStore) -> None:
     store.set_aliases({"live": SPEC.name})
-    indexes = {**SPEC.indexes, "stars": IndexKind.FLOAT}
+    indexes = {**SPEC.indexes, "stars": AttributeKind.FLOAT}
     store.ensure(CollectionSpec("live", SPEC.dense, ("history",), indexes))
     assert store.collections() == [SPEC.name]
     store.upsert(SPEC.name, [point("a", {"history": sparse({1: 1.0})}, stars=3)])

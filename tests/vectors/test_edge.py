@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -25,7 +25,7 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
-from eddyline.adapters.vectors.edge import EdgeStore
+from eddyline.adapters.vectors.edge_store import EdgeStore
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured, Unavailable
 from eddyline.model.ids import item_dimension, item_point_id
@@ -47,6 +47,21 @@ def _run(source: str, directory: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         cwd=Path(__file__).parents[2],
     )
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[[], EdgeStore]]:
+    """Opens the store of `tmp_path`, after closing the one that was opened before; closes the last."""
+    stores: list[EdgeStore] = []
+
+    def open_again() -> EdgeStore:
+        if stores:
+            stores[-1].close()
+        stores.append(EdgeStore(tmp_path))
+        return stores[-1]
+
+    yield open_again
+    stores[-1].close()
 
 
 def test_data_is_there_after_reopening(tmp_path: Path) -> None:
@@ -71,26 +86,22 @@ def test_data_is_there_after_reopening(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_mismatch_is_seen_after_reopening(tmp_path: Path) -> None:
-    store = EdgeStore(tmp_path)
+def test_a_mismatch_is_seen_after_reopening(opened: Callable[[], EdgeStore]) -> None:
+    store = opened()
     store.ensure(profile_collection(4, "profiles-1"))
-    store.close()
-    again = EdgeStore(tmp_path)
+    again = opened()
     with pytest.raises(Misconfigured, match=r"taste.*4 dimensions.*8 dimensions.*reembed"):
         again.ensure(profile_collection(8, "profiles-1"))
-    again.close()
 
 
-def test_a_vector_added_later_is_remembered(tmp_path: Path) -> None:
-    store = EdgeStore(tmp_path)
+def test_a_vector_added_later_is_remembered(opened: Callable[[], EdgeStore]) -> None:
+    store = opened()
     store.ensure(SPEC)
     store.ensure(CollectionSpec(SPEC.name, {"image": DenseSpec(3, Distance.COSINE)}, ("history",)))
-    store.close()
-    again = EdgeStore(tmp_path)
+    again = opened()
     for added in ({"image": DenseSpec(5, Distance.COSINE)}, {"history": DenseSpec(3, Distance.COSINE)}):
         with pytest.raises(Misconfigured, match="stored is"):
             again.ensure(CollectionSpec(SPEC.name, added))
-    again.close()
 
 
 def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
@@ -98,7 +109,7 @@ def test_writes_survive_a_killed_process(tmp_path: Path) -> None:
         """
         import os, signal, sys
         from pathlib import Path
-        from eddyline.adapters.vectors.edge import EdgeStore
+        from eddyline.adapters.vectors.edge_store import EdgeStore
         from tests.vectors.worlds import SPEC, dense, point, item_point_id
 
         store = EdgeStore(Path(sys.argv[1]), flush_every_seconds=3600)
@@ -124,7 +135,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         """
         import sys
         from pathlib import Path
-        from eddyline.adapters.vectors.edge import EdgeStore
+        from eddyline.adapters.vectors.edge_store import EdgeStore
         from eddyline.errors import AlreadyRunning
 
         try:
@@ -162,16 +173,14 @@ def test_a_creation_that_was_cut_short_is_begun_anew(tmp_path: Path) -> None:
     store.close()
 
 
-def test_aliases_are_there_after_reopening(tmp_path: Path) -> None:
-    store = EdgeStore(tmp_path)
+def test_aliases_are_there_after_reopening(opened: Callable[[], EdgeStore]) -> None:
+    store = opened()
     store.ensure(SPEC)
     store.upsert(SPEC.name, [point("a", n=1)])
     store.set_aliases({"live": SPEC.name})
-    store.close()
-    again = EdgeStore(tmp_path)
+    again = opened()
     assert again.aliases() == {"live": SPEC.name}
     assert again.count("live") == 1
-    again.close()
 
 
 def test_a_change_of_aliases_that_was_cut_short_never_was(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from eddyline.adapters.vectors import (
     Distance,
-    IndexKind,
     item_collection,
     profile_collection,
 )
 from eddyline.model.ids import item_dimension, item_point_id
+from eddyline.settings import AttributeKind
 
 
 def test_ids_are_the_same_for_ever() -> None:
@@ -28,10 +28,10 @@ def test_any_name_has_an_id_and_a_dimension(name: str) -> None:
 
 
 def test_declared_attributes_are_indexed() -> None:
-    spec = item_collection(384, Distance.COSINE, {"brand": IndexKind.KEYWORD, "stars": IndexKind.FLOAT})
-    assert spec.indexes["meta.attributes.brand"] == IndexKind.KEYWORD
-    assert spec.indexes["meta.attributes.stars"] == IndexKind.FLOAT
-    assert spec.indexes["offer.available"] == IndexKind.BOOL
+    spec = item_collection(384, Distance.COSINE, {"brand": AttributeKind.KEYWORD, "stars": AttributeKind.FLOAT})
+    assert spec.indexes["meta.attributes.brand"] == AttributeKind.KEYWORD
+    assert spec.indexes["meta.attributes.stars"] == AttributeKind.FLOAT
+    assert spec.indexes["offer.available"] == AttributeKind.BOOL
 
 
 def test_profiles_keep_their_sums_as_they_are() -> None:

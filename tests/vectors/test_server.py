@@ -22,7 +22,7 @@ from eddyline.adapters.vectors import (
     VectorStore,
     profile_collection,
 )
-from eddyline.adapters.vectors.server import ServerStore
+from eddyline.adapters.vectors.server_store import ServerStore
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 from eddyline.model.ids import item_point_id
 

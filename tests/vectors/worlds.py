@@ -13,24 +13,24 @@ from eddyline.adapters.vectors import (
     DenseSpec,
     Distance,
     Filter,
-    IndexKind,
     Point,
     Sparse,
     Vector,
     VectorStore,
 )
 from eddyline.model.ids import item_point_id
+from eddyline.settings import AttributeKind
 
 SPEC = CollectionSpec(
     name="things",
     dense={"content": DenseSpec(4, Distance.COSINE), "taste": DenseSpec(4, Distance.DOT, indexed=False)},
     sparse=("affinity",),
     indexes={
-        "meta.category": IndexKind.KEYWORD,
-        "offer.available": IndexKind.BOOL,
-        "offer.price": IndexKind.FLOAT,
-        "trend.day": IndexKind.FLOAT,
-        "epoch": IndexKind.INTEGER,
+        "meta.category": AttributeKind.KEYWORD,
+        "offer.available": AttributeKind.BOOL,
+        "offer.price": AttributeKind.FLOAT,
+        "trend.day": AttributeKind.FLOAT,
+        "epoch": AttributeKind.INTEGER,
     },
 )
 

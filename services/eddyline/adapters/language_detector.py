@@ -1,4 +1,4 @@
-"""The language of a text, by py3langid. The only door to it."""
+"""Detect the language of a text, by py3langid. The only module that knows it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 from eddyline.errors import Misconfigured
 from eddyline.model.language import Detect, detect_no_language
 
-CONFIDENCE = 0.8
-"""Least probability at which a text that is judged as a whole has a language."""
-HALF_CONFIDENCE = 0.6
+MIN_PROBABILITY = 0.8
+"""Probability from which on a text that is judged as a whole has a language."""
+MIN_HALF_PROBABILITY = 0.6
 """The same for each half of a longer text."""
-FEWEST_BYTES = 18
-"""Least UTF-8 bytes of letters: 18 Latin letters, 9 Cyrillic or Arabic ones, 6 Han characters."""
-SAMPLE = 150
+MIN_LETTER_BYTES = 18
+"""Fewest UTF-8 bytes of letters: 18 Latin letters, 9 Cyrillic or Arabic ones, 6 Han characters."""
+SAMPLE_LENGTH = 150
 """Characters that are looked at, at either end of a text."""
 NO_LANGUAGE = "zxx"
 
 
-def language_detector(wanted: bool) -> Detect:
-    """What detects languages, or nothing where that isn't wanted. Raises `Misconfigured` without py3langid."""
-    return LanguageDetector() if wanted else detect_no_language
+def language_detector(enabled: bool) -> Detect:
+    """Return what detects languages; not enabled, it finds none. Raises `Misconfigured` without py3langid."""
+    return LanguageDetector() if enabled else detect_no_language
 
 
 class LanguageDetector:
@@ -41,22 +41,22 @@ class LanguageDetector:
         self._identifier: Any = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
 
     def __call__(self, text: str) -> str | None:
-        """ISO 639-1, or None: too few letters, no confident result, or two halves that differ."""
-        sample = text if len(text) <= 2 * SAMPLE else f"{text[:SAMPLE]}\n{text[-SAMPLE:]}"
+        """Return the ISO 639-1 code, or None: too few letters, no confident result, or two halves that differ."""
+        sample = text if len(text) <= 2 * SAMPLE_LENGTH else f"{text[:SAMPLE_LENGTH]}\n{text[-SAMPLE_LENGTH:]}"
         letters = _letter_bytes(sample)
-        if letters < FEWEST_BYTES:
+        if letters < MIN_LETTER_BYTES:
             return None
-        if letters < 2 * FEWEST_BYTES:
-            return self._of(sample, CONFIDENCE)
+        if letters < 2 * MIN_LETTER_BYTES:
+            return self._classify(sample, MIN_PROBABILITY)
         middle = _middle(sample)
-        halves = {self._of(half, HALF_CONFIDENCE) for half in (sample[:middle], sample[middle:])}
-        told = halves - {None}
-        if len(told) > 1:
+        halves = {self._classify(half, MIN_HALF_PROBABILITY) for half in (sample[:middle], sample[middle:])}
+        found = halves - {None}
+        if len(found) > 1:
             return None  # a text of two languages has neither
-        whole = self._of(sample, CONFIDENCE) if None in halves else told.pop()
-        return whole if not told or whole in told else None
+        whole = self._classify(sample, MIN_PROBABILITY) if None in halves else found.pop()
+        return whole if not found or whole in found else None
 
-    def _of(self, text: str, confidence: float) -> str | None:
+    def _classify(self, text: str, confidence: float) -> str | None:
         code, probability = self._identifier.classify(text)
         return str(code) if probability >= confidence and code != NO_LANGUAGE else None
 
@@ -66,7 +66,7 @@ def _letter_bytes(text: str) -> int:
 
 
 def _middle(text: str) -> int:
-    """Between words, where there is a blank anywhere near the middle."""
+    """Return the middle, between words where there is a blank near it."""
     half = len(text) // 2
-    blank = text.find(" ", half, half + SAMPLE // 4)
+    blank = text.find(" ", half, half + SAMPLE_LENGTH // 4)
     return half if blank < 0 else blank

@@ -21,12 +21,13 @@ from eddyline.model.affinity import AffinityRow
 from eddyline.model.events import Activity, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.settings import AffinitySettings
+from eddyline.topics import ACTIVITY
 
 
 class AffinityLearner:
     """The handler of the topic `activity`: the only writer of an item's vector `affinity`, of `row` and of `trend`."""
 
-    topics = ("activity",)
+    topics = (ACTIVITY,)
 
     def __init__(
         self,

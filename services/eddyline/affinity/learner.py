@@ -61,11 +61,11 @@ class ItemLearner:
         self._sources = [*self._sources, source][-SOURCES:]
         self.taken += 1
         if activity.position is None:
-            self._lessons.append(affinity.forward_update(activity.recents, activity.timestamp, self._settings))
+            self._lessons.append(affinity.forward_update(activity.recents, activity.timestamp))
             self._count(activity.timestamp)
         else:
             self._lessons += [
-                affinity.backward_update(follower, activity.position, activity.timestamp, self._settings)
+                affinity.backward_update(follower, activity.position, activity.timestamp)
                 for follower in activity.recents
             ]
 

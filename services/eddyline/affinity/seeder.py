@@ -26,7 +26,7 @@ from eddyline.adapters.vectors import (
     Range,
     Scored,
     VectorStore,
-    likeness,
+    cosine_or_zero,
 )
 from eddyline.affinity.learner import ROW, VECTOR, restored_row, row_payload, row_vectors
 from eddyline.model import affinity
@@ -123,7 +123,7 @@ class Seeder:
             known = _row(point)
             content = point.vectors[CONTENT]
             neighbours = [
-                (_learnt(near, self._settings), likeness(near.vectors.get(CONTENT), content)) for near in found
+                (_learnt(near, self._settings), cosine_or_zero(near.vectors.get(CONTENT), content)) for near in found
             ]
             seed = affinity.seed_row(neighbours, self._settings)
             if len(seed.indices) and len(found) > known.get("seed", 0):

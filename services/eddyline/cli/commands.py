@@ -86,7 +86,7 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
 
     loaded = load_settings(config, data_dir, host, port)
     roles = roles_of_up(loaded)
-    if loaded.insights.run and "insights" not in roles:
+    if loaded.insights.enabled and "insights" not in roles:
         print(WITHOUT_INSIGHTS, flush=True)
     _serve(loaded, roles)
 

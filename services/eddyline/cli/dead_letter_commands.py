@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 
 from eddyline.adapters.kafka import (
-    SOURCE_TOPICS,
     DeadLetter,
     DeadLetterLog,
     DeadLetterStore,
@@ -24,7 +23,7 @@ from eddyline.adapters.kafka import (
     TopicDeadLetterStore,
     UnreadableDeadLetter,
 )
-from eddyline.adapters.kafka.options import LIBRARY_LOG
+from eddyline.adapters.kafka.client_config import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
 from eddyline.cli.terminal_output import counted, errors, first_lines, print_line, progress_bar
 from eddyline.clients import WHILE_BUSY, Client
@@ -43,6 +42,7 @@ from eddyline.maintenance.dead_letters import (
 from eddyline.model.events import parse_timestamp_text
 from eddyline.runtime.connections import dead_letters_directory, kafka_options
 from eddyline.settings import Settings
+from eddyline.topics import DEAD_LETTER_SUFFIX, SOURCE_TOPICS
 
 MAX_SHOWN = 20
 _letters = partial(counted, noun="dead letter")
@@ -87,7 +87,7 @@ def parse_selection(
 ) -> DeadLetterSelection:
     """Parse the options. Raises a usage error that names the option."""
     topics = [source.name for source in SOURCE_TOPICS]
-    topic = None if topic is None else topic.removesuffix(".dlq")
+    topic = None if topic is None else topic.removesuffix(DEAD_LETTER_SUFFIX)
     if topic is not None and topic not in topics:
         raise typer.BadParameter(f"{topic!r} is none of {', '.join(topics)}", param_hint="--topic")
     return DeadLetterSelection(

@@ -42,10 +42,10 @@ from eddyline.maintenance.generations.reembed import reembed
 from eddyline.maintenance.generations.replay import replay
 from eddyline.model.distance import distance_of
 from eddyline.model.text import Template
-from eddyline.profiler import TOPIC
 from eddyline.runtime.collection_setup import collection_specs
 from eddyline.runtime.connections import kafka_options, open_store
 from eddyline.settings import Settings
+from eddyline.topics import INTERACTIONS
 
 WITH_PICTURES = Filter(must=(Match("image.state", ("ready",)),))
 
@@ -63,7 +63,7 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
         live = generations.live(store)
         dimension = _dimension(store, live)
         reader = stack.enter_context(closing(LogReader(kafka_options(settings))))
-        records = sum(high - low for low, high in reader.bounds(TOPIC).values())
+        records = sum(high - low for low, high in reader.bounds(INTERACTIONS).values())
         advance = stack.enter_context(progress_bar(console, "records", records))
 
         def create(target: Collections) -> None:
@@ -157,7 +157,7 @@ def _source(
         outputs = GatedOutputs(producer, TopicDeadLetterWriter(producer))
         return ProfileRebuild(reader, store, outputs, settings, target, options.partitions, translate, advance)
 
-    return RebuildSource(reader, log_identities(options, [TOPIC])[TOPIC], make)
+    return RebuildSource(reader, log_identities(options, [INTERACTIONS])[INTERACTIONS], make)
 
 
 def _check_space_differs(store: VectorStore, space: str) -> None:

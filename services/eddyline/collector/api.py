@@ -28,7 +28,7 @@ from eddyline.adapters.http import (
     read_json,
 )
 from eddyline.adapters.http.problems import problem_response, retry_after_header
-from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata, framed_size
+from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import (
@@ -46,13 +46,11 @@ from eddyline.model.events import (
     validate_event,
 )
 from eddyline.model.image_urls import parse_data_url
-from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings, ServerSettings
-from eddyline.settings import ImageSettings as ImagesSettings
+from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings, ImageSettings, ServerSettings
+from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
 
 log = structlog.get_logger("collector")
 
-CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
-INTERACTIONS, IMPRESSIONS = "interactions", "impressions"
 IDENTIFY, IMPRESSION = "identify", "impression"
 
 
@@ -117,7 +115,7 @@ class Collector:
         server: ServerSettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
-        images: ImagesSettings = ImagesSettings(),
+        images: ImageSettings = ImageSettings(),
     ) -> None:
         self._producer, self._events, self._server, self._images = producer, events, server, images
         self._metrics, self._clock = metrics, clock
@@ -294,9 +292,9 @@ class Collector:
         place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
         waiting: dict[int, asyncio.Future[Any]] = {}
         refused: EddylineError | None = None
-        sizes = {index: framed_size(record) for index, record in outgoing.items()}
+        sizes = {index: record.size for index, record in outgoing.items()}
         unsent = sum(sizes.values())
-        self._in_flight.take(unsent)
+        self._in_flight.reserve(unsent)
         try:
             for index, record in outgoing.items():
                 try:
@@ -314,7 +312,7 @@ class Collector:
                     sent.add_done_callback(partial(self._settled, sizes[index]))
                     waiting[index] = asyncio.wrap_future(sent)
         finally:
-            self._in_flight.give(unsent)
+            self._in_flight.release(unsent)
         if not waiting and refused is None:
             return _all_rejected(rejected)
         results = dict(zip(waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True))
@@ -344,7 +342,7 @@ class Collector:
             self._metrics.accepted.labels(topic).inc(records)
 
     def _settled(self, size: int, _sent: Future[RecordMetadata]) -> None:
-        self._in_flight.give(size)
+        self._in_flight.release(size)
 
     def _rejection(self, index: int, error: InvalidInput) -> dict[str, Any]:
         self._metrics.rejected.labels(_metric_label(error.field)).inc()

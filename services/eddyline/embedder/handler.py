@@ -33,8 +33,8 @@ from eddyline.model.ids import item_point_id
 from eddyline.model.image_urls import stored_image_url
 from eddyline.model.language import Detect, detect_no_language, item_language
 from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
+from eddyline.topics import AVAILABILITY, CONTENT, INTERACTIONS, USERS
 
-CONTENT, AVAILABILITY, USERS = "content", "availability", "users"
 WRITE_BATCH = 64
 """Items embedded before they are written: what is written isn't done again where the rest fails, or takes too long."""
 BOOKKEEPING = ("item_id", "space", "source", "offer", "listed_at", "image", "meta.image_url")
@@ -282,7 +282,7 @@ class Embedder:
 
 def _person_outgoing(said: Onboarded | Erased, record: Record) -> Outgoing:
     return Outgoing(
-        "interactions", said.person.key.encode(), said.to_bytes(), cloud_event_headers(said, record.place, "embedder")
+        INTERACTIONS, said.person.key.encode(), said.to_bytes(), cloud_event_headers(said, record.place, "embedder")
     )
 
 

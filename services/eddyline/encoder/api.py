@@ -1,6 +1,6 @@
-"""Encoding: an encoder over HTTP, for processes that have none of their own.
+"""An encoder over HTTP, for processes that have none of their own.
 
-What it answers is what `adapters.encoders.ServedEncoder` asks.
+What it answers is what `adapters.encoders.codecs.EddylineCodec` asks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from eddyline.model.events import explain_validation_error
 
 
 class EncoderDescription(BaseModel):
-    """What it is."""
+    """Which model the encoder has."""
 
     model: str
     """Which model: vectors of different ones are never compared."""
     dimension: int
     distance: Literal["cosine", "dot", "euclid"]
-    """What its vectors are made to be compared by."""
+    """The distance that its vectors are for."""
 
 
 class EncodeRequest(BaseModel):
@@ -50,7 +50,7 @@ BODIES = (EncodeRequest,)
 
 
 def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int) -> APIRouter:
-    """The routes. With an `api_key`, only who sends it as a bearer token is answered."""
+    """Build the routes. With an `api_key`, only requests with it as a bearer token are answered."""
     routes = APIRouter(tags=["encoding"])
     distance = distance_of(encoder.space).lower()
 
@@ -75,8 +75,8 @@ def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int)
     )
     async def encode(request: Request) -> Response:
         admit(request)
-        wanted = _request(await read_json(request, max_body_bytes))
-        rows = await run_in_threadpool(encoder.encode, wanted.texts)
+        parsed = _request(await read_json(request, max_body_bytes))
+        rows = await run_in_threadpool(encoder.encode, parsed.texts)
         return json_response({"model": encoder.model, "distance": distance, "vectors": rows.tolist()})
 
     return routes

@@ -103,9 +103,9 @@ class InMemoryState:
     def _learn_affinity(self, item: int, recents: list[str], time: float) -> None:
         settings = self.settings.affinity
         self.catalogue.count(item, time)
-        self._add_update(item, affinity.forward_update(recents, time, settings))
-        for position, recent in enumerate(recents[: settings.reverse_recents]):
-            update = affinity.backward_update(self.catalogue.item_ids[item], position, time, settings)
+        self._add_update(item, affinity.forward_update(recents, time))
+        for position, recent in enumerate(recents[: settings.backward_window]):
+            update = affinity.backward_update(self.catalogue.item_ids[item], position, time)
             self._add_update(self.catalogue.place_of[recent], update)
 
     def _add_update(self, item: int, update: AffinityRow) -> None:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from eddyline.evaluation.item_index import top
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.model.ranking import (
+    DETAILED_RECENTS,
     ORDERED,
+    SIMILAR_PEOPLE,
     Hit,
     RetrievalPlan,
     merge_candidates,
@@ -40,8 +42,8 @@ class StrategyRecommender:
         """List at most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
         profile, settings, strategy = state.profile(person, now), self._ranking, self._strategy
         plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
-        newest = islice(plan.recents, settings.details_recents)
-        plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest}, settings)
+        newest = islice(plan.recents, DETAILED_RECENTS)
+        plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
         lists = self._shared.for_request(state, person, now).run(plan, settings)
         if strategy.diversity > 0:
             content, place_of = state.content, state.catalogue.place_of
@@ -100,9 +102,9 @@ class RequestSearches:
             if keys[name] not in self._done:
                 self._done[keys[name]] = self._top(catalogue.ordered(field, self._now), depth)
         if plan.weights.get("people", 0.0) > 0:
-            keys["people"] = (depth, "people", settings.people)
+            keys["people"] = (depth, "people")
             if keys["people"] not in self._done:
-                self._done[keys["people"]] = self._chosen_by_neighbours(settings.people, depth)
+                self._done[keys["people"]] = self._chosen_by_neighbours(SIMILAR_PEOPLE, depth)
         return {name: self._done[key] for name, key in keys.items()}
 
     def _chosen_by_neighbours(self, people: int, depth: int) -> list[Hit]:

@@ -18,14 +18,7 @@ from eddyline.evaluation.prequential import EvaluationRun
 from eddyline.evaluation.strategy_comparison import Contender, Evaluation
 from eddyline.settings import TERMS
 
-RANKING = (
-    "recents_half_life",
-    "recents_slow_half_life",
-    "recents_slow_weight",
-    "evidence_power",
-    "popularity_damping",
-    "visit_half_life_minutes",
-)
+RANKING = ("popularity_damping", "visit_half_life_minutes")
 """Settings of the ranking that are searched, beside a strategy's weights."""
 WEIGHTS = tuple(name for name in TERMS if name not in ("people", "rating", "price", "image"))
 """Weights that are searched: not of what takes long, nor of ratings and prices, which are today's and not those of when
@@ -44,7 +37,7 @@ PAUSE_SHARE = 0.25
 """What the first list after a pause counts for: there are few, and they matter."""
 
 WeightPoint = dict[tuple[str, ...], float]
-"""A value by its place: (section, name), or ("strategy", "arrival", term)."""
+"""A value by its place: (section, name), or ("strategy", "session_start", term)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +110,7 @@ def _score(values: Mapping[str, float], reference: Mapping[str, float]) -> float
 def point_of(contender: Contender) -> WeightPoint:
     """List all that is searched, with its present values."""
     point: WeightPoint = {("strategy", name): getattr(contender.strategy, name) for name in WEIGHTS}
-    point |= {("strategy", "arrival", name): value for name, value in contender.strategy.arrival.items()}
+    point |= {("strategy", "session_start", name): value for name, value in contender.strategy.session_start.items()}
     return point | {("ranking", name): getattr(contender.ranking, name) for name in RANKING}
 
 
@@ -127,10 +120,10 @@ def moved(base: Contender, point: WeightPoint) -> Contender:
     strategy: dict[str, Any] = {
         place[1]: value for place, value in point.items() if place[0] == "strategy" and len(place) == 2
     }
-    arrival = {place[2]: value for place, value in point.items() if len(place) == 3}
+    session_start = {place[2]: value for place, value in point.items() if len(place) == 3}
     return Contender(
         base.ranking.model_validate(base.ranking.model_dump() | ranking),
-        base.strategy.model_validate(base.strategy.model_dump() | strategy | {"arrival": arrival}),
+        base.strategy.model_validate(base.strategy.model_dump() | strategy | {"session_start": session_start}),
     )
 
 
@@ -166,9 +159,9 @@ def _rounded(value: float) -> float:
 def as_toml(name: str, contender: Contender) -> str:
     """Write settings to paste: what was searched, with the values of this contender."""
     point = point_of(contender)
-    tables: dict[str, list[str]] = {"ranking": [], f"strategies.{name}": [], f"strategies.{name}.arrival": []}
+    tables: dict[str, list[str]] = {"ranking": [], f"strategies.{name}": [], f"strategies.{name}.session_start": []}
     names = {"ranking": "ranking", "strategy": f"strategies.{name}"}
     for place, value in point.items():
-        table = names[place[0]] + (".arrival" if len(place) == 3 else "")
+        table = names[place[0]] + (".session_start" if len(place) == 3 else "")
         tables[table].append(f"{place[-1]} = {float(value)!r}")
     return "\n".join("\n".join([f"[{table}]", *lines, ""]) for table, lines in tables.items() if lines)

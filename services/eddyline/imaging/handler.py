@@ -29,7 +29,8 @@ from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidE
 from eddyline.imaging.pending_uploads import ImageReference, LoggedImageReference, PendingUploads
 from eddyline.model.events import Content, check_id, parse_event
 from eddyline.model.image_urls import is_uploaded_image_name, parse_data_url
-from eddyline.settings import ImageSettings as ImagesSettings
+from eddyline.settings import ImageSettings
+from eddyline.topics import CONTENT
 
 IMAGE = "image"
 """The vector's and the payload object's name."""
@@ -40,15 +41,14 @@ PAGE = 256
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 300.0
 """Between two looks for items that have an `image_url` of which nothing was noted: it came before they were created,
 or before images were enabled, or another model was set. Twice as long after each that finds nothing."""
-LONGEST_PAUSE = 3600.0
-"""Most seconds between two attempts."""
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 3600.0
+"""Seconds before the second attempt at an image; they double with each, up to the longest."""
 IN_FLIGHT_PER_THREAD = 4
 """Images in hand for each thread that fetches."""
 PROBE_IMAGE = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAKElEQVR42u3NQQEAAAQEMCS/6Erw2wqsk9SnqWcCgUAgEAgEAoHgygK+PQHAs0oJIwAAAABJRU5ErkJggg=="
 )
 """A picture that every model takes: 32 pixels a side, of one colour."""
-CONTENT = "content"
 LOG_FIELDS = ("log", "partition")
 POSITION_FIELDS = (*LOG_FIELDS, "offset")
 
@@ -71,7 +71,7 @@ class ImageEmbedder:
         decode: Callable[[bytes], Any],
         find: FindRecord,
         pool: Executor,
-        settings: ImagesSettings,
+        settings: ImageSettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         items: str = ITEMS,
@@ -369,7 +369,7 @@ class ImageEmbedder:
         tried = known["attempts"] + 1
         if tried >= self._settings.attempts:
             return self._settled(known, FAILED, error)
-        pause = min(self._settings.backoff_seconds * 2 ** (tried - 1), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** (tried - 1), LONGEST_PAUSE)
         return {**self._settled(known, PENDING, error), "next_at": self._clock() + pause}
 
     def _settled(self, known: Mapping[str, Any], state: str, error: ImageError | None = None) -> dict[str, Any]:

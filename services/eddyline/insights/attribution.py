@@ -25,6 +25,9 @@ from eddyline.insights.rows import (
 from eddyline.insights.statistics.moments import NOBODY, TOTALS
 from eddyline.settings import InsightsSettings
 
+MEASURED_POSITIONS = 20
+"""Positions of a list that are measured one by one."""
+
 
 @dataclass(slots=True)
 class Contribution:
@@ -72,7 +75,7 @@ def measure_contribution(person: str, log: PersonLog, settings: InsightsSettings
             lists[name].actions.append(action)
     measured = [counted for counted in lists.values() if not counted.logged.is_forced]
     for counted in measured:
-        _add_list(found, person, counted, settings)
+        _add_list(found, person, counted)
     _add_days(found, log, measured)
     return found
 
@@ -150,7 +153,7 @@ def _seen(logged: LoggedList, window: float, actions: Iterable[LoggedAction]) ->
 # -- what they add ------------------------------------------------------------------------------------------------
 
 
-def _add_list(found: Contribution, person: str, counted: _CountedList, settings: InsightsSettings) -> None:
+def _add_list(found: Contribution, person: str, counted: _CountedList) -> None:
     logged, dimensions = counted.logged, counted.logged.dimensions
     totals = dict.fromkeys(TOTALS, 0.0) | {"requests": 1.0}
     whole = found.minute(counted.at, dimensions)
@@ -170,7 +173,7 @@ def _add_list(found: Contribution, person: str, counted: _CountedList, settings:
             cell.counts["impressions"] += 1
             cell.counts["new_items"] += item.is_new
             totals["impressions"] += 1
-            if item.rank <= settings.positions:
+            if item.rank <= MEASURED_POSITIONS:
                 cell.shown[item.rank] += 1
     clicked = set()
     for action in counted.actions:
@@ -180,7 +183,7 @@ def _add_list(found: Contribution, person: str, counted: _CountedList, settings:
             clicked.add(action.item_id)
             cell.counts["clicks"] += 1
             totals["clicks"] += 1
-            if item.rank <= settings.positions:
+            if item.rank <= MEASURED_POSITIONS:
                 cell.clicked[item.rank] += 1
         if action.dwell_ms is not None:
             cell.counts["dwells"] += 1

@@ -23,8 +23,9 @@ from eddyline.insights.rows import SECONDS, Cell, CellKey, PartitionProgress, wi
 from eddyline.insights.statistics.moments import Moments
 from eddyline.insights.verdict_view import VerdictView
 from eddyline.model.experiments.definitions import Experiment, Experiments, Guardrail, Variant
-from eddyline.model.experiments.verdicts import TOPIC, Verdict
+from eddyline.model.experiments.verdicts import Verdict
 from eddyline.settings import InsightsSettings
+from eddyline.topics import VERDICTS
 
 State: TypeAlias = Literal["ok", "broken", "not enough yet"]
 MAX_WINDOWS: Final = 24
@@ -212,7 +213,7 @@ class GuardrailEnforcer:
 
     def _stop(self, verdict: Verdict) -> None:
         try:
-            self._producer.send_all([Outgoing(TOPIC, verdict.key.encode(), verdict.to_bytes())])
+            self._producer.send_all([Outgoing(VERDICTS, verdict.key.encode(), verdict.to_bytes())])
         except (Unavailable, Overloaded) as error:
             log.warning("a variant must be stopped, but the verdict can't be written now", reason=str(error))
             return

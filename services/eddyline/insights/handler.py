@@ -33,8 +33,8 @@ from eddyline.model.events import (
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.settings import InsightsSettings
+from eddyline.topics import IMPRESSIONS, INTERACTIONS
 
-IMPRESSIONS, INTERACTIONS = "impressions", "interactions"
 TOPICS = (IMPRESSIONS, INTERACTIONS)
 MAX_BATCH_PLAN_BYTES = 900_000
 """Largest plan of several records: what a record of Kafka's usually may hold."""
@@ -247,9 +247,9 @@ class PartitionHandler:
     def _add_event(self, known: PersonLog, timed: TimedEvent) -> None:
         event = timed.event
         if isinstance(event, ServedList):
-            known.add_list(event, self._settings)
+            known.add_list(event)
         elif isinstance(event, ImpressionReport):
-            known.add_report(event, timed.at, self._settings)
+            known.add_report(event, timed.at)
         elif isinstance(event, Interaction):
             known.add_action(event, event.event_id or timed.record.place, timed.at, self._settings)
 

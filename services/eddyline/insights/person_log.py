@@ -23,6 +23,8 @@ from eddyline.model.events import ImpressionReport, Interaction, ServedList
 from eddyline.settings import InsightsSettings
 
 MINUTE = 60
+NEW_ITEM_DAYS = 7.0
+"""An item published (or first come) less than this before it was served is new."""
 BATCH_SECONDS = 7 * DAY
 """How long a list that was made ahead waits to be opened: as long as `impressions` keeps it."""
 SKEW_SECONDS = 3600.0
@@ -122,7 +124,7 @@ class PersonLog:
     newest: float = 0.0
     """The broker's time of the newest record, in epoch seconds."""
 
-    def add_list(self, served: ServedList, settings: InsightsSettings) -> None:
+    def add_list(self, served: ServedList) -> None:
         """Add what the reader served."""
         if self._is_erased(served.timestamp):
             return
@@ -135,16 +137,16 @@ class PersonLog:
         logged.is_batch, logged.is_forced, logged.is_degraded = served.batch, served.forced, served.degraded
         logged.is_unit = served.unit is None
         logged.took = None if served.took_ms is None else sum(served.took_ms > bound for bound in LATENCIES_MS)
-        logged.items = _logged_items(served, served.timestamp, settings)
+        logged.items = _logged_items(served, served.timestamp)
 
-    def add_report(self, report: ImpressionReport, at: float, settings: InsightsSettings) -> None:
+    def add_report(self, report: ImpressionReport, at: float) -> None:
         """Add what was really seen of a list, at `at`."""
         if self._is_erased(at):
             return
         logged = self.lists.setdefault(report.request_id, LoggedList())
         if report.items is not None and logged.served_at is None:  # another system's list: this is all there is of it
             logged.served_at, logged.dimensions, logged.revision = at, _dimensions(report), report.revision or ""
-            logged.items = _logged_items(report, at, settings)
+            logged.items = _logged_items(report, at)
         ranks = report.positions if report.items is None else [item.rank for item in report.items]
         if ranks is None:
             logged.whole_at = at if logged.whole_at is None else min(logged.whole_at, at)
@@ -223,7 +225,7 @@ class PersonLog:
         kept = max(
             2 * settings.attribution_hours * 3600 + 2 * settings.lateness_minutes * MINUTE, (max(RETURN_DAYS) + 2) * DAY
         )
-        longest = settings.days_kept * DAY if self.totals else max(kept, BATCH_SECONDS + 2 * DAY)
+        longest = settings.day_retention_days * DAY if self.totals else max(kept, BATCH_SECONDS + 2 * DAY)
         return now - self.newest > longest
 
     def to_bytes(self) -> bytes:
@@ -257,10 +259,8 @@ def _dimensions(event: ServedList | ImpressionReport) -> Dimensions:
     return Dimensions(event.surface or "", event.strategy or "", event.experiment or "", event.variant or "")
 
 
-def _logged_items(
-    event: ServedList | ImpressionReport, at: float, settings: InsightsSettings
-) -> tuple[LoggedItem, ...]:
-    oldest_new = at - settings.new_item_days * DAY
+def _logged_items(event: ServedList | ImpressionReport, at: float) -> tuple[LoggedItem, ...]:
+    oldest_new = at - NEW_ITEM_DAYS * DAY
     return tuple(
         LoggedItem(
             item.item_id,

@@ -21,11 +21,11 @@ def retention_seconds(size: Size, settings: InsightsSettings) -> float:
     """How long windows of a size are kept once they are over."""
     match size:
         case "minute":
-            return settings.minutes_kept_hours * SECONDS["hour"]
+            return settings.minute_retention_hours * SECONDS["hour"]
         case "hour":
-            return settings.hours_kept_days * DAY
+            return settings.hour_retention_days * DAY
         case "day":
-            return settings.days_kept * DAY
+            return settings.day_retention_days * DAY
 
 
 def oldest_start(size: Size, settings: InsightsSettings, now: float) -> float:

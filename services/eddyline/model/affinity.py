@@ -6,7 +6,8 @@ are valid for. When i comes at time $t_e$, and the person's recents were $j_0, j
 
 $$p(k) = 2^{-k/h} + s\,2^{-k/H} \quad\text{for } j_k$$
 
-with the half-lives h and H in positions and the slow weight s. Everything fades with a half-life of T:
+with the half-lives h and H in positions and the slow weight s (`RECENT_HALF_LIFE`, `SLOW_HALF_LIFE`, `SLOW_WEIGHT`).
+Everything fades with a half-life of T:
 
 $$t' = \max(t, t_e)$$
 $$a'_j = a_j\,2^{-(t'-t)/T} + p(k_j)\,2^{-(t'-t_e)/T}$$
@@ -14,12 +15,12 @@ $$c' = c\,2^{-(t'-t)/T} + 2^{-(t'-t_e)/T}$$
 
 That is the decayed accumulator of `model.decay`: *merging* two rows is the same formula, commutative and associative,
 so the order of events doesn't matter, late ones included. A row is only faded when something is merged into it; an idle
-one keeps its shape. When it has grown to more than `grown` entries it is cut to the largest `entries`: the one step
-that forgets, and the one that is not commutative.
+one keeps its shape. When it has more than `max_row_entries` it is cut to the largest `pruned_row_entries`: the one
+step that forgets, and the one that is not commutative.
 
 What is stored, and multiplied with a person's recents to find what comes next, is the row over its *divisor*:
 
-$$v_j = a_j / (c + prior)^{power}$$
+$$v_j = a_j / (c + smoothing)^{damping}$$
 
 The row is recovered from v, c, t and the divisor; v is float32, so to some 1e-7 of each weight, at each write.
 
@@ -41,6 +42,14 @@ from eddyline.model.ids import item_dimension
 from eddyline.settings import AffinitySettings
 
 DAY = 86_400.0
+RECENT_HALF_LIFE, SLOW_HALF_LIFE = 3.0, 20.0
+"""Positions after which a recent item's weight halves, when an item learns from it: of its two parts."""
+SLOW_WEIGHT = 0.7
+"""The slower part of the newest recent item's weight, beside 1."""
+BACKWARD_WEIGHT = 0.8
+"""Factor of what recent items learn of the one that came after them."""
+SEED_WEIGHT = 1.0
+"""How many events of its own a new item's seed counts as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +87,31 @@ def restore_row(
 
 
 def divisor(count: float, settings: AffinitySettings) -> float:
-    """(c + prior)^power."""
-    return float((count + settings.prior) ** settings.power)
-
-
-def positional_weights(count: int, settings: AffinitySettings) -> NDArray[np.float64]:
-    """p(0), p(1), … p(count - 1). Not to be written to."""
-    return _positional_weights(count, settings.recents_half_life, settings.slow_half_life, settings.slow_weight)
+    """Return (c + smoothing)^popularity_damping."""
+    return float((count + settings.smoothing) ** settings.popularity_damping)
 
 
 @lru_cache(maxsize=1024)
-def _positional_weights(count: int, half_life: float, slow_half_life: float, slow_weight: float) -> NDArray[np.float64]:
+def positional_weights(count: int) -> NDArray[np.float64]:
+    """Return p(0), p(1), … p(count - 1), read-only."""
     positions = np.arange(count)
-    weights = np.asarray(0.5 ** (positions / half_life) + slow_weight * 0.5 ** (positions / slow_half_life))
+    weights = np.asarray(0.5 ** (positions / RECENT_HALF_LIFE) + SLOW_WEIGHT * 0.5 ** (positions / SLOW_HALF_LIFE))
     weights.setflags(write=False)
     return weights
 
 
-def forward_update(recents: Sequence[str], time: float, settings: AffinitySettings) -> AffinityRow:
+def forward_update(recents: Sequence[str], time: float) -> AffinityRow:
     """What an item learns when it comes after these recents, newest first, at `time`."""
-    weights = positional_weights(len(recents), settings)
+    weights = positional_weights(len(recents))
     return AffinityRow(*_summed([item_dimension(recent) for recent in recents], weights), 1.0, time)
 
 
-def backward_update(item_id: str, position: int, time: float, settings: AffinitySettings) -> AffinityRow:
+def backward_update(item_id: str, position: int, time: float) -> AffinityRow:
     """What the recent item at `position` learns, the other way round, when `item_id` comes after it at `time`.
 
     It didn't come itself, so its count stays.
     """
-    weight = settings.reverse * float(positional_weights(position + 1, settings)[-1])
+    weight = BACKWARD_WEIGHT * float(positional_weights(position + 1)[-1])
     return AffinityRow.of({item_dimension(item_id): weight}, 0.0, time)
 
 
@@ -134,10 +139,11 @@ def decay_factor(seconds: float, settings: AffinitySettings) -> float:
 
 
 def prune(row: AffinityRow, settings: AffinitySettings) -> AffinityRow:
-    """The row, or its largest `entries` where it has more than `grown`; of equals, those of the lower dimension."""
-    if len(row.indices) <= settings.grown:
+    """Cut a row of more than `max_row_entries` to its largest `pruned_row_entries`; of equals, keep the lower
+    dimensions."""
+    if len(row.indices) <= settings.max_row_entries:
         return row
-    kept = _largest(row.indices, row.weights, settings.entries)
+    kept = _largest(row.indices, row.weights, settings.pruned_row_entries)
     return AffinityRow(row.indices[kept], row.weights[kept], row.count, row.time)
 
 
@@ -146,14 +152,14 @@ def seed_row(neighbours: Sequence[tuple[AffinityRow, float]], settings: Affinity
 
     $$a = \frac{m}{n} \sum_j s_j^+ \frac{a_j}{c_j}$$
 
-    $a_j / c_j$ being what neighbour j learns from one event in the mean, and m the `seed_weight`: as if the item had
+    $a_j / c_j$ being what neighbour j learns from one event in the mean, and m the `SEED_WEIGHT`: as if the item had
     come m times already, after what its neighbours come after, less where they are less alike. The count stays 0, and
     nothing is learnt of a row without one, so no seed grows from seeds. After n events of its own, the seed has about
     m / (m + n) of the row, at most.
     """
     grown = [(row, similarity) for row, similarity in neighbours if row.count > 0]
     parts = [
-        AffinityRow(row.indices, row.weights * (settings.seed_weight * similarity / (len(grown) * row.count)))
+        AffinityRow(row.indices, row.weights * (SEED_WEIGHT * similarity / (len(grown) * row.count)))
         for row, similarity in grown
         if similarity > 0
     ]

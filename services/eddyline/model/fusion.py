@@ -21,9 +21,10 @@ import numpy as np
 from eddyline.model.decay import Vector
 from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector, similarities
 from eddyline.model.profile import Profile, TimeConstants
-from eddyline.settings import RankingSettings
 
 RELEVANCE = "relevance"
+SESSION_EVIDENCE = 1.5
+"""Decayed evidence at which the session gets half of its weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +78,17 @@ class InterestVectors:
     distance: Distance = Distance.COSINE
 
 
-def interest_vectors(
-    profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings
-) -> InterestVectors | None:
+def interest_vectors(profile: Profile, now: float, taus: TimeConstants) -> InterestVectors | None:
     """Return the vectors of the running session and of all that the person has liked, or of their answers while there
     is nothing else.
 
-    The session's share is s / (1 + s) with s = W / (W + session_evidence), so a half at most. None where nothing
+    The session's share is s / (1 + s) with s = W / (W + `SESSION_EVIDENCE`), so a half at most. None where nothing
     points anywhere.
     """
     distance = distance_of(profile.space)
     session, lasting = interest_vector(profile.session, distance), interest_vector(profile.lifetime, distance)
     weight = profile.session.weight_at(now, taus.session)
-    strength = weight / (weight + settings.session_evidence) if session is not None else 0.0
+    strength = weight / (weight + SESSION_EVIDENCE) if session is not None else 0.0
     answers = None if profile.onboarding is None else query_vector(profile.onboarding, distance)
     taste = answers if lasting is None else lasting
     parts = {"session": (session, strength), "taste": (taste, 0.0 if taste is None else 1.0)}

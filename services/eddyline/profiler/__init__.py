@@ -4,6 +4,6 @@ from eddyline.profiler.handler import Profiler
 from eddyline.profiler.pending import PENDING_BYTES
 from eddyline.profiler.profile_store import to_profile_point
 from eddyline.profiler.profile_updater import ParsedPersonEvent
-from eddyline.profiler.records import GROUP, TOPIC
+from eddyline.profiler.records import GROUP
 
-__all__ = ["GROUP", "PENDING_BYTES", "TOPIC", "ParsedPersonEvent", "Profiler", "to_profile_point"]
+__all__ = ["GROUP", "PENDING_BYTES", "ParsedPersonEvent", "Profiler", "to_profile_point"]

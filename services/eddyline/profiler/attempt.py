@@ -8,7 +8,8 @@ from eddyline.model.events import WireModel
 from eddyline.model.forwarding import ForwardedFrom, without_forwarding_headers
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
-from eddyline.profiler.records import GROUP, TOPIC
+from eddyline.profiler.records import GROUP
+from eddyline.topics import INTERACTIONS
 
 DEAD_LETTER = -1
 """Stands for a place's dead letter, where numbers stand for what is sent because of it."""
@@ -41,7 +42,7 @@ class Attempt:
         passage = ForwardedFrom(record.log, record.partition, record.offset, self._passed.get(stream))
         self._passed[stream] = record.offset
         headers = (*without_forwarding_headers(record.headers), *passage.headers())
-        self.send(record, Outgoing(TOPIC, person.key.encode(), said.to_bytes(), headers))
+        self.send(record, Outgoing(INTERACTIONS, person.key.encode(), said.to_bytes(), headers))
 
     def give_up(self, record: Record, reason: str, detail: str) -> None:
         """Make a dead letter of it."""

@@ -30,8 +30,9 @@ from eddyline.profiler.items import ItemVector, ItemVectors
 from eddyline.profiler.pending import PendingIndex
 from eddyline.profiler.profile_store import ProfileStore
 from eddyline.profiler.profile_updater import INVALID, ParsedPersonEvent, ProfileUpdater, UnreadableForward
-from eddyline.profiler.records import TOPIC, ingest_time, with_id_and_time
+from eddyline.profiler.records import ingest_time, with_id_and_time
 from eddyline.settings import EventSettings, ProfileSettings
+from eddyline.topics import INTERACTIONS
 
 LOOKUPS = 1000
 """Most waiting items that are looked up in one tick."""
@@ -44,10 +45,10 @@ class Profiler:
     """The handler of the topic `interactions`.
 
     `partitions`: of the topic, for finding records that an app put on the wrong one. `clock`: epoch seconds.
-    `reverse_recents`: the setting of that name in `affinity`.
+    `backward_window`: the setting of that name in `affinity`.
     """
 
-    topics = (TOPIC,)
+    topics = (INTERACTIONS,)
 
     def __init__(
         self,
@@ -61,12 +62,12 @@ class Profiler:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         collections: Collections = Collections(),
-        reverse_recents: int = 0,
+        backward_window: int = 0,
     ) -> None:
         self._settings, self._metrics = settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
-        self._updater = ProfileUpdater(events, settings, metrics, clock, reverse_recents)
+        self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window)
         self._items = ItemVectors(store, collections.items, settings, clock, monotonic)
         self._profiles = ProfileStore(store, collections.profiles, settings)
         self._outbox = Outbox(producer, dead_letters, metrics)
@@ -187,5 +188,5 @@ class Profiler:
         """Now and then, by the owner of one partition for all: stubs only kept late events from going astray."""
         if not self._profiles.owns(0) or self._monotonic() < self._next_sweep:
             return
-        self._profiles.sweep(self._clock() - self._settings.stub_days * DAY)
+        self._profiles.sweep(self._clock() - self._settings.tombstone_days * DAY)
         self._next_sweep = self._monotonic() + SWEEP_SECONDS

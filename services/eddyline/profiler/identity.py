@@ -13,8 +13,9 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
 from eddyline.profiler import pending
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.records import GROUP, TOPIC, event_time, experiment_key, ingest_time, origin, unpack_transfer
+from eddyline.profiler.records import GROUP, event_time, experiment_key, ingest_time, origin, unpack_transfer
 from eddyline.settings import ProfileSettings
+from eddyline.topics import INTERACTIONS
 
 TRANSFER_BYTES = 900_000
 """Largest transfer: Kafka takes records up to a megabyte."""
@@ -90,4 +91,4 @@ def _erase_linked_ids(twins: Iterable[str], profile: Profile, record: Record, at
     for twin in twins:
         erased = Erased(user_id=profile.person.id, anonymous_id=twin, timestamp=at, origin=due_to)
         headers = cloud_event_headers(erased, record.place, GROUP)
-        attempt.send(record, Outgoing(TOPIC, erased.person.key.encode(), erased.to_bytes(), headers))
+        attempt.send(record, Outgoing(INTERACTIONS, erased.person.key.encode(), erased.to_bytes(), headers))

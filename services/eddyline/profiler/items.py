@@ -15,6 +15,8 @@ from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.settings import ProfileSettings
 
 TREND = f"trend.{POPULARITY}"
+ITEM_CACHE_SECONDS = 60.0
+"""How long a cached item vector may be used before it is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class ItemVectors:
         found: dict[str, ItemVector] = {}
         for item_id in item_ids:
             cached = self._items.get(item_id)
-            if cached is not None and now - cached.read_at < self._settings.item_cache_seconds:
+            if cached is not None and now - cached.read_at < ITEM_CACHE_SECONDS:
                 self._items.move_to_end(item_id)
                 found[item_id] = cached
         missing = {item_point_id(item_id): item_id for item_id in item_ids - found.keys()}

@@ -12,8 +12,8 @@ from eddyline.errors import Fenced, Unavailable
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.records import TOPIC
 from eddyline.settings import ProfileSettings
+from eddyline.topics import INTERACTIONS
 
 EPOCH_STEP = 1 / 1024
 """How far a failed write moves our epoch on. Exact: milliseconds need 43 of a double's 53 bits until the year 2248."""
@@ -88,7 +88,7 @@ class ProfileStore:
             if profile.epoch > epoch:
                 raise Fenced(
                     f"profile {person.key} was written under epoch {profile.epoch}, partition {partition} of "
-                    f"{TOPIC} is held here under {epoch}: is there another group of profilers on this collection?",
+                    f"{INTERACTIONS} is held here under {epoch}: does another group of profilers write there?",
                     epoch=int(max([profile.epoch, *(point.payload["epoch"] for point in stored.values())])),
                 )
             profile.epoch = epoch
@@ -129,7 +129,7 @@ class ProfileStore:
             self._epochs[partition] += EPOCH_STEP
             if self._epochs[partition] % 1 == 0:
                 raise Fenced(
-                    f"{1 / EPOCH_STEP:.0f} writes under one epoch of partition {partition} of {TOPIC} have failed",
+                    f"{1 / EPOCH_STEP:.0f} writes under an epoch of {INTERACTIONS}, partition {partition}, have failed",
                     epoch=int(self._epochs[partition]),
                 )
 

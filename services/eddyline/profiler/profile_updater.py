@@ -39,6 +39,7 @@ from eddyline.profiler.records import (
     with_id_and_time,
 )
 from eddyline.settings import EventSettings, ProfileSettings
+from eddyline.topics import ACTIVITY
 
 INVALID = "invalid_event"
 
@@ -66,11 +67,11 @@ class ProfileUpdater:
         settings: ProfileSettings,
         metrics: Metrics,
         clock: Callable[[], float],
-        reverse_recents: int = 0,
+        backward_window: int = 0,
     ) -> None:
-        """`reverse_recents`: how many of the newest recents learn what came after them (`affinity.reverse_recents`)."""
+        """`backward_window`: how many of the newest recents learn what came after them (`affinity.backward_window`)."""
         self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
-        self._reverse_recents = reverse_recents
+        self._backward_window = backward_window
         self._taus = TimeConstants.of(settings)
 
     def parse(self, record: Record) -> ParsedPersonEvent:
@@ -179,8 +180,8 @@ class ProfileUpdater:
         profile.require_space(item.space)
         weight = interaction_weight(event, self._events)
         if weight > 0 and profile.count_once_per_hour(event.item_id, at):
-            for activity in _activities(profile, event.item_id, weight, at, record, self._reverse_recents):
-                outgoing = Outgoing("activity", activity.item_id.encode(), activity.to_bytes(), _headers(activity))
+            for activity in _activities(profile, event.item_id, weight, at, record, self._backward_window):
+                outgoing = Outgoing(ACTIVITY, activity.item_id.encode(), activity.to_bytes(), _headers(activity))
                 attempt.send(record, outgoing)
         known = event_id(event, record)
         profile.fold(
@@ -209,14 +210,14 @@ def _addressee(record: Record) -> Person:
 
 
 def _activities(
-    profile: Profile, item_id: str, weight: float, at: float, record: Record, reverse_recents: int
+    profile: Profile, item_id: str, weight: float, at: float, record: Record, backward_window: int
 ) -> Iterator[Activity]:
     """That the item came after the person's recents; and the other way round, for the newest of these. A late one came
     after those of before its own time alone."""
     times = profile.recents.times
     recents = [recent for recent in profile.recents.newest_first() if recent != item_id and times[recent] <= at]
     yield Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
-    for position, recent in enumerate(recents[:reverse_recents]):
+    for position, recent in enumerate(recents[:backward_window]):
         source = f"{record.place}/{position}"
         yield Activity(item_id=recent, recents=[item_id], position=position, weight=weight, timestamp=at, source=source)
 

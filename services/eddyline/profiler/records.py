@@ -9,7 +9,6 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile
 from eddyline.settings import ProfileSettings
 
-TOPIC = "interactions"
 GROUP = "profiler"
 
 

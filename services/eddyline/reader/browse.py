@@ -25,7 +25,7 @@ from eddyline.adapters.vectors import (
     Sparse,
     Vector,
     VectorStore,
-    likeness,
+    cosine_or_zero,
 )
 from eddyline.errors import NotFound, Unavailable
 from eddyline.model.decay import add_to_decayed_count, decayed_count_at
@@ -140,7 +140,7 @@ class Browse:
         while True:
             deep = replace(went_on, limit=went_on.limit + more, vectors=("content",))
             found = self._store.query(ITEMS, [deep])[0]
-            same = {one.id for one in found if likeness(content, one.vectors.get("content")) >= least}
+            same = {one.id for one in found if cosine_or_zero(content, one.vectors.get("content")) >= least}
             left = [one for one in found if one.id not in same]
             if len(left) >= went_on.limit or len(found) < deep.limit:
                 return left[: went_on.limit], Filter(must_not=(HasId(tuple(sorted(same))),)) if same else Filter()

@@ -20,8 +20,8 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError
 from eddyline.model.events import Exposure, cloud_event_headers
 from eddyline.model.ids import Person
+from eddyline.topics import INTERACTIONS
 
-INTERACTIONS = "interactions"
 WINDOW_SECONDS = 60.0
 """How long a person's lists are gathered, from the first one on: so records go out evenly, not all on the minute."""
 ITEMS_A_RECORD = 1000

@@ -32,7 +32,7 @@ class ListCache:
         self._lock = threading.Lock()
 
     def find(self, key: tuple[Any, ...], query: Query) -> list[Scored]:
-        """The list under this key, or what the query finds; reused for `reader.trending_cache_seconds`.
+        """The list under this key, or what the query finds; reused for `reader.list_cache_seconds`.
 
         Raises `Unavailable`.
         """
@@ -46,7 +46,7 @@ class ListCache:
     def fresh(self, key: tuple[Any, ...]) -> list[Scored] | None:
         """The list under this key, where it was found a moment ago."""
         cached = self.kept(key)
-        if cached is None or self._monotonic() - cached.at >= self._settings.trending_cache_seconds:
+        if cached is None or self._monotonic() - cached.at >= self._settings.list_cache_seconds:
             return None
         return cached.found
 

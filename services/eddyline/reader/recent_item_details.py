@@ -7,22 +7,21 @@ from itertools import islice
 
 from eddyline.adapters.vectors import ITEMS, Point, Sparse, VectorStore
 from eddyline.model.ids import item_point_id
-from eddyline.model.ranking import PriceAndImage, RetrievalPlan, with_recent_items
-from eddyline.settings import RankingSettings
+from eddyline.model.ranking import DETAILED_RECENTS, PriceAndImage, RetrievalPlan, with_recent_items
 
 
 class RecentItemDetails:
     """Adds them to plans. May be called from any thread."""
 
-    def __init__(self, store: VectorStore, settings: RankingSettings) -> None:
-        self._store, self._settings = store, settings
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
 
     def add(self, asked: RetrievalPlan) -> RetrievalPlan:
         """The plan, which knows them now. Raises `Unavailable`."""
-        return with_recent_items(asked, self._of_recents(asked) if asked.asks_of_recents else {}, self._settings)
+        return with_recent_items(asked, self._of_recents(asked) if asked.asks_of_recents else {})
 
     def _of_recents(self, asked: RetrievalPlan) -> Mapping[str, PriceAndImage]:
-        newest = {item_point_id(item_id): item_id for item_id in islice(asked.recents, self._settings.details_recents)}
+        newest = {item_point_id(item_id): item_id for item_id in islice(asked.recents, DETAILED_RECENTS)}
         with_pictures = asked.weights["image"] > 0
         payload = ("offer.price", *(("image.state", "image.space") if with_pictures else ()))
         vectors = ("image",) if with_pictures else ()

@@ -134,7 +134,7 @@ class Reader:
         self._shown, self._impressions, self._experiments = shown, impressions, experiments
         self._taus = TimeConstants.of(settings.profile)
         self._shared = ListCache(store, settings.reader, monotonic)
-        self._details = RecentItemDetails(store, settings.ranking)
+        self._details = RecentItemDetails(store)
         self._finder = Retriever(store, self._shared, settings.ranking)
         self._explainer = Explainer(store)
         self._rules = RuleSet.of(settings)
@@ -324,7 +324,7 @@ class Reader:
     ) -> RankOptions:
         request, settings = asked.request, self._settings.ranking
         began = asked.now if profile is None else self._began(profile, asked.now)
-        pause = settings.fatigue_after_minutes * MINUTE
+        pause = settings.visit_pause_minutes * MINUTE
         varies = self._shown is None or profile is None or profile.is_unknown or profile.was_left_alone(pause, began)
         usual = rank_options(
             planned, chosen.strategy, settings, asked.now, request.limit, asked.person, request.session_id, varies
@@ -348,7 +348,7 @@ class Reader:
     def _began(self, profile: Profile, now: float) -> float:
         """When the visit began: what was shown counts as of then, so that a list holds still within it."""
         settings = self._settings.ranking
-        pause, longest = settings.fatigue_after_minutes * MINUTE, settings.rotation_hours * HOUR
+        pause, longest = settings.visit_pause_minutes * MINUTE, settings.rotation_hours * HOUR
         return profile.shown.visit_began(now, pause, longest)
 
     def _placed(

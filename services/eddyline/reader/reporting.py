@@ -22,8 +22,8 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError
 from eddyline.model.events import ServedItem, ServedList, cloud_event_headers
 from eddyline.model.ids import Person
+from eddyline.topics import IMPRESSIONS
 
-IMPRESSIONS = "impressions"
 PAUSE_SECONDS = 0.25
 MOST = 100_000
 """Most items held at once, until the broker has them; a list counts as one more."""

@@ -26,7 +26,15 @@ from eddyline.model.decay import Vector
 from eddyline.model.filters import only_items
 from eddyline.model.ids import person_point_id
 from eddyline.model.profile import Profile, stored_recents
-from eddyline.model.ranking import ORDERED, Candidates, Hit, RetrievalPlan, merge_candidates, score_by_neighbours
+from eddyline.model.ranking import (
+    ORDERED,
+    SIMILAR_PEOPLE,
+    Candidates,
+    Hit,
+    RetrievalPlan,
+    merge_candidates,
+    score_by_neighbours,
+)
 from eddyline.model.rules import ActivePromotion
 from eddyline.reader.list_cache import ListCache
 from eddyline.reader.lists import DISPLAY
@@ -169,7 +177,7 @@ class Retriever:
         """
         history = Nearest(Sparse(*profile.history()), "history")
         others = Filter(must_not=(HasId((person_point_id(profile.person),)), IsEmpty("person")))
-        near = self._store.query(PROFILES, [Query(history, self._settings.people, others, ("state",))])[0]
+        near = self._store.query(PROFILES, [Query(history, SIMILAR_PEOPLE, others, ("state",))])[0]
         neighbours = ((stored_recents(point.payload), point.score) for point in near)
         best = dict(score_by_neighbours(neighbours, wanted.hidden.__contains__)[: 2 * wanted.depth])
         if not best:

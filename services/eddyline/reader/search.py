@@ -162,7 +162,7 @@ class Search:
         profile = self._people.profile(person)
         if profile is None or profile.space not in (None, self._encoder.space):
             return None
-        return interest_vectors(profile, now, self._taus, self._settings.ranking)
+        return interest_vectors(profile, now, self._taus)
 
     def _to_text(self, text: str) -> Nearest:
         return Nearest(self._encoded(text), "content", distance_of(self._encoder.space))

@@ -11,7 +11,6 @@ from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
     CollectionSpec,
-    IndexKind,
     VectorStore,
     generations,
     image_part,
@@ -49,8 +48,7 @@ def create_collections(store: VectorStore, settings: Settings, dimension: int, d
 
 def collection_specs(settings: Settings, dimension: int, distance: Distance) -> tuple[CollectionSpec, CollectionSpec]:
     """Return the specifications of both collections, under their logical names."""
-    attributes = {name: IndexKind(kind.value) for name, kind in settings.attributes.items()}
-    return item_collection(dimension, distance, attributes), profile_collection(dimension)
+    return item_collection(dimension, distance, settings.attributes), profile_collection(dimension)
 
 
 def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> None:
@@ -59,8 +57,8 @@ def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> 
         raise Misconfigured(
             "init needs EDDYLINE_KAFKA__BOOTSTRAP_SERVERS and EDDYLINE_QDRANT__URL; `eddyline up` needs no init"
         )
-    for topic in ensure_topics(kafka_options(settings)):
-        report(f"topic {topic.topic}: {'created' if topic.created else 'as it should be'}")
+    for topic, is_new in ensure_topics(kafka_options(settings)).items():
+        report(f"topic {topic}: {'created' if is_new else 'as it should be'}")
     metrics = Metrics()
     encoder = create_text_encoder(settings, metrics)
     store = open_store(settings)

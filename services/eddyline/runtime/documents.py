@@ -89,7 +89,7 @@ def strategies_table() -> str:
     lines = [f"| | {' | '.join(f'`{name}`' for name in settings.STRATEGIES)} |"]
     lines.append("| --- |" + " --- |" * len(settings.STRATEGIES))
     for field in settings.StrategySettings.model_fields:
-        if field == "arrival":
+        if field == "session_start":
             continue
         cells = [_weight(one, field) for one in settings.STRATEGIES.values()]
         lines.append(f"| `{field}` | {' | '.join(cells)} |")
@@ -117,8 +117,8 @@ def write(files: Mapping[str, bytes], directory: Path) -> list[str]:
 def _weight(strategy: settings.StrategySettings, field: str) -> str:
     """Write a cell; nothing for 0."""
     running = f"{getattr(strategy, field):g}" if getattr(strategy, field) else ""
-    arriving = next((weight for name, weight in strategy.arrival.items() if name == field), None)
-    return running if arriving is None else f"{running or 0} ({arriving:g})"
+    at_start = next((weight for name, weight in strategy.session_start.items() if name == field), None)
+    return running if at_start is None else f"{running or 0} ({at_start:g})"
 
 
 def _schema(name: str) -> dict[str, Any]:

@@ -21,14 +21,15 @@ from eddyline.adapters.kafka import KafkaOptions, LogReader, Outgoing, Producer,
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.experiments.definitions import Experiments
-from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.model.experiments.verdicts import parse_verdict
 from eddyline.settings import Settings
+from eddyline.topics import VERDICTS, changelog_topic
 
 if TYPE_CHECKING:
     from eddyline.insights.verdict_view import VerdictView
 
-CHANGELOG = "insights-windows-changelog"
+GUARD_SECONDS = 10.0
+"""How often guardrails are checked."""
 DRAIN_SECONDS = 10.0
 LIBRARIES = ("faust", "datasketches", "rocksdict", "ville")
 
@@ -104,7 +105,10 @@ class InsightsRole:
         self._verdict_file = None if dead_letters is None else VerdictFile(directory, producer, verdicts)
         self._view = view
         apply_verdict = verdicts.apply if self._verdict_file is None else self._verdict_file.apply
-        tails = (TopicTail(options, CHANGELOG, view.apply), TopicTail(options, VERDICTS, apply_verdict))
+        tails = (
+            TopicTail(options, changelog_topic("windows"), view.apply),
+            TopicTail(options, VERDICTS, apply_verdict),
+        )
 
         def caught_up() -> bool:
             return all(tail.caught_up for tail in tails)
@@ -125,7 +129,7 @@ class InsightsRole:
         gauges = Gauges(view, settings.insights, metrics, time.time)
         self._tails = tails
         tasks = {"guardrails": enforcer.check_all, "gauges": gauges.set}
-        self._periodic_tasks = PeriodicTasks(tasks, settings.insights.guard_seconds)
+        self._periodic_tasks = PeriodicTasks(tasks, GUARD_SECONDS)
         self.router: APIRouter = router(measures, comparison)
 
     def start(self) -> None:

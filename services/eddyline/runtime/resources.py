@@ -134,7 +134,7 @@ class Resources:
 
     def _open_senders(self) -> None:
         """Open what reports the reader's lists to the profiles and the measures, where settings and Kafka allow it."""
-        shown, impressions = self.settings.reader.shown, self.settings.insights.impressions
+        shown, impressions = self.settings.reader.report_exposures, self.settings.insights.report_served_lists
         if not (shown or impressions) or not self.options.bootstrap_servers:
             return
         if self.has_broker:
@@ -155,7 +155,7 @@ class Resources:
 @contextmanager
 def open_served_list_log(settings: Settings, metrics: Metrics) -> Iterator[ServedListLog | None]:
     """Open what reports the lists that a command's own reader makes; None where it is turned off, or without Kafka."""
-    if not settings.insights.impressions or not settings.kafka.bootstrap_servers:
+    if not settings.insights.report_served_lists or not settings.kafka.bootstrap_servers:
         yield None
         return
     with ExitStack() as stack:

@@ -18,7 +18,6 @@ from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions, TopicTail
 from eddyline.adapters.language_detector import language_detector
-from eddyline.adapters.telemetry import PrometheusLoopMetrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, image_part
 from eddyline.adapters.vectors.generations import group_of
 from eddyline.affinity import AffinityLearner
@@ -26,7 +25,6 @@ from eddyline.collector.api import Collector
 from eddyline.embedder.handler import Embedder
 from eddyline.encoder import api as encoder_api
 from eddyline.imaging import ImageEmbedder, PendingUploads, RetainedUploads
-from eddyline.model.experiments.verdicts import TOPIC as VERDICTS
 from eddyline.model.text import Template
 from eddyline.profiler import Profiler
 from eddyline.reader import ExperimentsWatcher, Reader, Search, StoppedVariants
@@ -35,6 +33,7 @@ from eddyline.runtime.consumers import RoleConsumer
 from eddyline.runtime.insights_role import InsightsRole
 from eddyline.runtime.resources import Resources
 from eddyline.runtime.startup_checks import ENCODER_ROLE
+from eddyline.topics import VERDICTS
 
 IMAGE_BATCH = 64
 """Records in a batch of the imager: each may hold a picture, which takes the model some time and half a megabyte."""
@@ -127,7 +126,7 @@ def build_profiler(resources: Resources) -> Role:
             resources.options.partitions,
             resources.metrics,
             collections=collections,
-            reverse_recents=settings.affinity.reverse_recents,
+            backward_window=settings.affinity.backward_window,
         )
 
     return Role(consumer=_consumer(resources, "profiler", (ITEMS, PROFILES), handler))
@@ -237,7 +236,7 @@ def _consumer(
             handling,
             resources.dead_letters,
             guard=resources.guard,
-            metrics=PrometheusLoopMetrics(resources.metrics),
+            metrics=resources.metrics,
         )
 
     def retire(group: str) -> None:

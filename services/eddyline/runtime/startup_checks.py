@@ -21,7 +21,7 @@ ENCODER_ROLE = "encoder"
 
 def roles_of_up(settings: Settings) -> list[str]:
     """List the roles of `eddyline up`: all but those that are turned off, or not installed."""
-    runs = {"insights": settings.insights.run and is_installed(), "imager": settings.images.enabled}
+    runs = {"insights": settings.insights.enabled and is_installed(), "imager": settings.images.enabled}
     return [role for role in ROLES if runs.get(role, True)]
 
 

@@ -4,22 +4,21 @@ Read from the environment (`EDDYLINE_KAFKA__BOOTSTRAP_SERVERS`) over a TOML file
 defaults. A wrong or unknown one is refused by name. `docs/configuration.md` is generated from these classes.
 """
 
-from eddyline.settings.encoders import EncoderSettings, ImageSettings, TemplateSettings
-from eddyline.settings.infrastructure import KafkaSettings, QdrantSettings, ServerSettings
+from eddyline.settings.affinity import AffinitySettings
+from eddyline.settings.encoder import EncoderSettings, TemplateSettings
+from eddyline.settings.events import RESERVED_EVENT_TYPES, EventSettings
+from eddyline.settings.images import ImageSettings
+from eddyline.settings.insights import InsightsSettings
+from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.loader import describe, effective, load
-from eddyline.settings.profile import RESERVED_EVENT_TYPES, AffinitySettings, EventSettings, ProfileSettings
-from eddyline.settings.reader import InsightsSettings, ReaderSettings
+from eddyline.settings.profile import ProfileSettings
+from eddyline.settings.qdrant import QdrantSettings
+from eddyline.settings.ranking import RankingSettings
+from eddyline.settings.reader import ReaderSettings
 from eddyline.settings.root import BUILT_IN_FILTERS, AttributeKind, Settings
-from eddyline.settings.strategies import (
-    STRATEGIES,
-    TERMS,
-    BoostSettings,
-    PromotionSettings,
-    RankingSettings,
-    RuleSettings,
-    StrategySettings,
-    Term,
-)
+from eddyline.settings.rules import BoostSettings, PromotionSettings, RuleSettings
+from eddyline.settings.server import ServerSettings
+from eddyline.settings.strategies import STRATEGIES, TERMS, StrategySettings, Term
 
 __all__ = [
     "BUILT_IN_FILTERS",

@@ -1,4 +1,4 @@
-"""Reading the settings from a file and the environment, and showing them."""
+"""Load the settings from a file and the environment, and show them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from eddyline.errors import Misconfigured
 from eddyline.settings.root import Settings
@@ -32,7 +32,7 @@ def load(file: Path | None = None) -> Settings:
     ]
     if unknown:
         raise Misconfigured(
-            f"unknown environment variable {', '.join(sorted(unknown))}: `eddyline config` lists what there is"
+            f"unknown environment variable {', '.join(sorted(unknown))}: `eddyline config` lists them all"
         )
     try:
         return Settings(**given)
@@ -45,7 +45,7 @@ def load(file: Path | None = None) -> Settings:
 
 
 def effective(settings: Settings) -> dict[str, Any]:
-    """The settings in force, as plain JSON types, secrets masked."""
+    """Return the settings in force, as plain JSON types, secrets masked."""
     shown: dict[str, Any] = settings.model_dump(mode="json")
     shown["kafka"]["client"] = {
         name: "**********" if _is_secret(name) else value for name, value in shown["kafka"]["client"].items()
@@ -53,24 +53,15 @@ def effective(settings: Settings) -> dict[str, Any]:
     return shown
 
 
-def describe() -> Iterator[tuple[str, str, str, str]]:
-    """Every setting: (TOML path, environment variable, default, description)."""
-    for name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            yield from _described(section, name)
-        else:
-            yield name, f"EDDYLINE_{name}".upper(), _shown(field.default), " ".join((field.description or "").split())
-
-
-def _described(section: type[Section], path: str) -> Iterator[tuple[str, str, str, str]]:
-    for key, inner in section.model_fields.items():
-        name, kind = f"{path}.{key}", inner.annotation
+def describe(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield every setting: (TOML path, environment variable, default, description)."""
+    for key, field in section.model_fields.items():
+        name, kind = prefix + key, field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _described(kind, name)
+            yield from describe(kind, f"{name}.")
         else:
             variable = f"EDDYLINE_{name.replace('.', '__')}".upper()
-            yield name, variable, _shown(inner.default), " ".join((inner.description or "").split())
+            yield name, variable, _shown(field.default), " ".join((field.description or "").split())
 
 
 def _shown(value: Any) -> str:
@@ -120,7 +111,7 @@ def _dotted(location: tuple[int | str, ...]) -> str:
 
 
 def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> str:
-    """The dotted path; a rule or a promotion of the file with its name, since its number says little."""
+    """Return the dotted path; for a rule or a promotion of the file with its name, which its number doesn't tell."""
     table, index = (*location, None, None)[:2]
     if table in ("rules", "promotions") and isinstance(index, int) and f"EDDYLINE_{table}".upper() not in os.environ:
         name = given[table][index].get("name") if isinstance(given[table][index], Mapping) else None

@@ -10,11 +10,19 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from eddyline.settings.encoders import EncoderSettings, ImageSettings
-from eddyline.settings.infrastructure import KafkaSettings, QdrantSettings, ServerSettings
-from eddyline.settings.profile import AffinitySettings, EventSettings, ProfileSettings
-from eddyline.settings.reader import InsightsSettings, ReaderSettings
-from eddyline.settings.strategies import STRATEGIES, PromotionSettings, RankingSettings, RuleSettings, StrategySettings
+from eddyline.settings.affinity import AffinitySettings
+from eddyline.settings.encoder import EncoderSettings
+from eddyline.settings.events import EventSettings
+from eddyline.settings.images import ImageSettings
+from eddyline.settings.insights import InsightsSettings
+from eddyline.settings.kafka import KafkaSettings
+from eddyline.settings.profile import ProfileSettings
+from eddyline.settings.qdrant import QdrantSettings
+from eddyline.settings.ranking import RankingSettings
+from eddyline.settings.reader import ReaderSettings
+from eddyline.settings.rules import PromotionSettings, RuleSettings
+from eddyline.settings.server import ServerSettings
+from eddyline.settings.strategies import STRATEGIES, StrategySettings
 
 BUILT_IN_FILTERS = frozenset(
     {

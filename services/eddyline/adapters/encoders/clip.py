@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eddyline.adapters.encoders.local_models import FairLock, silence_transformers, weights_checksum
 from eddyline.errors import Misconfigured
-from eddyline.settings import ImageSettings as ImagesSettings
+from eddyline.settings import ImageSettings
 
 IMAGE_VERSION = 1
 """How images are made ready for the model (upright, on white, reduced): changing it changes every vector."""
@@ -19,7 +19,7 @@ IMAGE_VERSION = 1
 class ClipEncoder:
     """Any model of sentence-transformers that takes images and texts, by name or path."""
 
-    def __init__(self, settings: ImagesSettings) -> None:
+    def __init__(self, settings: ImageSettings) -> None:
         """Load the model and try it. Raises `Misconfigured` when it can't be had, or doesn't take both."""
         try:
             from PIL import Image

@@ -1,4 +1,4 @@
-"""What an encoder must do."""
+"""The ports of encoders: text, and images with text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from eddyline.model.distance import Distance, space_of
 
 
 class TextEncoder(Protocol):
@@ -29,6 +31,30 @@ class TextEncoder(Protocol):
         """Vectors, shape (len(texts), dimension), in the order of the texts; of unit length where the distance is the
         cosine. What is past the model's limit is counted where it isn't read. Raises `Unavailable` where the model is
         in another process."""
+
+
+class NamedSpace:
+    """The three properties of a text encoder, for encoders to inherit: they must set the attributes."""
+
+    _dimension: int
+    _model_id: str
+    _distance: Distance
+    _template_version: str
+
+    @property
+    def dimension(self) -> int:
+        """Length of its vectors."""
+        return self._dimension
+
+    @property
+    def model(self) -> str:
+        """Which model, whatever the template."""
+        return self._model_id
+
+    @property
+    def space(self) -> str:
+        """`<model>-<template version>`, after its distance where that isn't the cosine."""
+        return space_of(self._distance, f"{self._model_id}-{self._template_version}")
 
 
 class ImageEncoder(Protocol):

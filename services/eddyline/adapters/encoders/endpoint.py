@@ -1,4 +1,4 @@
-"""One HTTP endpoint that encodes: retries with back-off, time-outs, and a key that nobody gets to see."""
+"""Requests to a remote encoder's HTTP endpoint: retries with back-off, time-outs, and a key that is never shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from eddyline.errors import EddylineError, Misconfigured, Unavailable
 from eddyline.settings import EncoderSettings
 
 TIMEOUT = "timeout"
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
-SHOWN = 300
-"""Most characters shown of what an endpoint says of an error."""
-_AGAIN = frozenset({408, 409, 425, 429})
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.25, 8.0
+MAX_MESSAGE_LENGTH = 300
+"""Characters that are shown of an endpoint's own error message."""
+_RETRYABLE = frozenset({408, 409, 425, 429})
 _TOO_LONG = re.compile(r"too (large|long)|exceed|maximum context", re.IGNORECASE)
-"""Some servers (llama.cpp) say so with a 500."""
+"""Of a 500: some servers (llama.cpp) answer with one to a text that is too long."""
 _HINTS = {
     401: "check encoder.api_key (EDDYLINE_ENCODER__API_KEY)",
     403: "check what encoder.api_key (EDDYLINE_ENCODER__API_KEY) may do",
@@ -36,7 +36,7 @@ class EncoderRefused(EddylineError):
 
 
 class EncoderTimeout(Unavailable):
-    """The endpoint didn't answer in time, however often it was asked: less at once may do."""
+    """The endpoint didn't answer in time, at any attempt: a smaller batch may work."""
 
 
 class EncoderEndpoint:
@@ -66,14 +66,14 @@ class EncoderEndpoint:
         )
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """The answer's JSON.
+        """Send a request, and again where that may help; return the JSON of the response.
 
         Raises `Unavailable` once `attempts` requests have failed for reasons that may pass, `Misconfigured` for a wrong
         key or address, and `EncoderRefused`.
         """
         content = None if body is None else orjson.dumps(body)
         for attempt in range(1, self._attempts + 1):
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+            pause = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
             try:
                 return self._once(method, path, content)
             except _TransientError as error:
@@ -81,8 +81,8 @@ class EncoderEndpoint:
                 if attempt == self._attempts:
                     kind = EncoderTimeout if error.kind == TIMEOUT else Unavailable
                     raise kind(f"{self.url}{path}: {error} ({attempt} attempts)") from error
-                wanted = pause if error.retry_after is None else max(pause, error.retry_after)
-                self._sleep(min(wanted, LONGEST_PAUSE_SECONDS))
+                seconds = pause if error.retry_after is None else max(pause, error.retry_after)
+                self._sleep(min(seconds, MAX_PAUSE_SECONDS))
         raise AssertionError("an attempt returns or raises")
 
     def _once(self, method: str, path: str, content: bytes | None) -> Any:
@@ -92,7 +92,7 @@ class EncoderEndpoint:
         except httpx.TimeoutException as error:
             raise _TransientError(TIMEOUT, f"no answer in time ({type(error).__name__})") from error
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            raise _TransientError("unreachable", self._hidden(f"can't be reached: {error}")) from error
+            raise _TransientError("unreachable", self._redacted(f"can't be reached: {error}")) from error
         except httpx.HTTPError as error:  # its text may quote what was sent
             raise _TransientError("unreachable", f"can't be queried ({type(error).__name__})") from None
         status = response.status_code
@@ -101,35 +101,35 @@ class EncoderEndpoint:
                 return orjson.loads(response.content)
             except orjson.JSONDecodeError as error:
                 raise Misconfigured(f"{self.url}{path} doesn't answer with JSON: check encoder.url") from error
-        if status >= 500 and _TOO_LONG.search(self._said(response)):
-            raise EncoderRefused(f"{self.url}{path} answered {status}: {self._said(response)}")
-        if status >= 500 or status in _AGAIN:
-            raise _TransientError(str(status), f"answered {status}: {self._said(response)}", _retry_after(response))
+        if status >= 500 and _TOO_LONG.search(self._message(response)):
+            raise EncoderRefused(f"{self.url}{path} answered {status}: {self._message(response)}")
+        if status >= 500 or status in _RETRYABLE:
+            raise _TransientError(str(status), f"answered {status}: {self._message(response)}", _retry_after(response))
         if status in _HINTS or response.is_redirect:
             hint = _HINTS.get(status, "it redirects, which isn't followed: check encoder.url")
-            raise Misconfigured(f"{self.url}{path} answered {status}: {self._said(response)}; {hint}")
-        raise EncoderRefused(f"{self.url}{path} answered {status}: {self._said(response)}")
+            raise Misconfigured(f"{self.url}{path} answered {status}: {self._message(response)}; {hint}")
+        raise EncoderRefused(f"{self.url}{path} answered {status}: {self._message(response)}")
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _said(self, response: httpx.Response) -> str:
+    def _message(self, response: httpx.Response) -> str:
         try:
             answer = orjson.loads(response.content)
             error = answer.get("error", answer) if isinstance(answer, dict) else answer
-            said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+            message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
         except orjson.JSONDecodeError:
-            said = response.text
-        return self._hidden(" ".join(str(said or "nothing").split()))[:SHOWN]
+            message = response.text
+        return self._redacted(" ".join(str(message or "nothing").split()))[:MAX_MESSAGE_LENGTH]
 
-    def _hidden(self, text: str) -> str:
-        """Without the key, should somebody have put it there."""
+    def _redacted(self, text: str) -> str:
+        """Mask the key, should the endpoint have put it there."""
         return text.replace(self._key, "***") if self._key else text
 
 
 class _TransientError(Exception):
-    """What may be over soon. `retry_after`: seconds, where the endpoint says so."""
+    """A failure that may be over soon. `retry_after`: seconds, where the endpoint says so."""
 
     def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
         self.kind, self.retry_after = kind, retry_after
@@ -137,7 +137,7 @@ class _TransientError(Exception):
 
 
 def _checked_key(key: SecretStr | None) -> str | None:
-    """Without the line's end that files and shells leave behind."""
+    """Strip the end of line that files and shells leave behind. Raises `Misconfigured` for what can't be a key."""
     if key is None:
         return None
     value = key.get_secret_value().strip()

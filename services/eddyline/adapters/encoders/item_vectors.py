@@ -13,11 +13,10 @@ from eddyline.model.text import Parts
 
 
 def embed_items(encoder: TextEncoder, items: Sequence[Parts]) -> NDArray[np.float32]:
-    """Vectors, shape (len(items), dimension): the weighted mean of the vectors of an item's texts, at unit length where
-    the encoder's are.
+    """Embed items: vectors, shape (len(items), dimension), each the weighted mean of the vectors of an item's texts.
 
-    A text that several items share (a category, say) is encoded once. An item of one text has that text's vector,
-    to the last bit. Texts whose vectors cancel out leave the heaviest one's.
+    They are of unit length where the encoder's are. A text that several items share (a category, say) is encoded once.
+    An item of one text has that text's vector, to the last bit. Texts whose vectors cancel out leave the heaviest's.
     """
     texts = list(dict.fromkeys(text for parts in items for text, _ in parts))
     rows = dict(zip(texts, encoder.encode(texts), strict=True))
@@ -34,7 +33,7 @@ def embed_items(encoder: TextEncoder, items: Sequence[Parts]) -> NDArray[np.floa
 
 
 def weighted_mean(rows: NDArray[np.float32], weights: Sequence[float], distance: Distance) -> NDArray[np.float32]:
-    """The weighted mean of the rows, at unit length for the cosine; there, rows that cancel out leave the heaviest."""
+    """Return the weighted mean of the rows, at unit length for the cosine. Rows that cancel out leave the heaviest."""
     total = np.asarray(weights, dtype=np.float64) @ rows.astype(np.float64)
     if distance is not Distance.COSINE:
         return np.asarray(total / sum(weights), dtype=np.float32)

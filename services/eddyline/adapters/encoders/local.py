@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.adapters.encoders.contract import NamedSpace
 from eddyline.adapters.encoders.item_vectors import weighted_mean
 from eddyline.adapters.encoders.local_models import FairLock, silence_transformers, weights_checksum
 from eddyline.adapters.encoders.long_texts import SplitText, fits, split_texts
 from eddyline.adapters.encoders.onnx import load_onnx, model_fingerprint
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
-from eddyline.model.distance import Distance, space_of
+from eddyline.model.distance import Distance
 from eddyline.model.text import DEFAULT_VERSION
 from eddyline.settings import EncoderSettings
 
@@ -28,8 +29,12 @@ FRAME_TOKENS = 2
 """Tokens that a model puts around a text."""
 
 
-class SentenceTransformerEncoder:
-    """A sentence-transformers model: the packaged one, or any by name or path."""
+class SentenceTransformerEncoder(NamedSpace):
+    """A sentence-transformers model: the packaged one, or any by name or path.
+
+    Its `model` is the first 16 hex digits of the weights' SHA-256, `-int8` where they are rounded, and `-p<windows>`
+    where long texts are pooled.
+    """
 
     _model: Any
 
@@ -54,31 +59,15 @@ class SentenceTransformerEncoder:
         # In fp32 both backends make the same vectors, to 1e-5: one space. Rounded weights make others.
         precision = "" if settings.precision == "fp32" else f"-{settings.precision}"
         self._windows = _windows(settings, self._model)
-        self._read = checksum[:16] + precision + (f"-p{self._windows}" if self._windows else "")
+        self._model_id = checksum[:16] + precision + (f"-p{self._windows}" if self._windows else "")
         self._template_version = template_version
         self._dimension = int(self._model.get_embedding_dimension() or 0)
         self._batch_size, self._metrics = settings.batch_size, metrics
         self._distance = Distance.named(settings.distance)
         self._turns = FairLock()
 
-    @property
-    def dimension(self) -> int:
-        """Length of its vectors."""
-        return self._dimension
-
-    @property
-    def model(self) -> str:
-        """The first 16 hex digits of the weights' SHA-256, `-int8` where they are rounded, and `-p<windows>` where long
-        texts are pooled."""
-        return self._read
-
-    @property
-    def space(self) -> str:
-        """`<model>-<template version>`, after its distance where that isn't the cosine."""
-        return space_of(self._distance, f"{self._read}-{self._template_version}")
-
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors, float32, in the order of the texts, of unit length for the cosine. Threads take turns, a batch
+        """Encode the texts: vectors in their order, float32, of unit length for the cosine. Threads take turns, a batch
         each."""
         long = self._split(texts) if self._windows else {}
         if not long:
@@ -100,7 +89,7 @@ class SentenceTransformerEncoder:
         return vectors
 
     def _split(self, texts: Sequence[str]) -> Mapping[int, SplitText]:
-        """What is read of those texts that may be too long, by their place. Counts those of which not all is."""
+        """Split those texts that may be too long, by their index. Counts those of which not all is read."""
         limit = self._model.max_seq_length
         long = [index for index, text in enumerate(texts) if not fits(text, limit, FRAME_TOKENS)]
         found: dict[int, SplitText] = {}

@@ -30,8 +30,8 @@ def fits(text: str, limit: int | None, frame: int) -> bool:
     return not limit or len(text.encode()) <= limit - frame
 
 
-def split_texts(tokenizer: Any, texts: Sequence[str], limit: int, most: int) -> list[SplitText]:
-    """The windows of each text, at most `most`; a text that the model reads as a whole is one piece, itself.
+def split_texts(tokenizer: Any, texts: Sequence[str], limit: int, max_windows: int) -> list[SplitText]:
+    """Split each text into at most `max_windows` windows; a text that the model reads as a whole is one piece, itself.
 
     `tokenizer` is a fast one of transformers, `limit` the tokens that the model reads, its frame among them.
     """
@@ -44,12 +44,12 @@ def split_texts(tokenizer: Any, texts: Sequence[str], limit: int, most: int) -> 
         return_attention_mask=False,
         verbose=False,
     )
-    return [_pieces(text, encoded, index, size, most) for index, text in enumerate(texts)]
+    return [_pieces(text, encoded, index, size, max_windows) for index, text in enumerate(texts)]
 
 
-def _pieces(text: str, encoded: Any, index: int, size: int, most: int) -> SplitText:
+def _pieces(text: str, encoded: Any, index: int, size: int, max_windows: int) -> SplitText:
     offsets = encoded["offset_mapping"][index]
     if len(offsets) <= size:
         return SplitText((TextPiece(text, len(offsets)),))
-    found = split_into_windows(offsets, encoded.word_ids(index), size, most)
+    found = split_into_windows(offsets, encoded.word_ids(index), size, max_windows)
     return SplitText(tuple(TextPiece(text[one.start : one.end], one.tokens) for one in found.windows), found.unread)

@@ -1,4 +1,4 @@
-"""An encoder that waits for one in another process, for work that is too long to begin anew."""
+"""An encoder that waits while a remote one is unavailable, for work that is too long to start over."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from eddyline.adapters.encoders.contract import TextEncoder
 from eddyline.errors import Unavailable
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 PATIENCE_SECONDS = 900.0
-"""How long it waits in a row."""
+"""Longest that it waits without a success."""
 
 
 class RetryingEncoder:
-    """As the encoder that it is given. `say` is told of each wait; `sleep` takes seconds."""
+    """The given encoder, with waits. `say` gets a line for each; `sleep` takes seconds."""
 
     def __init__(
         self, encoder: TextEncoder, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
@@ -31,16 +31,16 @@ class RetryingEncoder:
 
     @property
     def model(self) -> str:
-        """Which model."""
+        """Which model, whatever the template."""
         return self._encoder.model
 
     @property
     def space(self) -> str:
-        """As the encoder's own."""
+        """Which distance, model and template."""
         return self._encoder.space
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """As the encoder's own. Raises `Unavailable` once it has waited for a quarter of an hour in a row."""
+        """Encode as the given one does. Raises `Unavailable` once it has waited for `PATIENCE_SECONDS` in a row."""
         pause, waited = FIRST_PAUSE_SECONDS, 0.0
         while True:
             try:
@@ -50,4 +50,4 @@ class RetryingEncoder:
                     raise
                 self._say(f"waiting for the encoder: {error}")
             self._sleep(pause)
-            waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
+            waited, pause = waited + pause, min(2 * pause, MAX_PAUSE_SECONDS)

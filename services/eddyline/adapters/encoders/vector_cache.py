@@ -1,4 +1,4 @@
-"""Vectors that were paid for, kept on disk by what was embedded."""
+"""Vectors that were paid for, kept on disk by the text that was embedded."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import structlog
 from numpy.typing import NDArray
 
 TRIMMED_SHARE = 0.1
-"""How much is dropped at once when it is full."""
-_MANY = 500
-"""Most keys asked for at once."""
+"""Share that is dropped at once when it is full."""
+_MAX_KEYS = 500
+"""Keys in one query."""
 
 log = structlog.get_logger("encoder")
 
 
 class VectorCache:
-    """A file of at most `most` vectors; those put longest ago are dropped. Threads and processes may share it.
+    """A file of at most `max_entries` vectors; the oldest are dropped. Threads and processes may share it.
 
     It only saves money: where it can't be read or written, it says so once and does nothing.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
-        self._most, self._lock, self._is_broken = most, threading.Lock(), False
+    def __init__(self, path: Path, max_entries: int) -> None:
+        self._max_entries, self._lock, self._is_broken = max_entries, threading.Lock(), False
         self._file: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class VectorCache:
 
     @staticmethod
     def key(space: str, text: str) -> bytes:
-        """What a text is kept under: 16 bytes."""
+        """Return the key of a text: 16 bytes."""
         return hashlib.blake2b(f"{space}\0{text}".encode(), digest_size=16).digest()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
@@ -52,8 +52,8 @@ class VectorCache:
             if self._file is None:
                 return found
             try:
-                for start in range(0, len(keys), _MANY):
-                    some = keys[start : start + _MANY]
+                for start in range(0, len(keys), _MAX_KEYS):
+                    some = keys[start : start + _MAX_KEYS]
                     marks = ", ".join("?" * len(some))
                     rows = self._file.execute(f"SELECT key, row FROM vectors WHERE key IN ({marks})", some)
                     found.update((bytes(key), np.frombuffer(row, dtype=np.float32)) for key, row in rows)
@@ -63,7 +63,7 @@ class VectorCache:
         return found
 
     def put(self, rows: Mapping[bytes, NDArray[np.float32]]) -> None:
-        """Keep these, on disk when it returns."""
+        """Store these durably."""
         with self._lock:
             if self._file is None:
                 return
@@ -88,8 +88,8 @@ class VectorCache:
     def _trim(self, file: sqlite3.Connection) -> None:
         # Numbers only grow, and the oldest go first, so there are about as many as lie between the ends.
         oldest, newest = file.execute("SELECT min(number), max(number) FROM vectors").fetchone()
-        if newest is not None and newest - oldest >= self._most:
-            keep_from = newest - int(self._most * (1 - TRIMMED_SHARE))
+        if newest is not None and newest - oldest >= self._max_entries:
+            keep_from = newest - int(self._max_entries * (1 - TRIMMED_SHARE))
             file.execute("DELETE FROM vectors WHERE number <= ?", (keep_from,))
 
     def _give_up(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The application around the services' routes: documentation, health, metrics, limits."""
+"""The application around the services' routes: API documentation, health, metrics."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ from eddyline.adapters.telemetry import CONTENT_TYPE, Metrics
 from eddyline.errors import EddylineError
 
 ReadinessCheck: TypeAlias = Callable[[], None]
-"""Raises an `EddylineError` that says why the named thing isn't ready."""
+"""Raises an `EddylineError` that says why something isn't ready."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-
-
 TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
@@ -41,7 +39,7 @@ def create_app(
     bodies: Iterable[type[BaseModel]] = (),
     cors_origins: Iterable[str] = (),
 ) -> FastAPI:
-    """An ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
+    """Build an ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
 
     `checks`: what must be ready, by name; each is called from a thread. `bodies`: the models of the bodies that routes
     read themselves.
@@ -149,7 +147,7 @@ def _states(checks: Mapping[str, ReadinessCheck]) -> dict[str, str]:
 
 
 def _serve_docs(app: FastAPI) -> None:
-    """Swagger UI, from the files that fastapi-offline ships."""
+    """Serve Swagger UI, from the files that fastapi-offline ships."""
     directory = Path(str(files("fastapi_offline"))) / "static"
     app.mount("/docs/assets", StaticFiles(directory=directory), name="assets")
 
@@ -166,7 +164,7 @@ def _serve_docs(app: FastAPI) -> None:
 
 
 def _describe(app: FastAPI, bodies: Iterable[type[BaseModel]]) -> None:
-    """Make the OpenAPI document speak of the bodies that routes read themselves, and of problems."""
+    """Add the bodies that routes read themselves, and problems, to the OpenAPI document."""
     models: list[type[BaseModel]] = [problems.Problem, *bodies]
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reading what comes in, and writing what goes out."""
+"""Request bodies, ids in paths, and JSON responses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from eddyline.model.events import check_id, load_json
 
 
 async def read_json(request: Request, limit: int, in_flight: InFlightLimit | None = None) -> Any:
-    """The body as JSON, whatever its content type (sendBeacon says text/plain).
+    """Read the body as JSON, whatever its content type (sendBeacon says text/plain).
 
     Raises `TooLarge` past `limit` bytes, without reading further, `Overloaded` where there is no more room in
-    `in_flight`, which counts it while it is read, and `InvalidInput` where it is no JSON.
+    `in_flight`, which counts it while it is read, and `InvalidInput` where it isn't JSON.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -30,13 +30,13 @@ async def read_json(request: Request, limit: int, in_flight: InFlightLimit | Non
             if size + len(chunk) > limit:
                 raise _too_large(limit)
             if in_flight is not None:
-                in_flight.take(len(chunk))
+                in_flight.reserve(len(chunk))
             size += len(chunk)
             chunks.append(chunk)
         return _decoded(b"".join(chunks))
     finally:
         if in_flight is not None:
-            in_flight.give(size)
+            in_flight.release(size)
 
 
 def _decoded(body: bytes) -> Any:
@@ -53,7 +53,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def id_from_path(raw: str, field: str) -> str:
-    """An id out of a path, which is matched undecoded. Raises `InvalidInput`."""
+    """Decode an id in a path, which is matched undecoded. Raises `InvalidInput`."""
     try:
         return check_id(unquote_to_bytes(raw.encode("latin-1")).decode(), field)
     except UnicodeDecodeError:
@@ -61,18 +61,17 @@ def id_from_path(raw: str, field: str) -> str:
 
 
 def item_id_from_path(raw: str) -> str:
-    """An item id out of a path. Raises `InvalidInput`."""
+    """Decode an item id in a path. Raises `InvalidInput`."""
     return id_from_path(raw, "item_id")
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON response."""
+    """Make a JSON response."""
     return Response(orjson.dumps(value), status_code=status, media_type="application/json", headers=headers)
 
 
 def describe_body(*models: type[BaseModel], description: str = "") -> dict[str, Any]:
-    """What OpenAPI shall say of a body that the handler reads itself: one of these models, which `create_app` must be
-    told of."""
+    """Describe for OpenAPI a body that the handler reads itself: one of these models, which `create_app` needs too."""
     refs = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
     schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
     return {

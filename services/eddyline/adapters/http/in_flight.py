@@ -1,4 +1,4 @@
-"""How much has been taken in and not been acknowledged yet: bounded, so that a slow broker can't fill the memory."""
+"""Limit what was taken in and isn't acknowledged yet, so that a slow broker can't fill the memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eddyline.errors import Overloaded
 class InFlightLimit:
     """Counts bytes: of bodies while they are read, and of records until the broker has them. Thread-safe.
 
-    `limit` is in bytes. What comes alone may exceed it, so that nothing is refused for ever.
+    `limit` is in bytes. A single body may exceed it, so that nothing is refused for ever.
     """
 
     def __init__(self, limit: int) -> None:
@@ -20,11 +20,11 @@ class InFlightLimit:
 
     @property
     def bytes(self) -> int:
-        """How many there are now."""
+        """How many are in flight now."""
         return self._bytes
 
-    def take(self, size: int) -> None:
-        """`size` more; each must be given back. Raises `Overloaded` when they don't fit beside what is there."""
+    def reserve(self, size: int) -> None:
+        """Count `size` more bytes; each must be released. Raises `Overloaded` when they don't fit beside the others."""
         with self._lock:
             if self._bytes and self._bytes + size > self._limit:
                 raise Overloaded(
@@ -33,7 +33,7 @@ class InFlightLimit:
                 )
             self._bytes += size
 
-    def give(self, size: int) -> None:
-        """So many are acknowledged, or given up."""
+    def release(self, size: int) -> None:
+        """Count so many fewer: they are acknowledged, or dropped."""
         with self._lock:
             self._bytes -= size

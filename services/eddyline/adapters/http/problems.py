@@ -22,7 +22,7 @@ log = structlog.get_logger("http")
 
 
 class Problem(BaseModel):
-    """What a refusal says (RFC 9457)."""
+    """The body of a refusal (RFC 9457)."""
 
     type: str = "about:blank"
     title: str
@@ -51,7 +51,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Response:
-    """A problem+json response; `more` are further members."""
+    """Make a problem+json response; `more` are further members."""
     body: dict[str, Any] = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status}
     body["detail"] = detail
     if field is not None:
@@ -65,39 +65,28 @@ def problem_response(
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Turn every error into a problem; nothing shows a stack trace. Goes before all other middleware."""
-    app.add_exception_handler(InvalidInput, _invalid)
-    app.add_exception_handler(NotFound, _not_found)
-    app.add_exception_handler(NotEnabled, _not_enabled)
-    app.add_exception_handler(Overloaded, _overloaded)
-    app.add_exception_handler(Unavailable, _unavailable)
+    """Turn every error into a problem, none of which shows a stack trace. Goes before all other middleware."""
+    for error in (InvalidInput, NotFound, NotEnabled, Overloaded, Unavailable):
+        app.add_exception_handler(error, _refused)
     app.add_exception_handler(RequestValidationError, _request_validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(CatchAllMiddleware)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidInput)
-    status = 413 if isinstance(error, TooLarge) else 422
-    return problem_response(status, str(error), error.field)
-
-
-async def _not_found(_: Request, error: Exception) -> Response:
-    return problem_response(404, str(error))
-
-
-async def _not_enabled(_: Request, error: Exception) -> Response:
-    return problem_response(501, str(error))
-
-
-async def _overloaded(_: Request, error: Exception) -> Response:
-    """Raised before anything of the request was sent."""
-    assert isinstance(error, Overloaded)
-    return problem_response(503, str(error), headers=retry_after_header(error.retry_after), accepted=0, acknowledged=[])
-
-
-async def _unavailable(_: Request, error: Exception) -> Response:
-    return problem_response(503, str(error), headers=retry_after_header(1.0))
+async def _refused(_: Request, error: Exception) -> Response:
+    """Answer one of our own errors, which are raised before anything of the response was sent."""
+    match error:
+        case InvalidInput():
+            return problem_response(413 if isinstance(error, TooLarge) else 422, str(error), error.field)
+        case NotFound():
+            return problem_response(404, str(error))
+        case NotEnabled():
+            return problem_response(501, str(error))
+        case Overloaded():
+            headers = retry_after_header(error.retry_after)
+            return problem_response(503, str(error), headers=headers, accepted=0, acknowledged=[])
+        case _:
+            return problem_response(503, str(error), headers=retry_after_header(1.0))
 
 
 async def _request_validation(_: Request, error: Exception) -> Response:
@@ -122,7 +111,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 class CatchAllMiddleware:
-    """Answers an error that nobody expected, and logs it once; the connection stays usable."""
+    """Answers an unexpected error with a 500, and logs it once; the connection stays usable."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -138,7 +127,7 @@ class CatchAllMiddleware:
 
         try:
             await self._app(scope, receive, watch)
-        except ClientDisconnect:  # nobody hears it; the metrics shall not call it our fault
+        except ClientDisconnect:  # nobody reads the response; it keeps the metrics from calling it our fault
             await problem_response(400, "the body ended early")(scope, receive, send)
         except Exception as error:
             if started or scope["type"] != "http":
@@ -148,5 +137,5 @@ class CatchAllMiddleware:
 
 
 def retry_after_header(seconds: float) -> dict[str, str]:
-    """The Retry-After header, in whole seconds."""
+    """Return the Retry-After header, in whole seconds."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}

@@ -1,4 +1,8 @@
-"""Running an application: in the main thread, or beside a consume loop."""
+"""Run an application, in the main thread or in one of its own.
+
+It handles no signals: whoever runs the process does, and calls `stop`, which any thread may. Requests under way are
+finished, for up to ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from eddyline.errors import Misconfigured
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the composition root, which has more to stop than this."""
+    """Leaves the signals to the process, which has more to stop than this."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Which addresses may be connected to: public ones, and those that the settings allow."""
+"""Which addresses images may be fetched from: public ones, and those that the settings allow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KINDS = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified", "is_
 
 
 class AddressPolicy:
-    """Says of an address whether it may be connected to."""
+    """Decides whether an address may be connected to."""
 
     def __init__(self, hosts: Sequence[str] = (), networks: Sequence[str] = ()) -> None:
         """`hosts`: names whose addresses are all allowed; `networks`: allowed whatever the name, as CIDR."""
@@ -60,7 +60,7 @@ class AddressPolicy:
 
 
 def why_not_public(address: Address) -> str | None:
-    """What kind of address it is; None for one that the whole internet reaches.
+    """Name the kind of an address; None for one that the whole internet reaches.
 
     An IPv6 address that stands for an IPv4 one (mapped, compatible, NAT64, 6to4, Teredo) is of the latter's kind.
     """
@@ -78,7 +78,7 @@ def why_not_public(address: Address) -> str | None:
 
 
 def embedded_ipv4(address: Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for; None where there is none."""
+    """Return the IPv4 address that an IPv6 one stands for; None where there is none."""
     if isinstance(address, IPv4Address):
         return None
     if address.ipv4_mapped is not None:
@@ -94,7 +94,7 @@ def embedded_ipv4(address: Address) -> IPv4Address | None:
 
 
 def resolve(host: str, port: int, seconds: float) -> list[Address]:
-    """By the system's resolver, which has no time-out of its own: a thread that is left behind after `seconds`."""
+    """Resolve a name by the system's resolver, which has no time-out: its thread is abandoned after `seconds`."""
     answer: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
     threading.Thread(target=_resolve_into, args=(host, port, answer), name="image-resolve", daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""Decodes images that anyone may have made: the size is checked before a pixel is unpacked."""
+"""Decode images from anyone, of the `FORMATS` below: the size is checked before a pixel is unpacked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from eddyline.errors import ImageRefused, Misconfigured
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-SIDE = 448
-"""Pixels that the shorter side keeps at least: twice of what models look at."""
-STRIP = 4
-"""Times that one side may be as long as the other; of a longer image the middle is used. Models bring the shorter
+MIN_REDUCED_SIDE = 448
+"""Pixels that the shorter side keeps when an image is reduced: twice what models look at."""
+MAX_ASPECT_RATIO = 4
+"""Largest ratio of the sides; of a longer image the middle is used. Models bring the shorter
 side to their own length, which makes a strip enormous."""
-SMALLEST = 8
-"""Pixels of the shorter side at least: models take less for something else than a picture, or fail."""
-AT_ONCE = 2
-"""Most images that are decoded at a time, whatever number of threads fetch: each takes up to nine bytes a pixel."""
+MIN_SIDE = 8
+"""Fewest pixels of the shorter side: models take less for something else than a picture, or fail."""
+CONCURRENT_DECODES = 2
+"""Images that are decoded at a time, however many threads fetch: each takes up to nine bytes a pixel."""
 _DAMAGED = (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, struct.error, zlib.error)
 """What Pillow's decoders raise where the bytes aren't what they should be."""
 
@@ -36,10 +36,10 @@ class ImageDecoder:
         self._images: Any = Image
         self._operations: Any = ImageOps
         self._max_pixels = max_pixels
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._room = threading.BoundedSemaphore(CONCURRENT_DECODES)
 
     def decode(self, body: bytes) -> Any:
-        """Large images come reduced by a whole factor, the shorter side to no less than 448 pixels.
+        """Decode an image. A large one is reduced by a whole factor, the shorter side to no less than 448 pixels.
 
         Raises `ImageRefused` for too many pixels or too few, or bytes that aren't a whole JPEG, PNG, WebP or GIF.
         """
@@ -47,7 +47,7 @@ class ImageDecoder:
         try:
             with self._room, self._images.open(io.BytesIO(body), formats=FORMATS) as image:
                 self._check_pixels(*image.size)
-                image.draft("RGB", (SIDE, SIDE))  # a JPEG is then unpacked small
+                image.draft("RGB", (MIN_REDUCED_SIDE, MIN_REDUCED_SIDE))  # a JPEG is then unpacked small
                 image.load()
                 return self._upright(image)
         except bombs:
@@ -64,9 +64,9 @@ class ImageDecoder:
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
             raise self._bomb(f"{width:,} × {height:,}")
-        if min(width, height) < SMALLEST:
+        if min(width, height) < MIN_SIDE:
             raise ImageRefused(
-                "too_small", f"it has {width:,} × {height:,} pixels: give a picture of at least {SMALLEST} a side"
+                "too_small", f"it has {width:,} × {height:,} pixels: give a picture of at least {MIN_SIDE} a side"
             )
 
     def _bomb(self, pixels: str) -> ImageRefused:
@@ -78,7 +78,7 @@ class ImageDecoder:
 
     def _upright(self, image: Any) -> Any:
         image = _not_a_strip(image)
-        factor = min(image.size) // SIDE
+        factor = min(image.size) // MIN_REDUCED_SIDE
         plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if factor > 1:  # before anything else is made of it, which takes as much memory again
             plain = plain.reduce(factor)
@@ -91,7 +91,7 @@ class ImageDecoder:
 
 def _not_a_strip(image: Any) -> Any:
     width, height = image.size
-    longest = STRIP * min(width, height)
+    longest = MAX_ASPECT_RATIO * min(width, height)
     if max(width, height) <= longest:
         return image
     left, top = max(0, width - longest) // 2, max(0, height - longest) // 2

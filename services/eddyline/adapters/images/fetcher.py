@@ -1,4 +1,4 @@
-"""Fetches an image from a URL that anyone may have written.
+"""Fetch an image from a URL that anyone may have written.
 
 What can never become right is refused by name (`ImageRefused`); what may be right later is `ImageUnavailable`.
 """
@@ -17,10 +17,10 @@ from eddyline.adapters.images.addresses import AddressPolicy, ResolveHost, resol
 from eddyline.adapters.images.transport import Deadline, PinnedBackend
 from eddyline.errors import ImageRefused, ImageUnavailable
 from eddyline.model.image_urls import MEDIA_TYPES
-from eddyline.settings import ImageSettings as ImagesSettings
+from eddyline.settings import ImageSettings
 
-REDIRECTS = 3
-URL_BYTES = 2048
+MAX_REDIRECTS = 3
+MAX_URL_BYTES = 2048
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 _RETRYABLE = frozenset({408, 425, 429})
 _CHUNK = 65_536
@@ -38,30 +38,32 @@ class ImageFetcher:
     """Fetches images over HTTP and HTTPS. Safe from any thread; every fetch has connections of its own."""
 
     def __init__(
-        self, settings: ImagesSettings, resolve: ResolveHost = resolve, monotonic: Callable[[], float] = time.monotonic
+        self, settings: ImageSettings, resolve: ResolveHost = resolve, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         """`resolve` finds a host's addresses; `monotonic` gives seconds."""
         self._settings, self._resolve, self._monotonic = settings, resolve, monotonic
-        self._screen = AddressPolicy(settings.allowed_hosts, settings.allowed_networks)
+        self._policy = AddressPolicy(settings.allowed_hosts, settings.allowed_networks)
         self._tls = ssl.create_default_context()
 
     def fetch(self, url: str) -> bytes:
-        """The image's bytes, as they came: at most `images.max_bytes` of them.
+        """Return the image's bytes, as they came: at most `images.max_bytes` of them.
 
         Raises `ImageRefused` for what is wrong with the URL, the address or the answer, and `ImageUnavailable` where
         another attempt may succeed.
         """
         deadline = Deadline(self._settings.total_timeout_seconds, self._settings.step_timeout_seconds, self._monotonic)
         where = _parsed(url)
-        for _ in range(REDIRECTS + 1):
-            answer = self._ask(where, deadline)
-            if answer.location is None:
-                return answer.body
-            where = _parsed(answer.location, base=where)
-        raise ImageRefused("redirects", f"{_shown(url)} redirects more than {REDIRECTS} times: give the final address")
+        for _ in range(MAX_REDIRECTS + 1):
+            fetched = self._request(where, deadline)
+            if fetched.location is None:
+                return fetched.body
+            where = _parsed(fetched.location, base=where)
+        raise ImageRefused(
+            "redirects", f"{_shown(url)} redirects more than {MAX_REDIRECTS} times: give the final address"
+        )
 
-    def _ask(self, where: httpx.URL, deadline: Deadline) -> _FetchedImage:
-        backend = PinnedBackend(self._screen, self._resolve, deadline)
+    def _request(self, where: httpx.URL, deadline: Deadline) -> _FetchedImage:
+        backend = PinnedBackend(self._policy, self._resolve, deadline)
         try:
             with (
                 httpcore.ConnectionPool(self._tls, http1=True, network_backend=backend) as pool,
@@ -112,8 +114,8 @@ class ImageFetcher:
 
 
 def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
-    if len(url.encode(errors="replace")) > URL_BYTES:
-        raise ImageRefused("url", f"the address has more than {URL_BYTES} bytes: give a shorter one")
+    if len(url.encode(errors="replace")) > MAX_URL_BYTES:
+        raise ImageRefused("url", f"the address has more than {MAX_URL_BYTES} bytes: give a shorter one")
     try:
         parsed = httpx.URL(url) if base is None else base.join(url)
         host = parsed.raw_host
@@ -131,7 +133,7 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
 
 
 def _shown(url: str) -> str:
-    """For a message: the start, and nothing that looks like a password."""
+    """Shorten a URL for a message, without what looks like a password."""
     return repr(url[:100] if "@" not in url else f"{url.split(':', 1)[0][:20]}:…")
 
 
@@ -152,10 +154,10 @@ def _headers(where: httpx.URL) -> Mapping[bytes | str, bytes | str]:
 def _check_status(where: httpx.URL, status: int) -> None:
     if status == 200:
         return
-    said = f"{where.host} answers with status {status}"
+    answer = f"{where.host} answers with status {status}"
     if status >= 500 or status in _RETRYABLE:
-        raise ImageUnavailable("status", said)
-    raise ImageRefused("status", f"{said}: give the address of an image that is there, and public")
+        raise ImageUnavailable("status", answer)
+    raise ImageRefused("status", f"{answer}: give the address of an image that is there, and public")
 
 
 def _check_type(where: httpx.URL, headers: Mapping[str, str]) -> None:

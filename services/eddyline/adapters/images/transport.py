@@ -13,14 +13,14 @@ from eddyline.adapters.images.addresses import AddressPolicy, ResolveHost
 
 
 class Deadline:
-    """The time that is left, whatever single steps may take."""
+    """Time left in all, and for a single step."""
 
     def __init__(self, seconds: float, step: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`seconds` in all, at most `step` for one read, write, look-up or connection."""
         self._ends, self._step, self._monotonic = monotonic() + seconds, step, monotonic
 
     def step(self) -> float:
-        """Seconds that the next step may take. Raises `httpcore.ReadTimeout` when none are left."""
+        """Return the seconds that the next step may take. Raises `httpcore.ReadTimeout` when none are left."""
         left = self._ends - self._monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the total time limit has passed")
@@ -33,8 +33,8 @@ class PinnedBackend(httpcore.NetworkBackend):
     HTTP and TLS go on to use the name: the `Host` header, SNI and the certificate's check are as ever.
     """
 
-    def __init__(self, screen: AddressPolicy, resolve: ResolveHost, deadline: Deadline) -> None:
-        self._screen, self._resolve, self._deadline = screen, resolve, deadline
+    def __init__(self, policy: AddressPolicy, resolve: ResolveHost, deadline: Deadline) -> None:
+        self._policy, self._resolve, self._deadline = policy, resolve, deadline
         self._network = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -45,9 +45,9 @@ class PinnedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """To the first address that answers. Raises `ImageRefused`, `ImageUnavailable` and httpcore's errors."""
+        """Connect to the first address that answers. Raises `ImageRefused`, `ImageUnavailable`, httpcore's errors."""
         addresses = self._resolve(host, port, self._deadline.step())
-        self._screen.check(host, addresses)
+        self._policy.check(host, addresses)
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
             try:

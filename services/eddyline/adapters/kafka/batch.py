@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Generic
 
 from eddyline.adapters.kafka.contract import Message, Parsed, Record, TopicPartition
-from eddyline.adapters.kafka.options import LoopOptions
+from eddyline.adapters.kafka.loop_options import LoopOptions
 from eddyline.errors import InvalidEvent, TooManyDeadLetters
 
 INVALID = "invalid_event"

@@ -1,6 +1,6 @@
 """The one consume loop of every service: poll, parse, handle, commit; nothing lost, no zombie's write kept.
 
-Everything runs on the thread that calls `run`: the handler, and the `Listener`'s callbacks, which come from within
+Everything runs on the thread that calls `run`: the handler, and the `GroupListener`'s callbacks, which come from within
 `GroupMember.poll` and must not raise, so that a failure in one is kept and raised when polling returns. Other threads
 and signal handlers may call `stop`, `status` and `lag`, which read or set one attribute.
 
@@ -12,18 +12,20 @@ way.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Generic
 
 import structlog
 
 from eddyline.adapters.kafka.batch import INVALID, Batch
+from eddyline.adapters.kafka.client_config import KafkaOptions
 from eddyline.adapters.kafka.contract import DeadLetterWriter, Handler, Parsed, Record, TopicPartition
 from eddyline.adapters.kafka.group_member import KafkaGroupMember
+from eddyline.adapters.kafka.loop_options import LoopOptions
 from eddyline.adapters.kafka.membership import (
     CommitRefused,
     GroupMember,
@@ -31,30 +33,18 @@ from eddyline.adapters.kafka.membership import (
     OffsetAndMetadata,
     RebalanceInProgress,
 )
-from eddyline.adapters.kafka.options import KafkaOptions, LoopOptions
-from eddyline.adapters.kafka.ownership import PartitionOwnership, claim
+from eddyline.adapters.kafka.ownership import OffsetCommits, PartitionOwnership, claim
 from eddyline.adapters.kafka.retention import RetentionGuard
-from eddyline.adapters.kafka.status import LoopHealth, LoopMetrics, LoopStatus, NoLoopMetrics
+from eddyline.adapters.kafka.status import LoopHealth, LoopStatus
+from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Fenced, InvalidEvent, Unavailable
 
 _LOG = structlog.get_logger("eddyline.kafka.loop")
 _WAIT_SECONDS = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class _StopRequest:
-    """Until when, monotonic: `deadline` None means at once."""
-
-    deadline: float | None
-
-
-class _LogReplaced(Exception):
-    """A log that we read isn't the one that we claimed."""
-
-
 class ConsumeLoop(Generic[Parsed]):
-    """Feed `handler` with the records of `topics` (logical names) as `group`, as the handler's contract
-    says.
+    """Feed `handler` with the records of `topics` (logical names) as `group`, as `Handler` says.
 
     `run` blocks until `stop`, which any thread or signal handler may call, as `status` and `lag` may be. The
     caller must run it at most once. One topic is assigned cooperatively, several by `range` (they must be
@@ -73,7 +63,7 @@ class ConsumeLoop(Generic[Parsed]):
         dead_letters: DeadLetterWriter,
         *,
         guard: RetentionGuard | None = None,
-        metrics: LoopMetrics | None = None,
+        metrics: Metrics | None = None,
         join: JoinGroup = KafkaGroupMember,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -87,7 +77,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._options, self._settings, self._join_group = options, loop_options, join
         self._group, self._topics = group, tuple(topics)
         self._handler, self._dead_letters = handler, dead_letters
-        self._guard, self._metrics = guard, metrics or NoLoopMetrics()
+        self._guard, self._metrics = guard, metrics or Metrics()
         self._clock, self._monotonic, self._jitter = clock, monotonic, jitter
         self._health = LoopHealth(group, clock, self._metrics)
         self._member: GroupMember
@@ -95,24 +85,23 @@ class ConsumeLoop(Generic[Parsed]):
         self._logs: dict[str, str] = {}
         self._batch: Batch[Parsed] = Batch(loop_options)
         self._failure: Exception | None = None  # from a callback, raised once polling returns
-        self._commit_error: Exception | None = None
-        self._sent: Mapping[TopicPartition, OffsetAndMetadata] = {}  # a commit that isn't answered yet
+        self._commits = OffsetCommits(self._owned, self._poll_for_answer, loop_options.request_seconds, monotonic)
         self._joined = self._paused = self._changed = False
-        self._replaced = False  # a log that we read was created anew under us
+        self._replaced = False  # a log that we read was recreated
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick = 0.0
         self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
         self._tick_by: float | None = None  # until when a drain that lacks its last tick alone waits for it
         self._lag: dict[TopicPartition, int] = {}
-        self._stop: _StopRequest | None = None
+        self._stop_by: float | None = None  # by the monotonic clock; -inf: after the batch in hand
         if guard is not None:
             guard.subscribe(group, self._topics)
 
     def run(self) -> None:
         """Consume until stopped; then leave the group.
 
-        Raises `TooManyDeadLetters`, `Misconfigured` for settings that Kafka refuses, `Fenced` where claiming anew
+        Raises `TooManyDeadLetters`, `Misconfigured` for settings that Kafka refuses, `Fenced` where claiming again
         doesn't help, and whatever else the handler raises apart from `Unavailable`; what wasn't handled stays
         uncommitted.
         """
@@ -123,7 +112,7 @@ class ConsumeLoop(Generic[Parsed]):
                 self._poll(self._batch.room, 0.0 if self._batch.pending else self._settings.poll_seconds)
                 self._attempt()
             with suppress(CommitRefused, RebalanceInProgress, Unavailable):  # whoever comes next handles them again
-                self._await_commit()
+                self._commits.wait()
             self._forget(tuple(self._owned))
             self._raise_failure()
         finally:
@@ -138,11 +127,10 @@ class ConsumeLoop(Generic[Parsed]):
         `deadline_seconds` (by default `LoopOptions.drain_seconds`).
         """
         seconds = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
-        now = self._monotonic()
-        self._stop = _StopRequest(now + seconds if drain else None)
+        self._stop_by = self._monotonic() + seconds if drain else -math.inf
 
     def status(self) -> LoopStatus:
-        """Return a snapshot of how it is going."""
+        """Return a snapshot."""
         return self._health.status
 
     def lag(self) -> dict[TopicPartition, int]:
@@ -152,14 +140,14 @@ class ConsumeLoop(Generic[Parsed]):
     # One round.
 
     def _attempt(self) -> None:
+        if self._replaced:
+            return self._rejoin("offsets have gone back: the topic was recreated, or truncated")
         try:
             self._round()
         except CommitRefused as refused:
             self._rejoin(str(refused))
-        except _LogReplaced:
-            self._rejoin("offsets have gone back: the topic was recreated, or truncated")
         except Fenced as fenced:
-            self._claim_anew(fenced)
+            self._claim_again(fenced)
         except RebalanceInProgress as error:
             now = self._monotonic()
             self._rebalancing = self._rebalancing or now
@@ -175,11 +163,9 @@ class ConsumeLoop(Generic[Parsed]):
             self._resume()
 
     def _round(self) -> None:
-        if self._replaced:
-            raise _LogReplaced
-        self._raise_refusal()
+        self._commits.raise_refusal()
         self._claim()
-        if not self._sent:
+        if not self._commits.in_flight:
             self._save()
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._put_dead_letter):
@@ -187,15 +173,15 @@ class ConsumeLoop(Generic[Parsed]):
                 self._ticked_last, self._tick_by = False, None
                 self._handler.handle(tuple(self._batch.messages))
                 self._fenced = 0
-            self._metrics.batch_seconds(self._group, self._monotonic() - started)
+            self._metrics.batch_seconds.labels(self._group).observe(self._monotonic() - started)
             for topic, count in self._batch.counts().items():
-                self._metrics.records(self._group, topic, count)
+                self._metrics.records.labels(self._group, topic).inc(count)
                 self._health.count(records=count)
             self._owned.handled(self._batch.take())
-            self._await_commit()
-            self._commit()  # awaited after the next batch: by then the answer is there
+            self._commits.wait()
+            self._commits.send(self._member)  # awaited after the next batch: by then the answer is there
         else:
-            self._await_commit()
+            self._commits.wait()
         self._tick()
 
     def _claim(self) -> None:
@@ -221,52 +207,24 @@ class ConsumeLoop(Generic[Parsed]):
 
     def _save(self) -> None:
         """Commit what is handled, and wait for the answer."""
-        self._await_commit()
-        self._commit()
-        self._await_commit()
-
-    def _commit(self) -> None:
-        """Send a commit of what is handled. The one before must have been answered."""
-        uncommitted = self._owned.uncommitted()
-        if uncommitted:
-            self._commit_error = None
-            self._member.commit(uncommitted)
-            self._sent = uncommitted
-
-    def _await_commit(self) -> None:
-        """Poll until the commit that was sent is answered. What is revoked meanwhile needs no answer."""
-        deadline = self._monotonic() + self._settings.request_seconds
-        while self._owned.awaits(self._sent):
-            self._raise_refusal()
-            if self._monotonic() > deadline:
-                self._sent = {}
-                raise Unavailable("Kafka doesn't answer a commit")
-            self._poll(self._settings.batch_size, _WAIT_SECONDS)
-        self._sent = {}
-
-    def _raise_refusal(self) -> None:
-        if self._commit_error is not None and self._owned.awaits(self._sent):
-            self._sent = {}
-            raise self._commit_error
+        self._commits.wait()
+        self._commits.send(self._member)
+        self._commits.wait()
 
     def _put_dead_letter(self, record: Record, error: InvalidEvent) -> None:
         self._dead_letters.put(record, INVALID, str(error), attempt=self._health.status.attempts + 1)
-        self._metrics.dead_letter(self._group, record.topic, INVALID)
+        self._metrics.dead_letters.labels(self._group, record.topic, INVALID).inc()
         self._health.count(dead_letters=1)
 
     def _tick(self) -> None:
-        stopping = self._stop is not None
+        stopping = self._stop_by is not None
         if self._monotonic() < self._next_tick and (self._ticked_last or not stopping):
             return
         self._handler.tick()
         self._ticked_last = stopping
-        self._lag = {
-            source: max(0, high - self._owned[source].handled)
-            for source in self._owned
-            if self._owned[source].announced and (high := self._member.known_high(source)) is not None
-        }
+        self._lag = self._owned.lag(self._member.known_high)
         for source, records in self._lag.items():
-            self._metrics.lag(self._group, source.topic, source.partition, records)
+            self._metrics.lag.labels(self._group, *source).set(records)
         if self._health.troubled and (present := self._member.present(self._settings.poll_seconds * 10)) is not None:
             self._health.reachable(present)
         self._next_tick = self._monotonic() + self._settings.tick_seconds
@@ -284,6 +242,9 @@ class ConsumeLoop(Generic[Parsed]):
             self._health.reachable()
         self._replaced |= any(self._owned.is_behind(record.source, record.offset) for record in records)
         self._batch.add(record for record in records if record.source in self._owned)
+
+    def _poll_for_answer(self) -> None:
+        self._poll(self._settings.batch_size, _WAIT_SECONDS)
 
     def _wait(self, seconds: float) -> None:
         """Poll with everything paused; what comes out nevertheless is kept."""
@@ -304,10 +265,10 @@ class ConsumeLoop(Generic[Parsed]):
         if failure is not None:
             raise failure
 
-    # The group. (The `Listener`'s half: called from within `_poll`, on this thread.)
+    # The group. (The `GroupListener`'s half: called from within `_poll`, on this thread.)
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Listener`. `_claim` does the rest, since nothing may block or raise here."""
+        """See `GroupListener`. `_claim` does the rest, since nothing may block or raise here."""
         self._joined = True
         self._changed = True
         self._owned.add_partitions(partitions)
@@ -315,7 +276,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._health.reachable({source.topic for source in partitions})
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Listener`. The commit goes out ahead of our answer to the group, on the same connection."""
+        """See `GroupListener`. The commit goes out ahead of our answer to the group, on the same connection."""
         uncommitted = {
             source: position for source, position in self._owned.uncommitted().items() if source in partitions
         }
@@ -325,12 +286,12 @@ class ConsumeLoop(Generic[Parsed]):
         self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Listener`. It is too late to commit, and the group no longer counts us."""
+        """See `GroupListener`. It is too late to commit, and the group no longer counts us."""
         self._joined = False
         self._forget(partitions)
 
     def on_committed(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """See `Listener`."""
+        """See `GroupListener`."""
         self._owned.confirm(positions)
         self._health.reachable()
         if self._guard is not None:
@@ -338,15 +299,15 @@ class ConsumeLoop(Generic[Parsed]):
                 self._guard.committed(self._group, source, position.offset)
 
     def on_commit_failed(self, error: Exception) -> None:
-        """See `Listener`. `_await_commit` raises it, if it still matters."""
-        self._commit_error = error
+        """See `GroupListener`. `OffsetCommits` raises it, if it still matters."""
+        self._commits.failed(error)
 
     def on_problem(self, problem: str) -> None:
-        """See `Listener`. Shown until the cluster answers."""
+        """See `GroupListener`. Shown until the cluster answers."""
         self._health.unreachable(problem)
 
     def on_missing(self, topic: str) -> None:
-        """See `Listener`. Shown until it is there."""
+        """See `GroupListener`. Shown until it is there."""
         self._health.missing(topic)
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
@@ -372,8 +333,8 @@ class ConsumeLoop(Generic[Parsed]):
         self._leave()
         self._member = self._join()
 
-    def _claim_anew(self, fenced: Fenced) -> None:
-        """Have every partition claimed anew, over the epoch that was seen. A zombie's claim Kafka refuses; an owner
+    def _claim_again(self, fenced: Fenced) -> None:
+        """Have every partition claimed again, over the epoch that was seen. Kafka refuses a zombie's claim; an owner
         whose epoch went back (a clock set back, offsets expired, another group name) goes on under a higher one.
 
         Raises `Fenced` where that has not helped a few times in a row: something else writes there, too.
@@ -396,14 +357,13 @@ class ConsumeLoop(Generic[Parsed]):
     # Stopping.
 
     def _stops_now(self) -> bool:
-        stop = self._stop
-        return stop is not None and (stop.deadline is None or self._monotonic() >= stop.deadline)
+        return self._stop_by is not None and self._monotonic() >= self._stop_by
 
     def _finished(self) -> bool:
-        if self._stop is None:
+        if self._stop_by is None:
             return False
         if self._stops_now():
-            if self._stop.deadline is not None:
+            if self._stop_by > -math.inf:
                 _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
             return True
         if not self._drained():

@@ -1,4 +1,4 @@
-"""What the services know of Kafka: records in, records out, and what a handler promises the consume loop."""
+"""What the services know of Kafka: records in, records out, and what a handler must keep to in the consume loop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+_BATCH_OVERHEAD, _RECORD_OVERHEAD, _HEADER_OVERHEAD = 61, 32, 10
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Parsed = TypeVar("Parsed")
@@ -22,7 +24,7 @@ class TopicPartition(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Record:
     """A consumed record. `timestamp` is the broker's, in epoch milliseconds; `log` is the log's identity, which
-    changes when the topic is created anew; `key` and `value` are the bytes as they came (None: a tombstone)."""
+    changes when the topic is recreated; `key` and `value` are the bytes as they came (`value` None: a tombstone)."""
 
     topic: str
     partition: int
@@ -53,6 +55,14 @@ class Outgoing:
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+
+    @property
+    def size(self) -> int:
+        """The most bytes that it can take in a log: alone in its batch, uncompressed."""
+        size = _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:  # a loop: it runs for every record, and a sum() takes twice as long
+            size += _HEADER_OVERHEAD + len(value) + (len(name) if name.isascii() else len(name.encode()))
+        return size
 
 
 class RecordMetadata(NamedTuple):
@@ -116,7 +126,7 @@ class Producer(Protocol):
 
 
 class DeadLetterWriter(Protocol):
-    """Where records go that can never be applied: kept whole, with why and where from."""
+    """Keeps records that can never be applied: whole, with why and where from."""
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Durably keep a record. `reason` is a short stable slug (`invalid_event`), `detail` a sentence."""

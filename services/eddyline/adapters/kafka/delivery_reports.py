@@ -15,8 +15,11 @@ DeliveryReport: TypeAlias = RecordMetadata | EddylineError
 
 
 class DeliveryReports:
-    """Collects `count` outcomes, in any order and from any thread. Waiting for it is one wake-up; for a future a record
-    it would be as many, which cost more than sending them."""
+    """Collects `count` outcomes, in any order and from any thread.
+
+    Waiting for all of them is one wake-up; with a future for each record it would be `count`, which cost more than
+    sending them.
+    """
 
     def __init__(self, count: int) -> None:
         self._outcomes: list[DeliveryReport | None] = [None] * count
@@ -26,11 +29,11 @@ class DeliveryReports:
             self._complete.set()
 
     def slot(self, index: int) -> Callable[[DeliveryReport], None]:
-        """What must be called once with the outcome of that record."""
+        """Return what must be called once with the outcome of that record."""
         return partial(self._settle, index)
 
     def wait(self, seconds: float) -> list[RecordMetadata]:
-        """All of them, when all have come. Raises the first that is an error, and `Unavailable` after `seconds`."""
+        """Wait for all of them. Raises the first that is an error, and `Unavailable` after `seconds`."""
         if not self._complete.wait(seconds):
             raise Unavailable("Kafka acknowledged nothing in time")
         delivered: list[RecordMetadata] = []

@@ -9,10 +9,11 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Producer, cimpl
 
-from eddyline.adapters.kafka.options import LIBRARY_LOG, KafkaOptions
+from eddyline.adapters.kafka.client_config import LIBRARY_LOG, KafkaOptions
 from eddyline.adapters.kafka.retention import RetentionGuard
-from eddyline.adapters.kafka.topic_admin import SOURCE_TOPICS, STATE_TOPICS, ensure_topics
+from eddyline.adapters.kafka.topic_admin import ensure_topics
 from eddyline.errors import Misconfigured
+from eddyline.topics import SOURCE_TOPICS, STATE_TOPICS
 
 _OWN_PARTITIONS = 4
 _CONFIG_OK = 0
@@ -21,7 +22,7 @@ _PRODUCER = 0
 
 
 class EmbeddedBroker:
-    """A broker in this process. Its log dies with it, so each has an identity of its own.
+    """A broker in this process. Its log ends with it, so each has an identity of its own.
 
     `options` say how to reach it, `guard` must be given to every producer and loop that uses it. The caller
     must `close` it after them. Raises `Misconfigured` for a number of partitions that it can't make.

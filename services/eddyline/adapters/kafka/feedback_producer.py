@@ -1,4 +1,8 @@
-"""The producer of a consumer that writes to the topic it reads, where that topic can be full."""
+"""The producer of a consumer that writes to the topic it reads, where that topic can be full.
+
+Records that don't fit wait in memory, and a thread of the producer's own writes them in order as room appears. A crash
+loses them with the in-process broker, whose log is in the same memory.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from eddyline.adapters.kafka.client_config import QUEUE_BYTES, KafkaOptions
 from eddyline.adapters.kafka.contract import Outgoing, RecordMetadata, TopicPartition
 from eddyline.adapters.kafka.delivery_reports import DeliveryReport
-from eddyline.adapters.kafka.options import QUEUE_BYTES, KafkaOptions
 from eddyline.adapters.kafka.producer import KafkaProducer, checked_size
 from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.errors import Overloaded, Unavailable
@@ -36,14 +40,14 @@ class FeedbackProducer(KafkaProducer):
     ) -> None:
         super().__init__(options, guard, delivery_seconds, queue_bytes)
         self._topic, self._own_guard = topic, guard
-        self._waiting: dict[TopicPartition, deque[Outgoing]] = {}
-        self._turn, self._over = threading.Lock(), threading.Event()
+        self._deferred: dict[TopicPartition, deque[Outgoing]] = {}
+        self._lock_deferred, self._closing = threading.Lock(), threading.Event()
         self._flusher = threading.Thread(target=self._flush, name="kafka-feedback", daemon=True)
         self._flusher.start()
 
     def close(self) -> None:
-        """As the base does; what still waits for room is given up."""
-        self._over.set()
+        """Close as the base does; what still waits for room is given up."""
+        self._closing.set()
         self._flusher.join()
         super().close()
 
@@ -61,29 +65,29 @@ class FeedbackProducer(KafkaProducer):
 
     def _submit_or_defer(self, record: Outgoing, settle: Callable[[DeliveryReport], None]) -> None:
         checked_size(record)
-        source = self._goes_to(record)
-        with self._turn:
-            if source not in self._waiting:
+        source = self._partition_for(record)
+        with self._lock_deferred:
+            if source not in self._deferred:
                 try:
                     self._submit(record, settle)
                 except Overloaded:
-                    self._waiting[source] = deque()
+                    self._deferred[source] = deque()
                 else:
                     return
-            self._waiting[source].append(record)
+            self._deferred[source].append(record)
             self._own_guard.defer(source)
         settle(RecordMetadata(source.topic, source.partition, NOT_YET))
 
     def _flush(self) -> None:
-        while not self._over.wait(_FLUSH_SECONDS):
-            with self._turn:
-                sources = tuple(self._waiting)
+        while not self._closing.wait(_FLUSH_SECONDS):
+            with self._lock_deferred:
+                sources = tuple(self._deferred)
             for source in sources:
                 self._write(source)
 
     def _write(self, source: TopicPartition) -> None:
         """Write what fits, in order; from the first that isn't acknowledged on, it stays."""
-        with self._turn:
+        with self._lock_deferred:
             sent = self._send_what_fits(source)
         acknowledged = 0
         for future in sent:
@@ -92,17 +96,17 @@ class FeedbackProducer(KafkaProducer):
             except Unavailable:
                 break
             acknowledged += 1
-        with self._turn:
-            waiting = self._waiting[source]
+        with self._lock_deferred:
+            deferred = self._deferred[source]
             for _ in range(acknowledged):
-                waiting.popleft()
-            if not waiting:
-                del self._waiting[source]
+                deferred.popleft()
+            if not deferred:
+                del self._deferred[source]
         self._own_guard.written(source, acknowledged)
 
     def _send_what_fits(self, source: TopicPartition) -> list[Future[RecordMetadata]]:
         sent: list[Future[RecordMetadata]] = []
-        for record in self._waiting[source]:
+        for record in self._deferred[source]:
             try:
                 sent.append(self.send(record))
             except (Overloaded, Unavailable):

@@ -1,4 +1,4 @@
-"""One member of a consumer group: confluent_kafka's Consumer in our terms, never blocking for long.
+"""One member of a consumer group: confluent_kafka's Consumer in our terms, which never blocks for long.
 
 A commit that waits for its answer blocks for ever when a broker hangs (tried: over 190 s), and so does
 `close`: hence commits are sent and their answers come while polling, and closing gets a thread and a limit.
@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from eddyline.adapters.kafka.client_config import UNKNOWN_TOPIC, KafkaOptions, consumer_config, create_client
 from eddyline.adapters.kafka.contract import Record, TopicPartition
 from eddyline.adapters.kafka.membership import (
     CommitRefused,
@@ -25,7 +26,6 @@ from eddyline.adapters.kafka.membership import (
     RebalanceInProgress,
     Watermarks,
 )
-from eddyline.adapters.kafka.options import KafkaOptions, consumer_config
 from eddyline.adapters.kafka.topic_admin import log_identities
 from eddyline.errors import Misconfigured, Unavailable
 
@@ -36,7 +36,7 @@ _REFUSED = {
     KafkaError._ASSIGNMENT_LOST,
     KafkaError._FENCED,
 }
-# A wrong generation under a member id that the group knows: it has moved on, and we are about to hear. (A
+# A wrong generation under a member id that the group knows: it has moved on, and we are about to learn of it. (A
 # zombie's member id is unknown.)
 _REBALANCING = {
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -48,7 +48,6 @@ _NOT_OURS_TO_RETRY = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.OFFSET_METADATA_TOO_LARGE,
 }
-_UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
 class KafkaGroupMember:
@@ -71,10 +70,7 @@ class KafkaGroupMember:
         self._silent = False
         assignor = "range" if len(topics) > 1 else "cooperative-sticky"
         config = consumer_config(options, group, assignor, self._on_error) | {"on_commit": self._on_commit}
-        try:
-            self._consumer = Consumer(config)
-        except KafkaException as error:
-            raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
+        self._consumer = create_client(Consumer, config)
         self._topics = [self._prefix + topic for topic in topics]
         self._consumer.subscribe(
             self._topics,
@@ -84,7 +80,6 @@ class KafkaGroupMember:
         )
 
     def poll(self, max_records: int, seconds: float) -> list[Record]:
-        """See `GroupMember`. Callbacks run meanwhile, on this thread."""
         first = self._consumer.poll(seconds)
         if first is None:
             return []
@@ -94,7 +89,6 @@ class KafkaGroupMember:
         return [record for message in messages if (record := self._record(message)) is not None]
 
     def commit(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Send a commit; the listener is told its outcome while polling. Raises what `on_commit_failed` is told."""
         offsets = [
             KafkaPartition(self._prefix + topic, partition, position.offset, metadata=position.metadata)
             for (topic, partition), position in positions.items()
@@ -107,10 +101,9 @@ class KafkaGroupMember:
     def committed(
         self, partitions: Iterable[TopicPartition], seconds: float
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
-        """Ask what the group has committed; None where nothing. Raises `Unavailable`."""
-        wanted = [KafkaPartition(self._prefix + source.topic, source.partition) for source in partitions]
+        requested = [KafkaPartition(self._prefix + source.topic, source.partition) for source in partitions]
         try:
-            found = self._consumer.committed(wanted, timeout=seconds)
+            found = self._consumer.committed(requested, timeout=seconds)
         except KafkaException as error:
             raise Unavailable(f"Kafka didn't return the committed offsets: {error.args[0].str()}") from error
         for partition in found:
@@ -122,24 +115,17 @@ class KafkaGroupMember:
         }
 
     def watermarks(self, source: TopicPartition, seconds: float) -> Watermarks:
-        """Ask the broker for a partition's bounds. Raises `Unavailable`."""
-        partition = KafkaPartition(self._prefix + source.topic, source.partition)
         try:
-            found = self._consumer.get_watermark_offsets(partition, timeout=seconds)
+            return query_watermarks(self._consumer, self._prefix + source.topic, source.partition, seconds)
         except KafkaException as error:
             raise Unavailable(f"Kafka didn't return {source.topic}'s offsets: {error.args[0].str()}") from error
-        if found is None:
-            raise Unavailable(f"Kafka didn't return {source.topic}'s offsets in time")
-        return Watermarks(*found)
 
     def known_high(self, source: TopicPartition) -> int | None:
-        """Return the next record's offset as of the last fetch, without asking; None before the first."""
         partition = KafkaPartition(self._prefix + source.topic, source.partition)
         found = self._consumer.get_watermark_offsets(partition, cached=True)
         return found[1] if found is not None and found[1] >= 0 else None
 
     def present(self, seconds: float) -> set[str] | None:
-        """Ask which of our topics exist; None when the cluster doesn't answer."""
         try:
             found = self._consumer.list_topics(timeout=seconds).topics
         except KafkaException:
@@ -147,26 +133,21 @@ class KafkaGroupMember:
         return {topic.removeprefix(self._prefix) for topic in self._topics if topic in found}
 
     def log_identities(self, topics: Iterable[str]) -> dict[str, str]:
-        """Ask for the identity of each topic's log. Raises `Unavailable`."""
         return log_identities(self._options, topics)
 
     def seek(self, source: TopicPartition, offset: int) -> None:
-        """Read on from there. Raises `Unavailable` while the partition isn't being read yet."""
         try:
             self._consumer.seek(KafkaPartition(self._prefix + source.topic, source.partition, offset))
         except KafkaException as error:
             raise Unavailable(f"Kafka doesn't read {source.topic} yet: {error.args[0].str()}") from error
 
     def pause(self) -> None:
-        """Fetch nothing of what is assigned now."""
         self._consumer.pause(self._consumer.assignment())
 
     def resume(self) -> None:
-        """Fetch again."""
         self._consumer.resume(self._consumer.assignment())
 
     def close(self, seconds: float) -> bool:
-        """Leave the group, telling the listener nothing more; False when that took longer than `seconds`."""
         self._silent = True
         closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
         closing.start()
@@ -205,15 +186,24 @@ class KafkaGroupMember:
             return to_record(message, self._prefix, self._logs)
         if error.fatal():
             raise KafkaException(error)
-        if error.code() in _UNKNOWN_TOPIC:
+        if error.code() in UNKNOWN_TOPIC:
             self._listener.on_missing(message.topic().removeprefix(self._prefix))
         elif error.code() != KafkaError._MAX_POLL_EXCEEDED:  # then `on_lost` follows
             self._listener.on_problem(f"Kafka: {error.str()}")
         return None
 
 
+def query_watermarks(consumer: Consumer, topic: str, partition: int, seconds: float) -> Watermarks:
+    """Ask the broker for a partition's bounds (`topic` with its prefix). Raises `KafkaException`, and `Unavailable`
+    where no answer comes in time."""
+    found = consumer.get_watermark_offsets(KafkaPartition(topic, partition), timeout=seconds)
+    if found is None:
+        raise Unavailable(f"Kafka didn't return {topic}'s offsets in time")
+    return Watermarks(*found)
+
+
 def to_record(message: Any, prefix: str, logs: Mapping[str, str]) -> Record:
-    """The library's message in our terms; `logs` gives each topic's identity, by its logical name."""
+    """Convert the library's message; `logs` gives each topic's identity, by its logical name."""
     topic = message.topic().removeprefix(prefix)
     headers = tuple((name, value or b"") for name, value in message.headers() or ())
     return Record(

@@ -1,4 +1,4 @@
-"""Reading a topic between fixed offsets, outside any group, and what groups have committed of it."""
+"""Read topics between fixed offsets, outside any group; read and set what groups have committed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
+from eddyline.adapters.kafka.client_config import (
+    UNKNOWN_TOPIC,
+    KafkaOptions,
+    admin_config,
+    create_client,
+    create_log_consumer,
+)
 from eddyline.adapters.kafka.contract import Record, TopicPartition
-from eddyline.adapters.kafka.group_member import to_record
+from eddyline.adapters.kafka.group_member import query_watermarks, to_record
 from eddyline.adapters.kafka.membership import OffsetAndMetadata, Watermarks
-from eddyline.adapters.kafka.options import KafkaOptions, admin_config, consumer_config
 from eddyline.adapters.kafka.topic_admin import log_identities
 from eddyline.errors import Misconfigured, Unavailable
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
-_GROUP = "log-reader"
-"""The library wants a name; nobody joins it and nothing is committed under it."""
 _BATCH = 500
 _POLL_SECONDS = 0.1
-_MISSING_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 _TRANSIENT = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -35,7 +38,7 @@ _TRANSIENT = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
-"""Heard while leaders or coordinators move, or a topic is new."""
+"""Codes while leaders or coordinators move, or a topic is new."""
 _HAS_MEMBERS = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -47,7 +50,7 @@ _NO_GROUP = {KafkaError.GROUP_ID_NOT_FOUND}
 
 
 class LogReader:
-    """Reads topics between fixed offsets, outside any group, and looks at and moves what groups have committed.
+    """Read topics between fixed offsets, outside any group; read and set what groups have committed.
 
     For one thread; the caller must `close` it. Topics and groups go by their logical names. A cluster that gives
     no answer for `patience_seconds` is `Unavailable`. The in-process broker does all but `members`.
@@ -57,26 +60,24 @@ class LogReader:
         self._options, self._patience = options, patience_seconds
         self._logs: dict[str, str] = {}
         self._open: set[Consumer] = set()
-        try:
-            self._admin = AdminClient(admin_config(options))
-        except KafkaException as error:
-            raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
+        self._admin = create_client(AdminClient, admin_config(options))
         self._consumer: Consumer | None = None
-        self._of_group: dict[str, Consumer] = {}
+        self._group_consumers: dict[str, Consumer] = {}
 
     def bounds(self, topic: str) -> dict[int, Watermarks]:
-        """The first offset of each partition, and the one that its next record will get. Raises `Misconfigured`
+        """Return the first offset of each partition, and the one that its next record will get. Raises `Misconfigured`
         for a topic that doesn't exist, and `Unavailable`."""
         name = self._options.prefix + topic
         if self._consumer is None:
             self._consumer = self._new_consumer()
-        return self._patiently(partial(self._bounds, self._consumer, name), f"topic {name}")
+        return self._retry_transient(partial(self._bounds, self._consumer, name), f"topic {name}")
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Record, None, None]:
-        """The records at offsets `start` to `end` - 1, oldest first, as far as they are (still) there: compaction,
-        retention and aborted transactions leave gaps.
+        """Yield the records at offsets `start` to `end` - 1, oldest first.
 
-        Several may be read in turns. An `end` beyond what `bounds` says is waited for. Raises `Unavailable` when
+        Compaction, retention and aborted transactions leave gaps.
+
+        Several may be read in turns. Records up to an `end` that lies ahead are waited for. Raises `Unavailable` when
         nothing more comes.
         """
         if start >= end:
@@ -100,15 +101,15 @@ class LogReader:
             self._release(consumer)
 
     def committed(self, group: str, topic: str) -> dict[int, OffsetAndMetadata | None]:
-        """What `group` has committed of each partition; None where nothing. Raises as `bounds` does."""
+        """Return what `group` has committed of each partition; None where nothing. Raises as `bounds` does."""
         name = self._options.prefix + topic
-        wanted = [KafkaPartition(name, partition) for partition in self.bounds(topic)]
+        partitions = [KafkaPartition(name, partition) for partition in self.bounds(topic)]
         # By a consumer that never joins: an admin client of librdkafka 2.16 crashes the process when the coordinator
         # has moved or is still loading, as after a broker's restart.
-        if group not in self._of_group:
-            self._of_group[group] = self._new_consumer(group)
-        ask = partial(self._of_group[group].committed, wanted, timeout=self._patience)
-        found = self._patiently(ask, f"group {group}")
+        if group not in self._group_consumers:
+            self._group_consumers[group] = self._new_consumer(group)
+        request = partial(self._group_consumers[group].committed, partitions, timeout=self._patience)
+        found = self._retry_transient(request, f"group {group}")
         return {
             partition.partition: OffsetAndMetadata(partition.offset, partition.metadata or "")
             if partition.offset >= 0
@@ -126,18 +127,18 @@ class LogReader:
         if not offsets:
             return
         request = ConsumerGroupTopicPartitions(self._options.prefix + group, offsets)
-        found = self._answer(self._admin.alter_consumer_group_offsets([request]), f"group {group}")
+        found = self._await_response(self._admin.alter_consumer_group_offsets([request]), f"group {group}")
         _raise_partition_errors(found.topic_partitions, f"group {group}")
 
     def members(self, group: str) -> int:
-        """How many consumers are in `group`; 0 for one that doesn't exist. Raises `Unavailable`, and
+        """Count the consumers in `group`; 0 for one that doesn't exist. Raises `Unavailable`, and
         `Misconfigured` on the in-process broker, which can't tell."""
         if self._options.in_process:
             raise Misconfigured("the in-process broker can't list the members of a group: this needs a Kafka cluster")
         name = self._options.prefix + group
-        # So that its coordinator is known: librdkafka 2.16 aborts the process when it hears of that too late below.
+        # So that its coordinator is known: librdkafka 2.16 aborts the process when it learns of that too late below.
         offsets = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])
-        self._answer(offsets, f"group {group}")
+        self._await_response(offsets, f"group {group}")
         request = self._admin.describe_consumer_groups([name], request_timeout=self._patience)
         try:
             return len(self._result(request[name], f"group {group}").members)
@@ -147,16 +148,12 @@ class LogReader:
             raise _translate_error(error.args[0], f"group {group}") from error
 
     def close(self) -> None:
-        """End what is being read, and release the connections."""
+        """Stop what is being read, and release the connections."""
         for consumer in tuple(self._open):
             self._release(consumer)
 
-    def _new_consumer(self, group: str = _GROUP) -> Consumer:
-        config = consumer_config(self._options, group, "range", _ignore_error)
-        try:
-            consumer = Consumer(config | {"enable.partition.eof": True, "queued.max.messages.kbytes": 16_384})
-        except KafkaException as error:
-            raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
+    def _new_consumer(self, group: str = "log-reader") -> Consumer:
+        consumer = create_log_consumer(self._options, group)
         self._open.add(consumer)
         return consumer
 
@@ -169,23 +166,14 @@ class LogReader:
         found = consumer.list_topics(name, timeout=self._patience).topics[name]
         if found.error is not None:
             raise KafkaException(found.error)
-        return {
-            partition: self._watermarks(consumer, KafkaPartition(name, partition))
-            for partition in sorted(found.partitions)
-        }
+        return {n: query_watermarks(consumer, name, n, self._patience) for n in sorted(found.partitions)}
 
-    def _watermarks(self, consumer: Consumer, partition: KafkaPartition) -> Watermarks:
-        found = consumer.get_watermark_offsets(partition, timeout=self._patience)
-        if found is None:
-            raise Unavailable(f"Kafka didn't return {partition.topic}'s offsets in time")
-        return Watermarks(*found)
-
-    def _patiently(self, ask: Callable[[], Answer], what: str) -> Answer:
-        """Ask again while the answer is that it isn't known who should answer."""
+    def _retry_transient(self, request: Callable[[], Response], what: str) -> Response:
+        """Repeat the request while it fails for a reason that passes."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                return ask()
+                return request()
             except KafkaException as error:
                 if error.args[0].code() not in _TRANSIENT or time.monotonic() > deadline:
                     raise _translate_error(error.args[0], what) from error
@@ -203,11 +191,11 @@ class LogReader:
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     yield message
                     deadline = time.monotonic() + self._patience
-                elif error.fatal() or error.code() in _MISSING_TOPIC:
+                elif error.fatal() or error.code() in UNKNOWN_TOPIC:
                     raise _translate_error(error, what)
         raise Unavailable(f"Kafka returned nothing more of {what} for {self._patience:g} s")
 
-    def _answer(self, request: Mapping[str, Future[Any]], what: str) -> Any:
+    def _await_response(self, request: Mapping[str, Future[Any]], what: str) -> Any:
         (future,) = request.values()
         try:
             return self._result(future, what)
@@ -221,10 +209,6 @@ class LogReader:
             raise Unavailable(f"{what}: Kafka doesn't answer") from error
 
 
-def _ignore_error(_error: KafkaError) -> None:
-    """Brokers come and go; what counts is whether an answer comes in time."""
-
-
 def _raise_partition_errors(partitions: list[KafkaPartition], what: str) -> list[KafkaPartition]:
     for partition in partitions:
         if partition.error is not None:
@@ -233,7 +217,7 @@ def _raise_partition_errors(partitions: list[KafkaPartition], what: str) -> list
 
 
 def _translate_error(error: KafkaError, what: str) -> Exception:
-    if error.code() in _MISSING_TOPIC:
+    if error.code() in UNKNOWN_TOPIC:
         return Misconfigured(f"{what} doesn't exist: run `eddyline init`")
     if error.code() in _HAS_MEMBERS:
         return Misconfigured(f"{what} has members, which alone may commit: stop them first")

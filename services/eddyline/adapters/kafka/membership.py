@@ -1,6 +1,6 @@
-"""What the consume loop asks of its membership in a consumer group, and what it is told: no library is known here.
+"""The ports between the consume loop and its membership in a consumer group; no library is known here.
 
-`KafkaGroupMember` is the real one. The tests script another, to say when a rebalance comes and what a commit meets.
+`KafkaGroupMember` is the real member. The tests script another, to choose when a rebalance comes and how a commit ends.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+from eddyline.adapters.kafka.client_config import KafkaOptions
 from eddyline.adapters.kafka.contract import Record, TopicPartition
-from eddyline.adapters.kafka.options import KafkaOptions
 
 
 class CommitRefused(Exception):
@@ -62,14 +62,14 @@ class GroupListener(Protocol):
 class GroupMember(Protocol):
     """One member of a consumer group, for one thread, reading from what is committed (or else from the start).
 
-    The listener is called from within `poll` alone; no call blocks for longer than it is told to.
+    The listener is called from within `poll` alone; no call blocks for longer than its `seconds`.
     """
 
     def poll(self, max_records: int, seconds: float) -> list[Record]:
         """Wait up to `seconds` for a record, then take what is there, up to `max_records`. Callbacks run meanwhile."""
 
     def commit(self, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Send a commit; the listener is told its outcome while polling. May raise what `on_commit_failed` is told."""
+        """Send a commit; the listener gets its outcome while polling. May raise what `on_commit_failed` may get."""
 
     def committed(
         self, partitions: Iterable[TopicPartition], seconds: float
@@ -86,7 +86,7 @@ class GroupMember(Protocol):
         """Ask which of our topics exist; None when the cluster doesn't answer."""
 
     def log_identities(self, topics: Iterable[str]) -> dict[str, str]:
-        """Ask for the identity of each topic's log, which changes when it is created anew. Raises `Unavailable`."""
+        """Ask for the identity of each topic's log, which changes when it is recreated. Raises `Unavailable`."""
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         """Read on from there. Raises `Unavailable` while the partition isn't being read yet."""

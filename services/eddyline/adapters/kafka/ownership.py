@@ -1,14 +1,18 @@
-"""What a loop owns: each partition's epoch and how far it is handled and committed."""
+"""What a loop owns: each partition's epoch, how far it is handled and committed, and the commit that is on its way.
+
+All of it belongs to the loop's thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import orjson
 
 from eddyline.adapters.kafka.contract import TopicPartition
 from eddyline.adapters.kafka.membership import GroupMember, OffsetAndMetadata
+from eddyline.errors import Unavailable
 
 
 @dataclass(slots=True)
@@ -16,7 +20,7 @@ class OwnedPartition:
     """A partition of ours. Until `epoch` is committed (`committed` set) none of its records may be handled.
 
     `handled` is the next offset to handle, `committed` the one that the broker has confirmed under our epoch; `log`
-    is the log's identity, `rewind` says that the consumer must be told to read from `handled`.
+    is the log's identity, `rewind`: the consumer must seek to `handled`.
     """
 
     epoch: int | None = None
@@ -28,7 +32,7 @@ class OwnedPartition:
 
     @property
     def position(self) -> OffsetAndMetadata:
-        """What its commit must say."""
+        """The position that its commit must hold."""
         return OffsetAndMetadata(self.handled, commit_metadata(self.epoch or 0, self.log))
 
 
@@ -44,7 +48,7 @@ def epoch_of(metadata: str) -> int:
 
 
 def is_from_log(log: str, metadata: str) -> bool:
-    """Say whether a commit's offset counts in this log: unless it says that it is another's."""
+    """Say whether a commit's offset counts in this log: unless its metadata names another."""
     return _metadata_field(metadata, "log") in (None, log)
 
 
@@ -80,12 +84,12 @@ class PartitionOwnership:
             self._owned[source] = OwnedPartition()
 
     def remove_partitions(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """Own these no more; return those of them that the handler was told of."""
+        """Own these no more; return those of them that were announced to the handler."""
         removed = [(source, self._owned.pop(source)) for source in partitions if source in self._owned]
         return [source for source, owned in removed if owned.announced]
 
     def invalidate_epochs(self) -> list[TopicPartition]:
-        """Have every partition need a new epoch; return those that the handler was told of. `handled` stays."""
+        """Have every partition need a new epoch; return those that were announced. `handled` stays."""
         announced = [source for source, owned in self._owned.items() if owned.announced]
         self._owned = {
             source: OwnedPartition(handled=owned.handled, log=owned.log) for source, owned in self._owned.items()
@@ -93,7 +97,7 @@ class PartitionOwnership:
         return announced
 
     def unannounced(self) -> list[TopicPartition]:
-        """Return those that the handler wasn't told of yet."""
+        """Return those that aren't announced to the handler yet."""
         return [source for source, owned in self._owned.items() if not owned.announced]
 
     def is_behind(self, source: TopicPartition, offset: int) -> bool:
@@ -105,6 +109,14 @@ class PartitionOwnership:
         """Say whether its records may be handled."""
         owned = self._owned.get(source)
         return owned is not None and owned.announced
+
+    def lag(self, known_high: Callable[[TopicPartition], int | None]) -> dict[TopicPartition, int]:
+        """Count what isn't handled yet of each announced partition, by the next offset that is known of it."""
+        return {
+            source: max(0, high - owned.handled)
+            for source, owned in self._owned.items()
+            if owned.announced and (high := known_high(source)) is not None
+        }
 
     def claim(self, claims: Mapping[TopicPartition, OwnedPartition]) -> None:
         """Note their epochs, which aren't committed yet."""
@@ -122,7 +134,7 @@ class PartitionOwnership:
         }
 
     def announce(self, partitions: Iterable[TopicPartition]) -> None:
-        """Note that the handler was told of them."""
+        """Note that they were announced to the handler."""
         for source in partitions:
             self._owned[source].announced = True
 
@@ -155,6 +167,57 @@ class PartitionOwnership:
                 owned.committed = position.offset
 
 
+class OffsetCommits:
+    """Commits what is handled: sent without waiting, and answered while polling, one at a time.
+
+    `poll` polls for a moment; `seconds` limits each wait by the clock `monotonic`.
+    """
+
+    def __init__(
+        self, owned: PartitionOwnership, poll: Callable[[], None], seconds: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._owned, self._poll, self._seconds, self._monotonic = owned, poll, seconds, monotonic
+        self._sent: Mapping[TopicPartition, OffsetAndMetadata] = {}
+        self._error: Exception | None = None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a commit was sent and its answer not awaited yet."""
+        return bool(self._sent)
+
+    def send(self, member: GroupMember) -> None:
+        """Send a commit of what is handled. The one before must have been answered."""
+        uncommitted = self._owned.uncommitted()
+        if uncommitted:
+            self._error = None
+            member.commit(uncommitted)
+            self._sent = uncommitted
+
+    def wait(self) -> None:
+        """Poll until the commit that was sent is answered. What is revoked meanwhile needs no answer.
+
+        Raises what `failed` got, and `Unavailable` where no answer comes.
+        """
+        deadline = self._monotonic() + self._seconds
+        while self._owned.awaits(self._sent):
+            self.raise_refusal()
+            if self._monotonic() > deadline:
+                self._sent = {}
+                raise Unavailable("Kafka doesn't answer a commit")
+            self._poll()
+        self._sent = {}
+
+    def failed(self, error: Exception) -> None:
+        """Note why the broker didn't take the commit."""
+        self._error = error
+
+    def raise_refusal(self) -> None:
+        """Raise what `failed` got, where it concerns a partition that is still ours."""
+        if self._error is not None and self._owned.awaits(self._sent):
+            self._sent = {}
+            raise self._error
+
+
 def claim(
     member: GroupMember,
     partitions: Iterable[TopicPartition],
@@ -166,7 +229,7 @@ def claim(
 
     `logs` gives the identity of each topic's log, `seconds` the limit of each question. Raises `Unavailable`.
 
-    Where nothing usable is committed (a new group; a log that was cut or created anew), reading starts at the
+    Where nothing usable is committed (a new group; a log that was cut or recreated), reading starts at the
     earliest record, as the consumer does by itself, unless it has found an offset of another log.
     """
     claims = {}

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: Java's default partitioner, which librdkafka calls `murmur2_random`."""
+"""The partition of a key, by Java's default partitioner, which librdkafka calls `murmur2_random`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """Austin Appleby's MurmurHash2 with Java's seed, as an unsigned 32-bit number.
+    """Compute Austin Appleby's MurmurHash2 with Java's seed, as an unsigned 32-bit number.
 
     Source: `org.apache.kafka.common.utils.Utils.murmur2`.
     """
@@ -26,5 +26,5 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition, 0 to `partitions` - 1, where every producer that follows §2 puts `key`."""
+    """Return the partition of `key`, 0 to `partitions` - 1."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -1,4 +1,9 @@
-"""The idempotent producer: records out, a future for each."""
+"""The idempotent producer: records out, a future for each.
+
+`send` and `send_all` may be called from any thread. Outcomes come on a thread of the producer's own, which polls the
+library, so nothing that they call may block. What isn't acknowledged when the process dies may or may not be written:
+whoever sent it sends it again, and consumers recognise it.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +17,28 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as ConfluentProducer
 
-from eddyline.adapters.kafka.contract import Outgoing, RecordMetadata, TopicPartition
-from eddyline.adapters.kafka.delivery_reports import DeliveryReport, DeliveryReports
-from eddyline.adapters.kafka.options import (
-    DEAD_LETTER_BYTES,
+from eddyline.adapters.kafka.client_config import (
     QUEUE_BYTES,
-    RECORD_BYTES,
+    UNKNOWN_TOPIC,
     KafkaOptions,
+    create_client,
     producer_config,
 )
+from eddyline.adapters.kafka.contract import Outgoing, RecordMetadata, TopicPartition
+from eddyline.adapters.kafka.delivery_reports import DeliveryReport, DeliveryReports
 from eddyline.adapters.kafka.partitioner import partition_of
-from eddyline.adapters.kafka.retention import RetentionGuard, framed_size
-from eddyline.adapters.kafka.topic_admin import DEAD_LETTER_SUFFIX
+from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
+from eddyline.topics import DEAD_LETTER_BYTES, DEAD_LETTER_SUFFIX, RECORD_BYTES
 
 _POLL_SECONDS = 0.1
 _ROOM_SECONDS = 0.02
 _BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 _REFUSED_FOR_GOOD = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
-_UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 
 class KafkaProducer:
-    """Implements `contract.Producer`: idempotent, all replicas, Java's partitioner, no lingering.
-    Thread-safe.
+    """The `Producer` of a cluster: idempotent, all replicas, Java's partitioner, no lingering. Thread-safe.
 
     Acknowledged is only what the broker gave an offset; the library's guesses are `Unavailable`.
     With a `guard` (the in-process broker) a record is refused with `Overloaded` before unread ones could be
@@ -50,7 +53,7 @@ class KafkaProducer:
         delivery_seconds: float = 10.0,
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
-        """`queue_bytes`: how much may be on its way before `send` refuses."""
+        """`queue_bytes`: how much may be in flight before `send` refuses."""
         self._options = options
         self._queue_bytes = queue_bytes
         self._guard = guard
@@ -81,11 +84,11 @@ class KafkaProducer:
         again.
         """
         deadline = time.monotonic() + self._delivery_seconds
-        tally = DeliveryReports(len(records))
+        reports = DeliveryReports(len(records))
         for index, record in enumerate(records):
-            self._enqueue(record, tally.slot(index), deadline)
+            self._enqueue(record, reports.slot(index), deadline)
         # The library's own time-out comes first; the margin is for a poll thread that is starved.
-        return tally.wait(2 * self._delivery_seconds)
+        return reports.wait(2 * self._delivery_seconds)
 
     def check(self) -> None:
         """Raise `Unavailable` unless the cluster answers within two seconds."""
@@ -104,7 +107,7 @@ class KafkaProducer:
         _discard(self._library, self._delivery_seconds)
 
     def _submit(self, record: Outgoing, settle: Callable[[DeliveryReport], None]) -> None:
-        """Queue a record, of whose outcome `settle` hears in another thread. Raises as `send` does."""
+        """Queue a record; `settle` is called with its outcome, on another thread. Raises as `send` does."""
         self._check_alive()
         size = checked_size(record)
         source = self._reserve(record, size)
@@ -135,12 +138,8 @@ class KafkaProducer:
                 time.sleep(_ROOM_SECONDS)
 
     def _open(self) -> ConfluentProducer:
-        try:
-            return ConfluentProducer(
-                producer_config(self._options, self._delivery_seconds, self._queue_bytes, self._on_error)
-            )
-        except KafkaException as error:
-            raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
+        config = producer_config(self._options, self._delivery_seconds, self._queue_bytes, self._on_error)
+        return create_client(ConfluentProducer, config)
 
     def _check_alive(self) -> None:
         if self._closed:
@@ -158,14 +157,14 @@ class KafkaProducer:
         raise Unavailable(f"the producer failed and was replaced: {reason}")
 
     def _reserve(self, record: Outgoing, size: int) -> TopicPartition | None:
-        """The partition to send to, when we must know it; with a guard, room is taken there."""
+        """Return the partition to send to, where it must be known; with a guard, reserve room there."""
         if self._guard is None:
             return None if record.partition is None else TopicPartition(record.topic, record.partition)
-        source = self._goes_to(record)
+        source = self._partition_for(record)
         self._make_room(self._guard, source, size)
         return source
 
-    def _goes_to(self, record: Outgoing) -> TopicPartition:
+    def _partition_for(self, record: Outgoing) -> TopicPartition:
         partition = record.partition
         if partition is None:
             partition = partition_of(record.key or b"", self._options.partitions)
@@ -220,11 +219,11 @@ def _settle(future: Future[RecordMetadata], outcome: DeliveryReport) -> None:
 
 
 def checked_size(record: Outgoing) -> int:
-    """Return its `framed_size`. Raises `TooLarge` for a record that no broker takes."""
-    most = DEAD_LETTER_BYTES if record.topic.endswith(DEAD_LETTER_SUFFIX) else RECORD_BYTES
-    size = framed_size(record)
-    if size > most:
-        raise TooLarge(f"the record has {size:,} bytes, {record.topic} takes {most:,}")
+    """Return its size. Raises `TooLarge` for a record that no broker takes."""
+    max_bytes = DEAD_LETTER_BYTES if record.topic.endswith(DEAD_LETTER_SUFFIX) else RECORD_BYTES
+    size = record.size
+    if size > max_bytes:
+        raise TooLarge(f"the record has {size:,} bytes, {record.topic} takes {max_bytes:,}")
     return size
 
 
@@ -239,6 +238,6 @@ def _translate_error(error: KafkaError, topic: str) -> EddylineError:
         return TooLarge(f"the record is larger than {topic} takes")
     if error.code() in _REFUSED_FOR_GOOD:
         return Misconfigured(f"topic {topic}: not allowed: {error.str()}; grant this client access")
-    if error.code() in _UNKNOWN_TOPIC:
+    if error.code() in UNKNOWN_TOPIC:
         return Unavailable(f"topic {topic} doesn't exist: run `eddyline init`")
     return Unavailable(f"{topic} didn't take the record: {error.str()}")

@@ -1,4 +1,4 @@
-"""Keeps the in-process broker from dropping what nobody has read yet."""
+"""Keep the in-process broker from dropping what nobody has read yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from eddyline.adapters.kafka.contract import Outgoing, TopicPartition
+from eddyline.adapters.kafka.contract import TopicPartition
 from eddyline.errors import Overloaded
 
 BROKER_RETENTION_BYTES = 5 * 1024 * 1024
@@ -19,22 +19,10 @@ SAFE_BYTES = 4_000_000
 """Below `BROKER_RETENTION_BYTES` by more than one batch (1 MB): the batch where reading stopped is dropped as a
 whole."""
 
-_BATCH_OVERHEAD = 61
-_RECORD_OVERHEAD = 32
-_HEADER_OVERHEAD = 10
-
-
-def framed_size(record: Outgoing) -> int:
-    """The most bytes that `record` can take in a log: as though it were alone in its batch, uncompressed."""
-    size = _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:  # a loop: it runs for every record, and a sum() takes twice as long
-        size += _HEADER_OVERHEAD + len(value) + (len(name) if name.isascii() else len(name.encode()))
-    return size
-
 
 @dataclass(slots=True)
 class _PartitionUsage:
-    """What a partition holds that some group hasn't committed, and what is on its way there."""
+    """What a partition holds that some group hasn't committed, and what is in flight to it."""
 
     unread: list[tuple[int, int]] = field(default_factory=list)  # a heap of (offset, bytes)
     unread_bytes: int = 0
@@ -62,13 +50,13 @@ class RetentionGuard:
         self._deferred: Counter[TopicPartition] = Counter()
 
     def subscribe(self, group: str, topics: Iterable[str]) -> None:
-        """From now on these topics hold what `group` hasn't committed."""
+        """Hold what `group` hasn't committed of these topics, from now on."""
         with self._lock:
             for topic in topics:
                 self._groups[topic].add(group)
 
     def unsubscribe(self, group: str) -> None:
-        """`group` reads no more: from now on nothing is held for it."""
+        """Hold nothing for `group` any more, which has stopped reading."""
         with self._lock:
             for topic in [topic for topic, groups in self._groups.items() if group in groups]:
                 self._groups[topic].discard(group)
@@ -78,41 +66,43 @@ class RetentionGuard:
                 held.forget_below(self._floor(source))
 
     def reserve(self, source: TopicPartition, size: int) -> None:
-        """Make room for a record. Raises `Overloaded` when there is none, or others wait for some in this topic; every
-        reservation must be settled."""
+        """Reserve room for a record; every reservation must be settled, by `acknowledged` or `release`.
+
+        Raises `Overloaded` when there is no room, or deferred records of this topic wait for some.
+        """
         with self._lock:
-            waiting = sum(count for partition, count in self._deferred.items() if partition.topic == source.topic)
-            if waiting:
-                raise Overloaded(f"{waiting} records that a service forwarded must go to {source.topic} first")
+            deferred = sum(count for partition, count in self._deferred.items() if partition.topic == source.topic)
+            if deferred:
+                raise Overloaded(f"{deferred} records that a service forwarded must go to {source.topic} first")
             self._reserve(source, size)
 
     def reserve_deferred(self, source: TopicPartition, size: int) -> None:
-        """The same for a record that goes before those of others."""
+        """Reserve room for a deferred record, which goes before those of others."""
         with self._lock:
             self._reserve(source, size)
 
     def defer(self, source: TopicPartition) -> None:
-        """A record waits for room; it is to be written before those of others."""
+        """Note that a record waits for room, to be written before those of others."""
         with self._lock:
             self._deferred[source] += 1
 
     def written(self, source: TopicPartition, count: int) -> None:
-        """So many of those that waited are acknowledged."""
+        """Note that so many deferred records are acknowledged."""
         with self._lock:
             self._deferred[source] -= count
 
     def expects(self, source: TopicPartition) -> bool:
-        """Whether more records are on their way, or wait for room, than the log holds yet."""
+        """Whether records are in flight to the log, or wait for room in it."""
         with self._lock:
             return self._held[source].in_flight > 0 or self._deferred[source] > 0
 
     def release(self, source: TopicPartition, size: int) -> None:
-        """The record was not written."""
+        """Settle a reservation: the record was not written."""
         with self._lock:
             self._held[source].in_flight -= size
 
     def acknowledged(self, source: TopicPartition, offset: int, size: int) -> None:
-        """The record was written at `offset`."""
+        """Settle a reservation: the record was written at `offset`."""
         with self._lock:
             held = self._held[source]
             held.in_flight -= size
@@ -121,13 +111,13 @@ class RetentionGuard:
                 held.unread_bytes += size
 
     def committed(self, group: str, source: TopicPartition, offset: int) -> None:
-        """`group` has handled everything before `offset`."""
+        """Note that `group` has handled everything before `offset`."""
         with self._lock:
             self._committed[group, source] = offset
             self._held[source].forget_below(self._floor(source))
 
     def unread_bytes(self, source: TopicPartition) -> int:
-        """Bytes written and not yet committed by every subscribed group, counted conservatively."""
+        """Count the bytes written and not yet committed by every subscribed group, conservatively."""
         with self._lock:
             return self._held[source].unread_bytes
 
@@ -142,6 +132,6 @@ class RetentionGuard:
         held.in_flight += size
 
     def _floor(self, source: TopicPartition) -> float:
-        """The first offset that must be held: all when a group has committed nothing, none when there is no group."""
+        """Return the first offset that must be held: 0 before a group has committed, infinity without groups."""
         groups = self._groups.get(source.topic, ())
         return min((self._committed.get((group, source), 0) for group in groups), default=math.inf)

@@ -12,7 +12,6 @@ from eddyline.adapters.vectors.contract import (
     CollectionSpec,
     Dense,
     DenseSpec,
-    IndexKind,
     Nearest,
     OrderBy,
     Payload,
@@ -23,10 +22,10 @@ from eddyline.adapters.vectors.contract import (
     Sparse,
     Vector,
     VectorStore,
+    cosine_or_zero,
     scroll_pages,
 )
 from eddyline.adapters.vectors.generations import Collections
-from eddyline.adapters.vectors.likeness import likeness
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,
@@ -38,8 +37,8 @@ from eddyline.model.distance import Distance
 from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
 
 if TYPE_CHECKING:
-    from eddyline.adapters.vectors.edge import EdgeStore
-    from eddyline.adapters.vectors.server import ServerStore
+    from eddyline.adapters.vectors.edge_store import EdgeStore
+    from eddyline.adapters.vectors.server_store import ServerStore
 
 __all__ = [
     "ITEMS",
@@ -53,7 +52,6 @@ __all__ = [
     "EdgeStore",
     "Filter",
     "HasId",
-    "IndexKind",
     "IsEmpty",
     "Match",
     "Nearest",
@@ -68,14 +66,14 @@ __all__ = [
     "Sparse",
     "Vector",
     "VectorStore",
+    "cosine_or_zero",
     "image_part",
     "item_collection",
-    "likeness",
     "profile_collection",
     "scroll_pages",
 ]
 
-_STORES = {"EdgeStore": "edge", "ServerStore": "server"}
+_STORES = {"EdgeStore": "edge_store", "ServerStore": "server_store"}
 
 
 def __getattr__(name: str) -> Any:

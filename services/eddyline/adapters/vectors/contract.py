@@ -1,20 +1,22 @@
-"""What a vector store must do, in our own words. Qdrant's are known to the implementations alone."""
+"""The contract of vector stores, in our own terms. Only the implementations know Qdrant's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.model.distance import Distance
+from eddyline.model.distance import Distance, cosine_similarity
 from eddyline.model.filters import Filter
+from eddyline.settings import AttributeKind
 
 Dense: TypeAlias = NDArray[np.float32]
 Payload: TypeAlias = Mapping[str, Any]
+Fields: TypeAlias = tuple[str, ...]
+"""Payload keys, or names of vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,6 @@ class Sparse:
 
 
 Vector: TypeAlias = Dense | Sparse
-
-
-class IndexKind(StrEnum):
-    """The type of a payload index."""
-
-    KEYWORD = "keyword"
-    INTEGER = "integer"
-    FLOAT = "float"
-    BOOL = "bool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +46,12 @@ class CollectionSpec:
     name: str
     dense: Mapping[str, DenseSpec]
     sparse: tuple[str, ...] = ()
-    indexes: Mapping[str, IndexKind] = field(default_factory=dict)
+    indexes: Mapping[str, AttributeKind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A stored point. `id` is a UUID's canonical string. What was not asked for is absent."""
+    """A stored point. `id` is a UUID's canonical string. What wasn't requested is absent."""
 
     id: str
     vectors: Mapping[str, Vector] = field(default_factory=dict)
@@ -87,13 +80,13 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: at most `limit` points that pass `filter`; `payload` names the (dotted) keys wanted."""
+    """One search: at most `limit` points that pass `filter`; `payload` names the (dotted) keys to return."""
 
     by: Nearest | OrderBy
     limit: int
     filter: Filter = field(default_factory=Filter)
-    payload: tuple[str, ...] = ()
-    vectors: tuple[str, ...] = ()
+    payload: Fields = ()
+    vectors: Fields = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +99,19 @@ class Scored:
     vectors: Mapping[str, Vector] = field(default_factory=dict)
 
 
+def cosine_or_zero(one: Vector | None, other: Vector | None) -> float:
+    """Compare two dense vectors by the cosine, -1…1, whatever the distance of their collection; 0 where one is
+    missing."""
+    if one is None or other is None or isinstance(one, Sparse) or isinstance(other, Sparse):
+        return 0.0
+    return cosine_similarity(one, other)
+
+
 class PointStore(Protocol):
-    """The calls that read and write points by id: all that a profiler needs. `VectorStore` says what holds for them."""
+    """The calls that read and write points by id, all that a profiler needs. See `VectorStore` for their rules."""
 
     def upsert(
-        self,
-        collection: str,
-        points: Sequence[Point],
-        *,
-        insert_only: bool = False,
-        condition: Filter | None = None,
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, condition: Filter | None = None
     ) -> None:
         """Write whole points (what a point had and the new one lacks is gone).
 
@@ -127,14 +123,9 @@ class PointStore(Protocol):
         """Delete all points that match: every one, when the filter is empty."""
 
     def retrieve(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
+        self, collection: str, ids: Sequence[str], *, payload: Fields | None = None, vectors: Fields = ()
     ) -> dict[str, Point]:
-        """The points that exist, by id."""
+        """Return the points that exist, by id."""
 
     def scroll(
         self,
@@ -143,10 +134,10 @@ class PointStore(Protocol):
         filter: Filter = Filter(),
         limit: int = 256,
         after: str | None = None,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
+        payload: Fields | None = None,
+        vectors: Fields = (),
     ) -> tuple[list[Point], str | None]:
-        """A page of points in id order from `after` on, and where the next page starts (None at the end)."""
+        """Return a page of points in id order from `after` on, and where the next page starts (None at the end)."""
 
 
 def scroll_pages(
@@ -171,52 +162,52 @@ def scroll_pages(
 
 class VectorStore(PointStore, Protocol):
     """The contract. Every call is safe from any thread (but for `:memory:`), durable when it returns, and
-    raises `Unavailable` when the store is down or slow; the caller may retry: all writes are idempotent.
+    raises `Unavailable` when the store is down or slow; the caller may retry, since all writes are idempotent.
 
-    `payload` arguments: None for all keys, a tuple for those alone (empty: none). `collection` arguments may be an
-    alias, but for `drop`'s.
+    `payload` arguments: None for all keys, a tuple for those alone (empty: none). `collection` arguments may be
+    aliases, except for `drop`'s.
     """
 
     def ensure(self, spec: CollectionSpec) -> None:
         """Create the collection and its indexes, or add what is missing to an existing one (or that of an alias).
 
-        Raises `Misconfigured`, with what is there and what is asked for, when a vector's size or distance, or
+        Raises `Misconfigured`, with what is stored and what is specified, when a vector's size or distance, or
         an index's kind, disagrees with what is stored.
         """
 
     def collections(self) -> list[str]:
-        """The names of the collections, aliases not among them, sorted."""
+        """Return the names of the collections, sorted, without the aliases."""
 
     def drop(self, collection: str) -> None:
-        """Delete a collection, its points and its aliases. One that isn't there is passed over."""
+        """Delete a collection, its points and its aliases. A missing one is skipped."""
 
     def aliases(self) -> dict[str, str]:
-        """The aliases: name → collection. Cheap enough to be asked every second."""
+        """Return the aliases, name → collection. Cheap enough to be called every second."""
 
     def set_aliases(self, changes: Mapping[str, str | None]) -> None:
         """Point these aliases at these collections, or remove them (None), all at once.
 
-        Raises `Misconfigured` for a collection that isn't there, `EddylineError` for an alias that has the name of
+        Raises `Misconfigured` for a missing collection, `EddylineError` for an alias that has the name of
         a collection; then nothing has changed.
         """
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
-        """Set named vectors (point id → name → vector) of existing points; missing ids are passed over."""
+        """Set named vectors (point id → name → vector) of existing points; missing ids are skipped."""
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
-        """Set top-level payload keys (point id → keys), each replaced whole; missing ids are passed over."""
+        """Set top-level payload keys (point id → keys), each replaced whole; missing ids are skipped."""
 
     def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
-        """Remove top-level payload keys; ids that aren't there are passed over."""
+        """Remove top-level payload keys; missing ids are skipped."""
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        """Delete points; ids that aren't there are passed over."""
+        """Delete points; missing ids are skipped."""
 
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
-        """Run the queries as one batch; the answers come in their order."""
+        """Run the queries as one batch; return their results in the same order."""
 
     def count(self, collection: str, filter: Filter = Filter()) -> int:
-        """How many points match, exactly."""
+        """Count the points that match, exactly."""
 
     def check(self) -> None:
         """Raise `Unavailable` unless the store answers."""

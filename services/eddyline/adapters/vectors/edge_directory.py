@@ -1,4 +1,4 @@
-"""The files of an embedded store: one lock for the directory, one folder a collection."""
+"""The files of an embedded store: one lock for the directory, one folder for each collection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 import qdrant_edge as edge
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
-from eddyline.adapters.vectors.edge_values import to_config
+from eddyline.adapters.vectors.edge_conversion import to_config
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
 from eddyline.model.distance import Distance
 
@@ -24,7 +24,7 @@ class EdgeDirectory:
     """A data directory that this process alone holds.
 
     `<collection>/shard` is Edge's own, `<collection>/vectors.json` says which vectors it was made with, and
-    `aliases.json` which collection an alias points to. What is half made or half deleted begins with a dot.
+    `aliases.json` which collection an alias points to. Names of what is half made or half deleted begin with a dot.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class EdgeDirectory:
             shutil.rmtree(remains, ignore_errors=True)
 
     def collections(self) -> list[str]:
-        """The names of those created here."""
+        """Return the names of the collections that were created here."""
         return sorted(each.name for each in self.path.iterdir() if _NAME.fullmatch(each.name) and self.has(each.name))
 
     def has(self, collection: str) -> bool:
@@ -64,14 +64,14 @@ class EdgeDirectory:
         draft.rename(folder)
 
     def drop(self, collection: str) -> None:
-        """Delete a collection's files: for whoever opens the directory next, whole or not at all."""
+        """Delete a collection's files, whole or not at all even if it is killed meanwhile."""
         aside = self.path / f"{_DROPPED}{collection}"
         shutil.rmtree(aside, ignore_errors=True)
         self._folder(collection).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
     def aliases(self) -> dict[str, str]:
-        """The aliases: name → collection."""
+        """Read the aliases, name → collection."""
         try:
             aliases: dict[str, str] = orjson.loads((self.path / "aliases.json").read_bytes())
         except FileNotFoundError:
@@ -92,7 +92,7 @@ class EdgeDirectory:
             raise EddylineError(f"collection `{collection}` in {self.path} can't be opened: {error}") from error
 
     def vectors(self, collection: str) -> tuple[dict[str, DenseSpec], tuple[str, ...]]:
-        """The dense and sparse vectors that the collection has."""
+        """Read which dense and sparse vectors the collection has."""
         stored = orjson.loads((self._folder(collection) / "vectors.json").read_bytes())
         dense = {
             name: DenseSpec(each["size"], Distance(each["distance"]), each["indexed"])
@@ -101,11 +101,11 @@ class EdgeDirectory:
         return dense, tuple(stored["sparse"])
 
     def record(self, collection: str, dense: dict[str, DenseSpec], sparse: tuple[str, ...]) -> None:
-        """Note the vectors that the collection has now, once its shard is flushed."""
+        """Write down the vectors that the collection has now, once its shard is flushed."""
         _write_json(self._folder(collection) / "vectors.json", {"dense": dense, "sparse": sparse})
 
     def close(self) -> None:
-        """Let other processes have it."""
+        """Release the lock."""
         os.close(self._lock)
 
     def _folder(self, collection: str) -> Path:

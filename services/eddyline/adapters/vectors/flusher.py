@@ -1,4 +1,4 @@
-"""Flushing in the background: soon after a write, never more often than every few seconds."""
+"""Flush in the background, on a thread of its own: soon after a write, at most once every few seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Flusher:
     """Calls `flush` at most once every `every` seconds while there are writes, and again after a failure."""
 
     def __init__(self, flush: Callable[[], None], every: float) -> None:
-        """Starts the thread; the caller must `close`."""
+        """Start the thread; the caller must `close` it."""
         self._flush = flush
         self._every = every
         self._written = threading.Event()
@@ -24,12 +24,12 @@ class Flusher:
         self._thread.start()
 
     def wrote(self) -> None:
-        """There is something to flush."""
+        """Note that there is something to flush."""
         if not self._written.is_set():
             self._written.set()
 
     def close(self) -> None:
-        """Stop; what is unflushed is the caller's to flush."""
+        """Stop. What isn't flushed yet is the caller's to flush."""
         self._closing.set()
         self._written.set()
         self._thread.join()

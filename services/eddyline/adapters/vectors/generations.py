@@ -20,13 +20,13 @@ _CONCRETE = re.compile(r"(.+)-([1-9][0-9]*)")
 
 @dataclass(frozen=True, slots=True)
 class Collections:
-    """The concrete collections that a writer writes. By default the aliases, which do in a store of one generation."""
+    """The concrete collections that a writer writes; by default the aliases, for a store of one generation."""
 
     items: str = ITEMS
     profiles: str = PROFILES
 
     def named(self, name: str) -> str:
-        """The collection of a logical name."""
+        """Return the collection of a logical name."""
         return {ITEMS: self.items, PROFILES: self.profiles}[name]
 
 
@@ -34,7 +34,7 @@ class Collections:
 class Generations:
     """What is live, and which collections are sealed: their writers stop, since another is about to go live.
 
-    `sealed` says which generation each of them waits for.
+    `sealed`: the generation that each of them waits for.
     """
 
     live: Collections
@@ -42,12 +42,12 @@ class Generations:
 
 
 def concrete(name: str, number: int) -> str:
-    """`items-2` of `items` and 2."""
+    """Name a generation's collection: `items-2` of `items` and 2."""
     return f"{name}-{number}"
 
 
 def generation_of(collection: str) -> int:
-    """2 of `items-2`. Raises `EddylineError` for a name without a generation."""
+    """Return the generation of a collection: 2 of `items-2`. Raises `EddylineError` for a name without one."""
     match = _CONCRETE.fullmatch(collection)
     if match is None:
         raise EddylineError(f"collection `{collection}` is of no generation: its name doesn't end in -1, -2, …")
@@ -55,27 +55,27 @@ def generation_of(collection: str) -> int:
 
 
 def group_of(service: str, collection: str) -> str:
-    """The consumer group of a service that has one for each generation: `profiler`, then `profiler-2`, …."""
+    """Name the consumer group of a service that has one for each generation: `profiler`, then `profiler-2`, …."""
     number = generation_of(collection)
     return service if number == 1 else f"{service}-{number}"
 
 
 def existing(store: VectorStore, name: str) -> list[str]:
-    """The collections of a logical name, oldest first, live or not."""
+    """Return the collections of a logical name, oldest first, live or not."""
     found = (_CONCRETE.fullmatch(collection) for collection in store.collections())
     return sorted((match[0] for match in found if match is not None and match[1] == name), key=generation_of)
 
 
 def next_free(store: VectorStore, name: str) -> str:
-    """The collection after the newest.
+    """Name the collection after the newest.
 
-    Whoever drops the newest deletes the offsets of its group as well, since its number comes again.
+    Whoever drops the newest deletes the offsets of its group as well, since its number is used again.
     """
     return concrete(name, max(map(generation_of, existing(store, name)), default=0) + 1)
 
 
 def current(store: VectorStore) -> Generations:
-    """What is live and what is sealed, read at once. Raises `Misconfigured` where nothing is live."""
+    """Read what is live and what is sealed, at once. Raises `Misconfigured` where nothing is live."""
     aliases = store.aliases()
     if not {ITEMS, PROFILES} <= aliases.keys():
         raise Misconfigured("the vector store has no live items and profiles: run `eddyline init`")
@@ -87,7 +87,7 @@ def current(store: VectorStore) -> Generations:
 
 
 def live(store: VectorStore) -> Collections:
-    """The live collections. Raises `Misconfigured` where there are none."""
+    """Return the live collections. Raises `Misconfigured` where there are none."""
     return current(store).live
 
 
@@ -119,7 +119,7 @@ def unseal(store: VectorStore, names: Iterable[str]) -> None:
 
 
 def go_live(store: VectorStore, collections: Collections) -> None:
-    """Readers read these from now on, and writers begin: all at once, and nothing is sealed any more."""
+    """Make these live, all at once: readers read them, writers write to them, and nothing is sealed any more."""
     aliases = {name: collections.named(name) for name in (ITEMS, PROFILES)}
     store.set_aliases({**aliases, **{_seal(name): None for name in aliases}})
 
@@ -129,7 +129,7 @@ def _seal(name: str) -> str:
 
 
 def _successor(store: VectorStore, name: str, collection: str) -> int:
-    """The newest generation, or the one that is still to be made."""
+    """Return the newest generation, or the next one where that isn't made yet."""
     return max(generation_of(collection) + 1, *map(generation_of, existing(store, name)))
 
 

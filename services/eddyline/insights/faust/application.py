@@ -8,11 +8,10 @@ from typing import Any
 
 import faust
 
-from eddyline.adapters.kafka import LARGE_RECORD_BYTES, KafkaOptions
+from eddyline.adapters.kafka import KafkaOptions
 from eddyline.insights.faust.security import credentials
+from eddyline.topics import INSIGHTS, LARGE_RECORD_BYTES
 
-APP = "insights"
-"""The consumer group, and the first part of the changelogs' names."""
 SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
 IN_PROCESS_SESSION_SECONDS, IN_PROCESS_HEARTBEAT_SECONDS = 4.0, 0.3
 """The in-process broker holds a join for the session time-out less a second, but the first one for 3 s."""
@@ -38,7 +37,7 @@ def build_application(directory: Path, options: KafkaOptions, resumed: Callable[
         session, heartbeat = IN_PROCESS_SESSION_SECONDS, IN_PROCESS_HEARTBEAT_SECONDS
     servers = [f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(",")]
     return FaustApplication(
-        options.prefix + APP,
+        options.prefix + INSIGHTS,
         resumed=resumed,
         broker=servers,
         broker_credentials=credentials(options.client),

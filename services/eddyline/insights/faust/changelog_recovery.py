@@ -12,6 +12,7 @@ from rocksdict import AccessType, Options, Rdict
 
 from eddyline.adapters.kafka import Outgoing, Producer
 from eddyline.insights.write_plan import WINDOWS
+from eddyline.topics import changelog_topic
 
 _OFFSET_KEY = b"__faust\0offset__"
 """Where Faust keeps the changelog offset up to which a partition's rows are on disk."""
@@ -40,7 +41,7 @@ def _recover_table(path: Path, producer: Producer | None) -> None:
         if _OFFSET_KEY in database:
             del database[_OFFSET_KEY]
         if table == WINDOWS and producer is not None:
-            topic = f"insights-{WINDOWS}-changelog"
+            topic = changelog_topic(WINDOWS)
             for rows in _batches(database):
                 producer.send_all([Outgoing(topic, key, value, partition=int(partition)) for key, value in rows])
     finally:

@@ -35,7 +35,7 @@ def credentials(client: Mapping[str, str]) -> CredentialsT | None:
     if unknown:
         raise Misconfigured(
             f"kafka.client: the insights worker can't use {', '.join(unknown)}; it takes {', '.join(sorted(_USABLE))}. "
-            "Set insights.run = false, and run no insights role, to do without it"
+            "Set insights.enabled = false, and run no insights role, to do without it"
         )
     protocol = client.get("security.protocol", "plaintext").upper()
     context = _context(client) if protocol in ("SSL", "SASL_SSL") else None

@@ -39,13 +39,14 @@ from eddyline.adapters.kafka import (
     log_identities,
 )
 from eddyline.adapters.telemetry import configure_logging
-from eddyline.insights.faust.application import APP, build_application
+from eddyline.insights.faust.application import build_application
 from eddyline.insights.faust.changelog_recovery import recover_changelogs
 from eddyline.insights.faust.tables import FaustTables
 from eddyline.insights.handler import TOPICS, PartitionHandler
 from eddyline.insights.retention import RetentionSweep
 from eddyline.insights.worker_config import WorkerConfig
 from eddyline.insights.write_plan import PEOPLE, PLAN_KEY, PLANS, WINDOWS, WritePlan, last_plan
+from eddyline.topics import INSIGHTS, changelog_topic
 
 BATCH = 500
 IDLE_SECONDS = 1.0
@@ -93,7 +94,7 @@ class Worker:
         self._resumed_at = 0.0
         """When reading began, in monotonic seconds."""
         self._sweep = RetentionSweep(config.settings)
-        self.app.agent(topics, name=APP, concurrency=1)(self._consume)
+        self.app.agent(topics, name=INSIGHTS, concurrency=1)(self._consume)
         self.app.on_partitions_revoked.connect(self._revoke)
         self.app.task(self._flush_periodically)
         self.app.task(self._idle_periodically)
@@ -304,7 +305,7 @@ def run(source: IO[bytes]) -> None:
     options = config.cluster
     logs = log_identities(options, TOPICS)
     producer = KafkaProducer(options)
-    changelogs = log_identities(options, [f"{APP}-{table}-changelog" for table in (PEOPLE, WINDOWS, PLANS)])
+    changelogs = log_identities(options, [changelog_topic(table) for table in (PEOPLE, WINDOWS, PLANS)])
     recover_changelogs(config.directory, changelogs, producer if options.in_process else None)
     dead_letters: DeadLetterWriter = (
         TopicDeadLetterWriter(producer) if config.dead_letters is None else FileDeadLetterWriter(config.dead_letters)

@@ -25,12 +25,13 @@ from eddyline.model.events import Erased, Interaction, Transfer, interaction_wei
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person, fingerprint
 from eddyline.model.profile import DAY, Profile
-from eddyline.profiler import PENDING_BYTES, TOPIC, ParsedPersonEvent
+from eddyline.profiler import PENDING_BYTES, ParsedPersonEvent
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.items import ItemVectors
+from eddyline.profiler.items import ITEM_CACHE_SECONDS, ItemVectors
 from eddyline.profiler.profile_updater import ProfileUpdater
 from eddyline.profiler.records import event_id, from_pending, ingest_time
 from eddyline.settings import Settings
+from eddyline.topics import INTERACTIONS
 
 GONE = "touched {!r}, which isn't there (any more)"
 LATE = "touched {!r}, embedded so late that the event may have been given up"
@@ -65,7 +66,7 @@ class ExpectedProfiles:
     ) -> None:
         self._settings, self._stored, self._handled, self._space = settings, stored, handled, space
         self._clock = clock
-        self._ends = {partition: bounds.high for partition, bounds in log.bounds(TOPIC).items()}
+        self._ends = {partition: bounds.high for partition, bounds in log.bounds(INTERACTIONS).items()}
         self._untils: dict[Person, int] = {}
         for person, load in stored.items():
             profile = load() if load is not None else Profile(person, settings.profile)
@@ -75,7 +76,7 @@ class ExpectedProfiles:
         self._updater = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
         self._items = ItemVectors(self._memory, collections.items, settings.profile, clock, clock)
         # An audit has no use for what people's earlier items would learn.
-        affinity = settings.affinity.model_copy(update={"reverse_recents": 0})
+        affinity = settings.affinity.model_copy(update={"backward_window": 0})
         quiet = settings.model_copy(update={"affinity": affinity})
         self._rebuilding = ProfileRebuild(
             log,
@@ -174,7 +175,7 @@ class ExpectedProfiles:
         """Whether to replay it, or something else became of it; and note what can't be known."""
         record, event, doubts = message.record, message.value, self._doubts[message.value.person]
         since = self._memory.stub_since(event.person)
-        if since is not None and ingest_time(record) - since > self._settings.profile.stub_days * DAY:
+        if since is not None and ingest_time(record) - since > self._settings.profile.tombstone_days * DAY:
             doubts[SWEPT] = SWEPT
         if isinstance(event, Transfer) and event.payload.get("space", self._space) != self._space:
             doubts[OTHER_SPACE] = OTHER_SPACE
@@ -193,7 +194,7 @@ class ExpectedProfiles:
         if source is None or embedded_at is None:
             doubts.setdefault(GONE, GONE.format(event.item_id))
             return True
-        is_changed = source.get("embeddings", 1) > 1 and at < embedded_at + settings.item_cache_seconds
+        is_changed = source.get("embeddings", 1) > 1 and at < embedded_at + ITEM_CACHE_SECONDS
         if is_changed and interaction_weight(event, self._settings.events):
             doubts.setdefault(CHANGED, CHANGED.format(event.item_id))
         if embedded_at <= at + settings.pending_seconds:
@@ -223,7 +224,7 @@ class _Outputs(GatedOutputs):
 
     def send(self, record: Outgoing) -> Future[RecordMetadata]:
         """Seem to send it."""
-        if record.topic == TOPIC:
+        if record.topic == INTERACTIONS:
             event = parse_person_event(record.value)
             route = _route(record, event)
             if route is not None and route not in self._arrived:

@@ -28,9 +28,10 @@ from eddyline.maintenance.generations.rebuild import is_covered
 from eddyline.model.events import Identify, Transfer
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import DAY, STORED_VECTORS, Profile
-from eddyline.profiler import GROUP, TOPIC, ParsedPersonEvent
+from eddyline.profiler import GROUP, ParsedPersonEvent
 from eddyline.profiler.profile_updater import ProfileUpdater, UnreadableForward
 from eddyline.settings import Settings
+from eddyline.topics import INTERACTIONS
 
 PEOPLE = 20_000
 """How many are held in memory at once, their anonymous ids aside."""
@@ -97,7 +98,7 @@ class _Audit:
         people = _choose(self.who, self._events())
         people |= {person: frozenset() for person in known if person not in people}
         batches = -(-len(people) // PEOPLE)
-        total = sum(high - low for low, high in self.log.bounds(TOPIC).values())
+        total = sum(high - low for low, high in self.log.bounds(INTERACTIONS).values())
         self.progress.start("replaying", total * batches, 0)
         chosen = iter(people.items())
         while batch := dict(islice(chosen, PEOPLE)):
@@ -130,11 +131,11 @@ class _Audit:
             yield event
 
     def _records(self) -> Iterator[Record]:
-        bounds = self.log.bounds(TOPIC)
+        bounds = self.log.bounds(INTERACTIONS)
         self.progress.start("choosing", sum(high - low for low, high in bounds.values()), 0)
         for partition, (low, high) in bounds.items():
             done = low
-            for record in self.log.read(TOPIC, partition, low, high):
+            for record in self.log.read(INTERACTIONS, partition, low, high):
                 yield record
                 if record.offset - done >= 1000:
                     self.progress.advance("choosing", record.offset - done)
@@ -144,7 +145,7 @@ class _Audit:
     # -- some people ------------------------------------------------------------------------------------------------
 
     def _audit(self, people: Mapping[Person, Set[Person]]) -> None:
-        committed = self.log.committed(self.group, TOPIC)
+        committed = self.log.committed(self.group, INTERACTIONS)
         stored = self._retrieve({*people, *(each for linked in people.values() for each in linked)})
         lows = self._lows()
         whole = {person: load for person, load in stored.items() if load is None or self._is_covered(load(), lows)}
@@ -192,7 +193,7 @@ class _Audit:
         return Profile.load(person, point.payload, point.vectors, self.settings.profile)
 
     def _lows(self) -> dict[int, int]:
-        return {partition: bounds.low for partition, bounds in self.log.bounds(TOPIC).items()}
+        return {partition: bounds.low for partition, bounds in self.log.bounds(INTERACTIONS).items()}
 
     def _is_covered(self, profile: Profile, lows: Mapping[int, int]) -> bool:
         return is_covered(profile.first, self.log_identity, lows)
@@ -221,7 +222,7 @@ class _Audit:
         expected = expectation.profile(person)
         if expected is None:
             return
-        unused_since = self.clock() - self.settings.profile.stub_days * DAY
+        unused_since = self.clock() - self.settings.profile.tombstone_days * DAY
         if expected.is_stub and expected.stub_since is not None and expected.stub_since < unused_since:
             return
         missing = Difference(person.key, "profile", None, f"a profile of {expected.events} events", by=1)

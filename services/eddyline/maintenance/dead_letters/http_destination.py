@@ -11,13 +11,8 @@ from eddyline.adapters.kafka import DeadLetter
 from eddyline.clients import Client
 from eddyline.clients.progress import resumable
 from eddyline.errors import InvalidInput
-from eddyline.maintenance.dead_letters.restored_record import (
-    IMPRESSIONS,
-    INTERACTIONS,
-    is_internal,
-    json_object,
-    restore_record,
-)
+from eddyline.maintenance.dead_letters.restored_record import is_internal, json_object, restore_record
+from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
 
 Call: TypeAlias = dict[str, Any] | Callable[[], None] | str
 """How a letter is sent: in a batch, as this body; by a call of its own; or not at all, for this reason."""
@@ -31,10 +26,10 @@ class HttpDestination:
         self._batches = {
             INTERACTIONS: client.send_events,
             IMPRESSIONS: client.send_events,
-            "content": client.put_items,
-            "availability": client.set_availability,
+            CONTENT: client.put_items,
+            AVAILABILITY: client.set_availability,
         }
-        self._deletions = {"content": client.delete_item, "users": client.delete_user}
+        self._deletions = {CONTENT: client.delete_item, USERS: client.delete_user}
 
     def send(self, letters: Sequence[DeadLetter]) -> list[str | None]:
         """Send events, items and availability in batches, everything else one by one."""

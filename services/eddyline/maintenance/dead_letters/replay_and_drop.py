@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from eddyline.adapters.kafka import DeadLetter, DeadLetterLog, Outgoing, Producer, Record
-from eddyline.adapters.kafka.dead_letters import DeadLetterKey, in_size_limited_batches
+from eddyline.adapters.kafka.dead_letters.dead_letter import DeadLetterKey, in_size_limited_batches
 from eddyline.errors import TooLarge
 from eddyline.maintenance.dead_letters.restored_record import restore_record
 from eddyline.maintenance.dead_letters.selection import DeadLetterSelection

@@ -10,11 +10,11 @@ from eddyline.adapters.kafka import Record
 from eddyline.model.events import format_timestamp
 from eddyline.model.forwarding import without_forwarding_headers
 from eddyline.settings import RESERVED_EVENT_TYPES
+from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS
 
-INTERACTIONS, IMPRESSIONS = "interactions", "impressions"
 INTERNAL = RESERVED_EVENT_TYPES - {"identify"}
 """Types that only our own services write."""
-_TIMED = {INTERACTIONS, IMPRESSIONS, "content", "availability"}
+_TIMED = {INTERACTIONS, IMPRESSIONS, CONTENT, AVAILABILITY}
 
 
 def restore_record(record: Record) -> Record:

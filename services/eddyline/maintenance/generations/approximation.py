@@ -18,8 +18,7 @@ from eddyline.model.ids import Person, item_point_id
 from eddyline.model.profile import NOTHING, VECTORS, Profile, TimeConstants
 from eddyline.model.text import onboarding_text
 from eddyline.settings import ProfileSettings
-
-USERS = "users"
+from eddyline.topics import USERS
 
 
 class OnboardingAnswers:

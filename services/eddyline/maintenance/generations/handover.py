@@ -22,7 +22,8 @@ from eddyline.adapters.kafka.ownership import commit_metadata
 from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, VectorStore, generations
 from eddyline.errors import Misconfigured, Unavailable
 from eddyline.maintenance.generations.rebuild import ProfileRebuild, RebuildCounts, TranslateRecord
-from eddyline.profiler import GROUP, TOPIC
+from eddyline.profiler import GROUP
+from eddyline.topics import INTERACTIONS
 
 log = structlog.get_logger("replay")
 
@@ -143,7 +144,7 @@ class Handover:
         """
         self._rebuild.run(self._committed_offsets())
         self._rebuild.apply_pending()
-        ends = {partition: high for partition, (_, high) in self._log.bounds(TOPIC).items()}
+        ends = {partition: high for partition, (_, high) in self._log.bounds(INTERACTIONS).items()}
         self._report(f"the old generation has stopped; {self._distance(ends):,} records are left")
         self._rebuild.run(ends, with_side_effects=True)
         if unread := self._distance(ends):
@@ -159,7 +160,7 @@ class Handover:
         self._log.commit(
             group,
             {
-                TopicPartition(TOPIC, partition): OffsetAndMetadata(offset, metadata)
+                TopicPartition(INTERACTIONS, partition): OffsetAndMetadata(offset, metadata)
                 for partition, offset in self._rebuild.positions.items()
             },
         )
@@ -179,7 +180,7 @@ class Handover:
 
     def _committed_offsets(self) -> dict[int, int]:
         """Find the next offset of each partition that the live group will read; where it has committed none, ours."""
-        found = self._log.committed(self._group, TOPIC)
+        found = self._log.committed(self._group, INTERACTIONS)
         return {
             partition: position.offset if (position := found.get(partition)) is not None else here
             for partition, here in self._rebuild.positions.items()

@@ -31,8 +31,9 @@ from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.offsets import Offsets
 from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.profiler import TOPIC, ParsedPersonEvent, Profiler, to_profile_point
+from eddyline.profiler import ParsedPersonEvent, Profiler, to_profile_point
 from eddyline.settings import ProfileSettings, Settings
+from eddyline.topics import INTERACTIONS
 
 BATCH = 500
 SPAN_MS = 60_000
@@ -171,7 +172,7 @@ class ProfileRebuild:
         self._clock = _LogClock(clock)
         self.epoch = int(clock() * 1000)
         self.counts = RebuildCounts()
-        self._lows = {partition: low for partition, (low, _) in log.bounds(TOPIC).items()}
+        self._lows = {partition: low for partition, (low, _) in log.bounds(INTERACTIONS).items()}
         self.positions = dict(self._lows)
         self._profiler = Profiler(
             store,
@@ -183,9 +184,9 @@ class ProfileRebuild:
             Metrics(),
             clock=self._clock,
             collections=collections,
-            reverse_recents=settings.affinity.reverse_recents,
+            backward_window=settings.affinity.backward_window,
         )
-        self._profiler.assigned({TopicPartition(TOPIC, partition): self.epoch for partition in self._lows})
+        self._profiler.assigned({TopicPartition(INTERACTIONS, partition): self.epoch for partition in self._lows})
 
     def carry_over(self, live: str, log_identity: str, convert: ConvertProfiles = lambda _: None) -> None:
         """Take over the profiles that the log alone can't give: those whose first record it no longer holds.
@@ -206,7 +207,7 @@ class ProfileRebuild:
         """
         self._outputs.open = with_side_effects
         streams = {
-            partition: _PartitionStream(self._log.read(TOPIC, partition, self.positions[partition], end), end)
+            partition: _PartitionStream(self._log.read(INTERACTIONS, partition, self.positions[partition], end), end)
             for partition, end in ends.items()
             if self.positions[partition] < end
         }

@@ -120,8 +120,8 @@ class Variant(_Table):
             if getattr(self, name) is not None
         }
         if self.weights:
-            arrival = {term: weight for term, weight in strategy.arrival.items() if term not in self.weights}
-            changed |= dict(self.weights.items()) | {"arrival": arrival}
+            start = {term: weight for term, weight in strategy.session_start.items() if term not in self.weights}
+            changed |= dict(self.weights.items()) | {"session_start": start}
         return strategy.model_copy(update=changed) if changed else strategy
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ from pydantic import Field
 from eddyline.model import events
 from eddyline.model.events import Finite, Short, Timestamp, WireModel
 
-TOPIC = "verdicts"
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 
 

@@ -108,7 +108,7 @@ def decode_into(profile: Profile, payload: Mapping[str, Any], vectors: Mapping[s
         size = getattr(profile, name).size
         setattr(profile, name, NewestItems.from_list(size, state[name]))
     # Profiles of before these were kept lack them.
-    profile.shown = ExposureHistory.from_plain(profile.settings.shown, state.get("shown", {}))
+    profile.shown = ExposureHistory.from_plain(profile.settings.exposures, state.get("shown", {}))
     profile.popularity = state.get("popularity", {})
     profile.counted = state["counted"]
     profile.pending = tuple(_pending(row) for row in state["pending"])

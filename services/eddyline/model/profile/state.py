@@ -39,6 +39,9 @@ from eddyline.model.profile.parts import (
 )
 from eddyline.settings import ProfileSettings
 
+RECENT_HALF_LIFE = 3.0
+"""Positions after which a recent item's weight in `history` halves."""
+
 
 @dataclass(slots=True)
 class Profile:
@@ -100,7 +103,7 @@ class Profile:
         self.purchased = NewestItems(self.settings.seen)
         self.disliked = NewestItems(self.settings.seen)
         self.liked = NewestItems(self.settings.seen)
-        self.shown = ExposureHistory(self.settings.shown)
+        self.shown = ExposureHistory(self.settings.exposures)
 
     def copy(self) -> Profile:
         """A profile that can be folded into without changing this one."""
@@ -323,7 +326,7 @@ class Profile:
         `now`, `until` in epoch seconds: with `until`, only what was shown in the minutes before then counts. Given when
         the visit began, it stays the same for the visit.
         """
-        tau = decay.time_constant(self.settings.shown_half_life_days * DAY)
+        tau = decay.time_constant(self.settings.exposure_half_life_days * DAY)
         return self.shown.fatigue(now, tau, self.viewed.times, until)
 
     def was_left_alone(self, pause: float, began: float) -> bool:
@@ -351,7 +354,7 @@ class Profile:
         weights: dict[int, float] = {}
         for position, item_id in enumerate(self.recents.newest_first()):
             dimension = item_dimension(item_id)
-            weights[dimension] = weights.get(dimension, 0.0) + 0.5 ** (position / self.settings.recents_half_life)
+            weights[dimension] = weights.get(dimension, 0.0) + 0.5 ** (position / RECENT_HALF_LIFE)
         length = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
         indices = np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights))
         values = np.fromiter((w / length for w in weights.values()), dtype=np.float32, count=len(weights))

@@ -6,9 +6,10 @@
 
 from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours
 from eddyline.model.ranking.ranker import RankedItem, RankOptions, ScoreBoost, rank, rank_options
-from eddyline.model.ranking.recent_items import PriceAndImage
+from eddyline.model.ranking.recent_items import DETAILED_RECENTS, PriceAndImage
 from eddyline.model.ranking.retrieval_plan import (
     ORDERED,
+    SIMILAR_PEOPLE,
     AffinityQuery,
     RetrievalPlan,
     plan_retrieval,
@@ -17,7 +18,9 @@ from eddyline.model.ranking.retrieval_plan import (
 from eddyline.model.ranking.terms import freshness
 
 __all__ = [
+    "DETAILED_RECENTS",
     "ORDERED",
+    "SIMILAR_PEOPLE",
     "AffinityQuery",
     "Candidates",
     "Hit",

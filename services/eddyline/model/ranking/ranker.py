@@ -72,14 +72,14 @@ def rank_options(
 
     `varies`: whether there is reason to rotate, an earlier list of which nothing came, or one can't know.
     """
-    arriving = 1.0 - asked.pace
+    arriving = 1.0 - asked.session_activity
     held = session_id or int(now // (settings.rotation_hours * HOUR))
     return RankOptions(
         now=now,
         settings=settings,
         limit=limit,
         diversity=strategy.diversity,
-        explore=max(strategy.explore, settings.cold_explore) if asked.is_cold else strategy.explore * arriving,
+        explore=max(strategy.explore, settings.cold_start_explore) if asked.is_cold else strategy.explore * arriving,
         rotation=strategy.rotation * arriving if varies else 0.0,
         per_category=settings.per_category,
         seed=chance.seed_from(person and person.key, held),
@@ -146,7 +146,7 @@ def _adjust(candidates: Candidates, marks: NDArray[np.uint64], parts: dict[str, 
         score = score * factors
     if options.fatigue:
         showings = np.array([options.fatigue.get(item, 0.0) for item in candidates.item_ids])
-        parts["fatigue"] = score * (np.exp2(-showings / options.settings.fatigue_showings) - 1.0)
+        parts["fatigue"] = score * (np.exp2(-showings / options.settings.fatigue_exposures) - 1.0)
         score = score + parts["fatigue"]
     if options.rotation > 0:
         drawn = chance.gumbel_draws(marks, options.seed, ROTATION)

@@ -6,8 +6,8 @@ ratio to another:
 $$\mu = \frac{\sum w \ln p}{\sum w}, \quad s^2 = \frac{n\,v + e\,\ln^2 r}{n + e},
 \quad n = \frac{(\sum w)^2}{\sum w^2}$$
 
-v being their weighted variance, n the effective number of prices (Kish, "Survey sampling", 1965), and e and r the
-settings `price_evidence` and `price_wide_ratio`: who bought one thing may buy others at quite other prices. A price p
+v being their weighted variance, n the effective number of prices (Kish, "Survey sampling", 1965), and e and r
+`PRICE_EVIDENCE` and `WIDE_PRICE_RATIO`: who bought one thing may buy others at quite other prices. A price p
 fits by $e^{-(\ln p - \mu)^2 / 2 s^2}$.
 """
 
@@ -22,12 +22,19 @@ from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
 from eddyline.model.distance import normalise_rows
-from eddyline.settings import RankingSettings
 
 NEUTRAL = 0.5
 """How well an item fits whose price isn't known, or is 0."""
 ABOUT = 1.5
 """Ratio up to which one thing costs about as much as another."""
+MIN_PRICE_RATIO = 1.5
+"""Prices of this ratio are never more than one standard deviation apart, however alike the known ones are."""
+WIDE_PRICE_RATIO = 4.0
+"""Ratio of prices that is one standard deviation while none is known."""
+PRICE_EVIDENCE = 3.0
+"""Known prices at which the variance is half their own, half that of `WIDE_PRICE_RATIO`."""
+DETAILED_RECENTS = 20
+"""Newest recent items whose prices and images are looked up."""
 SHORTEST = 1e-6
 """Length of a mean of unit vectors under which it points nowhere."""
 
@@ -67,9 +74,7 @@ class ImagePreference:
     space: str
 
 
-def price_preference(
-    weights: Mapping[str, float], details: Mapping[str, PriceAndImage], settings: RankingSettings
-) -> PricePreference | None:
+def price_preference(weights: Mapping[str, float], details: Mapping[str, PriceAndImage]) -> PricePreference | None:
     """Fit the prices of the items that have one, by their weights; None where none has."""
     known = [(weight, math.log(price)) for item, weight in weights.items() if (price := _price(details.get(item)))]
     if not known:
@@ -78,9 +83,9 @@ def price_preference(
     share = weight / weight.sum()
     mean = float(share @ logarithm)
     variance, count = float(share @ (logarithm - mean) ** 2), 1.0 / float(share @ share)
-    wide = math.log(settings.price_wide_ratio) ** 2
-    shrunk = (count * variance + settings.price_evidence * wide) / (count + settings.price_evidence)
-    return PricePreference(mean, max(math.log(settings.price_least_ratio), math.sqrt(shrunk)))
+    wide = math.log(WIDE_PRICE_RATIO) ** 2
+    shrunk = (count * variance + PRICE_EVIDENCE * wide) / (count + PRICE_EVIDENCE)
+    return PricePreference(mean, max(math.log(MIN_PRICE_RATIO), math.sqrt(shrunk)))
 
 
 def image_preference(weights: Mapping[str, float], details: Mapping[str, PriceAndImage]) -> ImagePreference | None:

@@ -2,21 +2,21 @@ r"""What to look for on someone's behalf, and how much each term weighs for them
 
 The weights adapt to what is known of the person:
 
-- the *pace* of a visit is $2^{-g/h}$, g being the time since their last event: 1 in the middle of a visit, 0 at its
-  beginning. Every term's weight goes from the strategy's `arrival` weight to its running one with the pace;
-- the session's weight is multiplied by W / (W + session_evidence), W being its decayed evidence;
+- the *session activity* is $2^{-g/h}$, g being the time since their last event: 1 in the middle of a visit, 0 at its
+  beginning. With it, every term's weight goes from the strategy's `session_start` weight to its running one;
+- the session's weight is multiplied by W / (W + `SESSION_EVIDENCE`), W being its decayed evidence;
 - the long-term share is behaviour's by known = E / (E + known_evidence), E being all evidence ever; the rest goes to
   the onboarding answers, where there are any;
-- behaviour's part is the recent taste's by W / (W + min(taste_evidence, O)), O being the lifetime's evidence that the
+- behaviour's part is the recent taste's by W / (W + min(`TASTE_EVIDENCE`, O)), O being the lifetime's evidence that the
   taste has forgotten; the rest is the lifetime's. So a person who comes back after months is still known, what they do
   now counts at once, and to someone new the two are the same.
 
 The affinity query gives the k-th recent item j, newest first, the weight
 
-$$\frac{pace \cdot 2^{-k/h} + s\,2^{-k/H}}{(popularity_j + 1)^d}$$
+$$\frac{activity \cdot 2^{-k/h} + s\,2^{-k/H}}{(popularity_j + 1)^d}$$
 
-with the half-lives h and H in positions: in a running visit what came last counts most; on arrival, what all of the
-last visits have in common.
+with the half-lives h and H in positions: in a running visit what came last counts most; at its start, what all of
+the last visits have in common.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
 from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector
+from eddyline.model.fusion import SESSION_EVIDENCE
 from eddyline.model.ids import item_dimension
 from eddyline.model.profile import MINUTE, Profile, TimeConstants
 from eddyline.model.ranking.recent_items import (
@@ -48,6 +49,14 @@ ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.
 """Sources that are an order of the store's own, the same for everyone."""
 RERANKING: Mapping[str, str] = {"rating": "meta.rating", "price": "offer.price"}
 """Terms without a source, and what each looks at in the payload of what the others found."""
+RECENT_HALF_LIFE, LASTING_HALF_LIFE = 2.0, 30.0
+"""Positions after which a recent item's weight in the affinity query halves: its passing part, and its lasting one."""
+LASTING_WEIGHT = 0.13
+"""The lasting part, beside 1. On a visit's first list it is all there is."""
+TASTE_EVIDENCE = 4.0
+"""Decayed evidence at which the recent taste of someone known for long gets half of the long-term share."""
+SIMILAR_PEOPLE = 30
+"""People with a similar history to look up, where `people` has a weight."""
 LATELY = ("price", "image")
 """Terms that go by what the recent items cost and show."""
 
@@ -72,7 +81,7 @@ class RetrievalPlan:
     """Weight in the affinity query by recent item, newest first."""
     unmet: float = 0.0
     """Weight that affinity would have, were there any recent item to ask by."""
-    pace: float = 0.0
+    session_activity: float = 0.0
     """1 in the middle of a visit, 0 at its beginning."""
     distance: Distance = Distance.COSINE
     is_cold: bool = False
@@ -116,18 +125,18 @@ def plan_retrieval(
     `factors`: of the strategy's weights, by term.
     """
     gap = math.inf if profile is None else max(0.0, now - profile.last_seen)
-    pace = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
-    weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(pace).items()}
+    activity = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
+    weights = {name: weight * factors.get(name, 1.0) for name, weight in strategy.weights(activity).items()}
     if profile is None:
         return RetrievalPlan({}, {name: weights[name] for name in (*ORDERED, "rating")} | _EVERYONE, is_cold=True)
     dense: dict[str, Vector] = {}
     for name, (vector, weight) in {
         **_long_term(profile, now, taus, settings, weights.pop("taste")),
-        **_session(profile, now, taus, settings, weights.pop("session")),
+        **_session(profile, now, taus, weights.pop("session")),
     }.items():
         if weight > 0:
             dense[name], weights[name] = vector, weight
-    recents = _recents(profile, pace, settings) if any(weights[name] > 0 for name in ("affinity", *LATELY)) else {}
+    recents = _recents(profile, activity, settings) if any(weights[name] > 0 for name in ("affinity", *LATELY)) else {}
     affinity = _query(recents) if recents and weights["affinity"] > 0 else None
     unmet = 0.0
     if affinity is None:
@@ -135,17 +144,15 @@ def plan_retrieval(
     if not profile.recents.times:
         weights["people"] = 0.0
     distance = distance_of(profile.space)
-    return RetrievalPlan(dense, weights, affinity, recents, unmet, pace, distance, _says_nothing(profile))
+    return RetrievalPlan(dense, weights, affinity, recents, unmet, activity, distance, _says_nothing(profile))
 
 
 _EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
 
 
-def with_recent_items(
-    asked: RetrievalPlan, details: Mapping[str, PriceAndImage], settings: RankingSettings
-) -> RetrievalPlan:
+def with_recent_items(asked: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
     """The plan with what is known of its recent items; a term of which nothing is known has no weight."""
-    prices = price_preference(asked.recents, details, settings) if asked.weights["price"] > 0 else None
+    prices = price_preference(asked.recents, details) if asked.weights["price"] > 0 else None
     shown = image_preference(asked.recents, details) if asked.weights["image"] > 0 else None
     unknown = {name: 0.0 for name, known in (("price", prices), ("image", shown)) if known is None}
     return replace(asked, prices=prices, picture=shown, weights={**asked.weights, **unknown})
@@ -165,7 +172,7 @@ def _long_term(
     lately = profile.taste.weight_at(now, taus.taste)
     distance = distance_of(profile.space)
     forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
-    recent = _share(lately, min(settings.taste_evidence, forgotten))
+    recent = _share(lately, min(TASTE_EVIDENCE, forgotten))
     behaviour = {
         "taste": (interest_vector(profile.taste, distance), recent),
         "lifetime": (interest_vector(profile.lifetime, distance), 1.0 - recent),
@@ -182,20 +189,18 @@ def _long_term(
     return found
 
 
-def _session(
-    profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings, weight: float
-) -> dict[str, tuple[Vector, float]]:
+def _session(profile: Profile, now: float, taus: TimeConstants, weight: float) -> dict[str, tuple[Vector, float]]:
     vector = interest_vector(profile.session, distance_of(profile.space))
-    share = _share(profile.session.weight_at(now, taus.session), settings.session_evidence)
+    share = _share(profile.session.weight_at(now, taus.session), SESSION_EVIDENCE)
     return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
 
 
-def _recents(profile: Profile, pace: float, settings: RankingSettings) -> dict[str, float]:
+def _recents(profile: Profile, session_activity: float, settings: RankingSettings) -> dict[str, float]:
     """The weight of each recent item, newest first."""
     found = {}
     for position, item_id in enumerate(profile.recents.newest_first()):
-        fast = pace * 0.5 ** (position / settings.recents_half_life)
-        slow = settings.recents_slow_weight * 0.5 ** (position / settings.recents_slow_half_life)
+        fast = session_activity * 0.5 ** (position / RECENT_HALF_LIFE)
+        slow = LASTING_WEIGHT * 0.5 ** (position / LASTING_HALF_LIFE)
         popularity = profile.popularity.get(item_id, 0.0)
         found[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
     return {item_id: weight for item_id, weight in found.items() if weight > 0}

@@ -1,6 +1,6 @@
 """Terms: each source's scores brought to 0…1, times its weight.
 
-- `affinity`, `people`: sums of evidence, over the largest of them, to the power of `evidence_power`: no evidence is
+- `affinity`, `people`: sums of evidence, over the largest of them, to the power of `EVIDENCE_POWER`: no evidence is
   nothing.
 - `taste`, `lifetime`, `session`, `onboarding`: similarities of content, whose level says little. Each is brought to 0…1
   by its own list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
@@ -33,6 +33,10 @@ from eddyline.settings import RankingSettings
 
 Column = NDArray[np.float64]
 EVIDENCE = ("affinity", "people")
+EVIDENCE_POWER = 0.85
+"""Below 1, so that what comes behind the first few still counts."""
+RATING_PRIOR_COUNT = 20.0
+"""Ratings that the prior counts for: an item with as many is half-way between it and its own mean."""
 ENOUGH = 25
 """Known items with any affinity from which on it uses its whole weight."""
 OFTEN = 3
@@ -48,7 +52,7 @@ def score_terms(
     for name, scores in candidates.scores.items():
         if weights.get(name, 0.0) > 0:
             within = (
-                _over_largest(np.nan_to_num(scores)) ** settings.evidence_power
+                _over_largest(np.nan_to_num(scores)) ** EVIDENCE_POWER
                 if name in EVIDENCE
                 else _within(name, scores, candidates)
             )
@@ -61,15 +65,14 @@ def score_terms(
         fresh = freshness(candidates.listed_at(), now, settings.freshness_half_life_hours * HOUR)
         found["freshness"] = plan.weights["freshness"] * fresh
     if plan.weights.get("rating", 0.0) > 0:
-        found["rating"] = plan.weights["rating"] * _shrunk(*candidates.ratings(), settings)
+        found["rating"] = plan.weights["rating"] * _shrunk(*candidates.ratings(), settings.rating_prior)
     if plan.prices is not None:
         found["price"] = plan.weights["price"] * plan.prices.fit(candidates.prices())
     return found
 
 
-def _shrunk(means: Column, counts: Column, settings: RankingSettings) -> Column:
-    prior, weight = settings.rating_prior, settings.rating_prior_count
-    return (counts * means + weight * prior) / (counts + weight)
+def _shrunk(means: Column, counts: Column, prior: float) -> Column:
+    return (counts * means + RATING_PRIOR_COUNT * prior) / (counts + RATING_PRIOR_COUNT)
 
 
 def _weights(candidates: Candidates, plan: RetrievalPlan) -> dict[str, float]:

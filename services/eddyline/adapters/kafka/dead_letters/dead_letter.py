@@ -1,4 +1,4 @@
-"""A dead letter: the record as it was, and why, when and at which attempt it was given up."""
+"""A dead letter: the record as it was, and why, when and at which attempt it became one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Clock: TypeAlias = Callable[[], float]
 """Gives epoch seconds."""
 Item = TypeVar("Item")
 
-BATCH_RECORDS, BATCH_BYTES = 500, 1_000_000
+MAX_BATCH_RECORDS, MAX_BATCH_BYTES = 500, 1_000_000
 
 
 class DeadLetterKey(NamedTuple):
@@ -38,13 +38,13 @@ class DeadLetter:
 
     @property
     def identity(self) -> DeadLetterKey:
-        """Tells it from all others."""
+        """What makes it the same as another."""
         record = self.record
         return DeadLetterKey(record.log, record.topic, record.partition, record.offset, self.reason)
 
     @property
     def id(self) -> str:
-        """Names it for people: `topic:partition:offset@log`, with four digits of the log's hash, since every start of
+        """The name for people: `topic:partition:offset@log`, with four digits of the log's hash, since every start of
         the in-process broker counts from 0."""
         return f"{self._place}@{_short_hash(self.record.log)}" if self.record.log else self._place
 
@@ -59,7 +59,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableDeadLetter:
-    """What lies among the dead letters and isn't one: where, what is wrong with it, and the bytes."""
+    """Something among the dead letters that isn't one: where it is, what is wrong with it, and its bytes."""
 
     place: str
     problem: str
@@ -77,7 +77,7 @@ class DeadLetterLog(Protocol):
     """Where they come from."""
 
     def read(self) -> Iterator[DeadLetter | UnreadableDeadLetter]:
-        """In the order in which they were kept, each letter once. Raises `Unavailable`."""
+        """Yield the dead letters in the order in which they were kept, each once. Raises `Unavailable`."""
 
     def remove(self, gone: Set[DeadLetterKey]) -> None:
         """Remove these for good; what was kept meanwhile stays, as does what can't be read.
@@ -90,14 +90,14 @@ class DeadLetterStore(Protocol):
     """All dead letters of a deployment."""
 
     def logs(self, topic: str | None = None) -> Sequence[DeadLetterLog]:
-        """What there is now, of all topics or of one (a source's logical name). Raises `Unavailable`."""
+        """Return the logs there are now, of all topics or of one (a source's logical name). Raises `Unavailable`."""
 
     def close(self) -> None:
         """Release what was opened."""
 
 
 def to_fields(record: Record, reason: str, detail: str, attempt: int, at: float) -> dict[str, str]:
-    """What is kept beside the record's key, value and headers. `at` in epoch seconds."""
+    """Return what is kept beside the record's key, value and headers. `at` in epoch seconds."""
     return {
         "reason": reason,
         "detail": detail,
@@ -112,33 +112,32 @@ def to_fields(record: Record, reason: str, detail: str, attempt: int, at: float)
 
 
 def from_fields(
-    said: Mapping[str, str], topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    fields: Mapping[str, str], topic: str, key: bytes | None, value: bytes | None, headers: Headers
 ) -> DeadLetter:
-    """The inverse of `to_fields`; `topic` is the one whose dead letters these are. Raises ValueError saying what is
-    wrong."""
-    if said.get("topic") != topic:
-        raise ValueError(f"it says that it is from topic {said.get('topic')!r}, among those from {topic!r}")
-    if not said.get("reason"):
+    """Invert `to_fields`; `topic` is the one whose dead letters these are. Raises ValueError saying what is wrong."""
+    if fields.get("topic") != topic:
+        raise ValueError(f"it says that it is from topic {fields.get('topic')!r}, among those from {topic!r}")
+    if not fields.get("reason"):
         raise ValueError("it doesn't say its reason")
     record = Record(
         topic,
-        _number(said, "partition"),
-        _number(said, "offset"),
+        _number(fields, "partition"),
+        _number(fields, "offset"),
         key,
         value,
-        _number(said, "timestamp"),
-        said.get("log", ""),
+        _number(fields, "timestamp"),
+        fields.get("log", ""),
         headers,
     )
-    buried = _number(said, "at") if "at" in said else record.timestamp
-    attempt = _number(said, "attempt") if "attempt" in said else 1
-    return DeadLetter(record, said["reason"], said.get("detail", ""), attempt, buried)
+    buried = _number(fields, "at") if "at" in fields else record.timestamp
+    attempt = _number(fields, "attempt") if "attempt" in fields else 1
+    return DeadLetter(record, fields["reason"], fields.get("detail", ""), attempt, buried)
 
 
 def without_duplicates(
     found: Iterable[DeadLetter | UnreadableDeadLetter],
 ) -> Iterator[DeadLetter | UnreadableDeadLetter]:
-    """Without the letters that came before."""
+    """Leave out the dead letters that came before."""
     seen: set[DeadLetterKey] = set()
     for each in found:
         if isinstance(each, DeadLetter):
@@ -149,11 +148,11 @@ def without_duplicates(
 
 
 def in_size_limited_batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Runs of up to `BATCH_RECORDS` items and, but for a single one, `BATCH_BYTES` of `size`."""
+    """Yield runs of up to `MAX_BATCH_RECORDS` items and, but for a single one, `MAX_BATCH_BYTES` of `size`."""
     batch: list[Item] = []
     total = 0
     for item in items:
-        if batch and (len(batch) == BATCH_RECORDS or total + size(item) > BATCH_BYTES):
+        if batch and (len(batch) == MAX_BATCH_RECORDS or total + size(item) > MAX_BATCH_BYTES):
             yield batch
             batch, total = [], 0
         batch.append(item)
@@ -166,8 +165,8 @@ def _short_hash(log: str) -> str:
     return hashlib.blake2b(log.encode(), digest_size=2).hexdigest()
 
 
-def _number(said: Mapping[str, str], name: str) -> int:
-    text = said.get(name)
+def _number(fields: Mapping[str, str], name: str) -> int:
+    text = fields.get(name)
     if not isinstance(text, str) or not (text.isascii() and text.isdigit()):
         raise ValueError(f"its {name} is {text!r}, not a number")
     return int(text)

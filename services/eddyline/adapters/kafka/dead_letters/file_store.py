@@ -1,4 +1,8 @@
-"""Dead letters of the embedded mode: a file for each topic, which may be cut while it is written to."""
+"""Dead letters of the embedded mode: a file for each topic, which may be rewritten while others write to it.
+
+The directory's lock is held for each write and each rewrite, so that threads and processes exclude each other. A crash
+leaves either the old file or the new one, and at most a torn last line, which the next write completes.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +69,14 @@ class FileDeadLetterWriter:
 
 
 class FileDeadLetterStore:
-    """The `DeadLetterBox` of a data directory. A directory that isn't there holds none."""
+    """The `DeadLetterStore` of a data directory. A directory that isn't there holds none."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._open: list[IO[bytes]] = []
 
     def logs(self, topic: str | None = None) -> list[FileDeadLetterLog]:
-        """A log for each file. Raises `Misconfigured` when they may not be read, `Unavailable` when they can't."""
+        """Return a log for each file. Raises `Misconfigured` for those that may not be read, and `Unavailable`."""
         paths = sorted(self._directory.glob("*" + SUFFIX if topic is None else topic + SUFFIX))
         if not paths:
             return []
@@ -91,7 +95,7 @@ class FileDeadLetterStore:
 
 
 class FileDeadLetterLog:
-    """The `LetterLog` of a file, as far as it went (`size`) when it was opened."""
+    """The `DeadLetterLog` of a file, as far as it went (`size`) when it was opened."""
 
     def __init__(self, path: Path, file: IO[bytes], size: int) -> None:
         self.name = path.name
@@ -99,11 +103,11 @@ class FileDeadLetterLog:
         self._path, self._file, self._size = path, file, size
 
     def read(self) -> Iterator[DeadLetter | UnreadableDeadLetter]:
-        """In the order in which they were kept, each letter once."""
-        return without_duplicates(self._letter(number, line) for number, line in enumerate(self._lines(), 1))
+        """Yield the dead letters in the order in which they were kept, each once."""
+        return without_duplicates(self._read_dead_letter(number, line) for number, line in enumerate(self._lines(), 1))
 
     def remove(self, gone: Set[DeadLetterKey]) -> None:
-        """Write the file anew without them. Whoever writes to it waits meanwhile. Raises `Misconfigured` when it may
+        """Rewrite the file without them; writers wait meanwhile. Raises `Misconfigured` when it may
         not be written, `Unavailable` when it can't."""
         try:
             with _locked(self._path.parent):
@@ -119,11 +123,11 @@ class FileDeadLetterLog:
             _copy_owner_and_mode(kept.fileno(), old.fileno())
             seen = set(gone)
             for number, line in enumerate(old, 1):
-                letter = self._letter(number, line)
-                if isinstance(letter, DeadLetter):
-                    if letter.identity in seen:
+                found = self._read_dead_letter(number, line)
+                if isinstance(found, DeadLetter):
+                    if found.identity in seen:
                         continue
-                    seen.add(letter.identity)
+                    seen.add(found.identity)
                 kept.write(line if line.endswith(b"\n") else line + b"\n")
             kept.flush()
             os.fsync(kept.fileno())
@@ -137,14 +141,14 @@ class FileDeadLetterLog:
             left -= len(line)
             yield line
 
-    def _letter(self, number: int, line: bytes) -> DeadLetter | UnreadableDeadLetter:
+    def _read_dead_letter(self, number: int, line: bytes) -> DeadLetter | UnreadableDeadLetter:
         try:
-            said = orjson.loads(line.rstrip(b"\n"))
-            if not isinstance(said, dict):
+            fields = orjson.loads(line.rstrip(b"\n"))
+            if not isinstance(fields, dict):
                 raise ValueError("it is not a JSON object")
-            headers = tuple((str(name), _bytes(value) or b"") for name, value in said.get("headers", ()))
-            texts = {name: text for name, text in said.items() if name not in _BYTES}
-            return from_fields(texts, self.topic, _bytes(said["key"]), _bytes(said["value"]), headers)
+            headers = tuple((str(name), _bytes(value) or b"") for name, value in fields.get("headers", ()))
+            texts = {name: text for name, text in fields.items() if name not in _BYTES}
+            return from_fields(texts, self.topic, _bytes(fields["key"]), _bytes(fields["value"]), headers)
         except KeyError as error:
             problem = f"it has no {error.args[0]}"
         except orjson.JSONDecodeError as error:
@@ -156,8 +160,7 @@ class FileDeadLetterLog:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Alone with the files of `directory`, among those who ask. (A file for the lock would belong to whoever came
-    first, and keep others out.)"""
+    """Lock the files of `directory`. (A lock file would belong to whoever came first, and keep others out.)"""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -167,22 +170,22 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _copy_owner_and_mode(descriptor: int, other: int) -> None:
-    """The same owner and mode: whoever could write to the old file must be able to write to the new one."""
-    wanted, found = os.fstat(other), os.fstat(descriptor)
-    os.fchmod(descriptor, wanted.st_mode & 0o777)
-    if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
-        os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+    """Copy owner and mode: whoever could write to the old file must be able to write to the new one."""
+    old, new = os.fstat(other), os.fstat(descriptor)
+    os.fchmod(descriptor, old.st_mode & 0o777)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
 
 
 def _translate_os_error(error: OSError) -> EddylineError:
-    said = f"{error.filename or 'the dead letters'}: {error.strerror}"
+    reason = f"{error.filename or 'the dead letters'}: {error.strerror}"
     if isinstance(error, PermissionError):
-        return Misconfigured(f"{said}; run this as the user who runs Eddyline")
-    return Unavailable(said)
+        return Misconfigured(f"{reason}; run this as the user who runs Eddyline")
+    return Unavailable(reason)
 
 
 def _torn_line_end(descriptor: int) -> bytes:
-    """What ends a line that a crash cut short, so that it doesn't take the next one with it."""
+    """Return the end of a line that a crash cut short, so that the next one stays whole."""
     size = os.fstat(descriptor).st_size
     return b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
 

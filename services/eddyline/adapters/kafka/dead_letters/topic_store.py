@@ -1,4 +1,4 @@
-"""Dead letters in Kafka: beside each topic one for its dead letters."""
+"""Dead letters in Kafka: for each source topic, one of its dead letters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
+from eddyline.adapters.kafka.client_config import KafkaOptions, admin_config
 from eddyline.adapters.kafka.contract import Headers, Outgoing, Producer, Record
 from eddyline.adapters.kafka.dead_letters.dead_letter import (
     Clock,
@@ -23,13 +24,10 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
 )
 from eddyline.adapters.kafka.log_reader import LogReader
 from eddyline.adapters.kafka.membership import Watermarks
-from eddyline.adapters.kafka.options import KafkaOptions, admin_config
-from eddyline.adapters.kafka.retention import framed_size
-from eddyline.adapters.kafka.topic_admin import SOURCE_TOPICS
 from eddyline.errors import Misconfigured, Unavailable
+from eddyline.topics import SOURCE_TOPICS, dead_letter_topic
 
 PREFIX = "eddyline-dlq-"
-SUFFIX = ".dlq"
 _NULL_KEY = "null-key"
 _REQUEST_SECONDS = 30.0
 
@@ -45,41 +43,40 @@ class TopicDeadLetterWriter:
         self._producer, self._clock = producer, clock
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
-        """Keep `record`; returns when the broker has acknowledged it. Raises `Unavailable` when it
-        doesn't."""
-        said = to_fields(record, reason, detail, attempt, self._clock())
+        """Keep `record`; return when the broker has acknowledged it. Raises `Unavailable` when it doesn't."""
+        fields = to_fields(record, reason, detail, attempt, self._clock())
         if record.key is None:
-            said[_NULL_KEY] = "true"
+            fields[_NULL_KEY] = "true"
         headers = (
             *_original_headers(record.headers),
-            *((PREFIX + name, text.encode()) for name, text in said.items()),
+            *((PREFIX + name, text.encode()) for name, text in fields.items()),
         )
-        self._producer.send_all([Outgoing(record.topic + SUFFIX, record.key or b"", record.value, headers)])
+        self._producer.send_all([Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)])
 
 
 class TopicDeadLetterStore:
-    """The `DeadLetterBox` of a Kafka cluster. `producer` moves the letters that are kept; the caller closes it."""
+    """The `DeadLetterStore` of a Kafka cluster. `producer` rewrites what stays; the caller closes it."""
 
     def __init__(self, options: KafkaOptions, producer: Producer) -> None:
         self._options, self._producer = options, producer
         self._reader = LogReader(options)
 
     def logs(self, topic: str | None = None) -> list[TopicDeadLetterLog]:
-        """A log for each partition that holds any."""
+        """Return a log for each partition that holds any."""
         return [
             TopicDeadLetterLog(self._options, self._reader, self._producer, name, partition, bounds)
             for name in ([source.name for source in SOURCE_TOPICS] if topic is None else [topic])
-            for partition, bounds in self._reader.bounds(name + SUFFIX).items()
+            for partition, bounds in self._reader.bounds(dead_letter_topic(name)).items()
             if bounds.low < bounds.high
         ]
 
     def close(self) -> None:
-        """End what is being read."""
+        """Stop what is being read."""
         self._reader.close()
 
 
 class TopicDeadLetterLog:
-    """The `LetterLog` of a partition of `<topic>.dlq`, between the `bounds` that it was found with."""
+    """The `DeadLetterLog` of a partition of `<topic>.dlq`, between the `bounds` that it was found with."""
 
     def __init__(
         self,
@@ -91,13 +88,13 @@ class TopicDeadLetterLog:
         bounds: Watermarks,
     ) -> None:
         self.topic = topic
-        self.name = f"{topic}{SUFFIX}:{partition}"
+        self.name = f"{dead_letter_topic(topic)}:{partition}"
         self._options, self._reader, self._producer = options, reader, producer
         self._partition, self._bounds = partition, bounds
 
     def read(self) -> Iterator[DeadLetter | UnreadableDeadLetter]:
-        """In the order in which they were kept, each letter once."""
-        return without_duplicates(self._letter(record) for record in self._records())
+        """Yield the dead letters in the order in which they were kept, each once."""
+        return without_duplicates(self._read_dead_letter(record) for record in self._records())
 
     def remove(self, gone: Set[DeadLetterKey]) -> None:
         """Write those that stay to the end of the partition, then delete all that was there when this was found: the
@@ -105,35 +102,35 @@ class TopicDeadLetterLog:
 
         Raises `Unavailable`, and `Misconfigured` where the cluster doesn't allow it.
         """
-        for batch in in_size_limited_batches(self._kept(gone), framed_size):
+        for batch in in_size_limited_batches(self._kept(gone), lambda record: record.size):
             self._producer.send_all(batch)
         self._delete_before(self._bounds.high)
 
     def _records(self) -> Iterator[Record]:
-        return self._reader.read(self.topic + SUFFIX, self._partition, *self._bounds)
+        return self._reader.read(dead_letter_topic(self.topic), self._partition, *self._bounds)
 
     def _kept(self, gone: Set[DeadLetterKey]) -> Iterator[Outgoing]:
         seen = set(gone)
         for record in self._records():
-            letter = self._letter(record)
-            if isinstance(letter, DeadLetter):
-                if letter.identity in seen:
+            found = self._read_dead_letter(record)
+            if isinstance(found, DeadLetter):
+                if found.identity in seen:
                     continue
-                seen.add(letter.identity)
+                seen.add(found.identity)
             yield Outgoing(record.topic, record.key, record.value, record.headers, self._partition)
 
-    def _letter(self, record: Record) -> DeadLetter | UnreadableDeadLetter:
+    def _read_dead_letter(self, record: Record) -> DeadLetter | UnreadableDeadLetter:
         try:
-            said = _dead_letter_headers(record.headers)
-            key = None if _NULL_KEY in said else record.key
-            return from_fields(said, self.topic, key, record.value, _original_headers(record.headers))
+            fields = _dead_letter_headers(record.headers)
+            key = None if _NULL_KEY in fields else record.key
+            return from_fields(fields, self.topic, key, record.value, _original_headers(record.headers))
         except ValueError as error:
             return UnreadableDeadLetter(
                 f"{self.name}:{record.offset}", str(error), record.key, record.value, record.headers
             )
 
     def _delete_before(self, offset: int) -> None:
-        name = self._options.prefix + self.topic + SUFFIX
+        name = self._options.prefix + dead_letter_topic(self.topic)
         admin = AdminClient(admin_config(self._options))
         request: Mapping[Any, Any] = admin.delete_records(
             [KafkaPartition(name, self._partition, offset)], request_timeout=_REQUEST_SECONDS
@@ -149,7 +146,7 @@ class TopicDeadLetterLog:
                 ) from error
             raise Unavailable(f"topic {name}: nothing was removed: {error.args[0].str()}") from error
         except TimeoutError as error:
-            raise Unavailable(f"topic {name}: Kafka doesn't say whether the letters are removed") from error
+            raise Unavailable(f"topic {name}: Kafka doesn't say whether the dead letters are removed") from error
 
 
 def _original_headers(headers: Headers) -> Headers:
@@ -157,5 +154,5 @@ def _original_headers(headers: Headers) -> Headers:
 
 
 def _dead_letter_headers(headers: Headers) -> dict[str, str]:
-    """Raises ValueError, as UnicodeDecodeError is one."""
+    """Read the headers of `TopicDeadLetterWriter`. Raises ValueError (a UnicodeDecodeError is one)."""
     return {name.removeprefix(PREFIX): value.decode() for name, value in headers if name.startswith(PREFIX)}

@@ -1,4 +1,4 @@
-"""Our words in Qdrant Edge's, and its answers in ours."""
+"""Convert our terms to Qdrant Edge's, and results back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import qdrant_edge as edge
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
     DenseSpec,
-    IndexKind,
     Nearest,
     OrderBy,
     Point,
@@ -20,9 +19,10 @@ from eddyline.adapters.vectors.contract import (
     Sparse,
     Vector,
 )
-from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, selected, sparse_arrays
+from eddyline.adapters.vectors.conversion import bounds, dense_array, of_one_type, selected, sparse_arrays
 from eddyline.model.distance import Distance, similarity_from_score
 from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
+from eddyline.settings import AttributeKind
 
 DISTANCES = {
     Distance.COSINE: edge.Distance.Cosine,
@@ -30,15 +30,15 @@ DISTANCES = {
     Distance.EUCLID: edge.Distance.Euclid,
 }
 INDEXES = {
-    IndexKind.KEYWORD: edge.PayloadSchemaType.Keyword,
-    IndexKind.INTEGER: edge.PayloadSchemaType.Integer,
-    IndexKind.FLOAT: edge.PayloadSchemaType.Float,
-    IndexKind.BOOL: edge.PayloadSchemaType.Bool,
+    AttributeKind.KEYWORD: edge.PayloadSchemaType.Keyword,
+    AttributeKind.INTEGER: edge.PayloadSchemaType.Integer,
+    AttributeKind.FLOAT: edge.PayloadSchemaType.Float,
+    AttributeKind.BOOL: edge.PayloadSchemaType.Bool,
 }
 
 
 def to_config(spec: CollectionSpec) -> edge.EdgeConfig:
-    """The shard's configuration."""
+    """Convert a spec to a shard's configuration."""
     return edge.EdgeConfig(
         vectors={name: _dense_params(dense) for name, dense in spec.dense.items()},
         sparse_vectors={name: edge.EdgeSparseVectorParams() for name in spec.sparse},
@@ -52,13 +52,13 @@ def _dense_params(dense: DenseSpec) -> edge.EdgeVectorParams:
     )
 
 
-def index_kind(data_type: edge.PayloadSchemaType) -> IndexKind | str:
-    """Our name of an index's type, or Edge's own where we have none."""
+def index_kind(data_type: edge.PayloadSchemaType) -> AttributeKind | str:
+    """Convert an index's type; Edge's own name where we have none."""
     return next((kind for kind, theirs in INDEXES.items() if theirs == data_type), str(data_type))
 
 
 def to_vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
-    """Named vectors as Edge takes them (lists are read a third faster than numpy's arrays)."""
+    """Convert named vectors, to lists, which Edge reads a third faster than numpy's arrays."""
     return {name: _to_vector(name, vector) for name, vector in vectors.items()}
 
 
@@ -70,7 +70,7 @@ def _to_vector(name: str, vector: Vector) -> Any:
 
 
 def from_vectors(vectors: Any) -> dict[str, Vector]:
-    """Edge's named vectors as arrays."""
+    """Convert Edge's named vectors to arrays."""
     return {name: _from_vector(vector) for name, vector in (vectors or {}).items()}
 
 
@@ -81,23 +81,23 @@ def _from_vector(vector: Any) -> Vector:
 
 
 def to_point(point: Point) -> edge.Point:
-    """A whole point to be written."""
+    """Convert a whole point."""
     return edge.Point(point.id, to_vectors(point.vectors), dict(point.payload))
 
 
 def from_record(record: edge.Record) -> Point:
-    """A stored point."""
+    """Convert a stored point."""
     return Point(str(record.id), from_vectors(record.vector), record.payload or {})
 
 
 def from_scored(found: edge.ScoredPoint, by: Nearest | OrderBy) -> Scored:
-    """A found point."""
+    """Convert a found point."""
     score = similarity_from_score(found.score, by.distance) if isinstance(by, Nearest) else found.order_value
     return Scored(str(found.id), float(score or 0), found.payload or {}, from_vectors(found.vector))
 
 
 def to_query(query: Query) -> edge.QueryRequest:
-    """One search of a batch."""
+    """Convert one query of a batch."""
     return edge.QueryRequest(
         limit=query.limit,
         query=_to_by(query.by),
@@ -114,7 +114,7 @@ def _to_by(by: Nearest | OrderBy) -> Any:
 
 
 def to_filter(filter: Filter) -> edge.Filter | None:
-    """The filter, None where it matches everything."""
+    """Convert a filter; None where it matches everything."""
     if not filter.must and not filter.must_not:
         return None
     return edge.Filter(

@@ -1,27 +1,46 @@
-"""An endpoint of OpenAI's kind, over real HTTP: batches, retries, what is paid for once, and a key nobody sees."""
+"""Encoders in other processes, over real HTTP: an endpoint of OpenAI's kind, and `eddyline encoder`."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import SecretStr, ValidationError
 from tests.support.embedding_api import embeddings
 from tests.support.endpoint import Answer, FakeEndpoint, Request, serving
-from tests.support.fakes import near, text_vector
+from tests.support.fakes import TinyEncoder, near, text_vector
 
-from eddyline.adapters.encoders import OpenAIEncoder, create_text_encoder
+from eddyline.adapters.encoders import RemoteEncoder, RetryingEncoder, TextEncoder, create_text_encoder
 from eddyline.adapters.encoders.vector_cache import VectorCache
+from eddyline.adapters.http import HttpServer, create_app
 from eddyline.adapters.telemetry import Metrics
+from eddyline.encoder.api import BODIES, router
 from eddyline.errors import Misconfigured, Unavailable
+from eddyline.runtime.process import Runtime
 from eddyline.settings import EncoderSettings, Settings
 
 KEY = "sk-not-for-anyone"
+SERVING_KEY = SecretStr("between-us")
+
+
+@contextmanager
+def running(encoder: TextEncoder, key: SecretStr | None = None, limit: int = 100_000) -> Iterator[str]:
+    """The service's URL."""
+    server = HttpServer(create_app([router(encoder, key, limit)], {}, Metrics(), BODIES), "127.0.0.1", 0)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        server.join()
 
 
 @pytest.fixture
@@ -37,15 +56,19 @@ class World:
     def __init__(self, endpoint: FakeEndpoint, directory: Path) -> None:
         self.endpoint, self.directory = endpoint, directory
         self.metrics, self.pauses = Metrics(), list[float]()
-        self.made: list[OpenAIEncoder] = []
+        self.made: list[RemoteEncoder] = []
 
-    def encoder(self, **settings: Any) -> OpenAIEncoder:
+    def encoder(self, **settings: Any) -> RemoteEncoder:
+        """By default of the endpoint, as OpenAI's."""
         given: dict[str, Any] = {"model": "small", "url": f"{self.endpoint.url}/v1", "api_key": SecretStr(KEY)}
-        given["cache_dir"] = self.directory
-        made = EncoderSettings(kind="openai", **(given | settings))
-        encoder = OpenAIEncoder(made, self.metrics, sleep=self.pauses.append)
+        made = EncoderSettings(**({"kind": "openai", "cache_dir": self.directory} | given | settings))
+        encoder = RemoteEncoder(made, self.metrics, sleep=self.pauses.append)
         self.made.append(encoder)
         return encoder
+
+    def asking(self, url: str = "", **settings: Any) -> RemoteEncoder:
+        """Of `eddyline encoder`, or of the endpoint as it."""
+        return self.encoder(**({"kind": "http", "url": url or self.endpoint.url, "api_key": None} | settings))
 
     def value(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -312,13 +335,160 @@ def test_settings_that_say_too_little_are_refused(settings: dict[str, Any], comp
 @pytest.mark.parametrize("url", ["ftp://x", "//x", "http://user:secret@x/v1"])
 def test_a_url_that_cant_be_used_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(Misconfigured, match=r"encoder\.url") as caught:
-        OpenAIEncoder(EncoderSettings(kind="openai", model="m", url=url, cache_dir=tmp_path), Metrics())
+        RemoteEncoder(EncoderSettings(kind="openai", model="m", url=url, cache_dir=tmp_path), Metrics())
     assert "secret" not in str(caught.value)
 
 
 def test_the_settings_name_the_encoder(endpoint: FakeEndpoint, tmp_path: Path) -> None:
     wanted = EncoderSettings(kind="openai", model="small", url=endpoint.url, cache_dir=tmp_path)
     made = create_text_encoder(Settings(encoder=wanted), Metrics())
-    assert isinstance(made, OpenAIEncoder)
+    assert isinstance(made, RemoteEncoder)
     assert (tmp_path / "vectors.sqlite").exists()
     made.close()
+
+
+# -- `eddyline encoder` ----------------------------------------------------------------------------------------------
+
+
+def test_vectors_are_those_of_the_other_process(world: World) -> None:
+    own = TinyEncoder("tiny-t1")
+    with running(own) as url:
+        encoder = world.asking(url, batch_size=2)
+        assert (encoder.dimension, encoder.model, encoder.space) == (16, own.model, own.space)
+        texts = ["a film", "ein Buch", "песня"]
+        near(encoder.encode(texts), [text_vector(text) for text in texts])
+        assert encoder.encode([]).shape == (0, 16)
+
+
+def test_another_distance_by_now_is_refused(world: World) -> None:
+    world.endpoint.answer = lambda _: (
+        200,
+        {"model": "tiny", "dimension": 2, "distance": "dot", "vectors": [[3, 4]]},
+    )
+    encoder = world.asking(distance="dot")
+    near(encoder.encode(["a film"]), [[3.0, 4.0]])
+    world.endpoint.answer = lambda _: (200, {"model": "tiny", "distance": "cosine", "vectors": [[0.6, 0.8]]})
+    with pytest.raises(Misconfigured, match="distance 'cosine' by now"):
+        encoder.encode(["a film"])
+
+
+def test_for_another_distance_vectors_keep_their_length_and_both_must_mean_it(world: World) -> None:
+    own = TinyEncoder("dot+tiny-t1")
+    with running(own) as url:
+        encoder = world.asking(url, distance="dot")
+        assert encoder.space == "dot+tiny-t1"
+        near(encoder.encode(["a film"]), own.encode(["a film"]))
+        assert np.linalg.norm(encoder.encode(["a film"])) == pytest.approx(2.0)
+        assert httpx.get(f"{url}/v1/encoder").json()["distance"] == "dot"
+        with pytest.raises(Misconfigured, match=r"distance .dot., encoder\.distance is .cosine.: set the same"):
+            world.asking(url)
+
+
+def test_the_settings_name_the_other_process() -> None:
+    with running(TinyEncoder()) as url:
+        made = create_text_encoder(Settings(encoder=EncoderSettings(kind="http", url=url)), Metrics())
+        assert isinstance(made, RemoteEncoder)
+        assert made.model == "tiny"
+        made.close()
+
+
+def test_with_a_key_only_who_has_it_is_answered(world: World) -> None:
+    with running(TinyEncoder(), SERVING_KEY) as url:
+        near(world.asking(url, api_key=SERVING_KEY).encode(["a film"])[0], text_vector("a film"))
+        for wrong in ({}, {"api_key": SecretStr("guessed")}):
+            with pytest.raises(Misconfigured, match=r"answered 401.*encoder\.api_key"):
+                world.asking(url, **wrong)
+        refused = httpx.post(f"{url}/v1/encoder/encode", json={"texts": ["a"]})
+        assert refused.status_code == 401
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_batch_that_is_too_large_for_a_request_goes_in_parts(world: World) -> None:
+    with running(TinyEncoder(), limit=3000) as url:
+        texts = [f"{number} " + "word " * 200 for number in range(8)]
+        near(world.asking(url, batch_size=8).encode(texts), [text_vector(text) for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "texts"),
+        ({"texts": []}, "texts"),
+        ({"texts": "one"}, "texts"),
+        ({"texts": [1]}, "texts.0"),
+        ({"texts": ["a"], "model": "x"}, "model"),
+    ],
+)
+def test_a_wrong_request_is_refused_by_field(body: dict[str, Any], field: str) -> None:
+    with running(TinyEncoder()) as url:
+        answer = httpx.post(f"{url}/v1/encoder/encode", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ([], "doesn't answer with an object"),
+        ({"model": "m"}, "dimension None"),
+        ({"model": "m", "dimension": 0}, "dimension 0"),
+        ({"dimension": 2}, "model None"),
+        ({"model": "a b", "dimension": 2}, "model 'a b'"),
+    ],
+)
+def test_what_is_no_encoder_is_refused(world: World, said: Any, complaint: str) -> None:
+    world.endpoint.answer = lambda _: (200, said)
+    with pytest.raises(Misconfigured, match=complaint):
+        world.asking()
+
+
+def test_a_model_that_changes_meanwhile_is_noticed(world: World) -> None:
+    world.endpoint.answer = lambda _: (200, {"model": "m", "dimension": 2})
+    encoder = world.asking()
+    world.endpoint.answer = lambda _: (200, {"model": "other", "vectors": [[1, 0]]})
+    with pytest.raises(Misconfigured, match="has model 'other' by now"):
+        encoder.encode(["a film"])
+    world.endpoint.answer = lambda _: (200, {"model": "m", "vectors": [[1, 0, 0]]})
+    with pytest.raises(Misconfigured, match="3 dimensions, at the start it was 2"):
+        encoder.encode(["a film"])
+
+
+def test_a_text_that_is_too_much_for_a_request_is_cut(world: World) -> None:
+    with running(TinyEncoder(), limit=3000) as url:
+        encoder = world.asking(url)
+        rows = encoder.encode(["a film", "word " * 1000])
+        near(rows[0], text_vector("a film"))
+        near(rows[1], text_vector("word"))
+
+
+def test_work_that_is_long_waits_for_an_encoder_that_is_away() -> None:
+    class Away(TinyEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            if len(self.texts) < 3:
+                self.texts.append("asked")
+                raise Unavailable("it restarts")
+            return super().encode(texts)
+
+    said: list[str] = []
+    pauses: list[float] = []
+    patient = RetryingEncoder(Away(), said.append, pauses.append)
+    near(patient.encode(["a film"])[0], text_vector("a film"))
+    assert pauses == [1, 2, 4]
+    assert said == ["waiting for the encoder: it restarts"] * 3
+    assert (patient.space, patient.model, patient.dimension) == ("tiny-t1", "tiny", 16)
+
+
+def test_its_patience_ends() -> None:
+    class Gone(TinyEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            raise Unavailable("it is gone")
+
+    pauses: list[float] = []
+    with pytest.raises(Unavailable, match="it is gone"):
+        RetryingEncoder(Gone(), lambda _: None, pauses.append).encode(["a film"])
+    assert sum(pauses) >= 900
+
+
+def test_an_encoder_that_would_only_ask_another_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="only ask another"):
+        Runtime(Settings(encoder=EncoderSettings(kind="http", url="http://127.0.0.1:9")), ["encoder"])

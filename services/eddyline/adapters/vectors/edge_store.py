@@ -8,18 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from eddyline.adapters.vectors.aliases import with_changes, without_collection
-from eddyline.adapters.vectors.contract import CollectionSpec, Payload, Point, Query, Scored, Vector
+from eddyline.adapters.vectors.collection_check import Lacking, Stored, lacking, with_changes, without_collection
+from eddyline.adapters.vectors.contract import CollectionSpec, Fields, Payload, Point, Query, Scored, Vector
+from eddyline.adapters.vectors.conversion import in_one_batch, json_path, selected
 from eddyline.adapters.vectors.flusher import Flusher
-from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import in_one_batch, json_path, selected
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 from eddyline.model.filters import Filter
 
 try:
     import qdrant_edge as edge
 
-    from eddyline.adapters.vectors import edge_values as values
+    from eddyline.adapters.vectors import edge_conversion as conversion
     from eddyline.adapters.vectors.edge_directory import EdgeDirectory
 except ImportError as error:
     raise Misconfigured("the embedded store needs qdrant-edge-py: install eddyline[edge]") from error
@@ -37,7 +36,7 @@ class _Collection:
 
 
 class EdgeStore:
-    """`VectorStore` on Qdrant Edge: exact search, no server, one process.
+    """The `VectorStore` on Qdrant Edge: exact search, no server, one process.
 
     Writes survive a killed process at once (write-ahead log), a power failure from the next flush on. Calls
     hold the GIL, so threads take turns. It never optimises: that freezes the process for seconds.
@@ -53,9 +52,8 @@ class EdgeStore:
         self._flusher = Flusher(self._flush_shards, flush_every_seconds)
 
     def ensure(self, spec: CollectionSpec) -> None:
-        """Create the collection, or add what it lacks; raises `Misconfigured` where the two disagree."""
         spec = replace(spec, name=self._aliases.get(spec.name, spec.name))
-        with self._opening, _told(spec.name):
+        with self._opening, _translate_errors(spec.name):
             self._stay_open()
             if not self._directory.has(spec.name):
                 self._directory.create(spec)
@@ -65,7 +63,7 @@ class EdgeStore:
                 dense={name: (each.size, each.distance) for name, each in dense.items()},
                 sparse=frozenset(sparse),
                 indexes={
-                    path: values.index_kind(index.data_type)
+                    path: conversion.index_kind(index.data_type)
                     for path, index in collection.shard.info().payload_schema.items()
                 },
             )
@@ -77,12 +75,10 @@ class EdgeStore:
                 self._directory.record(spec.name, {**dense, **needed.dense}, (*sparse, *needed.sparse))
 
     def collections(self) -> list[str]:
-        """The names of the collections."""
         return self._directory.collections()
 
     def drop(self, collection: str) -> None:
-        """Delete a collection, its points and its aliases. Calls to it that are under way fail."""
-        with self._opening, _told(collection):
+        with self._opening, _translate_errors(collection):
             self._stay_open()
             if not self._directory.has(collection):
                 return
@@ -94,88 +90,67 @@ class EdgeStore:
             self._directory.drop(collection)
 
     def aliases(self) -> dict[str, str]:
-        """The aliases: name → collection."""
         return dict(self._aliases)
 
     def set_aliases(self, changes: Mapping[str, str | None]) -> None:
-        """Point these aliases at these collections, or remove them, all at once."""
-        with self._opening, _told(", ".join(changes)):
+        with self._opening, _translate_errors(", ".join(changes)):
             self._stay_open()
             self._point(with_changes(self._aliases, changes, self.collections()))
 
     def upsert(
-        self,
-        collection: str,
-        points: Sequence[Point],
-        *,
-        insert_only: bool = False,
-        condition: Filter | None = None,
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, condition: Filter | None = None
     ) -> None:
-        """Write whole points."""
         if not points:
             return
         operation = edge.UpdateOperation.upsert_points(
-            [values.to_point(point) for point in points],
-            condition=values.to_filter(condition) if condition else None,
+            [conversion.to_point(point) for point in points],
+            condition=conversion.to_filter(condition) if condition else None,
             update_mode=edge.UpdateMode.InsertOnly if insert_only else None,
         )
         with self._writing(collection) as shard:
             shard.update(operation)
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
-        """Set named vectors of existing points."""
         with self._writing(collection) as shard:
             there = _existing(shard, vectors)
             if there:
-                points = [edge.PointVectors(each, values.to_vectors(vectors[each])) for each in there]
+                points = [edge.PointVectors(each, conversion.to_vectors(vectors[each])) for each in there]
                 shard.update(edge.UpdateOperation.update_vectors(points))
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
-        """Set top-level payload keys of existing points."""
         with self._writing(collection) as shard:
             for each in _existing(shard, payloads):
                 shard.update(edge.UpdateOperation.set_payload([each], dict(payloads[each])))
 
     def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
-        """Remove top-level payload keys of existing points."""
         with self._writing(collection) as shard:
             there = _existing(shard, ids)
             if there and keys:
                 shard.update(edge.UpdateOperation.delete_payload(list(there), [json_path(key) for key in keys]))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        """Delete points."""
         with self._writing(collection) as shard:
             if ids:
                 shard.update(edge.UpdateOperation.delete_points(list(ids)))
 
     def delete_matching(self, collection: str, filter: Filter) -> None:
-        """Delete all points that match."""
         with self._writing(collection) as shard:
-            shard.update(edge.UpdateOperation.delete_points_by_filter(values.to_filter(filter) or edge.Filter()))
+            shard.update(edge.UpdateOperation.delete_points_by_filter(conversion.to_filter(filter) or edge.Filter()))
 
     def retrieve(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
+        self, collection: str, ids: Sequence[str], *, payload: Fields | None = None, vectors: Fields = ()
     ) -> dict[str, Point]:
-        """The points that exist, by id."""
         with self._reading(collection) as shard:
             records = shard.retrieve(list(ids), selected(payload), selected(vectors))
-        points = [values.from_record(record) for record in records]
+        points = [conversion.from_record(record) for record in records]
         return {point.id: point for point in points}
 
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
-        """Run the queries as one batch."""
-
-        def search(asked: list[Query]) -> list[list[edge.ScoredPoint]]:
+        def search(sent: list[Query]) -> list[list[edge.ScoredPoint]]:
             with self._reading(collection) as shard:
-                return shard.query_batch(edge.QueryBatchRequest([values.to_query(query) for query in asked]))
+                return shard.query_batch(edge.QueryBatchRequest([conversion.to_query(query) for query in sent]))
 
-        return in_one_batch(queries, search, values.from_scored)
+        return in_one_batch(queries, search, conversion.from_scored)
 
     def scroll(
         self,
@@ -184,26 +159,24 @@ class EdgeStore:
         filter: Filter = Filter(),
         limit: int = 256,
         after: str | None = None,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
+        payload: Fields | None = None,
+        vectors: Fields = (),
     ) -> tuple[list[Point], str | None]:
-        """A page of points in id order, and where the next one starts."""
         request = edge.ScrollRequest(
             offset=after,
             limit=limit,
-            filter=values.to_filter(filter),
+            filter=conversion.to_filter(filter),
             with_payload=selected(payload),
             with_vector=selected(vectors),
         )
         with self._reading(collection) as shard:
             records, following = shard.scroll(request)
-        points = [values.from_record(record) for record in records]
+        points = [conversion.from_record(record) for record in records]
         return points, None if following is None else str(following)
 
     def count(self, collection: str, filter: Filter = Filter()) -> int:
-        """How many points match."""
         with self._reading(collection) as shard:
-            return shard.count(edge.CountRequest(exact=True, filter=values.to_filter(filter)))
+            return shard.count(edge.CountRequest(exact=True, filter=conversion.to_filter(filter)))
 
     def check(self) -> None:
         """Raise `Unavailable` when it is closed or the last flush failed (a full disk, mostly)."""
@@ -213,7 +186,6 @@ class EdgeStore:
             raise Unavailable(f"the vector store in {self._directory.path} can't flush: {self._flusher.failure}")
 
     def flush(self) -> None:
-        """Make what was written survive a power failure."""
         with self._opening:
             self._stay_open()
             self._flush_shards()
@@ -237,7 +209,7 @@ class EdgeStore:
     def _flush_shards(self) -> None:
         for collection in list(self._collections.values()):
             # Under the lock, since one that was dropped meanwhile can't be flushed.
-            with collection.lock, _told(collection.name):
+            with collection.lock, _translate_errors(collection.name):
                 if self._collections.get(collection.name) is collection:
                     collection.shard.flush()
 
@@ -247,13 +219,13 @@ class EdgeStore:
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[edge.EdgeShard]:
-        with _told(name):
+        with _translate_errors(name):
             yield self._open(name).shard
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[edge.EdgeShard]:
         collection = self._open(name)
-        with collection.lock, _told(name):
+        with collection.lock, _translate_errors(name):
             yield collection.shard
         self._flusher.wrote()
 
@@ -279,11 +251,11 @@ class EdgeStore:
 
 def _add(shard: edge.EdgeShard, needed: Lacking) -> None:
     for name, dense in needed.dense.items():
-        shard.update(edge.UpdateOperation.create_dense_vector(name, dense.size, values.DISTANCES[dense.distance]))
+        shard.update(edge.UpdateOperation.create_dense_vector(name, dense.size, conversion.DISTANCES[dense.distance]))
     for name in needed.sparse:
         shard.update(edge.UpdateOperation.create_sparse_vector(name))
     for path, kind in needed.indexes.items():
-        shard.update(edge.UpdateOperation.create_field_index(path, values.INDEXES[kind]))
+        shard.update(edge.UpdateOperation.create_field_index(path, conversion.INDEXES[kind]))
 
 
 def _existing(shard: edge.EdgeShard, ids: Iterable[str]) -> tuple[str, ...]:
@@ -293,8 +265,8 @@ def _existing(shard: edge.EdgeShard, ids: Iterable[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _told(collection: str) -> Iterator[None]:
-    """Edge raises bare `Exception`s: make them ours."""
+def _translate_errors(collection: str) -> Iterator[None]:
+    """Turn the bare `Exception`s that Edge raises into ours."""
     try:
         yield
     except EddylineError:

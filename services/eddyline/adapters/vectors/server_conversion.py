@@ -1,4 +1,4 @@
-"""Our words in Qdrant's JSON and qdrant-client's models, and its answers in ours."""
+"""Convert our terms to Qdrant's JSON and qdrant-client's models, and results back."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
+from eddyline.adapters.vectors.collection_check import Lacking, Stored
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
     DenseSpec,
-    IndexKind,
     Nearest,
     OrderBy,
     Point,
@@ -20,17 +20,17 @@ from eddyline.adapters.vectors.contract import (
     Sparse,
     Vector,
 )
-from eddyline.adapters.vectors.stored import Lacking, Stored
-from eddyline.adapters.vectors.values import bounds, dense_array, of_one_type, selected, sparse_arrays
+from eddyline.adapters.vectors.conversion import bounds, dense_array, of_one_type, selected, sparse_arrays
 from eddyline.model.distance import Distance, similarity_from_score
 from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
+from eddyline.settings import AttributeKind
 
 Json = dict[str, Any]
 NO_GRAPH = models.HnswConfigDiff(m=0)
 
 
 def to_collection(spec: CollectionSpec) -> Json:
-    """What `QdrantClient.create_collection` takes beside the name."""
+    """Convert a spec to what `QdrantClient.create_collection` takes beside the name."""
     indexed = any(dense.indexed for dense in spec.dense.values())
     return {
         "vectors_config": {name: _dense_params(dense) for name, dense in spec.dense.items()},
@@ -48,7 +48,7 @@ def _dense_params(dense: DenseSpec) -> models.VectorParams:
 
 
 def to_added_vectors(needed: Lacking) -> dict[str, models.VectorNameConfig]:
-    """What `QdrantClient.create_vector_name` takes for each vector that a collection lacks."""
+    """Convert missing vectors to what `QdrantClient.create_vector_name` takes for each."""
     dense = {
         name: models.DenseVectorNameConfig(
             dense=models.DenseVectorConfig(size=each.size, distance=models.Distance(each.distance))
@@ -60,30 +60,30 @@ def to_added_vectors(needed: Lacking) -> dict[str, models.VectorNameConfig]:
 
 
 def from_collection(info: models.CollectionInfo) -> Stored:
-    """What Qdrant says of a collection."""
+    """Convert Qdrant's description of a collection."""
     params = info.config.params
     # A collection with a single vector without a name isn't ours.
     dense = {"": params.vectors} if isinstance(params.vectors, models.VectorParams) else params.vectors or {}
     return Stored(
         dense={name: (each.size, _known(Distance, each.distance.value)) for name, each in dense.items()},
         sparse=frozenset(params.sparse_vectors or {}),
-        indexes={path: _known(IndexKind, index.data_type.value) for path, index in info.payload_schema.items()},
+        indexes={path: _known(AttributeKind, index.data_type.value) for path, index in info.payload_schema.items()},
     )
 
 
-def _known(kind: type[Distance] | type[IndexKind], name: str) -> Any:
+def _known(kind: type[Distance] | type[AttributeKind], name: str) -> Any:
     return kind(name) if name in {str(each) for each in kind} else name
 
 
 def to_alias_operation(alias: str, collection: str | None) -> models.AliasOperations:
-    """What points an alias at a collection, or removes it (None)."""
+    """Make the operation that points an alias at a collection, or removes it (None)."""
     if collection is None:
         return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
     return models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=alias, collection_name=collection))
 
 
 def to_batch(points: Sequence[Point]) -> Json:
-    """Points in columns, the fastest for Qdrant to read. All must have the same named vectors."""
+    """Convert points to columns, the fastest for Qdrant to read. All must have the same named vectors."""
     names = points[0].vectors
     return {
         "ids": [point.id for point in points],
@@ -93,17 +93,17 @@ def to_batch(points: Sequence[Point]) -> Json:
 
 
 def to_rows(points: Sequence[Point]) -> list[Json]:
-    """Points one by one."""
+    """Convert points to rows."""
     return [{**to_row(point.id, point.vectors), "payload": dict(point.payload)} for point in points]
 
 
 def to_row(id: str, vectors: Mapping[str, Vector]) -> Json:
-    """A point's named vectors."""
+    """Convert a point's named vectors."""
     return {"id": id, "vector": {name: to_vector(name, vector) for name, vector in vectors.items()}}
 
 
 def to_vector(name: str, vector: Vector) -> Any:
-    """One vector, as numpy arrays for orjson to write."""
+    """Convert a vector to numpy arrays for orjson to write."""
     if isinstance(vector, Sparse):
         arrays = sparse_arrays(name, vector)
         return {"indices": arrays.indices, "values": arrays.values}
@@ -111,7 +111,7 @@ def to_vector(name: str, vector: Vector) -> Any:
 
 
 def from_vectors(vectors: Any) -> dict[str, Vector]:
-    """Qdrant's named vectors as arrays."""
+    """Convert Qdrant's named vectors to arrays."""
     return {name: _from_vector(vector) for name, vector in (vectors or {}).items()}
 
 
@@ -123,18 +123,18 @@ def _from_vector(vector: Any) -> Vector:
 
 
 def from_record(record: Json) -> Point:
-    """A stored point; qdrant-client's own, as a dict, does as well as JSON."""
+    """Convert a stored point: JSON, or qdrant-client's own as a dict."""
     return Point(str(record["id"]), from_vectors(record.get("vector")), record.get("payload") or {})
 
 
 def from_scored(found: Json, by: Nearest | OrderBy) -> Scored:
-    """A found point."""
+    """Convert a found point."""
     score = similarity_from_score(found["score"], by.distance) if isinstance(by, Nearest) else found["order_value"]
     return Scored(str(found["id"]), float(score), found.get("payload") or {}, from_vectors(found.get("vector")))
 
 
 def to_query(query: Query) -> Json:
-    """One search of a batch."""
+    """Convert one query of a batch."""
     return {
         **to_by(query.by),
         "filter": to_filter(query.filter),
@@ -145,7 +145,7 @@ def to_query(query: Query) -> Json:
 
 
 def to_by(by: Nearest | OrderBy) -> Json:
-    """What a search orders by."""
+    """Convert what a query orders by."""
     if isinstance(by, OrderBy):
         direction = "desc" if by.descending else "asc"
         return {"query": {"order_by": {"key": by.field, "direction": direction}}}
@@ -153,13 +153,13 @@ def to_by(by: Nearest | OrderBy) -> Json:
 
 
 def to_filter_model(filter: Filter) -> models.Filter | None:
-    """The filter for qdrant-client, None where it matches everything."""
+    """Convert a filter for qdrant-client; None where it matches everything."""
     body = to_filter(filter)
     return None if body is None else models.Filter.model_validate(body)
 
 
 def to_filter(filter: Filter) -> Json | None:
-    """The filter, None where it matches everything."""
+    """Convert a filter; None where it matches everything."""
     if not filter.must and not filter.must_not:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Checks and groupings of values that every store needs before it can send them."""
+"""Conversions that both stores share: checked vectors, bounds, selections, batches."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from eddyline.adapters.vectors.contract import Dense, Nearest, OrderBy, Query, Scored, Sparse
+from eddyline.adapters.vectors.contract import Dense, Fields, Nearest, OrderBy, Query, Scored, Sparse
 from eddyline.errors import EddylineError, GenerationChanged
 from eddyline.model.filters import Match, Range
 
 _WRONG_SIZE = "Vector dimension error"
-"""How Qdrant says it."""
+"""In Qdrant's message."""
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dense_array(name: str, vector: Any) -> Dense:
-    """The vector as contiguous float32. Raises `EddylineError` where a number isn't finite."""
+    """Return the vector as contiguous float32. Raises `EddylineError` where a number isn't finite."""
     array: Dense = np.ascontiguousarray(vector, dtype=np.float32)
     if not math.isfinite(float(np.dot(array, array))):
         raise EddylineError(f"vector `{name}` has a number that is not finite, or overflows: {array[:4]} …")
@@ -27,18 +27,18 @@ def dense_array(name: str, vector: Any) -> Dense:
 
 
 def sparse_arrays(name: str, vector: Sparse) -> Sparse:
-    """The vector as contiguous uint32 and float32. Raises `EddylineError` where a value isn't finite."""
+    """Return the vector as contiguous uint32 and float32. Raises `EddylineError` where a value isn't finite."""
     indices = np.ascontiguousarray(vector.indices, dtype=np.uint32)
     return Sparse(indices, dense_array(name, vector.values))
 
 
-def selected(names: tuple[str, ...] | None) -> bool | list[str]:
-    """Which payload keys or vectors come back, as Qdrant wants to be asked: None for all, an empty tuple for none."""
+def selected(names: Fields | None) -> bool | list[str]:
+    """Convert a selection of payload keys or vectors to Qdrant's: None for all, an empty tuple for none."""
     return True if names is None else list(names) or False
 
 
 def _searches_nothing(query: Query) -> bool:
-    """Whether the answer is empty whatever is stored: some stores refuse such a query, so it isn't sent."""
+    """Whether the result is empty whatever is stored. Some stores refuse such a query, so it isn't sent."""
     if query.limit <= 0:
         return True
     by = query.by
@@ -50,14 +50,14 @@ def in_one_batch(
     search: Callable[[list[Query]], Iterable[Iterable[Any]]],
     read: Callable[[Any, Nearest | OrderBy], Scored],
 ) -> list[list[Scored]]:
-    """Search for those queries that can find anything; the answers, read, come in the order of all.
+    """Run those queries that can find anything; return the results, converted by `read`, in the order of all.
 
     Raises `GenerationChanged` where a query's vector isn't as long as the stored ones: it was read before they went
     live.
     """
-    asked = [query for query in queries if not _searches_nothing(query)]
+    sent = [query for query in queries if not _searches_nothing(query)]
     try:
-        found = iter(search(asked) if asked else ())
+        found = iter(search(sent) if sent else ())
     except EddylineError as error:
         if _WRONG_SIZE not in str(error):
             raise
@@ -66,7 +66,7 @@ def in_one_batch(
 
 
 def of_one_type(match: Match) -> Iterator[list[str] | list[int] | bool]:
-    """The condition's values in groups that Qdrant can match at once: strings, integers, and each boolean."""
+    """Group the condition's values by what Qdrant can match at once: strings, integers, and each boolean."""
     strings = [value for value in match.values if isinstance(value, str)]
     integers = [value for value in match.values if isinstance(value, int) and not isinstance(value, bool)]
     if strings:
@@ -77,7 +77,7 @@ def of_one_type(match: Match) -> Iterator[list[str] | list[int] | bool]:
 
 
 def bounds(range: Range) -> dict[str, float]:
-    """The range as one lower and one upper bound: of `gt` and `gte` together Qdrant's indexes heed one alone.
+    """Reduce the range to one lower and one upper bound: of `gt` and `gte` together Qdrant's indexes heed one alone.
 
     An infinite bound that excludes nothing is left out; any other that isn't finite raises `EddylineError`.
     """
@@ -97,11 +97,11 @@ def _stricter(exclusive: float | None, inclusive: float | None, sign: int) -> bo
 
 
 def json_path(key: str) -> str:
-    """A top-level payload key as the path that Qdrant wants to delete it by: quoted unless a plain word."""
+    """Return the path that Qdrant deletes a top-level payload key by: quoted unless it is a plain word."""
     return key if _WORD.fullmatch(key) else f'"{key}"'
 
 
 def in_batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """The items, at most `size` at a time."""
+    """Split the items into runs of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

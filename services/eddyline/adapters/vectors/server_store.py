@@ -10,21 +10,20 @@ from urllib.parse import quote
 
 from qdrant_client import models
 
-from eddyline.adapters.vectors import rest_values as values
-from eddyline.adapters.vectors.aliases import with_changes
-from eddyline.adapters.vectors.contract import CollectionSpec, Payload, Point, Query, Scored, Vector
-from eddyline.adapters.vectors.rest import QdrantError, QdrantNotFound, Rest
-from eddyline.adapters.vectors.stored import Lacking, Stored, lacking
-from eddyline.adapters.vectors.values import in_batches, in_one_batch, json_path, selected
+from eddyline.adapters.vectors import server_conversion as conversion
+from eddyline.adapters.vectors.collection_check import Lacking, Stored, lacking, with_changes
+from eddyline.adapters.vectors.contract import CollectionSpec, Fields, Payload, Point, Query, Scored, Vector
+from eddyline.adapters.vectors.conversion import in_batches, in_one_batch, json_path, selected
+from eddyline.adapters.vectors.rest_client import QdrantError, QdrantNotFound, Rest
 from eddyline.errors import Misconfigured
 from eddyline.model.filters import Filter
 
-_WRITE_BATCH = 200
-_READ_BATCH = 500
+WRITE_BATCH_POINTS, READ_BATCH_POINTS = 200, 500
+"""Points in one request to Qdrant."""
 
 
 class ServerStore:
-    """`VectorStore` on a Qdrant server. Every write waits until it is durable there.
+    """The `VectorStore` of a Qdrant server. Every write waits until it is durable there.
 
     `prefix` comes before each collection's name, so that two deployments can share a cluster.
     """
@@ -35,26 +34,19 @@ class ServerStore:
         self._prefix = prefix
 
     def ensure(self, spec: CollectionSpec) -> None:
-        """Create the collection, or add what it lacks; raises `Misconfigured` where it disagrees with `spec`.
-
-        Several processes may do so at once.
-        """
         stored = self._describe(spec.name) or self._create(spec)
         self._add(spec.name, lacking(spec, stored))
 
     def collections(self) -> list[str]:
-        """The names of the collections that have our prefix, without it."""
         with self._rest.qdrant() as qdrant:
             found = [each.name for each in qdrant.get_collections().collections]
         return sorted(self._ours(name) for name in found if name.startswith(self._prefix))
 
     def drop(self, collection: str) -> None:
-        """Delete a collection, its points and its aliases."""
         with suppress(QdrantNotFound), self._rest.qdrant() as qdrant:
             qdrant.delete_collection(self._prefix + collection)
 
     def aliases(self) -> dict[str, str]:
-        """The aliases that have our prefix, without it: name → collection."""
         with self._rest.qdrant() as qdrant:
             found = qdrant.get_aliases().aliases
         return {
@@ -64,38 +56,32 @@ class ServerStore:
         }
 
     def set_aliases(self, changes: Mapping[str, str | None]) -> None:
-        """Point these aliases at these collections, or remove them, all at once."""
         # Qdrant applies what comes before an action that it refuses: so look first.
         with_changes({}, changes, self.collections())
         operations = [
-            values.to_alias_operation(self._prefix + alias, None if to is None else self._prefix + to)
+            conversion.to_alias_operation(self._prefix + alias, None if to is None else self._prefix + to)
             for alias, to in changes.items()
         ]
         with self._rest.qdrant() as qdrant:
             qdrant.update_collection_aliases(operations)
 
     def upsert(
-        self,
-        collection: str,
-        points: Sequence[Point],
-        *,
-        insert_only: bool = False,
-        condition: Filter | None = None,
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, condition: Filter | None = None
     ) -> None:
-        """Write whole points: a request for each set of named vectors among them, and each 200 points."""
-        terms: values.Json = {"update_mode": "insert_only"} if insert_only else {}
+        # A request for each set of named vectors among the points, and each `WRITE_BATCH_POINTS`.
+        terms: conversion.Json = {"update_mode": "insert_only"} if insert_only else {}
         if condition is not None:
-            terms["update_filter"] = values.to_filter(condition)
+            terms["update_filter"] = conversion.to_filter(condition)
         for alike in _by_vectors(points):
-            for batch in in_batches(alike, _WRITE_BATCH):
+            for batch in in_batches(alike, WRITE_BATCH_POINTS):
                 # Columns need at least one: points without any vector go row by row.
-                body = {"batch": values.to_batch(batch)} if batch[0].vectors else {"points": values.to_rows(batch)}
+                columns = bool(batch[0].vectors)
+                body = {"batch": conversion.to_batch(batch)} if columns else {"points": conversion.to_rows(batch)}
                 with self._existing(collection):
                     self._call("PUT", collection, "?wait=true", {**body, **terms})
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
-        """Set named vectors of existing points."""
-        rows = {each: values.to_row(each, named) for each, named in vectors.items() if named}
+        rows = {each: conversion.to_row(each, named) for each, named in vectors.items() if named}
 
         def write(ids: Sequence[str]) -> None:
             self._call("PUT", collection, "/vectors?wait=true", {"points": [rows[each] for each in ids]})
@@ -103,8 +89,6 @@ class ServerStore:
         self._write_existing(collection, list(rows), write)
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
-        """Set top-level payload keys of existing points."""
-
         def write(ids: Sequence[str]) -> None:
             settings = [{"points": [each], "payload": dict(payloads[each])} for each in ids]
             body = {"operations": [{"set_payload": setting} for setting in settings]}
@@ -113,7 +97,6 @@ class ServerStore:
         self._write_existing(collection, list(payloads), write)
 
     def delete_payload(self, collection: str, ids: Sequence[str], keys: Sequence[str]) -> None:
-        """Remove top-level payload keys of existing points."""
         paths = [json_path(key) for key in keys]
 
         def write(ids: Sequence[str]) -> None:
@@ -123,45 +106,35 @@ class ServerStore:
         self._write_existing(collection, ids if keys else (), write)
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        """Delete points."""
-        for batch in in_batches(ids, _READ_BATCH):
+        for batch in in_batches(ids, READ_BATCH_POINTS):
             with self._existing(collection), self._rest.qdrant() as qdrant:
                 qdrant.delete(self._prefix + collection, list(batch))
 
     def delete_matching(self, collection: str, filter: Filter) -> None:
-        """Delete all points that match."""
-        matching = values.to_filter_model(filter) or models.Filter()
+        matching = conversion.to_filter_model(filter) or models.Filter()
         with self._existing(collection), self._rest.qdrant() as qdrant:
             qdrant.delete(self._prefix + collection, models.FilterSelector(filter=matching))
 
     def retrieve(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
+        self, collection: str, ids: Sequence[str], *, payload: Fields | None = None, vectors: Fields = ()
     ) -> dict[str, Point]:
-        """The points that exist, by id."""
         selection = {"with_payload": selected(payload), "with_vector": selected(vectors)}
         with self._existing(collection):
             batches = [
                 self._call("POST", collection, "", {"ids": list(batch), **selection})
-                for batch in in_batches(ids, _READ_BATCH)
+                for batch in in_batches(ids, READ_BATCH_POINTS)
             ]
-        points = [values.from_record(record) for record in chain.from_iterable(batches)]
+        points = [conversion.from_record(record) for record in chain.from_iterable(batches)]
         return {point.id: point for point in points}
 
     def query(self, collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
-        """Run the queries as one batch."""
-
-        def search(asked: list[Query]) -> Iterator[Any]:
-            body = {"searches": [values.to_query(query) for query in asked]}
+        def search(sent: list[Query]) -> Iterator[Any]:
+            body = {"searches": [conversion.to_query(query) for query in sent]}
             with self._existing(collection):
                 answers = self._call("POST", collection, "/query/batch", body)
             return (answer["points"] for answer in answers)
 
-        return in_one_batch(queries, search, values.from_scored)
+        return in_one_batch(queries, search, conversion.from_scored)
 
     def scroll(
         self,
@@ -170,35 +143,32 @@ class ServerStore:
         filter: Filter = Filter(),
         limit: int = 256,
         after: str | None = None,
-        payload: tuple[str, ...] | None = None,
-        vectors: tuple[str, ...] = (),
+        payload: Fields | None = None,
+        vectors: Fields = (),
     ) -> tuple[list[Point], str | None]:
-        """A page of points in id order, and where the next one starts."""
         with self._existing(collection), self._rest.qdrant() as qdrant:
             records, following = qdrant.scroll(
                 self._prefix + collection,
-                scroll_filter=values.to_filter_model(filter),
+                scroll_filter=conversion.to_filter_model(filter),
                 limit=limit,
                 offset=after,
                 with_payload=selected(payload),
                 with_vectors=selected(vectors),
             )
-        return [values.from_record(dict(record)) for record in records], None if following is None else str(following)
+        points = [conversion.from_record(dict(record)) for record in records]
+        return points, None if following is None else str(following)
 
     def count(self, collection: str, filter: Filter = Filter()) -> int:
-        """How many points match."""
         with self._existing(collection), self._rest.qdrant() as qdrant:
-            return qdrant.count(self._prefix + collection, values.to_filter_model(filter)).count
+            return qdrant.count(self._prefix + collection, conversion.to_filter_model(filter)).count
 
     def check(self) -> None:
-        """Raise `Unavailable` unless the server is ready."""
         self._rest.check()
 
     def flush(self) -> None:
-        """Nothing to do: every write has waited."""
+        """Do nothing: every write has waited until it was durable."""
 
     def close(self) -> None:
-        """Close the connections."""
         self._rest.close()
 
     def _write_existing(self, collection: str, ids: Sequence[str], write: Callable[[Sequence[str]], None]) -> None:
@@ -207,7 +177,7 @@ class ServerStore:
         Qdrant applies a part of a request that names a missing point, and refuses it: so look which are
         there, and write again to those alone. Writes are idempotent.
         """
-        for batch in in_batches(ids, _WRITE_BATCH):
+        for batch in in_batches(ids, WRITE_BATCH_POINTS):
             remaining = batch
             while remaining:
                 try:
@@ -237,13 +207,13 @@ class ServerStore:
 
     def _describe(self, collection: str) -> Stored | None:
         with suppress(QdrantNotFound), self._rest.qdrant() as qdrant:
-            return values.from_collection(qdrant.get_collection(self._prefix + collection))
+            return conversion.from_collection(qdrant.get_collection(self._prefix + collection))
         return None
 
     def _create(self, spec: CollectionSpec) -> Stored:
         try:
             with self._rest.qdrant() as qdrant:
-                qdrant.create_collection(self._prefix + spec.name, **values.to_collection(spec))
+                qdrant.create_collection(self._prefix + spec.name, **conversion.to_collection(spec))
         except QdrantError:
             # Another process may have been first.
             stored = self._describe(spec.name)
@@ -255,7 +225,7 @@ class ServerStore:
     def _add(self, collection: str, needed: Lacking) -> None:
         name = self._prefix + collection
         with self._rest.qdrant() as qdrant:
-            for vector, config in values.to_added_vectors(needed).items():
+            for vector, config in conversion.to_added_vectors(needed).items():
                 try:
                     qdrant.create_vector_name(name, vector, config)
                 except QdrantError as refusal:
@@ -266,7 +236,7 @@ class ServerStore:
                         "upgrade it, or run `eddyline reembed`"
                     ) from refusal
                 if vector in needed.dense and not needed.dense[vector].indexed:
-                    no_graph = models.VectorParamsDiff(hnsw_config=values.NO_GRAPH)
+                    no_graph = models.VectorParamsDiff(hnsw_config=conversion.NO_GRAPH)
                     qdrant.update_collection(name, vectors_config={vector: no_graph})
             for path, kind in needed.indexes.items():
                 qdrant.create_payload_index(name, path, models.PayloadSchemaType(kind))

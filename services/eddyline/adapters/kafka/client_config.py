@@ -1,27 +1,28 @@
-"""What the adapter can be told: where the cluster is, and how a consume loop behaves."""
+"""Where the cluster is, and the settings of librdkafka's clients."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from eddyline.errors import Misconfigured
+from eddyline.topics import DEAD_LETTER_BYTES
+
+Client = TypeVar("Client")
+
+UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+"""Codes of a topic, or partition, that doesn't exist (yet)."""
 
 LIBRARY_LOG = logging.getLogger("eddyline.kafka.librdkafka")
 """Where librdkafka's own lines go, so that they never reach stderr past the application's logging."""
 
 QUEUE_BYTES = 64 * 1024 * 1024
-"""What a producer may have on its way where nobody says otherwise."""
-_LEAST_RECORD_BYTES = 64  # `framed_size` of any record is larger
-
-RECORD_BYTES = 1_000_000
-"""Largest record that is produced: Kafka's default is a little more."""
-LARGE_RECORD_BYTES = 4_000_000
-"""Largest record of a changelog."""
-DEAD_LETTER_BYTES = 1_200_000
-"""Largest dead letter: whatever a topic holds, and why it is dead."""
+"""Bytes that a producer may have in flight by default."""
+_MIN_RECORD_BYTES = 64  # `Outgoing.size` of any record is larger
 
 # The in-process broker answers an idle fetch only when its wait is over. It may hold a group's first join for
 # 3 s, so sessions must last longer; it holds later ones for the session time-out less a second, so not much
@@ -35,11 +36,11 @@ _IN_PROCESS_CONSUMER = {
 
 @dataclass(frozen=True, slots=True)
 class KafkaOptions:
-    """A cluster, and our corner of it.
+    """A cluster, and our part of it.
 
     `prefix` goes before every topic and group, so that deployments can share a cluster. `client` holds extra
     librdkafka settings (`security.protocol`, …), which win over ours. `log_identity` is set for the
-    in-process broker alone, which can't be asked who it is.
+    in-process broker alone, which has no cluster id to ask for.
     """
 
     bootstrap_servers: str
@@ -54,36 +55,6 @@ class KafkaOptions:
     def in_process(self) -> bool:
         """Whether this is librdkafka's in-process broker."""
         return self.log_identity is not None
-
-
-@dataclass(frozen=True, slots=True)
-class LoopOptions:
-    """How a consume loop behaves. Times are in seconds.
-
-    A retry waits `backoff_initial`, then twice as long each time up to `backoff_cap`, each drawn between half
-    and the whole. The loop stops when more than `dead_letter_share` of the newest `dead_letter_window`
-    records were dead letters, once it has seen `dead_letter_minimum`. A rebalance that refuses commits
-    for longer than `rebalance_seconds` makes it join anew. A handler that is fenced more than `fenced_limit`
-    times in a row stops it.
-    """
-
-    batch_size: int = 500
-    poll_seconds: float = 0.05
-    backoff_initial: float = 0.1
-    backoff_cap: float = 10.0
-    dead_letter_share: float = 0.5
-    dead_letter_minimum: int = 100
-    dead_letter_window: int = 1000
-    tick_seconds: float = 1.0
-    request_seconds: float = 5.0
-    rebalance_seconds: float = 30.0
-    drain_seconds: float = 30.0
-    fenced_limit: int = 5
-
-    def backoff(self, failures: int, jitter: float) -> float:
-        """Seconds to wait after so many failures in a row (from 1 on); `jitter` in [0, 1)."""
-        doublings = min(failures - 1, 30)
-        return min(self.backoff_cap, self.backoff_initial * 2.0**doublings) * (1 + jitter) / 2
 
 
 def client_config(options: KafkaOptions) -> dict[str, Any]:
@@ -119,7 +90,7 @@ def producer_config(
         "topic.metadata.propagation.max.ms": 5000,
         "message.max.bytes": DEAD_LETTER_BYTES,
         "queue.buffering.max.kbytes": queue_bytes // 1024,
-        "queue.buffering.max.messages": queue_bytes // _LEAST_RECORD_BYTES,
+        "queue.buffering.max.messages": queue_bytes // _MIN_RECORD_BYTES,
         "error_cb": on_error,
         **options.client,
     }
@@ -143,9 +114,27 @@ def consumer_config(
     if options.group_protocol == "classic":
         config["partition.assignment.strategy"] = assignor
         config["session.timeout.ms"] = 10_000
-        config["heartbeat.interval.ms"] = 1000  # how soon a member hears of a rebalance
+        config["heartbeat.interval.ms"] = 1000  # how soon a member learns of a rebalance
     else:
         config["group.remote.assignor"] = "range" if assignor == "range" else "uniform"
     if options.in_process:
         config |= _IN_PROCESS_CONSUMER
     return config | dict(options.client)
+
+
+def create_client(kind: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
+    """Create a consumer, producer or admin client. Raises `Misconfigured` for settings that librdkafka refuses."""
+    try:
+        return kind(config)
+    except KafkaException as error:
+        raise Misconfigured(f"Kafka's client settings: {error.args[0].str()}") from error
+
+
+def create_log_consumer(options: KafkaOptions, group: str = "log-reader") -> Consumer:
+    """Create a consumer that reads what it is assigned, and reports the end of each partition.
+
+    The library wants the name of a group; nobody joins it. Brokers that come and go are no error: the library
+    reconnects.
+    """
+    config = consumer_config(options, group, "range", lambda _error: None)
+    return create_client(Consumer, config | {"enable.partition.eof": True, "queued.max.messages.kbytes": 16_384})
