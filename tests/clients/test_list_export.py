@@ -14,14 +14,14 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.services.reading import SETTINGS, Shop, stocked
+from tests.services.reading import Shop, stocked
+from tests.services.reports import ServedReports
 from tests.services.serving import served
-from tests.support.fakes import FakeProducer, TinyEncoder
+from tests.support.fakes import TinyEncoder
 from tests.support.system import wait_until
 from typer.testing import CliRunner, Result
 
 from eddyline.adapters.kafka import EmbeddedBroker, LogReader
-from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, EdgeStore
 from eddyline.cli.commands import app
 from eddyline.cli.recommend import directly, stored_users
@@ -30,8 +30,7 @@ from eddyline.clients.list_export import Ask, ExportReport, ListExport, ListFile
 from eddyline.clients.progress import ProgressListener
 from eddyline.errors import AlreadyRunning, EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.model.events import ServedList, parse_event
-from eddyline.reader import Reader as ServiceReader
-from eddyline.reader import ServedListLog, router
+from eddyline.reader import router
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.runtime.connections import vectors_directory
 from eddyline.settings import Settings
@@ -127,15 +126,13 @@ def test_a_line_is_what_a_reader_answers(shop: Shop, output: Path, tmp_path: Pat
 
 
 def test_a_line_has_the_request_id_by_which_the_measures_know_the_list(output: Path, tmp_path: Path) -> None:
-    shop, producer = stocked(), FakeProducer()
-    log = ServedListLog(producer, Metrics())
-    shop.reader = ServiceReader(shop.store, SETTINGS, shop.metrics, shop.clock, shop.monotonic, impressions=log)
+    shop, reports = stocked(), ServedReports()
+    shop.reader = shop.new_reader(served_lists=reports.log)
     over, body = tmp_path / "over.jsonl", {"limit": 3, "surface": "newsletter"}
     run(directly(shop.reader), output, body, ["ada", "bob"], at_once=1)
     with shop.open(), Client(str(shop.client.base_url)) as client:
         run(over_http(client), over, body, ["ada", "bob"], at_once=1)
-    log.send_waiting()
-    told = [parse_event(ServedList, record.value) for record in producer.to("impressions")]
+    told = reports.told()
     written = [*lists(output), *lists(over)]
     assert len({line["request_id"] for line in written}) == 4
     assert [(one.request_id, one.user_id) for one in told] == [(one["request_id"], one["user_id"]) for one in written]

@@ -58,7 +58,7 @@ def test_settings_and_experiments_shown_are_such(block: Block) -> None:
     if EXPERIMENTS in block.info:
         assert len(experiments.parse_experiments(block.text, Settings(), block.where))
     else:
-        RuleSet.of(Settings(**tomllib.loads(block.text)))
+        RuleSet.from_settings(Settings(**tomllib.loads(block.text)))
 
 
 @pytest.mark.parametrize("block", [b for b in _all_blocks() if b.language == "python"], ids=lambda block: block.where)

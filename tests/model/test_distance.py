@@ -25,7 +25,7 @@ from eddyline.model.distance import (
 from eddyline.model.fusion import InterestVectors, rerank_by_interest
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
-from eddyline.model.ranking import Candidates, RankOptions, plan_retrieval, rank
+from eddyline.model.ranking import Candidates, Hit, RankOptions, plan_retrieval, rank
 from eddyline.settings import ProfileSettings, RankingSettings, StrategySettings
 
 NOW = 1_790_000_000.0
@@ -130,8 +130,9 @@ def test_a_plan_searches_by_the_distance_of_the_profiles_space(
 def test_a_person_has_a_say_in_the_unit_of_the_distance() -> None:
     rows = np.array([[1.0, 0.0], [5.0, 0.0]])
     person = InterestVectors({"taste": np.array([5.0, 0.0])}, {"taste": 1.0}, Distance.EUCLID)
-    first, second = rerank_by_interest(["close", "far"], [0.5, 0.5], rows, person, 0.5)
-    assert (first.name, first.terms) == ("far", {"relevance": 0.25, "taste": 0.5})
+    hits = [Hit("close", 0.5, {}, rows[0]), Hit("far", 0.5, {}, rows[1])]
+    first, second = rerank_by_interest(hits, person, 0.5)
+    assert (first.item_id, first.terms) == ("far", {"relevance": 0.25, "taste": 0.5})
     assert second.terms["taste"] == pytest.approx(0.1)
 
 
@@ -139,7 +140,8 @@ def test_what_is_a_little_nearer_comes_first_however_far_everything_is() -> None
     rows = np.array([[2001.0, 0.0], [2000.0, 0.0]])
     person = InterestVectors({"taste": np.zeros(2)}, {"taste": 1.0}, Distance.EUCLID)
     relevance = similarities(np.zeros(2), rows, Distance.EUCLID).tolist()
-    assert [place.name for place in rerank_by_interest(["a", "b"], relevance, rows, person, 0.3)] == ["b", "a"]
+    hits = [Hit(item_id, score, {}, row) for item_id, score, row in zip("ab", relevance, rows, strict=True)]
+    assert [item.item_id for item in rerank_by_interest(hits, person, 0.3)] == ["b", "a"]
 
 
 def test_diversity_goes_by_direction_whatever_the_lengths() -> None:

@@ -68,16 +68,3 @@ def test_a_diverse_list_is_the_definitions(seed: int, diversity: float, per_cate
     these = candidates(120, seed)
     listed = rank(these, BY_TASTE, _options(LIMIT, diversity, per_category))
     assert [one.item_id for one in listed] == plainly(these, diversity, per_category)
-
-
-def test_a_diverse_list_is_less_alike() -> None:
-    these = candidates(120, 1)
-    at = {item: place for place, item in enumerate(these.item_ids)}
-
-    def alike(diversity: float) -> float:
-        listed = [one.item_id for one in rank(these, BY_TASTE, _options(LIMIT, diversity))]
-        vectors = [vector for item in listed if (vector := these.vectors[at[item]]) is not None]
-        matrix = np.asarray(vectors)
-        return float((matrix @ matrix.T).mean())
-
-    assert alike(0.5) < alike(0.2) < alike(0.0)

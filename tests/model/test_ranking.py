@@ -165,7 +165,7 @@ def test_what_affinity_cannot_use_goes_to_content() -> None:
     scores = {place.item_id: place.score for place in rank(few, person, options())}
     assert scores["a"] == pytest.approx(1 / 25)
     assert scores["b"] == pytest.approx(0.2 + 24 / 25)
-    nobody = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"taste": 0.2}, unmet=1.0)
+    nobody = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"taste": 0.2}, unused_affinity=1.0)
     assert rank(table(taste=[found("b", 0.9), found("c", 0.1)]), nobody, options())[0].score == pytest.approx(1.2)
 
 

@@ -184,7 +184,7 @@ def test_a_currency_changes_nothing(known: list[float], asked: float, rate: floa
 
 def test_the_price_reranks_what_others_found_for_whom_prices_are_known() -> None:
     asked = planned(person("mug"), price=1.0)
-    assert asked.asks_of_recents
+    assert asked.needs_recent_details
     assert asked.fields == ("offer.price",)
     knowing = with_recent_items(asked, {"mug": PriceAndImage(8.0)})
     listed = ranked(knowing, item("sofa", price=900.0), item("cup", price=9.0), item("unpriced"))
@@ -239,7 +239,7 @@ def test_likeness_of_pictures_is_brought_to_one_by_its_list() -> None:
 @pytest.mark.parametrize("who", [None, person("a", "b")])
 def test_no_shipped_strategy_asks_for_any_of_it(name: str, who: Profile | None) -> None:
     asked = plan_retrieval(who, NOW, TAUS, RANKING, STRATEGIES[name])
-    assert not asked.asks_of_recents
+    assert not asked.needs_recent_details
     assert asked.fields == ()
     assert with_recent_items(asked, {}) == asked
 
@@ -253,20 +253,20 @@ def test_affinity_is_asked_for_alike_beside_the_others() -> None:
     assert alone.affinity.values.tolist() == beside.affinity.values.tolist()
     without = planned(who, price=1.0)
     assert without.affinity is None
-    assert (without.unmet, without.weights["affinity"]) == (0.0, 0.0)
+    assert (without.unused_affinity, without.weights["affinity"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("who", [None, Profile(Person("u", "new"), SETTINGS)])
 def test_to_a_stranger_only_ratings_apply(who: Profile | None) -> None:
     asked = with_recent_items(planned(who, rating=1.0, price=1.0, image=1.0), {})
-    assert not asked.asks_of_recents
+    assert not asked.needs_recent_details
     assert (asked.weights["rating"], asked.weights["price"], asked.weights["image"]) == (1.0, 0.0, 0.0)
 
 
 def test_a_situation_changes_these_weights_like_the_others() -> None:
     factors: dict[str, Any] = {"price": 0.0, "rating": 3.0}
     asked = plan_retrieval(person("a"), NOW, TAUS, RANKING, StrategySettings(price=1.0, rating=0.1), factors)
-    assert not asked.asks_of_recents
+    assert not asked.needs_recent_details
     assert asked.weights["rating"] == pytest.approx(0.3)
 
 

@@ -15,7 +15,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.reader import ExposureLog, Reader, Search, ServedListLog
-from eddyline.reader.browse_requests import SearchQuery
+from eddyline.reader.schemas import SearchQuery
 from eddyline.runtime import resources, roles
 from eddyline.runtime.insights_role import is_installed
 from eddyline.runtime.process import Runtime
@@ -77,8 +77,8 @@ def test_the_embedded_reader_tells_through_the_collectors_producer_what_it_shows
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, named = build_up_to("Reader", tmp_path, monkeypatch)
-    assert isinstance(named["shown"], ExposureLog)
-    assert isinstance(named["impressions"], ServedListLog)
+    assert isinstance(named["exposures"], ExposureLog)
+    assert isinstance(named["served_lists"], ServedListLog)
 
 
 def test_insights_is_found_also_where_its_libraries_are_loaded() -> None:
@@ -91,7 +91,7 @@ def lone_reader(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[bool,
     given: list[bool] = []
 
     def noting(*_: Any, **named: Any) -> Any:
-        given.extend(named[name] is not None for name in ("shown", "impressions"))
+        given.extend(named[name] is not None for name in ("exposures", "served_lists"))
         raise Enough
 
     monkeypatch.setattr(resources, "open_store", lambda _: FakeStore())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,8 +59,13 @@ class Shop:
         )
         self.profiler.assigned({TopicPartition("interactions", 0): 1})
         self.metrics = Metrics()
-        self.reader = Reader(self.store, settings, self.metrics, self.clock, self.monotonic)
+        self._settings = settings
+        self.reader = self.new_reader()
         self.client: httpx.Client
+
+    def new_reader(self, **more: Any) -> Reader:
+        """A reader of this shop, e.g. one that reports what it serves."""
+        return Reader(self.store, self._settings, self.metrics, self.clock, self.monotonic, **more)
 
     def put(self, *items: dict[str, Any]) -> None:
         feed(
@@ -101,6 +106,10 @@ class Shop:
         assert answer.status_code == 200, answer.text
         said: dict[str, Any] = answer.json()
         return said
+
+    def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        """Every page of a list, to its end."""
+        return pages(lambda cursor: self.get(path, **params, **cursor))
 
     def ask(self, **body: Any) -> httpx.Response:
         return self.client.post("/v1/recommendations", json=body)
@@ -164,6 +173,23 @@ def stocked(settings: Settings = SETTINGS) -> Shop:
         ),
     )
     return shop
+
+
+def pages(get: Callable[[dict[str, str]], httpx.Response]) -> list[dict[str, Any]]:
+    """Every page of a list, to its end; fails where an item comes again, or the ranks don't go on."""
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = get(cursor)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json())
+        if found[-1]["next"] is None:
+            break
+        cursor = {"next": found[-1]["next"]}
+    items = [item for page in found for item in page["items"]]
+    assert len({item["item_id"] for item in items}) == len(items)
+    assert [item["rank"] for item in items] == list(range(1, len(items) + 1))
+    return found
 
 
 def ids(answer: dict[str, Any]) -> list[str]:

@@ -21,8 +21,8 @@ from eddyline.embedder.handler import Embedder
 from eddyline.errors import NotEnabled
 from eddyline.imaging import ImageEmbedder
 from eddyline.reader import Reader, Search
-from eddyline.reader.browse_requests import SearchQuery, SimilarQuery
-from eddyline.reader.pictures import with_ready_image
+from eddyline.reader.lists import with_ready_image
+from eddyline.reader.schemas import SearchQuery, SimilarQuery
 from eddyline.runtime.collection_setup import ensure_image_vectors
 from eddyline.settings import ImageSettings, ReaderSettings, Settings
 
@@ -35,7 +35,7 @@ class Gallery(Imaging):
         self.put_all()
         options = Settings(images=self.settings, reader=ReaderSettings(similar_image_share=share))
         self.reader = Reader(self.store, options, Metrics(), self.clock, self.clock)
-        self.search = Search(self.store, options, self.reader.people, TinyEncoder(), self.clock, ColourEncoder())
+        self.search = Search(self.store, options, self.reader.profiles, TinyEncoder(), self.clock, ColourEncoder())
 
     def put_all(self) -> None:
         told = {"boots": ("red", "winter boots"), "cap": ("red", "wool cap"), "scarf": ("blue", "winter scarf")}
@@ -94,7 +94,7 @@ def test_no_picture_yet_says_so() -> None:
 
 
 def test_where_images_are_off_a_search_by_pictures_says_how_to_turn_them_on(it: Gallery) -> None:
-    search = Search(it.store, Settings(), it.reader.people, TinyEncoder(), it.clock)
+    search = Search(it.store, Settings(), it.reader.profiles, TinyEncoder(), it.clock)
     for by in ("image", "both"):
         with pytest.raises(NotEnabled, match=r"EDDYLINE_IMAGES__ENABLED"):
             search.find(SearchQuery.model_validate({"q": "red", "by": by}))

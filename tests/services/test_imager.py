@@ -44,7 +44,7 @@ from eddyline.maintenance.generations.item_copy import ItemCopier
 from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
-from eddyline.reader.list_cache import ListCache
+from eddyline.reader.lists import ListCache
 from eddyline.settings import Settings
 
 RED, BLUE = "https://pictures.example/red", "https://pictures.example/blue"

@@ -19,7 +19,7 @@ from eddyline.errors import Misconfigured
 from eddyline.model.filters import parse_filter
 from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
-from eddyline.reader.list_cache import ListCache
+from eddyline.reader.lists import ListCache
 from eddyline.settings import AttributeKind, Settings
 
 GERMAN = "Wie man einen Fluss überquert, ohne an Höhe zu verlieren."

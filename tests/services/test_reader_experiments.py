@@ -10,16 +10,16 @@ from typing import Any
 import httpx
 import pytest
 from tests.services.reading import SETTINGS, Shop, ids, stocked
+from tests.services.reports import ExposureReports, ServedReports
 from tests.services.serving import problem
-from tests.support.fakes import FakeProducer, feed, redelivered
+from tests.support.fakes import feed, redelivered
 
-from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES
-from eddyline.model.events import ServedList, parse_impression
+from eddyline.model.events import ServedList
 from eddyline.model.experiments.assignment import NONE_STOPPED, assign, draw_variant, is_enrolled
 from eddyline.model.experiments.definitions import parse_experiments
 from eddyline.model.ids import Person
-from eddyline.reader import ActiveExperiments, ExposureLog, Reader, ServedListLog
+from eddyline.reader import ActiveExperiments
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import STRATEGIES, RuleSettings, Settings, StrategySettings
 
@@ -78,26 +78,16 @@ class Trying:
     """A shop with experiments, and impressions that are told."""
 
     def __init__(self, settings: Settings = HERE) -> None:
-        self.shop, self.producer = stocked(settings), FakeProducer()
+        self.shop, self.reports = stocked(settings), ServedReports()
         self.running = ActiveExperiments(ALL)
-        self.log = ServedListLog(self.producer, Metrics())
-        self.shop.reader = Reader(
-            self.shop.store,
-            settings,
-            self.shop.metrics,
-            self.shop.clock,
-            self.shop.monotonic,
-            impressions=self.log,
-            experiments=lambda: self.running,
-        )
+        self.shop.reader = self.shop.new_reader(served_lists=self.reports.log, experiments=lambda: self.running)
         for n in range(4):
             self.shop.did("ada", f"space{n}", "like", ago=60.0 - n)
 
     def told(self) -> list[ServedList]:
-        self.log.send_waiting()
-        said = [parse_impression(record.value) for record in self.producer.to("impressions")]
-        self.producer.sent.clear()
-        return [one for one in said if isinstance(one, ServedList)]
+        told = self.reports.told()
+        self.reports.producer.sent.clear()
+        return told
 
     def asked(self, **body: Any) -> dict[str, Any]:
         return self.shop.asked(**body)
@@ -386,26 +376,15 @@ def test_who_signs_in_keeps_their_variant(fresh: Trying, variant: str) -> None:
 
 
 def test_who_sends_both_ids_keeps_their_variant_when_it_is_heard_what_they_were_shown(fresh: Trying) -> None:
-    producer = FakeProducer()
-    shown = ExposureLog(producer, Metrics(), fresh.shop.clock)
-    reader = Reader(
-        fresh.shop.store,
-        HERE,
-        Metrics(),
-        fresh.shop.clock,
-        fresh.shop.monotonic,
-        shown,
-        fresh.log,
-        lambda: fresh.running,
-    )
+    reports = ExposureReports(clock=fresh.shop.clock)
+    reader = fresh.shop.new_reader(exposures=reports.log, experiments=lambda: fresh.running)
     visitor, user = someone("home", "kitchens", "a"), someone("home", "control")
     both: dict[str, Any] = {"user_id": user, "anonymous_id": visitor, "surface": "home"}
     assert mark(reader.recommend(RecommendationRequest(**both))) == ("home", "kitchens")
-    fresh.shop.clock.forward(60)
-    shown.send_due()
-    (told,) = producer.sent
+    reports.send()
+    (told,) = reports.producer.sent
     feed(fresh.shop.profiler, redelivered(told, 10_000, at=fresh.shop.clock()))
-    profile = reader.people.profile(Person("u", user))
+    profile = reader.profiles.load(Person("u", user))
     assert profile is not None
     assert profile.unit == (fresh.shop.clock() - 60, f"a:{visitor}")
     for asked in (both, both | {"anonymous_id": None}):

@@ -45,8 +45,8 @@ class Living:
     def look(self, times: int = 2) -> list[str]:
         """What is in force after so many looks."""
         for _ in range(times):
-            self.live.look()
-        return [experiment.name for experiment in self.live.now().experiments]
+            self.live.reload_if_changed()
+        return [experiment.name for experiment in self.live.current().experiments]
 
     @property
     def refused(self) -> float | None:
@@ -151,24 +151,24 @@ def test_a_verdict_is_what_it_is_written_as() -> None:
 def test_each_stopped_variant_is_known(board: StoppedVariants) -> None:
     assert board.stopped() == frozenset()
     for one in (verdict(), verdict("third"), verdict(experiment="two")):
-        board.take(record(one))
+        board.apply(record(one))
     assert board.stopped() == {("one", "0123abcd", "other"), ("one", "0123abcd", "third"), ("two", "0123abcd", "other")}
 
 
 def test_the_latest_verdict_of_a_variant_counts_and_a_tombstone_lets_it_go_on(board: StoppedVariants) -> None:
-    board.take(record(verdict()))
-    board.take(record(verdict(revision="89abcdef")))
+    board.apply(record(verdict()))
+    board.apply(record(verdict(revision="89abcdef")))
     assert board.stopped() == {("one", "89abcdef", "other")}
-    board.take(record(verdict("third")))
-    board.take(record(None))
+    board.apply(record(verdict("third")))
+    board.apply(record(None))
     assert board.stopped() == {("one", "0123abcd", "third")}
-    board.take(record(None, "one/nobody"))
+    board.apply(record(None, "one/nobody"))
     assert board.stopped() == {("one", "0123abcd", "third")}
 
 
 def test_a_topic_that_was_created_anew_begins_anew(board: StoppedVariants) -> None:
-    board.take(record(verdict()))
-    board.take(record(verdict("third"), log="another log"))
+    board.apply(record(verdict()))
+    board.apply(record(verdict("third"), log="another log"))
     assert board.stopped() == {("one", "0123abcd", "third")}
 
 
@@ -176,8 +176,8 @@ def test_a_topic_that_was_created_anew_begins_anew(board: StoppedVariants) -> No
 def test_rubbish_is_counted_and_changes_nothing(rubbish: bytes) -> None:
     metrics = Metrics()
     board = StoppedVariants(metrics)
-    board.take(record(verdict()))
-    board.take(record(rubbish))
+    board.apply(record(verdict()))
+    board.apply(record(rubbish))
     assert board.stopped() == {("one", "0123abcd", "other")}
     assert metrics.registry.get_sample_value("eddyline_reader_verdicts_ignored_total") == 1
 
@@ -191,7 +191,7 @@ def test_verdicts_come_from_the_topic_those_of_before_and_those_to_come(kafka: K
 
     tell(verdict(), verdict().to_bytes())
     tell(verdict("third"), b"rubbish")
-    tail = TopicTail(kafka.options, VERDICTS, board.take)
+    tail = TopicTail(kafka.options, VERDICTS, board.apply)
     tail.start()
     wait_until(lambda: tail.caught_up, "it has read what there was")
     assert board.stopped() == {("one", "0123abcd", "other")}

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.services.reading import SETTINGS, Shop, ids, share, stocked
+from tests.services.reading import SETTINGS, Shop, ids, pages, share, stocked
 from tests.services.serving import problem, served
 from tests.support.fakes import TinyEncoder, WiderEncoder
 
@@ -45,7 +45,7 @@ class Desk:
 def opened(shop: Shop, encoder: TinyEncoder | None = None, share: float = 0.2) -> Iterator[Desk]:
     encoder = encoder or TinyEncoder()
     settings = SETTINGS.model_copy(update={"reader": ReaderSettings(search_taste_share=share)})
-    search = Search(shop.store, settings, shop.reader.people, encoder, shop.clock)
+    search = Search(shop.store, settings, shop.reader.profiles, encoder, shop.clock)
     with served(router(shop.reader, 100_000, search)) as client:
         yield Desk(shop, encoder, client)
 
@@ -93,18 +93,8 @@ def test_a_search_filters_leaves_out_and_shows_only_what_can_be_had(it: Desk) ->
 def test_a_search_pages_without_repeating(it: Desk) -> None:
     for someone in ({}, {"user_id": "ada"}):
         it.shop.did("ada", "kitchen1", "like")
-        params: dict[str, Any] = {"limit": 7, **someone}
-        seen: list[str] = []
-        while True:
-            answer = it.find("starship", **params)
-            assert [item["rank"] for item in answer["items"]] == list(
-                range(len(seen) + 1, len(seen) + len(ids(answer)) + 1)
-            )
-            seen += ids(answer)
-            if answer["next"] is None:
-                break
-            params["next"] = answer["next"]
-        assert len(seen) == len(set(seen)) == 40
+        found = pages(lambda cursor, who=someone: it.ask(q="starship", limit=7, **who, **cursor))  # type: ignore[misc]
+        assert sum(len(ids(page)) for page in found) == 40
     cursor = it.find("starship", limit=7)["next"]
     for other in ({"q": "bread"}, {"q": "starship", "user_id": "ada"}, {"q": "starship", "tag": "odd"}):
         assert problem(it.ask(**other, next=cursor))["field"] == "next"
@@ -193,12 +183,12 @@ def test_a_repeated_search_is_encoded_once(it: Desk) -> None:
 
 
 def test_what_is_remembered_of_searches_is_bounded(it: Desk) -> None:
-    search = Search(it.shop.store, SETTINGS, it.shop.reader.people, it.encoder, it.shop.clock)
+    search = Search(it.shop.store, SETTINGS, it.shop.reader.profiles, it.encoder, it.shop.clock)
     for n in range(1100):
-        search._encoded(f"word{n}")
+        search._encode(f"word{n}")
     del it.encoder.texts[:]
     for n in (1099, 500, 0):
-        search._encoded(f"word{n}")
+        search._encode(f"word{n}")
     assert it.encoder.texts == ["word0"]
 
 
@@ -209,23 +199,21 @@ def test_a_reader_without_an_encoder_says_how_to_search() -> None:
         assert problem(shop.get("/v1/search"))["field"] == "q"
 
 
-def test_vectors_of_another_model_are_never_compared() -> None:
-    with opened(stocked(), TinyEncoder("other-t1")) as desk:
+@pytest.mark.parametrize(
+    ("encoder", "named"),
+    [(TinyEncoder("other-t1"), "other-t1"), (WiderEncoder(), "encoder.model")],
+    ids=["another model", "another length"],
+)
+def test_vectors_of_another_model_are_never_compared(encoder: TinyEncoder, named: str) -> None:
+    with opened(stocked(), encoder) as desk:
         said = problem(desk.ask(q="starship"), 503)
         assert "tiny-t1" in said["detail"]
-        assert "other-t1" in said["detail"]
-
-
-def test_vectors_of_another_length_name_the_setting_that_makes_them() -> None:
-    with opened(stocked(), WiderEncoder()) as desk:
-        said = problem(desk.ask(q="starship"), 503)
-        assert "encoder.model" in said["detail"]
-        assert "tiny-t1" in said["detail"]
+        assert named in said["detail"]
 
 
 def test_a_profile_of_another_model_has_no_say() -> None:
     shop = both_kinds()
-    search = Search(shop.store, SETTINGS, shop.reader.people, TinyEncoder("other-t1"), shop.clock)
+    search = Search(shop.store, SETTINGS, shop.reader.profiles, TinyEncoder("other-t1"), shop.clock)
     for n in range(20):
         for kind in ("space", "kitchen"):
             shop.store.set_payload("items", {item_point_id(f"{kind}{n}"): {"space": "other-t1"}})

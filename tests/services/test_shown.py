@@ -1,195 +1,24 @@
-"""What was shown: gathered by the reader, told in the background, kept by the profiler, and held against no click."""
+"""What was shown: reported by the reader, kept by the profiler, and held against no click."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
 from tests.services.profiling import Profiling, click, erased
-from tests.services.reading import SETTINGS, ids, stocked
-from tests.support.fakes import NOW, Clock, FakeProducer, feed, record, redelivered
+from tests.services.reading import ids, stocked
+from tests.services.reports import ADA, VISITOR, ExposureReports
+from tests.support.fakes import NOW, feed, record, redelivered
 
-from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Record, TopicPartition, partition_of
-from eddyline.adapters.kafka.retention import SAFE_BYTES
-from eddyline.adapters.telemetry import Metrics
-from eddyline.errors import InvalidEvent, Overloaded, Unavailable
+from eddyline.adapters.kafka import Record, partition_of
+from eddyline.errors import InvalidEvent
 from eddyline.model.decay import add_to_decayed_count
-from eddyline.model.events import Exposure, parse_event
 from eddyline.model.ids import Person, item_point_id
 from eddyline.model.trends import POPULARITY, trend_tau
-from eddyline.reader import ExposureLog, Reader
-from eddyline.reader.exposure_log import ITEMS_A_RECORD
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import ProfileSettings
 
-ADA, VISITOR = Person("u", "ada"), Person("a", "cookie")
 HOUR, DAY = 3600.0, 86_400.0
-
-
-class Telling:
-    """A log with everything around it; no thread, so it sends when it is told to."""
-
-    def __init__(self, **more: Any) -> None:
-        self.producer, self.metrics, self.clock = FakeProducer(), Metrics(), Clock()
-        self.shown = ExposureLog(self.producer, self.metrics, self.clock, **more)
-
-    def after(self, seconds: float) -> list[Exposure]:
-        """What has been told when so much time has passed."""
-        self.clock.forward(seconds)
-        self.shown.send_due()
-        return self.told()
-
-    def told(self) -> list[Exposure]:
-        return [parse_event(Exposure, one.value) for one in self.producer.to("interactions")]
-
-    def counted(self, reason: str | None = None) -> float:
-        """Items that were told, or dropped for a reason."""
-        name = "eddyline_reader_shown_total" if reason is None else "eddyline_reader_shown_dropped_total"
-        labels = {} if reason is None else {"reason": reason}
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-# -- the reader's side -------------------------------------------------------------------------------------------------
-
-
-def test_a_persons_lists_of_a_minute_are_one_record_under_their_key() -> None:
-    it = Telling()
-    it.shown.note(ADA, ["a", "b"])
-    assert it.after(59) == []
-    it.shown.note(ADA, ["b", "c"])
-    (told,) = it.after(1)
-    assert (told.user_id, told.anonymous_id, told.items) == ("ada", None, ["a", "b", "c"])
-    assert told.timestamp == NOW
-    (sent,) = it.producer.sent
-    assert sent.key == b"u:ada"
-    assert dict(sent.headers)["ce_type"] == b"io.eddyline.shown.v1"
-    assert it.counted() == 3
-
-
-def test_a_users_record_names_the_anonymous_id_that_the_first_of_its_lists_came_with() -> None:
-    it = Telling()
-    it.shown.note(ADA, ["a"], "cookie")
-    it.shown.note(ADA, ["b"], "another")
-    it.shown.note(VISITOR, ["c"], "cookie")
-    it.clock.forward(1)
-    it.shown.note(Person("u", "bob"), ["d"])
-    it.shown.note(Person("u", "bob"), ["e"], "late")
-    told = [(one.user_id, one.anonymous_id, one.items) for one in it.after(60)]
-    assert told == [("ada", "cookie", ["a", "b"]), (None, "cookie", ["c"]), ("bob", None, ["d", "e"])]
-    assert [sent.key for sent in it.producer.sent] == [b"u:ada", b"a:cookie", b"u:bob"]
-
-
-def test_a_surprise_costs_one_record_and_not_those_after_it() -> None:
-    it = Telling()
-    it.producer.refuse = RuntimeError("nobody foresaw this")
-    it.shown.note(ADA, ["a", "b"])
-    assert it.after(60) == []
-    assert it.counted("broker") == 2
-    it.producer.refuse, it.producer.room = RuntimeError("nor this"), 1
-    it.shown.note(VISITOR, ["c"])
-    it.shown.note(ADA, ["d"])
-    assert [told.items for told in it.after(60)] == [["c"]]
-    assert it.counted("broker") == 3
-
-
-def test_everyone_has_a_minute_of_their_own() -> None:
-    it = Telling()
-    it.shown.note(ADA, ["a"])
-    it.clock.forward(30)
-    it.shown.note(VISITOR, ["b"])
-    assert [told.person for told in it.after(30)] == [ADA]
-    it.shown.note(ADA, ["c"])
-    assert [told.person for told in it.after(30)] == [ADA, VISITOR]
-    assert [told.person for told in it.after(30)] == [ADA, VISITOR, ADA]
-
-
-def test_what_is_gathered_is_told_at_the_end() -> None:
-    it = Telling()
-    it.shown.note(ADA, ["a"])
-    it.shown.start()
-    it.shown.close()
-    assert [told.items for told in it.told()] == [["a"]]
-    it.shown.close()
-    it.shown.note(ADA, ["b"])
-    assert len(it.told()) == 1
-    assert it.counted("full") == 1
-
-
-def test_more_than_fits_is_dropped_and_counted_and_there_is_room_again_afterwards() -> None:
-    it = Telling(most=5)
-    it.shown.note(ADA, ["a", "b", "c"])
-    it.shown.note(VISITOR, ["a", "b", "c"])
-    it.shown.note(Person("u", "late"), ["a", "b"])
-    assert it.counted("full") == 3
-    assert [told.items for told in it.after(60)] == [["a", "b", "c"], ["a", "b"]]
-    it.shown.note(VISITOR, ["d"])
-    assert it.after(60)[-1].items == ["d"]
-    assert it.counted("full") == 3
-
-
-def test_a_record_takes_no_more_items_than_it_may_hold() -> None:
-    it = Telling()
-    it.shown.note(ADA, [f"i{n}" for n in range(ITEMS_A_RECORD + 7)])
-    (told,) = it.after(60)
-    assert len(told.items) == ITEMS_A_RECORD
-    assert it.counted("full") == 7
-
-
-@pytest.mark.parametrize("error", [Overloaded("no room"), Unavailable("the producer is closed")])
-def test_a_broker_that_takes_nothing_costs_the_statistics_and_nothing_else(error: Exception) -> None:
-    it = Telling()
-    it.producer.refuse, it.producer.room = error, 1
-    it.shown.note(VISITOR, ["a"])
-    it.shown.note(ADA, ["a", "b"])
-    assert len(it.after(60)) == 1
-    assert (it.counted(), it.counted("broker")) == (1, 2)
-    it.producer.refuse = None
-    it.shown.note(ADA, ["c"])
-    assert it.after(60)[-1].items == ["c"]
-
-
-def test_what_is_not_acknowledged_is_counted_as_dropped() -> None:
-    it = Telling()
-    it.producer.delivery = Unavailable("not in time")
-    it.shown.note(ADA, ["a", "b"])
-    it.shown.close()
-    assert (it.counted(), it.counted("broker")) == (0, 2)
-
-
-def test_a_full_in_process_broker_is_not_waited_for_and_holds_nothing_of_it() -> None:
-    broker = EmbeddedBroker()
-    producer = KafkaProducer(broker.options, broker.guard)
-    it = Telling()
-    it.shown = ExposureLog(producer, it.metrics, it.clock)
-    home = TopicPartition("interactions", partition_of(ADA.key.encode(), broker.options.partitions))
-    broker.guard.subscribe("profiler", ["interactions"])
-    broker.guard.reserve(home, SAFE_BYTES)
-    it.shown.note(ADA, ["a", "b"])
-    it.after(60)
-    assert (it.counted(), it.counted("broker")) == (0, 2)
-    broker.guard.release(home, SAFE_BYTES)
-    it.shown.note(ADA, ["c"])
-    it.shown.close()
-    producer.close()
-    broker.close()
-    assert (it.counted(), it.counted("broker")) == (1, 2)
-
-
-def test_many_readers_threads_may_note_at_once() -> None:
-    it = Telling()
-
-    def note(number: int) -> None:
-        for each in range(100):
-            it.shown.note(ADA, [f"{number}-{each}"])
-
-    threads = [threading.Thread(target=note, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    (told,) = it.after(60)
-    assert len(told.items) == 800
 
 
 # -- the profiler's side -----------------------------------------------------------------------------------------------
@@ -343,12 +172,9 @@ class Serving:
     """A shop whose reader tells what it shows."""
 
     def __init__(self) -> None:
-        self.shop, self.telling = stocked(), Telling()
-        self.telling.clock = self.shop.clock
-        self.telling.shown = ExposureLog(self.telling.producer, Metrics(), self.shop.clock)
-        self.reader = Reader(
-            self.shop.store, SETTINGS, Metrics(), self.shop.clock, self.shop.monotonic, self.telling.shown
-        )
+        self.shop = stocked()
+        self.reports = ExposureReports(clock=self.shop.clock)
+        self.reader = self.shop.new_reader(exposures=self.reports.log)
         self._offset = 0
 
     def serve(self, **asked: Any) -> dict[str, Any]:
@@ -356,14 +182,14 @@ class Serving:
 
     def pass_on(self) -> None:
         """A minute later: the profiler hears of it."""
-        self.telling.after(60)
-        while self.telling.producer.sent:
-            sent = self.telling.producer.sent.pop(0)
+        self.reports.send()
+        while self.reports.producer.sent:
+            sent = self.reports.producer.sent.pop(0)
             feed(self.shop.profiler, redelivered(sent, self._offset, at=self.shop.clock()))
             self._offset += 1
 
     def fatigue(self, person: Person = ADA) -> dict[str, float]:
-        profile = self.reader.people.profile(person)
+        profile = self.reader.profiles.load(person)
         return {} if profile is None else profile.fatigue(self.shop.clock())
 
 

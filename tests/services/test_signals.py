@@ -17,8 +17,8 @@ from eddyline.adapters.vectors import ITEMS, Nearest
 from eddyline.model.experiments.definitions import parse_experiments
 from eddyline.model.ids import item_point_id
 from eddyline.model.ranking.recent_items import NEUTRAL
-from eddyline.reader import Reader, recent_item_details
-from eddyline.reader.assignment import ActiveExperiments
+from eddyline.reader import Reader, retrieval
+from eddyline.reader.experiments import ActiveExperiments
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.runtime.collection_setup import ensure_image_vectors
 from eddyline.settings import (
@@ -234,7 +234,7 @@ def test_prices_and_pictures_cost_one_look_up_more(
 
 
 def test_only_the_newest_recents_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_item_details, "DETAILED_RECENTS", 2)
+    monkeypatch.setattr(retrieval, "DETAILED_RECENTS", 2)
     with opened(shop_with()) as shop:
         shop.did("ada", "space19", ago=-1.0)
         asked: list[list[str]] = []
@@ -296,7 +296,7 @@ def test_a_variant_of_an_experiment_sets_their_weights() -> None:
     settings = shop_with()
     shop = stocked(settings)
     running = ActiveExperiments(parse_experiments(EXPERIMENT, settings, "tests.toml"))
-    shop.reader = Reader(shop.store, settings, Metrics(), shop.clock, shop.monotonic, experiments=lambda: running)
+    shop.reader = shop.new_reader(experiments=lambda: running)
     shop.did("ada", "space6")
     request = RecommendationRequest(user_id="ada", candidates=["space19", "space7"], explain=True)
     answer = shop.reader.recommend(request, "signals/thrifty")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from tests.services.reading import DAY, Shop, ids, share, stocked
-from tests.services.serving import problem
 from tests.support.fakes import NOW
 
 from eddyline.model.events import format_timestamp
@@ -98,10 +97,6 @@ def test_a_rule_holds_for_a_segment_that_attributes_make(shop: Shop) -> None:
 def test_a_rule_chooses_the_strategy_unless_the_request_does(shop: Shop) -> None:
     assert shop.recommend("ada", surface="newsletter")["strategy"] == "content"
     assert shop.recommend("ada", surface="newsletter", strategy="trending")["strategy"] == "trending"
-
-
-def test_a_time_zone_that_is_none_is_refused(shop: Shop) -> None:
-    assert problem(shop.ask(context={"timezone": "Vienna"}), 422)["field"] == "context.timezone"
 
 
 def test_promoted_items_have_every_fifth_place_on_every_page(shop: Shop) -> None:

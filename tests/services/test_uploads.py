@@ -39,8 +39,8 @@ from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse import Browse
-from eddyline.reader.browse_requests import SearchQuery
-from eddyline.reader.list_cache import ListCache
+from eddyline.reader.lists import ListCache
+from eddyline.reader.schemas import SearchQuery
 from eddyline.runtime.collection_setup import ensure_image_vectors
 from eddyline.settings import ImageSettings, Settings
 
@@ -446,7 +446,7 @@ def test_a_real_clip_finds_uploaded_pictures_and_refuses_hostile_ones_by_name(tm
         image = reader.browse.item(item)["image"]
         assert (image["state"], image["reason"]) == ("refused", reason), image
         assert image["message"]
-    search = Search(store, settings, reader.people, TinyEncoder(), it.clock, clip)
+    search = Search(store, settings, reader.profiles, TinyEncoder(), it.clock, clip)
     found = {
         by: {one["item_id"] for one in search.find(SearchQuery.model_validate({"q": "sandals", "by": by}))["items"]}
         for by in ("text", "image")

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from tests.services.reading import DAY, Shop, ids
-from tests.support.fakes import NOW, FakeProducer, feed, redelivered
+from tests.services.reports import ExposureReports
+from tests.support.fakes import NOW, feed, redelivered
 
-from eddyline.adapters.telemetry import Metrics
-from eddyline.reader import ExposureLog, Reader
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import Settings
 
@@ -35,6 +34,7 @@ class Site:
 
     def __init__(self) -> None:
         self.shop = Shop(SETTINGS)
+        self.shop.monotonic = self.shop.clock
         self.shop.put(
             *(
                 {
@@ -59,18 +59,16 @@ class Visits:
     """Requests of the same few people, at times that the test says."""
 
     def __init__(self, shop: Shop, telling: bool) -> None:
-        self.shop, self._producer = shop, FakeProducer()
+        self.shop, self._reports = shop, ExposureReports(clock=shop.clock)
         shop.clock.now = NOW
-        self._shown = ExposureLog(self._producer, Metrics(), shop.clock) if telling else None
-        self._reader = Reader(shop.store, SETTINGS, Metrics(), shop.clock, shop.clock, self._shown)
+        self._reader = shop.new_reader(exposures=self._reports.log if telling else None)
 
     def at(self, time: float, **asked: Any) -> dict[str, Any]:
         """A list at that time; within the minute the profile hears of it, where it does."""
         self.shop.clock.now = time
-        if self._shown is not None:
-            self._shown.send_due()
-        while self._producer.sent:
-            sent = self._producer.sent.pop(0)
+        self._reports.send(0)
+        while self._reports.producer.sent:
+            sent = self._reports.producer.sent.pop(0)
             feed(self.shop.profiler, redelivered(sent, self.shop._next(), at=time))
         return self._reader.recommend(RecommendationRequest(**asked))
 

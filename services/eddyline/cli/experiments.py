@@ -78,7 +78,7 @@ def _assigned_here(settings: Settings, query: dict[str, str]) -> dict[str, Any]:
     running = ActiveExperiments(load_experiments(settings.experiments_file, settings))
     with opened_store(settings) as store:
         reader = Reader(store, settings, Metrics(), experiments=lambda: running)
-        return reader.assignments.of(AssignmentQuery(**query))
+        return reader.assignment(AssignmentQuery(**query))
 
 
 def _assigned_there(url: str, query: dict[str, str]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
         store = stack.enter_context(opened_store(settings))
         served_lists = stack.enter_context(open_served_list_log(settings, metrics))
         yield (
-            directly(Reader(store, settings, metrics, impressions=served_lists, experiments=lambda: active)),
+            directly(Reader(store, settings, metrics, served_lists=served_lists, experiments=lambda: active)),
             store,
         )
 

@@ -40,7 +40,7 @@ def load_settings(
     from eddyline.model.rules import RuleSet
 
     loaded = settings.load(config)
-    RuleSet.of(loaded)
+    RuleSet.from_settings(loaded)
     server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     changes: dict[str, object] = {"server": loaded.server.model_copy(update=server)}
     if data_dir is not None:

@@ -19,8 +19,8 @@ from eddyline.insights.kpis import (
 )
 from eddyline.insights.retention import retention_seconds
 from eddyline.insights.rows import SECONDS, Size, window_start
-from eddyline.insights.schemas import KpiQuery, KpiReport, KpiRow, MeasuringProgress, parse_duration
-from eddyline.model.events import format_timestamp, parse_timestamp_text
+from eddyline.insights.schemas import KpiQuery, KpiReport, KpiRow, MeasuringProgress
+from eddyline.model.events import format_timestamp, parse_duration, parse_timestamp_text
 from eddyline.settings import InsightsSettings
 
 USUAL_SPAN = "24h"

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eddyline.insights.kpis import GROUPS, Group, Kpis
 from eddyline.insights.rows import Dimensions, Size
 from eddyline.insights.statistics import Effect, SampleRatio
-from eddyline.model.events import parse_timestamp_text
+from eddyline.model.events import DurationText, TimeText
 
-DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def parse_duration(text: str) -> float:
-    """Parse a duration, e.g. 30m, 24h or 7d, into seconds. Raises ValueError."""
-    match = DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text[:20]!r} isn't a duration: write minutes, hours or days, e.g. 30m, 24h or 7d")
-    return int(match[1]) * UNITS[match[2]]
-
-
-def _is_time(text: str) -> str:
-    parse_timestamp_text(text)
-    return text
-
-
-def _is_duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-Time = Annotated[str, AfterValidator(_is_time)]
 Names = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=50)]
 
 
@@ -43,11 +19,11 @@ class KpiQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    from_: Annotated[Time | None, Field(alias="from")] = None
+    from_: Annotated[TimeText | None, Field(alias="from")] = None
     """Lists served from then on: RFC 3339 with an offset, or an epoch number."""
-    to: Time | None = None
+    to: TimeText | None = None
     """Lists served before; now, where missing; at most a day from now."""
-    last: Annotated[str, AfterValidator(_is_duration)] | None = None
+    last: DurationText | None = None
     """Instead of `from`: so many minutes, hours or days until then, e.g. 30m, 24h, 7d. Without either: 24h."""
     size: Size | None = None
     """Which windows are added up; without it, the smallest that suits the time. Times are extended to whole windows."""

@@ -5,8 +5,8 @@
 - *Euclid*: vectors are as the model makes them; a search goes by a point, the mean of what was chosen, and the
   similarity is 1 / (1 + d). What was disliked isn't in that mean: no point is far from something in any direction.
 
-Whatever the distance, the *likeness* of two items (for diversity, and to tell near copies) is the cosine of their
-vectors: the only one of the three whose size says something by itself.
+Whatever the distance, how similar two items are (for diversity, and to tell near copies) is the cosine of their
+vectors: the only one of the three whose size means something by itself.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Distance(StrEnum):
 
     @classmethod
     def named(cls, name: str) -> Distance:
-        """As the settings call it, in lower case."""
+        """Return the distance that the settings call so, in lower case."""
         return cls(name.capitalize())
 
 
 def space_of(distance: Distance, rest: str) -> str:
-    """A space's name: cosine goes without saying.
+    """Name a space; cosine goes without a prefix.
 
     >>> space_of(Distance.DOT, "53aa51172d142c89-t1")
     'dot+53aa51172d142c89-t1'
@@ -45,7 +45,7 @@ def space_of(distance: Distance, rest: str) -> str:
 
 
 def distance_of(space: str | None) -> Distance:
-    """What the vectors of a space are compared by.
+    """Return what the vectors of a space are compared by.
 
     >>> distance_of("euclid+53aa51172d142c89-t1"), distance_of("53aa51172d142c89-t1")
     (<Distance.EUCLID: 'Euclid'>, <Distance.COSINE: 'Cosine'>)
@@ -55,8 +55,8 @@ def distance_of(space: str | None) -> Distance:
 
 
 def query_vector(vector: Vector, distance: Distance) -> Vector:
-    """What to search with for what is like `vector`: itself by Euclid, its direction otherwise, so that the scores of
-    several queries have one unit. A zero stays zero."""
+    """Return what to search with for what is similar to `vector`: itself by Euclid, its direction otherwise, so that
+    the scores of several queries have one unit. A zero stays zero."""
     if distance is Distance.EUCLID:
         return vector
     return np.asarray(normalise_rows(vector[np.newaxis])[0])
@@ -68,15 +68,15 @@ def folded_weight(weight: float, distance: Distance) -> float:
 
 
 def interest_vector(sums: Accumulator, distance: Distance) -> Vector | None:
-    """What to search with for what someone chose: the direction of S (None where S is nearly zero), or by Euclid the
-    point S / W, the weighted mean."""
+    """Return what to search with for what someone chose: the direction of S (None where S is nearly zero), or by Euclid
+    the point S / W, the weighted mean."""
     if distance is not Distance.EUCLID:
         return sums.direction()
     return None if sums.sum is None or sums.weight <= 0 else np.asarray(sums.sum / sums.weight)
 
 
 def similarity_from_score(score: float, distance: Distance) -> float:
-    """A vector store's score, which by Euclid is the distance itself, as a similarity: larger is closer."""
+    """Convert a vector store's score, which by Euclid is the distance itself, to a similarity: larger is closer."""
     return 1.0 / (1.0 + max(0.0, score)) if distance is Distance.EUCLID else score
 
 
@@ -91,12 +91,12 @@ def similarities(query: Vector, rows: Vector, distance: Distance) -> NDArray[np.
 
 
 def normalise_rows(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The rows' directions; a zero stays zero."""
+    """Scale rows to unit length; a zero stays zero."""
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))  # in half the time of `np.linalg.norm`
     return np.asarray(rows / np.where(lengths > 0, lengths, 1.0).astype(rows.dtype)[:, np.newaxis])
 
 
 def cosine_similarity(one: Vector, other: Vector) -> float:
-    """The likeness of two vectors; 0 where one of them is zero."""
+    """Return the cosine of two vectors; 0 where one of them is zero."""
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     return float(one @ other) / lengths if lengths > 0 else 0.0

@@ -71,7 +71,7 @@ class Filter:
     must_not: tuple[Condition, ...] = ()
 
     def __and__(self, other: Filter) -> Filter:
-        """Both."""
+        """Require both."""
         return Filter(self.must + other.must, self.must_not + other.must_not)
 
 
@@ -83,20 +83,20 @@ class Matcher(Protocol):
 
 
 def matches(filter: Filter, payload: Mapping[str, Any], point_id: str | None = None) -> bool:
-    """Whether a point with this payload passes. For many points, make a `matcher` once."""
+    """Return whether a point with this payload passes. For many points, make a `matcher` once."""
     return matcher(filter)(payload, point_id)
 
 
 def matcher(filter: Filter) -> Matcher:
-    """The filter as a function, for many payloads."""
+    """Compile the filter to a function, for many payloads."""
     tests = [*map(_test, filter.must), *(_negated(_test(condition)) for condition in filter.must_not)]
     return reduce(_both, tests) if tests else lambda _, __=None, /: True
 
 
 def payload_paths(filter: Filter) -> tuple[str, ...]:
-    """The payload paths that a matcher of this filter looks at, each once."""
+    """Return the payload paths that a matcher of this filter looks at, each once."""
     conditions = (*filter.must, *filter.must_not)
-    return tuple(dict.fromkeys(one.field for one in conditions if not isinstance(one, HasId)))
+    return tuple(dict.fromkeys(condition.field for condition in conditions if not isinstance(condition, HasId)))
 
 
 def _both(one: Matcher, other: Matcher) -> Matcher:
@@ -122,7 +122,7 @@ def _test(condition: Condition) -> Matcher:
 
 
 def _value_at(path: str) -> Callable[[Mapping[str, Any]], Any]:
-    """What is at the dotted path; None where a part of it is missing, or is no object."""
+    """Return a function that reads the dotted path; it gives None where a part is missing, or is no object."""
     *parents, last = path.split(".")
 
     def value_at(payload: Any) -> Any:
@@ -136,20 +136,20 @@ def _value_at(path: str) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _is_one_of(value_at: Callable[[Mapping[str, Any]], Any], values: Sequence[str | int | bool]) -> Matcher:
-    wanted = {(type(value), value) for value in values}  # True is 1 to Python, and isn't to a store
+    known = {(type(value), value) for value in values}  # True is 1 to Python, and isn't to a store
 
     def holds(payload: Mapping[str, Any], _: str | None = None, /) -> bool:
         value = value_at(payload)
         if isinstance(value, list):
-            return any((type(one), one) in wanted for one in value if isinstance(one, str | int))
-        return isinstance(value, str | int) and (type(value), value) in wanted
+            return any((type(one), one) in known for one in value if isinstance(one, str | int))
+        return isinstance(value, str | int) and (type(value), value) in known
 
     return holds
 
 
-def _lies_within(value_at: Callable[[Mapping[str, Any]], Any], wanted: Range) -> Matcher:
-    gt, lt = -math.inf if wanted.gt is None else wanted.gt, math.inf if wanted.lt is None else wanted.lt
-    gte, lte = -math.inf if wanted.gte is None else wanted.gte, math.inf if wanted.lte is None else wanted.lte
+def _lies_within(value_at: Callable[[Mapping[str, Any]], Any], bounds: Range) -> Matcher:
+    gt, lt = -math.inf if bounds.gt is None else bounds.gt, math.inf if bounds.lt is None else bounds.lt
+    gte, lte = -math.inf if bounds.gte is None else bounds.gte, math.inf if bounds.lte is None else bounds.lte
 
     def within(value: Any) -> bool:
         return type(value) in (int, float) and gt < value < lt and gte <= value <= lte
@@ -164,7 +164,7 @@ def _lies_within(value_at: Callable[[Mapping[str, Any]], Any], wanted: Range) ->
 KEYWORD, NUMBER, INTEGER, TIME, BOOL, PEOPLE = "keyword", "number", "integer", "time", "boolean", "count of people"
 POPULARITY_PATH = f"trend.{POPULARITY}"
 CLOCK_STEP = 3600.0
-"""Popularity's bounds move with the clock once in so many seconds, so that equal requests make equal filters, whose
+"""Seconds after which popularity's bounds move with the clock: equal requests make equal filters meanwhile, whose
 lists can be shared. With its half-life of 90 days an hour is 0.03 % of a count."""
 
 BUILT_IN: Mapping[str, tuple[str, str]] = {
@@ -193,25 +193,30 @@ _BOUNDS = ("gt", "gte", "lt", "lte")
 
 
 def parse_filter(given: Mapping[str, Any], attributes: Mapping[str, AttributeKind], now: float) -> Filter:
-    """Read the grammar; `now` in epoch seconds is when popularity is counted.
+    """Parse the grammar; `now` in epoch seconds is when popularity is counted.
 
     Raises `InvalidInput` naming the field, and how to declare an attribute that isn't.
     """
     result = Filter()
-    for name, wanted in given.items():
+    for name, operand in given.items():
         path, kind = _field(name, attributes)
         where = f"filter.{name}"
-        result &= _people(where, path, wanted, now) if kind == PEOPLE else _conditions(where, path, kind, wanted)
+        if kind == PEOPLE:
+            result &= _count_of_people(where, path, operand, now)
+        elif isinstance(operand, dict):
+            result &= _operators(where, path, kind, operand)
+        else:
+            result &= Filter(must=(_any_of(where, path, kind, operand),))
     return result
 
 
 def only_items(item_ids: Collection[str]) -> Filter:
-    """Only these items, and none where there are none. Raises `InvalidInput` for more than `MAX_IDS`."""
+    """Match only these items, and none where there are none. Raises `InvalidInput` for more than `MAX_IDS`."""
     return Filter(must=(HasId(_points(item_ids, "candidates")),))
 
 
 def excluding_items(item_ids: Collection[str]) -> Filter:
-    """All but these items. Raises `InvalidInput` for more than `MAX_IDS`."""
+    """Match all but these items. Raises `InvalidInput` for more than `MAX_IDS`."""
     return Filter(must_not=(HasId(_points(item_ids, "exclude")),)) if item_ids else Filter()
 
 
@@ -222,7 +227,7 @@ def _points(item_ids: Collection[str], where: str) -> tuple[str, ...]:
 
 
 def servable_items(now: float) -> Filter:
-    """Items that may be shown at `now` (epoch seconds): embedded, available, published, not expired."""
+    """Match items that may be shown at `now` (epoch seconds): embedded, available, published, not expired."""
     return Filter(
         must_not=(
             IsEmpty("item_id"),
@@ -247,19 +252,13 @@ def _field(name: str, attributes: Mapping[str, AttributeKind]) -> tuple[str, str
     )
 
 
-def _conditions(where: str, path: str, kind: str, wanted: Any) -> Filter:
-    if isinstance(wanted, dict):
-        return _operators(where, path, kind, wanted)
-    return Filter(must=(_any_of(where, path, kind, wanted),))
-
-
-def _operators(where: str, path: str, kind: str, wanted: Mapping[str, Any]) -> Filter:
-    if not wanted:
+def _operators(where: str, path: str, kind: str, operators: Mapping[str, Any]) -> Filter:
+    if not operators:
         raise InvalidInput("is empty: give a value, a list, or all, any, not, gt, gte, lt, lte", where)
     must: list[Condition] = []
     must_not: list[Condition] = []
     bounds: dict[str, float] = {}
-    for operator, value in wanted.items():
+    for operator, value in operators.items():
         at = f"{where}.{operator}"
         if operator in _BOUNDS:
             if kind not in (NUMBER, INTEGER, TIME):
@@ -278,13 +277,13 @@ def _operators(where: str, path: str, kind: str, wanted: Mapping[str, Any]) -> F
     return Filter(tuple(must), tuple(must_not))
 
 
-def _people(where: str, path: str, wanted: Any, now: float) -> Filter:
-    """Bounds on a forward-decayed count, which is stored as its logarithm, and not at all where it is 0."""
-    if not isinstance(wanted, dict) or not wanted or not set(wanted) <= set(_BOUNDS):
+def _count_of_people(where: str, path: str, bounds: Any, now: float) -> Filter:
+    """Bound a forward-decayed count, which is stored as its logarithm, and not at all where it is 0."""
+    if not isinstance(bounds, dict) or not bounds or not set(bounds) <= set(_BOUNDS):
         raise InvalidInput("fades with time, so it takes bounds: gt, gte, lt, lte", where)
     then, tau = now // CLOCK_STEP * CLOCK_STEP, trend_tau(POPULARITY)
     result = Filter()
-    for operator, value in wanted.items():
+    for operator, value in bounds.items():
         count = _number(f"{where}.{operator}", NUMBER, value)
         if operator in ("gt", "gte"):
             result &= _more_than(path, count, operator, then, tau)
@@ -296,7 +295,7 @@ def _people(where: str, path: str, wanted: Any, now: float) -> Filter:
 
 
 def _more_than(path: str, count: float, operator: str, now: float, tau: float) -> Filter:
-    """`gt` or `gte` a count, in at most one condition; everything where the count is below all that there are."""
+    """Match `gt` or `gte` a count, in at most one condition; everything where the count is below all that there are."""
     if count > 0:
         return Filter(must=(Range(path, **{operator: add_to_decayed_count(None, count, now, tau)}),))
     return Filter(must_not=(IsEmpty(path),)) if count == 0 and operator == "gt" else Filter()
@@ -320,8 +319,8 @@ def _list(where: str, value: Any) -> list[Any]:
 
 
 def _value(where: str, kind: str, value: Any) -> str | int | bool:
-    wanted = {KEYWORD: str, INTEGER: int, BOOL: bool}[kind]
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+    type_of_kind = {KEYWORD: str, INTEGER: int, BOOL: bool}[kind]
+    if not isinstance(value, type_of_kind) or (type_of_kind is int and isinstance(value, bool)):
         raise InvalidInput(f"must be a {kind}, it is {str(value)[:60]!r}", where)
     assert isinstance(value, str | int | bool)
     if isinstance(value, int) and abs(value) > MAX_INTEGER:

@@ -1,10 +1,10 @@
-r"""Blending: several lists of one kind of thing into one order, each place with the terms that made it. Pure.
+r"""Fusion: several lists of items into one order, each item with the terms that made it. Pure.
 
 Two ways, for two cases:
 
-- `fuse_scores`, where the lists' scores have nothing in common (a cosine, a count of people): each list is brought to
-  0…1 by its own ends, min-max: $(s - floor) / (best - floor)$, 0 for who isn't on it. It is what recommendations do, so
-  terms mean the same everywhere and add up to the score; reciprocal ranks would throw away how far the first is ahead.
+- `fuse_lists`, where the lists' scores have nothing in common (a cosine, a count of people): each list is brought to
+  0…1 by its own ends, min-max: $(s - floor) / (best - floor)$, 0 for what isn't on it. Recommendations do the same,
+  so terms mean the same everywhere and add up to the score; reciprocal ranks would lose how far the first is ahead.
 - `rerank_by_interest`, where they are similarities of one space: these are in one unit already, so the score is
   $(1 - share) sim(query, x) + share \sum_k w_k sim(v_k, x)$ and depends on no other item: it is the same on every
   page.
@@ -12,66 +12,45 @@ Two ways, for two cases:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
 from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector, similarities
 from eddyline.model.profile import Profile, TimeConstants
+from eddyline.model.ranking import SESSION_EVIDENCE, Hit, RankedItem, merge_candidates
 
 RELEVANCE = "relevance"
-SESSION_EVIDENCE = 1.5
-"""Decayed evidence at which the session gets half of its weight."""
 
 
-@dataclass(frozen=True, slots=True)
-class FusedScore:
-    """A place: `terms` add up to `score`."""
+def fuse_lists(
+    lists: Mapping[str, Sequence[Hit]],
+    weights: Mapping[str, float],
+    depth: int,
+    floors: Mapping[str, float] = MappingProxyType({}),
+) -> list[RankedItem]:
+    """Return the union of the sources' lists, each at most `depth` long, best first; equal scores by their ids.
 
-    name: str
-    score: float
-    terms: Mapping[str, float]
-
-    @property
-    def strongest(self) -> str:
-        """The name of the largest term."""
-        return max(self.terms, key=lambda term: (self.terms[term], term))
-
-
-def fuse_scores(
-    lists: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], floors: Mapping[str, float]
-) -> list[FusedScore]:
-    """The union of the lists (source → name → score), best first; equal scores in the order of their names.
-
-    `floors`: the score that counts as zero, by source.
+    `floors`: the score that counts as zero, by source, where it isn't that of a full list's end.
     """
-    spans = {
-        source: (min([floors.get(source, math.inf), *scores.values()]), max(scores.values()))
-        for source, scores in lists.items()
-        if scores
-    }
-    names = dict.fromkeys(name for scores in lists.values() for name in scores)
-    places = []
-    for name in names:
-        terms = {
-            source: round(weights[source] * _within(lists[source].get(name), *spans[source]), 6) for source in spans
-        }
-        places.append(FusedScore(name, round(sum(terms.values()), 6), terms))
-    return sorted(places, key=lambda place: (-place.score, place.name))
-
-
-def _within(score: float | None, floor: float, best: float) -> float:
-    if score is None:
-        return 0.0
-    return 1.0 if best - floor <= 1e-9 * abs(best) else (score - floor) / (best - floor)
+    lists = {source: hits for source, hits in lists.items() if hits}
+    candidates = merge_candidates(lists, depth)
+    candidates = replace(candidates, floors={**candidates.floors, **floors})
+    terms = {source: weights[source] * candidates.normalised(source) for source in lists}
+    rounded = {source: np.round(column, 6) for source, column in terms.items()}
+    scores = np.round(np.sum(list(rounded.values()), axis=0), 6) if rounded else np.zeros(0)
+    order = sorted(range(len(candidates)), key=lambda row: (-scores[row], candidates.item_ids[row]))
+    return [_ranked_item(candidates.item_ids[row], candidates.payloads[row], scores, rounded, row) for row in order]
 
 
 @dataclass(frozen=True, slots=True)
 class InterestVectors:
-    """What a person's interest is: query vectors by name, and their weights, which add up to 1."""
+    """A person's interest: query vectors by name, and their weights, which add up to 1."""
 
     vectors: Mapping[str, Vector]
     weights: Mapping[str, float]
@@ -103,21 +82,32 @@ def interest_vectors(profile: Profile, now: float, taus: TimeConstants) -> Inter
     )
 
 
-def rerank_by_interest(
-    names: Sequence[str], relevance: Sequence[float], vectors: Vector, person: InterestVectors, share: float
-) -> list[FusedScore]:
-    """Relevant items in the order that suits a person, best first; equal scores in the order of their names.
+def rerank_by_interest(hits: Sequence[Hit], interest: InterestVectors, share: float) -> list[RankedItem]:
+    """Return relevant items in the order that suits a person, best first; equal scores in the order of their ids.
 
-    `relevance`: each item's similarity to the query; `vectors`: the items' own, shape (items, dimension); `share`: the
-    person's part of the score, 0…1.
+    `hits`: with each item's similarity to the query as its score, and its vector; `share`: the person's part of the
+    score, 0…1.
     """
-    terms: dict[str, Vector] = {RELEVANCE: (1.0 - share) * np.asarray(relevance, dtype=np.float64)}
-    for name, vector in person.vectors.items():
-        terms[name] = share * person.weights[name] * similarities(vector, vectors, person.distance)
-    rounded = {name: np.round(values, 6) for name, values in terms.items()}
+    if not hits:
+        return []
+    vectors = np.asarray([hit.vector for hit in hits], dtype=np.float64)
+    terms: dict[str, NDArray[np.floating]] = {RELEVANCE: (1.0 - share) * np.asarray([hit.score for hit in hits])}
+    for name, vector in interest.vectors.items():
+        terms[name] = share * interest.weights[name] * similarities(vector, vectors, interest.distance)
+    rounded = {name: np.round(column, 6) for name, column in terms.items()}
     scores = np.round(np.sum(list(rounded.values()), axis=0), 6)
     exact = np.sum(list(terms.values()), axis=0)
-    return [
-        FusedScore(names[index], float(scores[index]), {name: float(values[index]) for name, values in rounded.items()})
-        for index in sorted(range(len(names)), key=lambda index: (-exact[index], names[index]))
-    ]
+    order = sorted(range(len(hits)), key=lambda row: (-exact[row], hits[row].item_id))
+    return [_ranked_item(hits[row].item_id, hits[row].payload, scores, rounded, row) for row in order]
+
+
+def _ranked_item(
+    item_id: str,
+    payload: Mapping[str, Any],
+    scores: NDArray[np.floating],
+    terms: Mapping[str, NDArray[np.floating]],
+    row: int,
+) -> RankedItem:
+    return RankedItem(
+        item_id, float(scores[row]), payload, {name: float(column[row]) for name, column in terms.items()}
+    )

@@ -1,4 +1,4 @@
-"""The newest distinct items of a person: bounded, and the same in whatever order they come."""
+"""The newest distinct items of a person: bounded, and the same in whatever order they arrive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NewestItems:
     times: Mapping[str, float] = field(default_factory=dict)
 
     def add(self, item_id: str, time: float) -> NewestItems:
-        """With the item at the later of its times; the oldest goes when there are more than `size`."""
+        """Add the item at the later of its times; the oldest goes when there are more than `size`."""
         known = self.times.get(item_id)
         if known is not None and known >= time:
             return self
@@ -25,15 +25,15 @@ class NewestItems:
         return NewestItems(self.size, times)
 
     def newest_first(self) -> list[str]:
-        """The items, newest first."""
+        """Return the items, newest first."""
         return sorted(self.times, key=lambda item: (self.times[item], item), reverse=True)
 
     def to_list(self) -> list[tuple[str, float]]:
-        """Plain form, newest first: (item id, epoch seconds)."""
+        """Return the plain form, newest first: (item id, epoch seconds)."""
         return [(item, self.times[item]) for item in self.newest_first()]
 
     @classmethod
     def from_list(cls, size: int, rows: Iterable[tuple[str, float]]) -> NewestItems:
-        """The inverse of `to_list`; the newest `size` where there are more."""
+        """Invert `to_list`; keep the newest `size` where there are more."""
         newest = sorted(((item, time) for item, time in rows), key=lambda row: (row[1], row[0]), reverse=True)
         return cls(size, dict(newest[:size]))

@@ -12,24 +12,22 @@ from starlette.concurrency import run_in_threadpool
 from eddyline.adapters.http import describe_body, id_from_path, item_id_from_path, json_response, read_json
 from eddyline.errors import InvalidInput, NotEnabled
 from eddyline.model.events import explain_validation_error
-from eddyline.reader.browse_requests import (
-    Audience,
-    AudienceQuery,
-    BrowseList,
-    SearchList,
-    SearchQuery,
-    SimilarQuery,
-    TrendingQuery,
-)
 from eddyline.reader.recommend import Reader
 from eddyline.reader.schemas import (
     AssignmentQuery,
     AssignmentResponse,
+    Audience,
+    AudienceQuery,
+    BrowseList,
     ListQuery,
     PersonSummary,
     RecommendationList,
     RecommendationQuery,
     RecommendationRequest,
+    SearchList,
+    SearchQuery,
+    SimilarQuery,
+    TrendingQuery,
 )
 from eddyline.reader.search import Search
 
@@ -42,7 +40,7 @@ NO_SEARCH = (
     "in another process (encoder.kind)"
 )
 
-SEARCHES = 8
+MAX_SEARCHES = 8
 """Most searches at a time, so that an encoder that is slow, or gone, leaves threads for lists."""
 
 ItemId = Annotated[str, Path(description="Percent-encoded")]
@@ -58,9 +56,9 @@ UserId = Annotated[str, Path(description="Percent-encoded")]
 
 
 def router(reader: Reader, max_body_bytes: int, search: Search | None = None) -> APIRouter:
-    """The routes of a reader. Without a `search`, its route says how to turn it on."""
+    """Build the routes of a reader. Without a `search`, its route answers how to turn it on."""
     routes = APIRouter(tags=["reading"])
-    searching = CapacityLimiter(SEARCHES)
+    search_limiter = CapacityLimiter(MAX_SEARCHES)
 
     @routes.get(
         "/v1/users/{user_id}/recommendations",
@@ -70,7 +68,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     async def recommendations(
         user_id: UserId, query: Annotated[RecommendationQuery, Query()], variant: Variant = None
     ) -> Response:
-        request = _from_query(id_from_path(user_id, "user_id"), query)
+        request = _validated(query.to_body(id_from_path(user_id, "user_id")))
         return json_response(await run_in_threadpool(reader.recommend, request, variant))
 
     @routes.post(
@@ -80,8 +78,8 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         openapi_extra=describe_body(RecommendationRequest, description="Nothing of it is stored"),
     )
     async def post_recommendations(request: Request, variant: Variant = None) -> Response:
-        given = await read_json(request, max_body_bytes)
-        return json_response(await run_in_threadpool(reader.recommend, _from_body(given), variant))
+        body = _validated(await read_json(request, max_body_bytes))
+        return json_response(await run_in_threadpool(reader.recommend, body, variant))
 
     @routes.get(
         "/v1/experiments/assignment",
@@ -89,7 +87,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         response_model=AssignmentResponse,
     )
     async def assignment(query: Annotated[AssignmentQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(reader.assignments.of, query))
+        return json_response(await run_in_threadpool(reader.assignment, query))
 
     @routes.get("/v1/items/{item_id}/similar", summary="Similar items", response_model=BrowseList)
     async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:
@@ -115,11 +113,11 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     async def find(query: Annotated[SearchQuery, Query()]) -> Response:
         if search is None:
             raise NotEnabled(NO_SEARCH)
-        return json_response(await to_thread.run_sync(search.find, query, limiter=searching))
+        return json_response(await to_thread.run_sync(search.find, query, limiter=search_limiter))
 
     @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonSummary)
     async def person(user_id: UserId) -> Response:
-        return json_response(await run_in_threadpool(reader.people.describe, id_from_path(user_id, "user_id")))
+        return json_response(await run_in_threadpool(reader.profiles.describe, id_from_path(user_id, "user_id")))
 
     @routes.get("/v1/items/{item_id}", summary="An item's full state, as PUT takes it")
     async def item(item_id: ItemId) -> Response:
@@ -128,16 +126,10 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     return routes
 
 
-def _from_query(user_id: str, query: RecommendationQuery) -> RecommendationRequest:
-    written_otherwise = {"category", "tag", "published_after", "device", "locale", "location", "timezone"}
-    given = query.model_dump(exclude=written_otherwise)
-    return _from_body({**given, "user_id": user_id, "filter": query.grammar(), "context": query.context()})
-
-
-def _from_body(given: Any) -> RecommendationRequest:
-    if not isinstance(given, dict):
+def _validated(body: Any) -> RecommendationRequest:
+    if not isinstance(body, dict):
         raise InvalidInput("must be a JSON object", "body")
     try:
-        return RecommendationRequest.model_validate(given)
+        return RecommendationRequest.model_validate(body)
     except ValidationError as error:
         raise InvalidInput(*explain_validation_error(error)) from None

@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on, in a string that means nothing to anyone else and needs no memory here.
+"""Cursors: where a list goes on, as an opaque string, so that no state is kept here.
 
 A cursor names what was served by a 32-bit fingerprint each, so that a page never repeats an item, however the ranking
 has changed in between (in return, an item may be passed over for looking like a served one: one in some ten million).
@@ -18,6 +18,7 @@ import orjson
 
 from eddyline.errors import InvalidInput
 from eddyline.model.ids import item_dimension
+from eddyline.model.ranking import RankedItem
 
 MAX_DEPTH = 500
 _VERSION = 1
@@ -26,9 +27,9 @@ _HEAD = 9
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a request stands: what was served before, as fingerprints, the request's own mark, and its limit."""
+    """Where a request stands: its own fingerprint, its limit, and what was served before, as fingerprints."""
 
-    mark: bytes
+    request: bytes
     limit: int
     served: frozenset[int] = frozenset()
 
@@ -41,25 +42,25 @@ class Cursor:
         """Whether the item was on an earlier page."""
         return bool(self.served) and item_dimension(item_id) in self.served
 
-    def after(self, items: Iterable[str]) -> str | None:
-        """The cursor for the page after these items; None where the list ends here: the page isn't full, or another
-        one as long would go too deep."""
-        shown = [item_dimension(item_id) for item_id in items]
-        served = self.served.union(shown)
-        if len(shown) < self.limit or len(served) + self.limit > MAX_DEPTH:
+    def after(self, items: Iterable[RankedItem]) -> str | None:
+        """Encode the cursor for the page after these items; None where the list ends here: the page isn't full, or
+        another one as long would go too deep."""
+        page = [item_dimension(item.item_id) for item in items]
+        served = self.served.union(page)
+        if len(page) < self.limit or len(served) + self.limit > MAX_DEPTH:
             return None
         numbers = np.fromiter(sorted(served), dtype=">u4", count=len(served))
-        raw = bytes([_VERSION]) + self.mark + numbers.tobytes()
+        raw = bytes([_VERSION]) + self.request + numbers.tobytes()
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def request_fingerprint(*parts: object) -> bytes:
-    """Eight bytes that stand for a request, without its cursor and limit."""
+    """Hash a request, without its cursor and limit, to eight bytes."""
     return hashlib.blake2b(orjson.dumps(parts, default=str), digest_size=_HEAD - 1).digest()
 
 
 def parse_cursor(cursor: str | None, request: bytes, limit: int) -> Cursor:
-    """Read a cursor (None: the first page). Raises `InvalidInput` when it isn't one of ours, or of another request."""
+    """Decode a cursor (None: the first page). Raises `InvalidInput` when it is malformed, or of another request."""
     if cursor is None:
         return Cursor(request, limit)
     try:

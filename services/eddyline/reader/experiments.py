@@ -1,9 +1,10 @@
-"""What a reader knows of experiments: the file as it is now, and which variants are stopped."""
+"""Experiments: the file as it is now, which variants are stopped, who gets which, and what it makes of their list."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import structlog
@@ -12,20 +13,99 @@ from eddyline.adapters.experiments_file import load_experiments
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured
-from eddyline.model.experiments.assignment import NONE_STOPPED, Stopped
+from eddyline.model.experiments.assignment import NONE_STOPPED, Assignment, Stopped, assign, force_variant
+from eddyline.model.experiments.definitions import NO_EXPERIMENTS, Experiments, Variant
 from eddyline.model.experiments.verdicts import Verdict, parse_verdict
-from eddyline.reader.assignment import ActiveExperiments
-from eddyline.settings import Settings
+from eddyline.model.ids import Person
+from eddyline.model.profile import Profile
+from eddyline.reader.schemas import RecommendationRequest
+from eddyline.settings import Settings, StrategySettings
 
-LOOK_SECONDS = 1.0
-Stamp: TypeAlias = tuple[int, int, int] | None
+CHECK_SECONDS = 1.0
+REQUEST_OPTIONS = ("diversity", "explore", "per_category")
+"""What a request may set, and a variant may change."""
+FileVersion: TypeAlias = tuple[int, int, int] | None
 """What tells one state of a file from another: its inode, size and time in nanoseconds; None where there is none."""
 
 log = structlog.get_logger("reader")
 
 
+@dataclass(frozen=True, slots=True)
+class ActiveExperiments:
+    """The experiments and the stopped variants as they are at one moment."""
+
+    experiments: Experiments = NO_EXPERIMENTS
+    stopped: Stopped = NONE_STOPPED
+
+    def variant(self, assignment: Assignment | None) -> Variant | None:
+        """Return the definition behind an assignment of this moment."""
+        experiment = None if assignment is None else self.experiments.named(assignment.experiment)
+        return None if experiment is None or assignment is None else experiment.variant(assignment.variant)
+
+    def force(self, variant: str | None) -> Assignment | None:
+        """Assign what a header names, if there is one. Raises `InvalidInput` naming what there is."""
+        return None if variant is None else force_variant(self.experiments, variant)
+
+    def assign(
+        self, request: RecommendationRequest, person: Person | None, profile: Profile | None, now: float
+    ) -> Assignment | None:
+        """Return the variant whose list a request gets. A request of nobody is in no experiment; nor is one that sets a
+        strategy, or what the experiment's variants differ in: it isn't the variant's list."""
+        if person is None or request.strategy is not None:
+            return None
+        key = assignment_key(person, request.anonymous_id, profile)
+        assignment = assign(self.experiments, key, request.surface, now, self.stopped)
+        experiment = None if assignment is None else self.experiments.named(assignment.experiment)
+        requested = {name for name in REQUEST_OPTIONS if getattr(request, name) is not None}
+        if experiment is None or not experiment.overrides().isdisjoint(requested):
+            return None
+        return assignment
+
+
+def assignment_key(person: Person, anonymous_id: str | None, profile: Profile | None) -> str:
+    """Return the key that someone is assigned by: the first that their profile knows of. While nothing is known of
+    them, it is the anonymous id where the request gives it too, since that is who they were a moment ago."""
+    if profile is not None and profile.unit is not None:
+        return profile.unit[1]
+    if anonymous_id is not None:
+        person = Person("a", anonymous_id)
+    elif profile is not None:
+        person = profile.person
+    return person.key
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveStrategy:
+    """What a list is ranked by: the strategy of that name, with what the variant and the request change.
+
+    `explore` is the request's, whatever the strategy makes of a visit.
+    """
+
+    name: str
+    settings: StrategySettings
+    per_category: int | None
+    explore: float | None
+
+    @classmethod
+    def merge(
+        cls, settings: Settings, request: RecommendationRequest, variant: Variant | None, by_rules: str | None
+    ) -> EffectiveStrategy:
+        """Merge what may set an option: the request comes first, then the variant, the rules, and the settings. Of two
+        caps per category, the smaller one holds for a request."""
+        ranking = settings.ranking
+        name = request.strategy or (variant and variant.strategy) or by_rules or ranking.strategy
+        strategy = settings.strategies[name]
+        if variant is not None:
+            strategy = variant.applied(strategy)
+        if request.diversity is not None:
+            strategy = strategy.model_copy(update={"diversity": request.diversity})
+        caps = (request.per_category, (variant and variant.per_category) or ranking.per_category)
+        per_category = min((cap for cap in caps if cap is not None), default=None)
+        return cls(name, strategy, per_category, request.explore)
+
+
 class StoppedVariants:
-    """Which variants are stopped, as the topic `verdicts` tells it: the latest record of each. One thread writes."""
+    """Which variants are stopped, by the topic `verdicts`: the latest record of each. One thread writes."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -35,15 +115,16 @@ class StoppedVariants:
         self._stopped: Stopped = NONE_STOPPED
 
     def stopped(self) -> Stopped:
-        """(experiment, revision, variant) of each."""
+        """Return (experiment, revision, variant) of each."""
         return self._stopped
 
-    def take(self, record: Record) -> None:
-        """A record of the topic; a tombstone takes back what is under its key, and what can't be read is counted."""
+    def apply(self, record: Record) -> None:
+        """Apply a record of the topic; a tombstone takes back what is under its key, and what can't be read is
+        counted."""
         if record.log != self._log:  # the topic was created anew
             self._log, self._verdicts = record.log, {}
         if record.value is None:
-            self._verdicts = {what: kept for what, kept in self._verdicts.items() if kept[0] != record.key}
+            self._verdicts = {of: verdict for of, verdict in self._verdicts.items() if verdict[0] != record.key}
         else:
             try:
                 verdict = parse_verdict(record.value)
@@ -61,32 +142,32 @@ class ExperimentsWatcher:
     """The experiments of the settings' file, read again when it changes. A changed file that is wrong is refused as a
     whole: what was in force stays so.
 
-    `stopped` tells which variants get no traffic. The caller must `close` it.
+    `stopped` returns the variants that get no traffic. The caller must `close` it.
     """
 
     def __init__(
         self, settings: Settings, metrics: Metrics, stopped: Callable[[], Stopped] = lambda: NONE_STOPPED
     ) -> None:
-        """Reads the file. Raises `Misconfigured` for a wrong one."""
+        """Read the file. Raises `Misconfigured` for a wrong one."""
         self._settings, self._metrics, self._stopped = settings, metrics, stopped
         self._path = settings.experiments_file
-        self._read = self._seen = self._stamp()
+        self._read = self._seen = self._file_version()
         self._experiments = load_experiments(self._path, settings)
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def now(self) -> ActiveExperiments:
-        """What is in force."""
+    def current(self) -> ActiveExperiments:
+        """Return what is in force."""
         return ActiveExperiments(self._experiments, self._stopped())
 
-    def look(self) -> None:
-        """Read the file if it has changed since it was read, and no more since the last look: not while it is being
+    def reload_if_changed(self) -> None:
+        """Read the file if it has changed since it was read, and no more since the last check: not while it is being
         written."""
-        stamp, before = self._stamp(), self._seen
-        self._seen = stamp
-        if stamp == self._read or stamp != before:
+        version, before = self._file_version(), self._seen
+        self._seen = version
+        if version == self._read or version != before:
             return
-        self._read = stamp
+        self._read = version
         try:
             self._experiments = load_experiments(self._path, self._settings)
         except Misconfigured as error:
@@ -97,24 +178,24 @@ class ExperimentsWatcher:
             log.info("experiments reloaded", file=str(self._path), experiments=len(self._experiments))
 
     def start(self) -> None:
-        """Look about every second."""
+        """Check about every second."""
         self._thread = threading.Thread(target=self._run, name="reader-experiments", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closing.wait(LOOK_SECONDS):
+        while not self._closing.wait(CHECK_SECONDS):
             try:
-                self.look()
-            except Exception:  # a mistake of ours must not end the looking
+                self.reload_if_changed()
+            except Exception:  # a bug here must not end the thread
                 log.exception("couldn't check the experiments file")
 
-    def _stamp(self) -> Stamp:
+    def _file_version(self) -> FileVersion:
         try:
             found = self._path.stat()
         except OSError:

@@ -1,8 +1,9 @@
-"""Sentences: why an item is on a list."""
+"""Explanations: the sentence that tells why an item is on a list."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eddyline.adapters.vectors import ITEMS, Point, Sparse, VectorStore
@@ -27,33 +28,36 @@ REPEAT = "seen before"
 PROMOTED = "promoted"
 
 
-class Explainer:
-    """Finds the words. For "because you opened X" it reads the rows of the items in question and X's title."""
+def explain_items(store: VectorStore, items: Sequence[RankedItem], plan: RetrievalPlan) -> list[RankedItem]:
+    """Add the sentence of each item, where anything speaks for it.
 
-    def __init__(self, store: VectorStore) -> None:
-        self._store = store
-
-    def sentences(self, places: Sequence[RankedItem], plan: RetrievalPlan) -> dict[str, str | None]:
-        """By item; None where nothing speaks for it. Raises `Unavailable`."""
-        reasons = {place.item_id: _reason_of(place, plan) for place in places}
-        by_affinity = [item_id for item_id, reason in reasons.items() if reason == "affinity"]
-        opened = self._opened(by_affinity, plan)
-        return {place.item_id: _sentence(place, reasons[place.item_id], opened.get(place.item_id)) for place in places}
-
-    def _opened(self, item_ids: Sequence[str], plan: RetrievalPlan) -> dict[str, str]:
-        """For each item, the title of the recent one that adds most to its affinity."""
-        if not item_ids:
-            return {}
-        points = {item_point_id(item_id): item_id for item_id in item_ids}
-        rows = self._store.retrieve(ITEMS, list(points), payload=(), vectors=("affinity",))
-        reasons = {points[point]: recent for point, found in rows.items() if (recent := _recent_behind(found, plan))}
-        named = {item_point_id(reason): reason for reason in reasons.values()}
-        found = self._store.retrieve(ITEMS, list(named), payload=("meta.title",)) if named else {}
-        titles = {named[point]: one.payload["meta"]["title"] for point, one in found.items() if "meta" in one.payload}
-        return {item_id: titles[reason] for item_id, reason in reasons.items() if reason in titles}
+    For "because you opened X", read the rows of the items in question, and the title of X. Raises `Unavailable`.
+    """
+    reasons = {item.item_id: _largest_reason(item, plan) for item in items}
+    opened = _opened_titles(store, [item_id for item_id, reason in reasons.items() if reason == "affinity"], plan)
+    return [replace(item, because=_sentence(item, reasons[item.item_id], opened.get(item.item_id))) for item in items]
 
 
-def _recent_behind(point: Point, plan: RetrievalPlan) -> str | None:
+def _opened_titles(store: VectorStore, item_ids: Sequence[str], plan: RetrievalPlan) -> dict[str, str]:
+    """Return, for each item, the title of the recent one that adds most to its affinity."""
+    if not item_ids:
+        return {}
+    points = {item_point_id(item_id): item_id for item_id in item_ids}
+    rows = store.retrieve(ITEMS, list(points), payload=(), vectors=("affinity",))
+    recents = {
+        points[point_id]: recent for point_id, point in rows.items() if (recent := _strongest_recent(point, plan))
+    }
+    recent_points = {item_point_id(recent): recent for recent in recents.values()}
+    found = store.retrieve(ITEMS, list(recent_points), payload=("meta.title",)) if recent_points else {}
+    titles = {
+        recent_points[point_id]: point.payload["meta"]["title"]
+        for point_id, point in found.items()
+        if "meta" in point.payload
+    }
+    return {item_id: titles[recent] for item_id, recent in recents.items() if recent in titles}
+
+
+def _strongest_recent(point: Point, plan: RetrievalPlan) -> str | None:
     row = point.vectors.get("affinity")
     if not isinstance(row, Sparse):
         return None
@@ -63,35 +67,39 @@ def _recent_behind(point: Point, plan: RetrievalPlan) -> str | None:
     return best if best is not None and parts[best] > 0 else None
 
 
-def _reason_of(place: RankedItem, plan: RetrievalPlan) -> str | None:
-    """The largest term that is a reason: not the rating that an unrated item is taken to have, nor another price."""
-    if place.explored:
+def _largest_reason(item: RankedItem, plan: RetrievalPlan) -> str | None:
+    """Return the largest term that is a reason: not the rating that an unrated item is taken to have, nor another
+    price."""
+    if item.explored or item.is_repeat or item.promotion is not None:
         return None
-    return next((term for term in place.reasons if _says_something(term, place, plan)), None)
+    return next((term for term in item.reasons if _is_reason(term, item, plan)), None)
 
 
-def _says_something(term: str, place: RankedItem, plan: RetrievalPlan) -> bool:
+def _is_reason(term: str, item: RankedItem, plan: RetrievalPlan) -> bool:
     if term == "rating":
-        return bool(_rating(place).get("count"))
+        return bool(_rating(item).get("count"))
     if term == "price" and plan.prices is not None:
-        return plan.prices.is_about(place.payload.get("offer", {}).get("price"))
+        return plan.prices.is_about(item.payload.get("offer", {}).get("price"))
     return True
 
 
-def _rating(place: RankedItem) -> Mapping[str, Any]:
-    return place.payload.get("meta", {}).get("rating") or {}
+def _rating(item: RankedItem) -> Mapping[str, Any]:
+    return item.payload.get("meta", {}).get("rating") or {}
 
 
-def _sentence(place: RankedItem, reason: str | None, opened: str | None) -> str | None:
-    if place.explored:
+def _sentence(item: RankedItem, reason: str | None, opened: str | None) -> str | None:
+    if item.promotion is not None:
+        return PROMOTED
+    if item.is_repeat:
+        return REPEAT
+    if item.explored:
         return EXPLORED
     if opened is not None:
         return f"because you opened {opened}"
     if reason == "freshness":
-        category = place.payload.get("meta", {}).get("category")
-        return f"new in {category}" if category else "new"
+        return f"new in {item.category}" if item.category else "new"
     if reason == "rating":
-        rating = _rating(place)
+        rating = _rating(item)
         people = "one person" if rating["count"] == 1 else f"{rating['count']:,} people"
         return f"rated {round(rating['value'], 2):g} of {rating['scale']:g} by {people}"
     return SENTENCES.get(reason or "")

@@ -1,4 +1,4 @@
-"""The reader's answers: one profile look-up, one batched query, then pure ranking."""
+"""Recommendations: one profile look-up, one batched query, then pure ranking."""
 
 from __future__ import annotations
 
@@ -12,106 +12,59 @@ from typing import Any
 import structlog
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Filter, VectorStore
+from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import InvalidInput, Unavailable
-from eddyline.model.events import Interaction
 from eddyline.model.experiments.assignment import Assignment
-from eddyline.model.filters import excluding_items, matcher, only_items, parse_filter, payload_paths, servable_items
+from eddyline.model.filters import excluding_items, servable_items
 from eddyline.model.ids import Person
-from eddyline.model.profile import HOUR, MINUTE, Profile, TimeConstants
-from eddyline.model.ranking import (
-    Hit,
-    RankedItem,
-    RankOptions,
-    RetrievalPlan,
-    ScoreBoost,
-    merge_candidates,
-    plan_retrieval,
-    rank,
-    rank_options,
-)
-from eddyline.model.rules import (
-    Adjustments,
-    RuleSet,
-    Situation,
-    active_promotions,
-    evaluate_rules,
-    place_promotions,
-    read_situation,
-)
-from eddyline.reader import inline_events as inline
-from eddyline.reader.assignment import ActiveExperiments, AssignmentLookup, EffectiveStrategy, no_active_experiments
+from eddyline.model.profile import HOUR, MINUTE, TimeConstants
+from eddyline.model.ranking import RankedItem, RankOptions, merge_candidates, plan_retrieval, rank, rank_options
+from eddyline.model.rules import RuleSet, active_promotions, evaluate_rules, place_promotions
 from eddyline.reader.browse import Browse
-from eddyline.reader.cursor import Cursor, parse_cursor, request_fingerprint
-from eddyline.reader.explanations import PROMOTED, REPEAT, Explainer
-from eddyline.reader.exposure_log import ExposureLog
-from eddyline.reader.generation_retry import retry_on_generation_change
-from eddyline.reader.list_cache import ListCache
-from eddyline.reader.lists import END, NO_ITEMS, render_item, unexpired
-from eddyline.reader.people import ProfileReader
-from eddyline.reader.recent_item_details import RecentItemDetails
-from eddyline.reader.reporting import QueuedItem, QueuedList, ServedListLog
-from eddyline.reader.retrieval import RetrievalRequest, RetrievedCandidates, Retriever
-from eddyline.reader.schemas import RecommendationRequest
-from eddyline.settings import Settings, StrategySettings
+from eddyline.reader.experiments import ActiveExperiments, EffectiveStrategy
+from eddyline.reader.explanations import PROMOTED, explain_items
+from eddyline.reader.lists import DISPLAY, END, NO_ITEMS, ListCache, render_items, to_hits, unexpired
+from eddyline.reader.profiles import ProfileReader, apply_inline_events, retry_on_generation_change
+from eddyline.reader.reporting import ExposureLog, ServedListLog
+from eddyline.reader.request_context import EffectiveRequest, RequestContext
+from eddyline.reader.retrieval import RetrievedCandidates, Retriever
+from eddyline.reader.schemas import AssignmentQuery, RecommendationRequest
+from eddyline.settings import Settings
 
 log = structlog.get_logger("reader")
 
 DEGRADED = "degraded"
 FILTERED = "no item passes the filter, exclude and candidates together"
 HIDDEN = "everything that passes the filter was seen before (hide, strict), is excluded, or scores below min_score"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """A request, read: what it is for and under which conditions. `now` in epoch seconds."""
-
-    request: RecommendationRequest
-    now: float
-    person: Person | None
-    position: Cursor
-    wanted: Filter
-    """The request's own filter."""
-    boosts: tuple[tuple[ScoreBoost, tuple[str, ...]], ...]
-    """Its boosts, each with the payload fields that it looks at."""
-    recent: Sequence[Interaction]
-    running: ActiveExperiments
-    """The experiments, as they were when it came."""
-    forced: Assignment | None
-    """The variant that its header names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """A place of the answer."""
-
-    ranked: RankedItem
-    promotion: str | None = None
-    is_repeat: bool = False
+NO_EXPERIMENT = {"experiment": None, "variant": None, "revision": None, "external": False}
+"""The assignment of someone who is in no experiment."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """A list, and what it came from."""
+    """A list, and how it was made. `reason`: where it is empty, why."""
 
-    places: Sequence[Recommendation]
+    items: Sequence[RankedItem]
     strategy: str
-    plan: RetrievalPlan
     is_cold: bool
     reason: str | None = None
     is_erased: bool = False
     """Do not report it: it would re-identify an erased user."""
     assignment: Assignment | None = None
     """The experiment's variant that it is of."""
+    is_degraded: bool = False
+    """It comes from the cache."""
 
     @property
     def variant(self) -> str:
-        """The experiment's; without one, the strategy."""
+        """The experiment's variant; without one, the strategy, or `degraded`."""
+        if self.is_degraded:
+            return DEGRADED
         return self.strategy if self.assignment is None else self.assignment.variant
 
 
 class Reader:
-    """The reading half: recommendations, and with `browse` and `people` what else can be asked.
+    """Recommendations and assignments, and with `browse` and `profiles` what else can be read.
 
     Every method may be called from any thread. `clock` in epoch seconds.
     """
@@ -123,358 +76,249 @@ class Reader:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        shown: ExposureLog | None = None,
-        impressions: ServedListLog | None = None,
-        experiments: Callable[[], ActiveExperiments] = no_active_experiments,
+        exposures: ExposureLog | None = None,
+        served_lists: ServedListLog | None = None,
+        experiments: Callable[[], ActiveExperiments] = ActiveExperiments,
     ) -> None:
-        """`shown`, `impressions`: are told what was served to whom, for the profiles and for the measures; None: nobody
-        is. `experiments`: tells which run now. Raises `Misconfigured` for a wrong rule."""
+        """`exposures`, `served_lists`: where to report what was served to whom, for the profiles and for the measures;
+        None: nowhere. `experiments`: returns those that run now. Raises `Misconfigured` for a wrong rule."""
         self._store, self._settings, self._metrics = store, settings, metrics
         self._clock, self._monotonic = clock, monotonic
-        self._shown, self._impressions, self._experiments = shown, impressions, experiments
+        self._exposures, self._served_lists, self._experiments = exposures, served_lists, experiments
         self._taus = TimeConstants.of(settings.profile)
-        self._shared = ListCache(store, settings.reader, monotonic)
-        self._details = RecentItemDetails(store)
-        self._finder = Retriever(store, self._shared, settings.ranking)
-        self._explainer = Explainer(store)
-        self._rules = RuleSet.of(settings)
-        self.people = ProfileReader(store, settings)
-        self.assignments = AssignmentLookup(self.people, experiments, clock)
-        self.browse = Browse(store, settings, self._shared, clock)
+        self._rules = RuleSet.from_settings(settings)
+        self._cache = ListCache(store, settings.reader, monotonic)
+        self._retriever = Retriever(store, self._cache, settings.ranking)
+        self.profiles = ProfileReader(store, settings)
+        self.browse = Browse(store, settings, self._cache, clock)
+
+    def assignment(self, query: AssignmentQuery) -> dict[str, Any]:
+        """Return the variant that someone's usual lists are of. Raises `InvalidInput` and `Unavailable`."""
+        person = Person.named(query.user_id, query.anonymous_id)
+        if person is None:
+            raise InvalidInput("is needed, or anonymous_id", "user_id")
+        request, profile = RecommendationRequest(**query.model_dump()), self.profiles.load(person)
+        assignment = self._experiments().assign(request, person, profile, self._clock())
+        return NO_EXPERIMENT if assignment is None else {name: getattr(assignment, name) for name in NO_EXPERIMENT}
 
     def recommend(self, request: RecommendationRequest, variant: str | None = None) -> dict[str, Any]:
-        """A person's next items; `variant`: one to force, as `<experiment>/<variant>`. Raises `InvalidInput`;
+        """Return a person's next items; `variant`: one to force, as `<experiment>/<variant>`. Raises `InvalidInput`;
         `Unavailable` only when not even a cached list is there."""
         began = self._monotonic()
-        asked = self._read(request, variant)
-        degraded = False
+        context = RequestContext.parse(request, variant, self._settings, self._experiments(), self._clock())
+        context.situation(self._rules, None)  # a wrong time zone is refused at once
         try:
-            answer = retry_on_generation_change(lambda: self._personal(asked))
-            because = self._because(answer) if request.explain else {}
+            ranked = retry_on_generation_change(lambda: self._personal_list(context))
         except Unavailable as error:
-            log.warning("answering from the cache", reason=str(error))
-            answer, because, degraded = self._fallback(asked), {}, True
-        item_ids = [place.ranked.item_id for place in answer.places]
-        self._metrics.recommendations.labels(str(answer.is_cold).lower(), str(degraded).lower()).inc()
-        told = {
+            log.warning("serving a cached list", reason=str(error))
+            ranked = self._cached_list(context)
+        self._metrics.recommendations.labels(str(ranked.is_cold).lower(), str(ranked.is_degraded).lower()).inc()
+        response = {
             "request_id": str(uuid.uuid4()),
-            "experiment": answer.assignment and answer.assignment.experiment,
-            "variant": DEGRADED if degraded else answer.variant,
-            "strategy": answer.strategy,
-            "cold_start": answer.is_cold,
-            "degraded": degraded,
-            "items": [
-                _render(place, rank, because.get(place.ranked.item_id), request.explain)
-                for rank, place in enumerate(answer.places, start=asked.position.depth + 1)
-            ],
-            "next": asked.position.after(item_ids),
+            "experiment": ranked.assignment and ranked.assignment.experiment,
+            "variant": ranked.variant,
+            "strategy": ranked.strategy,
+            "cold_start": ranked.is_cold,
+            "degraded": ranked.is_degraded,
+            "items": render_items(ranked.items, context.cursor, request.explain),
+            "next": context.cursor.after(ranked.items),
         }
-        is_external = answer.assignment is not None and answer.assignment.external  # then the app says what was shown
-        if asked.person is not None and not answer.is_erased and not is_external:
-            self._note(asked, asked.person, answer, told, self._monotonic() - began)
-        return told if item_ids else told | {"reason": answer.reason}
+        self._report(context, ranked, response, self._monotonic() - began)
+        return response if ranked.items else response | {"reason": ranked.reason}
 
-    def _note(
-        self, asked: RequestContext, person: Person, answer: RankedList, told: Mapping[str, Any], took: float
-    ) -> None:
-        """Tell the profiles and the measures what was served. `took`: seconds."""
-        request, items, assignment = asked.request, told["items"], answer.assignment
+    def _report(self, context: RequestContext, ranked: RankedList, response: Mapping[str, Any], took: float) -> None:
+        """Report what was served to the profiles and to the measures. `took`: seconds."""
+        request, person = context.request, context.person
+        is_external = ranked.assignment is not None and ranked.assignment.external
+        if person is None or ranked.is_erased or is_external:  # of an external variant, the app reports what was shown
+            return
         # Made ahead, it may never be seen; from the cache, it may be of someone who was erased; and it was the first
         # page that was looked at.
-        if self._shown is not None and not (request.batch or told["degraded"] or asked.position.depth):
-            self._shown.note(person, [one["item_id"] for one in items], request.anonymous_id)
-        if self._impressions is None:
-            return
-        if told["degraded"]:  # nobody could be looked up: naming them could re-identify an erased user
-            person = Person("a", told["request_id"])
-        lines = [
-            QueuedItem(
-                one["item_id"], one["rank"], one["score"], one["category"], place.ranked.payload.get("listed_at")
-            )
-            for one, place in zip(items, answer.places, strict=True)
-        ]
-        self._impressions.note(
-            QueuedList(
-                told["request_id"],
-                person,
-                asked.now,
-                took,
-                lines,
-                told["strategy"],
-                told["variant"],
-                told["experiment"],
-                None if assignment is None else assignment.revision,
-                None if assignment is None or assignment.unit == person.key else assignment.unit,
-                session_id=None if told["degraded"] else request.session_id,
-                surface=request.surface,
-                is_forced=asked.forced is not None,
-                is_batch=request.batch,
-                is_degraded=told["degraded"],
-            )
-        )
+        if self._exposures is not None and not (request.batch or ranked.is_degraded or context.cursor.depth):
+            self._exposures.note(person, [item.item_id for item in ranked.items], request.anonymous_id)
+        if self._served_lists is not None:
+            self._served_lists.note(_served_list(context, person, ranked, response, took))
 
-    # -- reading the request ------------------------------------------------------------------------------------
+    # -- a person's list ------------------------------------------------------------------------------------------
 
-    def _read(self, request: RecommendationRequest, variant: str | None) -> RequestContext:
-        now, attributes = self._clock(), self._settings.attributes
-        if request.strategy is not None and request.strategy not in self._settings.strategies:
-            known = ", ".join(self._settings.strategies)
-            raise InvalidInput(f"there is no strategy {request.strategy!r}; known are {known}", "strategy")
-        wanted = parse_filter(request.filter, attributes, now)
-        if request.candidates is not None:
-            wanted &= only_items(request.candidates)
-        boosts = []
-        for index, one in enumerate(request.boost):
-            try:
-                chosen = parse_filter(one.filter, attributes, now)
-            except InvalidInput as error:
-                raise InvalidInput(error.reason, f"boost.{index}.{error.field}") from None
-            boosts.append((ScoreBoost(matcher(chosen), one.factor), payload_paths(chosen)))
-        person = Person.named(request.user_id, request.anonymous_id)
-        position = parse_cursor(request.next, _request_fingerprint(request, person), request.limit)
-        recent = inline.parse_recent(request.recent, self._settings, now)
-        read_situation(self._rules, self._context(request), None, {}, now)  # a wrong time zone is refused at once
-        running = self._experiments()
-        return RequestContext(
-            request, now, person, position, wanted, tuple(boosts), recent, running, running.forced(variant)
-        )
-
-    def _context(self, request: RecommendationRequest) -> dict[str, Any]:
-        return dict(request.context) | ({} if request.surface is None else {"surface": request.surface})
-
-    def _situation(self, asked: RequestContext, profile: Profile | None) -> Situation:
-        segment, attributes = (None, {}) if profile is None else (profile.segment, profile.attributes)
-        return read_situation(self._rules, self._context(asked.request), segment, attributes, asked.now)
-
-    # -- answering it -------------------------------------------------------------------------------------------
-
-    def _personal(self, asked: RequestContext) -> RankedList:
-        profile = self.people.profile(asked.person)
-        assignment = asked.forced or asked.running.assigned(asked.request, asked.person, profile, asked.now)
-        if asked.recent:
-            profile = inline.apply_recent(profile, asked.recent, self._store, self._settings, asked.now)
-        where = self._situation(asked, profile)
-        adjustments = evaluate_rules(self._rules, where)
-        named = asked.request.strategy
-        chosen = EffectiveStrategy.of(self._settings, asked.running, assignment, named, adjustments.strategy)
-        planned = self._plan(asked, profile, chosen.strategy, adjustments)
-        hidden = self._hidden(asked, profile)
-        wanted = self._wanted(asked, planned, chosen.strategy, adjustments, profile, hidden)
-        wanted = replace(wanted, promotions=active_promotions(self._rules, where))
-        haul = self._finder.find(wanted)
-        options = self._options(asked, planned, chosen, adjustments, profile, hidden)
-        places = self._placed(asked, haul, planned, options)
-        if len(places) < asked.request.limit and not asked.request.strict and profile is not None:
-            places += self._repeats(asked, wanted, profile, places, options.per_category)
-        reason = None if places else self._why_empty(asked, wanted)
+    def _personal_list(self, context: RequestContext) -> RankedList:
+        request = self._effective_request(context)
+        profile, plan = request.profile, request.plan
+        items = _rank(request, self._retriever.find(request), self._rank_options(request))
+        if len(items) < context.request.limit and not context.request.strict:
+            items += self._repeats(request, items)
+        reason = None if items else self._why_empty(request)
+        if context.request.explain:
+            items = explain_items(self._store, items, plan)
         is_erased = profile is not None and profile.erased_at is not None and profile.is_unknown
-        return RankedList(places, chosen.name, planned, planned.is_cold, reason, is_erased, assignment)
+        return RankedList(items, request.strategy.name, plan.is_cold, reason, is_erased, request.assignment)
 
-    def _plan(
-        self, asked: RequestContext, profile: Profile | None, strategy: StrategySettings, adjustments: Adjustments
-    ) -> RetrievalPlan:
-        factors = adjustments.weights if self._settings.images.enabled else {**adjustments.weights, "image": 0.0}
-        planned = plan_retrieval(profile, asked.now, self._taus, self._settings.ranking, strategy, factors)
-        return self._details.add(planned)
-
-    def _hidden(self, asked: RequestContext, profile: Profile | None) -> frozenset[str]:
-        hide = self._settings.reader.hide if asked.request.hide is None else asked.request.hide
-        return frozenset(profile.hidden(hide) if profile else ()) | frozenset(asked.request.exclude)
-
-    def _wanted(
-        self,
-        asked: RequestContext,
-        planned: RetrievalPlan,
-        strategy: StrategySettings,
-        adjustments: Adjustments,
-        profile: Profile | None,
-        hidden: frozenset[str],
-    ) -> RetrievalRequest:
-        request = asked.request
-        shared = servable_items(asked.now) & asked.wanted
-        seen = hidden.difference(request.exclude)
-        diversity = strategy.diversity if request.diversity is None else request.diversity
-        looked_at = [field for _, names in asked.boosts for field in names]
-        return RetrievalRequest(
-            planned,
-            asked.wanted,
-            shared,
-            shared & excluding_items(request.exclude) & excluding_items(seen),
-            self._settings.ranking.candidates + asked.position.depth,
-            hidden,
-            fields=(
-                *adjustments.fields,
-                *looked_at,
-                *planned.fields,
-                f"trend.{self._settings.ranking.trending_window}",
-            ),
-            with_vectors=diversity > 0,
-            is_pooled=request.candidates is not None,
+    def _effective_request(self, context: RequestContext) -> EffectiveRequest:
+        """Look up the profile, and settle what decides the list."""
+        request, settings, ranking, now = context.request, self._settings, self._settings.ranking, context.now
+        profile = self.profiles.load(context.person)
+        assignment = context.forced or context.experiments.assign(request, context.person, profile, now)
+        if context.recent:
+            profile = apply_inline_events(profile, context.recent, self._store, settings, now)
+        situation = context.situation(self._rules, profile)
+        adjustments = evaluate_rules(self._rules, situation)
+        variant = context.experiments.variant(assignment)
+        strategy = EffectiveStrategy.merge(settings, request, variant, adjustments.strategy)
+        factors = adjustments.weights if settings.images.enabled else {**adjustments.weights, "image": 0.0}
+        plan = plan_retrieval(profile, now, self._taus, ranking, strategy.settings, factors)
+        plan = self._retriever.add_recent_details(plan)
+        hide = settings.reader.hide if request.hide is None else request.hide
+        seen = frozenset(profile.hidden(hide) if profile else ()).difference(request.exclude)
+        shared = servable_items(now) & context.filter
+        boosts = (*adjustments.boosts, *context.boosts)
+        boosted = (path for boost in boosts for path in boost.fields)
+        payload = (*DISPLAY, "space", *boosted, *plan.fields, f"trend.{ranking.trending_window}")
+        return EffectiveRequest(
+            context=context,
             profile=profile,
+            assignment=assignment,
+            strategy=strategy,
+            boosts=boosts,
+            promotions=active_promotions(self._rules, situation),
+            plan=plan,
+            hidden=seen.union(request.exclude),
+            shared_filter=shared,
+            personal_filter=shared & excluding_items(request.exclude) & excluding_items(seen),
+            payload=tuple(dict.fromkeys(payload)),
+            depth=ranking.candidates + context.cursor.depth,
         )
 
-    def _options(
-        self,
-        asked: RequestContext,
-        planned: RetrievalPlan,
-        chosen: EffectiveStrategy,
-        adjustments: Adjustments,
-        profile: Profile | None,
-        hidden: frozenset[str],
-    ) -> RankOptions:
-        request, settings = asked.request, self._settings.ranking
-        began = asked.now if profile is None else self._began(profile, asked.now)
-        pause = settings.visit_pause_minutes * MINUTE
-        varies = self._shown is None or profile is None or profile.is_unknown or profile.was_left_alone(pause, began)
+    def _rank_options(self, request: EffectiveRequest) -> RankOptions:
+        context, profile, settings = request.context, request.profile, self._settings.ranking
+        now, pause = context.now, settings.visit_pause_minutes * MINUTE
+        # When the visit began: exposures count as of then, so that a list holds still within it.
+        began = now if profile is None else profile.shown.visit_began(now, pause, settings.rotation_hours * HOUR)
+        is_reported = self._exposures is not None and profile is not None and not profile.is_unknown
         usual = rank_options(
-            planned, chosen.strategy, settings, asked.now, request.limit, asked.person, request.session_id, varies
+            request.plan,
+            request.strategy.settings,
+            settings,
+            now,
+            context.request.limit,
+            context.person,
+            context.request.session_id,
+            varies=not is_reported or profile is None or profile.was_left_alone(pause, began),
         )
-        caps = [cap for cap in (request.per_category, chosen.per_category) if cap is not None]
         return replace(
             usual,
-            exclude=hidden,
-            excluded=asked.position.has_served,
-            boosts=(
-                *(ScoreBoost(one.matches, one.factor) for one in adjustments.boosts),
-                *(boost for boost, _ in asked.boosts),
-            ),
+            exclude=request.hidden,
+            excluded=context.cursor.has_served,
+            boosts=request.boosts,
             fatigue={} if profile is None else profile.fatigue(began, began),
-            diversity=usual.diversity if request.diversity is None else request.diversity,
-            explore=usual.explore if request.explore is None else request.explore,
-            per_category=min(caps, default=None),
-            min_score=request.min_score,
+            explore=usual.explore if request.strategy.explore is None else request.strategy.explore,
+            per_category=request.strategy.per_category,
+            min_score=context.request.min_score,
         )
 
-    def _began(self, profile: Profile, now: float) -> float:
-        """When the visit began: what was shown counts as of then, so that a list holds still within it."""
-        settings = self._settings.ranking
-        pause, longest = settings.visit_pause_minutes * MINUTE, settings.rotation_hours * HOUR
-        return profile.shown.visit_began(now, pause, longest)
-
-    def _placed(
-        self, asked: RequestContext, haul: RetrievedCandidates, planned: RetrievalPlan, options: RankOptions
-    ) -> list[Recommendation]:
-        """The ranked items, with the promotions' among them."""
-        if not haul.promoted:
-            return [Recommendation(one) for one in rank(haul.candidates, planned, options)]
-        deeper = replace(options, limit=options.limit + sum(len(found) for _, found in haul.promoted))
-        ranked = {one.item_id: one for one in rank(haul.candidates, planned, deeper)}
-        by_itself, promoted = list(ranked), []
-        for promotion, found in haul.promoted:
-            table = merge_candidates({planned.closest or PROMOTED: found}, options.limit)
-            listed = rank(table, planned, replace(deeper, min_score=None))
-            for one in listed:
-                ranked.setdefault(one.item_id, one)
-            promoted.append((promotion, [one.item_id for one in listed]))
-        order = place_promotions(by_itself, promoted, options.limit, asked.position.depth + 1)
-        return [Recommendation(ranked[one.item_id], one.promotion) for one in order]
-
-    def _repeats(
-        self,
-        asked: RequestContext,
-        wanted: RetrievalRequest,
-        profile: Profile,
-        places: Sequence[Recommendation],
-        per_category: int | None,
-    ) -> list[Recommendation]:
-        """What fills a short list: the items seen longest ago, under the same filter, never what is disliked. They
-        score nothing, so there are none where a score is asked for."""
-        if asked.request.min_score is not None and asked.request.min_score > 0:
+    def _repeats(self, request: EffectiveRequest, items: Sequence[RankedItem]) -> list[RankedItem]:
+        """Return what fills a short list: the items seen longest ago, under the same filter, never what is disliked.
+        They score nothing, so there are none where a score is asked for."""
+        context, profile = request.context, request.profile
+        min_score = context.request.min_score
+        if profile is None or (min_score is not None and min_score > 0):
             return []
-        listed = {place.ranked.item_id for place in places}
-        never = profile.hidden(("disliked",)) | set(asked.request.exclude) | listed
+        never = profile.hidden(("disliked",)).union(context.request.exclude, (item.item_id for item in items))
         times = {**profile.viewed.times, **profile.purchased.times}
-        seen = [item for item in times if item not in never and not asked.position.has_served(item)]
-        if not seen or wanted.hidden.isdisjoint(seen):
+        hidden = request.hidden.difference(never)
+        seen = [item for item in times if item in hidden and not context.cursor.has_served(item)]
+        if not seen:
             return []
-        found = self._finder.seen([item for item in seen if item in wanted.hidden], wanted, wanted.shared)
-        oldest = sorted(found, key=lambda one: (times[one.item_id], one.item_id))
-        repeats = [Recommendation(RankedItem(one.item_id, 0.0, one.payload), is_repeat=True) for one in oldest]
-        return _within_category_cap(repeats, places, per_category)[: asked.request.limit - len(places)]
+        hits = self._retriever.find_repeats(seen, request)
+        oldest = sorted(hits, key=lambda hit: (times[hit.item_id], hit.item_id))
+        repeats = [RankedItem(hit.item_id, 0.0, hit.payload, is_repeat=True) for hit in oldest]
+        return _within_category_cap(repeats, items, request.strategy.per_category)[: context.request.limit - len(items)]
 
-    def _why_empty(self, asked: RequestContext, wanted: RetrievalRequest) -> str:
-        if asked.position.depth:
+    def _why_empty(self, request: EffectiveRequest) -> str:
+        if request.context.cursor.depth:
             return END
-        if self._finder.any(wanted.shared):
+        if self._retriever.any(request.shared_filter):
             return HIDDEN
-        return FILTERED if self._finder.any(servable_items(asked.now)) else NO_ITEMS
+        return FILTERED if self._retriever.any(servable_items(request.context.now)) else NO_ITEMS
 
-    def _because(self, answer: RankedList) -> dict[str, str | None]:
-        sentences = self._explainer.sentences([place.ranked for place in answer.places], answer.plan)
-        special: dict[str, str | None] = {place.ranked.item_id: REPEAT for place in answer.places if place.is_repeat}
-        special |= {place.ranked.item_id: PROMOTED for place in answer.places if place.promotion is not None}
-        return sentences | special
+    # -- when the store doesn't answer ----------------------------------------------------------------------------
 
-    # -- when the store doesn't answer --------------------------------------------------------------------------
-
-    def _fallback(self, asked: RequestContext) -> RankedList:
-        """What was popular, from the cache, under the same filter. Raises `Unavailable` when there is none."""
-        kept = self._shared.longest("popularity", asked.wanted)
-        if kept is None:
+    def _cached_list(self, context: RequestContext) -> RankedList:
+        """Rank what was popular, from the cache, under the same filter. Raises `Unavailable` when there is none."""
+        cached = self._cache.get_stale("popularity", context.filter)
+        if cached is None:
             raise Unavailable("the vector store doesn't answer, and no list is cached; try again")
         ranking = self._settings.ranking
-        everyone = plan_retrieval(None, asked.now, self._taus, ranking, self._settings.strategies[ranking.strategy])
-        left = [Hit(str(one.payload["item_id"]), one.score, one.payload) for one in unexpired(kept, asked.now)]
+        plan = plan_retrieval(None, context.now, self._taus, ranking, self._settings.strategies[ranking.strategy])
+        hits = to_hits(unexpired(cached, context.now))
         options = RankOptions(
-            now=asked.now,
+            now=context.now,
             settings=ranking,
-            limit=asked.request.limit,
-            exclude=frozenset(asked.request.exclude),
-            excluded=asked.position.has_served,
+            limit=context.request.limit,
+            exclude=frozenset(context.request.exclude),
+            excluded=context.cursor.has_served,
         )
-        ranked = rank(
-            merge_candidates({"popularity": left}, len(left) + 1, unscored=("popularity",)), everyone, options
-        )
-        return RankedList([Recommendation(one) for one in ranked], ranking.strategy, everyone, True, END)
+        candidates = merge_candidates({"popularity": hits}, len(hits) + 1, unscored=("popularity",))
+        items = rank(candidates, plan, options)
+        return RankedList(items, ranking.strategy, is_cold=True, reason=END, is_degraded=True)
 
 
-_LIST = {
-    "filter",
-    "candidates",
-    "exclude",
-    "hide",
-    "strict",
-    "strategy",
-    "boost",
-    "diversity",
-    "explore",
-    "per_category",
-    "min_score",
-}
-"""What makes it another list. What someone does meanwhile, and where they are, doesn't: a list goes on with it."""
-
-
-def _request_fingerprint(request: RecommendationRequest, person: Person | None) -> bytes:
-    return request_fingerprint(person and person.key, request.model_dump(mode="json", include=_LIST))
+def _rank(request: EffectiveRequest, retrieved: RetrievedCandidates, options: RankOptions) -> list[RankedItem]:
+    """Rank the candidates, with the promotions' among them."""
+    plan = request.plan
+    if not retrieved.promoted:
+        return rank(retrieved.candidates, plan, options)
+    deeper = replace(options, limit=options.limit + sum(len(hits) for _, hits in retrieved.promoted))
+    ranked = {item.item_id: item for item in rank(retrieved.candidates, plan, deeper)}
+    by_itself, promoted = list(ranked), []
+    for promotion, hits in retrieved.promoted:
+        candidates = merge_candidates({plan.closest or PROMOTED: hits}, options.limit)
+        items = rank(candidates, plan, replace(deeper, min_score=None))
+        ranked = {item.item_id: item for item in items} | ranked
+        promoted.append((promotion, [item.item_id for item in items]))
+    slots = place_promotions(by_itself, promoted, options.limit, request.context.cursor.depth + 1)
+    return [replace(ranked[slot.item_id], promotion=slot.promotion) for slot in slots]
 
 
 def _within_category_cap(
-    more: Sequence[Recommendation], places: Sequence[Recommendation], per_category: int | None
-) -> list[Recommendation]:
-    """Without those whose category is full, counted with the places that there are."""
+    more: Sequence[RankedItem], items: Sequence[RankedItem], per_category: int | None
+) -> list[RankedItem]:
+    """Leave out those whose category is full, counted with the items that there are."""
     if per_category is None:
         return list(more)
-    taken = Counter(_category(place) for place in places)
+    counts = Counter(item.category for item in items)
     fitting = []
-    for place in more:
-        category = _category(place)
-        taken[category] += 1
-        if category is None or taken[category] <= per_category:
-            fitting.append(place)
+    for item in more:
+        counts[item.category] += 1
+        if item.category is None or counts[item.category] <= per_category:
+            fitting.append(item)
     return fitting
 
 
-def _category(place: Recommendation) -> str | None:
-    category: str | None = place.ranked.payload.get("meta", {}).get("category")
-    return category
-
-
-def _render(place: Recommendation, rank: int, because: str | None, explain: bool) -> dict[str, Any]:
-    shown = render_item(place.ranked.item_id, rank, place.ranked.score, place.ranked.payload)
-    if explain:
-        shown |= {"because": because, "scores": dict(place.ranked.terms)}
-    if place.is_repeat:
-        shown["repeat"] = True
-    if place.promotion is not None:
-        shown["promotion"] = place.promotion
-    return shown
+def _served_list(
+    context: RequestContext, person: Person, ranked: RankedList, response: Mapping[str, Any], took: float
+) -> dict[str, Any]:
+    """Collect the fields of a response's `ServedList`."""
+    if ranked.is_degraded:  # nobody could be looked up: naming them could re-identify an erased user
+        person = Person("a", response["request_id"])
+    assignment = ranked.assignment
+    return {
+        "request_id": response["request_id"],
+        "user_id" if person.kind == "u" else "anonymous_id": person.id,
+        "session_id": None if ranked.is_degraded else context.request.session_id,
+        "surface": context.request.surface or None,
+        "strategy": ranked.strategy,
+        "experiment": response["experiment"],
+        "variant": ranked.variant,
+        "revision": None if assignment is None else assignment.revision,
+        "unit": None if assignment is None or assignment.unit == person.key else assignment.unit,
+        "forced": context.forced is not None,
+        "batch": context.request.batch,
+        "degraded": ranked.is_degraded,
+        "took_ms": round(took * 1000, 3),
+        "items": [
+            {name: rendered[name] for name in ("item_id", "rank", "score", "category")}
+            | {"published_at": item.payload.get("listed_at")}
+            for rendered, item in zip(response["items"], ranked.items, strict=True)
+        ],
+        "timestamp": context.now,
+    }

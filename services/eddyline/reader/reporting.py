@@ -1,6 +1,8 @@
-"""What was served, on its way to the measures: one record a response, sent in the background.
+"""What was served, on its way to Kafka in the background: to the profiles (`ExposureLog`), one record for each person
+and minute, and to the measures (`ServedListLog`), one record for each response.
 
-It is statistics: an answer never waits for it, and what doesn't fit or isn't taken is dropped and counted.
+It is statistics: no response waits for it, and what doesn't fit or isn't taken is dropped and counted. Any thread may
+`note`; each log sends in a thread of its own; acknowledgements come in the producer's. A crash loses what is held.
 """
 
 from __future__ import annotations
@@ -8,98 +10,87 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import structlog
+from prometheus_client import Counter
 from pydantic import ValidationError
 
 from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import EddylineError
-from eddyline.model.events import ServedItem, ServedList, cloud_event_headers
+from eddyline.model.events import Exposure, ServedList, cloud_event_headers
 from eddyline.model.ids import Person
-from eddyline.topics import IMPRESSIONS
+from eddyline.topics import IMPRESSIONS, INTERACTIONS
 
-PAUSE_SECONDS = 0.25
-MOST = 100_000
-"""Most items held at once, until the broker has them; a list counts as one more."""
+MAX_EXPOSURES = 200_000
+"""Most exposed items held at once, of all people, until the broker has them."""
+MAX_SERVED = 100_000
+"""Most served items held at once, until the broker has them; a list counts as one more."""
+WINDOW_SECONDS = 60.0
+"""How long a person's exposures are gathered, from the first one on: records go out evenly, not all on the minute."""
+ITEMS_PER_RECORD = 1000
 CLOSING_SECONDS = 5.0
 FULL, BROKER, INVALID = "full", "broker", "invalid"
 
 log = structlog.get_logger("reader")
 
 
-class QueuedItem(NamedTuple):
-    """One place. `listed_at`: epoch seconds of its publication, or of its first arrival."""
+@dataclass(frozen=True, slots=True)
+class PendingRecord:
+    """A record that is to be sent. `size`: items held until the broker has it; `count`: what the metrics count."""
 
-    item_id: str
-    rank: int
-    score: float
-    category: str | None
-    listed_at: float | None
-
-
-class QueuedList(NamedTuple):
-    """What a person was served. `at`: epoch seconds; `took`: seconds that it took to make."""
-
-    request_id: str
-    person: Person
-    at: float
-    took: float
-    lines: Sequence[QueuedItem]
-    strategy: str
-    variant: str
-    experiment: str | None = None
-    revision: str | None = None
-    unit: str | None = None
-    """The typed key that they were assigned by, where it isn't their own."""
-    session_id: str | None = None
-    surface: str | None = None
-    is_forced: bool = False
-    is_batch: bool = False
-    is_degraded: bool = False
+    build: Callable[[], Outgoing]
+    size: int
+    count: int
 
 
-class ServedListLog:
-    """Takes what was served and tells it to Kafka. Thread-safe; the caller must `close`."""
+class BackgroundSender(ABC):
+    """Sends in a thread of its own what a subclass gathers, and counts what becomes of it. The caller must `close`.
 
-    def __init__(self, producer: Producer, metrics: Metrics, most: int = MOST) -> None:
-        self._producer, self._metrics, self._most = producer, metrics, most
+    A subclass gathers under `_lock`, and only what `_has_room` allows, adding its size to `_held`.
+    """
+
+    thread_name: ClassVar[str]
+    interval: ClassVar[float]
+    """Seconds between two rounds."""
+    unbuildable: ClassVar[str]
+    """The reason that is counted where no record can be made."""
+    unit: ClassVar[str]
+    """What is counted."""
+
+    def __init__(self, producer: Producer, max_items: int, sent: Counter, dropped: Counter) -> None:
+        self._producer, self._max_items = producer, max_items
+        self._sent_counter, self._dropped_counter = sent, dropped
         self._lock = threading.Lock()
-        self._waiting: deque[QueuedList] = deque()
         self._held = 0
-        self._sent: set[Future[RecordMetadata]] = set()
-        self._untold: dict[str, int] = {}
-        """How many lists weren't taken since it was last said so, by the reason."""
+        self._unacknowledged: set[Future[RecordMetadata]] = set()
+        self._failures: dict[str, int] = {}
+        """What was dropped since it was last logged, by the error."""
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def note(self, response: QueuedList) -> None:
-        """Queue a list that was just served. Returns at once and raises nothing."""
-        size = _weight(response)
-        with self._lock:
-            is_taken = self._held + size <= self._most and not self._closing.is_set()
-            if is_taken:
-                self._held += size
-                self._waiting.append(response)
-        if not is_taken:
-            self._metrics.impressions_dropped.labels(FULL).inc()
+    @abstractmethod
+    def _next_due(self) -> PendingRecord | None:
+        """Take the next record that is due, under the lock; all are once the log is closing."""
 
     def start(self) -> None:
-        """Send what waits, several times a second."""
-        self._thread = threading.Thread(target=self._run, name="reader-impressions", daemon=True)
+        """Send what is due at every interval."""
+        self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
         self._thread.start()
 
-    def send_waiting(self) -> None:
-        """Send what waits, in order."""
-        while (response := self._next()) is not None:
-            self._send(response)
-            time.sleep(0)  # lets go of the interpreter, so that an answer waits for one record at most, not for all
-        self._complain()
+    def send_due(self) -> None:
+        """Send what is due, in order."""
+        while (pending := self._next_due()) is not None:
+            self._send(pending)
+            time.sleep(0)  # release the interpreter, so that a response waits for one record at most, not for all
+        self._log_failures()
 
     def close(self) -> None:
         """Send what is left, and wait a little for its acknowledgement; what is noted from now on is dropped."""
@@ -108,100 +99,167 @@ class ServedListLog:
         if self._thread is not None:
             self._thread.join(CLOSING_SECONDS)
         if self._thread is None or not self._thread.is_alive():
-            self.send_waiting()
+            self.send_due()
         with self._lock:
-            unacknowledged = tuple(self._sent)
+            unacknowledged = tuple(self._unacknowledged)
         wait(unacknowledged, timeout=CLOSING_SECONDS)
-        self._complain()
+        self._log_failures()
+
+    def _has_room(self, size: int) -> bool:
+        return self._held + size <= self._max_items and not self._closing.is_set()
 
     def _run(self) -> None:
-        while not self._closing.wait(PAUSE_SECONDS):
+        while not self._closing.wait(self.interval):
             try:
-                self.send_waiting()
-            except Exception:  # a mistake of ours must not end the telling
-                log.exception("couldn't report served lists")
+                self.send_due()
+            except Exception:  # a bug here must not end the thread
+                log.exception("couldn't report what was served")
 
-    def _next(self) -> QueuedList | None:
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
-
-    def _send(self, response: QueuedList) -> None:
-        size = _weight(response)
+    def _send(self, pending: PendingRecord) -> None:
         try:
-            sent = self._producer.send(_record(response))
+            sent = self._producer.send(pending.build())
         except EddylineError as error:
-            self._drop(size, error, BROKER)
+            self._drop(pending, error, BROKER)
             return
-        except ValidationError as error:
-            self._drop(size, error, INVALID)
-            return
-        except Exception as error:  # a mistake of ours: it must cost no more than this list
-            log.exception("no record of served lists could be sent", request_id=response.request_id)
-            self._drop(size, error, INVALID)
+        except Exception as error:  # a bug here must cost no more than this record
+            if not isinstance(error, ValidationError):
+                log.exception("a record of what was served couldn't be sent")
+            self._drop(pending, error, self.unbuildable)
             return
         with self._lock:
-            self._sent.add(sent)
-        sent.add_done_callback(partial(self._settled, size))
+            self._unacknowledged.add(sent)
+        sent.add_done_callback(partial(self._settle, pending))
 
-    def _settled(self, size: int, sent: Future[RecordMetadata]) -> None:
-        """In the producer's thread."""
+    def _settle(self, pending: PendingRecord, sent: Future[RecordMetadata]) -> None:
+        """Count what became of a record. Runs in the producer's thread."""
         with self._lock:
-            self._sent.discard(sent)
+            self._unacknowledged.discard(sent)
         error = sent.exception()
         if error is not None:
-            self._drop(size, error, BROKER)
+            self._drop(pending, error, BROKER)
             return
         with self._lock:
-            self._held -= size
-        self._metrics.impressions.inc()
+            self._held -= pending.size
+        self._sent_counter.inc(pending.count)
 
-    def _drop(self, size: int, error: BaseException, reason: str) -> None:
-        said = str(error) or type(error).__name__
+    def _drop(self, pending: PendingRecord, error: BaseException, reason: str) -> None:
+        message = str(error) or type(error).__name__
         with self._lock:
-            self._held -= size
-            self._untold[said] = self._untold.get(said, 0) + 1
-        self._metrics.impressions_dropped.labels(reason).inc()
+            self._held -= pending.size
+            self._failures[message] = self._failures.get(message, 0) + pending.count
+        self._dropped_counter.labels(reason).inc(pending.count)
 
-    def _complain(self) -> None:
-        """Once for many, since a broker that is away takes none."""
+    def _log_failures(self) -> None:
+        """Log once for many, since a broker that is away takes none."""
         with self._lock:
-            untold, self._untold = self._untold, {}
-        for reason, lists in untold.items():
-            log.warning("served lists aren't measured", lists=lists, reason=reason)
+            failures, self._failures = self._failures, {}
+        for reason, count in failures.items():
+            log.warning("what was served isn't reported", reason=reason, **{self.unit: count})
 
 
-def _weight(response: QueuedList) -> int:
-    return 1 + len(response.lines)
+@dataclass(slots=True)
+class _ExposureWindow:
+    """What one person was shown since `start` (epoch seconds), in that order."""
+
+    start: float
+    anonymous_id: str | None = None
+    """The one in the first of these requests, beside the user's: by it an experiment knew them."""
+    items: dict[str, None] = field(default_factory=dict)
 
 
-def _record(response: QueuedList) -> Outgoing:
-    person = response.person
-    impression = ServedList(
-        request_id=response.request_id,
+class ExposureLog(BackgroundSender):
+    """Gathers what people were shown, and reports it to the profilers. Thread-safe. `clock`: epoch seconds."""
+
+    thread_name, interval, unbuildable, unit = "reader-shown", 1.0, BROKER, "items"
+
+    def __init__(
+        self,
+        producer: Producer,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        max_items: int = MAX_EXPOSURES,
+    ) -> None:
+        super().__init__(producer, max_items, metrics.shown, metrics.shown_dropped)
+        self._clock = clock
+        self._windows: dict[Person, _ExposureWindow] = {}
+        """In the order in which they began."""
+
+    def note(self, person: Person, item_ids: Iterable[str], anonymous_id: str | None = None) -> None:
+        """Note items that were just served to a person. Returns at once and raises nothing.
+
+        `anonymous_id`: the request's, which a user's may have too.
+        """
+        dropped = 0
+        with self._lock:
+            window = self._windows.get(person) or _ExposureWindow(self._clock(), anonymous_id)
+            for item_id in item_ids:
+                if item_id in window.items:
+                    continue
+                if not self._has_room(1) or len(window.items) >= ITEMS_PER_RECORD:
+                    dropped += 1
+                    continue
+                window.items[item_id] = None
+                self._held += 1
+            if window.items:
+                self._windows[person] = window
+        if dropped:
+            self._dropped_counter.labels(FULL).inc(dropped)
+
+    def _next_due(self) -> PendingRecord | None:
+        with self._lock:
+            person, window = next(iter(self._windows.items()), (None, None))
+            if person is None or window is None:
+                return None
+            if window.start > self._clock() - WINDOW_SECONDS and not self._closing.is_set():
+                return None
+            del self._windows[person]
+        return PendingRecord(partial(_exposure_record, person, window), len(window.items), len(window.items))
+
+
+class ServedListLog(BackgroundSender):
+    """Queues the lists that were served, and reports them to the measures. Thread-safe."""
+
+    thread_name, interval, unbuildable, unit = "reader-impressions", 0.25, INVALID, "lists"
+
+    def __init__(self, producer: Producer, metrics: Metrics, max_items: int = MAX_SERVED) -> None:
+        super().__init__(producer, max_items, metrics.impressions, metrics.impressions_dropped)
+        self._queue: deque[Mapping[str, Any]] = deque()
+
+    def note(self, served: Mapping[str, Any]) -> None:
+        """Queue the fields of a `ServedList`; they are validated when they are sent. Returns at once and raises
+        nothing."""
+        size = 1 + len(served["items"])
+        with self._lock:
+            has_room = self._has_room(size)
+            if has_room:
+                self._held += size
+                self._queue.append(served)
+        if not has_room:
+            self._dropped_counter.labels(FULL).inc()
+
+    def _next_due(self) -> PendingRecord | None:
+        with self._lock:
+            if not self._queue:
+                return None
+            served = self._queue.popleft()
+        return PendingRecord(partial(_served_record, served), 1 + len(served["items"]), 1)
+
+
+def _exposure_record(person: Person, window: _ExposureWindow) -> Outgoing:
+    exposure = Exposure(
         user_id=person.id if person.kind == "u" else None,
-        anonymous_id=person.id if person.kind == "a" else None,
-        session_id=response.session_id,
-        surface=response.surface or None,
-        strategy=response.strategy,
-        experiment=response.experiment,
-        variant=response.variant,
-        revision=response.revision,
-        unit=response.unit,
-        forced=response.is_forced,
-        batch=response.is_batch,
-        degraded=response.is_degraded,
-        took_ms=round(response.took * 1000, 3),
-        items=[
-            ServedItem(
-                item_id=line.item_id,
-                rank=line.rank,
-                score=line.score,
-                category=line.category,
-                published_at=line.listed_at,
-            )
-            for line in response.lines
-        ],
-        timestamp=response.at,
+        anonymous_id=person.id if person.kind == "a" else window.anonymous_id,
+        timestamp=window.start,
+        items=list(window.items),
     )
-    headers = cloud_event_headers(impression, str(uuid.uuid4()), "reader")
-    return Outgoing(IMPRESSIONS, person.key.encode(), impression.to_bytes(), headers)
+    return _record(INTERACTIONS, person, exposure)
+
+
+def _served_record(fields: Mapping[str, Any]) -> Outgoing:
+    served = ServedList.model_validate(fields)
+    return _record(IMPRESSIONS, served.person, served)
+
+
+def _record(topic: str, person: Person, event: Exposure | ServedList) -> Outgoing:
+    headers = cloud_event_headers(event, str(uuid.uuid4()), "reader")
+    return Outgoing(topic, person.key.encode(), event.to_bytes(), headers)

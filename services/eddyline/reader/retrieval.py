@@ -1,9 +1,10 @@
-"""Looking for candidates: every source's list in one batched query."""
+"""Retrieval: the candidates of every source in one batched query, and what few lists need beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from eddyline.adapters.vectors import (
     IsEmpty,
     Nearest,
     OrderBy,
+    Point,
     Query,
     Scored,
     Sparse,
@@ -24,54 +26,24 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.model.decay import Vector
 from eddyline.model.filters import only_items
-from eddyline.model.ids import person_point_id
+from eddyline.model.ids import item_point_id, person_point_id
 from eddyline.model.profile import Profile, stored_recents
 from eddyline.model.ranking import (
+    DETAILED_RECENTS,
     ORDERED,
     SIMILAR_PEOPLE,
     Candidates,
     Hit,
+    PriceAndImage,
     RetrievalPlan,
     merge_candidates,
     score_by_neighbours,
+    with_recent_items,
 )
 from eddyline.model.rules import ActivePromotion
-from eddyline.reader.list_cache import ListCache
-from eddyline.reader.lists import DISPLAY
-from eddyline.reader.pictures import with_ready_image
+from eddyline.reader.lists import ListCache, to_hits, with_ready_image
+from eddyline.reader.request_context import EffectiveRequest
 from eddyline.settings import RankingSettings
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalRequest:
-    """What to look for. `shared` is what everyone who asks alike (`asked`) may be shown, `own` what is left of it for
-    this person.
-
-    `depth`: how many of each source; `fields`: payload beside what is always read; `with_vectors`: contents as well.
-    """
-
-    plan: RetrievalPlan
-    asked: Filter
-    shared: Filter
-    own: Filter
-    depth: int
-    hidden: frozenset[str] = frozenset()
-    promotions: Sequence[ActivePromotion] = ()
-    fields: tuple[str, ...] = ()
-    with_vectors: bool = False
-    is_pooled: bool = False
-    """Whether the filter is this request's alone, so that its lists are worth no place among the shared ones."""
-    profile: Profile | None = None
-
-    @property
-    def payload(self) -> tuple[str, ...]:
-        """What is read of each candidate."""
-        return tuple(dict.fromkeys((*DISPLAY, "space", *self.fields)))
-
-    @property
-    def vectors(self) -> tuple[str, ...]:
-        """The vectors that are read of each candidate."""
-        return ("content",) if self.with_vectors else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,126 +55,131 @@ class RetrievedCandidates:
 
 
 class Retriever:
-    """Runs plans against the store. May be called from any thread. Its methods raise `Unavailable`."""
+    """Searches the store as a plan has it. May be called from any thread. Its methods raise `Unavailable`."""
 
-    def __init__(self, store: VectorStore, shared: ListCache, settings: RankingSettings) -> None:
-        self._store, self._shared, self._settings = store, shared, settings
+    def __init__(self, store: VectorStore, cache: ListCache, settings: RankingSettings) -> None:
+        self._store, self._cache, self._settings = store, cache, settings
 
-    def find(self, wanted: RetrievalRequest) -> RetrievedCandidates:
-        """All sources' lists: one batched query, beside what was found for everyone a moment ago."""
-        kept = {name: self._kept(name, wanted) for name in wanted.plan.ordered}
-        queries = self._personal(wanted) | self._of_everyone(kept, wanted)
-        queries |= {("promoted", one.name): self._promoted(one, wanted) for one in wanted.promotions}
-        found = dict(zip(queries, self._store.query(ITEMS, list(queries.values())) if queries else [], strict=True))
-        lists = {name: points for name, points in kept.items() if points is not None}
-        for (kind, name), points in found.items():
-            if kind == "shared":
-                self._shared.put(self._key(name, wanted), points)
-            if kind == "own" or (kind == "shared" and ("own", name) not in queries):
-                lists[name] = points
-        space = None if wanted.profile is None else wanted.profile.space
-        for name in wanted.plan.dense:  # the items may have gone into another space since the profile was read
-            lists[name] = [one for one in lists[name] if one.payload.get("space", space) == space]
-        taken = {name: _to_hits(points) for name, points in lists.items()}
-        if wanted.plan.weights.get("people", 0.0) > 0 and wanted.profile is not None:
-            taken["people"] = self._of_people(wanted, wanted.profile)
-        candidates = merge_candidates(taken, wanted.depth, unscored=ORDERED)
+    def add_recent_details(self, plan: RetrievalPlan) -> RetrievalPlan:
+        """Look up what the newest recent items cost and what their images show, where a term goes by it."""
+        return with_recent_items(plan, self._recent_details(plan) if plan.needs_recent_details else {})
+
+    def _recent_details(self, plan: RetrievalPlan) -> Mapping[str, PriceAndImage]:
+        newest = {item_point_id(item_id): item_id for item_id in islice(plan.recents, DETAILED_RECENTS)}
+        has_images = plan.weights["image"] > 0
+        payload = ("offer.price", *(("image.state", "image.space") if has_images else ()))
+        points = self._store.retrieve(ITEMS, list(newest), payload=payload, vectors=("image",) if has_images else ())
+        return {newest[point_id]: _price_and_image(point) for point_id, point in points.items()}
+
+    def find(self, request: EffectiveRequest) -> RetrievedCandidates:
+        """Search all sources: one batched query, beside the lists that were found for everyone a moment ago."""
+        cached = {name: self._cached(name, request) for name in request.plan.ordered}
+        shared = {
+            name: self._query(self._order(name), request, request.shared_filter)
+            for name, points in cached.items()
+            if points is None and not request.is_pooled
+        }
+        personal = self._personal_queries(request) | {
+            name: self._query(self._order(name), request, request.personal_filter)
+            for name, points in cached.items()
+            if _needs_own_list(points, request)
+        }
+        promoted = [self._promotion_query(promotion, request) for promotion in request.promotions]
+        queries = [*shared.values(), *personal.values(), *promoted]
+        found = iter(self._store.query(ITEMS, queries) if queries else ())
+        lists = {name: points for name, points in cached.items() if points is not None}
+        for name in shared:
+            lists[name] = next(found)
+            self._cache.put(self._cache_key(name, request), lists[name])
+        lists |= {name: next(found) for name in personal}
+        space = None if request.profile is None else request.profile.space
+        for name in request.plan.dense:  # the items may have gone into another space since the profile was read
+            lists[name] = [point for point in lists[name] if point.payload.get("space", space) == space]
+        hits = {name: to_hits(points) for name, points in lists.items()}
+        if request.plan.weights.get("people", 0.0) > 0 and request.profile is not None:
+            hits["people"] = self._chosen_by_neighbours(request, request.profile)
         return RetrievedCandidates(
-            candidates, [(one, _to_hits(found["promoted", one.name])) for one in wanted.promotions]
+            merge_candidates(hits, request.depth, unscored=ORDERED),
+            [(promotion, to_hits(next(found))) for promotion in request.promotions],
         )
 
-    def seen(self, item_ids: Sequence[str], wanted: RetrievalRequest, condition: Filter) -> list[Hit]:
+    def find_repeats(self, item_ids: Sequence[str], request: EffectiveRequest) -> list[Hit]:
         """Return those of these items that may be shown again."""
-        query = Query(OrderBy("listed_at"), len(item_ids), condition & only_items(item_ids), wanted.payload)
-        return _to_hits(self._store.query(ITEMS, [query])[0])
+        filter = request.shared_filter & only_items(item_ids)
+        return to_hits(
+            self._store.query(ITEMS, [Query(OrderBy("listed_at"), len(item_ids), filter, request.payload)])[0]
+        )
 
-    def any(self, condition: Filter) -> bool:
-        """Whether anything at all passes."""
-        return bool(self._store.query(ITEMS, [Query(OrderBy("listed_at"), 1, condition)])[0])
+    def any(self, filter: Filter) -> bool:
+        """Whether any item at all passes."""
+        return bool(self._store.query(ITEMS, [Query(OrderBy("listed_at"), 1, filter)])[0])
 
-    def _personal(self, wanted: RetrievalRequest) -> dict[tuple[str, str], Query]:
-        """The sources that depend on the person."""
-        by: dict[str, Nearest] = {
-            name: _nearest(vector, wanted.plan.distance) for name, vector in wanted.plan.dense.items()
-        }
-        affinity = wanted.plan.affinity
-        if affinity is not None:
-            by["affinity"] = Nearest(Sparse(affinity.indices, affinity.values), "affinity")
-        queries = {("own", name): self._query(each, wanted, wanted.own) for name, each in by.items()}
-        picture = wanted.plan.picture
-        if picture is not None:
-            nearest = Nearest(np.asarray(picture.vector, dtype=np.float32), "image")
-            queries["own", "image"] = self._query(nearest, wanted, wanted.own & with_ready_image(picture.space))
+    def _personal_queries(self, request: EffectiveRequest) -> dict[str, Query]:
+        """Build the queries of the sources that depend on the person."""
+        plan = request.plan
+        by = {name: _nearest(vector, plan.distance) for name, vector in plan.dense.items()}
+        if plan.affinity is not None:
+            by["affinity"] = Nearest(Sparse(plan.affinity.indices, plan.affinity.values), "affinity")
+        queries = {name: self._query(nearest, request, request.personal_filter) for name, nearest in by.items()}
+        if plan.image is not None:
+            nearest = Nearest(np.asarray(plan.image.vector, dtype=np.float32), "image")
+            with_image = request.personal_filter & with_ready_image(plan.image.space)
+            queries["image"] = self._query(nearest, request, with_image)
         return queries
 
-    def _of_everyone(
-        self, kept: Mapping[str, Sequence[Scored] | None], wanted: RetrievalRequest
-    ) -> dict[tuple[str, str], Query]:
-        """What is popular, trending, new: found for all who ask alike, and for this person alone where that would not
-        do: where hidden items leave too few, or may do so."""
-        queries = {}
-        for name, points in kept.items():
-            order = self._order(name)
-            if points is None and not wanted.is_pooled:
-                queries["shared", name] = self._query(order, wanted, wanted.shared)
-            if wanted.is_pooled or (wanted.hidden and (points is None or _is_mostly_hidden(points, wanted))):
-                queries["own", name] = self._query(order, wanted, wanted.own)
-        return queries
+    def _promotion_query(self, promotion: ActivePromotion, request: EffectiveRequest) -> Query:
+        """Build the query of a promotion's items: those first that are closest to the person, or else the newest."""
+        closest, plan = request.plan.closest, request.plan
+        by = OrderBy("listed_at") if closest is None else _nearest(plan.dense[closest], plan.distance)
+        return self._query(by, request, request.personal_filter & promotion.filter)
 
-    def _kept(self, name: str, wanted: RetrievalRequest) -> list[Scored] | None:
-        return None if wanted.is_pooled else self._shared.fresh(self._key(name, wanted))
-
-    def _query(self, by: Nearest | OrderBy, wanted: RetrievalRequest, condition: Filter) -> Query:
-        return Query(by, wanted.depth, condition, wanted.payload, wanted.vectors)
+    def _query(self, by: Nearest | OrderBy, request: EffectiveRequest, filter: Filter) -> Query:
+        return Query(by, request.depth, filter, request.payload, request.vectors)
 
     def _order(self, name: str) -> OrderBy:
         return OrderBy(ORDERED[name].format(window=self._settings.trending_window))
 
-    def _key(self, name: str, wanted: RetrievalRequest) -> tuple[Any, ...]:
-        return (name, wanted.asked, wanted.depth, wanted.payload, wanted.with_vectors)
+    def _cached(self, name: str, request: EffectiveRequest) -> list[Scored] | None:
+        return None if request.is_pooled else self._cache.get_fresh(self._cache_key(name, request))
 
-    def _promoted(self, promotion: ActivePromotion, wanted: RetrievalRequest) -> Query:
-        """The promotion's items, those first that are closest to the person, or else the newest."""
-        condition = wanted.own & promotion.filter
-        nearest = wanted.plan.closest
-        if nearest is None:
-            return self._query(OrderBy("listed_at"), wanted, condition)
-        by = _nearest(wanted.plan.dense[nearest], wanted.plan.distance)
-        return self._query(by, wanted, condition)
+    @staticmethod
+    def _cache_key(name: str, request: EffectiveRequest) -> tuple[Any, ...]:
+        return (name, request.context.filter, request.depth, request.payload, request.vectors)
 
-    def _of_people(self, wanted: RetrievalRequest, profile: Profile) -> list[Hit]:
-        """What the people with the most similar history chose lately: the sum of their likenesses, by item.
+    def _chosen_by_neighbours(self, request: EffectiveRequest, profile: Profile) -> list[Hit]:
+        """Return what the people with the most similar `history` chose lately, by the sum of their similarities.
 
-        Those with the nearest sparse `history`. Two more queries.
+        Costs two more queries.
         """
         history = Nearest(Sparse(*profile.history()), "history")
         others = Filter(must_not=(HasId((person_point_id(profile.person),)), IsEmpty("person")))
         near = self._store.query(PROFILES, [Query(history, SIMILAR_PEOPLE, others, ("state",))])[0]
         neighbours = ((stored_recents(point.payload), point.score) for point in near)
-        best = dict(score_by_neighbours(neighbours, wanted.hidden.__contains__)[: 2 * wanted.depth])
-        if not best:
+        scores = dict(score_by_neighbours(neighbours, request.hidden.__contains__)[: 2 * request.depth])
+        if not scores:
             return []
-        listed = replace(self._query(OrderBy("listed_at"), wanted, wanted.own & only_items(best)), limit=len(best))
-        found = [one._replace(score=best[one.item_id]) for one in _to_hits(self._store.query(ITEMS, [listed])[0])]
-        return sorted(found, key=lambda one: (-one.score, one.item_id))[: wanted.depth]
+        query = self._query(OrderBy("listed_at"), request, request.personal_filter & only_items(scores))
+        points = self._store.query(ITEMS, [replace(query, limit=len(scores))])[0]
+        hits = [hit._replace(score=scores[hit.item_id]) for hit in to_hits(points)]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.item_id))[: request.depth]
 
 
 def _nearest(vector: Vector, distance: Distance) -> Nearest:
     return Nearest(np.asarray(vector, dtype=np.float32), "content", distance)
 
 
-def _is_mostly_hidden(shared: Sequence[Scored], wanted: RetrievalRequest) -> bool:
-    """Whether hidden items leave less than half of a list that everyone shares."""
-    hidden = sum(point.payload["item_id"] in wanted.hidden for point in shared)
-    return 2 * hidden >= max(1, len(shared))
+def _needs_own_list(shared: Sequence[Scored] | None, request: EffectiveRequest) -> bool:
+    """Whether the list that everyone shares won't do: hidden items leave less than half of it, or may do so."""
+    if shared is None or request.is_pooled:
+        return request.is_pooled or bool(request.hidden)
+    hidden = sum(point.payload["item_id"] in request.hidden for point in shared)
+    return bool(request.hidden) and 2 * hidden >= max(1, len(shared))
 
 
-def _to_hits(points: Sequence[Scored]) -> list[Hit]:
-    return [
-        Hit(str(point.payload["item_id"]), point.score, point.payload, _dense(point.vectors.get("content")))
-        for point in points
-    ]
-
-
-def _dense(vector: Any) -> Any:
-    return None if vector is None or isinstance(vector, Sparse) else vector
+def _price_and_image(point: Point) -> PriceAndImage:
+    """Read a recent item's details; a vector that is left of a removed image doesn't count."""
+    price, image = (point.payload.get("offer") or {}).get("price"), point.payload.get("image") or {}
+    vector = point.vectors.get("image")
+    if vector is None or isinstance(vector, Sparse) or image.get("state") != "ready":
+        return PriceAndImage(price)
+    return PriceAndImage(price, vector, image["space"])

@@ -1,4 +1,4 @@
-"""What the reader is asked, and what it answers: the models behind the API."""
+"""Requests and responses of the reader: the models behind the API."""
 
 from __future__ import annotations
 
@@ -6,62 +6,70 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from eddyline.model.events import ContextValue, Finite, Id, Timestamp, parse_timestamp_text
+from eddyline.model.events import (
+    ContextValue,
+    DurationText,
+    Finite,
+    Id,
+    Timestamp,
+    TimeText,
+    parse_timestamp_text,
+)
 from eddyline.model.filters import MAX_IDS
 
 MAX_LIMIT = 100
+MAX_QUERY = 1000
+"""Most characters of a search."""
+
 Hidden: TypeAlias = Literal["viewed", "purchased", "disliked"]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Surface = Annotated[str, Field(max_length=256)]
 
 
-class _Query(BaseModel):
+class _RequestModel(BaseModel):
+    """No unknown fields, immutable. Query parameters come as text; a body's types are strict."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class ListQuery(_Query):
-    """Parameters of every list."""
-
+class _Page(_RequestModel):
     limit: Limit = 10
     """Most items in the answer."""
     next: Annotated[str, Field(max_length=8192)] | None = None
     """The `next` of an earlier answer, for the page after it."""
+
+
+class ListQuery(_Page):
+    """Parameters of every list."""
+
     category: list[str] = []
     """Only items of any of these categories; may be repeated."""
     tag: list[str] = []
     """Only items with any of these tags; may be repeated."""
     exclude: list[str] = []
     """Item ids to leave out; may be repeated."""
-    published_after: str | None = None
+    published_after: TimeText | None = None
     """Only items published after this time: RFC 3339 with an offset, or an epoch number."""
 
-    @field_validator("published_after")
-    @classmethod
-    def _is_time(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_timestamp_text(value)
-        return value
-
-    def grammar(self) -> dict[str, Any]:
-        """The filter parameters in the JSON grammar."""
-        wanted: dict[str, Any] = {}
-        if self.category:
-            wanted["category"] = self.category
-        if self.tag:
-            wanted["tag"] = self.tag
+    def filter_grammar(self) -> dict[str, Any]:
+        """Return the filter parameters in the JSON grammar."""
+        given: dict[str, Any] = {"category": self.category, "tag": self.tag}
         if self.published_after is not None:
-            wanted["published_at"] = {"gt": parse_timestamp_text(self.published_after)}
-        return wanted
+            given["published_at"] = {"gt": parse_timestamp_text(self.published_after)}
+        return {name: value for name, value in given.items() if value}
 
 
-class RecommendationQuery(ListQuery):
-    """Parameters of a person's recommendations."""
+class _RecommendationOptions(_Page):
+    """What a request for recommendations may say, as parameters or in a body."""
 
+    session_id: Id | None = None
+    """The running session: the list holds still for as long as it is the same."""
     hide: list[Hidden] | None = None
-    """Seen items to leave out; may be repeated. Empty (`hide=`): none; where missing: the setting `reader.hide`."""
+    """Seen items to leave out; where missing: the setting `reader.hide`."""
     strict: bool = False
     """Never fill a short list with items seen before."""
-    strategy: str | None = None
+    strategy: Annotated[str, Field(max_length=64)] | None = None
     """Rank by this strategy of the settings instead of the usual one."""
     diversity: Part | None = None
     """0: by score alone; towards 1: ever less like what is above it on the list."""
@@ -69,12 +77,21 @@ class RecommendationQuery(ListQuery):
     """Share of places for items that few people have chosen yet."""
     per_category: Annotated[int, Field(ge=1)] | None = None
     """Most items of one category."""
-    min_score: float | None = None
+    min_score: Finite | None = None
     """Only items that score at least this."""
-    session_id: str | None = None
-    """The running session: the list holds still for as long as it is the same."""
-    surface: str | None = None
+    surface: Surface | None = None
     """Where the list is shown, for rules and promotions."""
+    explain: bool = False
+    """Give each item's terms, and a sentence from them."""
+    batch: bool = False
+    """The list is made ahead, say for a mail: it counts as shown only once it is opened."""
+
+
+class RecommendationQuery(ListQuery, _RecommendationOptions):
+    """Parameters of a person's recommendations."""
+
+    hide: list[Hidden] | None = None
+    """Seen items to leave out; may be repeated. Empty (`hide=`): none; where missing: the setting `reader.hide`."""
     device: str | None = None
     """In the app's own words, e.g. phone, for rules."""
     locale: str | None = None
@@ -83,20 +100,17 @@ class RecommendationQuery(ListQuery):
     """In the app's own words, for rules."""
     timezone: str | None = None
     """An IANA name, e.g. Europe/Vienna, for rules that go by the time of day."""
-    explain: bool = False
-    """Give each item's terms, and a sentence from them."""
-    batch: bool = False
-    """The list is made ahead, say for a mail: it counts as shown only once it is opened."""
 
     @field_validator("hide", mode="before")
     @classmethod
     def _may_be_empty(cls, value: Any) -> Any:
         return [] if value == [""] else value
 
-    def context(self) -> dict[str, str]:
-        """What the parameters say of the situation."""
-        given = {name: getattr(self, name) for name in ("device", "locale", "location", "timezone")}
-        return {name: value for name, value in given.items() if value is not None}
+    def to_body(self, user_id: str) -> dict[str, Any]:
+        """Return the same request as the body of a POST."""
+        context = self.model_dump(include={"device", "locale", "location", "timezone"}, exclude_none=True)
+        shared = self.model_dump(include={"exclude", *_RecommendationOptions.model_fields})
+        return {**shared, "user_id": user_id, "filter": self.filter_grammar(), "context": context}
 
 
 class RecentInteraction(BaseModel):
@@ -120,17 +134,15 @@ class RequestBoost(BaseModel):
     factor: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
-class RecommendationRequest(BaseModel):
+class RecommendationRequest(_RecommendationOptions):
     """A request for recommendations with a body: for anonymous people, and with events of this very moment."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True)
 
     user_id: Id | None = None
     """For whom; with neither this nor `anonymous_id`, for somebody unknown."""
     anonymous_id: Id | None = None
     """For someone who isn't signed in; with both, for the user."""
-    session_id: Id | None = None
-    """The running session: the list holds still for as long as it is the same."""
     recent: Annotated[list[RecentInteraction], Field(max_length=100)] = []
     """What the person did this very moment; counted for this answer only."""
     filter: dict[str, Any] = {}
@@ -139,34 +151,69 @@ class RecommendationRequest(BaseModel):
     """Only these items: say, the pool of a newsletter."""
     exclude: Annotated[list[Id], Field(max_length=MAX_IDS)] = []
     """Not these items."""
-    hide: list[Hidden] | None = None
-    """Seen items to leave out; where missing: the setting `reader.hide`."""
-    strict: bool = False
-    """Never fill a short list with items seen before."""
-    strategy: Annotated[str, Field(max_length=64)] | None = None
-    """Rank by this strategy of the settings instead of the usual one."""
     boost: Annotated[list[RequestBoost], Field(max_length=20)] = []
     """Items whose scores are multiplied."""
-    diversity: Part | None = None
-    """0: by score alone; towards 1: ever less like what is above it on the list."""
-    explore: Part | None = None
-    """Share of places for items that few people have chosen yet."""
-    per_category: Annotated[int, Field(ge=1)] | None = None
-    """Most items of one category."""
-    min_score: Finite | None = None
-    """Only items that score at least this."""
-    limit: Limit = 10
-    """Most items in the answer."""
-    next: Annotated[str, Field(max_length=8192)] | None = None
-    """The `next` of an earlier answer, for the page after it."""
-    surface: Annotated[str, Field(max_length=256)] | None = None
-    """Where the list is shown, for rules and promotions."""
     context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
     """device, locale, location, timezone (an IANA name) and whatever else the rules of the settings look at."""
+
+
+class SimilarQuery(ListQuery):
+    """Parameters of the items that go with one."""
+
+    relation: Literal["substitute", "complement", "any"] = "substitute"
+    """`substitute`: close to it in content; `complement`: what people went on to from it; `any`: both together."""
     explain: bool = False
     """Give each item's terms, and a sentence from them."""
-    batch: bool = False
-    """The list is made ahead, say for a mail: it counts as shown only once it is opened."""
+
+
+class TrendingQuery(ListQuery):
+    """Parameters of the trending list."""
+
+    window: Literal["hour", "day", "week"] = "day"
+    """How far back: hour, day or week."""
+
+
+class SearchQuery(ListQuery):
+    """Parameters of a search."""
+
+    q: Annotated[str, Field(min_length=1, max_length=MAX_QUERY)]
+    """What to look for, in plain words."""
+    by: Literal["text", "image", "both"] = "text"
+    """Go by what items say, by what their pictures show (where images are enabled), or by both."""
+    user_id: Id | None = None
+    """Whose taste and session have a say in the order."""
+    anonymous_id: Id | None = None
+    """The same for someone who isn't signed in; with both, the user."""
+    explain: bool = False
+    """Give each item's terms, and a sentence from them."""
+
+    @field_validator("q")
+    @classmethod
+    def _has_words(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be blank")
+        return value.strip()
+
+
+class AudienceQuery(_RequestModel):
+    """Parameters of an item's audience."""
+
+    limit: Limit = 10
+    """Most people in the answer."""
+    segment: list[str] = []
+    """Only people of any of these segments; may be repeated."""
+    active_within: DurationText | None = None
+    """Only people seen within this time: minutes, hours or days, as in 30m, 12h or 7d."""
+
+
+class AssignmentQuery(_RequestModel):
+    """The person who asks for their variants, and the surface."""
+
+    user_id: Id | None = None
+    """One of user_id and anonymous_id is needed; with both, it is the user's."""
+    anonymous_id: Id | None = None
+    surface: Surface | None = None
+    """Surface on which the list would be shown."""
 
 
 class ListItem(BaseModel):
@@ -215,14 +262,34 @@ class RecommendationList(ItemList):
     """Where the list is empty: why."""
 
 
-class AssignmentQuery(_Query):
-    """The person who asks for their variants, and the surface."""
+class BrowseList(ItemList):
+    """A list of items that isn't one person's."""
 
-    user_id: Id | None = None
-    """One of user_id and anonymous_id is needed; with both, it is the user's."""
-    anonymous_id: Id | None = None
-    surface: Annotated[str, Field(max_length=256)] | None = None
-    """Surface on which the list would be shown."""
+    reason: str | None = None
+    """Where the list is empty: why."""
+
+
+class SearchList(BrowseList):
+    """What was found."""
+
+    personalised: bool
+    """Whether a person's taste had a say in the order."""
+
+
+class AudienceMember(BaseModel):
+    """A person for whom an item may be right."""
+
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    score: float
+
+
+class Audience(BaseModel):
+    """People whose recent history has the item in it, the heaviest first."""
+
+    people: list[AudienceMember]
+    reason: str | None = None
+    """Where there is nobody: why."""
 
 
 class AssignmentResponse(BaseModel):

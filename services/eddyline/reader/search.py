@@ -1,57 +1,51 @@
-"""Search: items by what they are about, in an order that suits whoever asks."""
+"""Search: items by what they are about, in an order that suits whoever searches."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from eddyline.adapters.encoders import ImageEncoder, TextEncoder
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, IsEmpty, Match, Nearest, Query, Scored, VectorStore
 from eddyline.errors import GenerationChanged, NotEnabled, Unavailable
 from eddyline.model.distance import distance_of, query_vector
-from eddyline.model.filters import excluding_items, parse_filter, servable_items
-from eddyline.model.fusion import RELEVANCE, InterestVectors, fuse_scores, interest_vectors, rerank_by_interest
+from eddyline.model.fusion import RELEVANCE, InterestVectors, fuse_lists, interest_vectors, rerank_by_interest
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
-from eddyline.reader.browse_requests import SearchQuery
-from eddyline.reader.cursor import parse_cursor, request_fingerprint
-from eddyline.reader.lists import DISPLAY, END, FILTERED, NO_ITEMS, ListContext, ListEntry, explained_entries
-from eddyline.reader.people import ProfileReader
-from eddyline.reader.pictures import with_ready_image
+from eddyline.model.ranking import RankedItem
+from eddyline.reader.lists import (
+    DISPLAY,
+    FUSED,
+    NO_ITEMS,
+    ListContext,
+    explain_by_source,
+    single_source_items,
+    to_hits,
+    with_ready_image,
+)
+from eddyline.reader.profiles import ProfileReader
+from eddyline.reader.schemas import SearchQuery
 from eddyline.settings import Settings
 
 CACHED_QUERIES = 1000
 """Most query texts whose vectors are kept (1.5 KB each)."""
-LEANED = 50
-"""Most relevant items among which a person's taste has a say, beyond what paging needs."""
-BLENDED = 100
-"""Items of each source that are blended into one list, beyond what paging needs."""
-PICTURE = "picture"
+RERANKED = 50
+"""Most relevant items that are reranked by a person's taste, beyond what paging needs."""
+IMAGE = "picture"
+"""The source that goes by images, as explanations call it."""
 NO_IMAGES = (
     "this reader doesn't search by pictures: set images.enabled = true (EDDYLINE_IMAGES__ENABLED=true) and "
     "images.model, as for the imager, and start it again"
 )
 BECAUSE = {
-    PICTURE: "its picture shows what you searched for",
+    IMAGE: "its picture shows what you searched for",
     RELEVANCE: "close to what you searched for",
     "session": "close to what you are looking at now",
     "taste": "close to what you like",
 }
-
-
 NO_PICTURES = "no item has a picture yet"
-
-
-def _space_mismatch(spaces: set[str], encoder: TextEncoder) -> str:
-    return (
-        f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes {encoder.space}: vectors of "
-        "different models are never compared. Set its encoder.model, .distance and .template to the embedder's and "
-        "start it again, or re-embed everything (`eddyline reembed`)"
-    )
 
 
 class Search:
@@ -61,114 +55,77 @@ class Search:
         self,
         store: VectorStore,
         settings: Settings,
-        people: ProfileReader,
+        profiles: ProfileReader,
         encoder: TextEncoder,
         clock: Callable[[], float],
         images: ImageEncoder | None = None,
     ) -> None:
-        """`images`: the imager's, so that pictures are found; None where images are off."""
-        self._images = images
-        self._store, self._settings, self._people, self._encoder = store, settings, people, encoder
-        self._clock = clock
+        """`images`: the image embedder's encoder, so that images are found; None where they are off."""
+        self._store, self._settings, self._profiles, self._encoder = store, settings, profiles, encoder
+        self._clock, self._images = clock, images
         self._taus = TimeConstants.of(settings.profile)
         self._vectors: OrderedDict[str, Dense] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, query: SearchQuery) -> dict[str, Any]:
-        """The items nearest to the text. Raises `InvalidInput`, `NotEnabled` by pictures where images are off, and
+        """Return the items nearest to the text. Raises `InvalidInput`, `NotEnabled` by images where these are off, and
         `Unavailable` also where the items are of another model than this encoder."""
         try:
             return self._find(query)
-        except GenerationChanged as error:  # of no use to ask again: this encoder stays
-            raise Unavailable(self._unsuited(query) or str(error)) from error
+        except GenerationChanged as error:  # it is of no use to retry: this encoder stays
+            raise Unavailable(self._explain_mismatch(query) or str(error)) from error
 
     def _find(self, query: SearchQuery) -> dict[str, Any]:
-        now = self._clock()
-        if query.by != "text":
-            return self._find_pictures(query, now)
-        listing = self._listing(query, now)
-        person = self._leaning(query, now)
-        depth = listing.depth + (LEANED if person else 0)
-        nearest = self._to_text(query.q)
-        vectors = ("content",) if person else ()
-        found = self._store.query(ITEMS, [Query(nearest, depth, listing.condition, (*DISPLAY, "space"), vectors)])[0]
-        self._check_space(found)
-        order = self._leant(found, person) if person else explained_entries(found, RELEVANCE, BECAUSE[RELEVANCE])
-        answer = listing.page(order, query.explain, personalised=person is not None)
-        if answer["items"]:
-            return answer
-        return answer | {"reason": self._why_empty(listing, nearest, now)}
-
-    def _find_pictures(self, query: SearchQuery, now: float) -> dict[str, Any]:
-        """By what pictures show, alone or blended with the text."""
-        if self._images is None:
-            raise NotEnabled(NO_IMAGES)
-        listing = self._listing(query, now)
-        with_picture = with_ready_image(self._images.space)
-        nearest = Nearest(self._images.encode_texts([query.q])[0], "image")
-        if query.by == "image":
-            pictures = Query(nearest, listing.depth, listing.condition & with_picture, DISPLAY)
-            order = explained_entries(self._store.query(ITEMS, [pictures])[0], PICTURE, BECAUSE[PICTURE])
-        else:
-            order = self._both(query, listing, nearest, with_picture)
-        answer = listing.page(order, query.explain, personalised=False)
-        if answer["items"]:
-            return answer
-        if listing.position.depth:
-            return answer | {"reason": END}
-        if query.by == "both":
-            text = self._to_text(query.q)
-            return answer | {"reason": self._why_empty(listing, text, now)}
-        anything = self._store.query(ITEMS, [Query(nearest, 1, servable_items(now) & with_picture)])[0]
-        return answer | {"reason": FILTERED if anything else NO_PICTURES}
-
-    def _both(
-        self, query: SearchQuery, listing: ListContext, nearest: Nearest, with_picture: Filter
-    ) -> list[ListEntry]:
-        """Blended min-max (see `model.blending`): two models' similarities have no unit in common."""
-        depth = listing.depth + BLENDED
-        text = self._to_text(query.q)
-        queries = [
-            Query(text, depth, listing.condition, (*DISPLAY, "space")),
-            Query(nearest, depth, listing.condition & with_picture, DISPLAY),
-        ]
-        texts, pictures = self._store.query(ITEMS, queries)
-        self._check_space(texts)
-        found = {RELEVANCE: texts, PICTURE: pictures}
-        payloads = {point.id: point.payload for points in found.values() for point in points}
-        share = self._settings.reader.search_image_share
-        blended = fuse_scores(
-            {source: {point.id: point.score for point in points} for source, points in found.items()},
-            {RELEVANCE: 1.0 - share, PICTURE: share},
-            {source: points[-1].score for source, points in found.items() if len(points) == depth},
-        )
-        return [
-            ListEntry(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
-            for b in blended
-        ]
-
-    def _listing(self, query: SearchQuery, now: float) -> ListContext:
-        wanted = parse_filter(query.grammar(), self._settings.attributes, now)
         by = () if query.by == "text" else (query.by,)
-        asked = ("search", query.q, query.user_id, query.anonymous_id, *by)
-        position = parse_cursor(query.next, request_fingerprint(asked, query.grammar(), query.exclude), query.limit)
-        return ListContext(asked, servable_items(now) & wanted & excluding_items(query.exclude), position)
+        if by and self._images is None:
+            raise NotEnabled(NO_IMAGES)
+        kind = ("search", query.q, query.user_id, query.anonymous_id, *by)
+        context = ListContext.from_query(kind, query, self._settings, self._clock())
+        interest = None if by else self._interest(query, context.now)
+        depth = context.depth + (FUSED if query.by == "both" else RERANKED if interest else 0)
+        queries, with_image = {}, Filter()
+        if query.by != "image":
+            vectors = ("content",) if interest else ()
+            nearest = Nearest(self._encode(query.q), "content", distance_of(self._encoder.space))
+            queries[RELEVANCE] = Query(nearest, depth, context.filter, (*DISPLAY, "space"), vectors)
+        if by and self._images is not None:
+            with_image = with_ready_image(self._images.space)
+            nearest = Nearest(self._images.encode_texts([query.q])[0], "image")
+            queries[IMAGE] = Query(nearest, depth, context.filter & with_image, DISPLAY)
+        found = dict(zip(queries, self._store.query(ITEMS, list(queries.values())), strict=True))
+        self._check_space(found.get(RELEVANCE, []))
+        items = explain_by_source(self._ordered(found, interest, depth), BECAUSE)
+        response = context.page(items, query.explain, personalised=interest is not None)
+        if query.by == "image":
+            return context.with_reason(response, self._store, queries[IMAGE].by, with_image, NO_PICTURES)
+        return context.with_reason(response, self._store, queries[RELEVANCE].by, Filter(), NO_ITEMS)
 
-    def _leaning(self, query: SearchQuery, now: float) -> InterestVectors | None:
-        """None where nobody is named, nothing is known of them, or their profile is of another model."""
+    def _ordered(
+        self, found: dict[str, list[Scored]], interest: InterestVectors | None, depth: int
+    ) -> list[RankedItem]:
+        """Order what was found: fused where it is of two models, whose similarities have no unit in common."""
+        settings = self._settings.reader
+        if len(found) > 1:
+            shares = {RELEVANCE: 1.0 - settings.search_image_share, IMAGE: settings.search_image_share}
+            return fuse_lists({source: to_hits(points) for source, points in found.items()}, shares, depth)
+        ((source, points),) = found.items()
+        if interest is not None:
+            return rerank_by_interest(to_hits(points), interest, settings.search_taste_share)
+        return single_source_items(points, source)
+
+    def _interest(self, query: SearchQuery, now: float) -> InterestVectors | None:
+        """Look up what the person likes; None where nobody is named, nothing is known of them, or their profile is of
+        another model."""
         person = Person.named(query.user_id, query.anonymous_id)
         if person is None or self._settings.reader.search_taste_share == 0:
             return None
-        profile = self._people.profile(person)
+        profile = self._profiles.load(person)
         if profile is None or profile.space not in (None, self._encoder.space):
             return None
         return interest_vectors(profile, now, self._taus)
 
-    def _to_text(self, text: str) -> Nearest:
-        return Nearest(self._encoded(text), "content", distance_of(self._encoder.space))
-
-    def _encoded(self, text: str) -> Dense:
-        """What to search with."""
+    def _encode(self, text: str) -> Dense:
+        """Encode the text as what to search with, or take it from the cache."""
         with self._lock:
             known = self._vectors.get(text)
             if known is not None:
@@ -186,8 +143,8 @@ class Search:
         if spaces:
             raise Unavailable(_space_mismatch(spaces, self._encoder))
 
-    def _unsuited(self, query: SearchQuery) -> str | None:
-        """Which setting makes vectors that the stored ones can't be compared with; None where none does."""
+    def _explain_mismatch(self, query: SearchQuery) -> str | None:
+        """Name the setting that makes vectors which the stored ones can't be compared with; None where none does."""
         if query.by != "image" and (spaces := self._other_spaces()):
             return _space_mismatch(spaces, self._encoder)
         if query.by != "text" and self._images is not None:
@@ -202,20 +159,10 @@ class Search:
         found = self._store.scroll(ITEMS, filter=elsewhere, limit=1, payload=("space",))[0]
         return {str(point.payload["space"]) for point in found}
 
-    def _leant(self, found: list[Scored], person: InterestVectors) -> list[ListEntry]:
-        if not found:
-            return []
-        payloads: Mapping[str, Mapping[str, Any]] = {point.id: point.payload for point in found}
-        rows = np.asarray([point.vectors["content"] for point in found], dtype=np.float64)
-        blended = rerank_by_interest(
-            list(payloads), [point.score for point in found], rows, person, self._settings.reader.search_taste_share
-        )
-        return [
-            ListEntry(str(payloads[b.name]["item_id"]), b.score, payloads[b.name], b.terms, BECAUSE[b.strongest])
-            for b in blended
-        ]
 
-    def _why_empty(self, listing: ListContext, nearest: Nearest, now: float) -> str:
-        if listing.position.depth:
-            return END
-        return FILTERED if self._store.query(ITEMS, [Query(nearest, 1, servable_items(now))])[0] else NO_ITEMS
+def _space_mismatch(spaces: set[str], encoder: TextEncoder) -> str:
+    return (
+        f"the items are in space {', '.join(sorted(spaces))}, this reader's encoder makes {encoder.space}: vectors of "
+        "different models are never compared. Set its encoder.model, .distance and .template to the embedder's and "
+        "start it again, or re-embed everything (`eddyline reembed`)"
+    )

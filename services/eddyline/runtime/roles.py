@@ -148,16 +148,16 @@ def build_reader(resources: Resources) -> Role:
     board = StoppedVariants(metrics)
     experiments = _watch_experiments(resources, board.stopped)
     if resources.options.bootstrap_servers:
-        verdicts = TopicTail(resources.options, VERDICTS, board.take)
+        verdicts = TopicTail(resources.options, VERDICTS, board.apply)
         stack.callback(verdicts.close)
         verdicts.start()
     serving = Reader(
         resources.store,
         settings,
         metrics,
-        shown=resources.exposures,
-        impressions=resources.served_lists,
-        experiments=experiments.now,
+        exposures=resources.exposures,
+        served_lists=resources.served_lists,
+        experiments=experiments.current,
     )
     return Role(routes=reader.router(serving, settings.server.max_body_bytes, build_search(resources, serving)))
 
@@ -173,7 +173,7 @@ def build_search(resources: Resources, serving: Reader) -> Search | None:
         return None
     encoder = encoder or create_text_encoder(settings, resources.metrics)
     images = images or (ClipEncoder(settings.images) if settings.images.enabled else None)
-    return Search(resources.store, settings, serving.people, encoder, time.time, images)
+    return Search(resources.store, settings, serving.profiles, encoder, time.time, images)
 
 
 def build_insights(resources: Resources) -> Role:
@@ -183,7 +183,7 @@ def build_insights(resources: Resources) -> Role:
         resources.settings,
         resources.options,
         resources.producer,
-        lambda: experiments.now().experiments,
+        lambda: experiments.current().experiments,
         lambda: resources.store.count(ITEMS),
         None if resources.broker is None else dead_letters_directory(resources.settings),
         resources.metrics,

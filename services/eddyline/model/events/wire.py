@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
@@ -28,6 +29,8 @@ MAX_ID_BYTES = 512
 MILLISECONDS_FROM = 1e11
 EARLIEST_EPOCH, LATEST_EPOCH = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which RFC 3339 can write
 MAX_AHEAD_SECONDS = 86_400.0
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_DURATION_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class FieldError(ValueError):
@@ -98,6 +101,27 @@ def format_timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")
 
 
+def parse_duration(text: str) -> float:
+    """Parse a duration, e.g. 30m, 24h or 7d, into seconds. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:20]!r} isn't a duration: write minutes, hours or days, e.g. 30m, 24h or 7d")
+    return int(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def _parsed_by(parse: Callable[[str], float]) -> AfterValidator:
+    """Validate a text that stays one until it is used."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+TimeText = Annotated[str, _parsed_by(parse_timestamp_text)]
+"""A time in a query: RFC 3339 with an offset, or an epoch number."""
+DurationText = Annotated[str, _parsed_by(parse_duration)]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_id)]
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 Timestamp = Annotated[

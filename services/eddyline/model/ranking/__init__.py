@@ -1,14 +1,16 @@
 """Ranking: candidates of several sources, blended into one list. Pure; the same code serves and evaluates.
 
-`plan_retrieval` says what to look for on a person's behalf, `merge_candidates` makes one table of what was found,
-`rank` makes a list of it.
+`plan_retrieval` decides what to search for on a person's behalf, `merge_candidates` makes one table of what was found,
+`rank` makes a list of it: `terms` are the parts of the score, `diversity` has what varies the selection.
 """
 
 from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours
-from eddyline.model.ranking.ranker import RankedItem, RankOptions, ScoreBoost, rank, rank_options
+from eddyline.model.ranking.options import RankOptions, ScoreBoost, rank_options
+from eddyline.model.ranking.ranker import RankedItem, rank
 from eddyline.model.ranking.recent_items import DETAILED_RECENTS, PriceAndImage
 from eddyline.model.ranking.retrieval_plan import (
     ORDERED,
+    SESSION_EVIDENCE,
     SIMILAR_PEOPLE,
     AffinityQuery,
     RetrievalPlan,
@@ -20,6 +22,7 @@ from eddyline.model.ranking.terms import freshness
 __all__ = [
     "DETAILED_RECENTS",
     "ORDERED",
+    "SESSION_EVIDENCE",
     "SIMILAR_PEOPLE",
     "AffinityQuery",
     "Candidates",

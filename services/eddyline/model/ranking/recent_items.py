@@ -1,4 +1,4 @@
-r"""What the things have in common that a person chose lately: what they cost, and what their pictures show.
+r"""What a person's recent items have in common: what they cost, and what their images show.
 
 Each recent item counts with its weight w in the affinity query. Of prices, by their logarithms, since a price is a
 ratio to another:
@@ -7,8 +7,8 @@ $$\mu = \frac{\sum w \ln p}{\sum w}, \quad s^2 = \frac{n\,v + e\,\ln^2 r}{n + e}
 \quad n = \frac{(\sum w)^2}{\sum w^2}$$
 
 v being their weighted variance, n the effective number of prices (Kish, "Survey sampling", 1965), and e and r
-`PRICE_EVIDENCE` and `WIDE_PRICE_RATIO`: who bought one thing may buy others at quite other prices. A price p
-fits by $e^{-(\ln p - \mu)^2 / 2 s^2}$.
+`PRICE_EVIDENCE` and `WIDE_PRICE_RATIO`: a person who bought one thing may buy others at quite other prices. A
+price p fits by $e^{-(\ln p - \mu)^2 / 2 s^2}$.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from eddyline.model.distance import normalise_rows
 
 NEUTRAL = 0.5
 """How well an item fits whose price isn't known, or is 0."""
-ABOUT = 1.5
+SIMILAR_PRICE_RATIO = 1.5
 """Ratio up to which one thing costs about as much as another."""
 MIN_PRICE_RATIO = 1.5
-"""Prices of this ratio are never more than one standard deviation apart, however alike the known ones are."""
+"""Prices of this ratio are never more than one standard deviation apart, however similar the known ones are."""
 WIDE_PRICE_RATIO = 4.0
 """Ratio of prices that is one standard deviation while none is known."""
 PRICE_EVIDENCE = 3.0
 """Known prices at which the variance is half their own, half that of `WIDE_PRICE_RATIO`."""
 DETAILED_RECENTS = 20
 """Newest recent items whose prices and images are looked up."""
-SHORTEST = 1e-6
+MIN_LENGTH = 1e-6
 """Length of a mean of unit vectors under which it points nowhere."""
 
 
@@ -44,23 +44,23 @@ class PriceAndImage:
     """The price of a recent item, and its image's vector, where there is one, with the `space` of that."""
 
     price: float | None = None
-    picture: Vector | None = None
+    image: Vector | None = None
     space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PricePreference:
-    """What someone lately spends on a thing: mean and standard deviation of the logarithm of its price."""
+    """What someone lately spends on an item: mean and standard deviation of the logarithm of its price."""
 
     mean: float
     deviation: float
 
     def is_about(self, price: float | None) -> bool:
         """Whether it is what they usually spend, whatever else they might."""
-        return price is not None and price > 0 and abs(math.log(price) - self.mean) <= math.log(ABOUT)
+        return price is not None and price > 0 and abs(math.log(price) - self.mean) <= math.log(SIMILAR_PRICE_RATIO)
 
     def fit(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How well each price fits, shape (n), in 0…1; `NEUTRAL` where it is nan or 0."""
+        """Return how well each price fits, shape (n), in 0…1; `NEUTRAL` where it is nan or 0."""
         is_known = prices > 0
         distance = (np.log(np.where(is_known, prices, 1.0)) - self.mean) / self.deviation
         return np.where(is_known, np.exp(-0.5 * distance**2), NEUTRAL)
@@ -68,7 +68,7 @@ class PricePreference:
 
 @dataclass(frozen=True, slots=True)
 class ImagePreference:
-    """What pictures of a `space` show on the whole: a unit vector."""
+    """What images of a `space` show on the whole: a unit vector."""
 
     vector: Vector
     space: str
@@ -89,23 +89,23 @@ def price_preference(weights: Mapping[str, float], details: Mapping[str, PriceAn
 
 
 def image_preference(weights: Mapping[str, float], details: Mapping[str, PriceAndImage]) -> ImagePreference | None:
-    """The direction of the weighted mean of the pictures, of the space of the first item that has one.
+    """Return the direction of the weighted mean of the images, of the space of the first item that has one.
 
     None where there is none, or where they point in opposite directions.
     """
-    shown = [
-        (weight, detail.picture, detail.space)
+    images = [
+        (weight, detail.image, detail.space)
         for item, weight in weights.items()
-        if (detail := details.get(item)) is not None and detail.picture is not None and detail.space is not None
+        if (detail := details.get(item)) is not None and detail.image is not None and detail.space is not None
     ]
-    if not shown:
+    if not images:
         return None
-    space = shown[0][2]
-    alike = [(weight, vector) for weight, vector, of in shown if of == space]
-    share = np.asarray([weight for weight, _ in alike])
-    mean = share / share.sum() @ normalise_rows(np.stack([vector for _, vector in alike]))
+    space = images[0][2]
+    comparable = [(weight, vector) for weight, vector, its_space in images if its_space == space]
+    share = np.asarray([weight for weight, _ in comparable])
+    mean = share / share.sum() @ normalise_rows(np.stack([vector for _, vector in comparable]))
     length = float(np.linalg.norm(mean))
-    return ImagePreference(mean / length, space) if length > SHORTEST else None
+    return ImagePreference(mean / length, space) if length > MIN_LENGTH else None
 
 
 def _price(detail: PriceAndImage | None) -> float | None:

@@ -1,4 +1,4 @@
-r"""What to look for on someone's behalf, and how much each term weighs for them.
+r"""What to search for on someone's behalf, and how much each term weighs for them.
 
 The weights adapt to what is known of the person:
 
@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from eddyline.model.decay import Vector
 from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector
-from eddyline.model.fusion import SESSION_EVIDENCE
 from eddyline.model.ids import item_dimension
 from eddyline.model.profile import MINUTE, Profile, TimeConstants
 from eddyline.model.ranking.recent_items import (
@@ -49,16 +48,19 @@ ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.
 """Sources that are an order of the store's own, the same for everyone."""
 RERANKING: Mapping[str, str] = {"rating": "meta.rating", "price": "offer.price"}
 """Terms without a source, and what each looks at in the payload of what the others found."""
+RECENT_DETAILS = ("price", "image")
+"""Terms that go by what the recent items cost and show."""
+
 RECENT_HALF_LIFE, LASTING_HALF_LIFE = 2.0, 30.0
 """Positions after which a recent item's weight in the affinity query halves: its passing part, and its lasting one."""
 LASTING_WEIGHT = 0.13
 """The lasting part, beside 1. On a visit's first list it is all there is."""
+SESSION_EVIDENCE = 1.5
+"""Decayed evidence at which the session gets half of its weight."""
 TASTE_EVIDENCE = 4.0
 """Decayed evidence at which the recent taste of someone known for long gets half of the long-term share."""
 SIMILAR_PEOPLE = 30
 """People with a similar history to look up, where `people` has a weight."""
-LATELY = ("price", "image")
-"""Terms that go by what the recent items cost and show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class AffinityQuery:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalPlan:
-    """What to ask the vector store for, and the weight of every term. `dense`: query vectors by source, for content
+    """What to search the vector store for, and the weight of every term. `dense`: query vectors by source, for content
     that is compared by `distance`."""
 
     dense: Mapping[str, Vector]
@@ -79,8 +81,8 @@ class RetrievalPlan:
     affinity: AffinityQuery | None = None
     recents: Mapping[str, float] = field(default_factory=dict)
     """Weight in the affinity query by recent item, newest first."""
-    unmet: float = 0.0
-    """Weight that affinity would have, were there any recent item to ask by."""
+    unused_affinity: float = 0.0
+    """Weight that affinity would have, were there any recent item to search by."""
     session_activity: float = 0.0
     """1 in the middle of a visit, 0 at its beginning."""
     distance: Distance = Distance.COSINE
@@ -88,8 +90,8 @@ class RetrievalPlan:
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
     prices: PricePreference | None = None
     """What the recent items cost, once the plan is `with_recent_items` and where `price` has a weight."""
-    picture: ImagePreference | None = None
-    """What they show, likewise."""
+    image: ImagePreference | None = None
+    """What their images show, likewise."""
 
     @property
     def closest(self) -> str | None:
@@ -97,18 +99,18 @@ class RetrievalPlan:
         return max(self.dense, key=lambda name: self.weights[name], default=None)
 
     @property
-    def asks_of_recents(self) -> bool:
+    def needs_recent_details(self) -> bool:
         """Whether it matters what the recent items cost or show."""
-        return bool(self.recents) and any(self.weights[name] > 0 for name in LATELY)
+        return bool(self.recents) and any(self.weights[name] > 0 for name in RECENT_DETAILS)
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Payload paths that its terms look at, beside what is always read."""
+        """The payload paths that its terms look at, beside what is always read."""
         return tuple(path for name, path in RERANKING.items() if self.weights[name] > 0)
 
     @property
     def ordered(self) -> tuple[str, ...]:
-        """The orders that are asked for: always what is popular and what is new, so that no list is empty."""
+        """The sources of `ORDERED` to read: always what is popular and what is new, so that no list is empty."""
         return tuple(name for name in ORDERED if self.weights[name] > 0 or name != "trending")
 
 
@@ -120,9 +122,9 @@ def plan_retrieval(
     strategy: StrategySettings,
     factors: Mapping[str, float] = MappingProxyType({}),
 ) -> RetrievalPlan:
-    """What to search with, and how much each term weighs for this person at `now` (epoch seconds).
+    """Decide what to search with, and how much each term weighs for this person at `now` (epoch seconds).
 
-    `factors`: of the strategy's weights, by term.
+    `factors`: what the strategy's weights are multiplied by, by term.
     """
     gap = math.inf if profile is None else max(0.0, now - profile.last_seen)
     activity = 0.5 ** (gap / (settings.visit_half_life_minutes * MINUTE))
@@ -136,29 +138,33 @@ def plan_retrieval(
     }.items():
         if weight > 0:
             dense[name], weights[name] = vector, weight
-    recents = _recents(profile, activity, settings) if any(weights[name] > 0 for name in ("affinity", *LATELY)) else {}
-    affinity = _query(recents) if recents and weights["affinity"] > 0 else None
-    unmet = 0.0
+    recents = (
+        _recents(profile, activity, settings)
+        if any(weights[name] > 0 for name in ("affinity", *RECENT_DETAILS))
+        else {}
+    )
+    affinity = _affinity_query(recents) if recents and weights["affinity"] > 0 else None
+    unused = 0.0
     if affinity is None:
-        unmet, weights["affinity"] = weights["affinity"], 0.0
+        unused, weights["affinity"] = weights["affinity"], 0.0
     if not profile.recents.times:
         weights["people"] = 0.0
     distance = distance_of(profile.space)
-    return RetrievalPlan(dense, weights, affinity, recents, unmet, activity, distance, _says_nothing(profile))
+    return RetrievalPlan(dense, weights, affinity, recents, unused, activity, distance, _is_cold(profile))
 
 
 _EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
 
 
-def with_recent_items(asked: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
-    """The plan with what is known of its recent items; a term of which nothing is known has no weight."""
-    prices = price_preference(asked.recents, details) if asked.weights["price"] > 0 else None
-    shown = image_preference(asked.recents, details) if asked.weights["image"] > 0 else None
-    unknown = {name: 0.0 for name, known in (("price", prices), ("image", shown)) if known is None}
-    return replace(asked, prices=prices, picture=shown, weights={**asked.weights, **unknown})
+def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
+    """Add what is known of its recent items to a plan; a term of which nothing is known has no weight."""
+    prices = price_preference(plan.recents, details) if plan.weights["price"] > 0 else None
+    image = image_preference(plan.recents, details) if plan.weights["image"] > 0 else None
+    unknown = {name: 0.0 for name, known in (("price", prices), ("image", image)) if known is None}
+    return replace(plan, prices=prices, image=image, weights={**plan.weights, **unknown})
 
 
-def _says_nothing(profile: Profile) -> bool:
+def _is_cold(profile: Profile) -> bool:
     sums = (profile.lifetime, profile.taste, profile.session)
     is_idle = not profile.recents.times and all(one.direction() is None for one in sums)
     return is_idle and profile.onboarding is None
@@ -167,12 +173,12 @@ def _says_nothing(profile: Profile) -> bool:
 def _long_term(
     profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings, weight: float
 ) -> dict[str, tuple[Vector, float]]:
-    """Query vector and weight of the taste, the lifetime and the onboarding answers, where they are."""
+    """Return query vector and weight of the taste, the lifetime and the onboarding answers, where there are any."""
     known = profile.evidence / (profile.evidence + settings.known_evidence)
-    lately = profile.taste.weight_at(now, taus.taste)
+    remembered = profile.taste.weight_at(now, taus.taste)
     distance = distance_of(profile.space)
-    forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - lately)
-    recent = _share(lately, min(TASTE_EVIDENCE, forgotten))
+    forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - remembered)
+    recent = _share(remembered, min(TASTE_EVIDENCE, forgotten))
     behaviour = {
         "taste": (interest_vector(profile.taste, distance), recent),
         "lifetime": (interest_vector(profile.lifetime, distance), 1.0 - recent),
@@ -195,18 +201,18 @@ def _session(profile: Profile, now: float, taus: TimeConstants, weight: float) -
     return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
 
 
-def _recents(profile: Profile, session_activity: float, settings: RankingSettings) -> dict[str, float]:
-    """The weight of each recent item, newest first."""
-    found = {}
+def _recents(profile: Profile, activity: float, settings: RankingSettings) -> dict[str, float]:
+    """Weigh each recent item, newest first."""
+    weights = {}
     for position, item_id in enumerate(profile.recents.newest_first()):
-        fast = session_activity * 0.5 ** (position / RECENT_HALF_LIFE)
+        fast = activity * 0.5 ** (position / RECENT_HALF_LIFE)
         slow = LASTING_WEIGHT * 0.5 ** (position / LASTING_HALF_LIFE)
         popularity = profile.popularity.get(item_id, 0.0)
-        found[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
-    return {item_id: weight for item_id, weight in found.items() if weight > 0}
+        weights[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
+    return {item_id: weight for item_id, weight in weights.items() if weight > 0}
 
 
-def _query(recents: Mapping[str, float]) -> AffinityQuery:
+def _affinity_query(recents: Mapping[str, float]) -> AffinityQuery:
     summed: dict[int, float] = {}
     for item_id, weight in recents.items():
         dimension = item_dimension(item_id)

@@ -3,13 +3,13 @@
 - `affinity`, `people`: sums of evidence, over the largest of them, to the power of `EVIDENCE_POWER`: no evidence is
   nothing.
 - `taste`, `lifetime`, `session`, `onboarding`: similarities of content, whose level says little. Each is brought to 0…1
-  by its own list: the best is 1, the end of the list is 0, and whoever isn't on it gets 0.
+  by its own list: the best is 1, the end of the list is 0, and what isn't on it gets 0.
 - `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest, or over that of `A_CROWD` where
   nothing is chosen by so many: what one person chose isn't popular.
 - `freshness`: $2^{-age / h}$.
 - `rating`: the mean of the item's ratings on their scale, drawn towards the prior p as if m ratings had said so,
   $(n r + m p) / (n + m)$ (the Bayesian mean, by which IMDb's Top 250 is ordered).
-- `price`: how well it fits what the recent items cost (see `lately`).
+- `price`: how well it fits what the recent items cost (see `recent_items`).
 - `image`: a cosine like those above, of the pictures.
 
 Where affinity has little to say, the part of its weight that it can't use, $1 - min(1, known / ENOUGH)$, goes to the
@@ -23,15 +23,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eddyline.model.profile import HOUR
-from eddyline.model.ranking.candidates import Candidates
+from eddyline.model.ranking.candidates import Candidates, Column
 from eddyline.model.ranking.retrieval_plan import DENSE, RetrievalPlan
 from eddyline.model.trends import POPULARITY
 from eddyline.settings import RankingSettings
 
-Column = NDArray[np.float64]
 EVIDENCE = ("affinity", "people")
 EVIDENCE_POWER = 0.85
 """Below 1, so that what comes behind the first few still counts."""
@@ -46,29 +44,29 @@ A_CROWD = 10
 def score_terms(
     candidates: Candidates, plan: RetrievalPlan, settings: RankingSettings, now: float
 ) -> dict[str, Column]:
-    """Every term that has a weight, shape (n) each; they add up to the score."""
+    """Compute every term that has a weight, shape (n) each; they add up to the score."""
     weights = _weights(candidates, plan)
-    found: dict[str, Column] = {}
+    terms: dict[str, Column] = {}
     for name, scores in candidates.scores.items():
         if weights.get(name, 0.0) > 0:
-            within = (
+            normalised = (
                 _over_largest(np.nan_to_num(scores)) ** EVIDENCE_POWER
                 if name in EVIDENCE
-                else _within(name, scores, candidates)
+                else candidates.normalised(name)
             )
-            found[name] = weights[name] * within
+            terms[name] = weights[name] * normalised
     for name, window in {"popularity": POPULARITY, "trending": settings.trending_window}.items():
         if plan.weights[name] > 0:
             counts = np.log1p(candidates.counts(window, now))
-            found[name] = plan.weights[name] * counts / max(math.log1p(A_CROWD), float(counts.max(initial=0.0)))
+            terms[name] = plan.weights[name] * counts / max(math.log1p(A_CROWD), float(counts.max(initial=0.0)))
     if plan.weights["freshness"] > 0:
         fresh = freshness(candidates.listed_at(), now, settings.freshness_half_life_hours * HOUR)
-        found["freshness"] = plan.weights["freshness"] * fresh
+        terms["freshness"] = plan.weights["freshness"] * fresh
     if plan.weights.get("rating", 0.0) > 0:
-        found["rating"] = plan.weights["rating"] * _shrunk(*candidates.ratings(), settings.rating_prior)
+        terms["rating"] = plan.weights["rating"] * _shrunk(*candidates.ratings(), settings.rating_prior)
     if plan.prices is not None:
-        found["price"] = plan.weights["price"] * plan.prices.fit(candidates.prices())
-    return found
+        terms["price"] = plan.weights["price"] * plan.prices.fit(candidates.prices())
+    return terms
 
 
 def _shrunk(means: Column, counts: Column, prior: float) -> Column:
@@ -76,33 +74,23 @@ def _shrunk(means: Column, counts: Column, prior: float) -> Column:
 
 
 def _weights(candidates: Candidates, plan: RetrievalPlan) -> dict[str, float]:
-    """The plan's, with what affinity can't use given to the content terms."""
+    """Return the plan's weights, with what affinity can't use given to the content terms."""
     weights = dict(plan.weights)
     content = sum(weights.get(name, 0.0) for name in DENSE)
-    if content > 0 and weights["affinity"] + plan.unmet > 0:
+    if content > 0 and weights["affinity"] + plan.unused_affinity > 0:
         scores = candidates.scores.get("affinity")
         known = 0 if scores is None else np.count_nonzero((scores > 0) & (candidates.chosen() >= OFTEN))
         used = weights["affinity"] * min(1.0, known / ENOUGH)
-        grown = 1.0 + (weights["affinity"] + plan.unmet - used) / content
-        weights |= {name: weights[name] * grown for name in DENSE if name in weights} | {"affinity": used}
+        growth = 1.0 + (weights["affinity"] + plan.unused_affinity - used) / content
+        weights |= {name: weights[name] * growth for name in DENSE if name in weights} | {"affinity": used}
     return weights
 
 
 def freshness(listed_at: Column, now: float, half_life: float) -> Column:
-    """2^(-age / half_life): 1 when listed this moment, 0 when unknown (-inf). Times in seconds."""
+    """Return 2^(-age / half_life): 1 when listed this moment, 0 when unknown (-inf). Times in seconds."""
     return np.asarray(np.exp2(-np.maximum(0.0, now - listed_at) / half_life))
 
 
 def _over_largest(values: Column) -> Column:
     largest = float(values.max(initial=0.0))
     return np.maximum(values, 0.0) / largest if largest > 0 else np.zeros_like(values)
-
-
-def _within(name: str, scores: Column, candidates: Candidates) -> Column:
-    if np.isnan(scores).all():
-        return np.zeros_like(scores)
-    best = float(np.nanmax(scores))
-    least = min(candidates.floors.get(name, math.inf), float(np.nanmin(scores)))
-    if best - least <= 1e-9 * abs(best):
-        return np.where(np.isnan(scores), 0.0, 1.0)
-    return np.asarray(np.nan_to_num((scores - least) / (best - least)).clip(0.0, 1.0))

@@ -1,13 +1,12 @@
 """Rules: what changes in a situation (weights, boosts, the strategy), segments, and promotions. Pure.
 
-`RuleSet.of(settings)` checks and reads them once; `read_situation(…)` is what is known of a request;
-`evaluate_rules` and `active_promotions` say what holds in it; `place_promotions` puts promoted items into a list.
+`RuleSet.from_settings(settings)` checks and parses them once; `read_situation(…)` is what is known of a request;
+`evaluate_rules` and `active_promotions` tell what holds in it; `place_promotions` puts promoted items into a list.
 """
 
 from eddyline.model.rules.promotions import ActivePromotion, SlotAssignment, place_promotions
 from eddyline.model.rules.rule_set import (
     Adjustments,
-    RuleBoost,
     RuleSet,
     active_promotions,
     evaluate_rules,
@@ -18,7 +17,6 @@ from eddyline.model.rules.situation import Situation
 __all__ = [
     "ActivePromotion",
     "Adjustments",
-    "RuleBoost",
     "RuleSet",
     "Situation",
     "SlotAssignment",

@@ -21,7 +21,7 @@ PREFIXES = ("user", "context")
 _BOUNDS = ("gt", "gte", "lt", "lte")
 
 Check: TypeAlias = Callable[[Sequence[Any]], bool]
-"""Whether the values of a field are as wanted."""
+"""Whether the values of a field fit."""
 _Key: TypeAlias = tuple[bool, Any]
 
 
@@ -32,45 +32,45 @@ class Conditions:
     checks: tuple[tuple[str, Check], ...] = ()
 
     def hold(self, values: Callable[[str], Sequence[Any]]) -> bool:
-        """Whether all do, `values` giving what is known of a field."""
+        """Whether all hold, `values` giving what is known of a field."""
         return all(check(values(field)) for field, check in self.checks)
 
     def __and__(self, other: Conditions) -> Conditions:
-        """Both."""
+        """Combine the checks of both."""
         return Conditions(self.checks + other.checks)
 
 
 def parse_when(given: Mapping[str, Any]) -> Conditions:
-    """Conditions on any field of a situation. Raises `InvalidInput` naming the field."""
-    return Conditions(tuple((field, _check(f"when.{field}", field, wanted)) for field, wanted in _flat(given)))
+    """Parse conditions on any field of a situation. Raises `InvalidInput` naming the field."""
+    return Conditions(tuple((field, _check(f"when.{field}", field, operand)) for field, operand in _flat(given)))
 
 
 def parse_attributes(given: Mapping[str, Any]) -> Conditions:
-    """Conditions on the attributes of a person, by their bare names. Raises `InvalidInput` naming the attribute."""
-    return Conditions(tuple((f"user.{name}", _check(name, f"user.{name}", wanted)) for name, wanted in given.items()))
+    """Parse conditions on a person's attributes, by their bare names. Raises `InvalidInput` naming the attribute."""
+    return Conditions(tuple((f"user.{name}", _check(name, f"user.{name}", operand)) for name, operand in given.items()))
 
 
 def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Fields with what is wanted of them: TOML makes a table `user` of the key `user.plan`, unless it is quoted."""
-    for name, wanted in given.items():
+    """Yield each field with its operand: TOML makes a table `user` of the key `user.plan`, unless it is quoted."""
+    for name, operand in given.items():
         prefix, dot, rest = name.partition(".")
-        if name in PREFIXES and isinstance(wanted, Mapping):
-            yield from ((f"{name}.{inner}", one) for inner, one in wanted.items())
+        if name in PREFIXES and isinstance(operand, Mapping):
+            yield from ((f"{name}.{inner}", one) for inner, one in operand.items())
         elif name in NAMED or (prefix in PREFIXES and dot and rest):
-            yield name, wanted
+            yield name, operand
         else:
             known = ", ".join((*NAMED, *(f"{one}.<name>" for one in PREFIXES)))
             raise InvalidInput(f"there is no such condition; known are {known}", f"when.{name}")
 
 
-def _check(where: str, field: str, wanted: Any) -> Check:
-    if not isinstance(wanted, Mapping):
-        return _any_of(where, field, wanted)
-    if not wanted:
+def _check(where: str, field: str, operand: Any) -> Check:
+    if not isinstance(operand, Mapping):
+        return _any_of(where, field, operand)
+    if not operand:
         raise InvalidInput("is empty: give a value, a list, or any, all, not, gt, gte, lt, lte", where)
     checks: list[Check] = []
     bounds: dict[str, float] = {}
-    for operator, value in wanted.items():
+    for operator, value in operand.items():
         at = f"{where}.{operator}"
         if operator in _BOUNDS:
             bounds[operator] = _bound(at, field, value)
@@ -88,10 +88,10 @@ def _check(where: str, field: str, wanted: Any) -> Check:
 
 
 def _any_of(where: str, field: str, value: Any) -> Check:
-    wanted = frozenset(_wanted(where, field, one) for one in _list(where, value))
+    keys = frozenset(_value_key(where, field, one) for one in _list(where, value))
     if field == "locale":
-        return lambda values: any(key in wanted for value in values for key in _language_ranges(value))
-    return lambda values: any(_key(value) in wanted for value in values)
+        return lambda values: any(key in keys for value in values for key in _language_ranges(value))
+    return lambda values: any(_key(value) in keys for value in values)
 
 
 def _none_of(check: Check) -> Check:
@@ -105,7 +105,7 @@ def _list(where: str, value: Any) -> Sequence[Any]:
     return values
 
 
-def _wanted(where: str, field: str, value: Any) -> _Key:
+def _value_key(where: str, field: str, value: Any) -> _Key:
     if not isinstance(value, str | int | float):
         raise InvalidInput(f"must be text, a number or a boolean, it is {value!r:.60}", where)
     if field == "weekday" and value not in WEEKDAYS:
@@ -120,7 +120,7 @@ def _wanted(where: str, field: str, value: Any) -> _Key:
 
 
 def _key(value: Any) -> _Key:
-    """True is 1 to Python, and isn't here."""
+    """Tell True from 1, which are equal to Python."""
     return isinstance(value, bool), value
 
 
@@ -129,7 +129,7 @@ def _tag(value: str) -> str:
 
 
 def _language_ranges(value: Any) -> list[_Key]:
-    """`de-AT` is wanted by `de-AT` and by `de`: basic filtering of RFC 4647."""
+    """Return all ranges that match a tag: `de-AT` and `de` for `de-AT` (basic filtering of RFC 4647)."""
     parts = _tag(value).split("-") if isinstance(value, str) else []
     return [_key("-".join(parts[:length])) for length in range(1, len(parts) + 1)]
 
@@ -145,7 +145,7 @@ def _bound(where: str, field: str, value: Any) -> float:
 
 
 def _within(where: str, field: str, bounds: Mapping[str, float]) -> Check:
-    """Within the bounds; hours whose upper bound is the smaller one reach over midnight."""
+    """Check for values within the bounds; hours whose upper bound is the smaller one reach over midnight."""
     lowest = max(bounds.get("gt", -math.inf), bounds.get("gte", -math.inf))
     highest = min(bounds.get("lt", math.inf), bounds.get("lte", math.inf))
     is_closed = bounds.get("gt") != lowest and bounds.get("lt") != highest

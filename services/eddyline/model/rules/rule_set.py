@@ -1,19 +1,20 @@
-"""The rules of the settings, checked once, and what they make of a situation."""
+"""The rules of the settings, checked once, and what they change in a situation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any, TypeVar
 
 from eddyline.errors import InvalidInput, Misconfigured
 from eddyline.model.events import format_timestamp
-from eddyline.model.filters import POPULARITY_PATH, Filter, Matcher, matcher, parse_filter, payload_paths
+from eddyline.model.filters import POPULARITY_PATH, Filter, matcher, parse_filter, payload_paths
+from eddyline.model.ranking import ScoreBoost
 from eddyline.model.rules.conditions import Conditions, parse_attributes, parse_when
-from eddyline.model.rules.promotions import ActivePromotion, ScheduledPromotion
+from eddyline.model.rules.promotions import ActivePromotion
 from eddyline.model.rules.situation import Situation, local_time, time_zone
 from eddyline.settings import TERMS, AttributeKind, PromotionSettings, RuleSettings, Settings
 
@@ -21,139 +22,125 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class RuleBoost:
-    """Scores of items that match are multiplied by `factor`; `matches` looks at the payload's `payload_paths`."""
-
-    rule: str
-    factor: float
-    fields: tuple[str, ...]
-    matches: Matcher = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Adjustments:
     """What the rules change: `weights` are factors by ranking term, 1 where a term is missing; `applied` are the names
-    of the rules that did."""
+    of the rules that apply."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    boosts: tuple[RuleBoost, ...] = ()
+    boosts: tuple[ScoreBoost, ...] = ()
     strategy: str | None = None
     applied: tuple[str, ...] = ()
-
-    def weight(self, term: str) -> float:
-        """The factor of a term's weight."""
-        return self.weights.get(term, 1.0)
-
-    def factor(self, payload: Mapping[str, Any]) -> float:
-        """What an item's score is multiplied by."""
-        return math.prod(boost.factor for boost in self.boosts if boost.matches(payload))
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The payload paths that the boosts look at."""
-        return tuple(dict.fromkeys(path for boost in self.boosts for path in boost.fields))
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule whose conditions are read. `boost` is there unless it depends on the time."""
+    """A rule whose conditions are parsed. `boost` is there unless it depends on the time."""
 
-    given: RuleSettings
+    settings: RuleSettings
     when: Conditions
-    boost: RuleBoost | None = None
+    boost: ScoreBoost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledPromotion:
+    """A promotion whose conditions are parsed. Times in epoch seconds, infinite where there is no bound."""
+
+    settings: PromotionSettings
+    when: Conditions
+    starts: float = -math.inf
+    ends: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All of the settings that depends on the situation, in the order in which it was set."""
+    """All settings that depend on the situation, in the order of the file."""
 
     rules: tuple[Rule, ...] = ()
-    campaigns: tuple[ScheduledPromotion, ...] = ()
+    promotions: tuple[ScheduledPromotion, ...] = ()
     segments: tuple[tuple[str, Conditions], ...] = ()
     timezone: tzinfo = UTC
     attributes: Mapping[str, AttributeKind] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> RuleSet:
-        """Check and read the settings. Raises `Misconfigured` naming all that is wrong, each by its rule and path."""
-        wrong: list[str] = []
+    def from_settings(cls, settings: Settings) -> RuleSet:
+        """Check and parse the settings. Raises `Misconfigured` naming all that is wrong, each by its rule and path."""
+        errors: list[str] = []
 
-        def read(what: str, make: Callable[[], T]) -> list[T]:
+        def parsed(what: str, parse: Callable[[], T]) -> list[T]:
             try:
-                return [make()]
+                return [parse()]
             except InvalidInput as error:
-                wrong.append(f"  {what}: {error}" if what else f"  {error}")
+                errors.append(f"  {what}: {error}" if what else f"  {error}")
                 return []
 
         attributes = settings.attributes
-        zones = read("", lambda: time_zone(settings.timezone, "timezone"))
+        zones = parsed("", lambda: time_zone(settings.timezone, "timezone"))
         segments = [
             (name, conditions)
             for name, given in settings.segments.items()
-            for conditions in read(f"segment {name!r}", partial(_segment, given))
+            for conditions in parsed(f"segment {name!r}", partial(_parse_segment, given))
         ]
         rules = [
             rule
-            for one in settings.rules
-            for rule in read(f"rule {one.name!r}", partial(_rule, one, attributes, settings.strategies))
+            for given in settings.rules
+            for rule in parsed(f"rule {given.name!r}", partial(_parse_rule, given, attributes, settings.strategies))
         ]
-        campaigns = [
-            campaign
-            for one in settings.promotions
-            for campaign in read(f"promotion {one.name!r}", partial(_campaign, one, attributes))
+        promotions = [
+            promotion
+            for given in settings.promotions
+            for promotion in parsed(f"promotion {given.name!r}", partial(_parse_promotion, given, attributes))
         ]
-        if wrong:
-            raise Misconfigured("wrong settings:\n" + "\n".join(wrong))
-        return cls(tuple(rules), tuple(campaigns), tuple(segments), zones[0], attributes)
+        if errors:
+            raise Misconfigured("wrong settings:\n" + "\n".join(errors))
+        return cls(tuple(rules), tuple(promotions), tuple(segments), zones[0], attributes)
 
 
 def read_situation(
     rules: RuleSet, context: Mapping[str, Any], segment: str | None, attributes: Mapping[str, Any], now: float
 ) -> Situation:
-    """The situation of a request at `now` (epoch seconds): its context (with the surface in it), and the segment and
-    attributes that the person's profile has. The profile's segment comes before those that the settings define.
+    """Read the situation of a request at `now` (epoch seconds): its context (with the surface in it), and the segment
+    and attributes that the person's profile has. The profile's segment comes before those that the settings define.
 
     Raises `InvalidInput` where `context.timezone` is none.
     """
     hour, weekday = local_time(context, now, rules.timezone)
-    told = Situation(now, hour, weekday, context, () if segment is None else (segment,), attributes)
-    defined = [name for name, conditions in rules.segments if conditions.hold(told.values)]
-    return Situation(now, hour, weekday, context, tuple(dict.fromkeys((*told.segments, *defined))), attributes)
+    own = Situation(now, hour, weekday, context, () if segment is None else (segment,), attributes)
+    defined = [name for name, conditions in rules.segments if conditions.hold(own.values)]
+    return replace(own, segments=tuple(dict.fromkeys((*own.segments, *defined))))
 
 
 def evaluate_rules(rules: RuleSet, situation: Situation) -> Adjustments:
-    """What all rules whose conditions hold change together: factors multiply, and the last strategy decides."""
-    holding = [rule for rule in rules.rules if rule.when.hold(situation.values)]
+    """Combine all rules whose conditions hold: factors multiply, and the last strategy decides."""
+    applied = [rule for rule in rules.rules if rule.when.hold(situation.values)]
     weights: dict[str, float] = {}
-    for rule in holding:
-        for term, factor in rule.given.weights.items():
+    for rule in applied:
+        for term, factor in rule.settings.weights.items():
             weights[term] = weights.get(term, 1.0) * factor
-    boosts = (rule.boost or _boost(rule.given, rules.attributes, situation.now) for rule in holding)
-    strategies = [rule.given.strategy for rule in holding if rule.given.strategy is not None]
+    boosts = (rule.boost or _parse_boost(rule.settings, rules.attributes, situation.now) for rule in applied)
+    strategies = [rule.settings.strategy for rule in applied if rule.settings.strategy is not None]
     return Adjustments(
         weights,
         tuple(boost for boost in boosts if boost is not None),
         strategies[-1] if strategies else None,
-        tuple(rule.given.name for rule in holding),
+        tuple(rule.settings.name for rule in applied),
     )
 
 
 def active_promotions(rules: RuleSet, situation: Situation) -> list[ActivePromotion]:
-    """The promotions that run now and whose conditions hold, in the order in which they were set."""
-    running = []
-    for campaign in rules.campaigns:
-        if campaign.starts <= situation.now < campaign.ends and campaign.when.hold(situation.values):
-            given = campaign.given
-            filter = _filter(given.filter, rules.attributes, situation.now)
-            running.append(
-                ActivePromotion(
-                    given.name, filter, given.share, given.positions, payload_paths(filter), matcher(filter)
-                )
-            )
-    return running
+    """Return the promotions that run now and whose conditions hold, in the order of the file."""
+    return [
+        ActivePromotion(
+            promotion.settings.name,
+            _parse_filter(promotion.settings.filter, rules.attributes, situation.now),
+            promotion.settings.share,
+            promotion.settings.positions,
+        )
+        for promotion in rules.promotions
+        if promotion.starts <= situation.now < promotion.ends and promotion.when.hold(situation.values)
+    ]
 
 
-def _rule(given: RuleSettings, attributes: Mapping[str, AttributeKind], strategies: Collection[str]) -> Rule:
+def _parse_rule(given: RuleSettings, attributes: Mapping[str, AttributeKind], strategies: Collection[str]) -> Rule:
     for term in given.weights:
         if term not in TERMS:
             raise InvalidInput(f"there is no such term; known are {', '.join(TERMS)}", f"weights.{term}")
@@ -161,22 +148,22 @@ def _rule(given: RuleSettings, attributes: Mapping[str, AttributeKind], strategi
         raise InvalidInput(f"there is no strategy {given.strategy!r}; known are {', '.join(strategies)}", "strategy")
     when = parse_when(given.when)
     try:
-        boost = _boost(given, attributes, 0.0)
+        boost = _parse_boost(given, attributes, 0.0)
     except InvalidInput as error:
         raise InvalidInput(error.reason, f"boost.{error.field}") from None
     is_timeless = boost is not None and POPULARITY_PATH not in boost.fields
     return Rule(given, when, boost if is_timeless else None)
 
 
-def _boost(given: RuleSettings, attributes: Mapping[str, AttributeKind], now: float) -> RuleBoost | None:
+def _parse_boost(given: RuleSettings, attributes: Mapping[str, AttributeKind], now: float) -> ScoreBoost | None:
     if given.boost is None:
         return None
-    filter = _filter(given.boost.filter, attributes, now)
-    return RuleBoost(given.name, given.boost.factor, payload_paths(filter), matcher(filter))
+    filter = _parse_filter(given.boost.filter, attributes, now)
+    return ScoreBoost(matcher(filter), given.boost.factor, payload_paths(filter))
 
 
-def _campaign(given: PromotionSettings, attributes: Mapping[str, AttributeKind]) -> ScheduledPromotion:
-    _filter(given.filter, attributes, 0.0)
+def _parse_promotion(given: PromotionSettings, attributes: Mapping[str, AttributeKind]) -> ScheduledPromotion:
+    _parse_filter(given.filter, attributes, 0.0)
     when = parse_when(given.when)
     if given.surface is not None:
         when &= parse_when({"surface": given.surface})
@@ -185,18 +172,18 @@ def _campaign(given: PromotionSettings, attributes: Mapping[str, AttributeKind])
     return ScheduledPromotion(given, when, starts, ends)
 
 
-def _segment(given: Mapping[str, Any]) -> Conditions:
+def _parse_segment(given: Mapping[str, Any]) -> Conditions:
     if not given:
         raise InvalidInput("is empty: give a condition on an attribute")
     return parse_attributes(given)
 
 
-def _filter(given: Mapping[str, Any], attributes: Mapping[str, AttributeKind], now: float) -> Filter:
+def _parse_filter(given: Mapping[str, Any], attributes: Mapping[str, AttributeKind], now: float) -> Filter:
     return parse_filter(_plain(given), attributes, now)
 
 
 def _plain(value: Any) -> Any:
-    """TOML's times as the grammar's; it has no offset where none was written, and is refused then."""
+    """Write TOML's times as the filter grammar takes them; one without an offset stays so, and is refused then."""
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

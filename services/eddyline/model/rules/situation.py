@@ -1,4 +1,4 @@
-"""Situations: what is known of a request beside what the person likes."""
+"""Situations: what is known of a request beside what the person likes: when, where, by whom."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Situation:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, name: str) -> Sequence[Any]:
-        """What is known of a condition's field: nothing, one value, or several."""
+        """Return what is known of a condition's field: nothing, one value, or several."""
         prefix, _, rest = name.partition(".")
         if name == "hour":
             return (self.hour,)
@@ -38,18 +38,14 @@ class Situation:
             return (self.weekday,)
         if name == "segment":
             return self.segments
-        return as_sequence(self.attributes.get(rest) if prefix == "user" else self.context.get(rest or name))
-
-
-def as_sequence(value: Any) -> Sequence[Any]:
-    """A value as the list it is, or of itself; nothing for None."""
-    if value is None:
-        return ()
-    return value if isinstance(value, list | tuple) else (value,)
+        value = self.attributes.get(rest) if prefix == "user" else self.context.get(rest or name)
+        if value is None:
+            return ()
+        return value if isinstance(value, list | tuple) else (value,)
 
 
 def time_zone(name: Any, where: str) -> tzinfo:
-    """The time zone of an IANA name. Raises `InvalidInput` naming `where`."""
+    """Look up the time zone of an IANA name. Raises `InvalidInput` naming `where`."""
     if name == "UTC":
         return UTC  # known even where the system has no time zone data
     if isinstance(name, str) and len(name) <= 64 and _ZONE_NAME.fullmatch(name):
@@ -65,7 +61,7 @@ def time_zone(name: Any, where: str) -> tzinfo:
 
 
 def local_time(context: Mapping[str, Any], now: float, default: tzinfo) -> tuple[int, str]:
-    """Hour and weekday in `context.timezone`, or else in the default zone. Raises `InvalidInput`."""
+    """Return hour and weekday in `context.timezone`, or else in the default zone. Raises `InvalidInput`."""
     given = context.get(TIMEZONE)
-    there = datetime.fromtimestamp(now, default if given is None else time_zone(given, f"context.{TIMEZONE}"))
-    return there.hour, WEEKDAYS[there.weekday()]
+    local = datetime.fromtimestamp(now, default if given is None else time_zone(given, f"context.{TIMEZONE}"))
+    return local.hour, WEEKDAYS[local.weekday()]
