@@ -1,7 +1,7 @@
 """The role `insights` of a process: the worker beside it, the rows in memory, and what they answer and judge.
 
-The worker is a process of its own, which is started again when it dies; two threads follow its rows and the verdicts,
-and one more judges by them.
+The worker is a process of its own, which a thread starts again when it dies. Two threads follow its rows and the
+verdicts, and one runs the periodic tasks; requests are answered in the HTTP server's thread pool.
 """
 
 from __future__ import annotations
