@@ -13,7 +13,7 @@ import orjson
 from tests.chaos.load import read
 from tests.chaos.truth import DAY, Expected, Truth, newest, sum_of
 
-from eddyline.adapters.kafka import LogReader, Record
+from eddyline.adapters.kafka import LogReader
 from eddyline.adapters.vectors import Collections, Point, VectorStore
 from eddyline.maintenance.audit import audit
 from eddyline.model.ids import Person, person_point_id
@@ -159,7 +159,7 @@ def _check_letters(truth: Truth, log: LogReader) -> Iterable[str]:
         if why["reason"] == "invalid_event":
             if place not in truth.poison:
                 yield f"a dead letter that is no poison: {why} {letter.value!r:.200}"
-            elif not _is_whole(letter, truth.poison[place].key, truth.poison[place].value):
+            elif (letter.key, letter.value) != (truth.poison[place].key.encode(), truth.poison[place].value):
                 yield f"a dead letter that isn't what came: {letter}"
             poison.pop(place, None)
         else:
@@ -170,10 +170,6 @@ def _check_letters(truth: Truth, log: LogReader) -> Iterable[str]:
     yield from (f"poison that is no dead letter: {event}" for event in poison.values())
     yield from (f"waited for an item that never came, and is no dead letter: {event_id}" for event_id in never)
     yield from (f"{topic} holds dead letters" for topic in _other_letters(log))
-
-
-def _is_whole(letter: Record, key: str, value: bytes | None) -> bool:
-    return (letter.key, letter.value) == (key.encode(), value)
 
 
 def _other_letters(log: LogReader) -> list[str]:

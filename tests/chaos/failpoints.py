@@ -15,8 +15,7 @@ product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, RecordMetadata, TopicPartition
@@ -61,13 +60,13 @@ class FailPoint:
 
 
 class FailingProducer:
-    """A producer with the points before, amid and after what must be acknowledged."""
+    """A producer with the points before, amid and after what must be acknowledged; all else is the inner one's."""
 
     def __init__(self, inner: Producer, point: FailPoint) -> None:
         self._inner, self._point = inner, point
 
-    def send(self, record: Outgoing) -> Future[RecordMetadata]:
-        return self._inner.send(record)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         self._point.reach("before activity")
@@ -79,12 +78,6 @@ class FailingProducer:
         sent = self._inner.send_all(records)
         self._point.reach("activity acknowledged")
         return sent
-
-    def check(self) -> None:
-        self._inner.check()
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 class FailingStore:
@@ -122,6 +115,9 @@ class FailingHandler:
         self._inner, self._point = inner, point
         self._handled = False
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
     def parse(self, record: Record) -> ParsedPersonEvent:
         self._after_commit()
         return self._inner.parse(record)
@@ -134,9 +130,6 @@ class FailingHandler:
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         self._inner.assigned(epochs)
         self._point.reach("claimed")
-
-    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        self._inner.revoked(partitions)
 
     def tick(self) -> None:
         self._after_commit()

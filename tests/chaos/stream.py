@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import orjson
@@ -335,19 +335,7 @@ class Stream:
             self._due.sort(key=lambda due: due[0])
 
     def _repeated(self, event: Event) -> Event:
-        return Event(
-            self._next(),
-            event.kind,
-            event.key,
-            event.value,
-            event_id=event.event_id,
-            item=event.item,
-            type=event.type,
-            rating=event.rating,
-            timestamp=event.timestamp,
-            user=event.user,
-            repeats=event,
-        )
+        return replace(event, number=self._next(), repeats=event, partition=None, offset=-1, arrived=0.0, sent=0.0)
 
     def _next(self) -> int:
         self._number += 1
