@@ -13,6 +13,7 @@ from tests.support.rows import ROWS, cell, cell_row, moments, progress_row, vari
 
 from eddyline.adapters.kafka import Record
 from eddyline.insights.changelog_view import CellQuery, ChangelogView
+from eddyline.insights.moments import Moments
 from eddyline.insights.rows import (
     PROGRESS_KEY,
     SECONDS,
@@ -23,7 +24,6 @@ from eddyline.insights.rows import (
     Size,
     VariantKey,
 )
-from eddyline.insights.statistics.moments import Moments
 from eddyline.settings import InsightsSettings
 
 MINUTE = int(NOW // 60) * 60

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from tests.support.crowd import Array, moments
 
+from eddyline.insights.moments import PAIRS, Moments
 from eddyline.insights.statistics import METRICS, compare_with_control
 from eddyline.insights.statistics.difference import (
     MIN_PEOPLE,
@@ -20,7 +21,6 @@ from eddyline.insights.statistics.difference import (
     mean_of,
     mixture_rho,
 )
-from eddyline.insights.statistics.moments import PAIRS, Moments
 
 
 def crowd(seed: int, people: int = 2000, lift: float = 0.0) -> dict[str, Array]:

@@ -18,9 +18,9 @@ from tests.support.recount import recount
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.insights.attribution import Contribution, measure_contribution
 from eddyline.insights.handler import PartitionHandler
+from eddyline.insights.moments import Moments
 from eddyline.insights.person_log import PersonLog
 from eddyline.insights.rows import Cell, CellKey, PartitionProgress, VariantKey, parse_row, parse_row_key
-from eddyline.insights.statistics.moments import Moments
 from eddyline.insights.write_plan import PLAN_KEY, PLANS, WINDOWS, WritePlan, last_plan
 from eddyline.model.events import Erased, ImpressionReport, Interaction, RecordOrigin, ServedItem, ServedList
 from eddyline.model.forwarding import ForwardedFrom

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.crowd import moments
 
-from eddyline.insights.statistics.moments import NOBODY, PAIRS, TOTALS, Moments
+from eddyline.insights.moments import NOBODY, PAIRS, TOTALS, Moments
 
 Totals = tuple[float, ...]
 totals = st.tuples(*[st.integers(0, 1000).map(float) for _ in TOTALS])

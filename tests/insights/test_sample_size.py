@@ -11,9 +11,9 @@ from scipy import stats
 from tests.support.crowd import moments
 
 from eddyline.errors import InvalidInput
+from eddyline.insights.moments import Moments
 from eddyline.insights.statistics import METRICS, plan_sample_size, plan_sample_size_from
 from eddyline.insights.statistics.difference import mean_of
-from eddyline.insights.statistics.moments import Moments
 
 BASELINES = {"ctr": 0.05, "clicks": 1.5, "conversions": 0.03, "revenue": 2.0, "dwell": 30_000.0}
 

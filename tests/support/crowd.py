@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.insights.statistics.moments import PAIRS, TOTALS, Moments
+from eddyline.insights.moments import PAIRS, TOTALS, Moments
 
 Array = NDArray[np.floating[Any]]
 DAYS = 14

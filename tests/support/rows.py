@@ -14,6 +14,7 @@ from eddyline.insights.changelog_view import ChangelogView
 from eddyline.insights.comparison import ExperimentComparison
 from eddyline.insights.guardrails import GuardrailEnforcer, GuardrailEvaluator
 from eddyline.insights.measures import Measures
+from eddyline.insights.moments import TOTALS, Moments
 from eddyline.insights.rows import (
     PROGRESS_KEY,
     SECONDS,
@@ -24,7 +25,6 @@ from eddyline.insights.rows import (
     Size,
     VariantKey,
 )
-from eddyline.insights.statistics.moments import TOTALS, Moments
 from eddyline.insights.verdict_view import VerdictView
 from eddyline.model.experiments.definitions import Experiments, parse_experiments
 from eddyline.settings import InsightsSettings, Settings

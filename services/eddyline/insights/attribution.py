@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from eddyline.insights.moments import NOBODY, TOTALS
 from eddyline.insights.person_log import BATCH_SECONDS, SKEW_SECONDS, LoggedAction, LoggedList, PersonLog
 from eddyline.insights.rows import (
     DAY,
@@ -22,7 +23,6 @@ from eddyline.insights.rows import (
     VariantKey,
     window_start,
 )
-from eddyline.insights.statistics.moments import NOBODY, TOTALS
 from eddyline.settings import InsightsSettings
 
 MEASURED_POSITIONS = 20

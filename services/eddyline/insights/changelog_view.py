@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from eddyline.adapters.kafka import Record
+from eddyline.insights.moments import Moments
 from eddyline.insights.retention import oldest_start
 from eddyline.insights.rows import (
     Cell,
@@ -27,7 +28,6 @@ from eddyline.insights.rows import (
     parse_row,
     parse_row_key,
 )
-from eddyline.insights.statistics.moments import Moments
 from eddyline.settings import InsightsSettings
 
 log = structlog.get_logger("insights")

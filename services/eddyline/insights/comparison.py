@@ -10,6 +10,7 @@ from eddyline.insights.changelog_view import ChangelogView
 from eddyline.insights.guardrails import WITHOUT_REVISION, GuardrailEvaluator, current_moments
 from eddyline.insights.kpis import ratio
 from eddyline.insights.measures import Measures, format_optional_timestamp
+from eddyline.insights.moments import TOTALS, Moments
 from eddyline.insights.schemas import (
     EarlierRevision,
     ExperimentList,
@@ -22,7 +23,6 @@ from eddyline.insights.schemas import (
 )
 from eddyline.insights.statistics import METRICS, Effect, check_sample_ratio, compare_with_control, describe_effect
 from eddyline.insights.statistics.difference import PARTS
-from eddyline.insights.statistics.moments import TOTALS, Moments
 from eddyline.insights.verdict_view import VerdictView
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant
 from eddyline.model.experiments.verdicts import Verdict

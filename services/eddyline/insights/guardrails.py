@@ -19,8 +19,8 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Overloaded, Unavailable
 from eddyline.insights.changelog_view import CellQuery, ChangelogView
 from eddyline.insights.kpis import percentile, ratio
+from eddyline.insights.moments import Moments
 from eddyline.insights.rows import SECONDS, Cell, CellKey, PartitionProgress, window_start
-from eddyline.insights.statistics.moments import Moments
 from eddyline.insights.verdict_view import VerdictView
 from eddyline.model.experiments.definitions import Experiment, Experiments, Guardrail, Variant
 from eddyline.model.experiments.verdicts import Verdict

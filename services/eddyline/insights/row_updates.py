@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eddyline.insights.attribution import Contribution, measure_contribution, remember_days
+from eddyline.insights.moments import NOBODY, Moments
 from eddyline.insights.person_log import PersonLog
 from eddyline.insights.retention import is_expired
 from eddyline.insights.rows import SECONDS, Cell, CellAddition, CellKey, Row, VariantKey, window_start
-from eddyline.insights.statistics.moments import NOBODY, Moments
 from eddyline.settings import InsightsSettings
 
 _NOTHING = CellAddition()

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import datasketches
 import orjson
 
-from eddyline.insights.statistics.moments import Moments
+from eddyline.insights.moments import Moments
 
 Size: TypeAlias = Literal["minute", "hour", "day"]
 SECONDS: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600, "day": 86_400}

@@ -27,7 +27,7 @@ from typing import Annotated, Final, TypeAlias
 import ville
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from eddyline.insights.statistics.moments import Moments
+from eddyline.insights.moments import Moments
 
 PARTS: Final[Mapping[str, tuple[str, str | None]]] = {
     "ctr": ("clicks", "impressions"),

@@ -21,8 +21,8 @@ from typing import Final
 from scipy.stats import norm
 
 from eddyline.errors import InvalidInput
+from eddyline.insights.moments import Moments
 from eddyline.insights.statistics.difference import METRICS, bound, mean_of, mixture_rho
-from eddyline.insights.statistics.moments import Moments
 
 PER_PERSON: Final[Mapping[str, tuple[str, float]]] = {
     "ctr": ("impressions", 20.0),
