@@ -70,7 +70,7 @@ def _check_person(
 ) -> None:
     payload: Mapping[str, Any] = point.payload if point is not None else {}
     events = payload.get("events", 0)
-    least, most = len(expected.deeds), len(expected.deeds) + len(expected.uncertain)
+    least, most = len(expected.interactions), len(expected.interactions) + len(expected.uncertain)
     findings.folded += events
     findings.lost += max(0, least - events)
     findings.doubled += max(0, events - most)
@@ -86,15 +86,17 @@ def _check_person(
     if point is None or expected.uncertain:
         return
     state = orjson.loads(payload["state"])
-    deeds = expected.deeds
-    wrong("last_seen", payload["last_seen"], max((deed.at for deed in deeds), default=0.0))
-    wrong("evidence", round(state["evidence"], 6), round(sum(abs(deed.weight) for deed in deeds), 6))
+    interactions = expected.interactions
+    wrong("last_seen", payload["last_seen"], max((interaction.at for interaction in interactions), default=0.0))
+    wrong(
+        "evidence", round(state["evidence"], 6), round(sum(abs(interaction.weight) for interaction in interactions), 6)
+    )
     sets = {
-        "recents": (settings.recents, [d for d in deeds if d.weight > 0]),
-        "viewed": (settings.seen, [d for d in deeds if d.type != "impression"]),
-        "purchased": (settings.seen, [d for d in deeds if d.type == "purchase"]),
-        "disliked": (settings.seen, [d for d in deeds if d.type in ("dislike", "rating") and d.weight < 0]),
-        "liked": (settings.seen, [d for d in deeds if d.weight > 0 and d.type not in ("click", "view")]),
+        "recents": (settings.recents, [d for d in interactions if d.weight > 0]),
+        "viewed": (settings.seen, [d for d in interactions if d.type != "impression"]),
+        "purchased": (settings.seen, [d for d in interactions if d.type == "purchase"]),
+        "disliked": (settings.seen, [d for d in interactions if d.type in ("dislike", "rating") and d.weight < 0]),
+        "liked": (settings.seen, [d for d in interactions if d.weight > 0 and d.type not in ("click", "view")]),
     }
     for name, (size, counted) in sets.items():
         wrong(name, dict(map(tuple, state[name])), newest(counted, size))
@@ -115,7 +117,7 @@ def _check_sum(
     key: str, name: str, expected: Expected, half_life: float, stored: list[float], point: Point, findings: Findings
 ) -> None:
     weight, time = stored
-    wanted = sum_of(expected.deeds, half_life)
+    wanted = sum_of(expected.interactions, half_life)
     if wanted is None:
         if weight != 0 or name in point.vectors:
             findings.problems.append(f"{key}: {name} weighs {weight}, must be empty")

@@ -89,11 +89,11 @@ class Someone:
     misplaces: bool = False
     weight: float = 1.0
     old: list[str] = field(default_factory=list)
-    """Items for deeds of days ago, each once: at most one deed on an item may be far in time from the others, since
-    whether two far ones count for popularity depends on their order."""
+    """Items for interactions of days ago, each once: at most one interaction with an item may be far in time from the
+    others, since whether two far ones count for popularity depends on their order."""
     identified: list[str] = field(default_factory=list)
     erased: bool = False
-    deeds: int = 0
+    interactions: int = 0
 
     @property
     def body(self) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Stream:
         elif chance < 0.025:
             yield from self._erase()
         else:
-            yield self._deed(now, unknown_items)
+            yield self._act(now, unknown_items)
 
     def finish(self) -> Iterator[Event | Put]:
         """What is still to come when the stream ends."""
@@ -170,10 +170,10 @@ class Stream:
 
     # -- what people do -----------------------------------------------------------------------------------------
 
-    def _deed(self, now: float, unknown_items: bool) -> Event:
+    def _act(self, now: float, unknown_items: bool) -> Event:
         rng = self._rng
         someone = self._somebody()
-        someone.deeds += 1
+        someone.interactions += 1
         chance, at = rng.random(), self._recently(now)
         if chance < 0.02 and someone.old:
             item, at = someone.old.pop(), now - rng.uniform(1, 5) * DAY
@@ -250,7 +250,7 @@ class Stream:
         it was handed over or forwarded. One who misplaces isn't identified as a second user: which of their events came
         between would be open.
         """
-        known = [one for one in self._visitors if not one.erased and one.deeds >= 3]
+        known = [one for one in self._visitors if not one.erased and one.interactions >= 3]
         users = [user for user in self._users if not user.erased]
         if not known or not users:
             return

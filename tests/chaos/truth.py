@@ -22,7 +22,7 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 @dataclass(frozen=True)
-class Deed:
+class CountedInteraction:
     """An interaction that counts: signed weight, when, and its record."""
 
     item: str
@@ -43,13 +43,14 @@ class Sum:
 
 @dataclass
 class Expected:
-    """Of one person. `uncertain`: deeds that may be in or not, since their item came when the deadline had passed."""
+    """What is expected of one person. `uncertain`: interactions that may be in or not, since their item came when the
+    deadline had passed."""
 
-    deeds: list[Deed] = field(default_factory=list)
-    uncertain: list[Deed] = field(default_factory=list)
+    interactions: list[CountedInteraction] = field(default_factory=list)
+    uncertain: list[CountedInteraction] = field(default_factory=list)
     forward: str | None = None
     is_alone: bool = True
-    """Whether nothing of it ever was another's, or erased: then it is known of which of its deeds there is activity."""
+    """Whether nothing of it ever was another's, or erased: then it is known which of its interactions make activity."""
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Truth:
     @property
     def accepted(self) -> int:
         """Distinct events that are to be folded."""
-        return sum(len(person.deeds) for person in self.people.values())
+        return sum(len(person.interactions) for person in self.people.values())
 
     @classmethod
     def of(
@@ -91,14 +92,14 @@ class Truth:
     def activity(self) -> dict[str, tuple[int, int]]:
         """How many distinct records of activity there must be of each item: (at least, at most).
 
-        A person counts once an hour for an item, and all deeds but those of days ago are within one hour. Where a
-        profile was merged, erased, or waited for the item, the order decides which of its deeds count: one at least,
-        each at most.
+        A person counts once an hour for an item, and all interactions but those of days ago are within one hour. Where
+        a profile was merged, erased, or waited for the item, the order decides which of its interactions count: one at
+        least, each at most.
         """
         bounds: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for person in self.people.values():
-            sure = Counter(deed.item for deed in person.deeds if deed.weight > 0)
-            unsure = Counter(deed.item for deed in person.uncertain if deed.weight > 0)
+            sure = Counter(interaction.item for interaction in person.interactions if interaction.weight > 0)
+            unsure = Counter(interaction.item for interaction in person.uncertain if interaction.weight > 0)
             for item in sure | unsure:
                 exact = person.is_alone and not item.startswith("late")
                 most = 1 if exact else sure[item] + unsure[item]
@@ -123,12 +124,12 @@ class Truth:
             if event.event_id is not None:
                 self.maybe_dead.add(event.event_id)
             return
-        deed = Deed(event.item, event.type, weight_of(event), at, event)
+        interaction = CountedInteraction(event.item, event.type, weight_of(event), at, event)
         waited = put_at.get(event.item, 0.0) - event.sent
         if waited < settings.pending_seconds:
-            self.people[owner].deeds.append(deed)
+            self.people[owner].interactions.append(interaction)
             return
-        self.people[owner].uncertain.append(deed)
+        self.people[owner].uncertain.append(interaction)
         if event.event_id is not None:
             self.maybe_dead.add(event.event_id)
 
@@ -166,22 +167,22 @@ def weight_of(event: Event) -> float:
     return settings.weights[event.type]
 
 
-def sum_of(deeds: Sequence[Deed], half_life: float) -> Sum | None:
-    """The accumulator that these deeds make; None where none weighs anything. `half_life` in seconds."""
-    heavy = [deed for deed in deeds if deed.weight]
+def sum_of(interactions: Sequence[CountedInteraction], half_life: float) -> Sum | None:
+    """The accumulator that these interactions make; None where none weighs anything. `half_life` in seconds."""
+    heavy = [interaction for interaction in interactions if interaction.weight]
     if not heavy:
         return None
     rate = math.log(2) / half_life
-    time = max(deed.at for deed in heavy)
-    faded = [math.exp(-rate * (time - deed.at)) for deed in heavy]
-    vectors = np.asarray([deed.weight * text_vector(deed.item) for deed in heavy])
-    weight = math.fsum(abs(deed.weight) * fade for deed, fade in zip(heavy, faded, strict=True))
+    time = max(interaction.at for interaction in heavy)
+    faded = [math.exp(-rate * (time - interaction.at)) for interaction in heavy]
+    vectors = np.asarray([interaction.weight * text_vector(interaction.item) for interaction in heavy])
+    weight = math.fsum(abs(interaction.weight) * fade for interaction, fade in zip(heavy, faded, strict=True))
     return Sum(np.asarray(faded) @ vectors, weight, time)
 
 
-def newest(deeds: Sequence[Deed], size: int) -> dict[str, float]:
-    """The newest distinct items of these deeds, and when."""
+def newest(interactions: Sequence[CountedInteraction], size: int) -> dict[str, float]:
+    """The newest distinct items of these interactions, and when."""
     times: dict[str, float] = {}
-    for deed in deeds:
-        times[deed.item] = max(deed.at, times.get(deed.item, deed.at))
+    for interaction in interactions:
+        times[interaction.item] = max(interaction.at, times.get(interaction.item, interaction.at))
     return dict(sorted(times.items(), key=lambda each: (each[1], each[0]), reverse=True)[:size])
