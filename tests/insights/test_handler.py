@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tests.support.recount import recount
+from tests.support.rows import MemoryTables
 
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.insights.attribution import Contribution, measure_contribution
@@ -43,28 +44,16 @@ class Killed(Exception):
     pass
 
 
-class Rows:
-    """The tables of one partition. `survives`: how many more writes until the worker is killed."""
+class MortalTables(MemoryTables):
+    """`survives`: how many more writes until the worker is killed; -1: all."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[bytes, bytes]] = {}
-        self.survives = -1
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        return self.rows.get(table, {}).get(key)
+    survives = -1
 
     def put(self, table: str, key: bytes, value: bytes | None) -> None:
         if self.survives == 0:
             raise Killed
         self.survives -= 1
-        rows = self.rows.setdefault(table, {})
-        if value is None:
-            rows.pop(key, None)
-        else:
-            rows[key] = value
-
-    def keys(self, table: str) -> list[bytes]:
-        return list(self.rows.get(table, {}))
+        super().put(table, key, value)
 
 
 class Partition:
@@ -72,7 +61,7 @@ class Partition:
 
     def __init__(self, settings: InsightsSettings, now: float = NOW + 3600) -> None:
         self.settings, self.now = settings, now
-        self.tables = Rows()
+        self.tables = MortalTables()
         self.dead_letters: list[tuple[Record, str, str]] = []
         self.handler = self._start()
 

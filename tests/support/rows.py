@@ -91,6 +91,29 @@ def defined(text: str, settings: Settings | None = None) -> Experiments:
     return parse_experiments(text, settings or Settings(), "experiments.toml")
 
 
+class MemoryTables:
+    """The tables of one partition, in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[bytes, bytes]] = {}
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """A row's value."""
+        return self.rows.get(table, {}).get(key)
+
+    def put(self, table: str, key: bytes, value: bytes | None) -> None:
+        """Write a row, or drop it."""
+        rows = self.rows.setdefault(table, {})
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+
+    def keys(self, table: str) -> list[bytes]:
+        """The keys of all rows."""
+        return list(self.rows.get(table, {}))
+
+
 class Desk:
     """Everything of insights that answers, in memory."""
 
