@@ -50,7 +50,8 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSe
             continue
         person = f"u:{said['user_id']}" if "user_id" in said else f"a:{said['anonymous_id']}"
         if topic == "interactions":
-            deeds.setdefault((person, said["event_id"]), said | {"at": at, "person": person})
+            if said["type"] in (*settings.clicks, *settings.conversions) or "dwell_ms" in said:
+                deeds.setdefault((person, said["event_id"]), said | {"at": at, "person": person})
         elif said["type"] == "served":
             lists.setdefault((person, said["request_id"]), said | {"at": at})
         elif "items" in said:
