@@ -21,7 +21,7 @@ class InvalidInput(EddylineError):
 
 
 class InvalidEvent(InvalidInput):
-    """A record that can't be read or can never be applied: the only error that the consume loop swallows."""
+    """A record that can't be read or can never be applied: it becomes a dead letter."""
 
 
 class TooLarge(InvalidInput):

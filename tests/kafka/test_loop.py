@@ -34,7 +34,7 @@ from eddyline.adapters.kafka.group_member import KafkaGroupMember
 from eddyline.adapters.kafka.membership import CommitRefused, OffsetAndMetadata, RebalanceInProgress
 from eddyline.adapters.kafka.ownership import epoch_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.errors import Misconfigured, TooManyDeadLetters, Unavailable
+from eddyline.errors import Misconfigured, TooLarge, TooManyDeadLetters, Unavailable
 
 IMPATIENT = {"max.poll.interval.ms": "2000", "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
 
@@ -43,8 +43,8 @@ def owns_all(handler: RecordingHandler) -> bool:
     return len(handler.owned) == 4
 
 
-class Crash(Exception):
-    """A bug in a handler."""
+class Crash(BaseException):
+    """An end without warning."""
 
 
 @pytest.mark.slow(10)
@@ -385,6 +385,93 @@ def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(scrip
     with scripted.running(scripted.loop(again, dead_letters=full)):
         scripted.wait_until(lambda: again.values[-1:] == ["2"], "the stream goes on")
     assert [letter[0].value for letter in buried.letters] == [b"poison"]
+
+
+def failing_at(*values: str, error: Exception) -> Callable[[Sequence[Message[str]]], None]:
+    """What a handler does that can't take these records."""
+
+    def fail(batch: Sequence[Message[str]]) -> None:
+        if any(message.value in values for message in batch):
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("evidence"), TooLarge("is too large for its topic")], ids=["bug", "refusal"]
+)
+@pytest.mark.parametrize("bad", [("0",), ("61",), ("99",), ("7", "8", "61")], ids=len)
+def test_a_record_that_the_handler_fails_at_becomes_a_dead_letter_and_the_others_are_handled(
+    scripted: ScriptedBackend, bad: tuple[str, ...], error: Exception
+) -> None:
+    scripted.send(numbered(100))
+    letters, handler = RecordingDeadLetters(), RecordingHandler(failing_at(*bad, error=error))
+    loop = scripted.loop(handler, dead_letters=letters)
+    with scripted.running(loop):
+        scripted.wait_until(lambda: len(handler.handled) == 100 - len(bad), "the others are handled")
+        scripted.wait_until(
+            lambda: sum(at.offset for at in scripted.kafka.committed["readers"].values()) == 100,
+            "all of it is committed",
+        )
+    assert sorted(handler.values, key=int) == [str(n) for n in range(100) if str(n) not in bad], "each once"
+    for source in {record.source for record in handler.handled}:
+        offsets = [record.offset for record in handler.handled if record.source == source]
+        assert offsets == sorted(offsets), "in order"
+    assert sorted(record.value or b"" for record, *_ in letters.letters) == sorted(value.encode() for value in bad)
+    assert {(reason, detail) for _, reason, detail, _ in letters.letters} == {
+        ("handler_failed", f"{type(error).__name__}: {error}")
+    }
+    assert loop.status().dead_letters == len(bad)
+
+
+def test_a_handler_that_fails_for_a_moment_makes_no_dead_letter(scripted: ScriptedBackend) -> None:
+    scripted.send(numbered(20))
+    failures = iter(range(2))
+
+    def fail(_: Sequence[Message[str]]) -> None:
+        if next(failures, None) is not None:
+            raise RuntimeError("just now")
+
+    letters, handler = RecordingDeadLetters(), RecordingHandler(fail)
+    with scripted.running(scripted.loop(handler, dead_letters=letters)):
+        scripted.wait_until(lambda: len(handler.handled) == 20, "all are handled")
+    assert (letters.letters, sorted(map(int, handler.values))) == ([], list(range(20)))
+
+
+def test_a_bug_that_meets_every_record_stops_the_service(scripted: ScriptedBackend) -> None:
+    def fail(_: Sequence[Message[str]]) -> None:
+        raise ZeroDivisionError
+
+    scripted.send(numbered(200))
+    with pytest.raises(TooManyDeadLetters, match=r"dead letters, the last one at interactions .*upgrade Eddyline"):
+        scripted.loop(RecordingHandler(fail)).run()
+
+
+def test_what_is_not_a_records_fault_stops_the_service(scripted: ScriptedBackend) -> None:
+    def fail(_: Sequence[Message[str]]) -> None:
+        raise Misconfigured("the collection has another distance")
+
+    letters = RecordingDeadLetters()
+    scripted.send(numbered(3))
+    with pytest.raises(Misconfigured):
+        scripted.loop(RecordingHandler(fail), dead_letters=letters).run()
+    assert letters.letters == []
+
+
+def test_a_record_that_parsing_fails_at_becomes_a_dead_letter(scripted: ScriptedBackend) -> None:
+    class Fragile(RecordingHandler):
+        def parse(self, record: Record) -> str:
+            if record.value == b"1":
+                raise RecursionError("too deep")
+            return super().parse(record)
+
+    scripted.send(numbered(3))
+    letters, handler = RecordingDeadLetters(), Fragile()
+    with scripted.running(scripted.loop(handler, dead_letters=letters)):
+        scripted.wait_until(lambda: len(handler.handled) == 2, "the others are handled")
+    assert [(reason, detail) for _, reason, detail, _ in letters.letters] == [
+        ("handler_failed", "RecursionError: too deep")
+    ]
 
 
 def test_too_large_a_share_of_dead_letters_stops_the_service(scripted: ScriptedBackend) -> None:

@@ -8,6 +8,9 @@ A crash at any point loses nothing: a record's offset is committed only after it
 dead letter. The next owner of the partition handles again what wasn't committed, under a higher epoch, which is itself
 committed before its first record. At most two batches are repeated: the one in hand, and the one whose commit is on its
 way.
+
+No record stops it: one that the handler fails at becomes a dead letter, and the others of its batch are handled. A
+mistake that fails at most records does, by the share of dead letters.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from typing import Generic
 
 import structlog
 
-from eddyline.adapters.kafka.batch import INVALID, Batch
+from eddyline.adapters.kafka.batch import FAILED, Batch
 from eddyline.adapters.kafka.client_config import KafkaOptions
 from eddyline.adapters.kafka.contract import DeadLetterWriter, Handler, Parsed, Record, TopicPartition
+from eddyline.adapters.kafka.failure_isolation import FailureIsolation, describe_failure, log_failure
 from eddyline.adapters.kafka.group_member import KafkaGroupMember
 from eddyline.adapters.kafka.loop_options import LoopOptions
 from eddyline.adapters.kafka.membership import (
@@ -37,7 +41,7 @@ from eddyline.adapters.kafka.ownership import OffsetCommits, PartitionOwnership,
 from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.adapters.kafka.status import LoopHealth, LoopStatus
 from eddyline.adapters.telemetry import Metrics
-from eddyline.errors import Fenced, InvalidEvent, Unavailable
+from eddyline.errors import Fenced, Unavailable
 
 _LOG = structlog.get_logger("eddyline.kafka.loop")
 _WAIT_SECONDS = 0.01
@@ -84,6 +88,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._owned = PartitionOwnership()
         self._logs: dict[str, str] = {}
         self._batch: Batch[Parsed] = Batch(loop_options)
+        self._isolation = FailureIsolation(handler, self._batch, self._put_dead_letter, loop_options.handler_tries)
         self._failure: Exception | None = None  # from a callback, raised once polling returns
         self._commits = OffsetCommits(self._owned, self._poll_for_answer, loop_options.request_seconds, monotonic)
         self._joined = self._paused = self._changed = False
@@ -102,7 +107,7 @@ class ConsumeLoop(Generic[Parsed]):
         """Consume until stopped; then leave the group.
 
         Raises `TooManyDeadLetters`, `Misconfigured` for settings that Kafka refuses, `Fenced` where claiming again
-        doesn't help, and whatever else the handler raises apart from `Unavailable`; what wasn't handled stays
+        doesn't help, and the handler's `EddylineError`s that say nothing of a record; what wasn't handled stays
         uncommitted.
         """
         self._member = self._join()
@@ -169,10 +174,11 @@ class ConsumeLoop(Generic[Parsed]):
             self._save()
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._put_dead_letter):
-            if self._batch.messages:
+            while part := self._batch.part:
                 self._ticked_last, self._tick_by = False, None
-                self._handler.handle(tuple(self._batch.messages))
+                self._isolation.handle(part)
                 self._fenced = 0
+            self._isolation.end_batch()
             self._metrics.batch_seconds.labels(self._group).observe(self._monotonic() - started)
             for topic, count in self._batch.counts().items():
                 self._metrics.records.labels(self._group, topic).inc(count)
@@ -211,10 +217,13 @@ class ConsumeLoop(Generic[Parsed]):
         self._commits.send(self._member)
         self._commits.wait()
 
-    def _put_dead_letter(self, record: Record, error: InvalidEvent) -> None:
-        self._dead_letters.put(record, INVALID, str(error), attempt=self._health.status.attempts + 1)
-        self._metrics.dead_letters.labels(self._group, record.topic, INVALID).inc()
+    def _put_dead_letter(self, record: Record, reason: str, error: Exception) -> None:
+        detail = describe_failure(error) if reason == FAILED else str(error)
+        self._dead_letters.put(record, reason, detail, attempt=self._health.status.attempts + 1)
+        self._metrics.dead_letters.labels(self._group, record.topic, reason).inc()
         self._health.count(dead_letters=1)
+        if reason == FAILED:
+            log_failure(self._group, record, error)
 
     def _tick(self) -> None:
         stopping = self._stop_by is not None

@@ -85,14 +85,17 @@ class Handler(Protocol[Parsed]):
     """A service's half of the consume loop. All calls come from the loop's one thread."""
 
     def parse(self, record: Record) -> Parsed:
-        """Read one record. Raising `InvalidEvent` makes it a dead letter; anything else stops the service."""
+        """Read one record. Raising `InvalidEvent`, or anything that isn't an `EddylineError`, makes it a dead letter;
+        the other errors stop the service."""
 
     def handle(self, batch: Sequence[Message[Parsed]]) -> None:
         """Apply the batch; its effects must be durable when this returns, since its offsets are committed then.
 
         It may be called again with the same records (after a crash, a rebalance, or `Unavailable`), or with some of
         them, so it must be idempotent. Raising `Unavailable` makes the loop back off and call again; `Fenced` makes it
-        call `revoked`, and `assigned` with higher epochs, and then call again; anything else stops the service.
+        call `revoked`, and `assigned` with higher epochs, and then call again; other `EddylineError`s stop the service.
+        `InvalidInput`, and whatever isn't an `EddylineError`, is taken to be a record's fault: after a few tries the
+        batch is handled in ever smaller parts, in order, and the record that still fails alone becomes a dead letter.
         """
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:

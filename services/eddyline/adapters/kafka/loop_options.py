@@ -13,7 +13,8 @@ class LoopOptions:
     and the whole. The loop stops when more than `dead_letter_share` of the newest `dead_letter_window`
     records were dead letters, once it has seen `dead_letter_minimum`. A rebalance that refuses commits
     for longer than `rebalance_seconds` makes it join anew. A handler that is fenced more than `fenced_limit`
-    times in a row stops it.
+    times in a row stops it. A handler that fails by itself is tried `handler_tries` times before the record that is at
+    fault is looked for.
     """
 
     batch_size: int = 500
@@ -28,6 +29,7 @@ class LoopOptions:
     rebalance_seconds: float = 30.0
     drain_seconds: float = 30.0
     fenced_limit: int = 5
+    handler_tries: int = 3
 
     def backoff(self, failures: int, jitter: float) -> float:
         """Seconds to wait after so many failures in a row (from 1 on); `jitter` in [0, 1)."""
