@@ -58,7 +58,7 @@ from eddyline.adapters.vectors import (
 from eddyline.clients.sources import open_source
 from eddyline.model.events import Content, Interaction
 from eddyline.model.ids import item_point_id
-from eddyline.model.profile import Profile
+from eddyline.model.profile.delivery import Delivery
 from eddyline.profiler import Profiler
 from eddyline.settings import Settings
 
@@ -109,7 +109,7 @@ class Unconditional:
 def forgetful_profiles() -> Iterator[None]:
     """Profiles that know neither offsets nor event ids."""
     with patch.multiple(
-        Profile,
+        Delivery,
         has_folded=lambda *_: False,
         advance=lambda *_: None,
         is_repeat=lambda *_: False,

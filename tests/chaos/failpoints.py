@@ -20,8 +20,7 @@ from typing import Any
 
 from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, RecordMetadata, TopicPartition
 from eddyline.adapters.vectors import Filter, Point, VectorStore
-from eddyline.profiler import Profiler
-from eddyline.profiler.profile_updater import ParsedPersonEvent
+from eddyline.profiler import ParsedEvent, Profiler
 
 POINTS = (
     "claimed",
@@ -118,11 +117,11 @@ class FailingHandler:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def parse(self, record: Record) -> ParsedPersonEvent:
+    def parse(self, record: Record) -> ParsedEvent:
         self._after_commit()
         return self._inner.parse(record)
 
-    def handle(self, batch: Sequence[Message[ParsedPersonEvent]]) -> None:
+    def handle(self, batch: Sequence[Message[ParsedEvent]]) -> None:
         self._inner.handle(batch)
         self._point.reach("handled")
         self._handled = True

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.strategy_recommender import RequestSearches
+from eddyline.model.decay import DAY, HOUR, MINUTE
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
-from eddyline.model.profile import DAY, HOUR, MINUTE
 from eddyline.model.ranking import ORDERED, merge_candidates, plan_retrieval, rank, rank_options
 from eddyline.settings import Settings
 
@@ -132,7 +132,7 @@ class World:
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
         lists = RequestSearches(memory, person, now).run(asked, ranking)
         pause = ranking.visit_pause_minutes * MINUTE
-        began = profile.shown.visit_began(now, pause, ranking.rotation_hours * HOUR)
+        began = profile.seen.shown.visit_start(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)
         usual = rank_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)
         options = replace(usual, fatigue=profile.fatigue(began, began))

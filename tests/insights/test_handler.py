@@ -25,6 +25,7 @@ from eddyline.insights.rows import Cell, CellKey, PartitionProgress, VariantKey,
 from eddyline.insights.write_plan import PLAN_KEY, PLANS, WINDOWS, WritePlan, last_plan
 from eddyline.model.events import Erased, ImpressionReport, Interaction, RecordOrigin, ServedItem, ServedList
 from eddyline.model.forwarding import ForwardedFrom
+from eddyline.model.offsets import LogPosition
 from eddyline.settings import InsightsSettings
 
 NOW = 1_790_000_000.0
@@ -529,7 +530,7 @@ def test_what_the_profiler_passes_on_counts_once(log: Log) -> None:
     log.served("r", NOW, ["item-1"], user_id=None, anonymous_id="visitor")
     original = log.did("e1", "item-1", NOW + 1, **VISITORS_PURCHASE)
     copy = log.did("e1", "item-1", NOW + 1, **(VISITORS_PURCHASE | {"user_id": "ann"}))
-    origin = ForwardedFrom(original.log, original.partition, original.offset)
+    origin = ForwardedFrom(original.position)
     partition = Partition(InsightsSettings())
     partition.take([log.records[0], original, replace(copy, headers=origin.headers())])
     assert partition.total()["conversions"] == 1
@@ -553,7 +554,7 @@ def test_a_record_on_the_wrong_partition_counts_where_it_is_passed_on_to(log: Lo
         handler = PartitionHandler(InsightsSettings(), 2, LOGS, None, lambda *_: None, lambda: NOW)
         partition = Partition(InsightsSettings())
         partition.handler = handler
-        origin = ForwardedFrom("log-b", wrong, 0)
+        origin = ForwardedFrom(LogPosition("log-b", wrong, 0))
         headers = () if place == wrong else origin.headers()
         partition.take([replace(log.records[0], partition=place, headers=headers)])
         assert partition.total()["organic_clicks"] == counted

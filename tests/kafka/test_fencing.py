@@ -181,9 +181,9 @@ def test_a_profiler_whose_stored_epochs_are_ahead_goes_on_and_nothing_vanishes(s
     for user in people:
         profile = it.stored(f"u:{user}")
         assert profile.events == 12
-        assert profile.recents.times.keys() == {f"i{number}" for number in range(12)}
+        assert profile.seen.recents.times.keys() == {f"i{number}" for number in range(12)}
     highest = round(now() * 1000) + HOUR_MS + len(people) - 1
-    assert all(it.stored(f"u:{user}").epoch > highest for user in people)
+    assert all(it.stored(f"u:{user}").delivery.epoch > highest for user in people)
 
 
 # -- zombies -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuil
 from eddyline.maintenance.generations.replay import replay
 from eddyline.model.decay import Accumulator
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.model.profile import SETS, STORED_VECTORS, VECTORS, Profile, decode_profile
 from eddyline.profiler import GROUP, Profiler
 from eddyline.settings import ProfileSettings, Settings
 from eddyline.topics import INTERACTIONS
@@ -116,7 +116,7 @@ class Deployment:
         point = self.store.retrieve(collection, [person_point_id(person)], vectors=STORED_VECTORS).get(
             person_point_id(person)
         )
-        return None if point is None else Profile.load(person, point.payload, point.vectors, self.settings.profile)
+        return None if point is None else decode_profile(person, point.payload, point.vectors, self.settings.profile)
 
     def replay(self, advance: Callable[[int], None] = lambda count: None, **options: Any) -> NewGeneration:
         return replay(self.source(advance), self.store, self.create, self.said.append, **options)
@@ -216,12 +216,18 @@ def differences(one: Profile | None, other: Profile | None, of_one_log: bool = T
     `of_one_log`."""
     if one is None or other is None:
         return [] if one is other else ["one is missing"]
-    found = [name for name in ("taste", "session", "lifetime") if not _near(getattr(one, name), getattr(other, name))]
-    sets = ("recents", "viewed", "purchased", "disliked", "liked", "shown")
-    exact = ("events", "last_seen", "forward", "erased_at")
-    placed = ("twins", "event_ids", "watermarks", "origins", "first") if of_one_log else ()
-    found += [name for name in (*sets, *exact, *placed) if getattr(one, name) != getattr(other, name)]
-    if sorted(p.value for p in one.pending) != sorted(p.value for p in other.pending):
+    sums = zip(VECTORS, one.taste.sums, other.taste.sums, strict=True)
+    found = [name for name, there, here in sums if not _near(there, here)]
+    exact: list[tuple[Any, Any, tuple[str, ...]]] = [
+        (one, other, ("events", "last_seen")),
+        (one.seen, other.seen, (*SETS, "shown")),
+        (one.identity, other.identity, ("merged_into", "erased_at")),
+    ]
+    if of_one_log:
+        exact.append((one.identity, other.identity, ("linked_anonymous_ids",)))
+        exact.append((one.delivery, other.delivery, ("event_ids", "watermarks", "origins", "first")))
+    found += [name for a, b, names in exact for name in names if getattr(a, name) != getattr(b, name)]
+    if sorted(p.value for p in one.delivery.pending) != sorted(p.value for p in other.delivery.pending):
         found.append("pending")
     return found
 

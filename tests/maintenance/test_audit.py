@@ -27,7 +27,8 @@ from eddyline.cli.commands import app
 from eddyline.errors import AlreadyRunning, Misconfigured, Unavailable
 from eddyline.maintenance.audit import AuditReport, Everyone, Sample, audit
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
+from eddyline.model.offsets import LogPosition
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, encode_payload
 from eddyline.profiler import Profiler
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import EventSettings, ProfileSettings, Settings
@@ -148,7 +149,7 @@ def test_how_long_it_waited_is_counted_from_its_own_arrival(other: str) -> None:
     it.say(waits if other == "the same" else first, item_id="a")
     it.work()
     it.tick()
-    assert not it.stored(waits).pending
+    assert not it.stored(waits).delivery.pending
     it.it.clock.forward(1)
     report = it.audit()
     assert (report.differences, report.apart) == ([], [])
@@ -163,7 +164,7 @@ def test_what_was_given_up_and_sent_again_counts_once(it: Auditing) -> None:
     it.say(ADA, item_id="late", timestamp=NOW, event_id="e")
     it.say("u:bob", item_id="late", event_id="f")
     it.work()
-    assert len(it.stored(ADA).pending) == 1
+    assert len(it.stored(ADA).delivery.pending) == 1
     assert it.audit().compared == 2
     it.add_items("late")
     it.tick()
@@ -203,8 +204,8 @@ def test_an_event_that_was_not_folded_is_found(it: Auditing) -> None:
 def test_an_event_that_was_folded_twice_is_found(it: Auditing) -> None:
     a_day(it)
     it.work()
-    again = WeightedInteraction("c", "purchase", text_vector("c"), 5.0, NOW, "e")
-    it.tamper(ADA, lambda profile: profile.fold(again, TimeConstants.of(it.settings.profile)))
+    again = WeightedInteraction("c", "purchase", text_vector("c"), 5.0, NOW)
+    it.tamper(ADA, lambda profile: profile.fold(again, TimeConstants.from_settings(it.settings.profile)))
     assert found(it.audit()) == {ADA: SUMS | WEIGHTS | {"evidence", "events"}}
 
 
@@ -220,10 +221,10 @@ def test_an_event_that_was_folded_for_someone_else_is_found(it: Auditing) -> Non
 def test_someone_who_is_taken_for_another_by_experiments_is_found(it: Auditing) -> None:
     a_day(it)
     it.work()
-    assert it.stored(ADA).unit == (NOW, VISITOR)
-    it.tamper(ADA, lambda profile: setattr(profile, "unit", (NOW, ADA)))
+    assert it.stored(ADA).identity.first_seen == (NOW, VISITOR)
+    it.tamper(ADA, lambda profile: setattr(profile.identity, "first_seen", (NOW, ADA)))
     assert found(it.audit()) == {ADA: {"unit"}}
-    it.tamper(ADA, lambda profile: setattr(profile, "unit", None))
+    it.tamper(ADA, lambda profile: setattr(profile.identity, "first_seen", None))
     assert found(it.audit()) == {ADA: {"unit"}}
 
 
@@ -258,14 +259,20 @@ def test_someone_who_was_not_erased_is_found(it: Auditing) -> None:
 
 
 def _heavier(profile: Profile) -> None:
-    profile.session = replace(profile.session, weight=profile.session.weight * 1.001)
+    sums = profile.taste.sums
+    profile.taste.sums = sums._replace(session=replace(sums.session, weight=sums.session.weight * 1.001))
+
+
+def _beyond_the_log(profile: Profile) -> None:
+    profile.delivery.advance(LogPosition("log-1", partition_of(b"u:ada", PARTITIONS), 10**6))
 
 
 def _nudged(profile: Profile) -> None:
-    assert profile.lifetime.sum is not None
-    moved = profile.lifetime.sum.copy()
+    sums = profile.taste.sums
+    assert sums.lifetime.sum is not None
+    moved = sums.lifetime.sum.copy()
     moved[3] += 1e-3
-    profile.lifetime = replace(profile.lifetime, sum=moved)
+    profile.taste.sums = sums._replace(lifetime=replace(sums.lifetime, sum=moved))
 
 
 @pytest.mark.parametrize(
@@ -273,16 +280,16 @@ def _nudged(profile: Profile) -> None:
     [
         (_heavier, "session weight"),
         (_nudged, "lifetime"),
-        (lambda profile: setattr(profile, "evidence", profile.evidence + 1), "evidence"),
+        (lambda profile: setattr(profile.taste, "evidence", profile.taste.evidence + 1), "evidence"),
         (lambda profile: setattr(profile, "last_seen", profile.last_seen + 1), "last_seen"),
-        (lambda profile: setattr(profile, "purchased", profile.viewed), "purchased"),
-        (lambda profile: setattr(profile, "disliked", profile.disliked.add("a", NOW)), "disliked"),
-        (lambda profile: setattr(profile, "recents", profile.recents.add("a", NOW + 1)), "recents"),
-        (lambda profile: setattr(profile, "forward", Person("u", "bob")), "forward"),
-        (lambda profile: setattr(profile, "twins", ()), "twins"),
-        (lambda profile: setattr(profile, "segment", "new"), "answers"),
-        (lambda profile: setattr(profile, "erased_at", 1.0), "erased_at"),
-        (lambda profile: profile.advance("log-1", partition_of(b"u:ada", PARTITIONS), 10**6), "watermark"),
+        (lambda profile: setattr(profile.seen, "purchased", profile.seen.viewed), "purchased"),
+        (lambda profile: setattr(profile.seen, "disliked", profile.seen.disliked.add("a", NOW)), "disliked"),
+        (lambda profile: setattr(profile.seen, "recents", profile.seen.recents.add("a", NOW + 1)), "recents"),
+        (lambda profile: setattr(profile.identity, "merged_into", Person("u", "bob")), "forward"),
+        (lambda profile: setattr(profile.identity, "linked_anonymous_ids", ()), "twins"),
+        (lambda profile: setattr(profile.identity, "segment", "new"), "answers"),
+        (lambda profile: setattr(profile.identity, "erased_at", 1.0), "erased_at"),
+        (_beyond_the_log, "watermark"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -396,7 +403,7 @@ def test_people_from_before_the_number_of_partitions_was_changed_are_listed_apar
     it.work()
 
     def elsewhere(profile: Profile) -> None:
-        profile.first = {"log-1": {(partition_of(b"u:bob", PARTITIONS) + 1) % PARTITIONS: 0}}
+        profile.delivery.first = {"log-1": {(partition_of(b"u:bob", PARTITIONS) + 1) % PARTITIONS: 0}}
         profile.events = 5
 
     it.tamper("u:bob", elsewhere)
@@ -515,7 +522,7 @@ def test_the_report_reads_like_one(it: Auditing) -> None:
     a_day(it)
     it.work()
     it.tamper(ADA, lambda profile: setattr(profile, "events", 9))
-    it.tamper("u:bob", lambda profile: setattr(profile, "evidence", 9.0))
+    it.tamper("u:bob", lambda profile: setattr(profile.taste, "evidence", 9.0))
     text = list(lines(it.audit(), limit=1))
     assert text[:2] == [
         "7 records read, 0 of them dead letters, which count for nobody",
@@ -619,8 +626,8 @@ def test_the_command_reads_kafka_and_the_data_directory(
     vector = np.ones(4, dtype=np.float32)
     store.upsert(ITEMS, [Point(item_point_id("a"), {"content": vector}, {"item_id": "a", "space": "s"})])
     profile = Profile(Person("u", "ada"), ProfileSettings(), events=5)
-    profile.advance(real_kafka.log_identity("interactions"), at.partition, at.offset)
-    store.upsert(PROFILES, [Point(person_point_id(profile.person), {}, profile.payload(at.partition))])
+    profile.delivery.advance(LogPosition(real_kafka.log_identity("interactions"), at.partition, at.offset))
+    store.upsert(PROFILES, [Point(person_point_id(profile.person), {}, encode_payload(profile, at.partition))])
     store.close()
     bare.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", real_kafka.options.bootstrap_servers)
     bare.setenv("EDDYLINE_KAFKA__PREFIX", real_kafka.options.prefix)

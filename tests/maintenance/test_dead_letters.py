@@ -29,6 +29,7 @@ from eddyline.maintenance.dead_letters import (
     summarise_dead_letters,
 )
 from eddyline.model.forwarding import ForwardedFrom
+from eddyline.model.offsets import LogPosition
 from eddyline.settings import EventSettings, ServerSettings
 
 ARRIVED = 1_700_000_000_250
@@ -158,7 +159,7 @@ def test_an_interaction_with_an_id_and_a_time_is_sent_byte_for_byte() -> None:
 
 
 def test_one_that_a_profiler_passed_on_is_sent_as_though_it_came_from_its_author() -> None:
-    headers = (("trace", b"1"), *ForwardedFrom("cluster/log", 3, 12, 11).headers())
+    headers = (("trace", b"1"), *ForwardedFrom(LogPosition("cluster/log", 3, 12), 11).headers())
     record = a_letter(7, CLICK, headers=headers).record
     assert restore_record(record).headers == (("trace", b"1"),)
 
@@ -181,7 +182,7 @@ def test_one_that_a_profiler_passed_on_is_sent_as_though_it_came_from_its_author
     ],
 )
 def test_anything_else_is_sent_byte_for_byte(topic: str, value: bytes | None) -> None:
-    headers = ForwardedFrom("cluster/log", 3, 12).headers()
+    headers = ForwardedFrom(LogPosition("cluster/log", 3, 12)).headers()
     record = a_letter(7, value, topic=topic, headers=headers).record
     assert restore_record(record) == record
 

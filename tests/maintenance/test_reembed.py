@@ -80,9 +80,9 @@ def test_everything_is_as_if_the_new_model_had_been_there_from_the_start(seed: i
     assert wrong_profiles(it, control) == {}
     profile = it.profile("u:p0")
     assert profile is not None
-    assert profile.space == "wider-t1"
-    assert profile.taste.sum is not None
-    assert len(profile.taste.sum) == 20
+    assert profile.taste.space == "wider-t1"
+    assert profile.taste.sums.taste.sum is not None
+    assert len(profile.taste.sums.taste.sum) == 20
 
 
 def test_what_happens_afterwards_is_folded_in_the_new_space(it: Deployment) -> None:
@@ -95,7 +95,7 @@ def test_what_happens_afterwards_is_folded_in_the_new_space(it: Deployment) -> N
     it.pump()
     profile = it.profile("u:p1")
     assert profile is not None
-    assert profile.space == "wider-t1"
+    assert profile.taste.space == "wider-t1"
 
 
 def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
@@ -180,8 +180,8 @@ def test_answers_are_re_embedded_from_the_log_of_users(it: Deployment) -> None:
     run(it, WiderEncoder())
     ada = it.profile("u:ada")
     assert ada is not None
-    assert ada.segment == "new"
-    near(ada.onboarding, WiderEncoder().encode(["Interests: space, rivers"])[0], 1e-5)
+    assert ada.identity.segment == "new"
+    near(ada.taste.onboarding, WiderEncoder().encode(["Interests: space, rivers"])[0], 1e-5)
 
 
 def answered_long_ago(it: Deployment) -> None:
@@ -205,7 +205,7 @@ def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it
     run(it, WiderEncoder())
     ada = it.profile("u:ada")
     assert ada is not None
-    assert (ada.onboarding, ada.segment) == (None, "new")
+    assert (ada.taste.onboarding, ada.identity.segment) == (None, "new")
 
 
 def test_lost_answers_are_counted(it: Deployment) -> None:
@@ -230,10 +230,12 @@ def test_people_older_than_the_log_are_approximated_by_their_newest_items(it: De
     assert any("older than the log" in line for line in it.said)
     assert before is not None
     assert after is not None
-    assert (after.events, after.recents.newest_first()[0]) == (3, "film 5 bread")
-    assert after.taste.sum is not None
+    assert (after.events, after.seen.recents.newest_first()[0]) == (3, "film 5 bread")
+    assert after.taste.sums.taste.sum is not None
     wanted = WiderEncoder().encode(["film 0 war", "film 2 space", "film 5 bread"]).sum(axis=0)
-    cosine = float(wanted @ after.taste.sum / np.linalg.norm(wanted) / np.linalg.norm(after.taste.sum))
+    cosine = float(
+        wanted @ after.taste.sums.taste.sum / np.linalg.norm(wanted) / np.linalg.norm(after.taste.sums.taste.sum)
+    )
     assert cosine > 0.99
 
 
@@ -245,7 +247,7 @@ def test_without_any_log_all_people_are_approximated(it: Deployment) -> None:
     assert (done.counts.carried, done.people) == (stored, stored)
     profile = it.profile("u:p0")
     assert profile is not None
-    assert profile.space in ("wider-t1", None)
+    assert profile.taste.space in ("wider-t1", None)
 
 
 def test_what_was_sent_in_the_space_before_and_not_read_yet_is_taken_in_the_new_one(it: Deployment) -> None:
@@ -267,11 +269,11 @@ def test_what_was_sent_in_the_space_before_and_not_read_yet_is_taken_in_the_new_
     ada, bob = it.profile("u:ada"), it.profile("u:bob")
     assert ada is not None
     assert bob is not None
-    assert (ada.events, ada.space, bob.space) == (1, "wider-t1", "wider-t1")
-    assert ada.taste.sum is not None
-    unit = ada.taste.sum / np.linalg.norm(ada.taste.sum)
+    assert (ada.events, ada.taste.space, bob.taste.space) == (1, "wider-t1", "wider-t1")
+    assert ada.taste.sums.taste.sum is not None
+    unit = ada.taste.sums.taste.sum / np.linalg.norm(ada.taste.sums.taste.sum)
     near(unit, WiderEncoder().encode([ITEM_NAMES[2]])[0], 1e-4, 1e-5)
-    near(bob.onboarding, WiderEncoder().encode(["Interests: rivers"])[0], 1e-5)
+    near(bob.taste.onboarding, WiderEncoder().encode(["Interests: rivers"])[0], 1e-5)
 
 
 def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
@@ -292,7 +294,7 @@ def test_another_template_embeds_the_items_by_it(it: Deployment) -> None:
     name = item_point_id(ITEM_NAMES[0])
     meta = dict(it.store.retrieve("items", [name])[name].payload["meta"]) | {"category": "boats"}
     it.store.set_payload("items", {name: {"meta": meta}})
-    averaging = Template.of(TemplateSettings(mode="average", fields=("title", "category")))
+    averaging = Template.from_settings(TemplateSettings(mode="average", fields=("title", "category")))
     run(it, TinyEncoder("tiny-other"), template=averaging)
     after = it.store.retrieve("items", [name], vectors=("content",))[name]
     total = text_vector(meta["title"]) + text_vector("Category: boats")

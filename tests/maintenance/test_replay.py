@@ -78,7 +78,7 @@ def test_what_was_given_up_long_ago_is_not_given_up_anew() -> None:
     assert len(it.dead_letters.letters) == 1
     profile = it.profile("u:p0")
     assert profile is not None
-    assert (profile.events, profile.pending) == (2, ())
+    assert (profile.events, profile.delivery.pending) == (2, ())
 
 
 @pytest.mark.slow(10)
@@ -118,7 +118,7 @@ def test_people_whose_events_the_log_has_lost_are_taken_over_and_go_on() -> None
     assert before is not None
     assert after is not None
     assert after.events == 2
-    near(after.lifetime.sum, before.lifetime.sum, 1e-5)
+    near(after.taste.sums.lifetime.sum, before.taste.sums.lifetime.sum, 1e-5)
     it.replay(only_log=True)
     alone = it.profile("u:p0")
     assert alone is not None

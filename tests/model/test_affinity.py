@@ -118,7 +118,7 @@ def test_a_late_event_weighs_what_it_would_had_it_come_in_time() -> None:
 @given(events, st.floats(0, 1000))
 def test_fading_keeps_the_shape(all_events: list[Event], days: float) -> None:
     row = learnt(all_events)
-    later = affinity.merge([row, AffinityRow.of({}, 0.0, row.time + days * DAY)], SETTINGS)
+    later = affinity.merge([row, AffinityRow.from_weights({}, 0.0, row.time + days * DAY)], SETTINGS)
     share = affinity.decay_factor(days * DAY, SETTINGS)
     np.testing.assert_allclose(later.weights, row.weights * share, rtol=1e-6)
     assert later.count == pytest.approx(row.count * share, rel=1e-6)
@@ -130,7 +130,7 @@ def test_fading_keeps_the_shape(all_events: list[Event], days: float) -> None:
 @given(st.integers(1, 20), st.integers(0, 20), st.lists(st.floats(0.001, 10), min_size=1, max_size=60))
 def test_a_row_grows_and_is_then_cut_to_the_largest(kept: int, more: int, weights: list[float]) -> None:
     settings = AffinitySettings(pruned_row_entries=kept, max_row_entries=kept + more)
-    row = affinity.prune(AffinityRow.of(dict(enumerate(weights)), 3.0, NOW), settings)
+    row = affinity.prune(AffinityRow.from_weights(dict(enumerate(weights)), 3.0, NOW), settings)
     if len(weights) <= kept + more:
         assert entries(row) == dict(enumerate(weights))
     else:
@@ -141,8 +141,8 @@ def test_a_row_grows_and_is_then_cut_to_the_largest(kept: int, more: int, weight
 
 def test_which_of_equals_stay_is_always_the_same() -> None:
     settings = AffinitySettings(pruned_row_entries=2, max_row_entries=2)
-    assert sorted(entries(affinity.prune(AffinityRow.of({9: 1.0, 3: 1.0, 5: 1.0}), settings))) == [3, 5]
-    assert sorted(entries(affinity.prune(AffinityRow.of({5: 1.0, 9: 1.0, 3: 1.0}), settings))) == [3, 5]
+    assert sorted(entries(affinity.prune(AffinityRow.from_weights({9: 1.0, 3: 1.0, 5: 1.0}), settings))) == [3, 5]
+    assert sorted(entries(affinity.prune(AffinityRow.from_weights({5: 1.0, 9: 1.0, 3: 1.0}), settings))) == [3, 5]
 
 
 def test_a_newcomer_can_outgrow_what_was_there() -> None:
@@ -182,7 +182,7 @@ def test_a_thousand_writes_round_no_more_than_a_few_millionths(seconds: float) -
 
 
 def test_of_two_equal_rows_the_one_that_came_more_often_is_divided_by_more() -> None:
-    rare, popular = AffinityRow.of({1: 4.0}, 4.0, NOW), AffinityRow.of({1: 4.0}, 95.0, NOW)
+    rare, popular = AffinityRow.from_weights({1: 4.0}, 4.0, NOW), AffinityRow.from_weights({1: 4.0}, 95.0, NOW)
     assert float(rare.stored(SETTINGS)[0]) == pytest.approx(4 / math.sqrt(9))
     assert float(popular.stored(SETTINGS)[0]) == pytest.approx(4 / math.sqrt(100))
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from eddyline.model.decay import Accumulator
 from eddyline.model.fusion import InterestVectors, fuse_lists, interest_vectors, rerank_by_interest
 from eddyline.model.ids import Person
-from eddyline.model.profile import Profile, TimeConstants
+from eddyline.model.profile import DecayedSums, Profile, TimeConstants
 from eddyline.model.ranking import Hit, RankedItem
 from eddyline.settings import ProfileSettings
 
 NOW = 1_790_000_000.0
-TAUS = TimeConstants.of(ProfileSettings())
+TAUS = TimeConstants.from_settings(ProfileSettings())
 X, Y = np.asarray([1.0, 0.0]), np.asarray([0.0, 1.0])
 HALVES = {"content": 0.5, "affinity": 0.5}
 DEPTH = 100
@@ -77,8 +77,7 @@ def test_a_persons_share_moves_what_is_as_relevant() -> None:
 
 def person_with(**vectors: Accumulator) -> Profile:
     profile = Profile(Person("u", "ada"), ProfileSettings())
-    for name, accumulator in vectors.items():
-        setattr(profile, name, accumulator)
+    profile.taste.sums = DecayedSums(**vectors)
     return profile
 
 
@@ -96,11 +95,11 @@ def test_a_session_weighs_as_much_as_the_taste_at_most_and_fades() -> None:
 def test_answers_count_while_there_is_nothing_else() -> None:
     profile = person_with()
     assert interest_vectors(profile, NOW, TAUS) is None
-    profile.onboarding = Y
+    profile.taste.onboarding = Y
     told = interest_vectors(profile, NOW, TAUS)
     assert told is not None
     np.testing.assert_array_equal(told.vectors["taste"], Y)
-    profile.lifetime = Accumulator(X * 3, 3.0, NOW)
+    profile.taste.sums = DecayedSums(lifetime=Accumulator(X * 3, 3.0, NOW))
     known = interest_vectors(profile, NOW, TAUS)
     assert known is not None
     np.testing.assert_array_equal(known.vectors["taste"], X)

@@ -23,10 +23,14 @@ times = st.floats(NOW - 60 * DAY, NOW)
 events = st.lists(st.tuples(vectors, weights, times), min_size=1, max_size=12)
 
 
+def event(vector: list[float], weight: float, time: float) -> Accumulator:
+    return Accumulator(weight * np.array(vector), abs(weight), time)
+
+
 def folded(all_events: list[Event], tau: float = TAU) -> Accumulator:
     accumulator = Accumulator()
-    for vector, weight, time in all_events:
-        accumulator = decay.fold(accumulator, np.array(vector), weight, time, tau)
+    for one in all_events:
+        accumulator = decay.merge(accumulator, event(*one), tau)
     return accumulator
 
 
@@ -78,7 +82,7 @@ def test_a_like_and_an_equal_dislike_leave_no_direction() -> None:
     accumulator = folded([([0.6, 0.8], 3.0, NOW), ([0.6, 0.8], -3.0, NOW)])
     assert accumulator.direction() is None
     assert accumulator.weight == pytest.approx(6.0)
-    direction = decay.fold(accumulator, vector, 1.0, NOW, TAU).direction()
+    direction = decay.merge(accumulator, event([0.6, 0.8], 1.0, NOW), TAU).direction()
     assert direction is not None
     np.testing.assert_allclose(direction, vector)
 

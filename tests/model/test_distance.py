@@ -24,7 +24,8 @@ from eddyline.model.distance import (
 )
 from eddyline.model.fusion import InterestVectors, rerank_by_interest
 from eddyline.model.ids import Person
-from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
+from eddyline.model.profile import DecayedSums, Profile, TimeConstants, WeightedInteraction
+from eddyline.model.profile.taste import Taste
 from eddyline.model.ranking import Candidates, Hit, RankOptions, plan_retrieval, rank
 from eddyline.settings import ProfileSettings, RankingSettings, StrategySettings
 
@@ -76,15 +77,16 @@ def test_by_euclid_a_dislike_moves_nothing() -> None:
 def _chosen(places: Sequence[tuple[float, float, float]], by: tuple[float, float]) -> Vector | None:
     """What someone is searched for by who did things of these weights at these places."""
     settings = ProfileSettings()
-    profile = Profile(Person("u", "ada"), settings, space="euclid+model-t1")
+    profile = Profile(Person("u", "ada"), settings)
+    profile.require_space("euclid+model-t1")
     for number, (x, y, weight) in enumerate(places):
         kind = "like" if weight > 0 else "dislike"
         place = np.asarray([x, y]) + np.asarray(by)
         profile.fold(
-            WeightedInteraction(f"item {number}", kind, place, weight, NOW + number, "", 0.0),
-            TimeConstants.of(settings),
+            WeightedInteraction(f"item {number}", kind, place, weight, NOW + number),
+            TimeConstants.from_settings(settings),
         )
-    return interest_vector(profile.lifetime, Distance.EUCLID)
+    return interest_vector(profile.taste.sums.lifetime, Distance.EUCLID)
 
 
 def test_a_query_keeps_its_length_by_euclid_alone() -> None:
@@ -115,12 +117,12 @@ def test_a_plan_searches_by_the_distance_of_the_profiles_space(
     distance: Distance, taste: list[float], answers: list[float]
 ) -> None:
     settings = ProfileSettings()
-    profile = Profile(Person("u", "ada"), settings, last_seen=NOW, space=space_of(distance, "model-t1"))
-    profile.evidence = 3.0
-    profile.taste = profile.lifetime = profile.session = Accumulator(np.array([21.0, 0.0]), 3.0, NOW)
-    profile.onboarding = np.array([0.0, 5.0])
+    profile = Profile(Person("u", "ada"), settings, last_seen=NOW)
+    chosen = Accumulator(np.array([21.0, 0.0]), 3.0, NOW)
+    space, sums = space_of(distance, "model-t1"), DecayedSums(chosen, chosen, chosen)
+    profile.taste = Taste(space, sums, evidence=3.0, onboarding=np.array([0.0, 5.0]))
     strategy = StrategySettings(taste=1.0, session=1.0)
-    planned = plan_retrieval(profile, NOW, TimeConstants.of(settings), RankingSettings(), strategy)
+    planned = plan_retrieval(profile, NOW, TimeConstants.from_settings(settings), RankingSettings(), strategy)
     assert planned.distance is distance
     near(planned.dense["session"], taste)
     near(planned.dense["taste"], taste)
@@ -151,8 +153,11 @@ def test_diversity_goes_by_direction_whatever_the_lengths() -> None:
     )
     settings = ProfileSettings()
     profile = Profile(Person("u", "ada"), settings, last_seen=NOW)
-    profile.taste = profile.lifetime = Accumulator(np.array([1.0, 0.0]), 1.0, NOW)
-    planned = plan_retrieval(profile, NOW, TimeConstants.of(settings), RankingSettings(), StrategySettings(taste=1.0))
+    chosen = Accumulator(np.array([1.0, 0.0]), 1.0, NOW)
+    profile.taste.sums = DecayedSums(taste=chosen, lifetime=chosen)
+    planned = plan_retrieval(
+        profile, NOW, TimeConstants.from_settings(settings), RankingSettings(), StrategySettings(taste=1.0)
+    )
     for diversity, expected in ((0.0, ["a", "b", "c"]), (0.5, ["a", "c", "b"])):
         listed = rank(candidates, planned, RankOptions(NOW, RankingSettings(), 3, diversity=diversity))
         assert [one.item_id for one in listed] == expected

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eddyline.errors import InvalidInput
-from eddyline.model.decay import add_to_decayed_count
+from eddyline.model.decay import DAY, add_to_decayed_count
 from eddyline.model.filters import (
     Filter,
     Match,
@@ -20,7 +20,6 @@ from eddyline.model.filters import (
     payload_paths,
 )
 from eddyline.model.ids import item_point_id
-from eddyline.model.profile import DAY
 from eddyline.model.trends import trend_tau
 from eddyline.settings import AttributeKind
 

@@ -10,15 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eddyline.errors import Misconfigured
 from eddyline.model.ids import Person, item_dimension
-from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, merge_profiles
-from eddyline.model.profile.state import RECENT_HALF_LIFE
+from eddyline.model.offsets import LogPosition
+from eddyline.model.profile import (
+    SETS,
+    PendingInteraction,
+    Profile,
+    TimeConstants,
+    WeightedInteraction,
+    decode_profile,
+    encode_payload,
+    encode_vectors,
+    pack_profile,
+    unpack_profile,
+)
+from eddyline.model.profile.identity import FirstSeen
+from eddyline.model.profile.seen_items import RECENT_HALF_LIFE
 from eddyline.settings import ProfileSettings
 
 NOW = 1_790_000_000.0
 SMALL = ProfileSettings(recents=3, seen=4, event_ids=5)
-TAUS = TimeConstants.of(SMALL)
+TAUS = TimeConstants.from_settings(SMALL)
 ADA = Person("u", "ada")
 
 
@@ -27,149 +39,127 @@ def unit(seed: int) -> np.ndarray:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def deed(
-    item: int, type: str = "click", weight: float = 1.0, time: float = NOW, event: str | None = None
-) -> WeightedInteraction:
-    return WeightedInteraction(f"i{item}", type, unit(item), weight, time, event or f"e{item}@{time}")
+def interaction(item: int, type: str = "click", weight: float = 1.0, time: float = NOW) -> WeightedInteraction:
+    return WeightedInteraction(f"i{item}", type, unit(item), weight, time)
 
 
-deeds = st.lists(
+interactions = st.lists(
     st.builds(
-        deed,
+        interaction,
         item=st.integers(0, 7),
         type=st.sampled_from(["click", "purchase", "like", "dislike"]),
         time=st.integers(-90 * 86_400, 0).map(lambda s: NOW + s),
-    ).map(
-        lambda d: WeightedInteraction(
-            d.item_id, d.type, d.vector, -3.0 if d.type == "dislike" else 2.0, d.time, d.event_id
-        )
-    ),
+    ).map(lambda one: replace(one, weight=-3.0 if one.type == "dislike" else 2.0)),
     min_size=1,
     max_size=15,
 )
 
 
-def profile_of(all_deeds: list[WeightedInteraction]) -> Profile:
+def profile_of(folded: list[WeightedInteraction]) -> Profile:
     profile = Profile(ADA, SMALL)
-    for one in all_deeds:
+    for one in folded:
         profile.fold(one, TAUS)
     return profile
 
 
+def merge_profiles(one: Profile, other: Profile) -> Profile:
+    merged = one.copy()
+    merged.absorb(other, TAUS)
+    return merged
+
+
 def same(one: Profile, other: Profile) -> None:
-    for name in ("taste", "session", "lifetime"):
-        a, b = getattr(one, name), getattr(other, name)
+    for a, b in zip(one.taste.sums, other.taste.sums, strict=True):
+        assert a.sum is not None
+        assert b.sum is not None
         np.testing.assert_allclose(a.sum, b.sum, rtol=1e-6, atol=1e-9)
         assert a.weight == pytest.approx(b.weight, rel=1e-9)
-    for name in ("recents", "viewed", "purchased", "disliked", "liked"):
-        assert getattr(one, name) == getattr(other, name)
-    assert one.evidence == pytest.approx(other.evidence)
+    assert all(getattr(one.seen, name) == getattr(other.seen, name) for name in SETS)
+    assert one.taste.evidence == pytest.approx(other.taste.evidence)
     assert (one.events, one.last_seen) == (other.events, other.last_seen)
 
 
-@given(deeds, st.randoms(use_true_random=False))
-def test_late_events_make_the_same_profile(all_deeds: list[WeightedInteraction], random: object) -> None:
-    shuffled = list(all_deeds)
+@given(interactions, st.randoms(use_true_random=False))
+def test_late_events_make_the_same_profile(folded: list[WeightedInteraction], random: object) -> None:
+    shuffled = list(folded)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    same(profile_of(all_deeds), profile_of(shuffled))
+    same(profile_of(folded), profile_of(shuffled))
 
 
-@given(deeds, deeds)
+@given(interactions, interactions)
 def test_merging_two_profiles_equals_folding_all_events_into_one(
     one: list[WeightedInteraction], two: list[WeightedInteraction]
 ) -> None:
-    same(merge_profiles(profile_of(one), profile_of(two), TAUS), profile_of(one + two))
+    same(merge_profiles(profile_of(one), profile_of(two)), profile_of(one + two))
 
 
-@given(deeds)
-def test_the_stored_form_is_the_profile(all_deeds: list[WeightedInteraction]) -> None:
-    profile = profile_of(all_deeds)
+@given(interactions)
+def test_the_stored_form_is_the_profile(folded: list[WeightedInteraction]) -> None:
+    profile = profile_of(folded)
     profile.require_space("space")
-    profile.advance("log", 2, 17)
-    profile.remember("e1")
-    profile.pending = (PendingInteraction("x", "{}", "interactions", 2, 18, "log", 1, NOW, (("h", "\xff"),)),)
-    profile.onboard(unit(9), ("users-log", 0, 3), "premium", {"age": 30})
-    loaded = Profile.load(ADA, profile.payload(2), profile.dense(), SMALL)
+    profile.delivery.advance(LogPosition("log", 2, 17))
+    profile.delivery.remember("e1")
+    profile.delivery.pending = (PendingInteraction("x", "{}", "interactions", 2, 18, "log", 1, NOW, (("h", "\xff"),)),)
+    profile.onboard(unit(9), LogPosition("users-log", 0, 3), "premium", {"age": 30})
+    loaded = decode_profile(ADA, encode_payload(profile, 2), encode_vectors(profile), SMALL)
     same(loaded, profile)
-    assert loaded.payload(2) == profile.payload(2)
-    assert loaded.pending == profile.pending
-    assert loaded.has_folded("log", 2, 17)
-    assert not loaded.has_folded("log", 2, 18)
-    assert not loaded.has_folded("another log", 2, 17)
-    assert loaded.is_repeat("e1")
+    assert encode_payload(loaded, 2) == encode_payload(profile, 2)
+    assert loaded.delivery.pending == profile.delivery.pending
+    assert loaded.delivery.has_folded(LogPosition("log", 2, 17))
+    assert not loaded.delivery.has_folded(LogPosition("log", 2, 18))
+    assert not loaded.delivery.has_folded(LogPosition("another log", 2, 17))
+    assert loaded.delivery.is_repeat("e1")
 
 
 def test_a_copy_can_be_folded_into_without_changing_the_original() -> None:
-    original = profile_of([deed(1)])
-    stored = original.payload(2)
+    original = profile_of([interaction(1)])
+    stored = encode_payload(original, 2)
     copy = original.copy()
-    copy.fold(deed(2), TAUS)
-    copy.advance("log", 0, 5)
-    copy.remember("e")
-    copy.count_once_per_hour("i2", NOW)
-    assert original.payload(2) == stored
-    assert copy.payload(2) != stored
+    copy.fold(interaction(2), TAUS)
+    copy.delivery.advance(LogPosition("log", 0, 5))
+    copy.delivery.remember("e")
+    copy.seen.count_once_per_hour("i2", NOW)
+    assert encode_payload(original, 2) == stored
+    assert encode_payload(copy, 2) != stored
 
 
 def test_sets_keep_only_the_newest_items() -> None:
-    profile = profile_of([deed(n, time=NOW + n) for n in range(6)])
-    assert profile.recents.newest_first() == ["i5", "i4", "i3"]
-    assert set(profile.viewed.times) == {"i2", "i3", "i4", "i5"}
+    profile = profile_of([interaction(n, time=NOW + n) for n in range(6)])
+    assert profile.seen.recents.newest_first() == ["i5", "i4", "i3"]
+    assert set(profile.seen.viewed.times) == {"i2", "i3", "i4", "i5"}
 
 
 def test_what_was_bought_seen_or_disliked_is_hidden_as_asked() -> None:
-    profile = profile_of([deed(1), deed(2, "purchase", 5.0), deed(3, "dislike", -3.0)])
-    assert profile.hidden(["viewed"]) == {"i1", "i2", "i3"}
-    assert profile.hidden(["purchased"]) == {"i2"}
-    assert profile.hidden(["disliked"]) == {"i3"}
-    assert profile.hidden([]) == set()
+    profile = profile_of([interaction(1), interaction(2, "purchase", 5.0), interaction(3, "dislike", -3.0)])
+    assert profile.seen.hidden(["viewed"]) == {"i1", "i2", "i3"}
+    assert profile.seen.hidden(["purchased"]) == {"i2"}
+    assert profile.seen.hidden(["disliked"]) == {"i3"}
+    assert profile.seen.hidden([]) == set()
 
 
 def test_a_later_like_lifts_a_dislike_and_an_earlier_one_does_not() -> None:
-    dislike = deed(3, "dislike", -3.0, NOW)
-    assert profile_of([dislike, deed(3, "like", 3.0, NOW + 1)]).hidden(["disliked"]) == set()
-    assert profile_of([dislike, deed(3, "like", 3.0, NOW - 1)]).hidden(["disliked"]) == {"i3"}
-
-
-def test_a_person_counts_once_an_hour_for_an_item() -> None:
-    profile = Profile(ADA, SMALL)
-    assert profile.count_once_per_hour("a", NOW)
-    assert not profile.count_once_per_hour("a", NOW + 3599)
-    assert profile.count_once_per_hour("b", NOW)
-    assert profile.count_once_per_hour("a", NOW + 3600)
+    dislike = interaction(3, "dislike", -3.0, NOW)
+    assert profile_of([dislike, interaction(3, "like", 3.0, NOW + 1)]).seen.hidden(["disliked"]) == set()
+    assert profile_of([dislike, interaction(3, "like", 3.0, NOW - 1)]).seen.hidden(["disliked"]) == {"i3"}
 
 
 def test_an_erased_person_stays_forgotten_when_late_events_come() -> None:
-    profile = profile_of([deed(1, time=NOW)])
-    profile.advance("log", 1, 9)
-    profile.epoch = 7
-    profile.erase(NOW + 10, ("users-log", 0, 1))
-    profile.fold(deed(2, time=NOW + 10), TAUS)
+    profile = profile_of([interaction(1, time=NOW)])
+    profile.delivery.advance(LogPosition("log", 1, 9))
+    profile.delivery.epoch = 7
+    profile.erase(NOW + 10, LogPosition("users-log", 0, 1))
+    profile.fold(interaction(2, time=NOW + 10), TAUS)
     assert profile.events == 0
-    assert profile.dense() == {}
-    assert profile.has_folded("log", 1, 9)
-    assert profile.epoch == 7
-    profile.fold(deed(3, time=NOW + 11), TAUS)
-    assert profile.recents.newest_first() == ["i3"]
-
-
-def test_older_answers_never_replace_newer_ones() -> None:
-    profile = Profile(ADA, SMALL)
-    profile.onboard(unit(1), ("log", 0, 5), "new", {})
-    profile.onboard(unit(2), ("log", 0, 4), "old", {})
-    assert profile.segment == "new"
-
-
-def test_vectors_of_two_spaces_are_refused_with_the_way_out() -> None:
-    profile = Profile(ADA, SMALL)
-    profile.require_space("one")
-    with pytest.raises(Misconfigured, match="reembed"):
-        profile.require_space("two")
+    assert encode_vectors(profile) == {}
+    assert profile.delivery.has_folded(LogPosition("log", 1, 9))
+    assert profile.delivery.epoch == 7
+    profile.fold(interaction(3, time=NOW + 11), TAUS)
+    assert profile.seen.recents.newest_first() == ["i3"]
 
 
 def test_history_has_unit_length_and_weighs_the_newest_most() -> None:
-    profile = profile_of([deed(n, time=NOW + n) for n in range(3)])
-    indices, values = profile.history()
+    profile = profile_of([interaction(n, time=NOW + n) for n in range(3)])
+    indices, values = profile.seen.history()
     by_dimension = dict(zip(indices.tolist(), values.tolist(), strict=True))
     assert float(np.linalg.norm(values)) == pytest.approx(1.0, abs=1e-6)
     weights = [by_dimension[item_dimension(f"i{n}")] for n in (2, 1, 0)]
@@ -186,7 +176,7 @@ def shown_to(*lists: tuple[list[str], float]) -> Profile:
 
 def test_what_was_shown_and_left_alone_tires_and_what_was_chosen_does_not() -> None:
     profile = shown_to((["i1", "i2"], NOW), (["i1", "i2"], NOW + 3600))
-    profile.fold(deed(2, time=NOW + 3610), TAUS)
+    profile.fold(interaction(2, time=NOW + 3610), TAUS)
     half_life = profile.settings.exposure_half_life_days * 86_400.0
     faded = {"i1": 0.5 + 0.5 ** (1 + 3600 / half_life)}
     assert profile.fatigue(NOW + 3600 + half_life) == pytest.approx(faded, rel=1e-3)
@@ -196,34 +186,32 @@ def test_what_was_shown_and_left_alone_tires_and_what_was_chosen_does_not() -> N
 
 def test_an_impression_of_the_apps_own_settles_nothing() -> None:
     profile = shown_to((["i1"], NOW))
-    profile.fold(deed(1, "impression", 0.0, NOW + 60), TAUS)
+    profile.fold(interaction(1, "impression", 0.0, NOW + 60), TAUS)
     assert profile.fatigue(NOW + 60).keys() == {"i1"}
 
 
 def test_what_was_shown_is_no_event_and_no_taste() -> None:
     profile = shown_to((["i1"], NOW))
-    assert (profile.events, profile.last_seen, profile.evidence) == (0, 0.0, 0.0)
-    assert profile.dense() == {}
-    assert profile.hidden(["viewed", "purchased", "disliked"]) == set()
+    assert (profile.events, profile.last_seen, profile.taste.evidence) == (0, 0.0, 0.0)
+    assert encode_vectors(profile) == {}
+    assert profile.seen.hidden(["viewed", "purchased", "disliked"]) == set()
     assert profile.is_unknown
 
 
-@given(deeds, st.lists(st.tuples(st.lists(st.sampled_from(["i1", "i2", "i8"])), st.just(NOW)), max_size=5))
-def test_merging_adds_what_was_shown(
-    all_deeds: list[WeightedInteraction], lists: list[tuple[list[str], float]]
-) -> None:
+@given(interactions, st.lists(st.tuples(st.lists(st.sampled_from(["i1", "i2", "i8"])), st.just(NOW)), max_size=5))
+def test_merging_adds_what_was_shown(folded: list[WeightedInteraction], lists: list[tuple[list[str], float]]) -> None:
     later = [(items, time + 600 * n) for n, (items, time) in enumerate(lists)]
-    one, two, both = profile_of(all_deeds), shown_to(*later), profile_of(all_deeds)
+    one, two, both = profile_of(folded), shown_to(*later), profile_of(folded)
     for items, time in later:
         both.show(items, time)
-    merged = merge_profiles(one, two, TAUS)
-    assert merged.shown.to_plain() == both.shown.to_plain()
+    merged = merge_profiles(one, two)
+    assert merged.seen.shown.minutes == both.seen.shown.minutes
     assert merged.fatigue(NOW + 9000) == both.fatigue(NOW + 9000)
 
 
 def test_an_erasure_covers_what_was_shown_until_then() -> None:
     profile = shown_to((["i1"], NOW))
-    profile.erase(NOW + 10, ("users-log", 0, 1))
+    profile.erase(NOW + 10, LogPosition("users-log", 0, 1))
     profile.show(["i2"], NOW + 10)
     assert profile.fatigue(NOW + 100) == {}
     assert profile.is_blank
@@ -234,57 +222,139 @@ def test_an_erasure_covers_what_was_shown_until_then() -> None:
 
 def test_what_was_shown_and_how_popular_it_was_are_stored() -> None:
     profile = shown_to((["i1", "i2"], NOW), (["i1"], NOW + 60))
-    profile.fold(replace(deed(1, time=NOW - 60), popularity=12.5), TAUS)
-    loaded = Profile.load(ADA, profile.payload(2), profile.dense(), SMALL)
-    assert loaded.shown.to_plain() == profile.shown.to_plain()
-    assert loaded.popularity == {"i1": 12.5}
+    profile.fold(replace(interaction(1, time=NOW - 60), popularity=12.5), TAUS)
+    loaded = decode_profile(ADA, encode_payload(profile, 2), encode_vectors(profile), SMALL)
+    assert loaded.seen.shown.minutes == profile.seen.shown.minutes
+    assert loaded.seen.popularity == {"i1": 12.5}
     assert loaded.fatigue(NOW + 60) == profile.fatigue(NOW + 60) != {}
 
 
 def test_a_state_from_before_showings_were_kept_loads_without() -> None:
-    profile = profile_of([deed(1)])
-    payload = profile.payload(0)
+    profile = profile_of([interaction(1)])
+    payload = encode_payload(profile, 0)
     state = orjson.loads(payload["state"])
     del state["shown"], state["popularity"]
-    loaded = Profile.load(ADA, {**payload, "state": orjson.dumps(state).decode()}, profile.dense(), SMALL)
-    assert (loaded.fatigue(NOW), loaded.popularity) == ({}, {})
+    loaded = decode_profile(ADA, {**payload, "state": orjson.dumps(state).decode()}, encode_vectors(profile), SMALL)
+    assert (loaded.fatigue(NOW), loaded.seen.popularity) == ({}, {})
     same(loaded, profile)
 
 
 def test_popularity_is_the_highest_seen_of_each_recent_item_alone() -> None:
     profile = profile_of(
         [
-            replace(deed(1, time=NOW), popularity=3.0),
-            replace(deed(2, time=NOW + 1), popularity=9.0),
-            replace(deed(2, time=NOW + 2), popularity=8.0),
-            replace(deed(7, "dislike", -3.0, NOW + 3), popularity=5.0),
+            replace(interaction(1, time=NOW), popularity=3.0),
+            replace(interaction(2, time=NOW + 1), popularity=9.0),
+            replace(interaction(2, time=NOW + 2), popularity=8.0),
+            replace(interaction(7, "dislike", -3.0, NOW + 3), popularity=5.0),
         ]
     )
-    assert profile.popularity == {"i1": 3.0, "i2": 9.0}
+    assert profile.seen.popularity == {"i1": 3.0, "i2": 9.0}
     other = profile_of(
-        [replace(deed(2, time=NOW - 9), popularity=20.0), replace(deed(3, time=NOW + 9), popularity=1.0)]
+        [replace(interaction(2, time=NOW - 9), popularity=20.0), replace(interaction(3, time=NOW + 9), popularity=1.0)]
     )
-    assert merge_profiles(profile, other, TAUS).popularity == {"i1": 3.0, "i2": 20.0, "i3": 1.0}
-    profile.fold(deed(3, time=NOW + 10), TAUS)
-    profile.fold(deed(4, time=NOW + 11), TAUS)
-    assert profile.recents.newest_first() == ["i4", "i3", "i2"]
-    assert profile.popularity == {"i2": 9.0}
+    assert merge_profiles(profile, other).seen.popularity == {"i1": 3.0, "i2": 20.0, "i3": 1.0}
+    profile.fold(interaction(3, time=NOW + 10), TAUS)
+    profile.fold(interaction(4, time=NOW + 11), TAUS)
+    assert profile.seen.recents.newest_first() == ["i4", "i3", "i2"]
+    assert profile.seen.popularity == {"i2": 9.0}
 
 
 def test_a_profile_shrinks_until_nothing_is_left() -> None:
     profile = shown_to(([f"i{n}" for n in range(40)], NOW))
-    profile.fold(replace(deed(1), popularity=2.0), TAUS)
-    assert profile.shrink()
-    assert len(profile.shown) == 20
-    while profile.shrink():
+    profile.fold(replace(interaction(1), popularity=2.0), TAUS)
+    assert profile.seen.drop_older_half()
+    assert len(profile.seen.shown) == 20
+    while profile.seen.drop_older_half():
         pass
-    assert (len(profile.shown), profile.recents.times, profile.popularity) == (0, {}, {})
+    assert (len(profile.seen.shown), profile.seen.recents.times, profile.seen.popularity) == (0, {}, {})
 
 
 def test_someone_who_was_only_shown_lists_is_kept_for_a_while_and_named() -> None:
     profile = shown_to((["i1"], NOW))
-    profile.stub_since = NOW
-    payload = profile.payload(0)
+    profile.identity.tombstone_since = NOW
+    payload = encode_payload(profile, 0)
     assert (payload["person"], payload["stub_since"]) == ("u:ada", NOW)
-    profile.fold(deed(1), TAUS)
-    assert "stub_since" not in profile.payload(0)
+    profile.fold(interaction(1), TAUS)
+    assert "stub_since" not in encode_payload(profile, 0)
+
+
+# -- the id under which someone was first seen, by which experiments assign ------------------------------------------
+
+COOKIE = Person("a", "cookie")
+Seen = list[tuple[float, str]]
+
+seen = st.lists(st.tuples(st.integers(0, 50).map(float), st.sampled_from(["u:ada", "a:cookie", "a:phone"])), max_size=8)
+
+
+def first_seen_as(all_seen: Seen, person: Person = ADA) -> Profile:
+    profile = Profile(person, SMALL)
+    for time, key in all_seen:
+        profile.identity.note_first_seen(time, key)
+    return profile
+
+
+def first(*profiles: Profile) -> FirstSeen | None:
+    """Of the profiles, merged from the left."""
+    merged, *others = profiles
+    for other in others:
+        merged = merge_profiles(merged, other)
+    return merged.identity.first_seen
+
+
+@given(seen, st.randoms(use_true_random=False))
+def test_the_order_in_which_things_are_heard_does_not_matter(all_seen: Seen, random: object) -> None:
+    shuffled = list(all_seen)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert first(first_seen_as(all_seen)) == first(first_seen_as(shuffled)) == min(all_seen, default=None)
+
+
+@given(seen, seen)
+def test_merging_is_hearing_all_of_it_and_commutes(one: Seen, two: Seen) -> None:
+    ada, cookie = first_seen_as(one), first_seen_as(two, COOKIE)
+    assert first(ada, cookie) == first(cookie, ada) == first(first_seen_as(one + two))
+    assert (first(ada), first(cookie)) == (min(one, default=None), min(two, default=None)), "neither is changed"
+
+
+@given(seen, seen, seen)
+def test_merging_is_associative(one: Seen, two: Seen, three: Seen) -> None:
+    a, b, c = first_seen_as(one), first_seen_as(two), first_seen_as(three)
+    assert first(a, b, c) == first(a, merge_profiles(b, c))
+
+
+@pytest.mark.parametrize("all_seen", [[], [(7.25, "a:cookie"), (9.0, "u:ada")]])
+def test_it_is_stored_and_travels(all_seen: Seen) -> None:
+    profile = first_seen_as(all_seen)
+    assert first(decode_profile(ADA, encode_payload(profile, 0), {}, SMALL)) == first(profile)
+    assert first(unpack_profile(ADA, *pack_profile(profile, 0), SMALL)) == first(profile)
+
+
+def before(profile: Profile) -> Profile:
+    """As an Eddyline that didn't keep it yet would have stored it."""
+    payload = encode_payload(profile, 0)
+    state = orjson.loads(payload["state"])
+    del state["unit"]
+    return decode_profile(profile.person, payload | {"state": orjson.dumps(state)}, encode_vectors(profile), SMALL)
+
+
+def test_who_was_known_before_it_was_kept_stays_who_they_are() -> None:
+    old = Profile(ADA, SMALL)
+    old.fold(interaction(1), TAUS)
+    loaded = before(old)
+    assert first(loaded) == (0.0, "u:ada")
+    loaded.identity.note_first_seen(5.0, "a:cookie")
+    assert first(loaded) == (0.0, "u:ada")
+    assert first(before(Profile(ADA, SMALL))) is None
+
+
+def test_an_event_of_a_request_alone_says_nothing_of_who_they_are() -> None:
+    profile = first_seen_as([(9.0, "a:cookie")])
+    profile.fold(interaction(1, time=1.0), TAUS)
+    assert first(profile) == (9.0, "a:cookie")
+
+
+def test_rubbish_in_a_transfer_is_none() -> None:
+    payload, vectors = pack_profile(first_seen_as([(9.0, "a:cookie")]), 0)
+    for wrong in (["soon", "a:cookie"], [1.0], 7):
+        state = orjson.loads(payload["state"]) | {"unit": wrong}
+        with pytest.raises((ValueError, TypeError)):
+            unpack_profile(ADA, payload | {"state": orjson.dumps(state).decode()}, vectors, SMALL)

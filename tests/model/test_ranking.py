@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eddyline.model.decay import add_to_decayed_count
+from eddyline.model.decay import DAY, add_to_decayed_count
 from eddyline.model.ids import Person, item_dimension
-from eddyline.model.profile import DAY, Profile, TimeConstants, WeightedInteraction
+from eddyline.model.offsets import LogPosition
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.model.ranking import (
     AffinityQuery,
     Candidates,
@@ -29,7 +30,7 @@ from eddyline.settings import STRATEGIES, ProfileSettings, RankingSettings, Stra
 
 NOW = 1_790_000_000.0
 SETTINGS = ProfileSettings()
-TAUS = TimeConstants.of(SETTINGS)
+TAUS = TimeConstants.from_settings(SETTINGS)
 RANKING = RankingSettings()
 NOTHING = {"affinity": 0.0, "people": 0.0, "popularity": 0.0, "trending": 0.0, "freshness": 0.0}
 EVERYONE = RetrievalPlan({}, NOTHING | {"popularity": 1.0, "freshness": 1.0})
@@ -64,7 +65,7 @@ def ids(candidates: Candidates, person: RetrievalPlan = EVERYONE, **more: Any) -
 def person_with(*deeds: tuple[list[float], float, float]) -> Profile:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for number, (vector, weight, time) in enumerate(deeds):
-        profile.fold(WeightedInteraction(f"i{number}", "click", np.array(vector), weight, time, f"e{number}"), TAUS)
+        profile.fold(WeightedInteraction(f"i{number}", "click", np.array(vector), weight, time), TAUS)
     return profile
 
 
@@ -280,12 +281,12 @@ def test_to_someone_new_the_recent_taste_is_all_there_is() -> None:
 
 def test_answers_count_until_behaviour_speaks() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
-    profile.onboard(np.array([0.0, 1.0]), ("log", 0, 0), None, {})
+    profile.onboard(np.array([0.0, 1.0]), LogPosition("log", 0, 0), None, {})
     first = planned(profile)
     assert first.weights["onboarding"] == CONTENT.taste
     assert not first.is_cold
     for number in range(20):
-        profile.fold(WeightedInteraction(f"i{number}", "like", np.array([1.0, 0.0]), 3.0, NOW, f"e{number}"), TAUS)
+        profile.fold(WeightedInteraction(f"i{number}", "like", np.array([1.0, 0.0]), 3.0, NOW), TAUS)
     later = planned(profile)
     assert later.weights["onboarding"] < 0.1 < later.weights["taste"]
 
@@ -304,7 +305,7 @@ def test_in_a_visit_the_last_item_counts_most_and_at_its_start_all_of_them() -> 
 def test_what_all_choose_says_less() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for name, popularity in (("rare", 0.0), ("hit", 999.0)):
-        profile.fold(WeightedInteraction(name, "click", np.array([1.0, 0.0]), 1.0, NOW, name, popularity), TAUS)
+        profile.fold(WeightedInteraction(name, "click", np.array([1.0, 0.0]), 1.0, NOW, popularity), TAUS)
     damped = planned(profile, strategy=DEFAULT).recents
     plain = planned(profile, strategy=DEFAULT, popularity_damping=0.0).recents
     assert damped["rare"] == plain["rare"]

@@ -37,7 +37,7 @@ from eddyline.settings import STRATEGIES, ProfileSettings, RankingSettings, Stra
 
 NOW = 1_790_000_000.0
 SETTINGS, RANKING = ProfileSettings(), RankingSettings()
-TAUS = TimeConstants.of(SETTINGS)
+TAUS = TimeConstants.from_settings(SETTINGS)
 
 
 def item(item_id: str, score: float = 0.0, price: float | None = None, **rating: float) -> Hit:
@@ -51,7 +51,7 @@ def person(*items: str) -> Profile:
     profile = Profile(Person("u", "ada"), SETTINGS)
     for number, item_id in enumerate(items):
         at = NOW - 60.0 * (len(items) - 1 - number)
-        profile.fold(WeightedInteraction(item_id, "click", np.array([1.0, 0.0]), 1.0, at, f"e{number}"), TAUS)
+        profile.fold(WeightedInteraction(item_id, "click", np.array([1.0, 0.0]), 1.0, at), TAUS)
     return profile
 
 

@@ -23,7 +23,7 @@ ITEM: dict[str, Any] = {
 
 
 def template(**given: Any) -> Template:
-    return Template.of(Settings(**given))
+    return Template.from_settings(Settings(**given))
 
 
 def only_text(one: Template, item: dict[str, Any]) -> str:

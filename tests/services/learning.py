@@ -93,7 +93,7 @@ def restored(point: Point) -> AffinityRow:
     if known is None:
         return NO_ROW
     if vector is None:
-        return AffinityRow.of({}, known["count"], known["time"])
+        return AffinityRow.from_weights({}, known["count"], known["time"])
     assert isinstance(vector, Sparse)
     return algebra.restore_row(vector.indices, vector.values, known["divisor"], known["count"], known["time"])
 

@@ -6,13 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tests.support.fakes import LOG, NOW, Clock, FakeDeadLetters, FakeProducer, FakeStore, feed, record, text_vector
+from tests.support.fakes import (
+    LOG,
+    NOW,
+    Clock,
+    FakeDeadLetters,
+    FakeProducer,
+    FakeStore,
+    feed,
+    near,
+    record,
+    text_vector,
+)
 
 from eddyline.adapters.kafka import Outgoing, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
 from eddyline.profiler import Profiler
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -79,7 +90,7 @@ class Profiling:
     def stored(self, key: str = "u:ada") -> Profile:
         """The profile as a reader would load it."""
         point = self.point(key)
-        return Profile.load(Person.from_key(key), point.payload, point.vectors, self.settings)
+        return decode_profile(Person.from_key(key), point.payload, point.vectors, self.settings)
 
     def point(self, key: str = "u:ada") -> Point:
         point_id = person_point_id(Person.from_key(key))
@@ -109,6 +120,14 @@ class Profiling:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def same_sums(one: Profile, other: Profile, relative: float = 1e-6) -> None:
+    """Fail unless the tastes of two profiles are as good as equal."""
+    for mine, theirs in zip(one.taste.sums, other.taste.sums, strict=True):
+        near(mine.sum, theirs.sum, relative)
+        near(mine.weight, theirs.weight)
+        assert mine.time == theirs.time
 
 
 def click(offset: int, item: str, *, user: str = "ada", at: float = NOW, **more: Any) -> Record:

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from eddyline import reader
 from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app
 from eddyline.adapters.telemetry import Metrics
-from eddyline.collector import api as collector
+from eddyline.collector import schemas as collector
 
 BODIES = (*collector.BODIES, *reader.BODIES)
 

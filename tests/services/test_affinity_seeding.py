@@ -15,7 +15,6 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point, VectorStore
 from eddyline.affinity import AffinityLearner
 from eddyline.affinity import seeder as seeding
-from eddyline.errors import Unavailable
 from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.settings import AffinitySettings, EncoderSettings, Settings
 
@@ -190,7 +189,7 @@ def test_where_nothing_is_to_be_done_the_store_is_asked_less_and_less(monkeypatc
     ticks(it, 600)
     pauses = [later - earlier for earlier, later in pairwise(asked)]
     assert pauses[:5] == [2, 4, 8, 16, 32]
-    assert set(pauses[5:]) == {seeding.LONGEST}
+    assert set(pauses[5:]) == {seeding.MAX_PAUSE}
     it.feed(came(0, "war 0", ["trench"]))
     ticks(it, 65)
     assert len(seeded(it)) == 39, "and what comes then is found within a minute"
@@ -228,11 +227,9 @@ def test_a_store_that_is_down_is_asked_again(down: str) -> None:
     it = some_films()
     assert isinstance(it.store, FakeStore)
     it.add_items("war 93")
-    it.store.down = {down}
     for _ in range(3):
-        with pytest.raises(Unavailable):
+        with it.store.failing(down):
             ticks(it)
-    it.store.down = set()
     ticks(it)
     assert "war 93" in it.next_after("trench")
     assert it.row("war 93").count == 0

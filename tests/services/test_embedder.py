@@ -165,10 +165,8 @@ def test_of_several_states_in_a_batch_the_last_one_counts(it: Embedding) -> None
 
 def test_a_crash_between_vector_and_payload_is_made_up_for(it: Embedding) -> None:
     it.feed(content(0))
-    it.store.down = {"set_payload"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("set_payload"):
         it.feed(content(1, title="blue shoes"))
-    it.store.down = set()
     it.feed(content(1, title="blue shoes"))
     assert it.meta()["title"] == "blue shoes"
     near(it.point().vectors["content"], text_vector("blue shoes"), 1e-5)
@@ -374,7 +372,7 @@ def test_another_model_on_the_same_items_is_refused_with_the_way_out(it: Embeddi
 
 
 def by(it: Embedding, **given: Any) -> Embedder:
-    template = Template.of(TemplateSettings(**given))
+    template = Template.from_settings(TemplateSettings(**given))
     return Embedder(it.store, it.encoder, it.producer, Metrics(), it.clock, template=template)
 
 

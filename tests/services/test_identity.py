@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.services.profiling import Profiling, click, erased, onboarded
-from tests.support.fakes import NOW, Clock, near, record
+from tests.services.profiling import Profiling, click, erased, onboarded, same_sums
+from tests.support.fakes import NOW, Clock, record
 
 from eddyline.adapters.kafka import Record, partition_of
-from eddyline.errors import InvalidEvent, Unavailable
-from eddyline.model.profile import Profile
+from eddyline.errors import InvalidEvent
+from eddyline.model.ids import Person
+from eddyline.model.profile import SETS, Profile
 from eddyline.settings import EventSettings, ProfileSettings
 
 PARTITIONS = 4
@@ -50,13 +51,10 @@ def erasure(offset: int, *, user: str = USER, at: float, source: int = 0) -> Rec
 
 def same(one: Profile, other: Profile) -> None:
     """As far as ranking can tell."""
-    for name in ("taste", "session", "lifetime"):
-        mine, theirs = getattr(one, name), getattr(other, name)
-        near(mine.sum, theirs.sum, 1e-5)
-        near(mine.weight, theirs.weight)
-    for name in ("recents", "viewed", "purchased", "disliked", "liked"):
-        assert getattr(one, name) == getattr(other, name), name
-    assert (one.events, one.evidence, one.last_seen) == (other.events, other.evidence, other.last_seen)
+    same_sums(one, other, 1e-5)
+    for name in SETS:
+        assert getattr(one.seen, name) == getattr(other.seen, name), name
+    assert (one.events, one.taste.evidence, one.last_seen) == (other.events, other.taste.evidence, other.last_seen)
 
 
 def expected(*records: Record) -> Profile:
@@ -88,7 +86,7 @@ def test_the_anonymous_profile_keeps_nothing_but_where_to_forward(it: Profiling)
     point = it.point(f"a:{ANONYMOUS}")
     stub = it.stored(f"a:{ANONYMOUS}")
     assert point.vectors == {}
-    assert (stub.forward and stub.forward.key, stub.events, stub.recents.times) == ("u:ada", 0, {})
+    assert (stub.identity.merged_into, stub.events, stub.seen.recents.times) == (Person("u", "ada"), 0, {})
 
 
 @pytest.mark.parametrize("again", ["the same event", "another event"])
@@ -118,10 +116,8 @@ def test_a_crash_of_the_anonymous_side_hands_over_once(it: Profiling, crash: str
     it.feed(anonymous(0, "a"))
     batch = [anonymous(1, "b"), identify(2), anonymous(3, "c")]
     if crash == "before the stub is written":
-        it.store.down = {"upsert"}
-        with pytest.raises(Unavailable):
+        with it.store.failing("upsert"):
             it.feed(*batch)
-        it.store.down = set()
     else:
         it.feed(*batch)
     it.restart()
@@ -146,10 +142,8 @@ def test_very_many_events_that_are_passed_on_twice_count_once() -> None:
     it = Profiling(ProfileSettings(event_ids=2), partitions=PARTITIONS)
     it.add_items("a")
     many = [identify(0), *(anonymous(n, "a", at=NOW + n, event_id=f"e{n}") for n in range(1, 30))]
-    it.store.down = {"upsert"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("upsert"):
         it.feed(*many)
-    it.store.down = set()
     it.restart()
     it.feed(*many)
     it.deliver()
@@ -174,8 +168,8 @@ def test_a_second_user_gets_only_what_came_since(it: Profiling) -> None:
     it.feed(anonymous(0, "a"), identify(1), anonymous(2, "b"))
     it.feed(identify(3, user="bob"), anonymous(4, "c"))
     it.deliver()
-    assert it.stored("u:ada").recents.times.keys() == {"a", "b"}
-    assert it.stored("u:bob").recents.times.keys() == {"c"}
+    assert it.stored("u:ada").seen.recents.times.keys() == {"a", "b"}
+    assert it.stored("u:bob").seen.recents.times.keys() == {"c"}
 
 
 def test_several_anonymous_ids_become_one_user(it: Profiling) -> None:
@@ -184,7 +178,7 @@ def test_several_anonymous_ids_become_one_user(it: Profiling) -> None:
         it.feed(anonymous(2 * n, "a", visitor=visitor, at=NOW + n), identify(2 * n + 1, visitor=visitor))
     it.deliver()
     assert it.stored().events == 12
-    assert it.stored().twins == tuple(visitors)
+    assert it.stored().identity.linked_anonymous_ids == tuple(visitors)
 
 
 def test_someone_who_only_signed_in_has_their_events_followed(it: Profiling) -> None:
@@ -196,7 +190,7 @@ def test_someone_who_only_signed_in_has_their_events_followed(it: Profiling) -> 
 def test_what_waits_for_its_item_is_handed_over_waiting(it: Profiling) -> None:
     it.feed(anonymous(0, "a"), anonymous(1, "late", type="like"), identify(2))
     it.deliver()
-    assert len(it.stored().pending) == 1
+    assert len(it.stored().delivery.pending) == 1
     it.restart()  # found again by the user's owner
     it.add_items("late")
     it.profiler.tick()
@@ -223,8 +217,8 @@ def test_a_giant_profile_is_handed_over_without_its_oldest_seen_items() -> None:
     it.deliver()
     profile = it.stored()
     assert profile.events == 1500
-    assert names[-1] in profile.purchased.times
-    assert names[0] not in profile.purchased.times
+    assert names[-1] in profile.seen.purchased.times
+    assert names[0] not in profile.seen.purchased.times
 
 
 def test_a_transfer_that_is_none_is_refused(it: Profiling) -> None:
@@ -265,7 +259,7 @@ def _after(it: Profiling, days: float) -> None:
 
 
 def unit_of(it: Profiling, key: str = f"u:{USER}") -> tuple[float, str] | None:
-    return it.stored(key).unit
+    return it.stored(key).identity.first_seen
 
 
 def test_who_signs_in_stays_who_they_were(it: Profiling) -> None:
@@ -363,7 +357,7 @@ def test_after_the_erasure_the_anonymous_id_is_a_strangers(it: Profiling) -> Non
     it.feed(erasure(20_000, at=NOW + 100))
     it.deliver(sent)
     it.feed(anonymous(30_000, "b", at=NOW + 200))
-    assert it.stored(f"a:{ANONYMOUS}").recents.times.keys() == {"b"}
+    assert it.stored(f"a:{ANONYMOUS}").seen.recents.times.keys() == {"b"}
     assert it.stored("u:ada").is_blank
 
 
@@ -382,18 +376,15 @@ def test_an_anonymous_id_that_is_someone_elses_by_now_is_left_to_them(it: Profil
     it.feed(erasure(20_000, at=NOW + 100))
     it.deliver(sent)
     stub = it.stored(f"a:{ANONYMOUS}")
-    assert stub.forward is not None
-    assert stub.forward.key == "u:bob"
+    assert stub.identity.merged_into == Person("u", "bob")
 
 
 def test_an_erasure_that_crashes_halfway_is_finished_by_the_next_owner(it: Profiling) -> None:
     it.feed(anonymous(0, "a"), identify(1))
     it.deliver()
     sent = len(it.producer.to("interactions"))
-    it.store.down = {"upsert"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("upsert"):
         it.feed(erasure(20_000, at=NOW + 100))
-    it.store.down = set()
     it.restart()
     it.feed(erasure(20_000, at=NOW + 100))
     it.deliver(sent)
@@ -405,7 +396,7 @@ def test_answers_given_anew_after_an_erasure_are_kept(it: Profiling) -> None:
     it.feed(erasure(0, at=NOW, source=1))
     answers = onboarded(1, source=2)
     it.feed(Record(answers.topic, THERE, 1, answers.key, answers.value, answers.timestamp, answers.log))
-    assert it.stored("u:ada").onboarding is not None
+    assert it.stored("u:ada").taste.onboarding is not None
     assert it.point("u:ada").payload["person"] == "u:ada"
 
 
@@ -426,8 +417,8 @@ def test_an_interaction_that_was_given_up_counts_when_it_is_sent_again(it: Profi
 def test_waiting_interactions_are_bounded_in_bytes_too(it: Profiling) -> None:
     words = {f"k{n}": "x" * 1000 for n in range(30)}
     it.feed(*(signed_in(n, f"late-{n}", context=words) for n in range(20)))
-    assert 0 < len(it.stored().pending) < 20
-    assert len(it.dead_letters.letters) == 20 - len(it.stored().pending)
+    assert 0 < len(it.stored().delivery.pending) < 20
+    assert len(it.dead_letters.letters) == 20 - len(it.stored().delivery.pending)
 
 
 def test_events_astray_and_events_that_follow_are_passed_on_in_the_order_they_came(it: Profiling) -> None:
@@ -446,7 +437,7 @@ def test_a_passage_that_the_receiver_cannot_read_is_a_dead_letter_and_holds_noth
     it.feed(identify(0), anonymous(1, "a"), anonymous(2, "b", type="wink"), anonymous(3, "c"))
     it.restart(epoch=3, events=EventSettings())
     it.deliver()
-    assert it.stored().recents.times.keys() == {"a", "c"}
+    assert it.stored().seen.recents.times.keys() == {"a", "c"}
     ((letter, reason, detail),) = it.dead_letters.letters
     assert (letter.key, reason) == (b"u:ada", "invalid_event")
     assert "wink" in detail

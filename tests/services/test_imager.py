@@ -37,7 +37,7 @@ from eddyline.adapters.vectors import (
     image_part,
     item_collection,
 )
-from eddyline.errors import ImageRefused, ImageUnavailable, Misconfigured, Unavailable
+from eddyline.errors import ImageRefused, ImageUnavailable, Misconfigured
 from eddyline.imaging import IN_FLIGHT_PER_THREAD, ImageEmbedder
 from eddyline.imaging.handler import PROBE_IMAGE
 from eddyline.maintenance.generations.item_copy import ItemCopier
@@ -339,10 +339,8 @@ def test_a_store_that_is_down_loses_nothing(it: Imaging) -> None:
     it.pool.holding = True
     it.put(0, RED)
     it.pool.go()
-    it.store.down = {"set_payload"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("set_payload"):
         it.imager.tick()
-    it.store.down = set()
     it.settle()
     assert it.state()["state"] == "ready"
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.services.profiling import SPACE, Profiling, click, erased, onboarded
+from tests.services.profiling import SPACE, Profiling, click, erased, onboarded, same_sums
 from tests.support.fakes import NOW, near, record, redelivered, text_vector
 
 from eddyline.adapters.kafka import Record, TopicPartition, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
+from eddyline.model.decay import MINUTE
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import MINUTE
-from eddyline.profiler.items import ITEM_CACHE_SECONDS
+from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
 from eddyline.settings import EventSettings, ProfileSettings
 
 HOUR = 3600.0
@@ -34,17 +34,17 @@ def it() -> Profiling:
 def test_what_someone_does_moves_their_taste_towards_it(it: Profiling) -> None:
     it.feed(click(0, "a", type="purchase"))
     profile = it.stored()
-    near(profile.taste.sum, 5.0 * text_vector("a"))
-    assert profile.recents.newest_first() == ["a"]
-    assert profile.hidden(["purchased"]) == {"a"}
-    assert (profile.events, profile.last_seen, profile.space) == (1, NOW, SPACE)
+    near(profile.taste.sums.taste.sum, 5.0 * text_vector("a"))
+    assert profile.seen.recents.newest_first() == ["a"]
+    assert profile.seen.hidden(["purchased"]) == {"a"}
+    assert (profile.events, profile.last_seen, profile.taste.space) == (1, NOW, SPACE)
 
 
 def test_taste_decays_by_the_articles_formula(it: Profiling) -> None:
     it.feed(click(0, "a", at=NOW - 10 * 86_400, arrived=NOW), click(1, "b", type="like"))
     expected = math.exp(-1) * text_vector("a") + 3.0 * text_vector("b")
-    near(it.stored().taste.sum, expected)
-    assert it.stored().taste.weight == pytest.approx(math.exp(-1) + 3.0)
+    near(it.stored().taste.sums.taste.sum, expected)
+    assert it.stored().taste.sums.taste.weight == pytest.approx(math.exp(-1) + 3.0)
 
 
 def test_a_batch_is_one_write_a_person(it: Profiling) -> None:
@@ -58,8 +58,8 @@ def test_anonymous_and_signed_in_people_of_the_same_id_are_two(it: Profiling) ->
         click(0, "a"),
         record("interactions", "a:ada", {"type": "click", "item_id": "b", "anonymous_id": "ada"}, 1),
     )
-    assert it.stored("u:ada").recents.newest_first() == ["a"]
-    assert it.stored("a:ada").recents.newest_first() == ["b"]
+    assert it.stored("u:ada").seen.recents.newest_first() == ["a"]
+    assert it.stored("a:ada").seen.recents.newest_first() == ["b"]
 
 
 def test_profiles_folded_in_batches_equal_those_folded_one_by_one(it: Profiling) -> None:
@@ -115,14 +115,14 @@ def test_a_recreated_log_starts_anew(it: Profiling) -> None:
     it.feed(click(0, "a", event_id="e0"), click(1, "b", event_id="e1"))
     it.feed(click(0, "c", event_id="e2", log="log-2"))
     assert it.stored().events == 3
-    assert it.stored().watermarks == {"log-2": {0: 0}}
+    assert it.stored().delivery.watermarks == {"log-2": {0: 0}}
 
 
 def test_event_ids_are_remembered_up_to_the_bound() -> None:
     it = Profiling(ProfileSettings(event_ids=5))
     it.add_items("a")
     it.feed(*(click(n, "a", event_id=f"e{n}") for n in range(20)))
-    assert len(it.stored().event_ids) == 5
+    assert len(it.stored().delivery.event_ids) == 5
     it.feed(click(20, "a", event_id="e19"))
     assert it.stored().events == 20
 
@@ -138,12 +138,10 @@ def test_activity_is_acknowledged_before_profiles_are_written(it: Profiling) -> 
 def test_a_failed_write_leaves_nothing_behind_and_the_next_attempt_folds_everything(it: Profiling) -> None:
     it.feed(click(0, "a"))
     batch = [click(1, "b"), click(2, "c", user="bob")]
-    it.store.down = {"upsert"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("upsert"):
         it.feed(*batch)
-    it.store.down = set()
     it.feed(*batch)
-    assert it.stored("u:ada").recents.times.keys() == {"a", "b"}
+    assert it.stored("u:ada").seen.recents.times.keys() == {"a", "b"}
     assert it.stored("u:ada").events == 2
     assert it.stored("u:bob").events == 1
 
@@ -162,11 +160,9 @@ def test_a_refused_activity_means_that_no_profile_is_written(it: Profiling) -> N
 def test_attempts_while_the_store_is_down_send_the_activity_once(it: Profiling) -> None:
     it.feed(click(0, "a"))  # everything needed is cached from here on: an attempt fails in its last step
     it.producer.sent.clear()
-    it.store.down = {"upsert"}
     for _ in range(5):
-        with pytest.raises(Unavailable):
+        with it.store.failing("upsert"):
             it.feed(click(1, "a", at=NOW + HOUR))
-    it.store.down = set()
     it.feed(click(1, "a", at=NOW + HOUR))
     assert len(it.producer.to("activity")) == 1
     assert it.stored().events == 2
@@ -174,10 +170,8 @@ def test_attempts_while_the_store_is_down_send_the_activity_once(it: Profiling) 
 
 
 def test_a_crash_between_activity_and_profile_folds_once(it: Profiling) -> None:
-    it.store.down = {"upsert"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("upsert"):
         it.feed(click(0, "a"))
-    it.store.down = set()
     it.restart()
     it.feed(click(0, "a"))
     assert it.stored().events == 1
@@ -199,14 +193,14 @@ def test_activity_names_the_item_and_what_came_before_it(it: Profiling) -> None:
 def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "b", at=NOW + 2), click(2, "c", at=NOW + 1, arrived=NOW + 3))
     assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["a"]]
-    assert it.stored().recents.newest_first() == ["b", "c", "a"]
+    assert it.stored().seen.recents.newest_first() == ["b", "c", "a"]
 
 
 @pytest.mark.parametrize("kind", ["dislike", "skip", "impression"])
 def test_only_positive_events_are_activity(it: Profiling, kind: str) -> None:
     it.feed(click(0, "a", type=kind))
     assert it.producer.to("activity") == []
-    assert it.stored().recents.newest_first() == []
+    assert it.stored().seen.recents.newest_first() == []
 
 
 def test_a_person_counts_once_an_hour_for_an_item(it: Profiling) -> None:
@@ -227,10 +221,10 @@ def test_a_late_event_does_not_make_a_person_count_again_for_the_present_hour(it
 def test_an_interaction_waits_for_its_item_and_equals_one_folded_in_time(it: Profiling) -> None:
     events = [click(0, "late", type="like"), click(1, "a", at=NOW + 5), click(2, "late", at=NOW + 9, event_id="x")]
     it.feed(*events)
-    assert it.stored().recents.newest_first() == ["a"]
-    assert len(it.stored().pending) == 2
+    assert it.stored().seen.recents.newest_first() == ["a"]
+    assert len(it.stored().delivery.pending) == 2
     it.profiler.tick()
-    assert len(it.stored().pending) == 2
+    assert len(it.stored().delivery.pending) == 2
     it.clock.forward(300)
     it.add_items("late")
     it.profiler.tick()
@@ -239,15 +233,11 @@ def test_an_interaction_waits_for_its_item_and_equals_one_folded_in_time(it: Pro
     in_time.add_items("a", "late")
     in_time.feed(*events)
     late, expected = it.stored(), in_time.stored()
-    assert late.pending == ()
-    for name in ("taste", "session", "lifetime"):
-        one, other = getattr(late, name), getattr(expected, name)
-        near(one.sum, other.sum)
-        assert one.weight == pytest.approx(other.weight, abs=1e-6)
-        assert one.time == other.time
-    assert late.recents == expected.recents
+    assert late.delivery.pending == ()
+    same_sums(late, expected)
+    assert late.seen.recents == expected.seen.recents
     assert late.events == expected.events
-    assert late.evidence == pytest.approx(expected.evidence)
+    assert late.taste.evidence == pytest.approx(expected.taste.evidence)
     assert it.point().payload.get("waiting") is None
 
 
@@ -259,8 +249,8 @@ def test_of_very_many_waiting_items_each_is_looked_up_in_its_turn(
     it.add_items("late4")
     for _ in range(3):
         it.profiler.tick()
-    assert it.stored().recents.newest_first() == ["late4"]
-    assert len(it.stored().pending) == 4
+    assert it.stored().seen.recents.newest_first() == ["late4"]
+    assert len(it.stored().delivery.pending) == 4
 
 
 def test_what_waits_survives_a_restart(it: Profiling) -> None:
@@ -269,8 +259,8 @@ def test_what_waits_survives_a_restart(it: Profiling) -> None:
     assert it.metric("eddyline_profiler_waiting") == 2
     it.add_items("late")
     it.profiler.tick()
-    assert it.stored("u:ada").recents.newest_first() == ["late"]
-    assert len(it.stored("u:bob").pending) == 1
+    assert it.stored("u:ada").seen.recents.newest_first() == ["late"]
+    assert len(it.stored("u:bob").delivery.pending) == 1
     assert it.metric("eddyline_profiler_waiting") == 1
 
 
@@ -288,10 +278,8 @@ def test_a_waiting_interaction_is_folded_once_however_often_it_is_replayed(it: P
 def test_a_failed_tick_is_made_up_for_by_the_next(it: Profiling) -> None:
     it.feed(click(0, "late"))
     it.add_items("late")
-    it.store.down = {"upsert"}
-    with pytest.raises(Unavailable):
+    with it.store.failing("upsert"):
         it.profiler.tick()
-    it.store.down = set()
     it.profiler.tick()
     assert it.stored().events == 1
     assert len(it.producer.to("activity")) == 1
@@ -321,7 +309,7 @@ def test_an_item_that_does_not_come_makes_a_dead_letter_of_the_record_as_it_was(
     assert reason == "unknown_item"
     assert "never" in detail
     assert "900 s" in detail
-    assert it.stored().pending == ()
+    assert it.stored().delivery.pending == ()
 
 
 def test_too_many_waiting_interactions_make_dead_letters_of_the_oldest() -> None:
@@ -329,18 +317,16 @@ def test_too_many_waiting_interactions_make_dead_letters_of_the_oldest() -> None
     it.feed(*(click(n, f"new{n}") for n in range(5)))
     assert [letter.offset for letter, _, _ in it.dead_letters.letters] == [0, 1]
     assert "too many" in it.dead_letters.letters[0][2]
-    assert [entry.offset for entry in it.stored().pending] == [2, 3, 4]
+    assert [entry.offset for entry in it.stored().delivery.pending] == [2, 3, 4]
     assert it.metric("eddyline_dead_letters_total", group="profiler", topic="interactions", reason="unknown_item") == 2
 
 
 def test_attempts_while_the_store_is_down_bury_a_dead_letter_once() -> None:
     it = Profiling(ProfileSettings(pending=1))
     it.feed(click(0, "x"))
-    it.store.down = {"upsert"}
     for _ in range(3):
-        with pytest.raises(Unavailable):
+        with it.store.failing("upsert"):
             it.feed(click(1, "y"))
-    it.store.down = set()
     it.feed(click(1, "y"))
     assert [letter.offset for letter, _, _ in it.dead_letters.letters] == [0]
 
@@ -363,7 +349,7 @@ def test_an_item_whose_point_is_half_made_is_waited_for(it: Profiling) -> None:
     it.add_items("half")
     it.store.delete_payload(ITEMS, [item_point_id("half")], ["space"])
     it.feed(click(0, "half"))
-    assert len(it.stored().pending) == 1
+    assert len(it.stored().delivery.pending) == 1
     it.add_items("half")
     it.profiler.tick()
     assert it.stored().events == 1
@@ -421,7 +407,7 @@ def test_revoked_partitions_are_forgotten(it: Profiling) -> None:
     it.profiler = mine
     mine.assigned({TopicPartition("interactions", 0): 6})
     it.feed(click(3, "c"))
-    assert it.stored().recents.times.keys() == {"a", "b", "c"}
+    assert it.stored().seen.recents.times.keys() == {"a", "b", "c"}
 
 
 def test_a_profile_written_by_a_newer_owner_stops_this_one(it: Profiling) -> None:
@@ -484,18 +470,18 @@ def test_after_very_many_failures_an_owner_claims_anew(it: Profiling) -> None:
 def test_answers_are_kept_apart_from_behaviour(it: Profiling) -> None:
     it.feed(onboarded(0, segment="new", attributes={"age": 30}), click(1, "a"))
     profile = it.stored()
-    near(profile.onboarding, text_vector("space opera"))
-    near(profile.taste.sum, text_vector("a"))
-    assert (profile.segment, profile.attributes) == ("new", {"age": 30})
+    near(profile.taste.onboarding, text_vector("space opera"))
+    near(profile.taste.sums.taste.sum, text_vector("a"))
+    assert (profile.identity.segment, profile.identity.attributes) == ("new", {"age": 30})
     assert it.point().payload["segment"] == "new"
 
 
 def test_older_answers_never_replace_newer_ones(it: Profiling) -> None:
     it.feed(onboarded(0, source=4, segment="newer"))
     it.feed(onboarded(1, source=3, segment="older"))
-    assert it.stored().segment == "newer"
+    assert it.stored().identity.segment == "newer"
     it.feed(onboarded(2, source=5, vector=None, space=None))
-    assert it.stored().onboarding is None
+    assert it.stored().taste.onboarding is None
 
 
 def test_an_erased_person_is_forgotten_and_late_events_stay_out(it: Profiling) -> None:
@@ -503,14 +489,15 @@ def test_an_erased_person_is_forgotten_and_late_events_stay_out(it: Profiling) -
     it.feed(erased(3, at=NOW + 10, source=1))
     it.feed(click(4, "b", at=NOW + 10), click(5, "late", at=NOW + 9, arrived=NOW + 20))
     profile = it.stored()
-    assert (profile.events, profile.pending, profile.segment, profile.onboarding) == (0, (), None, None)
+    assert (profile.events, profile.delivery.pending) == (0, ())
+    assert (profile.identity.segment, profile.taste.onboarding) == (None, None)
     assert it.point().vectors == {}
     assert "ada" not in str({**it.point().payload, "person": ""})
     it.add_items("late")
     it.profiler.tick()
     assert it.stored().events == 0
     it.feed(click(6, "c", at=NOW + 11))
-    assert it.stored().recents.newest_first() == ["c"]
+    assert it.stored().seen.recents.newest_first() == ["c"]
 
 
 def test_an_erasure_told_twice_does_not_take_what_came_after_the_first(it: Profiling) -> None:
@@ -519,10 +506,10 @@ def test_an_erasure_told_twice_does_not_take_what_came_after_the_first(it: Profi
     # The embedder crashed before its commit, and says both again.
     it.feed(onboarded(4, source=0, segment="old"), erased(5, at=NOW + 10, source=1))
     profile = it.stored()
-    assert profile.recents.newest_first() == ["b"]
-    assert (profile.segment, profile.onboarding) == (None, None)
+    assert profile.seen.recents.newest_first() == ["b"]
+    assert (profile.identity.segment, profile.taste.onboarding) == (None, None)
     it.feed(onboarded(6, source=2, segment="back"))
-    assert it.stored().segment == "back"
+    assert it.stored().identity.segment == "back"
 
 
 # -- refusals and bounds -----------------------------------------------------------------------------------------------
@@ -563,7 +550,7 @@ def test_what_cannot_be_read_is_refused_with_the_field(it: Profiling, value: obj
 def test_an_absurd_rating_neither_drowns_nor_breaks_a_profile(it: Profiling) -> None:
     it.feed(click(0, "a", type="rating", value=1e308), click(1, "b", type="rating", value=-1e308))
     assert np.isfinite(np.asarray(it.point().vectors["taste"])).all()
-    assert it.stored().taste.weight == pytest.approx(200)
+    assert it.stored().taste.sums.taste.weight == pytest.approx(200)
 
 
 def test_the_caches_are_bounded_and_nothing_is_lost_by_it() -> None:
@@ -589,14 +576,14 @@ def test_a_changed_item_is_read_again_after_a_while(it: Profiling) -> None:
     it.store.update_vectors(ITEMS, {item_point_id("a"): {"content": text_vector("z").astype(np.float32)}})
     it.clock.forward(ITEM_CACHE_SECONDS + 1)
     it.feed(click(1, "a", user="bob"))
-    near(it.stored("u:bob").taste.sum, text_vector("z"), 1e-5)
+    near(it.stored("u:bob").taste.sums.taste.sum, text_vector("z"), 1e-5)
 
 
 def test_a_session_fades_within_the_hour_and_the_lifetime_does_not(it: Profiling) -> None:
     it.feed(click(0, "a", at=NOW - 60 * MINUTE, arrived=NOW), click(1, "b"))
     profile = it.stored()
-    assert profile.session.weight == pytest.approx(1.25)
-    assert profile.lifetime.weight == pytest.approx(2.0, abs=1e-3)
+    assert profile.taste.sums.session.weight == pytest.approx(1.25)
+    assert profile.taste.sums.lifetime.weight == pytest.approx(2.0, abs=1e-3)
 
 
 def test_profiles_can_be_found_by_what_they_are_indexed_for(it: Profiling) -> None:

@@ -386,7 +386,7 @@ def test_who_sends_both_ids_keeps_their_variant_when_it_is_heard_what_they_were_
     feed(fresh.shop.profiler, redelivered(told, 10_000, at=fresh.shop.clock()))
     profile = reader.profiles.load(Person("u", user))
     assert profile is not None
-    assert profile.unit == (fresh.shop.clock() - 60, f"a:{visitor}")
+    assert profile.identity.first_seen == (fresh.shop.clock() - 60, f"a:{visitor}")
     for asked in (both, both | {"anonymous_id": None}):
         assert mark(reader.recommend(RecommendationRequest(**asked))) == ("home", "kitchens")
 

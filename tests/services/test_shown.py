@@ -61,16 +61,14 @@ def test_what_was_shown_is_no_event(it: Profiling) -> None:
     before = it.stored()
     it.feed(shown(1, "a", "b", at=NOW + HOUR))
     after = it.stored()
-    for name in ("taste", "session", "lifetime"):
-        assert (getattr(after, name).weight, getattr(after, name).time) == (
-            getattr(before, name).weight,
-            getattr(before, name).time,
-        )
-    assert (after.events, after.last_seen, after.viewed, after.event_ids) == (
+    assert [(total.weight, total.time) for total in after.taste.sums] == [
+        (total.weight, total.time) for total in before.taste.sums
+    ]
+    assert (after.events, after.last_seen, after.seen.viewed, after.delivery.event_ids) == (
         before.events,
         before.last_seen,
-        before.viewed,
-        before.event_ids,
+        before.seen.viewed,
+        before.delivery.event_ids,
     )
     assert it.metric("eddyline_profiler_folded_total") == 1
     assert len(it.producer.to("activity")) == 1
@@ -125,7 +123,7 @@ def test_a_record_on_the_wrong_partition_goes_to_its_persons() -> None:
 
 def test_a_readers_clock_may_be_a_little_ahead_and_not_a_day(it: Profiling) -> None:
     it.feed(shown(0, "a", at=NOW + HOUR, arrived=NOW))
-    assert it.stored().shown.to_plain() == {"a": (int(NOW // 60),)}
+    assert it.stored().seen.shown.minutes == {"a": (int(NOW // 60),)}
     with pytest.raises(InvalidEvent, match="24 hours ahead"):
         it.profiler.parse(shown(1, "a", at=NOW + 2 * DAY, arrived=NOW))
 
@@ -162,7 +160,7 @@ def test_a_recent_items_popularity_is_read_with_it(it: Profiling) -> None:
     quarter = add_to_decayed_count(None, 7.0, NOW, trend_tau(POPULARITY))
     it.store.set_payload("items", {item_point_id("a"): {"trend": {POPULARITY: quarter, "count": 9}}})
     it.feed(click(0, "a"), click(1, "b"), click(2, "c", type="dislike"))
-    assert it.stored().popularity == {"a": 7.0}
+    assert it.stored().seen.popularity == {"a": 7.0}
 
 
 # -- both --------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from numpy.typing import NDArray
 from tests.support.memory_store import MemoryStore
 
@@ -161,6 +162,14 @@ class FakeStore(MemoryStore):
         """Calls that raise `Unavailable`, by name; "all" for every one."""
         settings = settings or Settings()
         create_collections(self, settings, TinyEncoder.dimension, Distance.named(settings.encoder.distance))
+
+    @contextmanager
+    def failing(self, *calls: str) -> Iterator[None]:
+        """What is done within fails with `Unavailable`, since these calls do; "all" for every one."""
+        self.down = set(calls)
+        with pytest.raises(Unavailable):
+            yield
+        self.down = set()
 
     @contextmanager
     def _call(self, name: str, note: str | None = None) -> Iterator[None]:

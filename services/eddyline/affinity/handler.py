@@ -45,11 +45,11 @@ class AffinityLearner:
         self._store, self._items, self._settings = store, items, settings
         self._metrics = metrics or Metrics()
         self._seeding = Seeder(store, items, settings, partitions, self._metrics, monotonic)
-        self._unsure: dict[str, tuple[Mapping[str, Any], AffinityRow]] = {}
+        self._in_doubt: dict[str, tuple[Mapping[str, Any], AffinityRow]] = {}
         """By point: its row before a write that may have been done in part, and the `row` that was stored then."""
 
     def parse(self, record: Record) -> Activity:
-        """Raises `InvalidEvent`."""
+        """Read an activity. Raises `InvalidEvent`."""
         return parse_event(Activity, record.value)
 
     def handle(self, batch: Sequence[Message[Activity]]) -> None:
@@ -57,43 +57,43 @@ class AffinityLearner:
         points = {item_point_id(message.value.item_id) for message in batch}
         stored = self._store.retrieve(self._items, sorted(points), payload=(ROW, TREND), vectors=(VECTOR,))
         learners = {
-            point_id: self._sure(point_id, ItemLearner(point, self._settings)) for point_id, point in stored.items()
+            point_id: self._restored(point_id, ItemLearner(point, self._settings)) for point_id, point in stored.items()
         }
         for message in batch:
             learner = learners.get(item_point_id(message.value.item_id))
             if learner is not None:
-                learner.take(message)
-        self._write({point_id: learner for point_id, learner in learners.items() if learner.taken})
+                learner.apply(message)
+        self._write({point_id: learner for point_id, learner in learners.items() if learner.applied})
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
-        """The new items of these partitions are ours to seed."""
+        """Own these partitions, whose new items are ours to seed."""
         self._seeding.add_partitions(source.partition for source in epochs)
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        """Somebody else may write their items now: what was kept of them says nothing any more."""
-        self._unsure.clear()
+        """Give these partitions up: somebody else may write their items now, so what was kept of them is worthless."""
+        self._in_doubt.clear()
         self._seeding.remove_partitions(source.partition for source in partitions)
 
     def tick(self) -> None:
         """Seed some of the items that have no row."""
         self._seeding.tick()
 
-    def _sure(self, point_id: str, learner: ItemLearner) -> ItemLearner:
-        """With the row of before where a write was begun, and its payload not written."""
-        if point_id in self._unsure:
-            mark, before = self._unsure[point_id]
-            if mark == learner.mark:
+    def _restored(self, point_id: str, learner: ItemLearner) -> ItemLearner:
+        """Return it with the row of before where a write was begun, and its payload not written."""
+        if point_id in self._in_doubt:
+            stored, before = self._in_doubt[point_id]
+            if stored == learner.stored:
                 learner.before = before
         return learner
 
     def _write(self, learners: Mapping[str, ItemLearner]) -> None:
         if not learners:
             return
-        self._unsure |= {point_id: (learner.mark, learner.before) for point_id, learner in learners.items()}
-        written = {point_id: learner.written() for point_id, learner in learners.items()}
-        vectors = {point_id: vectors for point_id, (vectors, _) in written.items() if vectors}
+        self._in_doubt |= {point_id: (learner.stored, learner.before) for point_id, learner in learners.items()}
+        encoded = {point_id: learner.encode() for point_id, learner in learners.items()}
+        vectors = {point_id: vectors for point_id, (vectors, _) in encoded.items() if vectors}
         self._store.update_vectors(self._items, vectors)
-        self._store.set_payload(self._items, {point_id: payload for point_id, (_, payload) in written.items()})
+        self._store.set_payload(self._items, {point_id: payload for point_id, (_, payload) in encoded.items()})
         for point_id in learners:
-            del self._unsure[point_id]
-        self._metrics.learnt.inc(sum(learner.taken for learner in learners.values()))
+            del self._in_doubt[point_id]
+        self._metrics.learnt.inc(sum(learner.applied for learner in learners.values()))

@@ -37,8 +37,8 @@ CONTENT = "content"
 PAGE = 1000
 """Items looked at in one tick."""
 SEEDED = 16
-"""Most items seeded in one tick: each is a search."""
-SHORTEST, LONGEST = 1.0, 60.0
+"""Items seeded in one tick: each is a search."""
+MIN_PAUSE, MAX_PAUSE = 1.0, 60.0
 """Seconds between two looks through the items: the former while there is something to do."""
 _LEARNT = Match(f"{ROW}.learnt", (True,))
 
@@ -59,7 +59,7 @@ class Seeder:
         self._metrics, self._monotonic = metrics, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda item_id: partition_of(item_id.encode(), partitions))
         self._owned: set[int] = set()
-        # A seed of fewer neighbours than there can be is made anew when more have learnt something.
+        # A seed of fewer neighbours than there can be is replaced when more have learnt something.
         full = Range(f"{ROW}.seed", gte=settings.seed_neighbours)
         self._lacking = Filter(must_not=(IsEmpty("space"), _LEARNT, full))
         self._found: deque[str] = deque()
@@ -67,7 +67,7 @@ class Seeder:
         self._at_end = False
         self._seeded = 0
         """Since the look at the items began."""
-        self._pause = SHORTEST
+        self._pause = MIN_PAUSE
         self._next_look = -math.inf
 
     def add_partitions(self, partitions: Iterable[int]) -> None:
@@ -99,7 +99,7 @@ class Seeder:
     def _start_over(self) -> None:
         self._found.clear()
         self._after, self._at_end, self._seeded = None, False, 0
-        self._pause, self._next_look = SHORTEST, -math.inf
+        self._pause, self._next_look = MIN_PAUSE, -math.inf
 
     def _look(self) -> None:
         page, self._after = self._store.scroll(
@@ -109,12 +109,12 @@ class Seeder:
         self._at_end = self._after is None
 
     def _rest(self) -> None:
-        self._pause = SHORTEST if self._seeded else min(LONGEST, 2 * self._pause)
+        self._pause = MIN_PAUSE if self._seeded else min(MAX_PAUSE, 2 * self._pause)
         self._next_look = self._monotonic() + self._pause
         self._after, self._at_end, self._seeded = None, False, 0
 
     def _seed(self, point_ids: Sequence[str]) -> bool:
-        """False where no item has learnt anything yet."""
+        """Seed these items; return False where no item has learnt anything yet."""
         points = self._store.retrieve(self._items, point_ids, payload=(ROW, "space"), vectors=(CONTENT,))
         lacking = [point for point in points.values() if CONTENT in point.vectors and not _row(point).get("learnt")]
         answers = self._store.query(self._items, [self._neighbours(point) for point in lacking])

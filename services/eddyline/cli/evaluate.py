@@ -160,7 +160,7 @@ def _evaluation(
     from eddyline.evaluation.strategy_comparison import Evaluation
     from eddyline.model.text import Template, onboarding_text, single_parts
 
-    directory, template = cache_directory(), Template.of(settings.encoder.template)
+    directory, template = cache_directory(), Template.from_settings(settings.encoder.template)
     encoder = create_text_encoder(settings, Metrics())
     content = cached_vectors([template.parts(item.model_dump()) for item in log.items], encoder, directory, progress)
     texts = {

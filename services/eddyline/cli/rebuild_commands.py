@@ -131,7 +131,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
             report,
             source=source,
             advance=stack.enter_context(progress_bar(console, "items", store.count(live.items))),
-            template=Template.of(settings.encoder.template),
+            template=Template.from_settings(settings.encoder.template),
             image_space=None if images is None else images.space,
             detect=language_detector(settings.encoder.detect_language),
         )

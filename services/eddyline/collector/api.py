@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import orjson
 import structlog
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import BaseModel, Field
 
 from eddyline.adapters.http import (
     InFlightLimit,
@@ -30,6 +29,7 @@ from eddyline.adapters.http import (
 from eddyline.adapters.http.problems import problem_response, retry_after_header
 from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
+from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch
 from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import (
     Availability,
@@ -37,7 +37,6 @@ from eddyline.model.events import (
     Identify,
     ImpressionReport,
     Interaction,
-    Model,
     User,
     WireModel,
     clamp_event_time,
@@ -54,54 +53,12 @@ log = structlog.get_logger("collector")
 IDENTIFY, IMPRESSION = "identify", "impression"
 
 
-class EventBatch(BaseModel):
-    """Several events at once."""
-
-    events: Annotated[list[Interaction | Identify | ImpressionReport], Field(min_length=1)]
-
-
-class ItemBatch(BaseModel):
-    """Several items at once."""
-
-    items: Annotated[list[Content], Field(min_length=1)]
-
-
-class AvailabilityBatch(BaseModel):
-    """Price and stock of several items at once."""
-
-    items: Annotated[list[Availability], Field(min_length=1)]
-
-
-class Rejected(BaseModel):
-    """One that was refused: its place in the batch, the field and the reason."""
-
-    index: int
-    field: str | None = None
-    reason: str
-
-
-class Accepted(BaseModel):
-    """What the broker has acknowledged. `ids`, in the batch's order: event ids or item ids, null where refused."""
-
-    accepted: int
-    rejected: list[Rejected] = []
-    ids: list[str | None] = []
-
-
-BODIES = (
-    Interaction,
-    Identify,
-    ImpressionReport,
-    EventBatch,
-    Content,
-    ItemBatch,
-    Availability,
-    AvailabilityBatch,
-    User,
-)
-"""Models of the bodies that the routes read themselves."""
-
-
+_ENTITIES: Mapping[type[WireModel], tuple[str, str]] = {
+    Content: (CONTENT, "item_id"),
+    Availability: (AVAILABILITY, "item_id"),
+    User: (USERS, "user_id"),
+}
+"""Topic and key of what replaces an earlier state of itself."""
 _FIELDS = frozenset(name for model in BODIES for name in model.model_fields)
 
 
@@ -138,10 +95,9 @@ class Collector:
         async def post_events(
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
-            body = await self._body(request)
-            given = self._batch(body, "events")
+            events = self._batch(await self._body(request), "events")
             ids, now = _EventIdGenerator(idempotency_key), self._clock()
-            return await self._take(given, lambda one: self._event(one, ids, now))
+            return await self._take(events, lambda one: self._event(one, ids, now))
 
         @router.post(
             "/v1/items",
@@ -150,9 +106,8 @@ class Collector:
             **options,
         )
         async def post_items(request: Request) -> Response:
-            body = await self._body(request)
-            now = self._clock()
-            return await self._take(self._batch(body, "items"), lambda one: self._item(one, now))
+            items, now = self._batch(await self._body(request), "items"), self._clock()
+            return await self._take(items, lambda one: self._entity(Content, one, now))
 
         @router.post(
             "/v1/items/availability",
@@ -161,9 +116,8 @@ class Collector:
             **options,
         )
         async def post_availability(request: Request) -> Response:
-            body = await self._body(request)
-            now = self._clock()
-            return await self._take(self._batch(body, "items"), lambda one: self._availability(one, now))
+            items, now = self._batch(await self._body(request), "items"), self._clock()
+            return await self._take(items, lambda one: self._entity(Availability, one, now))
 
         @router.put(
             "/v1/items/{item_id}",
@@ -172,9 +126,8 @@ class Collector:
             **options,
         )
         async def put_item(request: Request, item_id: str) -> Response:
-            body = await self._body(request)
-            named = _with_path_id(body, "item_id", item_id_from_path(item_id))
-            return await self._take_one(self._item(named, self._clock()))
+            named = _with_path_id(await self._body(request), "item_id", item_id_from_path(item_id))
+            return await self._take_one(self._entity(Content, named, self._clock()))
 
         @router.delete("/v1/items/{item_id}", summary="Delete an item", **options)
         async def delete_item(item_id: str) -> Response:
@@ -188,9 +141,8 @@ class Collector:
             **options,
         )
         async def put_user(request: Request, user_id: str) -> Response:
-            body = await self._body(request)
-            named = _with_path_id(body, "user_id", id_from_path(user_id, "user_id"))
-            return await self._take_one(self._user(named, self._clock()))
+            named = _with_path_id(await self._body(request), "user_id", id_from_path(user_id, "user_id"))
+            return await self._take_one(self._entity(User, named, self._clock()))
 
         @router.delete("/v1/users/{user_id}", summary="Erase a person", **options)
         async def delete_user(user_id: str) -> Response:
@@ -199,13 +151,12 @@ class Collector:
 
         return router
 
-    # -- one thing said → (its id, its record) -------------------------------------------------------------------
+    # -- one object → (its id, its record) ----------------------------------------------------------------------
 
     def _event(self, given: Any, ids: _EventIdGenerator, now: float) -> tuple[str, Outgoing]:
         event = self._read_event(given)
-        at = clamp_event_time(event.timestamp, now)
         event_id = event.event_id or ids.make(given)
-        event = event.model_copy(update={"event_id": event_id, "timestamp": at})
+        event = event.model_copy(update={"event_id": event_id, "timestamp": clamp_event_time(event.timestamp, now)})
         topic = IMPRESSIONS if isinstance(event, ImpressionReport) else INTERACTIONS
         return event_id, _to_record(topic, event.person.key, event, event_id)
 
@@ -221,31 +172,29 @@ class Collector:
         interaction_weight(event, self._events)
         return event
 
-    def _item(self, given: Any, now: float) -> tuple[str, Outgoing]:
-        item = _with_timestamp(validate_event(Content, given), now)
-        self._check_upload(item)
-        return item.item_id, _to_record(CONTENT, item.item_id, item)
+    def _entity(self, model: type[WireModel], given: Any, now: float) -> tuple[str, Outgoing]:
+        entity = validate_event(model, given)
+        if isinstance(entity, Content):
+            self._check_upload(entity)
+        topic, key = _ENTITIES[model]
+        name = getattr(entity, key)
+        if getattr(entity, "timestamp") is None:  # noqa: B009
+            entity = entity.model_copy(update={"timestamp": now})
+        return name, _to_record(topic, name, entity, str(uuid.uuid4()))
 
     def _check_upload(self, item: Content) -> None:
-        """Its picture itself is looked at by the imager: here nothing is decoded that could do harm."""
+        """Raise `InvalidEvent` for a picture that is too large. The image embedder alone decodes it: here that could do
+        harm."""
         try:
-            upload, most = parse_data_url(item.image_url), self._images.max_upload_bytes
+            upload, limit = parse_data_url(item.image_url), self._images.max_upload_bytes
         except ValueError as error:
             raise InvalidEvent(str(error), "image_url") from None
-        if upload is not None and len(upload.body) > most:
+        if upload is not None and len(upload.body) > limit:
             raise InvalidEvent(
-                f"its picture has {len(upload.body):,} bytes, at most {most:,} are taken with an item "
+                f"its picture has {len(upload.body):,} bytes, at most {limit:,} are taken with an item "
                 "(images.max_upload_bytes): send a smaller one, or the address that it can be fetched from",
                 "image_url",
             )
-
-    def _availability(self, given: Any, now: float) -> tuple[str, Outgoing]:
-        said = _with_timestamp(validate_event(Availability, given), now)
-        return said.item_id, _to_record(AVAILABILITY, said.item_id, said)
-
-    def _user(self, given: Any, now: float) -> tuple[str, Outgoing]:
-        user = _with_timestamp(validate_event(User, given), now)
-        return user.user_id, _to_record(USERS, user.user_id, user)
 
     # -- a whole request ----------------------------------------------------------------------------------------
 
@@ -253,7 +202,7 @@ class Collector:
         return await read_json(request, self._server.max_body_bytes, self._in_flight)
 
     def _batch(self, body: Any, name: str) -> list[Any]:
-        """The things said in a body: one object, or {name: [objects]}."""
+        """Return the objects in a body: one, or {name: [objects]}."""
         if not isinstance(body, dict):
             raise InvalidInput(f'must be one object, or {{"{name}": […]}}', "body")
         if name not in body:
@@ -269,7 +218,7 @@ class Collector:
         return batch
 
     async def _take(self, given: Sequence[Any], read: Callable[[Any], tuple[str, Outgoing]]) -> Response:
-        """Refuse what is wrong, take the rest."""
+        """Refuse what is invalid, send the rest."""
         ids: list[str | None] = []
         outgoing: dict[int, Outgoing] = {}
         rejected: list[dict[str, Any]] = []
@@ -288,8 +237,8 @@ class Collector:
     async def _produce(
         self, outgoing: Mapping[int, Outgoing], ids: list[str | None], rejected: list[dict[str, Any]]
     ) -> Response:
-        """Wait for every acknowledgement; where some are missing, say which are there. `outgoing` and `ids` by the
-        place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
+        """Send, and wait for every acknowledgement; where some are missing, name those that are there. `outgoing` and
+        `ids` by the place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
         waiting: dict[int, asyncio.Future[Any]] = {}
         refused: EddylineError | None = None
         sizes = {index: record.size for index, record in outgoing.items()}
@@ -337,7 +286,7 @@ class Collector:
         )
 
     def _count(self, topics: Iterable[str]) -> None:
-        """These records were acknowledged."""
+        """Count records that were acknowledged."""
         for topic, records in Counter(topics).items():
             self._metrics.accepted.labels(topic).inc(records)
 
@@ -364,22 +313,22 @@ class _EventIdGenerator:
         self._alike: Counter[bytes] = Counter()
 
     def make(self, given: Any) -> str:
-        """The id of an event as it was given."""
+        """Return the id of an event as it was given."""
         if self._key is None:
             return str(uuid.uuid4())
-        said = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
-        self._alike[said] += 1
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._alike[said]}\0{said.decode()}"))
+        content = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+        self._alike[content] += 1
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._alike[content]}\0{content.decode()}"))
 
 
 def _metric_label(field: str | None) -> str:
-    """A field's name for a metric: only our own names, since anyone can send any."""
+    """Return a field's name for a metric: only our own names, since anyone can send any."""
     name = (field or "body").split(".")[0]
     return name if name in _FIELDS or name == "body" else "unknown"
 
 
 def _with_path_id(body: Any, field: str, name: str) -> Any:
-    """The body with the id of the path. Raises `InvalidInput` where it names another."""
+    """Return the body with the id of the path. Raises `InvalidInput` where it names another."""
     if not isinstance(body, dict):
         raise InvalidInput("must be a JSON object", "body")
     if body.get(field, name) != name:
@@ -387,12 +336,5 @@ def _with_path_id(body: Any, field: str, name: str) -> Any:
     return {**body, field: name}
 
 
-def _with_timestamp(said: Model, now: float) -> Model:
-    """With the time of arrival where none is given."""
-    return said.model_copy(update={"timestamp": now}) if getattr(said, "timestamp") is None else said  # noqa: B009
-
-
-def _to_record(topic: str, key: str, said: WireModel, event_id: str | None = None) -> Outgoing:
-    return Outgoing(
-        topic, key.encode(), said.to_bytes(), cloud_event_headers(said, event_id or str(uuid.uuid4()), "collector")
-    )
+def _to_record(topic: str, key: str, value: WireModel, event_id: str) -> Outgoing:
+    return Outgoing(topic, key.encode(), value.to_bytes(), cloud_event_headers(value, event_id, "collector"))

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from eddyline.clients.sources import Source, SourceLine
 from eddyline.errors import InvalidEvent, InvalidInput
+from eddyline.model.decay import HOUR
 from eddyline.model.events import Content, Interaction, User, WireModel, interaction_weight, validate_event
 from eddyline.model.ids import Person
-from eddyline.model.profile import HOUR
 from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings
 
 IMPRESSION = "impression"

@@ -14,6 +14,7 @@ from eddyline.evaluation.item_index import InvertedIndex, ItemIndex, top
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, AffinityRow
 from eddyline.model.distance import Distance, normalise_rows, similarities, space_of
+from eddyline.model.offsets import LogPosition
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.settings import Settings
 
@@ -36,7 +37,7 @@ class InMemoryState:
         distance = Distance.named(settings.encoder.distance)
         self._space = space_of(distance, SPACE)
         self.settings, self.catalogue = settings, ItemIndex(log.items, content, distance)
-        self.taus = TimeConstants.of(settings.profile)
+        self.taus = TimeConstants.from_settings(settings.profile)
         self._log, self._answers = log, answers or {}
         self._vectors = content.astype(np.float64)
         self._profiles: dict[int, Profile] = {}
@@ -62,8 +63,9 @@ class InMemoryState:
             profile = self._profiles[person] = Profile(self._log.people[person], self.settings.profile)
             profile.require_space(self._space)
         user = self._log.answers.get(person)
-        if user is not None and profile.onboarded is None and (user.timestamp is None or user.timestamp <= now):
-            profile.onboard(self._answers.get(person), ("evaluation", 0, 0), user.segment, user.attributes)
+        is_new = profile.delivery.users_position is None
+        if user is not None and is_new and (user.timestamp is None or user.timestamp <= now):
+            profile.onboard(self._answers.get(person), LogPosition("evaluation", 0, 0), user.segment, user.attributes)
         return profile
 
     def seen(self, person: int) -> NDArray[np.int64]:
@@ -74,12 +76,12 @@ class InMemoryState:
     def neighbours(self, person: int, count: int) -> list[tuple[list[str], float]]:
         """Find the recent items of the `count` others with the most similar history, and how similar each is."""
         for changed in self._changed:
-            self._histories.write(changed, *self._profiles[changed].history())
+            self._histories.write(changed, *self._profiles[changed].seen.history())
         self._changed.clear()
-        scores = self._histories.scores(*self._profiles[person].history())
+        scores = self._histories.scores(*self._profiles[person].seen.history())
         scores[scores <= 0] = -np.inf
         nearest = top(scores, count, np.asarray([person]))
-        return [(self._profiles[near].recents.newest_first(), float(scores[near])) for near in nearest.tolist()]
+        return [(self._profiles[near].seen.recents.newest_first(), float(scores[near])) for near in nearest.tolist()]
 
     def learn(self, event: LoggedInteraction) -> None:
         """Take an event in as the profiler does, and the affinity service after it."""
@@ -87,13 +89,11 @@ class InMemoryState:
         profile = self.profile(event.person, event.time)
         item_id = self.catalogue.item_ids[event.item]
         popularity = round(self.catalogue.popularity(event.item, event.time), 2)  # as the profiler keeps it
-        if event.weight > 0 and profile.count_once_per_hour(item_id, event.time):
-            recents = [recent for recent in profile.recents.newest_first() if recent != item_id]
+        if event.weight > 0 and profile.seen.count_once_per_hour(item_id, event.time):
+            recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id]
             self._learn_affinity(event.item, recents, event.time)
         profile.fold(
-            WeightedInteraction(
-                item_id, event.type, self._vectors[event.item], event.weight, event.time, event.event_id, popularity
-            ),
+            WeightedInteraction(item_id, event.type, self._vectors[event.item], event.weight, event.time, popularity),
             self.taus,
         )
         self._changed.add(event.person)

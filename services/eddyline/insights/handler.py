@@ -201,11 +201,11 @@ class PartitionHandler:
             return False
         if partition_of(event.person.key.encode(), self._partitions) != record.partition:
             return True
-        origin = ForwardedFrom.of(record.headers)
-        if origin is None or event.user_id is None or event.anonymous_id is None:
+        forwarded = ForwardedFrom.from_headers(record.headers)
+        if forwarded is None or event.user_id is None or event.anonymous_id is None:
             return False
         visitor = Person("a", event.anonymous_id)
-        return partition_of(visitor.key.encode(), self._partitions) == origin.partition
+        return partition_of(visitor.key.encode(), self._partitions) == forwarded.origin.partition
 
     def _fold(
         self,

@@ -1,7 +1,7 @@
 r"""Affinity rows: what each item learnt of those that people chose before it. Pure; the same code serves and evaluates.
 
 A *row* belongs to one item i. It is a triple (a, c, t): a sparse vector of weights by the dimension of a recent item
-(`model.ids.dimension_of`; items that share a dimension are summed), the count of how often i came, and the time both
+(`model.ids.item_dimension`; items that share a dimension are summed), the count of how often i came, and the time both
 are valid for. When i comes at time $t_e$, and the person's recents were $j_0, j_1, …$, newest first, it learns
 
 $$p(k) = 2^{-k/h} + s\,2^{-k/H} \quad\text{for } j_k$$
@@ -38,10 +38,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.decay import DAY
 from eddyline.model.ids import item_dimension
 from eddyline.settings import AffinitySettings
 
-DAY = 86_400.0
 RECENT_HALF_LIFE, SLOW_HALF_LIFE = 3.0, 20.0
 """Positions after which a recent item's weight halves, when an item learns from it: of its two parts."""
 SLOW_WEIGHT = 0.7
@@ -62,8 +62,8 @@ class AffinityRow:
     time: float = 0.0
 
     @classmethod
-    def of(cls, weights: Mapping[int, float], count: float = 0.0, time: float = 0.0) -> AffinityRow:
-        """From weights by dimension."""
+    def from_weights(cls, weights: Mapping[int, float], count: float = 0.0, time: float = 0.0) -> AffinityRow:
+        """Return the row with these weights by dimension."""
         return cls(
             np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights)),
             np.fromiter(weights.values(), dtype=np.float64, count=len(weights)),
@@ -72,11 +72,11 @@ class AffinityRow:
         )
 
     def stored(self, settings: AffinitySettings) -> NDArray[np.float32]:
-        """v: the weights over the divisor, in the order of `indices`."""
+        """Return v: the weights over the divisor, in the order of `indices`."""
         return np.asarray(self.weights / divisor(self.count, settings), dtype=np.float32)
 
 
-NO_ROW = AffinityRow.of({})
+NO_ROW = AffinityRow.from_weights({})
 
 
 def restore_row(
@@ -112,16 +112,16 @@ def backward_update(item_id: str, position: int, time: float) -> AffinityRow:
     It didn't come itself, so its count stays.
     """
     weight = BACKWARD_WEIGHT * float(positional_weights(position + 1)[-1])
-    return AffinityRow.of({item_dimension(item_id): weight}, 0.0, time)
+    return AffinityRow.from_weights({item_dimension(item_id): weight}, 0.0, time)
 
 
-def fold(row: AffinityRow, lessons: Iterable[AffinityRow], settings: AffinitySettings) -> AffinityRow:
-    """The row with what was learnt (`forward_update`, `backward_update`), cut when it has grown."""
-    return prune(merge([row, *lessons], settings), settings)
+def fold(row: AffinityRow, updates: Iterable[AffinityRow], settings: AffinitySettings) -> AffinityRow:
+    """Return the row with what was learnt (`forward_update`, `backward_update`), cut when it has grown."""
+    return prune(merge([row, *updates], settings), settings)
 
 
 def merge(rows: Sequence[AffinityRow], settings: AffinitySettings) -> AffinityRow:
-    """The row of all their events together: commutative and associative.
+    """Return the row of all their events together: commutative and associative.
 
     A row of time 0 has had no event (a `seed_row`): it begins to fade with its first.
     """
@@ -134,7 +134,7 @@ def merge(rows: Sequence[AffinityRow], settings: AffinitySettings) -> AffinityRo
 
 
 def decay_factor(seconds: float, settings: AffinitySettings) -> float:
-    """What is left of a weight after so long: 2^(-seconds / T)."""
+    """Return what is left of a weight after so long: 2^(-seconds / T)."""
     return float(0.5 ** (seconds / (settings.half_life_days * DAY)))
 
 
@@ -143,12 +143,12 @@ def prune(row: AffinityRow, settings: AffinitySettings) -> AffinityRow:
     dimensions."""
     if len(row.indices) <= settings.max_row_entries:
         return row
-    kept = _largest(row.indices, row.weights, settings.pruned_row_entries)
+    kept = np.sort(np.lexsort((row.indices, -row.weights))[: settings.pruned_row_entries])
     return AffinityRow(row.indices[kept], row.weights[kept], row.count, row.time)
 
 
 def seed_row(neighbours: Sequence[tuple[AffinityRow, float]], settings: AffinitySettings) -> AffinityRow:
-    r"""The row that a new item begins with: (row, similarity) of the n items of the nearest content that have one.
+    r"""Return the row that a new item begins with, from (row, similarity) of the n nearest items by content with a row.
 
     $$a = \frac{m}{n} \sum_j s_j^+ \frac{a_j}{c_j}$$
 
@@ -157,22 +157,17 @@ def seed_row(neighbours: Sequence[tuple[AffinityRow, float]], settings: Affinity
     nothing is learnt of a row without one, so no seed grows from seeds. After n events of its own, the seed has about
     m / (m + n) of the row, at most.
     """
-    grown = [(row, similarity) for row, similarity in neighbours if row.count > 0]
+    experienced = [(row, similarity) for row, similarity in neighbours if row.count > 0]
     parts = [
-        AffinityRow(row.indices, row.weights * (SEED_WEIGHT * similarity / (len(grown) * row.count)))
-        for row, similarity in grown
+        AffinityRow(row.indices, row.weights * (SEED_WEIGHT * similarity / (len(experienced) * row.count)))
+        for row, similarity in experienced
         if similarity > 0
     ]
     return prune(merge([NO_ROW, *parts], settings), settings)
 
 
-def _largest(indices: NDArray[np.uint32], weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Where the largest are, in the order in which they lie."""
-    return np.sort(np.lexsort((indices, -weights))[:count])
-
-
 def _summed(dimensions: Sequence[int], weights: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-    """Distinct dimensions, and the sum of the weights of each."""
+    """Return the distinct dimensions, and the sum of the weights of each."""
     indices = np.array(dimensions, dtype=np.uint32)
     return (indices, weights) if len(set(dimensions)) == len(dimensions) else _grouped(indices, weights)
 
@@ -180,7 +175,7 @@ def _summed(dimensions: Sequence[int], weights: NDArray[np.float64]) -> tuple[ND
 def _grouped(
     indices: NDArray[np.uint32], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-    """The distinct indices, ascending, and the sum of the weights of each. (`np.unique` takes twice as long.)"""
+    """Return the distinct indices, ascending, and the sum of the weights of each. (`np.unique` takes twice as long.)"""
     if not len(indices):
         return indices, weights
     order = indices.argsort(kind="stable")

@@ -26,29 +26,34 @@ from numpy.typing import NDArray
 
 Vector: TypeAlias = NDArray[np.floating]
 
+DAY, HOUR, MINUTE = 86_400.0, 3_600.0, 60.0
+"""Seconds."""
 LANDMARK = 1_704_067_200.0
 """Fixed origin of forward-decayed counts: 2024-01-01T00:00:00Z, in epoch seconds. Never changes."""
 
 
 def time_constant(half_life: float) -> float:
-    """tau from a half-life, in the same unit."""
+    """Return tau for a half-life, in the same unit."""
     return half_life / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Accumulator:
-    """(S, W, t). `sum` is None while nothing was folded, else of the encoder's dimension; `time` in epoch seconds."""
+    """(S, W, t). `sum` is None while nothing was folded, else of the encoder's dimension; `time` in epoch seconds.
+
+    One event of vector x and weight w is (w x, |w|, its time): folding it in is merging that.
+    """
 
     sum: Vector | None = None
     weight: float = 0.0
     time: float = 0.0
 
     def weight_at(self, now: float, tau: float) -> float:
-        """W decayed to `now`; a time before the accumulator's own doesn't inflate it."""
+        """Return W decayed to `now`; a time before the accumulator's own doesn't inflate it."""
         return self.weight * math.exp(-max(0.0, now - self.time) / tau)
 
     def direction(self) -> Vector | None:
-        """S at unit length, or None where S is (nearly) zero, as after a like and an equal dislike."""
+        """Return S at unit length, or None where S is (nearly) zero, as after a like and an equal dislike."""
         if self.sum is None:
             return None
         length = float(np.linalg.norm(self.sum))
@@ -57,13 +62,11 @@ class Accumulator:
         return np.asarray(self.sum / length)
 
 
-def fold(accumulator: Accumulator, vector: Vector, weight: float, time: float, tau: float) -> Accumulator:
-    """Fold one event in: `vector` x, signed `weight` w, `time` t_e and `tau` in seconds."""
-    return merge(accumulator, Accumulator(weight * vector, abs(weight), time), tau)
+NOTHING = Accumulator()
 
 
 def merge(one: Accumulator, other: Accumulator, tau: float) -> Accumulator:
-    """The accumulator of both event sets together."""
+    """Return the accumulator of both event sets together."""
     if one.sum is None:
         return other
     if other.sum is None:
@@ -92,7 +95,7 @@ def add_to_decayed_count(logarithm: float | None, weight: float, time: float, ta
 
 
 def decayed_count_at(logarithm: float | None, now: float, tau: float) -> float:
-    """The decayed count at `now`, from its logarithm."""
+    """Return the decayed count at `now`, from its logarithm."""
     if logarithm is None:
         return 0.0
     return math.exp(min(700.0, logarithm - (now - LANDMARK) / tau))

@@ -1,4 +1,4 @@
-"""What was shown to a person and when: a bounded set, the same in whatever order it comes, and how often it is told."""
+"""What was shown to a person and when: a bounded set, the same in whatever order, and however often, it is added to."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-MINUTE = 60
+from eddyline.model.decay import MINUTE
 
 
 @dataclass(frozen=True, slots=True)
 class ExposureHistory:
-    """The newest `size` showings, by (minute, item id). A showing is that an item was in a list within some minute.
+    """The newest `size` exposures, by (minute, item id). An exposure is that an item was in a list within some minute.
 
     Adding is commutative, associative and idempotent, so late records, records that come twice and the union of two
-    such sets are exact. (A decayed sum per item would be smaller, but could neither be bounded nor be told twice, nor
-    asked about a part of the time.)
+    such sets are exact. (A decayed sum per item would be smaller, but would count a repeat twice, couldn't be bounded,
+    and couldn't say what was shown before a certain time.)
     """
 
     size: int
@@ -23,26 +23,26 @@ class ExposureHistory:
     """By item, oldest first: minutes since 1970."""
 
     def add(self, item_ids: Iterable[str], time: float) -> ExposureHistory:
-        """With these items, shown in the minute of `time` (epoch seconds)."""
+        """Return the exposures with these items, shown in the minute of `time` (epoch seconds)."""
         return self._with((item_id, (int(time // MINUTE),)) for item_id in item_ids)
 
     def union(self, other: ExposureHistory) -> ExposureHistory:
-        """All that is in one of them, within this one's bound."""
+        """Return all that is in one of them, within this one's bound."""
         return self._with(other.minutes.items())
 
     def newest(self, size: int) -> ExposureHistory:
-        """The newest `size` of them; the bound stays."""
+        """Return the newest `size` of them; the bound stays."""
         return ExposureHistory(self.size, _newest(self.minutes, size))
 
     def fatigue(self, now: float, tau: float, done: Mapping[str, float], until: float = math.inf) -> dict[str, float]:
-        r"""$\sum e^{-(now - t)/\tau}$ over an item's showings at times t, for the items of which that isn't empty.
+        r"""Return $\sum e^{-(now - t)/\tau}$ over an item's exposures at times t, for the items that have any.
 
-        Only showings after the last deed with the item count (`done`: by item, epoch seconds), and only those in
-        minutes that were over at `until`. `tau` in seconds. A showing counts as of the beginning of its minute.
+        Only those after the last interaction with the item count (`done`: by item, epoch seconds), and only those in
+        minutes that were over at `until`. `tau` in seconds. An exposure counts as of the beginning of its minute.
         """
-        faded = {  # a list is many showings in one minute
+        faded = {  # a list is many exposures in one minute
             minute: math.exp(-max(0.0, now - minute * MINUTE) / tau)
-            for minute in {minute for minutes in self.minutes.values() for minute in minutes}
+            for minute in set().union(*self.minutes.values())
             if (minute + 1) * MINUTE <= until
         }
         found = {}
@@ -53,41 +53,38 @@ class ExposureHistory:
                 found[item_id] = sum(left)
         return found
 
-    def visit_began(self, now: float, pause: float, longest: float) -> float:
-        """When the visit of `now` began, to the minute: before it nothing was shown for `pause`, or it has lasted
-        `longest` (both in seconds). What was shown in it is never before that, so `fatigue` until then holds still."""
+    def visit_start(self, now: float, pause: float, max_length: float) -> float:
+        """Return when the visit of `now` began, to the minute: before it nothing was shown for `pause`, or it has
+        lasted `max_length` (both in seconds). What was shown in it is never before that, so `fatigue` until then holds
+        still."""
         began = now
-        for minute in sorted({minute for minutes in self.minutes.values() for minute in minutes}, reverse=True):
+        for minute in sorted(set().union(*self.minutes.values()), reverse=True):
             if began - minute * MINUTE >= pause:
                 break
             began = min(began, minute * MINUTE)
-        return max(began, now - longest) // MINUTE * MINUTE
+        return max(began, now - max_length) // MINUTE * MINUTE
 
     def is_any(self, after: float, before: float) -> bool:
-        """Whether anything was shown between these times (epoch seconds)."""
+        """Return whether anything was shown between these times (epoch seconds)."""
         return any(after < minute * MINUTE < before for minutes in self.minutes.values() for minute in minutes)
 
     def __len__(self) -> int:
         return sum(len(minutes) for minutes in self.minutes.values())
 
-    def to_plain(self) -> dict[str, tuple[int, ...]]:
-        """Plain form: minutes by item."""
-        return dict(self.minutes)
-
     @classmethod
-    def from_plain(cls, size: int, plain: Mapping[str, Iterable[int]]) -> ExposureHistory:
-        """The inverse of `to_plain`; the newest `size` where there are more."""
-        return cls(size, _newest({item_id: tuple(minutes) for item_id, minutes in plain.items()}, size))
+    def from_minutes(cls, size: int, stored: Mapping[str, Iterable[int]]) -> ExposureHistory:
+        """Return the exposures with these `minutes`; the newest `size` where there are more."""
+        return cls(size, _newest({item_id: tuple(minutes) for item_id, minutes in stored.items()}, size))
 
     def _with(self, more: Iterable[tuple[str, tuple[int, ...]]]) -> ExposureHistory:
-        all_of_them = dict(self.minutes)
+        union = dict(self.minutes)
         for item_id, minutes in more:
-            known = all_of_them.get(item_id, ())
+            known = union.get(item_id, ())
             if not known:
-                all_of_them[item_id] = minutes
+                union[item_id] = minutes
             elif new := set(minutes).difference(known):
-                all_of_them[item_id] = tuple(sorted((*known, *new)))
-        return ExposureHistory(self.size, _newest(all_of_them, self.size))
+                union[item_id] = tuple(sorted((*known, *new)))
+        return ExposureHistory(self.size, _newest(union, self.size))
 
 
 def _newest(minutes: Mapping[str, tuple[int, ...]], size: int) -> Mapping[str, tuple[int, ...]]:

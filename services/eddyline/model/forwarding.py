@@ -1,9 +1,9 @@
-"""Records that one owner of a partition passes on to another: what keeps them from being lost, or counted twice.
+"""Records that one owner of a partition forwards to another: what keeps them from being lost, or counted twice.
 
-An owner passes records on in the order in which it read them, and commits a batch only when all of its passages are
+An owner forwards records in the order in which it read them, and commits a batch only when all that it forwarded is
 acknowledged. Some of an attempt may get through and others not; then all of them are sent again. So the receiver must
-take each origin once, and never one whose forerunner it hasn't seen (go-back-N: Tanenbaum, Computer Networks, §3.4):
-it keeps the highest origin applied of each partition; a passage at or under it is a repeat, and one whose forerunner in
+take each origin once, and never one whose predecessor it hasn't seen (go-back-N: Tanenbaum, Computer Networks, §3.4):
+it keeps the highest origin applied of each partition; a record at or under it is a repeat, and one whose predecessor in
 its batch lies above it came through a gap, and will come again.
 """
 
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.offsets import LogPosition
 
 ORIGIN, AFTER = "eddyline-origin", "eddyline-after"
 
 
 class SequenceCheck(Enum):
-    """What a receiver makes of a passage."""
+    """What a receiver makes of a forwarded record."""
 
     NEXT = "next"
     REPEAT = "repeat"
@@ -28,46 +29,40 @@ class SequenceCheck(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ForwardedFrom:
-    """Where a record that was passed on came from: a place in the log of `interactions`.
+    """Where a record that was forwarded came from: its position in the log of `interactions`.
 
-    `after`: the offset of the record that the same batch passed on before this one, from the same partition to the same
+    `after`: the offset of the record that the same batch forwarded before this one, from the same partition to the same
     person; None where it is the first, since then everything before is acknowledged.
     """
 
-    log: str
-    partition: int
-    offset: int
+    origin: LogPosition
     after: int | None = None
 
     def headers(self) -> tuple[tuple[str, bytes], ...]:
-        """As record headers."""
-        origin = (ORIGIN, f"{self.log}:{self.partition}:{self.offset}".encode())
+        """Return it as record headers."""
+        origin = (ORIGIN, str(self.origin).encode())
         return (origin,) if self.after is None else (origin, (AFTER, str(self.after).encode()))
 
     @classmethod
-    def of(cls, headers: Iterable[tuple[str, bytes]]) -> ForwardedFrom | None:
-        """The inverse of `headers`; None for a record that came from its author. Raises `InvalidEvent`."""
-        origin = after = None
-        for name, value in headers:
-            if name == ORIGIN:
-                origin = value
-            elif name == AFTER:
-                after = value
+    def from_headers(cls, headers: Iterable[tuple[str, bytes]]) -> ForwardedFrom | None:
+        """Invert `headers`; None for a record that came from its author. Raises `InvalidEvent`."""
+        by_name = dict(headers)
+        origin, after = by_name.get(ORIGIN), by_name.get(AFTER)
         if origin is None:
             return None
         try:
             log, partition, offset = origin.decode().rsplit(":", 2)
-            return cls(log, int(partition), int(offset), None if after is None else int(after))
+            return cls(LogPosition(log, int(partition), int(offset)), None if after is None else int(after))
         except ValueError:
             raise InvalidEvent(f"header {ORIGIN} or {AFTER} is not what the profiler writes", ORIGIN) from None
 
-    def verdict(self, highest: int) -> SequenceCheck:
-        """`highest`: the highest origin applied of this log and partition, -1 for none."""
-        if self.offset <= highest:
+    def check(self, highest: int) -> SequenceCheck:
+        """Compare it with the highest origin applied of its log and partition, -1 for none."""
+        if self.origin.offset <= highest:
             return SequenceCheck.REPEAT
         return SequenceCheck.GAP if self.after is not None and self.after > highest else SequenceCheck.NEXT
 
 
 def without_forwarding_headers(headers: Iterable[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
-    """The headers that a record had before it was passed on."""
+    """Return the headers that a record had before it was forwarded."""
     return tuple((name, value) for name, value in headers if name not in (ORIGIN, AFTER))

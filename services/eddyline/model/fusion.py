@@ -64,11 +64,12 @@ def interest_vectors(profile: Profile, now: float, taus: TimeConstants) -> Inter
     The session's share is s / (1 + s) with s = W / (W + `SESSION_EVIDENCE`), so a half at most. None where nothing
     points anywhere.
     """
-    distance = distance_of(profile.space)
-    session, lasting = interest_vector(profile.session, distance), interest_vector(profile.lifetime, distance)
-    weight = profile.session.weight_at(now, taus.session)
+    distance = distance_of(profile.taste.space)
+    sums = profile.taste.sums
+    session, lasting = interest_vector(sums.session, distance), interest_vector(sums.lifetime, distance)
+    weight = sums.session.weight_at(now, taus.session)
     strength = weight / (weight + SESSION_EVIDENCE) if session is not None else 0.0
-    answers = None if profile.onboarding is None else query_vector(profile.onboarding, distance)
+    answers = None if profile.taste.onboarding is None else query_vector(profile.taste.onboarding, distance)
     taste = answers if lasting is None else lasting
     parts = {"session": (session, strength), "taste": (taste, 0.0 if taste is None else 1.0)}
     total = sum(part for _, part in parts.values())

@@ -1,4 +1,4 @@
-"""How things are named: typed person keys, point ids, sparse dimensions, log positions."""
+"""How things are named: typed person keys, point ids, sparse dimensions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Person:
 
     @classmethod
     def named(cls, user_id: str | None, anonymous_id: str | None) -> Person | None:
-        """Whom these ids name: the user where both are given, nobody where neither is."""
+        """Return whom these ids name: the user where both are given, nobody where neither is."""
         if user_id is not None:
             return cls("u", user_id)
         return None if anonymous_id is None else cls("a", anonymous_id)
 
     @classmethod
     def from_key(cls, key: str) -> Person:
-        """The inverse of `key`. Raises ValueError when it isn't one."""
+        """Invert `key`. Raises ValueError when it isn't one."""
         kind, colon, name = key.partition(":")
         if kind == "u" and colon and name:
             return cls("u", name)
@@ -45,22 +45,22 @@ class Person:
 # A reader hides hundreds of seen items in every answer, and a uuid5 takes some 6 µs.
 @lru_cache(maxsize=65_536)
 def item_point_id(item_id: str) -> str:
-    """Point id of an item: uuid5 of its id."""
+    """Return the point id of an item: uuid5 of its id."""
     return str(uuid.uuid5(NAMESPACE, "item:" + item_id))
 
 
 def person_point_id(person: Person) -> str:
-    """Point id of a profile: uuid5 of the typed person key."""
+    """Return the point id of a profile: uuid5 of the typed person key."""
     return str(uuid.uuid5(NAMESPACE, "person:" + person.key))
 
 
 @lru_cache(maxsize=65_536)
 def item_dimension(item_id: str) -> int:
-    """The sparse dimension that stands for an item: a stable 32-bit hash (collisions are summed)."""
+    """Return the sparse dimension that stands for an item: a stable 32-bit hash (collisions are summed)."""
     return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=4).digest(), "big")
 
 
 @lru_cache(maxsize=1024)  # looked up and then remembered: twice in a row for every event
 def fingerprint(text: str) -> int:
-    """A stable 53-bit hash, exact in JSON numbers: enough to tell a few hundred ids of one person apart."""
+    """Return a stable 53-bit hash, exact in JSON numbers: enough to tell a few hundred ids of one person apart."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 11

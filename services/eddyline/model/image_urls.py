@@ -17,29 +17,29 @@ _FORM = "data:image/jpeg;base64,…"
 
 @dataclass(frozen=True, slots=True)
 class UploadedImage:
-    """A picture that came with its item: the media type that is said of it, and its bytes."""
+    """A picture that came with its item: the media type that its sender gives, and its bytes."""
 
     media_type: str
     body: bytes
 
     @property
     def name(self) -> str:
-        """What stands for it wherever it is stored or shown: `data:image/jpeg;sha256=<hex>`. The same picture has the
-        same name."""
+        """Return what stands for it wherever it is stored or shown: `data:image/jpeg;sha256=<hex>`, the same for the
+        same picture."""
         return f"{SCHEME}{self.media_type};sha256={hashlib.sha256(self.body).hexdigest()}"
 
 
 def is_uploaded_image_name(address: str) -> bool:
-    """Whether it is the name of a picture that was uploaded before.
+    """Return whether it is the name of a picture that was uploaded before.
 
-    >>> is_name("https://pictures.example/red")
+    >>> is_uploaded_image_name("https://pictures.example/red")
     False
     """
     return _NAME.fullmatch(address) is not None
 
 
 def parse_data_url(address: str | None) -> UploadedImage | None:
-    """The picture that a `data:` address holds; None for another address, or a picture's name.
+    """Return the picture that a `data:` address holds; None for another address, or a picture's name.
 
     Raises ValueError saying what is wrong with it.
     """
@@ -67,16 +67,16 @@ def parse_data_url(address: str | None) -> UploadedImage | None:
 
 
 def stored_image_url(address: str | None) -> str | None:
-    """What is stored of an item's picture's address: an uploaded picture's name, any other as it is."""
+    """Return what is stored of the address of an item's picture: an uploaded picture's name, any other as it is."""
     try:
         upload = parse_data_url(address)
-    except ValueError:  # no picture, which is for the imager to say
+    except ValueError:  # no picture: the image embedder reports it
         return address
     return address if upload is None else upload.name
 
 
 def check_image_url(address: str) -> str:
-    """The address itself. Raises ValueError for a long one that is no uploaded picture, saying why it isn't."""
+    """Return the address itself. Raises ValueError for a long one that is no uploaded picture, saying why it isn't."""
     if len(address) > ADDRESS_CHARACTERS and parse_data_url(address) is None:
         raise ValueError(
             f"has {len(address):,} characters, an address at most {ADDRESS_CHARACTERS:,}: give a shorter one, or the "

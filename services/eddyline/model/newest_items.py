@@ -14,7 +14,7 @@ class NewestItems:
     times: Mapping[str, float] = field(default_factory=dict)
 
     def add(self, item_id: str, time: float) -> NewestItems:
-        """Add the item at the later of its times; the oldest goes when there are more than `size`."""
+        """Return them with the item at the later of its times; the oldest goes when there are more than `size`."""
         known = self.times.get(item_id)
         if known is not None and known >= time:
             return self
@@ -23,6 +23,17 @@ class NewestItems:
             oldest = min(times.values())
             del times[min(item for item, at in times.items() if at == oldest)]
         return NewestItems(self.size, times)
+
+    def union(self, other: NewestItems) -> NewestItems:
+        """Return the newest of both, within this one's bound."""
+        union = self
+        for item_id, time in other.times.items():
+            union = union.add(item_id, time)
+        return union
+
+    def newest(self, count: int) -> NewestItems:
+        """Return the newest `count` of them; the bound stays."""
+        return NewestItems(self.size, dict(self.to_list()[:count]))
 
     def newest_first(self) -> list[str]:
         """Return the items, newest first."""
@@ -34,6 +45,6 @@ class NewestItems:
 
     @classmethod
     def from_list(cls, size: int, rows: Iterable[tuple[str, float]]) -> NewestItems:
-        """Invert `to_list`; keep the newest `size` where there are more."""
+        """Invert `to_list`; the newest `size` where there are more."""
         newest = sorted(((item, time) for item, time in rows), key=lambda row: (row[1], row[0]), reverse=True)
         return cls(size, dict(newest[:size]))

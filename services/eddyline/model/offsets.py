@@ -1,36 +1,53 @@
-"""Offsets of partitions, kept for each log: a topic that was created anew is another log, and counts from its start."""
+"""Positions in logs: a topic that was recreated is another log, and its offsets count from its start."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Offsets: TypeAlias = Mapping[str, Mapping[int, int]]
 """Log identity → partition → offset."""
 
 
-def advance_offset(marks: Offsets, log: str, partition: int, offset: int) -> Offsets:
-    """With the partition's offset at least this; other logs, which are gone, are dropped."""
-    known = marks.get(log, {})
-    return {log: {**known, partition: max(offset, known.get(partition, -1))}}
+class LogPosition(NamedTuple):
+    """Where a record is: `log` is the identity of its topic's log."""
+
+    log: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.log}:{self.partition}:{self.offset}"
+
+
+def stored_offset(fields: Mapping[str, Any], position: LogPosition) -> int | None:
+    """Return the offset of a position stored as fields, where it is in the same log and partition; else None."""
+    same = fields.get("log") == position.log and fields.get("partition") == position.partition
+    return fields["offset"] if same else None
+
+
+def advance_offset(offsets: Offsets, position: LogPosition) -> Offsets:
+    """Return the offsets with the partition's at least at this position; other logs, which are gone, are dropped."""
+    known = offsets.get(position.log, {})
+    return {position.log: {**known, position.partition: max(position.offset, known.get(position.partition, -1))}}
 
 
 def lowest_offsets(one: Offsets, other: Offsets) -> Offsets:
-    """The lower offset of each partition. Of logs that are gone one is enough: it says that not all can be had."""
-    found = {log: dict(marks) for log, marks in one.items()}
-    for log, marks in other.items():
+    """Return the lower offset of each partition. Of logs that are gone one is kept: it shows that not all is there."""
+    found = {log: dict(offsets) for log, offsets in one.items()}
+    for log, offsets in other.items():
         known = found.setdefault(log, {})
-        for partition, offset in marks.items():
+        for partition, offset in offsets.items():
             known[partition] = min(offset, known.get(partition, offset))
     logs = list(found)
     return {log: found[log] for log in (*logs[:1], *logs[1:][-1:])}
 
 
-def offsets_to_json(marks: Offsets) -> dict[str, dict[str, int]]:
-    """As JSON can say it."""
-    return {log: {str(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
+def offsets_to_json(offsets: Offsets) -> dict[str, dict[str, int]]:
+    """Return the offsets with keys that JSON can hold."""
+    return {log: {str(partition): offset for partition, offset in each.items()} for log, each in offsets.items()}
 
 
-def offsets_from_json(marks: Mapping[str, Mapping[str, int]]) -> Offsets:
-    """The inverse of `offsets_to_json`."""
-    return {log: {int(partition): offset for partition, offset in each.items()} for log, each in marks.items()}
+def offsets_from_json(offsets: Mapping[str, Mapping[str, int]]) -> Offsets:
+    """Invert `offsets_to_json`."""
+    return {log: {int(partition): offset for partition, offset in each.items()} for log, each in offsets.items()}

@@ -1,7 +1,7 @@
 """The text that stands for an item, or for a newcomer's answers, in embedding space.
 
-The template is versioned: changing it changes every vector, so it is part of the `space` (DESIGN §3) and a change
-means embedding all items again.
+The template is versioned: changing it changes every vector, so it is part of the `space`, and a change means
+re-embedding all items.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Template:
     mode: Literal["repeat", "average"] = REPEATED
 
     @classmethod
-    def of(cls, settings: TemplateSettings) -> Template:
-        """As the settings say."""
+    def from_settings(cls, settings: TemplateSettings) -> Template:
+        """Return the template that is set."""
         fields = [
             TemplateField(name, settings.labels.get(name, ""), float(settings.weights.get(name, 1.0)))
             for name in settings.fields
@@ -61,7 +61,7 @@ class Template:
         return f"t{hashlib.blake2b(json.dumps(definition).encode(), digest_size=4).hexdigest()}"
 
     def parts(self, item: Mapping[str, Any]) -> Parts:
-        """The texts of an item, given as its stored `meta`, with their weights.
+        """Return the texts of an item, given as its stored `meta`, with their weights.
 
         An item that has none of the fields is embedded by its title: a vector of nothing would be near everything.
 
@@ -69,36 +69,36 @@ class Template:
         (('Toy Story\\nCategory: Animation\\nTags: pixar, fun', 1.0),)
         """
         lines = [(_line(field, item), field.weight) for field in self.fields]
-        said = tuple((line, weight) for line, weight in lines if line)
-        if not said:
+        parts = tuple((line, weight) for line, weight in lines if line)
+        if not parts:
             return ((str(item.get("title") or "").strip(), 1.0),)
         if self.mode != REPEATED:
-            return said
-        return (("\n".join(line for line, weight in said for _ in range(round(weight))), 1.0),)
+            return parts
+        return (("\n".join(line for line, weight in parts for _ in range(round(weight))), 1.0),)
 
 
 def _line(field: TemplateField, item: Mapping[str, Any]) -> str:
     group, _, name = field.name.partition(".")
     value = (item.get(group) or {}).get(name) if name else item.get(group)
-    text = _said(value)
+    text = _as_text(value)
     return f"{field.label}: {text}" if text and field.label else text
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(text for one in value if (text := _said(one)))
+        return ", ".join(text for one in value if (text := _as_text(one)))
     return str(value).strip()
 
 
-DEFAULT = Template.of(TemplateSettings())
+DEFAULT = Template.from_settings(TemplateSettings())
 
 
 def onboarding_text(interests: Iterable[str], goals: Iterable[str], experience: str | None) -> str:
-    """A newcomer's answers as one text; empty where nothing was answered.
+    """Return a newcomer's answers as one text; empty where nothing was answered.
 
     >>> onboarding_text(["science fiction", "space"], [], "beginner")
     'Interests: science fiction, space\\nExperience: beginner'
@@ -112,17 +112,17 @@ def onboarding_text(interests: Iterable[str], goals: Iterable[str], experience: 
 
 
 def content_hash(text: str, space: str) -> str:
-    """Tells whether a text was already embedded in this space."""
+    """Return what tells whether a text was already embedded in this space."""
     return hashlib.blake2b(f"{space}\0{text}".encode(), digest_size=16).hexdigest()
 
 
 def parts_hash(parts: Parts, space: str) -> str:
-    """Tells whether an item's texts, with these weights, were already embedded in this space."""
+    """Return what tells whether an item's texts, with these weights, were already embedded in this space."""
     if len(parts) == 1:  # a weight of one alone changes nothing
         return content_hash(parts[0][0], space)
     return content_hash(json.dumps(parts, ensure_ascii=False), space)
 
 
 def single_parts(texts: Sequence[str]) -> list[Parts]:
-    """Each text as the only part of something."""
+    """Return each text as the only part of something."""
     return [((text, 1.0),) for text in texts]

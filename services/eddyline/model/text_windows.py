@@ -27,9 +27,9 @@ class TextWindows:
 
 
 def split_into_windows(
-    offsets: Sequence[tuple[int, int]], words: Sequence[int | None], size: int, most: int
+    offsets: Sequence[tuple[int, int]], words: Sequence[int | None], size: int, max_windows: int
 ) -> TextWindows:
-    """Overlapping windows of at most `size` tokens, at most `most` of them, from the text's beginning.
+    """Return overlapping windows of at most `size` tokens, at most `max_windows` of them, from the text's beginning.
 
     `offsets`: the characters of each token, start and end; several tokens may be one character. `words`: the word of
     each. A window begins and ends between words; where a word (or a text without spaces) is longer than half a window,
@@ -37,7 +37,7 @@ def split_into_windows(
     """
     found: list[TextWindow] = []
     overlap, begin = size // OVERLAP, 0
-    while begin < len(offsets) and len(found) < most:
+    while begin < len(offsets) and len(found) < max_windows:
         end = min(begin + size, len(offsets))
         if end < len(offsets):
             end = _edge(offsets, words, begin + max(1, size // 2), end)
@@ -49,9 +49,9 @@ def split_into_windows(
 
 
 def _edge(offsets: Sequence[tuple[int, int]], words: Sequence[int | None], lowest: int, highest: int) -> int:
-    """The last token in between that begins a word, or else a character."""
-    places = range(highest, lowest - 1, -1)
-    for place in places:
-        if words[place] != words[place - 1]:
-            return place
-    return next((place for place in places if offsets[place][0] >= offsets[place - 1][1]), highest)
+    """Return the last token in between that begins a word, or else a character."""
+    tokens = range(highest, lowest - 1, -1)
+    for token in tokens:
+        if words[token] != words[token - 1]:
+            return token
+    return next((token for token in tokens if offsets[token][0] >= offsets[token - 1][1]), highest)

@@ -8,11 +8,8 @@ from eddyline.model.events import WireModel
 from eddyline.model.forwarding import ForwardedFrom, without_forwarding_headers
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
-from eddyline.profiler.records import GROUP
+from eddyline.profiler.parsed_event import GROUP
 from eddyline.topics import INTERACTIONS
-
-DEAD_LETTER = -1
-"""Stands for a place's dead letter, where numbers stand for what is sent because of it."""
 
 
 class Attempt:
@@ -23,30 +20,30 @@ class Attempt:
         self.partitions: dict[Person, int] = {}
         self.changed: set[Person] = set()
         self.outgoing: dict[tuple[str, int], Outgoing] = {}
-        """By the place of the interaction each is due to, and a number."""
-        self.letters: dict[str, tuple[Record, str, str]] = {}
-        """Dead letters by their place: the record, the reason, the detail."""
+        """By the position of the interaction each is due to, and its ordinal."""
+        self.dead_letters: dict[str, tuple[Record, str, str]] = {}
+        """By position: the record, the reason, the detail."""
         self.folded = 0
-        self._passed: dict[tuple[Person, TopicPartition], int] = {}
+        self._forwarded: dict[tuple[Person, TopicPartition], int] = {}
 
     def send(self, due_to: Record, outgoing: Outgoing) -> None:
         """Send a record that must be acknowledged before the profiles are written."""
-        number = 0
-        while (due_to.place, number) in self.outgoing:
-            number += 1
-        self.outgoing[due_to.place, number] = outgoing
+        ordinal = 0
+        while (due_to.place, ordinal) in self.outgoing:
+            ordinal += 1
+        self.outgoing[due_to.place, ordinal] = outgoing
 
-    def pass_on(self, record: Record, person: Person, said: WireModel) -> None:
-        """Send `said` on to the owner of `person`, once for `record`."""
+    def forward(self, record: Record, person: Person, event: WireModel) -> None:
+        """Send `event` to the owner of `person`, once for `record`."""
         stream = (person, record.source)
-        passage = ForwardedFrom(record.log, record.partition, record.offset, self._passed.get(stream))
-        self._passed[stream] = record.offset
-        headers = (*without_forwarding_headers(record.headers), *passage.headers())
-        self.send(record, Outgoing(INTERACTIONS, person.key.encode(), said.to_bytes(), headers))
+        forwarded = ForwardedFrom(record.position, after=self._forwarded.get(stream))
+        self._forwarded[stream] = record.offset
+        headers = (*without_forwarding_headers(record.headers), *forwarded.headers())
+        self.send(record, Outgoing(INTERACTIONS, person.key.encode(), event.to_bytes(), headers))
 
     def give_up(self, record: Record, reason: str, detail: str) -> None:
         """Make a dead letter of it."""
-        self.letters[record.place] = (record, reason, detail)
+        self.dead_letters[record.place] = (record, reason, detail)
 
 
 class Outbox:
@@ -55,19 +52,21 @@ class Outbox:
     def __init__(self, producer: Producer, dead_letters: DeadLetterWriter, metrics: Metrics) -> None:
         self._producer, self._dead_letters, self._metrics = producer, dead_letters, metrics
         self._sent: set[tuple[str, int]] = set()
+        self._kept: set[str] = set()
 
     def send(self, attempt: Attempt) -> None:
-        """Returns when all of it is acknowledged and buried. Raises `Unavailable`; some may be out then."""
+        """Return when all is acknowledged and every dead letter kept. Raises `Unavailable`; some may be out then."""
         outgoing = {key: record for key, record in attempt.outgoing.items() if key not in self._sent}
         if outgoing:
             self._producer.send_all(list(outgoing.values()))
             self._sent |= outgoing.keys()
-        for place, (record, reason, detail) in attempt.letters.items():
-            if (place, DEAD_LETTER) not in self._sent:
+        for place, (record, reason, detail) in attempt.dead_letters.items():
+            if place not in self._kept:
                 self._dead_letters.put(record, reason, detail)
                 self._metrics.dead_letters.labels(GROUP, record.topic, reason).inc()
-                self._sent.add((place, DEAD_LETTER))
+                self._kept.add(place)
 
     def clear(self) -> None:
-        """The attempt has succeeded."""
+        """Forget what was sent: the attempt has succeeded."""
         self._sent.clear()
+        self._kept.clear()

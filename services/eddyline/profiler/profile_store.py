@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from eddyline.adapters.vectors import Filter, Match, Point, PointStore, Range, Sparse
+from eddyline.adapters.vectors import Filter, Match, Point, PointStore, Range, Sparse, scroll_pages
 from eddyline.errors import Fenced, Unavailable
 from eddyline.model.ids import Person, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile, encode_payload, encode_vectors
 from eddyline.profiler.attempt import Attempt
 from eddyline.settings import ProfileSettings
 from eddyline.topics import INTERACTIONS
@@ -33,7 +33,7 @@ class ProfileStore:
         self._epochs[partition] = epoch
 
     def owns(self, partition: int) -> bool:
-        """Whether it is ours."""
+        """Return whether it is ours."""
         return partition in self._epochs
 
     def remove_partitions(self, partitions: Iterable[int]) -> list[Person]:
@@ -48,25 +48,21 @@ class ProfileStore:
         return lost
 
     def cached(self, person: Person) -> Profile | None:
-        """As it was last written, where it is at hand. Not to be changed."""
+        """Return a profile as it was last written, where it is at hand. Not to be changed."""
         return self._cache.get(person)
 
     def partition_of(self, person: Person) -> int:
-        """Where the records of someone who was met are."""
+        """Return where the records of someone who was loaded before are."""
         return self._owner[person]
 
-    def waiting(self, partition: int) -> Iterator[Profile]:
-        """The stored profiles, without vectors, in which interactions wait."""
-        after: str | None = None
+    def with_pending(self, partition: int) -> Iterator[Profile]:
+        """Yield the stored profiles, without vectors, in which interactions wait."""
         mine = Filter(must=(Match("waiting", (partition,)),))
-        while True:
-            page, after = self._store.scroll(self._collection, filter=mine, after=after, payload=None, vectors=())
+        for page in scroll_pages(self._store, self._collection, filter=mine):
             for point in page:
-                profile = Profile.load(Person.from_key(point.payload["person"]), point.payload, {}, self._settings)
+                profile = decode_profile(Person.from_key(point.payload["person"]), point.payload, {}, self._settings)
                 self._owner[profile.person] = partition
                 yield profile
-            if after is None:
-                return
 
     def load(self, people: Mapping[Person, int], attempt: Attempt) -> None:
         """Give the attempt copies of the profiles, from the cache or the store, or new ones. `people` → partition.
@@ -81,17 +77,17 @@ class ProfileStore:
             if cached is not None:
                 profile = cached.copy()
             elif point is not None:
-                profile = Profile.load(person, point.payload, point.vectors, self._settings)
+                profile = decode_profile(person, point.payload, point.vectors, self._settings)
             else:
                 profile = Profile(person, self._settings)
             epoch = self._epochs[partition]
-            if profile.epoch > epoch:
+            if profile.delivery.epoch > epoch:
                 raise Fenced(
-                    f"profile {person.key} was written under epoch {profile.epoch}, partition {partition} of "
+                    f"profile {person.key} was written under epoch {profile.delivery.epoch}, partition {partition} of "
                     f"{INTERACTIONS} is held here under {epoch}: does another group of profilers write there?",
-                    epoch=int(max([profile.epoch, *(point.payload["epoch"] for point in stored.values())])),
+                    epoch=int(max([profile.delivery.epoch, *(point.payload["epoch"] for point in stored.values())])),
                 )
-            profile.epoch = epoch
+            profile.delivery.epoch = epoch
             attempt.profiles[person] = profile
             attempt.partitions[person] = partition
 
@@ -108,20 +104,20 @@ class ProfileStore:
             self._owner[person] = attempt.partitions[person]
         while len(self._cache) > self._settings.cached_profiles:
             person, profile = self._cache.popitem(last=False)
-            if not profile.pending:
+            if not profile.delivery.pending:
                 self._owner.pop(person, None)
 
     def _upsert(self, attempt: Attempt) -> None:
         by_epoch: defaultdict[float, list[Profile]] = defaultdict(list)
         for person in attempt.changed:
-            by_epoch[attempt.profiles[person].epoch].append(attempt.profiles[person])
+            by_epoch[attempt.profiles[person].delivery.epoch].append(attempt.profiles[person])
         for epoch, profiles in by_epoch.items():
             condition = Filter(must_not=(Range("epoch", gt=epoch),))
             points = [to_profile_point(profile, attempt.partitions[profile.person]) for profile in profiles]
             self._store.upsert(self._collection, points, condition=condition)
 
     def _outdate(self, partitions: set[int]) -> None:
-        """A write that we gave up on may still come to be, after others of ours: let the next one forbid it.
+        """Move our epoch on: a write that we gave up on may still take effect after later ones; those forbid it.
 
         Epochs are whole numbers (milliseconds), and doubles: between two of them there is room for some failures.
         """
@@ -134,14 +130,14 @@ class ProfileStore:
                 )
 
     def sweep(self, unused_since: float) -> None:
-        """Remove the stubs that have been of no use since then, whoever owns them."""
+        """Remove the tombstones that have been of no use since then, whoever owns them."""
         self._store.delete_matching(self._collection, Filter(must=(Range("stub_since", lt=unused_since),)))
 
 
 def to_profile_point(profile: Profile, partition: int) -> Point:
-    """The point that a profile is stored as. `partition`: where the person's records are."""
-    vectors: dict[str, np.ndarray | Sparse] = {**profile.dense()}
-    indices, values = profile.history()
+    """Return the point that a profile is stored as. `partition`: where the person's records are."""
+    vectors: dict[str, np.ndarray | Sparse] = {**encode_vectors(profile)}
+    indices, values = profile.seen.history()
     if len(indices):
         vectors["history"] = Sparse(indices, values)
-    return Point(person_point_id(profile.person), vectors, profile.payload(partition))
+    return Point(person_point_id(profile.person), vectors, encode_payload(profile, partition))

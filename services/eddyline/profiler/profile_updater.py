@@ -2,60 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from eddyline.adapters.kafka import Headers, Outgoing, Record
+import numpy as np
+import structlog
+
+from eddyline.adapters.kafka import Outgoing, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent
 from eddyline.model.events import (
     Activity,
+    Erased,
     Exposure,
     Identify,
     Interaction,
     Onboarded,
-    PersonEvent,
+    RecordOrigin,
     Transfer,
     cloud_event_headers,
-    interaction_weight,
-    parse_person_event,
 )
-from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
-from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction
-from eddyline.profiler import identity, pending
+from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, pack_profile
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.items import ItemVector
-from eddyline.profiler.records import (
-    GROUP,
-    event_id,
-    event_time,
-    experiment_key,
+from eddyline.profiler.item_cache import ItemVector
+from eddyline.profiler.parsed_event import GROUP, ParsedEvent, read_event
+from eddyline.profiler.pending_interactions import (
+    UNKNOWN_ITEM,
     from_pending,
-    ingest_time,
+    give_up_pending,
+    limit_pending,
     to_pending,
-    unpack_transfer,
-    with_id_and_time,
 )
 from eddyline.settings import EventSettings, ProfileSettings
-from eddyline.topics import ACTIVITY
+from eddyline.topics import ACTIVITY, INTERACTIONS
 
 INVALID = "invalid_event"
+TRANSFER_BYTES = 900_000
+"""Largest transfer: Kafka takes records up to a megabyte."""
 
-
-@dataclass(frozen=True, slots=True)
-class UnreadableForward:
-    """A record that was passed on, by a profiler that could read it, and that this one can't (other settings).
-
-    It counts as come, so that what came behind it doesn't seem to have come through a gap; then it is a dead letter.
-    """
-
-    person: Person
-    reason: str
-
-
-ParsedPersonEvent: TypeAlias = PersonEvent | UnreadableForward
+log = structlog.get_logger("profiler")
 
 
 class ProfileUpdater:
@@ -71,156 +56,183 @@ class ProfileUpdater:
     ) -> None:
         """`backward_window`: how many of the newest recents learn what came after them (`affinity.backward_window`)."""
         self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
-        self._backward_window = backward_window
-        self._taus = TimeConstants.of(settings)
+        self._reverse_recents = backward_window
+        self._taus = TimeConstants.from_settings(settings)
 
-    def parse(self, record: Record) -> ParsedPersonEvent:
-        """Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
-        passage = ForwardedFrom.of(record.headers)
-        try:
-            return self._parse(record)
-        except InvalidEvent as error:
-            if passage is None:
-                raise
-            return UnreadableForward(_addressee(record), str(error))
-
-    def _parse(self, record: Record) -> PersonEvent:
-        event = parse_person_event(record.value)
-        if isinstance(event, Interaction):
-            interaction_weight(event, self._events)
-        if isinstance(event, Interaction | Identify | Exposure):
-            event_time(event, record)
-        elif isinstance(event, Transfer):
-            unpack_transfer(event, self._settings)
-        return event
-
-    def apply(
-        self,
-        profile: Profile,
-        event: ParsedPersonEvent,
-        record: Record,
-        items: Mapping[str, ItemVector],
-        attempt: Attempt,
-    ) -> None:
-        """Apply one record."""
-        if isinstance(event, Interaction):
-            if self._is_new(profile, event, record):
-                self._apply_or_hold(profile, event, record, items, attempt)
+    def apply(self, profile: Profile, parsed: ParsedEvent, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+        """Apply one record. Raises `Misconfigured` for a vector of another space."""
+        event = parsed.event
+        if event is None:
+            attempt.give_up(parsed.record, INVALID, parsed.error)
+        elif isinstance(event, Interaction):
+            if self._is_new(profile, parsed):
+                self._apply_or_hold(profile, event, parsed, items, attempt)
         elif isinstance(event, Identify):
-            if self._is_new(profile, event, record):
-                identity.identify(profile, event, record, attempt)
-        elif isinstance(event, Transfer):
-            identity.absorb(profile, event, record, self._settings, self._taus, attempt)
-        elif isinstance(event, Onboarded):
-            identity.onboard(profile, event)
+            if self._is_new(profile, parsed):
+                _identify(profile, event, parsed, attempt)
         elif isinstance(event, Exposure):
-            _apply_shown(profile, event, record, attempt)
-        elif isinstance(event, UnreadableForward):
-            attempt.give_up(record, INVALID, event.reason)
+            _apply_exposure(profile, event, parsed, attempt)
+        elif isinstance(event, Transfer):
+            self._absorb(profile, event, parsed, attempt)
+        elif isinstance(event, Onboarded):
+            _onboard(profile, event)
         else:
-            identity.erase(profile, event, record, attempt)
+            _erase(profile, event, parsed, attempt)
 
     def apply_pending(self, profile: Profile, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
         """Apply the interactions whose items have come; give up on those that have waited too long."""
         left: list[PendingInteraction] = []
-        for entry in profile.pending:
-            record = from_pending(entry)
+        for entry in profile.delivery.pending:
             if entry.item_id in items:
-                self._apply_pending(profile, record, items[entry.item_id], attempt)
+                self._apply_pending(profile, from_pending(entry), items[entry.item_id], attempt)
             elif self._clock() - entry.since > self._settings.pending_seconds:
                 late = f"item {entry.item_id!r} didn't arrive within {self._settings.pending_seconds:g} s"
-                pending.give_up_pending(profile, record, pending.UNKNOWN_ITEM, late, attempt)
+                give_up_pending(profile, from_pending(entry), UNKNOWN_ITEM, late, attempt)
             else:
                 left.append(entry)
-        if len(left) < len(profile.pending):
+        if len(left) < len(profile.delivery.pending):
             attempt.changed.add(profile.person)
-        profile.pending = tuple(left)
+        profile.delivery.pending = tuple(left)
 
-    def _is_new(self, profile: Profile, event: Interaction | Identify, record: Record) -> bool:
-        """Whether no producer has sent this event before, and nobody has been erased since it happened."""
-        known = event_id(event, record)
-        if profile.is_repeat(known):
+    def _is_new(self, profile: Profile, parsed: ParsedEvent) -> bool:
+        """Return whether no producer has sent this event before, and nobody has been erased since it happened."""
+        if profile.delivery.is_repeat(parsed.event_id):
             self._metrics.repeated.labels("event_id").inc()
             return False
-        profile.remember(known)
-        return not profile.is_over(event_time(event, record))
+        profile.delivery.remember(parsed.event_id)
+        return not profile.identity.is_erased_at(parsed.time)
 
     def _apply_or_hold(
         self,
         profile: Profile,
         event: Interaction,
-        record: Record,
+        parsed: ParsedEvent,
         items: Mapping[str, ItemVector],
         attempt: Attempt,
     ) -> None:
-        if profile.forward is not None:
-            theirs = with_id_and_time(event, record).model_copy(update={"user_id": profile.forward.id})
-            attempt.pass_on(record, profile.forward, theirs)
-            profile.stub_since = ingest_time(record)
+        if profile.identity.merged_into is not None:
+            _forward_to_user(profile, profile.identity.merged_into, parsed, attempt)
         elif event.item_id in items:
-            self._apply_interaction(profile, event, record, items[event.item_id], attempt)
+            self._apply_interaction(profile, event, parsed, items[event.item_id], attempt)
         else:
-            profile.pending = (*profile.pending, to_pending(event.item_id, record, self._clock()))
-            pending.limit_pending(profile, self._settings, attempt)
+            pending = to_pending(event.item_id, parsed.record, self._clock())
+            profile.delivery.pending = (*profile.delivery.pending, pending)
+            limit_pending(profile, attempt)
 
     def _apply_pending(self, profile: Profile, record: Record, item: ItemVector, attempt: Attempt) -> None:
         try:
-            event = self._parse(record)
+            parsed = read_event(record, self._events, self._settings)
         except InvalidEvent as error:  # it was valid when it came: its type is no longer in the settings
-            pending.give_up_pending(profile, record, INVALID, str(error), attempt)
+            give_up_pending(profile, record, INVALID, str(error), attempt)
             return
-        assert isinstance(event, Interaction)
-        if not profile.is_over(event_time(event, record)):
-            self._apply_interaction(profile, event, record, item, attempt)
+        assert isinstance(parsed.event, Interaction)
+        if not profile.identity.is_erased_at(parsed.time):
+            self._apply_interaction(profile, parsed.event, parsed, item, attempt)
 
     def _apply_interaction(
-        self, profile: Profile, event: Interaction, record: Record, item: ItemVector, attempt: Attempt
+        self, profile: Profile, event: Interaction, parsed: ParsedEvent, item: ItemVector, attempt: Attempt
     ) -> None:
-        at = event_time(event, record)
         profile.require_space(item.space)
-        weight = interaction_weight(event, self._events)
-        if weight > 0 and profile.count_once_per_hour(event.item_id, at):
-            for activity in _activities(profile, event.item_id, weight, at, record, self._backward_window):
-                outgoing = Outgoing(ACTIVITY, activity.item_id.encode(), activity.to_bytes(), _headers(activity))
-                attempt.send(record, outgoing)
-        known = event_id(event, record)
-        profile.fold(
-            WeightedInteraction(event.item_id, event.type, item.vector, weight, at, known, item.popularity), self._taus
+        if parsed.weight > 0 and profile.seen.count_once_per_hour(event.item_id, parsed.time):
+            for activity in _activities(profile, event.item_id, parsed, self._reverse_recents):
+                headers = cloud_event_headers(activity, activity.source, GROUP)
+                outgoing = Outgoing(ACTIVITY, activity.item_id.encode(), activity.to_bytes(), headers)
+                attempt.send(parsed.record, outgoing)
+        interaction = WeightedInteraction(
+            event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity
         )
-        profile.note_first_seen(at, experiment_key(event))
+        profile.fold(interaction, self._taus)
+        profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
         attempt.folded += 1
 
+    def _absorb(self, profile: Profile, event: Transfer, parsed: ParsedEvent, attempt: Attempt) -> None:
+        """Take in what an anonymous id held. One that was identified before the user was erased goes, too."""
+        if profile.identity.is_erased_at(parsed.time):
+            _erase_linked_ids((event.anonymous_id,), profile, parsed.record, attempt)
+            return
+        assert parsed.snapshot is not None
+        profile.absorb(parsed.snapshot, self._taus)
+        profile.identity.link(event.anonymous_id)
+        limit_pending(profile, attempt)
 
-def _apply_shown(profile: Profile, event: Exposure, record: Record, attempt: Attempt) -> None:
-    """A set takes it, so it needs no event id to count once; the stub that this may make is of use until now."""
-    if profile.forward is not None:
-        theirs = with_id_and_time(event, record).model_copy(update={"user_id": profile.forward.id})
-        attempt.pass_on(record, profile.forward, theirs)
+
+def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_window: int) -> Iterator[Activity]:
+    """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late one
+    came after those of before its own time alone."""
+    times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
+    recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id and times[recent] <= at]
+    yield Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=source)
+    for rank, recent in enumerate(recents[:backward_window]):
+        reverse = f"{source}/{rank}"
+        yield Activity(item_id=recent, recents=[item_id], position=rank, weight=weight, timestamp=at, source=reverse)
+
+
+def _apply_exposure(profile: Profile, event: Exposure, parsed: ParsedEvent, attempt: Attempt) -> None:
+    """Note what was shown: in a set, so it needs no event id to count once. The tombstone that this may make is of use
+    until now."""
+    if profile.identity.merged_into is not None:
+        _forward_to_user(profile, profile.identity.merged_into, parsed, attempt)
     else:
-        profile.show(event.items, event_time(event, record))
-        profile.note_first_seen(event_time(event, record), experiment_key(event))
-    profile.stub_since = ingest_time(record)
+        profile.show(event.items, parsed.time)
+        profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
+        profile.identity.tombstone_since = parsed.ingest_time
 
 
-def _addressee(record: Record) -> Person:
-    try:
-        return Person.from_key((record.key or b"").decode())
-    except ValueError:
-        raise InvalidEvent("can't be forwarded: its key is not a person key") from None
+def _forward_to_user(profile: Profile, user: Person, parsed: ParsedEvent, attempt: Attempt) -> None:
+    """Forward what someone did under an anonymous id to the user that it belongs to by now."""
+    attempt.forward(parsed.record, user, parsed.to_forward().model_copy(update={"user_id": user.id}))
+    profile.identity.tombstone_since = parsed.ingest_time
 
 
-def _activities(
-    profile: Profile, item_id: str, weight: float, at: float, record: Record, backward_window: int
-) -> Iterator[Activity]:
-    """That the item came after the person's recents; and the other way round, for the newest of these. A late one came
-    after those of before its own time alone."""
-    times = profile.recents.times
-    recents = [recent for recent in profile.recents.newest_first() if recent != item_id and times[recent] <= at]
-    yield Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=record.place)
-    for position, recent in enumerate(recents[:backward_window]):
-        source = f"{record.place}/{position}"
-        yield Activity(item_id=recent, recents=[item_id], position=position, weight=weight, timestamp=at, source=source)
+def _identify(profile: Profile, event: Identify, parsed: ParsedEvent, attempt: Attempt) -> None:
+    """Hand everything over to the user, as of exactly this offset, and forward from now on."""
+    if profile.identity.merged_into != event.user:
+        profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
+        attempt.forward(parsed.record, event.user, _transfer(profile, event, parsed))
+        profile.hand_over(event.user)
+    profile.identity.tombstone_since = parsed.ingest_time
 
 
-def _headers(activity: Activity) -> Headers:
-    return cloud_event_headers(activity, activity.source, GROUP)
+def _transfer(profile: Profile, event: Identify, parsed: ParsedEvent) -> Transfer:
+    snapshot = profile.copy()
+    while True:
+        payload, vectors = pack_profile(snapshot, parsed.record.partition)
+        transfer = Transfer(
+            user_id=event.user_id,
+            anonymous_id=event.anonymous_id,
+            timestamp=parsed.time,
+            payload=payload,
+            vectors=vectors,
+        )
+        if len(transfer.to_bytes()) <= TRANSFER_BYTES or not snapshot.seen.drop_older_half():
+            return transfer
+        log.warning("the oldest seen items don't fit in a transfer", limit_bytes=TRANSFER_BYTES)
+
+
+def _onboard(profile: Profile, event: Onboarded) -> None:
+    """Take the answers. Raises `Misconfigured` for a vector of another space."""
+    if event.space is not None:
+        profile.require_space(event.space)
+    vector = None if event.vector is None else np.asarray(event.vector, dtype=np.float64)
+    profile.onboard(vector, event.origin.position, event.segment, event.attributes)
+
+
+def _erase(profile: Profile, event: Erased, parsed: ParsedEvent, attempt: Attempt) -> None:
+    """Forget a user and have their anonymous ids forgotten; or such an id, unless it is someone else's by now."""
+    if event.anonymous_id is not None and profile.identity.merged_into != Person("u", event.user_id):
+        return
+    linked = profile.identity.linked_anonymous_ids
+    if profile.erase(parsed.time, event.origin.position):
+        _erase_linked_ids(linked, profile, parsed.record, attempt)
+
+
+def _erase_linked_ids(anonymous_ids: Iterable[str], profile: Profile, record: Record, attempt: Attempt) -> None:
+    """Send an erasure to the owners of these anonymous ids, as of the user's own."""
+    at, tombstone = profile.identity.erased_at, profile.delivery.users_position
+    if at is None or tombstone is None:
+        return
+    for anonymous_id in anonymous_ids:
+        origin = RecordOrigin(**tombstone._asdict())
+        erased = Erased(user_id=profile.person.id, anonymous_id=anonymous_id, timestamp=at, origin=origin)
+        headers = cloud_event_headers(erased, record.place, GROUP)
+        attempt.send(record, Outgoing(INTERACTIONS, erased.person.key.encode(), erased.to_bytes(), headers))

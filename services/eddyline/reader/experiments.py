@@ -65,8 +65,8 @@ class ActiveExperiments:
 def assignment_key(person: Person, anonymous_id: str | None, profile: Profile | None) -> str:
     """Return the key that someone is assigned by: the first that their profile knows of. While nothing is known of
     them, it is the anonymous id where the request gives it too, since that is who they were a moment ago."""
-    if profile is not None and profile.unit is not None:
-        return profile.unit[1]
+    if profile is not None and profile.identity.first_seen is not None:
+        return profile.identity.first_seen.key
     if anonymous_id is not None:
         person = Person("a", anonymous_id)
     elif profile is not None:

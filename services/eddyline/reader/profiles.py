@@ -19,7 +19,7 @@ from eddyline.model.events import (
     interaction_weight,
 )
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile, TimeConstants, WeightedInteraction
+from eddyline.model.profile import STORED_VECTORS, Profile, TimeConstants, WeightedInteraction, decode_profile
 from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.reader.schemas import RecentInteraction
 from eddyline.settings import Settings
@@ -41,8 +41,8 @@ class ProfileReader:
         point = self._store.retrieve(PROFILES, [point_id], vectors=STORED_VECTORS).get(point_id)
         if point is None:
             return None
-        profile = Profile.load(person, point.payload, point.vectors, self._settings.profile)
-        return profile if profile.forward is None else self.load(profile.forward)
+        profile = decode_profile(person, point.payload, point.vectors, self._settings.profile)
+        return profile if profile.identity.merged_into is None else self.load(profile.identity.merged_into)
 
     def describe(self, user_id: str) -> dict[str, Any]:
         """Describe what is known of a user. Raises `NotFound`."""
@@ -52,13 +52,13 @@ class ProfileReader:
         return {
             "user_id": user_id,
             "events": profile.events,
-            "evidence": round(profile.evidence, 6),
+            "evidence": round(profile.taste.evidence, 6),
             "last_seen": format_timestamp(profile.last_seen) if profile.last_seen else None,
-            "recents": profile.recents.newest_first(),
-            "onboarded": profile.onboarding is not None,
-            "segment": profile.segment,
-            "attributes": dict(profile.attributes),
-            "waiting": len(profile.pending),
+            "recents": profile.seen.recents.newest_first(),
+            "onboarded": profile.taste.onboarding is not None,
+            "segment": profile.identity.segment,
+            "attributes": dict(profile.identity.attributes),
+            "waiting": len(profile.delivery.pending),
         }
 
 
@@ -86,7 +86,7 @@ def apply_inline_events(
     Raises `Unavailable`, and `GenerationChanged` where the profile is of another space than the items.
     """
     applied = profile.copy() if profile else Profile(Person("a", "inline"), settings.profile)
-    taus = TimeConstants.of(settings.profile)
+    taus = TimeConstants.from_settings(settings.profile)
     ids = {item_point_id(event.item_id): event.item_id for event in events}
     points = store.retrieve(ITEMS, list(ids), payload=("space", "trend"), vectors=("content",))
     known = {ids[point_id]: point for point_id, point in points.items() if "space" in point.payload}
@@ -104,7 +104,6 @@ def apply_inline_events(
             np.asarray(vector, dtype=np.float64),
             interaction_weight(event, settings.events),
             now if event.timestamp is None else event.timestamp,
-            event.event_id or "",
             decayed_count_at(point.payload.get("trend", {}).get(POPULARITY), now, trend_tau(POPULARITY)),
         )
         applied.fold(interaction, taus)

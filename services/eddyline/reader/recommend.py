@@ -14,10 +14,11 @@ import structlog
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import InvalidInput, Unavailable
+from eddyline.model.decay import HOUR, MINUTE
 from eddyline.model.experiments.assignment import Assignment
 from eddyline.model.filters import excluding_items, servable_items
 from eddyline.model.ids import Person
-from eddyline.model.profile import HOUR, MINUTE, TimeConstants
+from eddyline.model.profile import TimeConstants
 from eddyline.model.ranking import RankedItem, RankOptions, merge_candidates, plan_retrieval, rank, rank_options
 from eddyline.model.rules import RuleSet, active_promotions, evaluate_rules, place_promotions
 from eddyline.reader.browse import Browse
@@ -85,7 +86,7 @@ class Reader:
         self._store, self._settings, self._metrics = store, settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._exposures, self._served_lists, self._experiments = exposures, served_lists, experiments
-        self._taus = TimeConstants.of(settings.profile)
+        self._taus = TimeConstants.from_settings(settings.profile)
         self._rules = RuleSet.from_settings(settings)
         self._cache = ListCache(store, settings.reader, monotonic)
         self._retriever = Retriever(store, self._cache, settings.ranking)
@@ -150,7 +151,7 @@ class Reader:
         reason = None if items else self._why_empty(request)
         if context.request.explain:
             items = explain_items(self._store, items, plan)
-        is_erased = profile is not None and profile.erased_at is not None and profile.is_unknown
+        is_erased = profile is not None and profile.identity.erased_at is not None and profile.is_unknown
         return RankedList(items, request.strategy.name, plan.is_cold, reason, is_erased, request.assignment)
 
     def _effective_request(self, context: RequestContext) -> EffectiveRequest:
@@ -168,7 +169,7 @@ class Reader:
         plan = plan_retrieval(profile, now, self._taus, ranking, strategy.settings, factors)
         plan = self._retriever.add_recent_details(plan)
         hide = settings.reader.hide if request.hide is None else request.hide
-        seen = frozenset(profile.hidden(hide) if profile else ()).difference(request.exclude)
+        seen = frozenset(profile.seen.hidden(hide) if profile else ()).difference(request.exclude)
         shared = servable_items(now) & context.filter
         boosts = (*adjustments.boosts, *context.boosts)
         boosted = (path for boost in boosts for path in boost.fields)
@@ -192,7 +193,7 @@ class Reader:
         context, profile, settings = request.context, request.profile, self._settings.ranking
         now, pause = context.now, settings.visit_pause_minutes * MINUTE
         # When the visit began: exposures count as of then, so that a list holds still within it.
-        began = now if profile is None else profile.shown.visit_began(now, pause, settings.rotation_hours * HOUR)
+        began = now if profile is None else profile.seen.shown.visit_start(now, pause, settings.rotation_hours * HOUR)
         is_reported = self._exposures is not None and profile is not None and not profile.is_unknown
         usual = rank_options(
             request.plan,
@@ -222,8 +223,8 @@ class Reader:
         min_score = context.request.min_score
         if profile is None or (min_score is not None and min_score > 0):
             return []
-        never = profile.hidden(("disliked",)).union(context.request.exclude, (item.item_id for item in items))
-        times = {**profile.viewed.times, **profile.purchased.times}
+        never = profile.seen.hidden(("disliked",)).union(context.request.exclude, (item.item_id for item in items))
+        times = {**profile.seen.viewed.times, **profile.seen.purchased.times}
         hidden = request.hidden.difference(never)
         seen = [item for item in times if item in hidden and not context.cursor.has_served(item)]
         if not seen:

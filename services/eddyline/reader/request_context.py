@@ -85,7 +85,7 @@ class RequestContext:
         """Return what the rules go by. Raises `InvalidInput` for a wrong time zone."""
         surface = {} if self.request.surface is None else {"surface": self.request.surface}
         context: dict[str, Any] = {**self.request.context, **surface}
-        segment, attributes = (None, {}) if profile is None else (profile.segment, profile.attributes)
+        segment, attributes = (None, {}) if profile is None else (profile.identity.segment, profile.identity.attributes)
         return read_situation(rules, context, segment, attributes, self.now)
 
 

@@ -92,7 +92,7 @@ class Retriever:
             lists[name] = next(found)
             self._cache.put(self._cache_key(name, request), lists[name])
         lists |= {name: next(found) for name in personal}
-        space = None if request.profile is None else request.profile.space
+        space = None if request.profile is None else request.profile.taste.space
         for name in request.plan.dense:  # the items may have gone into another space since the profile was read
             lists[name] = [point for point in lists[name] if point.payload.get("space", space) == space]
         hits = {name: to_hits(points) for name, points in lists.items()}
@@ -151,7 +151,7 @@ class Retriever:
 
         Costs two more queries.
         """
-        history = Nearest(Sparse(*profile.history()), "history")
+        history = Nearest(Sparse(*profile.seen.history()), "history")
         others = Filter(must_not=(HasId((person_point_id(profile.person),)), IsEmpty("person")))
         near = self._store.query(PROFILES, [Query(history, SIMILAR_PEOPLE, others, ("state",))])[0]
         neighbours = ((stored_recents(point.payload), point.score) for point in near)

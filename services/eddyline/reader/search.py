@@ -63,7 +63,7 @@ class Search:
         """`images`: the image embedder's encoder, so that images are found; None where they are off."""
         self._store, self._settings, self._profiles, self._encoder = store, settings, profiles, encoder
         self._clock, self._images = clock, images
-        self._taus = TimeConstants.of(settings.profile)
+        self._taus = TimeConstants.from_settings(settings.profile)
         self._vectors: OrderedDict[str, Dense] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -120,7 +120,7 @@ class Search:
         if person is None or self._settings.reader.search_taste_share == 0:
             return None
         profile = self._profiles.load(person)
-        if profile is None or profile.space not in (None, self._encoder.space):
+        if profile is None or profile.taste.space not in (None, self._encoder.space):
             return None
         return interest_vectors(profile, now, self._taus)
 

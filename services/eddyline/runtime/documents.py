@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 from eddyline import __version__, reader, settings
 from eddyline.adapters.http import create_app
 from eddyline.adapters.telemetry import Metrics
-from eddyline.collector import api as collector
+from eddyline.collector import schemas as collector
+from eddyline.collector.api import Collector
 from eddyline.model.events import (
     Activity,
     Availability,
@@ -180,7 +181,7 @@ def _openapi() -> dict[str, Any]:
 
     defaults, metrics, nothing = settings.Settings(), Metrics(), cast(Any, None)
     routers = [
-        collector.Collector(nothing, defaults.events, defaults.server, metrics).router(),
+        Collector(nothing, defaults.events, defaults.server, metrics).router(),
         reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
         insights.router(nothing, nothing),
     ]

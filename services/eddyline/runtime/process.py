@@ -20,7 +20,7 @@ import structlog
 from eddyline import reader
 from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app
 from eddyline.adapters.telemetry import Metrics
-from eddyline.collector import api as collector
+from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
 from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.consumers import ConsumerThreads

@@ -74,7 +74,7 @@ def build_embedder(resources: Resources) -> Role:
             resources.producer,
             resources.metrics,
             items=collections.items,
-            template=Template.of(settings.template),
+            template=Template.from_settings(settings.template),
             detect=detect,
         )
         embedder.check_space()

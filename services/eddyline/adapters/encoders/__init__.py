@@ -28,4 +28,4 @@ __all__ = [
 def create_text_encoder(settings: Settings, metrics: Metrics) -> TextEncoder:
     """Return the encoder that the settings name. Raises `Misconfigured` where it can't be had, and `Unavailable`."""
     kind = SentenceTransformerEncoder if settings.encoder.kind == "local" else RemoteEncoder
-    return kind(settings.encoder, metrics, Template.of(settings.encoder.template).version)
+    return kind(settings.encoder, metrics, Template.from_settings(settings.encoder.template).version)

@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from eddyline.model.offsets import LogPosition
+
 _BATCH_OVERHEAD, _RECORD_OVERHEAD, _HEADER_OVERHEAD = 61, 32, 10
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -38,7 +40,12 @@ class Record:
     @property
     def place(self) -> str:
         """`log:partition:offset`: names it among all records of all time, its log's topic being known."""
-        return f"{self.log}:{self.partition}:{self.offset}"
+        return str(self.position)
+
+    @property
+    def position(self) -> LogPosition:
+        """Where it is in its topic's log."""
+        return LogPosition(self.log, self.partition, self.offset)
 
     @property
     def source(self) -> TopicPartition:

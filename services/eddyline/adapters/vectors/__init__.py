@@ -25,6 +25,7 @@ from eddyline.adapters.vectors.contract import (
     cosine_or_zero,
     scroll_pages,
 )
+from eddyline.adapters.vectors.conversion import in_batches
 from eddyline.adapters.vectors.generations import Collections
 from eddyline.adapters.vectors.schema import (
     ITEMS,
@@ -68,6 +69,7 @@ __all__ = [
     "VectorStore",
     "cosine_or_zero",
     "image_part",
+    "in_batches",
     "item_collection",
     "profile_collection",
     "scroll_pages",

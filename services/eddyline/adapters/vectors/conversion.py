@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from eddyline.adapters.vectors.contract import Dense, Fields, Nearest, OrderBy, 
 from eddyline.errors import EddylineError, GenerationChanged
 from eddyline.model.filters import Match, Range
 
+Item = TypeVar("Item")
 _WRONG_SIZE = "Vector dimension error"
 """In Qdrant's message."""
 _WORD = re.compile(r"[A-Za-z0-9_-]+")

@@ -21,15 +21,15 @@ from eddyline.adapters.vectors import Collections, Payload, PointStore
 from eddyline.maintenance.audit.audit_report import Difference
 from eddyline.maintenance.audit.memory import Memory
 from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, ReportProgress
-from eddyline.model.events import Erased, Interaction, Transfer, interaction_weight, parse_person_event
+from eddyline.model.decay import DAY
+from eddyline.model.events import Erased, Interaction, PersonEvent, Transfer, parse_person_event
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person, fingerprint
-from eddyline.model.profile import DAY, Profile
-from eddyline.profiler import PENDING_BYTES, ParsedPersonEvent
+from eddyline.model.profile import Profile
+from eddyline.profiler import PENDING_BYTES, ParsedEvent
 from eddyline.profiler.attempt import Attempt
-from eddyline.profiler.items import ITEM_CACHE_SECONDS, ItemVectors
+from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS, ItemCache
 from eddyline.profiler.profile_updater import ProfileUpdater
-from eddyline.profiler.records import event_id, from_pending, ingest_time
 from eddyline.settings import Settings
 from eddyline.topics import INTERACTIONS
 
@@ -70,11 +70,11 @@ class ExpectedProfiles:
         self._untils: dict[Person, int] = {}
         for person, load in stored.items():
             profile = load() if load is not None else Profile(person, settings.profile)
-            self._untils[person] = profile.watermarks.get(log_identity, {}).get(self.home(person), -1) + 1
+            self._untils[person] = profile.delivery.watermarks.get(log_identity, {}).get(self.home(person), -1) + 1
         self._outputs = _Outputs(self._untils)
         self._memory = Memory(store, collections, settings.profile)
         self._updater = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
-        self._items = ItemVectors(self._memory, collections.items, settings.profile, clock, clock)
+        self._items = ItemCache(self._memory, collections.items, settings.profile, clock, clock)
         # An audit has no use for what people's earlier items would learn.
         affinity = settings.affinity.model_copy(update={"backward_window": 0})
         quiet = settings.model_copy(update={"affinity": affinity})
@@ -115,7 +115,7 @@ class ExpectedProfiles:
 
     def apply_pending(self, profile: Profile) -> None:
         """Fold, in place, what waits in a stored profile and whose item has come: its profiler is just about to."""
-        items = self._items.find({entry.item_id for entry in profile.pending})
+        items = self._items.find({entry.item_id for entry in profile.delivery.pending})
         self._updater.apply_pending(profile, items, Attempt())
 
     def drop_overdue(self, profile: Profile) -> None:
@@ -125,12 +125,13 @@ class ExpectedProfiles:
         what the other hasn't yet, and either way it counts for nobody.
         """
         deadline = self._clock() - self._settings.profile.pending_seconds
-        profile.pending = tuple(each for each in profile.pending if ingest_time(from_pending(each)) >= deadline)
+        pending = profile.delivery.pending
+        profile.delivery.pending = tuple(each for each in pending if each.timestamp / 1000 >= deadline)
 
     def wrong_watermark(self, stored: Profile, expected: Profile, log_identity: str) -> Difference | None:
         """Find a watermark beyond the end of the log, or behind what must be in the profile by now."""
         home = self.home(stored.person)
-        there, should = (each.watermarks.get(log_identity, {}).get(home, -1) for each in (stored, expected))
+        there, should = (each.delivery.watermarks.get(log_identity, {}).get(home, -1) for each in (stored, expected))
         should = max(should, min(there, self._ends[home] - 1))
         if there == should:
             return None
@@ -146,7 +147,7 @@ class ExpectedProfiles:
         people = list(people)
         found = {doubt for person in people for doubt in self._doubts.get(person, {}).values()}
         waited = sum(self._waited[person] for person in people)
-        if waited and expected.erased_at is not None:
+        if waited and expected.identity.erased_at is not None:
             found.add(ERASED_BETWEEN)
         size = sum(self._waiting_bytes[person] for person in people)
         if waited > self._settings.profile.pending or size > PENDING_BYTES:
@@ -155,14 +156,14 @@ class ExpectedProfiles:
 
     # -- one batch --------------------------------------------------------------------------------------------------
 
-    def _select(self, messages: Sequence[Message[ParsedPersonEvent]]) -> list[Message[ParsedPersonEvent]]:
+    def _select(self, messages: Sequence[Message[ParsedEvent]]) -> list[Message[ParsedEvent]]:
         for message in messages:
             self._outputs.note_arrival(message)
         mine = [message for message in messages if self._is_in_stored(message)]
-        sources = self._memory.sources(m.value.item_id for m in mine if isinstance(m.value, Interaction))
+        sources = self._memory.sources(m.value.event.item_id for m in mine if isinstance(m.value.event, Interaction))
         return [message for message in mine if self._is_applied(message, sources)]
 
-    def _is_in_stored(self, message: Message[ParsedPersonEvent]) -> bool:
+    def _is_in_stored(self, message: Message[ParsedEvent]) -> bool:
         """Whether what is stored must hold it."""
         record, person = message.record, message.value.person
         if person not in self._untils:
@@ -171,42 +172,42 @@ class ExpectedProfiles:
             return True
         return record.offset < self._untils[person] and record.partition == self.home(person)
 
-    def _is_applied(self, message: Message[ParsedPersonEvent], sources: Mapping[str, Payload]) -> bool:
+    def _is_applied(self, message: Message[ParsedEvent], sources: Mapping[str, Payload]) -> bool:
         """Whether to replay it, or something else became of it; and note what can't be known."""
-        record, event, doubts = message.record, message.value, self._doubts[message.value.person]
-        since = self._memory.stub_since(event.person)
-        if since is not None and ingest_time(record) - since > self._settings.profile.tombstone_days * DAY:
+        parsed, event, doubts = message.value, message.value.event, self._doubts[message.value.person]
+        since = self._memory.stub_since(parsed.person)
+        if since is not None and parsed.ingest_time - since > self._settings.profile.tombstone_days * DAY:
             doubts[SWEPT] = SWEPT
         if isinstance(event, Transfer) and event.payload.get("space", self._space) != self._space:
             doubts[OTHER_SPACE] = OTHER_SPACE
             return False
-        if not isinstance(event, Interaction) or record.partition != self.home(event.person):
+        if not isinstance(event, Interaction) or parsed.record.partition != self.home(parsed.person):
             return True
-        return self._is_folded(event, record, sources.get(event.item_id), doubts)
+        return self._is_folded(event.item_id, parsed, sources.get(event.item_id), doubts)
 
-    def _is_folded(self, event: Interaction, record: Record, source: Payload | None, doubts: dict[str, str]) -> bool:
+    def _is_folded(self, item_id: str, parsed: ParsedEvent, source: Payload | None, doubts: dict[str, str]) -> bool:
         """Whether the event was folded, or waits; what was given up the stored profile has forgotten."""
-        settings, at = self._settings.profile, ingest_time(record)
+        settings, at = self._settings.profile, parsed.ingest_time
         embedded_at = None if source is None else source.get("embedded_at", 0.0)
         if embedded_at is None or embedded_at > at:
-            self._waited[event.person] += 1
-            self._waiting_bytes[event.person] += len(record.value or b"")
+            self._waited[parsed.person] += 1
+            self._waiting_bytes[parsed.person] += len(parsed.record.value or b"")
         if source is None or embedded_at is None:
-            doubts.setdefault(GONE, GONE.format(event.item_id))
+            doubts.setdefault(GONE, GONE.format(item_id))
             return True
         is_changed = source.get("embeddings", 1) > 1 and at < embedded_at + ITEM_CACHE_SECONDS
-        if is_changed and interaction_weight(event, self._settings.events):
-            doubts.setdefault(CHANGED, CHANGED.format(event.item_id))
+        if is_changed and parsed.weight:
+            doubts.setdefault(CHANGED, CHANGED.format(item_id))
         if embedded_at <= at + settings.pending_seconds:
             return True
-        doubts.setdefault(LATE, LATE.format(event.item_id))
-        return self._is_remembered(event, record)
+        doubts.setdefault(LATE, LATE.format(item_id))
+        return self._is_remembered(parsed)
 
-    def _is_remembered(self, event: Interaction, record: Record) -> bool:
+    def _is_remembered(self, parsed: ParsedEvent) -> bool:
         """Whether the stored profile knows the event's id, as it does of what was folded; or can't know it any more."""
-        load = self._stored[event.person]
-        known = () if load is None else load().event_ids
-        return fingerprint(event_id(event, record)) in known or len(known) >= self._settings.profile.event_ids
+        load = self._stored[parsed.person]
+        known = () if load is None else load().delivery.event_ids
+        return fingerprint(parsed.event_id) in known or len(known) >= self._settings.profile.event_ids
 
 
 class _Outputs(GatedOutputs):
@@ -226,31 +227,31 @@ class _Outputs(GatedOutputs):
         """Seem to send it."""
         if record.topic == INTERACTIONS:
             event = parse_person_event(record.value)
-            route = _route(record, event)
+            route = _route(record, event, event.person)
             if route is not None and route not in self._arrived:
-                self.due[_person_concerned(event)][route] = (event, route[0])
+                self.due[_person_concerned(event, event.person)][route] = (event, route[0])
         return super().send(record)
 
-    def note_arrival(self, message: Message[ParsedPersonEvent]) -> None:
+    def note_arrival(self, message: Message[ParsedEvent]) -> None:
         """Note that a record has arrived in the log: it isn't due any more."""
-        event = message.value
-        route = _route(message.record, event) if event.person in self._people else None
+        event, person = message.value.event, message.value.person
+        route = _route(message.record, event, person) if person in self._people else None
         if route is not None:
             self._arrived.add(route)
-            self.due.get(_person_concerned(event), {}).pop(route, None)
+            self.due.get(_person_concerned(event, person), {}).pop(route, None)
 
 
-def _route(record: Outgoing | Record, event: ParsedPersonEvent) -> Route | None:
-    origin = ForwardedFrom.of(record.headers)
-    if origin is not None:
-        return f"{origin.log}:{origin.partition}:{origin.offset}", event.person.key
+def _route(record: Outgoing | Record, event: PersonEvent | None, person: Person) -> Route | None:
+    forwarded = ForwardedFrom.from_headers(record.headers)
+    if forwarded is not None:
+        return str(forwarded.origin), person.key
     if isinstance(event, Erased) and event.anonymous_id is not None:
-        return f"{event.origin.log}:{event.origin.partition}:{event.origin.offset}", event.person.key
+        return str(event.origin.position), person.key
     return None
 
 
-def _person_concerned(event: ParsedPersonEvent) -> Person:
-    return Person("u", event.user_id) if isinstance(event, Erased) else event.person
+def _person_concerned(event: PersonEvent | None, person: Person) -> Person:
+    return Person("u", event.user_id) if isinstance(event, Erased) else person
 
 
 def _without_space(record: Record) -> Record:

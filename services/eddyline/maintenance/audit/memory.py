@@ -10,7 +10,7 @@ import numpy as np
 
 from eddyline.adapters.vectors import Collections, Payload, Point, PointStore, Sparse
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile
+from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
 from eddyline.settings import ProfileSettings
 
 
@@ -54,7 +54,7 @@ class Memory(PointStore):
     def profile(self, person: Person) -> Profile | None:
         """Return someone's profile."""
         point = self._profiles.get(person_point_id(person))
-        return None if point is None else Profile.load(person, point.payload, point.vectors, self._settings)
+        return None if point is None else decode_profile(person, point.payload, point.vectors, self._settings)
 
     def stub_since(self, person: Person) -> float | None:
         """Return when someone's profile was last of use, if it is only a stub."""

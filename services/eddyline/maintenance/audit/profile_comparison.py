@@ -12,7 +12,7 @@ import numpy as np
 from eddyline.maintenance.audit.audit_report import Difference
 from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.profile import SETS, VECTORS, Profile, TimeConstants
-from eddyline.model.profile.codec import BEFORE
+from eddyline.model.profile.codec import UNKNOWN_TIME
 
 TOLERANCE = 1e-5
 """Of the weight, or of the sum of the weights."""
@@ -34,8 +34,8 @@ def compare(stored: Profile, expected: Profile, longest: float) -> Comparison:
     _compare_sums(found, stored, expected, longest)
     _compare_numbers(found, stored, expected)
     for name in SETS:
-        _compare_items(found, stored, name, getattr(stored, name).times, getattr(expected, name).times)
-    _compare_items(found, stored, "shown", stored.shown.to_plain(), expected.shown.to_plain())
+        _compare_items(found, stored, name, getattr(stored.seen, name).times, getattr(expected.seen, name).times)
+    _compare_items(found, stored, "shown", stored.seen.shown.minutes, expected.seen.shown.minutes)
     for name, there, should in _exact(stored, expected):
         if there != should:
             found.differences.append(Difference(stored.person.key, name, there, should, by=1))
@@ -43,9 +43,8 @@ def compare(stored: Profile, expected: Profile, longest: float) -> Comparison:
 
 
 def _compare_sums(found: Comparison, stored: Profile, expected: Profile, longest: float) -> None:
-    taus = TimeConstants.of(stored.settings)
-    for name in VECTORS:
-        one, other, tau = getattr(stored, name), getattr(expected, name), getattr(taus, name)
+    taus = TimeConstants.from_settings(stored.settings)
+    for name, one, other, tau in zip(VECTORS, stored.taste.sums, expected.taste.sums, taus, strict=True):
         now = max(one.time, other.time)
         there, should = (each.weight_at(now, tau) for each in (one, other))
         tolerance = TOLERANCE * max(there, should)
@@ -74,14 +73,13 @@ def _note(
 
 
 def _compare_numbers(found: Comparison, stored: Profile, expected: Profile) -> None:
-    tolerance = TOLERANCE * max(stored.evidence, expected.evidence)
-    by = abs(stored.evidence - expected.evidence)
-    _note(found, stored, "evidence", stored.evidence, expected.evidence, by, tolerance)
+    evidence, due = stored.taste.evidence, expected.taste.evidence
+    _note(found, stored, "evidence", evidence, due, abs(evidence - due), TOLERANCE * max(evidence, due))
     for name, there, should, allowed in (
         ("events", stored.events, expected.events, 0.0),
-        ("pending", len(stored.pending), len(expected.pending), 0.0),
+        ("pending", len(stored.delivery.pending), len(expected.delivery.pending), 0.0),
         ("last_seen", stored.last_seen, expected.last_seen, SECONDS),
-        ("erased_at", stored.erased_at, expected.erased_at, SECONDS),
+        ("erased_at", stored.identity.erased_at, expected.identity.erased_at, SECONDS),
     ):
         by = abs((there or 0) - (should or 0))
         if by > allowed or (there is None) != (should is None):
@@ -104,18 +102,25 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _exact(stored: Profile, expected: Profile) -> Iterator[tuple[str, Any, Any]]:
-    yield "forward", stored.forward and stored.forward.key, expected.forward and expected.forward.key
-    yield "twins", list(stored.twins), list(expected.twins)
-    yield "onboarded", stored.onboarded, expected.onboarded
+    one, other = stored.identity, expected.identity
+    yield "forward", one.merged_into and one.merged_into.key, other.merged_into and other.merged_into.key
+    yield "twins", list(one.linked_anonymous_ids), list(other.linked_anonymous_ids)
+    yield "onboarded", _listed(stored.delivery.users_position), _listed(expected.delivery.users_position)
     yield "answers", _answers(stored), _answers(expected)
-    there, should = stored.unit, expected.unit
+    there, should = one.first_seen, other.first_seen
     if there is not None and should is not None:
         # A profile of before this was kept can't be compared.
-        same = there[0] == BEFORE or (_is_same(there[0], should[0]) and there[1] == should[1])
+        same = there[0] == UNKNOWN_TIME or (_is_same(there[0], should[0]) and there[1] == should[1])
         there = should if same else there
-    yield "unit", there, should
+    yield "unit", _listed(there), _listed(should)
+
+
+def _listed(fields: tuple[Any, ...] | None) -> list[Any] | None:
+    """Return the fields as JSON can hold them."""
+    return None if fields is None else list(fields)
 
 
 def _answers(profile: Profile) -> tuple[Any, ...]:
     """Give what is compared of the answers: of a vector only that it is there, since its model may be older."""
-    return profile.onboarding is not None, profile.segment, dict(profile.attributes)
+    identity = profile.identity
+    return profile.taste.onboarding is not None, identity.segment, dict(identity.attributes)

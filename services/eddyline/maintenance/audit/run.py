@@ -17,7 +17,6 @@ from itertools import islice
 from typing import TypeAlias
 
 from eddyline.adapters.kafka import LogReader, Record
-from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore, scroll_pages
 from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidEvent
@@ -25,11 +24,12 @@ from eddyline.maintenance.audit.audit_report import AuditReport, Difference, Inc
 from eddyline.maintenance.audit.expected_profiles import ExpectedProfiles
 from eddyline.maintenance.audit.profile_comparison import compare
 from eddyline.maintenance.generations.rebuild import is_covered
+from eddyline.model.decay import DAY
 from eddyline.model.events import Identify, Transfer
 from eddyline.model.ids import Person, person_point_id
-from eddyline.model.profile import DAY, STORED_VECTORS, Profile
-from eddyline.profiler import GROUP, ParsedPersonEvent
-from eddyline.profiler.profile_updater import ProfileUpdater, UnreadableForward
+from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
+from eddyline.profiler import GROUP, ParsedEvent
+from eddyline.profiler.parsed_event import parse_record
 from eddyline.settings import Settings
 from eddyline.topics import INTERACTIONS
 
@@ -116,19 +116,18 @@ class _Audit:
             stubs |= {point.id: point for point in page if "person" not in point.payload}
         return people, stubs
 
-    def _events(self) -> Iterator[ParsedPersonEvent]:
+    def _events(self) -> Iterator[ParsedEvent]:
         """Read the log's events. What can't be read is counted."""
-        updater = ProfileUpdater(self.settings.events, self.settings.profile, Metrics(), self.clock)
         for record in self._records():
             self.report.records += 1
             self.log_identity = record.log
             try:
-                event = updater.parse(record)
+                parsed = parse_record(record, self.settings.events, self.settings.profile)
             except InvalidEvent:
                 self.report.invalid += 1
                 continue
-            self.report.invalid += isinstance(event, UnreadableForward)
-            yield event
+            self.report.invalid += parsed.event is None
+            yield parsed
 
     def _records(self) -> Iterator[Record]:
         bounds = self.log.bounds(INTERACTIONS)
@@ -190,13 +189,13 @@ class _Audit:
         return found
 
     def _load(self, person: Person, point: Point) -> Profile:
-        return Profile.load(person, point.payload, point.vectors, self.settings.profile)
+        return decode_profile(person, point.payload, point.vectors, self.settings.profile)
 
     def _lows(self) -> dict[int, int]:
         return {partition: bounds.low for partition, bounds in self.log.bounds(INTERACTIONS).items()}
 
     def _is_covered(self, profile: Profile, lows: Mapping[int, int]) -> bool:
-        return is_covered(profile.first, self.log_identity, lows)
+        return is_covered(profile.delivery.first, self.log_identity, lows)
 
     # -- one person -------------------------------------------------------------------------------------------------
 
@@ -211,7 +210,7 @@ class _Audit:
         differences = [*found.differences, *expectation.lost(person), *([] if watermark is None else [watermark])]
         doubts = expectation.doubts((person, *linked), expected)
         homes = {expectation.home(each) for each in (person, *linked)}
-        if not {partition for marks in stored.first.values() for partition in marks} <= homes:
+        if not {partition for marks in stored.delivery.first.values() for partition in marks} <= homes:
             doubts.add(PARTITIONS_CHANGED)
         self._note(person, differences, doubts)
         if not differences:
@@ -223,7 +222,8 @@ class _Audit:
         if expected is None:
             return
         unused_since = self.clock() - self.settings.profile.tombstone_days * DAY
-        if expected.is_stub and expected.stub_since is not None and expected.stub_since < unused_since:
+        last_used = expected.identity.tombstone_since
+        if expected.is_tombstone and last_used is not None and last_used < unused_since:
             return
         missing = Difference(person.key, "profile", None, f"a profile of {expected.events} events", by=1)
         self._note(person, [missing, *expectation.lost(person)], set())
@@ -247,17 +247,17 @@ class _Audit:
             self.report.differences.append(seen)
 
 
-def _choose(who: PeopleSelection, events: Iterable[ParsedPersonEvent]) -> dict[Person, Set[Person]]:
+def _choose(who: PeopleSelection, events: Iterable[ParsedEvent]) -> dict[Person, Set[Person]]:
     """Choose among the people of these events; each comes with the anonymous ids that became theirs."""
     people: dict[Person, None] = {}
     linked: defaultdict[Person, set[Person]] = defaultdict(set)
-    for event in events:
-        people[event.person] = None
-        if isinstance(event, Identify):
-            people[event.user] = None
-            linked[event.user].add(event.person)
-        elif isinstance(event, Transfer):
-            linked[event.person].add(Person("a", event.anonymous_id))
+    for parsed in events:
+        people[parsed.person] = None
+        if isinstance(parsed.event, Identify):
+            people[parsed.event.user] = None
+            linked[parsed.event.user].add(parsed.person)
+        elif isinstance(parsed.event, Transfer):
+            linked[parsed.person].add(Person("a", parsed.event.anonymous_id))
     chosen: Iterable[Person] = people
     if isinstance(who, Person):
         chosen = [who]

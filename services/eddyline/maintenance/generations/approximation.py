@@ -12,10 +12,11 @@ from eddyline.adapters.encoders import TextEncoder
 from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import InvalidEvent
-from eddyline.model.decay import Accumulator, Vector
+from eddyline.model.decay import NOTHING, Accumulator, Vector
 from eddyline.model.events import Onboarded, Transfer, User, parse_event
 from eddyline.model.ids import Person, item_point_id
-from eddyline.model.profile import NOTHING, VECTORS, Profile, TimeConstants
+from eddyline.model.offsets import LogPosition
+from eddyline.model.profile import DecayedSums, Profile, TimeConstants, pack_profile, unpack_profile
 from eddyline.model.text import onboarding_text
 from eddyline.settings import ProfileSettings
 from eddyline.topics import USERS
@@ -26,8 +27,8 @@ class OnboardingAnswers:
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
-        self._texts: dict[tuple[str, int, int], str] = {}
-        self._latest: dict[str, tuple[str, int, int]] = {}
+        self._texts: dict[LogPosition, str] = {}
+        self._latest: dict[str, LogPosition] = {}
 
     def read(self, log: LogReader) -> None:
         """Read all that `users` holds. The newest record of a person is what counts."""
@@ -36,7 +37,7 @@ class OnboardingAnswers:
                 self._note(record)
 
     def _note(self, record: Record) -> None:
-        key, place = (record.key or b"").decode(errors="replace"), (record.log, record.partition, record.offset)
+        key = (record.key or b"").decode(errors="replace")
         earlier = self._latest.pop(key, None)
         if earlier is not None:
             self._texts.pop(earlier, None)
@@ -46,10 +47,10 @@ class OnboardingAnswers:
             event = parse_event(User, record.value)
         except InvalidEvent:
             return
-        self._latest[key] = place
-        self._texts[place] = onboarding_text(event.interests, event.goals, event.experience)
+        self._latest[key] = record.position
+        self._texts[record.position] = onboarding_text(event.interests, event.goals, event.experience)
 
-    def vector(self, origin: tuple[str, int, int]) -> Vector | None:
+    def vector(self, origin: LogPosition) -> Vector | None:
         """Embed the answers of that record; None where it is gone or has none."""
         text = self._texts.get(origin)
         return None if not text else np.asarray(self._encoder.encode([text])[0], dtype=np.float64)
@@ -64,8 +65,7 @@ class OnboardingAnswers:
             return record
         if event.space is None or event.space == self._encoder.space:
             return record
-        origin = (event.origin.log, event.origin.partition, event.origin.offset)
-        vector = self.vector(origin)
+        vector = self.vector(event.origin.position)
         row = None if vector is None else [float(x) for x in vector]
         space = None if row is None else self._encoder.space
         return replace(record, value=event.model_copy(update={"vector": row, "space": space}).to_bytes())
@@ -82,13 +82,13 @@ class ProfileApproximation:
         self, store: VectorStore, items: str, settings: ProfileSettings, space: str, answers: OnboardingAnswers
     ) -> None:
         self._store, self._items, self._space, self._answers = store, items, space, answers
-        self._settings, self._taus = settings, TimeConstants.of(settings)
+        self._settings, self._taus = settings, TimeConstants.from_settings(settings)
         self.lost = 0
         """People whose answers were in their profile, and are in no log that could be embedded again."""
 
     def convert(self, profiles: Sequence[Profile]) -> None:
         """Convert the profiles in place."""
-        ids = {item_point_id(item_id) for profile in profiles for item_id in profile.recents.times}
+        ids = {item_point_id(item_id) for profile in profiles for item_id in profile.seen.recents.times}
         stored = self._store.retrieve(self._items, sorted(ids), payload=(), vectors=("content",))
         vectors = {
             point_id: np.asarray(point.vectors["content"], dtype=np.float64)
@@ -105,30 +105,30 @@ class ProfileApproximation:
         try:
             event = parse_event(Transfer, record.value)
             person = Person("a", event.anonymous_id)
-            snapshot = Profile.unpack(person, event.payload, event.vectors, self._settings)
+            snapshot = unpack_profile(person, event.payload, event.vectors, self._settings)
         except (InvalidEvent, KeyError, TypeError, ValueError):
             return record
-        if snapshot.space in (None, self._space):
+        if snapshot.taste.space in (None, self._space):
             return record
         self.convert([snapshot])
-        payload, vectors = snapshot.packed(record.partition)
+        payload, vectors = pack_profile(snapshot, record.partition)
         return replace(record, value=event.model_copy(update={"payload": payload, "vectors": vectors}).to_bytes())
 
     def _convert(self, profile: Profile, vectors: Mapping[str, Vector]) -> None:
-        for name in VECTORS:
-            old: Accumulator = getattr(profile, name)
-            setattr(profile, name, self._sum(profile, old, getattr(self._taus, name), vectors))
-        if profile.onboarding is not None:
-            profile.onboarding = None if profile.onboarded is None else self._answers.vector(profile.onboarded)
-            self.lost += profile.onboarding is None
-        held = profile.onboarding is not None or any(getattr(profile, name).sum is not None for name in VECTORS)
-        profile.space = self._space if held else None
+        taste, position = profile.taste, profile.delivery.users_position
+        pairs = zip(taste.sums, self._taus, strict=True)
+        taste.sums = DecayedSums(*(self._sum(profile, old, tau, vectors) for old, tau in pairs))
+        if taste.onboarding is not None:
+            taste.onboarding = None if position is None else self._answers.vector(position)
+            self.lost += taste.onboarding is None
+        held = taste.onboarding is not None or any(total.sum is not None for total in taste.sums)
+        taste.space = self._space if held else None
 
     @staticmethod
     def _sum(profile: Profile, old: Accumulator, tau: float, vectors: Mapping[str, Vector]) -> Accumulator:
         terms = [
             (math.exp((at - old.time) / tau), vectors[item_point_id(item_id)])
-            for item_id, at in profile.recents.times.items()
+            for item_id, at in profile.seen.recents.times.items()
             if item_point_id(item_id) in vectors and at <= old.time
         ]
         weight = sum(share for share, _ in terms)

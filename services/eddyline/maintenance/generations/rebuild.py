@@ -29,9 +29,9 @@ from eddyline.adapters.vectors import Collections, Point, PointStore, scroll_pag
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
-from eddyline.model.offsets import Offsets
-from eddyline.model.profile import STORED_VECTORS, Profile
-from eddyline.profiler import ParsedPersonEvent, Profiler, to_profile_point
+from eddyline.model.offsets import LogPosition, Offsets
+from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
+from eddyline.profiler import ParsedEvent, Profiler, to_profile_point
 from eddyline.settings import ProfileSettings, Settings
 from eddyline.topics import INTERACTIONS
 
@@ -40,15 +40,13 @@ SPAN_MS = 60_000
 """A batch is handled as of its last record's arrival; so much earlier its first may have come."""
 STREAM_RECORDS = 5000
 """Records of one partition handled before the next partition has its turn."""
-RecordPosition: TypeAlias = tuple[str, int, int]
-"""Log, partition, offset."""
 TranslateRecord: TypeAlias = Callable[[Record], Record]
 """Makes of a record of the log what it is read as; itself, as a rule."""
 ReportProgress: TypeAlias = Callable[[int], None]
 """Takes how many more are done."""
 ConvertProfiles: TypeAlias = Callable[[Sequence[Profile]], None]
 """Changes, in place, what must be changed of profiles that are taken over."""
-Select: TypeAlias = Callable[[Sequence[Message[ParsedPersonEvent]]], Sequence[Message[ParsedPersonEvent]]]
+Select: TypeAlias = Callable[[Sequence[Message[ParsedEvent]]], Sequence[Message[ParsedEvent]]]
 """Chooses the messages of a batch that are handled; all, as a rule."""
 
 
@@ -61,7 +59,7 @@ class GatedOutputs:
     def __init__(self, producer: Producer | None, dead_letters: DeadLetterWriter | None) -> None:
         self._producer, self._dead_letters = producer, dead_letters
         self.open = False
-        self.transfers: dict[RecordPosition, bytes] = {}
+        self.transfers: dict[LogPosition, bytes] = {}
 
     def send(self, record: Outgoing) -> Future[RecordMetadata]:
         """Send a record, or seem to."""
@@ -94,10 +92,10 @@ class GatedOutputs:
             self._dead_letters.put(record, reason, detail, attempt)
 
     def _keep(self, record: Outgoing) -> None:
-        origin = ForwardedFrom.of(record.headers)
-        if origin is not None and _is_transfer(record.value):
+        forwarded = ForwardedFrom.from_headers(record.headers)
+        if forwarded is not None and _is_transfer(record.value):
             assert record.value is not None
-            self.transfers[origin.log, origin.partition, origin.offset] = record.value
+            self.transfers[forwarded.origin] = record.value
 
 
 @dataclass(slots=True)
@@ -195,7 +193,7 @@ class ProfileRebuild:
         """
 
         def is_lost(profile: Profile) -> bool:
-            return not is_covered(profile.first, log_identity, self._lows)
+            return not is_covered(profile.delivery.first, log_identity, self._lows)
 
         target, settings = self.collections.profiles, self._settings.profile
         self.counts.carried = carry_over(self._store, live, target, settings, convert, is_lost, self.epoch)
@@ -263,7 +261,7 @@ class ProfileRebuild:
             self._profiler.handle(messages)
         self.counts.handled += len(messages)
 
-    def _read(self, record: Record) -> Message[ParsedPersonEvent] | None:
+    def _read(self, record: Record) -> Message[ParsedEvent] | None:
         origin = _transfer_origin(record)
         if origin is not None:
             record = replace(record, value=self._outputs.transfers.pop(origin, record.value))
@@ -296,7 +294,7 @@ def carry_over(
         convert([profile for _, profile in kept])
         points = []
         for point, profile in kept:
-            profile.epoch = epoch
+            profile.delivery.epoch = epoch
             points.append(replace(to_profile_point(profile, point.payload.get("waiting", 0)), id=point.id))
         if points:
             store.upsert(target, points)
@@ -307,7 +305,7 @@ def carry_over(
 def _loaded(point: Point, settings: ProfileSettings) -> Profile:
     key = point.payload.get("person")  # an erased one's stub names nobody
     person = Person("u", "") if key is None else Person.from_key(key)
-    return Profile.load(person, point.payload, point.vectors, settings)
+    return decode_profile(person, point.payload, point.vectors, settings)
 
 
 def is_covered(first: Offsets, log_identity: str, lows: Mapping[int, int]) -> bool:
@@ -318,14 +316,14 @@ def is_covered(first: Offsets, log_identity: str, lows: Mapping[int, int]) -> bo
     )
 
 
-def _transfer_origin(record: Record) -> RecordPosition | None:
+def _transfer_origin(record: Record) -> LogPosition | None:
     try:
-        origin = ForwardedFrom.of(record.headers)
+        forwarded = ForwardedFrom.from_headers(record.headers)
     except InvalidEvent:
         return None
-    if origin is None or not _is_transfer(record.value):
+    if forwarded is None or not _is_transfer(record.value):
         return None
-    return origin.log, origin.partition, origin.offset
+    return forwarded.origin
 
 
 def _is_transfer(value: bytes | None) -> bool:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from eddyline.model.events.wire import Attributes, FieldError, Id, Short, Timestamp, WireModel
+from eddyline.model.events.timestamps import Timestamp
+from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
 
 ImageAddress = Annotated[
@@ -22,9 +23,9 @@ ImageAddress = Annotated[
         }
     ),
 ]
-"""Where a picture is, or the picture itself (see `model.pictures`)."""
+"""Where a picture is, or the picture itself (see `model.image_urls`)."""
 
-MOST_RATINGS = 2**53
+MAX_RATINGS = 2**53
 """The largest count that JSON's readers agree on."""
 Mark = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
@@ -36,7 +37,7 @@ class Rating(BaseModel):
 
     value: Mark
     """The mean, e.g. 7.9; where `count` is 0 it isn't looked at."""
-    count: Annotated[int, Field(ge=0, le=MOST_RATINGS)]
+    count: Annotated[int, Field(ge=0, le=MAX_RATINGS)]
     """How many rated."""
     scale: Mark = 5.0
     """The best possible value."""
@@ -105,7 +106,7 @@ class Content(WireModel):
 class Availability(WireModel):
     """Price and stock alone, always both. Topic `availability`, key item_id.
 
-    The topic keeps only the last record of an item, and an item that is built anew from it must come out the same.
+    The topic keeps only the last record of an item, and an item that is rebuilt from it must come out the same.
     """
 
     ce_name: ClassVar = "availability"
@@ -119,7 +120,7 @@ class Availability(WireModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _says_all(cls, given: Any) -> Any:
+    def _is_complete(cls, given: Any) -> Any:
         for field in ("available", "price"):
             if isinstance(given, dict) and field not in given:
                 raise FieldError(field, "is needed: price and stock replace what was said of both (price may be null)")

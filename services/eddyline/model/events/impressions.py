@@ -8,20 +8,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     MAX_ID_BYTES,
     ContextValue,
     FieldError,
     Finite,
     Id,
+    PersonRecord,
     Short,
-    Timestamp,
-    WireModel,
     load_json,
-    requires_field,
     validate_event,
 )
-from eddyline.model.ids import Person
 
 MAX_RANK = 1000
 
@@ -31,7 +29,7 @@ def _once_each(ranks: list[int]) -> list[int]:
 
 
 class ServedItem(BaseModel):
-    """One place of a list."""
+    """One item of a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
@@ -45,28 +43,23 @@ class ServedItem(BaseModel):
 
 
 def _check_items(items: Iterable[ServedItem]) -> None:
-    """Raise `FieldError` where two places have one item, or one rank."""
+    """Raise `FieldError` where two of them have one item, or one rank."""
     item_ids: set[str] = set()
     ranks: set[int] = set()
-    for place, one in enumerate(items):
+    for index, one in enumerate(items):
         if one.item_id in item_ids:
-            raise FieldError(f"items.{place}.item_id", "is in the list already")
+            raise FieldError(f"items.{index}.item_id", "is in the list already")
         if one.rank in ranks:
-            raise FieldError(f"items.{place}.rank", f"{one.rank} is another item's already")
+            raise FieldError(f"items.{index}.rank", f"{one.rank} is another item's already")
         item_ids.add(one.item_id)
         ranks.add(one.rank)
 
 
-class _PersonRecord(WireModel):
-    """Goes to one person. Topic `impressions`, key the typed person key."""
-
-    model_config = ConfigDict(json_schema_extra={"anyOf": [requires_field("user_id"), requires_field("anonymous_id")]})
+class _ListRecord(PersonRecord):
+    """What becomes of a list. Topic `impressions`, key the typed person key."""
 
     request_id: Id
     """Of the response."""
-    user_id: Id | None = None
-    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
-    anonymous_id: Id | None = None
     session_id: Id | None = None
     surface: Short | None = None
     """Where the list is, in the app's own words."""
@@ -74,23 +67,10 @@ class _PersonRecord(WireModel):
     """What it is ranked by."""
     experiment: Short | None = None
     variant: Short | None = None
-    """Of the experiment; without one what the response says, or a name of the app's own."""
-
-    @model_validator(mode="after")
-    def _has_person(self) -> Self:
-        if self.user_id is None and self.anonymous_id is None:
-            raise FieldError("user_id", "is needed, or anonymous_id")
-        return self
-
-    @property
-    def person(self) -> Person:
-        """To whom it went."""
-        person = Person.named(self.user_id, self.anonymous_id)
-        assert person is not None
-        return person
+    """Of the experiment; without one, as in the response, or a name of the app's own."""
 
 
-class ServedList(_PersonRecord):
+class ServedList(_ListRecord):
     """Internal, topic `impressions`: a response of the reader, as it was served."""
 
     ce_name: ClassVar = "impression"
@@ -113,7 +93,7 @@ class ServedList(_PersonRecord):
     timestamp: Timestamp
 
 
-class ImpressionReport(_PersonRecord):
+class ImpressionReport(_ListRecord):
     """What a person really saw: an event of type `impression`, which goes to the topic `impressions`.
 
     Of a list of the reader, by its `request_id`: the `positions` that were seen, or, without any, all of it. With
@@ -137,7 +117,7 @@ class ImpressionReport(_PersonRecord):
     items: Annotated[list[ServedItem], Field(min_length=1, max_length=1000)] | None = None
     """Of another system's list."""
     revision: Short | None = None
-    """Of the experiment's definition, as its assignment says it."""
+    """Of the experiment's definition, as in its assignment."""
     timestamp: Timestamp | None = None
     """When it was seen; the time of arrival where missing. At most 24 hours ahead."""
     context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}

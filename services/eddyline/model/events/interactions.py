@@ -1,4 +1,4 @@
-"""What people did, what else changes a profile, and what items hear of it."""
+"""What people did, what else changes a profile, and what items learn from it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     Attributes,
     ContextValue,
     FieldError,
     Finite,
     Id,
-    Timestamp,
+    PersonRecord,
     WireModel,
     load_json,
     requires_field,
     validate_event,
 )
 from eddyline.model.ids import Person
+from eddyline.model.offsets import LogPosition
 from eddyline.settings import EventSettings
 
 RATING = "rating"
 MAX_STRENGTH = 100.0
-"""Most that one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
+"""What one rating can weigh, either way: an absurd value must not drown a profile, or overflow it."""
 
 
-class Interaction(WireModel):
+class Interaction(PersonRecord):
     """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
 
     ce_name: ClassVar = "interaction"
@@ -45,9 +47,6 @@ class Interaction(WireModel):
     type: Annotated[str, Field(min_length=1, max_length=64)]
     """view, click, like, … : one of the settings' `events.weights`."""
     item_id: Id
-    user_id: Id | None = None
-    """The signed-in person. One of user_id and anonymous_id is needed; with both, the event is the user's."""
-    anonymous_id: Id | None = None
     event_id: Id | None = None
     """Made by the collector where missing; the same id again changes nothing."""
     session_id: Id | None = None
@@ -62,19 +61,10 @@ class Interaction(WireModel):
     """Surface, device, locale, …"""
 
     @model_validator(mode="after")
-    def _has_person(self) -> Interaction:
-        if self.user_id is None and self.anonymous_id is None:
-            raise FieldError("user_id", "is needed, or anonymous_id")
+    def _has_value(self) -> Interaction:
         if self.type == RATING and self.value is None:
             raise FieldError("value", "is needed with a rating")
         return self
-
-    @property
-    def person(self) -> Person:
-        """Return the person whose profile it changes."""
-        person = Person.named(self.user_id, self.anonymous_id)
-        assert person is not None
-        return person
 
 
 class RecordOrigin(WireModel):
@@ -85,6 +75,11 @@ class RecordOrigin(WireModel):
     log: str
     partition: int
     offset: int
+
+    @property
+    def position(self) -> LogPosition:
+        """Return the same as a plain tuple."""
+        return LogPosition(self.log, self.partition, self.offset)
 
 
 class Onboarded(WireModel):
@@ -118,7 +113,7 @@ class Erased(WireModel):
     """With it: the erasure of this anonymous id, as far as it is known to be the user's."""
     timestamp: Timestamp
     origin: RecordOrigin
-    """The tombstone in `users`: told twice, it must not erase what came after it."""
+    """The tombstone in `users`: repeated, it must not erase what came after it."""
 
     @property
     def person(self) -> Person:
@@ -172,37 +167,19 @@ class Transfer(WireModel):
 
     @property
     def person(self) -> Person:
-        """Return the user whose profile takes it in."""
+        """Return the user whose profile absorbs it."""
         return Person("u", self.user_id)
 
 
-class Exposure(WireModel):
+class Exposure(PersonRecord):
     """Internal, topic `interactions`: items of lists that were served to a person within a minute."""
 
     ce_name: ClassVar = "shown"
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [requires_field("user_id"), requires_field("anonymous_id")]})
-
     type: Literal["shown"] = "shown"
-    user_id: Id | None = None
-    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
-    anonymous_id: Id | None = None
     timestamp: Timestamp
     """When the first of them was served; a profile keeps the minute."""
     items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
-
-    @model_validator(mode="after")
-    def _has_person(self) -> Exposure:
-        if self.user_id is None and self.anonymous_id is None:
-            raise FieldError("user_id", "is needed, or anonymous_id")
-        return self
-
-    @property
-    def person(self) -> Person:
-        """To whom they were shown."""
-        person = Person.named(self.user_id, self.anonymous_id)
-        assert person is not None
-        return person
 
 
 PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Exposure
@@ -242,25 +219,20 @@ def parse_person_event(data: bytes | None) -> PersonEvent:
     return validate_event(Interaction, value) if model is None else validate_event(model, value)
 
 
-def check_event_type(event: Interaction, weights: Mapping[str, float]) -> None:
-    """Raise `InvalidEvent` unless the type is configured."""
-    if event.type not in weights:
-        known = ", ".join(sorted(weights))
-        raise InvalidEvent(
-            f"unknown type {event.type[:64]!r}; known are {known}; add it to events.weights in the settings", "type"
-        )
-
-
 def interaction_weight(event: Interaction, settings: EventSettings) -> float:
-    """The signed weight of an event: its type's, times what its rating or its dwell time says.
+    """Return the signed weight of an event: its type's, times a factor for its rating or its dwell time.
 
     A rating weighs (value - neutral) x scale, at most `MAX_STRENGTH` either way; a view or click with a dwell time d
     weighs log2(1 + d / dwell_seconds), within a quarter and twice its type's weight.
 
     Raises `InvalidEvent` for an unknown type.
     """
-    check_event_type(event, settings.weights)
-    weight = settings.weights[event.type]
+    weight = settings.weights.get(event.type)
+    if weight is None:
+        known = ", ".join(sorted(settings.weights))
+        raise InvalidEvent(
+            f"unknown type {event.type[:64]!r}; known are {known}; add it to events.weights in the settings", "type"
+        )
     if event.type == RATING and event.value is not None:
         given = weight * (event.value - settings.rating_neutral) * settings.rating_scale
         return min(MAX_STRENGTH, max(-MAX_STRENGTH, given))

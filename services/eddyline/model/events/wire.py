@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
-    PlainSerializer,
     TypeAdapter,
     ValidationError,
-    WithJsonSchema,
+    model_validator,
 )
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.ids import Person
 
 MAX_ID_BYTES = 512
-MILLISECONDS_FROM = 1e11
-EARLIEST_EPOCH, LATEST_EPOCH = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which RFC 3339 can write
-MAX_AHEAD_SECONDS = 86_400.0
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_DURATION_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class FieldError(ValueError):
@@ -54,87 +44,8 @@ def _id(value: str) -> str:
     return value
 
 
-def parse_timestamp(value: Any) -> float:
-    """Epoch seconds from RFC 3339 with an offset, or from an epoch number (seconds; milliseconds from 1e11 on).
-
-    Raises ValueError saying what is wrong.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("must be RFC 3339 with an offset, or an epoch number")
-    if isinstance(value, str):
-        try:
-            parsed = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value[:40]!r} is not RFC 3339, e.g. 2026-03-01T12:00:00Z") from None
-        if parsed.tzinfo is None:
-            raise ValueError(f"{value!r} has no offset: add Z or, say, +01:00")
-        seconds = parsed.timestamp()
-    else:
-        seconds = float(value)
-        seconds = seconds / 1000 if abs(seconds) >= MILLISECONDS_FROM else seconds
-    if not math.isfinite(seconds):
-        raise ValueError("must be finite")
-    if not EARLIEST_EPOCH <= seconds <= LATEST_EPOCH:
-        raise ValueError(f"{value!r} is " + ("before the year 1" if seconds < 0 else "beyond the year 9999"))
-    return seconds
-
-
-def parse_timestamp_text(text: str) -> float:
-    """Return the epoch seconds of a query parameter: as `parse_timestamp`, where a number comes as text.
-
-    Raises ValueError saying what is wrong.
-    """
-    given: Any = text
-    try:
-        given = float(text)
-    except ValueError:
-        pass
-    else:
-        if not math.isfinite(given):
-            raise ValueError("must be RFC 3339 with an offset, or an epoch number")
-    return parse_timestamp(given)
-
-
-@lru_cache(maxsize=16_384)  # every list says again since when its items are there
-def format_timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, to the microsecond."""
-    return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")
-
-
-def parse_duration(text: str) -> float:
-    """Parse a duration, e.g. 30m, 24h or 7d, into seconds. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text[:20]!r} isn't a duration: write minutes, hours or days, e.g. 30m, 24h or 7d")
-    return int(match[1]) * _DURATION_UNITS[match[2]]
-
-
-def _parsed_by(parse: Callable[[str], float]) -> AfterValidator:
-    """Validate a text that stays one until it is used."""
-
-    def check(text: str) -> str:
-        parse(text)
-        return text
-
-    return AfterValidator(check)
-
-
-TimeText = Annotated[str, _parsed_by(parse_timestamp_text)]
-"""A time in a query: RFC 3339 with an offset, or an epoch number."""
-DurationText = Annotated[str, _parsed_by(parse_duration)]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_id)]
 _ID: TypeAdapter[str] = TypeAdapter(Id)
-Timestamp = Annotated[
-    float,
-    BeforeValidator(parse_timestamp),
-    PlainSerializer(format_timestamp, return_type=str, when_used="json"),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
-            "description": "RFC 3339 with an offset, or epoch seconds (milliseconds from 1e11 on)",
-        }
-    ),
-]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Short = Annotated[str, Field(min_length=1, max_length=256)]
 Scalar: TypeAlias = str | int | Finite | bool
@@ -145,7 +56,7 @@ Attributes = Annotated[
 
 
 def requires_field(field: str) -> dict[str, JsonValue]:
-    """In JSON Schema: the field is there, and not null."""
+    """Return the JSON Schema of what has the field, and not null."""
     return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
 
 
@@ -161,8 +72,31 @@ class WireModel(BaseModel):
     """Schema version."""
 
     def to_bytes(self) -> bytes:
-        """The record's value: JSON without the fields that aren't set."""
+        """Return the record's value: JSON without the fields that aren't set."""
         return orjson.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+class PersonRecord(WireModel):
+    """Something of one person, whom one of two ids names."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [requires_field("user_id"), requires_field("anonymous_id")]})
+
+    user_id: Id | None = None
+    """The signed-in person. One of user_id and anonymous_id is needed; with both, it is the user's."""
+    anonymous_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _has_person(self) -> Self:
+        if self.user_id is None and self.anonymous_id is None:
+            raise FieldError("user_id", "is needed, or anonymous_id")
+        return self
+
+    @property
+    def person(self) -> Person:
+        """Return whose it is."""
+        person = Person.named(self.user_id, self.anonymous_id)
+        assert person is not None
+        return person
 
 
 Model = TypeVar("Model", bound=WireModel)
@@ -184,7 +118,7 @@ def validate_event(model: type[Model], value: Any) -> Model:
 
 
 def check_id(value: str, field: str) -> str:
-    """An id that comes outside of a JSON value, as in a key or a path. Raises `InvalidEvent`."""
+    """Check an id that comes outside of a JSON value, as in a key or a path. Raises `InvalidEvent`."""
     try:
         return _ID.validate_python(value)
     except ValidationError as error:
@@ -201,34 +135,20 @@ def load_json(data: bytes | None) -> Any:
         raise InvalidEvent(f"is not valid JSON: {error}") from None
 
 
-def clamp_event_time(timestamp: float | None, arrived: float) -> float:
-    """When it happened, in epoch seconds: `arrived` where unknown, or where it is at most 24 h ahead of it.
-
-    Raises `InvalidEvent` when it is more than 24 h ahead, or before 1970.
-    """
-    if timestamp is None:
-        return arrived
-    if timestamp > arrived + MAX_AHEAD_SECONDS:
-        raise InvalidEvent(f"{format_timestamp(timestamp)} is more than 24 hours ahead", "timestamp")
-    if timestamp < 0:
-        raise InvalidEvent(f"{format_timestamp(timestamp)} is before 1970", "timestamp")
-    return min(timestamp, arrived)
-
-
-def cloud_event_headers(said: WireModel, event_id: str, source: str) -> tuple[tuple[str, bytes], ...]:
-    """CloudEvents 1.0 attributes as record headers (Kafka binding, binary mode). `source`: the service that speaks."""
+def cloud_event_headers(event: WireModel, event_id: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the CloudEvents 1.0 attributes as record headers (Kafka binding, binary mode). `source`: its sender."""
     attributes = {
         "ce_specversion": "1.0",
         "ce_id": event_id,
         "ce_source": f"/eddyline/{source}",
-        "ce_type": f"io.eddyline.{said.ce_name}.v{said.v}",
+        "ce_type": f"io.eddyline.{event.ce_name}.v{event.v}",
         "content-type": "application/json",
     }
     return tuple((name, value.encode()) for name, value in attributes.items())
 
 
 def explain_validation_error(error: ValidationError) -> tuple[str, str | None]:
-    """The first of pydantic's complaints as (reason, dotted field)."""
+    """Return the first of pydantic's complaints as (reason, dotted field)."""
     first = error.errors(include_url=False)[0]
     path, kind, given = _parts(first["loc"]), first["type"], first.get("input")
     cause = first.get("ctx", {}).get("error")

@@ -1,38 +1,31 @@
 """A person's profile: the state that every interaction is folded into, and its stored form."""
 
-from eddyline.model.profile.codec import stored_recents
-from eddyline.model.profile.parts import (
-    COUNTED,
-    DAY,
-    HOUR,
-    MINUTE,
-    NOTHING,
-    SETS,
-    STATE_VERSION,
-    STORED_VECTORS,
-    TWINS,
-    VECTORS,
-    PendingInteraction,
-    TimeConstants,
-    WeightedInteraction,
+from eddyline.model.profile.codec import (
+    decode_profile,
+    encode_payload,
+    encode_vectors,
+    pack_profile,
+    stored_recents,
+    unpack_profile,
 )
-from eddyline.model.profile.state import Profile, merge_profiles
+from eddyline.model.profile.delivery import PendingInteraction
+from eddyline.model.profile.profile import Profile
+from eddyline.model.profile.seen_items import SETS, WeightedInteraction
+from eddyline.model.profile.taste import STORED_VECTORS, VECTORS, DecayedSums, TimeConstants
 
 __all__ = [
-    "COUNTED",
-    "DAY",
-    "HOUR",
-    "MINUTE",
-    "NOTHING",
     "SETS",
-    "STATE_VERSION",
     "STORED_VECTORS",
-    "TWINS",
     "VECTORS",
+    "DecayedSums",
     "PendingInteraction",
     "Profile",
     "TimeConstants",
     "WeightedInteraction",
-    "merge_profiles",
+    "decode_profile",
+    "encode_payload",
+    "encode_vectors",
+    "pack_profile",
     "stored_recents",
+    "unpack_profile",
 ]

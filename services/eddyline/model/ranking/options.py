@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eddyline.model.decay import HOUR
 from eddyline.model.ids import Person
-from eddyline.model.profile import HOUR
 from eddyline.model.ranking.retrieval_plan import RetrievalPlan
 from eddyline.model.ranking.seeded_random import seed_from
 from eddyline.settings import RankingSettings, StrategySettings

@@ -29,10 +29,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.model.decay import Vector
+from eddyline.model.decay import MINUTE, Vector
 from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector
 from eddyline.model.ids import item_dimension
-from eddyline.model.profile import MINUTE, Profile, TimeConstants
+from eddyline.model.profile import Profile, TimeConstants
 from eddyline.model.ranking.recent_items import (
     ImagePreference,
     PriceAndImage,
@@ -147,9 +147,9 @@ def plan_retrieval(
     unused = 0.0
     if affinity is None:
         unused, weights["affinity"] = weights["affinity"], 0.0
-    if not profile.recents.times:
+    if not profile.seen.recents.times:
         weights["people"] = 0.0
-    distance = distance_of(profile.space)
+    distance = distance_of(profile.taste.space)
     return RetrievalPlan(dense, weights, affinity, recents, unused, activity, distance, _is_cold(profile))
 
 
@@ -165,49 +165,48 @@ def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage])
 
 
 def _is_cold(profile: Profile) -> bool:
-    sums = (profile.lifetime, profile.taste, profile.session)
-    is_idle = not profile.recents.times and all(one.direction() is None for one in sums)
-    return is_idle and profile.onboarding is None
+    is_idle = not profile.seen.recents.times and all(one.direction() is None for one in profile.taste.sums)
+    return is_idle and profile.taste.onboarding is None
 
 
 def _long_term(
     profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings, weight: float
 ) -> dict[str, tuple[Vector, float]]:
     """Return query vector and weight of the taste, the lifetime and the onboarding answers, where there are any."""
-    known = profile.evidence / (profile.evidence + settings.known_evidence)
-    remembered = profile.taste.weight_at(now, taus.taste)
-    distance = distance_of(profile.space)
-    forgotten = max(0.0, profile.lifetime.weight_at(now, taus.lifetime) - remembered)
+    known = profile.taste.evidence / (profile.taste.evidence + settings.known_evidence)
+    remembered = profile.taste.sums.taste.weight_at(now, taus.taste)
+    distance = distance_of(profile.taste.space)
+    forgotten = max(0.0, profile.taste.sums.lifetime.weight_at(now, taus.lifetime) - remembered)
     recent = _share(remembered, min(TASTE_EVIDENCE, forgotten))
     behaviour = {
-        "taste": (interest_vector(profile.taste, distance), recent),
-        "lifetime": (interest_vector(profile.lifetime, distance), 1.0 - recent),
+        "taste": (interest_vector(profile.taste.sums.taste, distance), recent),
+        "lifetime": (interest_vector(profile.taste.sums.lifetime, distance), 1.0 - recent),
     }
     present = {name: (vector, share) for name, (vector, share) in behaviour.items() if vector is not None and share > 0}
-    if profile.onboarding is None:
+    if profile.taste.onboarding is None:
         known = 1.0
     elif not present:
         known = 0.0
     total = sum(share for _, share in present.values())
     found = {name: (vector, weight * known * share / total) for name, (vector, share) in present.items()}
-    if profile.onboarding is not None and known < 1.0:
-        found["onboarding"] = (query_vector(profile.onboarding, distance), weight * (1.0 - known))
+    if profile.taste.onboarding is not None and known < 1.0:
+        found["onboarding"] = (query_vector(profile.taste.onboarding, distance), weight * (1.0 - known))
     return found
 
 
 def _session(profile: Profile, now: float, taus: TimeConstants, weight: float) -> dict[str, tuple[Vector, float]]:
-    vector = interest_vector(profile.session, distance_of(profile.space))
-    share = _share(profile.session.weight_at(now, taus.session), SESSION_EVIDENCE)
+    vector = interest_vector(profile.taste.sums.session, distance_of(profile.taste.space))
+    share = _share(profile.taste.sums.session.weight_at(now, taus.session), SESSION_EVIDENCE)
     return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
 
 
 def _recents(profile: Profile, activity: float, settings: RankingSettings) -> dict[str, float]:
     """Weigh each recent item, newest first."""
     weights = {}
-    for position, item_id in enumerate(profile.recents.newest_first()):
+    for position, item_id in enumerate(profile.seen.recents.newest_first()):
         fast = activity * 0.5 ** (position / RECENT_HALF_LIFE)
         slow = LASTING_WEIGHT * 0.5 ** (position / LASTING_HALF_LIFE)
-        popularity = profile.popularity.get(item_id, 0.0)
+        popularity = profile.seen.popularity.get(item_id, 0.0)
         weights[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
     return {item_id: weight for item_id, weight in weights.items() if weight > 0}
 

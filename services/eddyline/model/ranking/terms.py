@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from eddyline.model.profile import HOUR
+from eddyline.model.decay import HOUR
 from eddyline.model.ranking.candidates import Candidates, Column
 from eddyline.model.ranking.retrieval_plan import DENSE, RetrievalPlan
 from eddyline.model.trends import POPULARITY

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eddyline.model.decay import time_constant
-from eddyline.model.exposures import MINUTE, ExposureHistory
+from eddyline.model.decay import MINUTE, time_constant
+from eddyline.model.exposures import ExposureHistory
 
 DAY = 86_400.0
 TAU = time_constant(DAY)
@@ -35,7 +35,7 @@ def showings(size: int, *shown: tuple[list[str], float]) -> ExposureHistory:
 
 
 def same(one: ExposureHistory, other: ExposureHistory) -> None:
-    assert one.to_plain() == other.to_plain()
+    assert one.minutes == other.minutes
 
 
 @given(lists, sizes, st.randoms(use_true_random=False))
@@ -68,8 +68,8 @@ def test_no_more_than_the_bound_is_kept_and_those_are_the_newest(all_lists: List
 @given(lists, sizes)
 def test_the_stored_form_is_the_set(all_lists: Lists, size: int) -> None:
     found = showings(size, *all_lists)
-    same(ExposureHistory.from_plain(size, {item: list(minutes) for item, minutes in found.to_plain().items()}), found)
-    same(ExposureHistory.from_plain(3, found.to_plain()), found.newest(3))
+    same(ExposureHistory.from_minutes(size, {item: list(minutes) for item, minutes in found.minutes.items()}), found)
+    same(ExposureHistory.from_minutes(3, found.minutes), found.newest(3))
 
 
 def test_a_list_within_the_same_minute_is_the_same_showing() -> None:
@@ -80,7 +80,7 @@ def test_a_list_within_the_same_minute_is_the_same_showing() -> None:
 def test_adding_leaves_the_set_as_it_was() -> None:
     before = showings(10, (["a"], NOON))
     before.add(["a", "b"], NOON + 60)
-    assert before.to_plain() == {"a": (int(NOON // MINUTE),)}
+    assert before.minutes == {"a": (int(NOON // MINUTE),)}
 
 
 def test_every_showing_weighs_half_as_much_a_half_life_later() -> None:

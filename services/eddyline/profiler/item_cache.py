@@ -32,8 +32,8 @@ class ItemVector:
     popularity: float = 0.0
 
 
-class ItemVectors:
-    """Reads them, through a bounded cache. `clock` in epoch seconds, `monotonic` in seconds."""
+class ItemCache:
+    """Reads items' vectors through a bounded cache. `clock` in epoch seconds, `monotonic` in seconds."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class ItemVectors:
                 found[item_id] = cached
         missing = {item_point_id(item_id): item_id for item_id in item_ids - found.keys()}
         if missing:
-            wanted = ("space", TREND)
-            points = self._store.retrieve(self._collection, sorted(missing), payload=wanted, vectors=("content",))
+            fields = ("space", TREND)
+            points = self._store.retrieve(self._collection, sorted(missing), payload=fields, vectors=("content",))
             for point_id, point in points.items():
                 vector = point.vectors.get("content")
                 # An item that is just being made has its vector a moment before its space.

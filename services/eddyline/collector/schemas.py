@@ -1,0 +1,57 @@
+"""The bodies that the collector takes, beside the events themselves, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from eddyline.model.events import Availability, Content, Identify, ImpressionReport, Interaction, User
+
+
+class EventBatch(BaseModel):
+    """Several events at once."""
+
+    events: Annotated[list[Interaction | Identify | ImpressionReport], Field(min_length=1)]
+
+
+class ItemBatch(BaseModel):
+    """Several items at once."""
+
+    items: Annotated[list[Content], Field(min_length=1)]
+
+
+class AvailabilityBatch(BaseModel):
+    """Price and stock of several items at once."""
+
+    items: Annotated[list[Availability], Field(min_length=1)]
+
+
+class Rejected(BaseModel):
+    """One that was refused: its place in the batch, the field and the reason."""
+
+    index: int
+    field: str | None = None
+    reason: str
+
+
+class Accepted(BaseModel):
+    """What the broker has acknowledged. `ids`, in the batch's order: event ids or item ids, null where refused."""
+
+    accepted: int
+    rejected: list[Rejected] = []
+    ids: list[str | None] = []
+
+
+BODIES = (
+    Interaction,
+    Identify,
+    ImpressionReport,
+    EventBatch,
+    Content,
+    ItemBatch,
+    Availability,
+    AvailabilityBatch,
+    User,
+)
+"""Models of the bodies that the routes read themselves."""

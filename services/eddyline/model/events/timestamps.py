@@ -1,0 +1,115 @@
+"""Times in events: RFC 3339 with an offset, or epoch numbers; and how far from the time of arrival they may be."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from eddyline.errors import InvalidEvent
+
+MILLISECONDS_FROM = 1e11
+EARLIEST_EPOCH, LATEST_EPOCH = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which RFC 3339 can write
+MAX_AHEAD_SECONDS = 86_400.0
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_DURATION_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def parse_timestamp(value: Any) -> float:
+    """Return epoch seconds from RFC 3339 with an offset, or from an epoch number (seconds; milliseconds from 1e11 on).
+
+    Raises ValueError saying what is wrong.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be RFC 3339 with an offset, or an epoch number")
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is not RFC 3339, e.g. 2026-03-01T12:00:00Z") from None
+        if parsed.tzinfo is None:
+            raise ValueError(f"{value!r} has no offset: add Z or, say, +01:00")
+        seconds = parsed.timestamp()
+    else:
+        seconds = float(value)
+        seconds = seconds / 1000 if abs(seconds) >= MILLISECONDS_FROM else seconds
+    if not math.isfinite(seconds):
+        raise ValueError("must be finite")
+    if not EARLIEST_EPOCH <= seconds <= LATEST_EPOCH:
+        raise ValueError(f"{value!r} is " + ("before the year 1" if seconds < 0 else "beyond the year 9999"))
+    return seconds
+
+
+def parse_timestamp_text(text: str) -> float:
+    """Return the epoch seconds of a query parameter: as `parse_timestamp`, where a number comes as text.
+
+    Raises ValueError saying what is wrong.
+    """
+    given: Any = text
+    try:
+        given = float(text)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(given):
+            raise ValueError("must be RFC 3339 with an offset, or an epoch number")
+    return parse_timestamp(given)
+
+
+@lru_cache(maxsize=16_384)  # every list has the times of the same items
+def format_timestamp(seconds: float) -> str:
+    """Return RFC 3339 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse_duration(text: str) -> float:
+    """Parse a duration, e.g. 30m, 24h or 7d, into seconds. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:20]!r} isn't a duration: write minutes, hours or days, e.g. 30m, 24h or 7d")
+    return int(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def _parsed_by(parse: Callable[[str], float]) -> AfterValidator:
+    """Validate a text that stays one until it is used."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+TimeText = Annotated[str, _parsed_by(parse_timestamp_text)]
+"""A time in a query: RFC 3339 with an offset, or an epoch number."""
+DurationText = Annotated[str, _parsed_by(parse_duration)]
+Timestamp = Annotated[
+    float,
+    BeforeValidator(parse_timestamp),
+    PlainSerializer(format_timestamp, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
+            "description": "RFC 3339 with an offset, or epoch seconds (milliseconds from 1e11 on)",
+        }
+    ),
+]
+
+
+def clamp_event_time(timestamp: float | None, arrived: float) -> float:
+    """Return when it happened, in epoch seconds: `arrived` where unknown, or where it is at most 24 h ahead of it.
+
+    Raises `InvalidEvent` when it is more than 24 h ahead, or before 1970.
+    """
+    if timestamp is None:
+        return arrived
+    if timestamp > arrived + MAX_AHEAD_SECONDS:
+        raise InvalidEvent(f"{format_timestamp(timestamp)} is more than 24 hours ahead", "timestamp")
+    if timestamp < 0:
+        raise InvalidEvent(f"{format_timestamp(timestamp)} is before 1970", "timestamp")
+    return min(timestamp, arrived)

@@ -1,0 +1,172 @@
+"""The state that every interaction is folded into.
+
+The fold is commutative and associative in everything that ranking uses (the sums, and the bounded sets of newest
+items), so late events and merges are exact. Folding never changes a profile in place where a copy may be shared: take
+`copy()` first; a copy is cheap, since vectors and entries are never mutated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from eddyline.errors import Misconfigured
+from eddyline.model.decay import DAY, Vector, time_constant
+from eddyline.model.ids import Person
+from eddyline.model.offsets import LogPosition
+from eddyline.model.profile.delivery import Delivery
+from eddyline.model.profile.identity import Identity
+from eddyline.model.profile.seen_items import SeenItems, WeightedInteraction
+from eddyline.model.profile.taste import Taste, TimeConstants
+from eddyline.settings import ProfileSettings
+
+
+@dataclass(slots=True)
+class Profile:
+    """Everything known of a person."""
+
+    person: Person
+    settings: ProfileSettings
+    events: int = 0
+    """How many were folded."""
+    last_seen: float = 0.0
+    """Time of the latest event (epoch seconds)."""
+    taste: Taste = field(init=False)
+    seen: SeenItems = field(init=False)
+    identity: Identity = field(init=False)
+    delivery: Delivery = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with nothing known."""
+        self.taste, self.seen = Taste(), SeenItems.from_settings(self.settings)
+        self.identity, self.delivery = Identity(), Delivery(self.settings.event_ids)
+
+    def copy(self) -> Profile:
+        """Return a profile that can be folded into without changing this one."""
+        copy = Profile(self.person, self.settings, self.events, self.last_seen)
+        copy.taste, copy.seen = replace(self.taste), replace(self.seen)
+        copy.identity, copy.delivery = replace(self.identity), replace(self.delivery)
+        return copy
+
+    # -- what is folded in --------------------------------------------------------------------------------------
+
+    def fold(self, interaction: WeightedInteraction, taus: TimeConstants) -> None:
+        """Fold one interaction in. The caller has checked the space with `require_space`.
+
+        One at or before an erasure is dropped. A weight of zero changes only the counts and sets.
+        """
+        if self.identity.is_erased_at(interaction.time):
+            return
+        self.taste.fold(interaction.vector, interaction.weight, interaction.time, taus)
+        self.seen.add(interaction)
+        self.events += 1
+        self.last_seen = max(self.last_seen, interaction.time)
+
+    def show(self, item_ids: Iterable[str], time: float) -> None:
+        """Note items of lists that were served within the minute of `time`: the taste is not changed.
+
+        What was shown at or before an erasure is dropped.
+        """
+        if not self.identity.is_erased_at(time):
+            self.seen.shown = self.seen.shown.add(item_ids, time)
+
+    def require_space(self, space: str) -> None:
+        """Take on the space of the first vector. Raises `Misconfigured` when this profile lives in another one."""
+        if self.taste.space is None:
+            self.taste.space = space
+        elif self.taste.space != space:
+            raise Misconfigured(
+                f"profile {self.person.key} is in space {self.taste.space}, the items are in {space}: vectors of "
+                "different models are never mixed; re-embed everything (`eddyline reembed`), or start with a new data "
+                "directory"
+            )
+
+    def onboard(
+        self, vector: Vector | None, origin: LogPosition, segment: str | None, attributes: Mapping[str, Any]
+    ) -> None:
+        """Take the answers of a `users` record; an older record of the same log changes nothing."""
+        if self.delivery.has_applied_users_record(origin):
+            return
+        self.taste.onboarding, self.delivery.users_position = vector, origin
+        self.identity.segment, self.identity.attributes = segment, dict(attributes)
+
+    def absorb(self, other: Profile, taus: TimeConstants) -> None:
+        """Take in all that another profile holds: exactly as if its events had been folded here, since folds commute.
+
+        The other's answers, attributes and watermarks stay its own.
+        """
+        if other.taste.space is not None:
+            self.require_space(other.taste.space)
+        self.taste.merge(other.taste, taus)
+        self.seen.merge(other.seen)
+        self.identity.merge(other.identity)
+        self.delivery.merge(other.delivery)
+        self.events += other.events
+        self.last_seen = max(self.last_seen, other.last_seen)
+
+    # -- what is forgotten --------------------------------------------------------------------------------------
+
+    def erase(self, time: float, origin: LogPosition) -> bool:
+        """Forget everything but what keeps it forgotten; return False where this tombstone was applied before.
+
+        What stays: the time, the tombstone's position, the watermarks and origins, the epoch. A tombstone that comes
+        again, as after a crash of the embedder, changes nothing: what came since stays.
+        """
+        if self.delivery.has_applied_users_record(origin):
+            return False
+        self._forget_events()
+        known = self.delivery
+        self.delivery = Delivery(
+            known.max_event_ids, known.epoch, known.watermarks, known.origins, users_position=origin
+        )
+        self.identity = Identity(erased_at=max(time, self.identity.erased_at or 0.0), tombstone_since=time)
+        return True
+
+    def hand_over(self, user: Person) -> None:
+        """Keep nothing but what forwards to `user`: everything here has been handed over."""
+        self._forget_events()
+        self.delivery = replace(self.delivery, pending=(), first={})
+        self.identity = Identity(merged_into=user, erased_at=self.identity.erased_at)
+
+    def _forget_events(self) -> None:
+        self.events, self.last_seen = 0, 0.0
+        self.taste, self.seen = Taste(), SeenItems.from_settings(self.settings)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing of theirs is known (since they were erased): at most, lists were shown to them."""
+        identity = self.identity
+        has_answered = self.taste.onboarding is not None or identity.segment is not None or identity.attributes
+        if self.events or self.delivery.pending or has_answered or identity.linked_anonymous_ids:
+            return False
+        return identity.erased_at is not None or self.delivery.users_position is None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is left, or yet known, of an erased person."""
+        return self.identity.erased_at is not None and self.is_unknown and not len(self.seen.shown)
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether it is only kept to forward, to stay forgotten, or for what was shown; such are swept in the end."""
+        return self.identity.merged_into is not None or self.is_unknown
+
+    # -- what ranking asks --------------------------------------------------------------------------------------
+
+    def fatigue(self, now: float, until: float = math.inf) -> dict[str, float]:
+        """Return the decayed number of times each item was shown since they last did anything with it, where it was.
+
+        `now`, `until` in epoch seconds: with `until`, only what was shown in the minutes before then counts. Given when
+        the visit began, it stays the same for the visit.
+        """
+        tau = time_constant(self.settings.exposure_half_life_days * DAY)
+        return self.seen.shown.fatigue(now, tau, self.seen.viewed.times, until)
+
+    def was_left_alone(self, pause: float, began: float) -> bool:
+        """Return whether in an earlier visit than that which began then, they were shown something and did nothing.
+
+        `pause`: seconds without anything that end a visit; `began` in epoch seconds.
+        """
+        return self.seen.shown.is_any(self.last_seen + pause, began)

@@ -1,0 +1,148 @@
+"""The items that a person has met: chosen, viewed, bought, disliked, or merely shown to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.model.decay import HOUR, Vector
+from eddyline.model.exposures import ExposureHistory
+from eddyline.model.ids import item_dimension
+from eddyline.model.newest_items import NewestItems
+from eddyline.settings import ProfileSettings
+
+RECENT_HALF_LIFE = 3.0
+"""Positions after which a recent item's weight in `history` halves."""
+MAX_COUNTED = 128
+"""Items whose last count is kept per person."""
+SETS = ("recents", "viewed", "purchased", "disliked", "liked")
+"""The bounded sets of newest items."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedInteraction:
+    """An interaction, ready to fold: `vector` of its item, signed `weight`, `time` in epoch seconds.
+
+    `popularity`: the item's decayed count, over about a quarter, when it was last looked up.
+    """
+
+    item_id: str
+    type: str
+    vector: Vector
+    weight: float
+    time: float
+    popularity: float = 0.0
+
+
+@dataclass(slots=True)
+class SeenItems:
+    """Bounded sets; adding to them and merging them is commutative, associative and idempotent."""
+
+    recents: NewestItems
+    """Newest items of positive events."""
+    viewed: NewestItems
+    """Newest items of all events but impressions."""
+    purchased: NewestItems
+    disliked: NewestItems
+    liked: NewestItems
+    """Newest items of positive events other than views and clicks; a later one lifts a dislike."""
+    shown: ExposureHistory
+    """What was in lists that were served to them."""
+    popularity: Mapping[str, float] = field(default_factory=dict)
+    """How popular the items of `recents` were when they were folded: as a rule of thumb, it depends on that moment."""
+    counted: Mapping[str, float] = field(default_factory=dict)
+    """When this person last counted for an item's popularity (at most once an hour)."""
+
+    @classmethod
+    def from_settings(cls, settings: ProfileSettings) -> SeenItems:
+        """Return empty sets of the sizes that are set."""
+        seen = NewestItems(settings.seen)
+        return cls(NewestItems(settings.recents), seen, seen, seen, seen, ExposureHistory(settings.exposures))
+
+    def add(self, interaction: WeightedInteraction) -> None:
+        """Note the item of an interaction in the sets that its type and weight belong to."""
+        item_id, time = interaction.item_id, interaction.time
+        if interaction.type != "impression":
+            self.viewed = self.viewed.add(item_id, time)
+        if interaction.type == "purchase":
+            self.purchased = self.purchased.add(item_id, time)
+        if interaction.weight > 0:
+            self.recents = self.recents.add(item_id, time)
+            self._note_popularity({item_id: interaction.popularity})
+            if interaction.type not in ("view", "click"):
+                self.liked = self.liked.add(item_id, time)
+        elif interaction.type in ("dislike", "hide", "rating") and interaction.weight < 0:
+            self.disliked = self.disliked.add(item_id, time)
+
+    def merge(self, other: SeenItems) -> None:
+        """Add all that the other holds: the later time of each item, the higher popularity, every exposure."""
+        self.recents = self.recents.union(other.recents)
+        self.viewed = self.viewed.union(other.viewed)
+        self.purchased = self.purchased.union(other.purchased)
+        self.disliked = self.disliked.union(other.disliked)
+        self.liked = self.liked.union(other.liked)
+        self.shown = self.shown.union(other.shown)
+        self._note_popularity(other.popularity)
+        later = {item_id: max(at, self.counted.get(item_id, at)) for item_id, at in other.counted.items()}
+        self.counted = {**self.counted, **later}
+
+    def drop_older_half(self) -> bool:
+        """Drop the older half of the largest sets; False when nothing is left."""
+        largest = max(len(self.shown), *(len(getattr(self, name).times) for name in SETS))
+        if largest == 0:
+            return False
+        half = largest // 2
+        self.recents, self.viewed, self.purchased = (
+            items.newest(half) for items in (self.recents, self.viewed, self.purchased)
+        )
+        self.disliked, self.liked = self.disliked.newest(half), self.liked.newest(half)
+        self.shown = self.shown.newest(half)
+        self._note_popularity({})
+        return True
+
+    def count_once_per_hour(self, item_id: str, time: float) -> bool:
+        """Return whether the person counts for the item's popularity now; if so, note it. At most once an hour."""
+        last = self.counted.get(item_id)
+        if last is not None and abs(time - last) < HOUR:
+            return False
+        self.counted = {**self.counted, item_id: max(time, last or time)}
+        if len(self.counted) > MAX_COUNTED:
+            latest = max(self.counted.values())
+            fresh = [(item, at) for item, at in self.counted.items() if latest - at < HOUR]
+            self.counted = dict(fresh[-MAX_COUNTED // 2 :])
+        return True
+
+    def hidden(self, kinds: Iterable[str]) -> set[str]:
+        """Return the items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""
+        items: set[str] = set()
+        for kind in kinds:
+            if kind == "viewed":
+                items |= self.viewed.times.keys()
+            elif kind == "purchased":
+                items |= self.purchased.times.keys()
+            elif kind == "disliked":
+                liked = self.liked.times
+                items |= {i for i, at in self.disliked.times.items() if liked.get(i, -math.inf) < at}
+        return items
+
+    def history(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """Return the recents as a unit-length sparse vector (dimensions, values), the newest weighing the most."""
+        weights: dict[int, float] = {}
+        for position, item_id in enumerate(self.recents.newest_first()):
+            dimension = item_dimension(item_id)
+            weights[dimension] = weights.get(dimension, 0.0) + 0.5 ** (position / RECENT_HALF_LIFE)
+        length = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
+        indices = np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights))
+        values = np.fromiter((w / length for w in weights.values()), dtype=np.float32, count=len(weights))
+        return indices, values
+
+    def _note_popularity(self, seen: Mapping[str, float]) -> None:
+        """Keep the highest popularity of each recent item, and of these alone."""
+        higher = {i: each for i, each in seen.items() if each > self.popularity.get(i, 0.0)}
+        if higher or not self.popularity.keys() <= self.recents.times.keys():
+            known = {**self.popularity, **higher}
+            self.popularity = {i: each for i, each in known.items() if i in self.recents.times}

@@ -1,0 +1,119 @@
+"""A record of `interactions`, read once into all that the profiler needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eddyline.adapters.kafka import Record
+from eddyline.errors import InvalidEvent
+from eddyline.model.events import (
+    Exposure,
+    Identify,
+    Interaction,
+    Onboarded,
+    PersonEvent,
+    Transfer,
+    clamp_event_time,
+    interaction_weight,
+    parse_person_event,
+)
+from eddyline.model.forwarding import ForwardedFrom
+from eddyline.model.ids import Person
+from eddyline.model.profile import Profile, unpack_profile
+from eddyline.settings import EventSettings, ProfileSettings
+
+GROUP = "profiler"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEvent:
+    """An event, with everything of its record and of the settings that folding it takes.
+
+    `event` is None where the record was forwarded, by a profiler that could read it, and this one can't (other
+    settings; `error` says why). Its origin counts as applied, so that what follows doesn't seem to have come through a
+    gap; then it is a dead letter.
+    """
+
+    record: Record
+    person: Person
+    """Whose profile it changes."""
+    event: PersonEvent | None
+    time: float
+    """When it happened, in epoch seconds; of what people and apps send, never after it arrived."""
+    weight: float = 0.0
+    """Of an interaction: its signed weight."""
+    forwarded_from: ForwardedFrom | None = None
+    snapshot: Profile | None = None
+    """Of a transfer: the profile in it. Not to be changed."""
+    error: str = ""
+
+    @property
+    def ingest_time(self) -> float:
+        """When the broker got it, in epoch seconds."""
+        return self.record.timestamp / 1000
+
+    @property
+    def event_id(self) -> str:
+        """The event's own id, or the position where it was first."""
+        own = self.event.event_id if isinstance(self.event, Interaction | Identify) else None
+        return own or self.record.place
+
+    @property
+    def experiment_key(self) -> str:
+        """The typed key under which an experiment knew the person: with both ids, it is still the anonymous one that
+        says who they were before they signed in; so it is in what an anonymous id forwards."""
+        named = isinstance(self.event, Interaction | Identify | Exposure) and self.event.anonymous_id
+        return Person("a", named).key if named else self.person.key
+
+    def to_forward(self) -> PersonEvent:
+        """Return the event with its id (of what has one) and its time, wherever it is read from then on."""
+        event = self.event
+        assert event is not None
+        if isinstance(event, Exposure):
+            return event.model_copy(update={"timestamp": self.time})
+        if isinstance(event, Interaction | Identify):
+            return event.model_copy(update={"event_id": self.event_id, "timestamp": self.time})
+        return event
+
+
+def read_event(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
+    """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead."""
+    forwarded = ForwardedFrom.from_headers(record.headers)
+    event = parse_person_event(record.value)
+    weight, time, snapshot = 0.0, record.timestamp / 1000, None
+    if isinstance(event, Interaction):
+        weight = interaction_weight(event, events)
+    if isinstance(event, Interaction | Identify | Exposure):
+        time = clamp_event_time(event.timestamp, time)
+    elif not isinstance(event, Onboarded):
+        time = event.timestamp
+    if isinstance(event, Transfer):
+        snapshot = _unpack(event, settings)
+    return ParsedEvent(record, event.person, event, time, weight, forwarded, snapshot)
+
+
+def parse_record(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
+    """Read a record as `read_event` does; a forwarded one that is invalid comes without its event, and an error."""
+    try:
+        return read_event(record, events, settings)
+    except InvalidEvent as error:
+        forwarded = ForwardedFrom.from_headers(record.headers)
+        if forwarded is None:
+            raise
+        return ParsedEvent(
+            record, _addressee(record), None, record.timestamp / 1000, forwarded_from=forwarded, error=str(error)
+        )
+
+
+def _addressee(record: Record) -> Person:
+    try:
+        return Person.from_key((record.key or b"").decode())
+    except ValueError:
+        raise InvalidEvent("can't be forwarded: its key is not a person key") from None
+
+
+def _unpack(event: Transfer, settings: ProfileSettings) -> Profile:
+    try:
+        return unpack_profile(Person("a", event.anonymous_id), event.payload, event.vectors, settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(f"is not a profile: {type(error).__name__} {error}", "payload") from None
