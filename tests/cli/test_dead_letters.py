@@ -84,7 +84,7 @@ def test_programs_get_the_whole_letter(place: Place) -> None:
         "id": text["id"],
         "reason": "invalid_event",
         "detail": "type: is needed",
-        "buried": "2026-05-28T20:26:40.500Z",
+        "given_up_at": "2026-05-28T20:26:40.500Z",
         "attempt": 1,
         "topic": "interactions",
         "partition": 2,

@@ -17,8 +17,8 @@ from tests.support.recount import recount
 from tests.support.rows import MemoryTables
 
 from eddyline.adapters.kafka import Record, partition_of
-from eddyline.insights.attribution import Contribution, measure_contribution
 from eddyline.insights.handler import PartitionHandler
+from eddyline.insights.impression_attribution import Contribution, measure_contribution
 from eddyline.insights.moments import Moments
 from eddyline.insights.person_log import PersonLog
 from eddyline.insights.rows import Cell, CellKey, PartitionProgress, VariantKey, parse_row, parse_row_key

@@ -45,13 +45,13 @@ def a_letter(
     topic: str = "interactions",
     key: bytes | None = b"u:ada",
     reason: str = "invalid_event",
-    buried: int = ARRIVED,
+    given_up_at: int = ARRIVED,
     arrived: int = ARRIVED,
     log: str = "cluster/log",
     headers: Headers = (),
 ) -> DeadLetter:
     content = orjson.dumps(value) if isinstance(value, dict) else value
-    return DeadLetter(Record(topic, 1, offset, key, content, arrived, log, headers), reason, "why", 1, buried)
+    return DeadLetter(Record(topic, 1, offset, key, content, arrived, log, headers), reason, "why", 1, given_up_at)
 
 
 class FakeLog:
@@ -101,10 +101,10 @@ def offsets(letters: Iterable[DeadLetter | UnreadableDeadLetter]) -> list[int]:
 )
 def test_a_letter_is_meant_when_it_meets_all_that_is_given(selection: DeadLetterSelection, found: list[int]) -> None:
     log = FakeLog(
-        a_letter(1, buried=1000),
-        a_letter(2, buried=2000, reason="unknown_item"),
-        a_letter(3, buried=3000, key=b"u:bob"),
-        a_letter(4, buried=4000, key=None, topic="users"),
+        a_letter(1, given_up_at=1000),
+        a_letter(2, given_up_at=2000, reason="unknown_item"),
+        a_letter(3, given_up_at=3000, key=b"u:bob"),
+        a_letter(4, given_up_at=4000, key=None, topic="users"),
     )
     assert offsets(select_dead_letters([log], selection)) == found
 
@@ -127,12 +127,12 @@ def test_what_cannot_be_read_meets_no_condition_but_its_place(selection: DeadLet
 
 
 def test_a_survey_counts_all_and_keeps_the_newest() -> None:
-    one = FakeLog(*(a_letter(n, buried=n * 10) for n in range(5)), WRONG)
-    other = FakeLog(*(a_letter(n, topic="users", reason="odd", buried=n * 10 + 1) for n in range(2)))
+    one = FakeLog(*(a_letter(n, given_up_at=n * 10) for n in range(5)), WRONG)
+    other = FakeLog(*(a_letter(n, topic="users", reason="odd", given_up_at=n * 10 + 1) for n in range(2)))
     found = summarise_dead_letters([one, other], DeadLetterSelection(), newest=3)
     assert found.counts == {("interactions", "invalid_event"): 5, ("users", "odd"): 2}
     assert found.total == 7
-    assert [letter.buried for letter in found.newest] == [40, 30, 20]
+    assert [letter.given_up_at for letter in found.newest] == [40, 30, 20]
     assert found.unreadable == [WRONG]
     assert summarise_dead_letters([one], DeadLetterSelection()).newest == []
 

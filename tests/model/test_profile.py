@@ -24,7 +24,9 @@ from eddyline.model.profile import (
     pack_profile,
     unpack_profile,
 )
+from eddyline.model.profile.erasure import erase
 from eddyline.model.profile.identity import FirstSeen
+from eddyline.model.profile.merge import absorb
 from eddyline.model.profile.seen_items import RECENT_HALF_LIFE
 from eddyline.settings import ProfileSettings
 
@@ -64,7 +66,7 @@ def profile_of(folded: list[WeightedInteraction]) -> Profile:
 
 def merge_profiles(one: Profile, other: Profile) -> Profile:
     merged = one.copy()
-    merged.absorb(other, TAUS)
+    absorb(merged, other, TAUS)
     return merged
 
 
@@ -147,7 +149,7 @@ def test_an_erased_person_stays_forgotten_when_late_events_come() -> None:
     profile = profile_of([interaction(1, time=NOW)])
     profile.delivery.advance(LogPosition("log", 1, 9))
     profile.delivery.epoch = 7
-    profile.erase(NOW + 10, LogPosition("users-log", 0, 1))
+    erase(profile, NOW + 10, LogPosition("users-log", 0, 1))
     profile.fold(interaction(2, time=NOW + 10), TAUS)
     assert profile.events == 0
     assert encode_vectors(profile) == {}
@@ -211,7 +213,7 @@ def test_merging_adds_what_was_shown(folded: list[WeightedInteraction], lists: l
 
 def test_an_erasure_covers_what_was_shown_until_then() -> None:
     profile = shown_to((["i1"], NOW))
-    profile.erase(NOW + 10, LogPosition("users-log", 0, 1))
+    erase(profile, NOW + 10, LogPosition("users-log", 0, 1))
     profile.show(["i2"], NOW + 10)
     assert profile.fatigue(NOW + 100) == {}
     assert profile.is_blank

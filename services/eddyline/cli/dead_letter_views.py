@@ -34,7 +34,9 @@ def newest_table(found: DeadLetterSummary) -> Table:
     table = _table("id", "reason", "given up")
     table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=1)
     for letter in found.newest:
-        table.add_row(_text(letter.id), _text(letter.reason), _when(letter.buried, "seconds"), _text(letter.detail))
+        table.add_row(
+            _text(letter.id), _text(letter.reason), _when(letter.given_up_at, "seconds"), _text(letter.detail)
+        )
     return table
 
 
@@ -47,7 +49,7 @@ def as_json(each: DeadLetter | UnreadableDeadLetter) -> dict[str, Any]:
         "id": each.id,
         "reason": each.reason,
         "detail": each.detail,
-        "buried": _when(each.buried),
+        "given_up_at": _when(each.given_up_at),
         "attempt": each.attempt,
         "topic": record.topic,
         "partition": record.partition,
@@ -72,7 +74,7 @@ def lines(each: DeadLetter | UnreadableDeadLetter) -> Iterator[str]:
     yield f"detail    {escaped(each.detail)}"
     yield f"source    {escaped(f'{record.topic}, partition {record.partition}, offset {record.offset}{log}')}"
     yield f"arrived   {_when(record.timestamp)}"
-    yield f"given up  {_when(each.buried)}, at attempt {each.attempt}"
+    yield f"given up  {_when(each.given_up_at)}, at attempt {each.attempt}"
     yield from _body(record.key, record.value, record.headers)
 
 

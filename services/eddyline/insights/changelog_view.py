@@ -138,7 +138,7 @@ class ChangelogView:
         return sorted((start for start in known if first <= start < query.end), reverse=True)
 
     def _follow(self, identity: str) -> None:
-        """Forget everything where the topic was created anew."""
+        """Forget everything where the topic was recreated."""
         if identity == self._log:
             return
         self._log = identity

@@ -16,7 +16,7 @@ import structlog
 
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.errors import InvalidEvent
-from eddyline.insights.attribution import Contribution, measure_contribution
+from eddyline.insights.impression_attribution import Contribution, measure_contribution
 from eddyline.insights.person_log import PersonLog
 from eddyline.insights.row_updates import RowUpdates
 from eddyline.insights.rows import PartitionProgress, parse_row

@@ -1,4 +1,4 @@
-"""What insights does again and again beside its answers: guardrails and gauges, in one thread of their own."""
+"""The periodic tasks of insights beside its answers: guardrails and gauges, in one thread of their own."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from eddyline.insights.attribution import Contribution, measure_contribution, remember_days
+from eddyline.insights.impression_attribution import Contribution, measure_contribution, remember_days
 from eddyline.insights.moments import NOBODY, Moments
 from eddyline.insights.person_log import PersonLog
 from eddyline.insights.retention import is_expired

@@ -23,6 +23,8 @@ from eddyline.model.events import (
 )
 from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, pack_profile
+from eddyline.model.profile.erasure import erase
+from eddyline.model.profile.merge import absorb, hand_over
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.item_cache import ItemVector
 from eddyline.profiler.parsed_event import GROUP, ParsedEvent, read_event
@@ -151,7 +153,7 @@ class ProfileUpdater:
             _erase_linked_ids((event.anonymous_id,), profile, parsed.record, attempt)
             return
         assert parsed.snapshot is not None
-        profile.absorb(parsed.snapshot, self._taus)
+        absorb(profile, parsed.snapshot, self._taus)
         profile.identity.link(event.anonymous_id)
         limit_pending(profile, attempt)
 
@@ -189,7 +191,7 @@ def _identify(profile: Profile, event: Identify, parsed: ParsedEvent, attempt: A
     if profile.identity.merged_into != event.user:
         profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
         attempt.forward(parsed.record, event.user, _transfer(profile, event, parsed))
-        profile.hand_over(event.user)
+        hand_over(profile, event.user)
     profile.identity.tombstone_since = parsed.ingest_time
 
 
@@ -222,7 +224,7 @@ def _erase(profile: Profile, event: Erased, parsed: ParsedEvent, attempt: Attemp
     if event.anonymous_id is not None and profile.identity.merged_into != Person("u", event.user_id):
         return
     linked = profile.identity.linked_anonymous_ids
-    if profile.erase(parsed.time, event.origin.position):
+    if erase(profile, parsed.time, event.origin.position):
         _erase_linked_ids(linked, profile, parsed.record, attempt)
 
 

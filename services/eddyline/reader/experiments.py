@@ -121,7 +121,7 @@ class StoppedVariants:
     def apply(self, record: Record) -> None:
         """Apply a record of the topic; a tombstone takes back what is under its key, and what can't be read is
         counted."""
-        if record.log != self._log:  # the topic was created anew
+        if record.log != self._log:  # the topic was recreated
             self._log, self._verdicts = record.log, {}
         if record.value is None:
             self._verdicts = {of: verdict for of, verdict in self._verdicts.items() if verdict[0] != record.key}

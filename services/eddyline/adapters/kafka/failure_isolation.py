@@ -60,7 +60,7 @@ class FailureIsolation(Generic[Parsed]):
             self._batch.part_handled(part)
 
     def end_batch(self) -> None:
-        """Begin to count anew: within a batch, what follows a first failure isn't waited for."""
+        """Count from zero again: within a batch, what follows a first failure isn't waited for."""
         self._failures = 0
 
 

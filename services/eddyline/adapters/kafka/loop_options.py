@@ -12,7 +12,7 @@ class LoopOptions:
     A retry waits `backoff_initial`, then twice as long each time up to `backoff_cap`, each drawn between half
     and the whole. The loop stops when more than `dead_letter_share` of the newest `dead_letter_window`
     records were dead letters, once it has seen `dead_letter_minimum`. A rebalance that refuses commits
-    for longer than `rebalance_seconds` makes it join anew. A handler that is fenced more than `fenced_limit`
+    for longer than `rebalance_seconds` makes it join again. A handler that is fenced more than `fenced_limit`
     times in a row stops it. A handler that fails by itself is tried `handler_tries` times before the record that is at
     fault is looked for.
     """

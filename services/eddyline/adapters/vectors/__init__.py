@@ -25,8 +25,8 @@ from eddyline.adapters.vectors.contract import (
     cosine_or_zero,
     scroll_pages,
 )
-from eddyline.adapters.vectors.conversion import in_batches
 from eddyline.adapters.vectors.generations import Collections
+from eddyline.adapters.vectors.request_batches import in_batches
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,

@@ -100,9 +100,3 @@ def _stricter(exclusive: float | None, inclusive: float | None, sign: int) -> bo
 def json_path(key: str) -> str:
     """Return the path that Qdrant deletes a top-level payload key by: quoted unless it is a plain word."""
     return key if _WORD.fullmatch(key) else f'"{key}"'
-
-
-def in_batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Split the items into runs of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

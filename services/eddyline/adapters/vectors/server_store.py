@@ -13,13 +13,11 @@ from qdrant_client import models
 from eddyline.adapters.vectors import server_conversion as conversion
 from eddyline.adapters.vectors.collection_check import Lacking, Stored, lacking, with_changes
 from eddyline.adapters.vectors.contract import CollectionSpec, Fields, Payload, Point, Query, Scored, Vector
-from eddyline.adapters.vectors.conversion import in_batches, in_one_batch, json_path, selected
+from eddyline.adapters.vectors.conversion import in_one_batch, json_path, selected
+from eddyline.adapters.vectors.request_batches import READ_BATCH_POINTS, WRITE_BATCH_POINTS, in_batches
 from eddyline.adapters.vectors.rest_client import QdrantError, QdrantNotFound, Rest
 from eddyline.errors import Misconfigured
 from eddyline.model.filters import Filter
-
-WRITE_BATCH_POINTS, READ_BATCH_POINTS = 200, 500
-"""Points in one request to Qdrant."""
 
 
 class ServerStore:

@@ -1,4 +1,4 @@
-"""What is done where the tables on disk have outlived their changelogs: those of the in-process broker begin anew with
+"""What is done where the tables on disk have outlived their changelogs: those of the in-process broker start empty at
 each start. Runs once, before the worker's event loop."""
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from eddyline.topics import INTERACTIONS
 GONE = "touched {!r}, which isn't there (any more)"
 LATE = "touched {!r}, embedded so late that the event may have been given up"
 CHANGED = "touched {!r}, re-embedded since"
-SWEPT = "a stub of theirs may have been swept while it was still of use"
+SWEPT = "a tombstone of theirs may have been swept while it was still of use"
 OTHER_SPACE = "an anonymous id of theirs was handed over under another model, and the log no longer holds all of it"
 ERASED_BETWEEN = "they did something anonymously before they were erased, and were identified after it"
 TOO_MANY = "more of their events may have waited for their items than may wait"
@@ -175,7 +175,7 @@ class ExpectedProfiles:
     def _is_applied(self, message: Message[ParsedEvent], sources: Mapping[str, Payload]) -> bool:
         """Whether to replay it, or something else became of it; and note what can't be known."""
         parsed, event, doubts = message.value, message.value.event, self._doubts[message.value.person]
-        since = self._memory.stub_since(parsed.person)
+        since = self._memory.tombstone_since(parsed.person)
         if since is not None and parsed.ingest_time - since > self._settings.profile.tombstone_days * DAY:
             doubts[SWEPT] = SWEPT
         if isinstance(event, Transfer) and event.payload.get("space", self._space) != self._space:

@@ -47,7 +47,7 @@ class Memory(PointStore):
         return [], None
 
     def delete_matching(self, *_: object, **__: object) -> None:
-        """Keep the stubs that a profiler would sweep: whether one was swept in time isn't known."""
+        """Keep the tombstones that a profiler would sweep: whether one was swept in time isn't known."""
 
     # -- what the audit asks ----------------------------------------------------------------------------------------
 
@@ -56,8 +56,8 @@ class Memory(PointStore):
         point = self._profiles.get(person_point_id(person))
         return None if point is None else decode_profile(person, point.payload, point.vectors, self._settings)
 
-    def stub_since(self, person: Person) -> float | None:
-        """Return when someone's profile was last of use, if it is only a stub."""
+    def tombstone_since(self, person: Person) -> float | None:
+        """Return when someone's profile was last of use, if it is only a tombstone."""
         point = self._profiles.get(person_point_id(person))
         return None if point is None else point.payload.get("stub_since")
 

@@ -91,10 +91,10 @@ class _Audit:
 
     def run(self) -> AuditReport:
         """Choose the people, then replay and compare, so many at a time."""
-        stubs: dict[str, Point] = {}
+        tombstones: dict[str, Point] = {}
         known: list[Person] = []
         if isinstance(self.who, Everyone):  # before the log is read: so that they are in it, if they ever were
-            known, stubs = self._scroll()
+            known, tombstones = self._scroll()
         people = _choose(self.who, self._events())
         people |= {person: frozenset() for person in known if person not in people}
         batches = -(-len(people) // PEOPLE)
@@ -103,18 +103,18 @@ class _Audit:
         chosen = iter(people.items())
         while batch := dict(islice(chosen, PEOPLE)):
             self._audit(batch)
-            for person in batch if stubs else ():
-                stubs.pop(person_point_id(person), None)
-        self._note_nameless(stubs.values())
+            for person in batch if tombstones else ():
+                tombstones.pop(person_point_id(person), None)
+        self._note_nameless(tombstones.values())
         return self.report
 
     def _scroll(self) -> tuple[list[Person], dict[str, Point]]:
-        """Find everyone whom the store knows by name, and the stubs that name nobody, by id."""
-        people, stubs = list[Person](), dict[str, Point]()
+        """Find everyone whom the store knows by name, and the tombstones that name nobody, by id."""
+        people, tombstones = list[Person](), dict[str, Point]()
         for page in scroll_pages(self.store, self.collections.profiles):
             people += [Person.from_key(point.payload["person"]) for point in page if "person" in point.payload]
-            stubs |= {point.id: point for point in page if "person" not in point.payload}
-        return people, stubs
+            tombstones |= {point.id: point for point in page if "person" not in point.payload}
+        return people, tombstones
 
     def _events(self) -> Iterator[ParsedEvent]:
         """Read the log's events. What can't be read is counted."""
@@ -217,7 +217,7 @@ class _Audit:
             self.report.largest = max(self.report.largest, found.largest)
 
     def _note_missing(self, person: Person, expectation: ExpectedProfiles) -> None:
-        """Note that there is no profile, unless the person did nothing, or their stub was swept."""
+        """Note that there is no profile, unless the person did nothing, or their tombstone was swept."""
         expected = expectation.profile(person)
         if expected is None:
             return
@@ -235,15 +235,15 @@ class _Audit:
         self.report.compared += 1
         self.report.differences += differences
 
-    def _note_nameless(self, stubs: Iterable[Point]) -> None:
-        """Note stubs of erased people of whom the log knows nothing (any more)."""
+    def _note_nameless(self, tombstones: Iterable[Point]) -> None:
+        """Note tombstones of erased people of whom the log knows nothing (any more)."""
         lows = self._lows()
-        for stub in stubs:
-            if not self._is_covered(self._load(Person("u", ""), stub), lows):
+        for tombstone in tombstones:
+            if not self._is_covered(self._load(Person("u", ""), tombstone), lows):
                 self.report.older += 1
                 continue
             self.report.compared += 1
-            seen = Difference(f"(erased: point {stub.id})", "profile", "a stub", None, by=1)
+            seen = Difference(f"(erased: point {tombstone.id})", "profile", "a tombstone", None, by=1)
             self.report.differences.append(seen)
 
 

@@ -24,13 +24,13 @@ class DeadLetterSelection:
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether a letter meets all conditions."""
-        buried = letter.buried / 1000
+        given_up_at = letter.given_up_at / 1000
         return (
             (self.topic is None or letter.record.topic == self.topic)
             and (self.reason is None or letter.reason == self.reason)
             and (self.key is None or letter.record.key == self.key)
-            and (self.since is None or buried >= self.since)
-            and (self.until is None or buried < self.until)
+            and (self.since is None or given_up_at >= self.since)
+            and (self.until is None or given_up_at < self.until)
             and (not self.places or any(letter.is_at(place) for place in self.places))
         )
 
@@ -76,7 +76,7 @@ def summarise_dead_letters(
             found.unreadable.append(each)
             continue
         found.counts[each.record.topic, each.reason] += 1
-        heapq.heappush(heap, (each.buried, number, each))
+        heapq.heappush(heap, (each.given_up_at, number, each))
         if len(heap) > newest:
             heapq.heappop(heap)
     found.newest = [letter for _, _, letter in sorted(heap, key=lambda entry: entry[:2], reverse=True)]

@@ -303,7 +303,7 @@ def carry_over(
 
 
 def _loaded(point: Point, settings: ProfileSettings) -> Profile:
-    key = point.payload.get("person")  # an erased one's stub names nobody
+    key = point.payload.get("person")  # an erased one's tombstone names nobody
     person = Person("u", "") if key is None else Person.from_key(key)
     return decode_profile(person, point.payload, point.vectors, settings)
 

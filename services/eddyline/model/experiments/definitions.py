@@ -161,7 +161,7 @@ class Experiment(_Table):
     def revision(self) -> str:
         """8 hex digits that stand for what changes the statistics. Its guardrails and its end don't.
 
-        Its metric and the people that are planned do: a test that is tuned anew in sight of the data may say more than
+        Its metric and the people that are planned do: a test that is tuned again in sight of the data may say more than
         it should.
         """
         named = {"name", "share", "surface", "variants", "metric", "planned_people"}

@@ -92,9 +92,3 @@ class Delivery:
         """Return whether this record of `users`, or a later one of the same partition, was applied."""
         last = self.users_position
         return last is not None and last[:2] == position[:2] and position.offset <= last.offset
-
-    def merge(self, other: Delivery) -> None:
-        """Take over what waits and the event ids; the other's watermarks and origins stay its own."""
-        self.pending = (*self.pending, *other.pending)
-        self.event_ids = (*other.event_ids, *self.event_ids)[-self.max_event_ids :]
-        self.first = lowest_offsets(self.first, other.first)

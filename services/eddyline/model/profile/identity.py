@@ -51,8 +51,3 @@ class Identity:
         """Note that an anonymous id is this user's."""
         others = (known for known in self.linked_anonymous_ids if known != anonymous_id)
         self.linked_anonymous_ids = (*others, anonymous_id)[-MAX_LINKED_IDS:]
-
-    def merge(self, other: Identity) -> None:
-        """Take over when the other was first seen; its answers and its erasure stay its own."""
-        if other.first_seen is not None:
-            self.first_seen = other.first_seen if self.first_seen is None else min(self.first_seen, other.first_seen)

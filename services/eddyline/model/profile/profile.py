@@ -92,47 +92,12 @@ class Profile:
         self.taste.onboarding, self.delivery.users_position = vector, origin
         self.identity.segment, self.identity.attributes = segment, dict(attributes)
 
-    def absorb(self, other: Profile, taus: TimeConstants) -> None:
-        """Take in all that another profile holds: exactly as if its events had been folded here, since folds commute.
-
-        The other's answers, attributes and watermarks stay its own.
-        """
-        if other.taste.space is not None:
-            self.require_space(other.taste.space)
-        self.taste.merge(other.taste, taus)
-        self.seen.merge(other.seen)
-        self.identity.merge(other.identity)
-        self.delivery.merge(other.delivery)
-        self.events += other.events
-        self.last_seen = max(self.last_seen, other.last_seen)
-
-    # -- what is forgotten --------------------------------------------------------------------------------------
-
-    def erase(self, time: float, origin: LogPosition) -> bool:
-        """Forget everything but what keeps it forgotten; return False where this tombstone was applied before.
-
-        What stays: the time, the tombstone's position, the watermarks and origins, the epoch. A tombstone that comes
-        again, as after a crash of the embedder, changes nothing: what came since stays.
-        """
-        if self.delivery.has_applied_users_record(origin):
-            return False
-        self._forget_events()
-        known = self.delivery
-        self.delivery = Delivery(
-            known.max_event_ids, known.epoch, known.watermarks, known.origins, users_position=origin
-        )
-        self.identity = Identity(erased_at=max(time, self.identity.erased_at or 0.0), tombstone_since=time)
-        return True
-
-    def hand_over(self, user: Person) -> None:
-        """Keep nothing but what forwards to `user`: everything here has been handed over."""
-        self._forget_events()
-        self.delivery = replace(self.delivery, pending=(), first={})
-        self.identity = Identity(merged_into=user, erased_at=self.identity.erased_at)
-
-    def _forget_events(self) -> None:
+    def forget_events(self) -> None:
+        """Know nothing of what was folded, shown and answered; who it is, and how far it was read, stays."""
         self.events, self.last_seen = 0, 0.0
         self.taste, self.seen = Taste(), SeenItems.from_settings(self.settings)
+
+    # -- what is left ---------------------------------------------------------------------------------------------
 
     @property
     def is_unknown(self) -> bool:

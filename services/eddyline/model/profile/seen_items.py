@@ -72,23 +72,11 @@ class SeenItems:
             self.purchased = self.purchased.add(item_id, time)
         if interaction.weight > 0:
             self.recents = self.recents.add(item_id, time)
-            self._note_popularity({item_id: interaction.popularity})
+            self.note_popularity({item_id: interaction.popularity})
             if interaction.type not in ("view", "click"):
                 self.liked = self.liked.add(item_id, time)
         elif interaction.type in ("dislike", "hide", "rating") and interaction.weight < 0:
             self.disliked = self.disliked.add(item_id, time)
-
-    def merge(self, other: SeenItems) -> None:
-        """Add all that the other holds: the later time of each item, the higher popularity, every exposure."""
-        self.recents = self.recents.union(other.recents)
-        self.viewed = self.viewed.union(other.viewed)
-        self.purchased = self.purchased.union(other.purchased)
-        self.disliked = self.disliked.union(other.disliked)
-        self.liked = self.liked.union(other.liked)
-        self.shown = self.shown.union(other.shown)
-        self._note_popularity(other.popularity)
-        later = {item_id: max(at, self.counted.get(item_id, at)) for item_id, at in other.counted.items()}
-        self.counted = {**self.counted, **later}
 
     def drop_older_half(self) -> bool:
         """Drop the older half of the largest sets; False when nothing is left."""
@@ -101,7 +89,7 @@ class SeenItems:
         )
         self.disliked, self.liked = self.disliked.newest(half), self.liked.newest(half)
         self.shown = self.shown.newest(half)
-        self._note_popularity({})
+        self.note_popularity({})
         return True
 
     def count_once_per_hour(self, item_id: str, time: float) -> bool:
@@ -140,7 +128,7 @@ class SeenItems:
         values = np.fromiter((w / length for w in weights.values()), dtype=np.float32, count=len(weights))
         return indices, values
 
-    def _note_popularity(self, seen: Mapping[str, float]) -> None:
+    def note_popularity(self, seen: Mapping[str, float]) -> None:
         """Keep the highest popularity of each recent item, and of these alone."""
         higher = {i: each for i, each in seen.items() if each > self.popularity.get(i, 0.0)}
         if higher or not self.popularity.keys() <= self.recents.times.keys():

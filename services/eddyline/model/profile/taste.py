@@ -65,8 +65,3 @@ class Taste:
         if weight != 0:
             event = Accumulator(weight * vector, abs(weight), time)
             self.sums = self.sums.merge(DecayedSums(event, event, event), taus)
-
-    def merge(self, other: Taste, taus: TimeConstants) -> None:
-        """Fold in all that the other has folded, of the same space; its answers stay its own."""
-        self.sums = self.sums.merge(other.sums, taus)
-        self.evidence += other.evidence

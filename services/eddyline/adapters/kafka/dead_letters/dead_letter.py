@@ -28,13 +28,13 @@ class DeadLetterKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter. `record` is the original, at its original place; `buried` is when, in epoch milliseconds."""
+    """A dead letter. `record` is the original, at its original place; `given_up_at` is when, in epoch milliseconds."""
 
     record: Record
     reason: str
     detail: str
     attempt: int
-    buried: int
+    given_up_at: int
 
     @property
     def identity(self) -> DeadLetterKey:
@@ -129,9 +129,9 @@ def from_fields(
         fields.get("log", ""),
         headers,
     )
-    buried = _number(fields, "at") if "at" in fields else record.timestamp
+    given_up_at = _number(fields, "at") if "at" in fields else record.timestamp
     attempt = _number(fields, "attempt") if "attempt" in fields else 1
-    return DeadLetter(record, fields["reason"], fields.get("detail", ""), attempt, buried)
+    return DeadLetter(record, fields["reason"], fields.get("detail", ""), attempt, given_up_at)
 
 
 def without_duplicates(
