@@ -90,6 +90,10 @@ class RecordingDeadLetters:
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         self.letters.append((record, reason, detail, attempt))
 
+    def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
+        for letter in records:
+            self.put(*letter)
+
 
 class Running:
     """A loop on a thread of its own."""

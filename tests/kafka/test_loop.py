@@ -366,7 +366,7 @@ def test_while_dead_letters_cannot_be_kept_nothing_after_them_is_committed(scrip
     scripted.send([Outgoing("interactions", b"k", value) for value in (b"1", b"poison", b"2")])
     buried = RecordingDeadLetters()
 
-    class Full:
+    class Full(RecordingDeadLetters):
         broken = True
 
         def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from tests.services.profiling import SPACE, Profiling, click, erased, onboarded,
 from tests.support.fakes import NOW, near, record, redelivered, text_vector
 
 from eddyline.adapters.kafka import Record, TopicPartition, partition_of
-from eddyline.adapters.vectors import ITEMS, PROFILES
+from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.decay import MINUTE
 from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.profiler.handler import SLICE_PEOPLE
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -283,6 +285,36 @@ def test_a_failed_tick_is_made_up_for_by_the_next(it: Profiling) -> None:
     it.profiler.tick()
     assert it.stored().events == 1
     assert len(it.producer.to("activity")) == 1
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["never comes", "comes at last"])
+def test_what_many_wait_for_stops_the_stream_for_moments_alone(
+    it: Profiling, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    people = 1000
+    it.feed(*(click(n, "late", user=f"user {n}") for n in range(people)))
+    if arrives:
+        it.add_items("late")
+    it.clock.forward(it.settings.pending_seconds + 1)
+    write = it.store.upsert
+
+    def slow(collection: str, points: Sequence[Point], **options: Any) -> None:
+        it.clock.forward(0.001 * len(points))
+        write(collection, points, **options)
+
+    monkeypatch.setattr(it.store, "upsert", slow)
+    it.journal.clear()
+    stalls = []
+    while it.metric("eddyline_profiler_waiting"):
+        began = it.clock()
+        it.profiler.tick()
+        stalls.append(it.clock() - began)
+        assert len(stalls) < 100
+    assert max(stalls) < 0.5
+    letters = [record.offset for record, *_ in it.dead_letters.letters]
+    assert sorted(letters) == ([] if arrives else list(range(people))), "each once"
+    assert sum(it.stored(f"u:user {n}").events for n in range(people)) == (people if arrives else 0)
+    assert it.journal.count("bury") == (0 if arrives else people / SLICE_PEOPLE), "one wait for a slice"
 
 
 def test_an_item_that_does_not_come_makes_a_dead_letter_of_the_record_as_it_was(it: Profiling) -> None:

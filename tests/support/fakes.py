@@ -97,8 +97,11 @@ class FakeDeadLetters:
         self._journal = [] if journal is None else journal
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
+        self.put_all([(record, reason, detail)])
+
+    def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
         self._journal.append("bury")
-        self.letters.append((record, reason, detail))
+        self.letters += records
 
 
 class TinyEncoder:

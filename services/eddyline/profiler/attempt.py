@@ -60,11 +60,12 @@ class Outbox:
         if outgoing:
             self._producer.send_all(list(outgoing.values()))
             self._sent |= outgoing.keys()
-        for place, (record, reason, detail) in attempt.dead_letters.items():
-            if place not in self._kept:
-                self._dead_letters.put(record, reason, detail)
+        letters = {place: letter for place, letter in attempt.dead_letters.items() if place not in self._kept}
+        if letters:
+            self._dead_letters.put_all(list(letters.values()))
+            self._kept |= letters.keys()
+            for record, reason, _ in letters.values():
                 self._metrics.dead_letters.labels(GROUP, record.topic, reason).inc()
-                self._kept.add(place)
 
     def clear(self) -> None:
         """Forget what was sent: the attempt has succeeded."""

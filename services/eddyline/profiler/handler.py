@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
+from itertools import islice
 
 import structlog
 
@@ -38,6 +39,10 @@ from eddyline.topics import INTERACTIONS
 
 LOOKUPS = 1000
 """Waiting items that are looked up in one tick."""
+SLICE_PEOPLE = 200
+"""People whose pending interactions are worked off at once."""
+TICK_SECONDS = 0.25
+"""How long a tick goes on with the next slice; ticks come about once a second."""
 SWEEP_SECONDS = 3600.0
 
 log = structlog.get_logger("profiler")
@@ -113,20 +118,27 @@ class Profiler:
             self._pending.note(Profile(person, self._settings))
         self._metrics.waiting.set(len(self._pending))
 
-    def tick(self) -> None:
-        """Fold the interactions whose items have come; give up on those that waited too long; sweep."""
+    def tick(self, budget_seconds: float = TICK_SECONDS) -> None:
+        """Fold the interactions whose items have come; give up on those that waited too long; sweep.
+
+        A catalogue that came late, or not at all, concerns many people at once: it is worked off in slices, for about
+        `budget_seconds`, since no batch is handled meanwhile; the next tick goes on.
+        """
         self._sweep()
         if not self._pending:
             return
+        until = self._monotonic() + budget_seconds
         found = self._items.find(self._pending.next_items(LOOKUPS))
-        people = {person for item_id in found for person in self._pending.waiting_for(item_id)} | self._overdue()
-        if not people:
-            return
-        attempt = Attempt()
-        self._profiles.load({person: self._profiles.partition_of(person) for person in people}, attempt)
-        for profile in attempt.profiles.values():
-            self._updater.apply_pending(profile, found, attempt)
-        self._commit(attempt)
+        done: set[Person] = set()
+        while people := set(islice(self._due(found, done), SLICE_PEOPLE)):
+            attempt = Attempt()
+            self._profiles.load({person: self._profiles.partition_of(person) for person in people}, attempt)
+            for profile in attempt.profiles.values():
+                self._updater.apply_pending(profile, found, attempt)
+            self._commit(attempt)
+            done |= people
+            if self._monotonic() >= until:
+                return
 
     # -- one record ---------------------------------------------------------------------------------------------
 
@@ -174,15 +186,17 @@ class Profiler:
         self._metrics.folded.inc(attempt.folded)
         self._metrics.waiting.set(len(self._pending))
 
-    def _overdue(self) -> set[Person]:
-        """Return who has something that waited too long, or may have: who isn't cached."""
+    def _due(self, found: Iterable[str], done: Set[Person]) -> Iterator[Person]:
+        """Yield who waits for what was found, then who has something that waited too long, or may have: who isn't
+        cached."""
+        for item_id in found:
+            yield from self._pending.waiting_for(item_id) - done
         deadline = self._clock() - self._settings.pending_seconds
-        cached = {person: self._profiles.cached(person) for person in self._pending.people()}
-        return {
-            person
-            for person, profile in cached.items()
-            if profile is None or any(entry.since < deadline for entry in profile.delivery.pending)
-        }
+        for person in self._pending.people():
+            profile = None if person in done else self._profiles.cached(person)
+            if person in done or (profile and all(entry.since >= deadline for entry in profile.delivery.pending)):
+                continue
+            yield person
 
     def _sweep(self) -> None:
         """Remove old tombstones, now and then, by the owner of one partition for all: they only kept late events from

@@ -20,9 +20,10 @@ FAILED = "handler_failed"
 def is_records_fault(error: Exception) -> bool:
     """Whether an error says something of the record being worked on, and nothing of this process or what it needs.
 
-    Any error that isn't raised on purpose does: it is a mistake in code that this record has brought to light.
+    Any error that isn't raised on purpose does, apart from the machine's own (a full disk, no memory): it is a mistake
+    in code that this record has brought to light.
     """
-    return isinstance(error, InvalidInput) or not isinstance(error, EddylineError | MemoryError)
+    return isinstance(error, InvalidInput) or not isinstance(error, EddylineError | MemoryError | OSError)
 
 
 class Batch(Generic[Parsed]):

@@ -140,3 +140,6 @@ class DeadLetterWriter(Protocol):
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Durably keep a record. `reason` is a short stable slug (`invalid_event`), `detail` a sentence."""
+
+    def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
+        """Durably keep records, each with its reason and detail: one wait for all. Raising, it may have kept some."""

@@ -6,6 +6,7 @@ taken with the snapshot of this generation, not with the one that the old genera
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -90,6 +91,11 @@ class GatedOutputs:
         """Write a dead letter, or seem to."""
         if self.open and self._dead_letters is not None:
             self._dead_letters.put(record, reason, detail, attempt)
+
+    def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
+        """Write dead letters, or seem to."""
+        if self.open and self._dead_letters is not None:
+            self._dead_letters.put_all(records)
 
     def _keep(self, record: Outgoing) -> None:
         forwarded = ForwardedFrom.from_headers(record.headers)
@@ -217,7 +223,7 @@ class ProfileRebuild:
     def apply_pending(self) -> None:
         """Look once more, as of now, at what waits for its item."""
         self._clock.present = True
-        self._profiler.tick()
+        self._profiler.tick(math.inf)
 
     def _drain(self, partition: int, streams: dict[int, _PartitionStream]) -> bool:
         """Handle some of a partition; whether it moved."""
@@ -233,7 +239,7 @@ class ProfileRebuild:
                 break
             else:
                 break  # at a transfer that must wait
-        self._profiler.tick()
+        self._profiler.tick(math.inf)
         self._advance(self.positions[partition] - before)
         return self.positions[partition] > before
 
@@ -255,7 +261,7 @@ class ProfileRebuild:
 
     def _handle(self, records: Sequence[Record]) -> None:
         self._clock.arrived = max(self._clock.arrived, records[-1].timestamp / 1000)
-        self._profiler.tick()  # what has waited too long by then is given up before the same event comes again
+        self._profiler.tick(math.inf)  # what has waited too long by then is given up before the same event comes again
         messages = self._select([message for record in records if (message := self._read(record)) is not None])
         if messages:
             self._profiler.handle(messages)

@@ -10,7 +10,8 @@ import fcntl
 import os
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Set
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +47,18 @@ class FileDeadLetterWriter:
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Keep `record`. Raises `OSError` when the disk refuses, which stops the service."""
-        line = orjson.dumps(
+        self._append(record.topic, self._line(record, reason, detail, attempt))
+
+    def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
+        """Keep records, each topic's in one write. Raises `OSError` when the disk refuses, which stops the service."""
+        lines: defaultdict[str, bytes] = defaultdict(bytes)
+        for record, reason, detail in records:
+            lines[record.topic] += self._line(record, reason, detail, 1)
+        for topic, written in lines.items():
+            self._append(topic, written)
+
+    def _line(self, record: Record, reason: str, detail: str, attempt: int) -> bytes:
+        return orjson.dumps(
             {
                 **to_fields(record, reason, detail, attempt, self._clock()),
                 "key": _base64(record.key),
@@ -55,12 +67,14 @@ class FileDeadLetterWriter:
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
-        path = self._directory / f"{record.topic}{SUFFIX}"
+
+    def _append(self, topic: str, lines: bytes) -> None:
+        path = self._directory / f"{topic}{SUFFIX}"
         with _locked(self._directory):
             new = not path.exists()
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                _write(descriptor, _torn_line_end(descriptor) + line)
+                _write(descriptor, _torn_line_end(descriptor) + lines)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -44,6 +44,13 @@ class TopicDeadLetterWriter:
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Keep `record`; return when the broker has acknowledged it. Raises `Unavailable` when it doesn't."""
+        self._producer.send_all([self._outgoing(record, reason, detail, attempt)])
+
+    def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
+        """Keep records; return when the broker has acknowledged all. Raises `Unavailable` when it doesn't."""
+        self._producer.send_all([self._outgoing(record, reason, detail, 1) for record, reason, detail in records])
+
+    def _outgoing(self, record: Record, reason: str, detail: str, attempt: int) -> Outgoing:
         fields = to_fields(record, reason, detail, attempt, self._clock())
         if record.key is None:
             fields[_NULL_KEY] = "true"
@@ -51,7 +58,7 @@ class TopicDeadLetterWriter:
             *_original_headers(record.headers),
             *((PREFIX + name, text.encode()) for name, text in fields.items()),
         )
-        self._producer.send_all([Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)])
+        return Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)
 
 
 class TopicDeadLetterStore:
