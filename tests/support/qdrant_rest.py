@@ -53,12 +53,14 @@ class Seen:
 class QdrantRest:
     """The stand-in. One thread serves it, since `:memory:` bears no more.
 
-    `api_key`: refuse requests without it. `fail_with`: answer all with this status. `hang`: don't answer. `directory`:
+    `api_key`: refuse requests without it. `fail_with`: answer all with this status. `max_bytes`: refuse larger bodies.
+    `hang`: don't answer. `directory`:
     keep what is written there, so that another process can go on with it. `port`: 0 for any.
     """
 
     api_key: str | None = None
     fail_with: int | None = None
+    max_bytes: int = 2**25
     hang: bool = False
     directory: Path | None = None
     port: int = 0
@@ -138,6 +140,8 @@ class QdrantRest:
             await asyncio.sleep(0.01)
 
     def _admit(self, request: Request) -> None:
+        if len(self.seen[-1].body) > self.max_bytes:
+            raise _RefusalError(413, f"Payload Too Large: JSON payload is larger than allowed ({self.max_bytes} bytes)")
         if self.fail_with is not None:
             raise _RefusalError(self.fail_with, "Service internal error: asked to fail")
         if self.api_key is not None and request.headers.get("api-key") != self.api_key:

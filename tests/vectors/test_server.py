@@ -21,9 +21,10 @@ from eddyline.adapters.vectors import (
     Range,
     VectorStore,
     profile_collection,
+    rest_client,
 )
 from eddyline.adapters.vectors.server_store import ServerStore
-from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.errors import EddylineError, Misconfigured, TooLarge, Unavailable
 from eddyline.model.ids import item_point_id
 
 CALLS: list[Callable[[VectorStore], object]] = [
@@ -182,6 +183,34 @@ def test_another_refusal_is_a_bug_and_says_what_qdrant_said(rest_store: VectorSt
         with pytest.raises(EddylineError, match=f"400.*{name}") as error:
             rest_store.upsert(SPEC.name, [point("a", {name: vector})])
         assert not isinstance(error.value, Unavailable | Misconfigured)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["not sent", "refused with a 413"])
+def test_a_request_that_is_too_large_is_halved(
+    rest_store: VectorStore, qdrant_rest: QdrantRest, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    limit = 4_000
+    monkeypatch.setattr(rest_client, "MAX_REQUEST_BYTES", limit if known else 2**25)
+    qdrant_rest.max_bytes = limit
+    rest_store.ensure(SPEC)
+    names = [f"item {n}" for n in range(50)]
+    points = [point(name, {"taste": dense(1, 2, 3, 4)}, text="x" * 300) for name in names]
+    qdrant_rest.seen.clear()
+    rest_store.upsert(SPEC.name, points)
+    rest_store.set_payload(SPEC.name, {each: {"more": "y" * 300} for each in ids(*names)})
+    stored = rest_store.retrieve(SPEC.name, ids(*names))
+    assert len(stored) == 50
+    assert all(len(each.payload["text"]) == len(each.payload["more"]) == 300 for each in stored.values())
+    assert any(len(each.body) > limit for each in qdrant_rest.seen) is not known
+
+
+def test_a_point_that_fits_into_no_request_is_named_too_large(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
+    qdrant_rest.max_bytes = 4_000
+    rest_store.ensure(SPEC)
+    small, large = (point(name, {"taste": dense(1, 2, 3, 4)}, text="x" * n) for name, n in (("a", 1), ("b", 5_000)))
+    with pytest.raises(TooLarge, match="413"):
+        rest_store.upsert(SPEC.name, [small, large])
+    assert rest_store.retrieve(SPEC.name, ids("a", "b")).keys() == set(ids("a")), "what fits is there"
 
 
 def test_an_update_refused_for_another_reason_is_not_repeated(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:

@@ -17,6 +17,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
+MAX_REQUEST_BYTES = 30 * 2**20
+"""A larger request isn't sent: a server refuses those over 32 MiB, unless it is set otherwise."""
 _RETRY = frozenset({408, 425, 429})
 _REFUSED = frozenset({401, 403})
 
@@ -32,6 +34,10 @@ class QdrantError(EddylineError):
 
 class QdrantNotFound(QdrantError):
     """Qdrant answered with a 404: there is no such collection or point."""
+
+
+class QdrantTooLarge(QdrantError):
+    """A request that is larger than Qdrant takes."""
 
 
 class Rest:
@@ -74,7 +80,10 @@ class Rest:
 
     def call(self, method: str, path: str, body: object) -> Any:
         """Send `body` (numpy arrays may be in it) and return Qdrant's `result`."""
-        response = self._send(method, path, orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+        content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        if len(content) > MAX_REQUEST_BYTES:
+            raise QdrantTooLarge(f"a request of {len(content):,} bytes is larger than Qdrant takes ({path})", 413)
+        response = self._send(method, path, content)
         try:
             return orjson.loads(response.content)["result"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
@@ -111,7 +120,7 @@ class Rest:
             raise Misconfigured(f"{message}. Check the API key.")
         if status == 404:
             raise QdrantNotFound(message, status)
-        raise QdrantError(message, status)
+        raise QdrantTooLarge(message, status) if status == 413 else QdrantError(message, status)
 
 
 def _message(response: httpx.Response) -> str:

@@ -14,7 +14,7 @@ from eddyline.adapters.vectors import server_conversion as conversion
 from eddyline.adapters.vectors.collection_check import Lacking, Stored, lacking, with_changes
 from eddyline.adapters.vectors.contract import CollectionSpec, Fields, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.conversion import in_one_batch, json_path, selected
-from eddyline.adapters.vectors.request_batches import READ_BATCH_POINTS, WRITE_BATCH_POINTS, in_batches
+from eddyline.adapters.vectors.request_batches import READ_BATCH_POINTS, WRITE_BATCH_POINTS, in_batches, write_in_halves
 from eddyline.adapters.vectors.rest_client import QdrantError, QdrantNotFound, Rest
 from eddyline.errors import Misconfigured
 from eddyline.model.filters import Filter
@@ -70,13 +70,17 @@ class ServerStore:
         terms: conversion.Json = {"update_mode": "insert_only"} if insert_only else {}
         if condition is not None:
             terms["update_filter"] = conversion.to_filter(condition)
+
+        def write(batch: Sequence[Point]) -> None:
+            # Columns need at least one: points without any vector go row by row.
+            columns = bool(batch[0].vectors)
+            body = {"batch": conversion.to_batch(batch)} if columns else {"points": conversion.to_rows(batch)}
+            with self._existing(collection):
+                self._call("PUT", collection, "?wait=true", {**body, **terms})
+
         for alike in _by_vectors(points):
             for batch in in_batches(alike, WRITE_BATCH_POINTS):
-                # Columns need at least one: points without any vector go row by row.
-                columns = bool(batch[0].vectors)
-                body = {"batch": conversion.to_batch(batch)} if columns else {"points": conversion.to_rows(batch)}
-                with self._existing(collection):
-                    self._call("PUT", collection, "?wait=true", {**body, **terms})
+                write_in_halves(batch, write)
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         rows = {each: conversion.to_row(each, named) for each, named in vectors.items() if named}
@@ -179,7 +183,7 @@ class ServerStore:
             remaining = batch
             while remaining:
                 try:
-                    write(remaining)
+                    write_in_halves(remaining, write)
                     break
                 except QdrantError:
                     there = self.retrieve(collection, remaining, payload=())
