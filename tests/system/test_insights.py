@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +175,9 @@ def test_without_its_worker_and_with_rubbish_answers_are_the_same(
         def ids() -> list[list[str]]:
             return [[item for item, _ in answer] for answer in answers()]
 
-        before = ids()
+        chosen = set(ITEMS[: len(PEOPLE)])
+        wait_until(lambda: chosen <= {each["item_id"] for each in trending(process)}, "affinity has counted", SLOWLY)
+        before = at_rest(ids)
         kill_worker(process)
         assert ids() == before
         producer = Producer({"bootstrap.servers": env["EDDYLINE_KAFKA__BOOTSTRAP_SERVERS"]})
@@ -189,6 +193,24 @@ def test_without_its_worker_and_with_rubbish_answers_are_the_same(
         wait_until(lambda: kpis(process)["progress"]["unreadable"] == 1000, "the rubbish is set aside", SLOWLY)
         assert ids() == before
         assert process.client.get("/readyz").status_code == 200
+
+
+def trending(process: Eddyline) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = process.client.get("/v1/trending", params={"limit": 100}).json()["items"]
+    return items
+
+
+def at_rest(look: Callable[[], list[list[str]]]) -> list[list[str]]:
+    """What is seen once it has stayed the same for two seconds."""
+    deadline = time.monotonic() + SLOWLY
+    before = look()
+    while True:
+        time.sleep(2)
+        now = look()
+        if now == before:
+            return now
+        assert time.monotonic() < deadline, "the lists never hold still"
+        before = now
 
 
 @pytest.mark.slow(120)
