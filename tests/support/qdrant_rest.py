@@ -140,7 +140,7 @@ class QdrantRest:
             await asyncio.sleep(0.01)
 
     def _admit(self, request: Request) -> None:
-        if len(self.seen[-1].body) > self.max_bytes:
+        if int(request.headers.get("content-length", 0)) > self.max_bytes:
             raise _RefusalError(413, f"Payload Too Large: JSON payload is larger than allowed ({self.max_bytes} bytes)")
         if self.fail_with is not None:
             raise _RefusalError(self.fail_with, "Service internal error: asked to fail")
