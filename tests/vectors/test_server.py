@@ -191,7 +191,7 @@ def test_a_request_that_is_too_large_is_halved(
 ) -> None:
     limit = 4_000
     monkeypatch.setattr(rest_client, "MAX_REQUEST_BYTES", limit if known else 2**25)
-    qdrant_rest.max_bytes = limit
+    monkeypatch.setattr(qdrant_rest, "max_bytes", limit)
     rest_store.ensure(SPEC)
     names = [f"item {n}" for n in range(50)]
     points = [point(name, {"taste": dense(1, 2, 3, 4)}, text="x" * 300) for name in names]
@@ -204,8 +204,10 @@ def test_a_request_that_is_too_large_is_halved(
     assert any(len(each.body) > limit for each in qdrant_rest.seen) is not known
 
 
-def test_a_point_that_fits_into_no_request_is_named_too_large(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
-    qdrant_rest.max_bytes = 4_000
+def test_a_point_that_fits_into_no_request_is_named_too_large(
+    rest_store: VectorStore, qdrant_rest: QdrantRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_rest, "max_bytes", 4_000)
     rest_store.ensure(SPEC)
     small, large = (point(name, {"taste": dense(1, 2, 3, 4)}, text="x" * n) for name, n in (("a", 1), ("b", 5_000)))
     with pytest.raises(TooLarge, match="413"):
