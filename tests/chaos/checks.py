@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -136,14 +135,7 @@ def _check_sum(
 def _check_audit(
     store: VectorStore, collections: Collections, log: LogReader, settings: ProfileSettings
 ) -> Iterable[str]:
-    # A replay handles a batch as of its last record: what was given up by now may be overdue in it only later.
-    report = audit(
-        log,
-        store,
-        Settings(profile=settings),
-        collections=collections,
-        clock=lambda: time.time() + settings.pending_seconds,
-    )
+    report = audit(log, store, Settings(profile=settings), collections=collections)
     yield from (f"audit: {difference}" for difference in report.differences)
     yield from (f"audit lists apart: {apart}" for apart in report.apart)
     if report.older:

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from eddyline.adapters.kafka import Record, partition_of
+from eddyline.adapters.kafka import INVALID, Record, partition_of
 from eddyline.errors import InvalidEvent
 from eddyline.insights.impression_attribution import Contribution, measure_contribution
 from eddyline.insights.person_log import PersonLog
@@ -185,7 +185,7 @@ class PartitionHandler:
         except InvalidEvent as error:
             counts["unreadable"] += 1
             if record.topic == IMPRESSIONS:  # of interactions, the profiler keeps what can't be read
-                self._dead_letters.append((record, "invalid_event", str(error)))
+                self._dead_letters.append((record, INVALID, str(error)))
             return None
         if not isinstance(event, Erased) and ingest_time - at > self._settings.lateness_minutes * 60:
             counts["late"] += 1

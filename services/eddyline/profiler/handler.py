@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
 
 import structlog
 
-from eddyline.adapters.kafka import DeadLetterWriter, Message, Producer, Record, TopicPartition, partition_of
+from eddyline.adapters.kafka import INVALID, DeadLetterWriter, Message, Producer, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, PointStore
+from eddyline.adapters.vectors import Collections, PointStore, in_batches
 from eddyline.model.decay import DAY
 from eddyline.model.events import Interaction
 from eddyline.model.forwarding import SequenceCheck
@@ -33,7 +32,7 @@ from eddyline.profiler.item_cache import ItemCache, ItemVector
 from eddyline.profiler.parsed_event import ParsedEvent, parse_record
 from eddyline.profiler.pending_interactions import PendingIndex
 from eddyline.profiler.profile_store import ProfileStore
-from eddyline.profiler.profile_updater import INVALID, ProfileUpdater
+from eddyline.profiler.profile_updater import ProfileUpdater
 from eddyline.settings import EventSettings, ProfileSettings
 from eddyline.topics import INTERACTIONS
 
@@ -129,14 +128,12 @@ class Profiler:
             return
         until = self._monotonic() + budget_seconds
         found = self._items.find(self._pending.next_items(LOOKUPS))
-        done: set[Person] = set()
-        while people := set(islice(self._due(found, done), SLICE_PEOPLE)):
+        for people in in_batches(list(dict.fromkeys(self._due(found))), SLICE_PEOPLE):
             attempt = Attempt()
             self._profiles.load({person: self._profiles.partition_of(person) for person in people}, attempt)
             for profile in attempt.profiles.values():
                 self._updater.apply_pending(profile, found, attempt)
             self._commit(attempt)
-            done |= people
             if self._monotonic() >= until:
                 return
 
@@ -186,17 +183,16 @@ class Profiler:
         self._metrics.folded.inc(attempt.folded)
         self._metrics.waiting.set(len(self._pending))
 
-    def _due(self, found: Iterable[str], done: Set[Person]) -> Iterator[Person]:
+    def _due(self, found: Iterable[str]) -> Iterator[Person]:
         """Yield who waits for what was found, then who has something that waited too long, or may have: who isn't
-        cached."""
+        cached. Some come twice."""
         for item_id in found:
-            yield from self._pending.waiting_for(item_id) - done
+            yield from self._pending.waiting_for(item_id)
         deadline = self._clock() - self._settings.pending_seconds
         for person in self._pending.people():
-            profile = None if person in done else self._profiles.cached(person)
-            if person in done or (profile and all(entry.since >= deadline for entry in profile.delivery.pending)):
-                continue
-            yield person
+            profile = self._profiles.cached(person)
+            if profile is None or any(entry.since < deadline for entry in profile.delivery.pending):
+                yield person
 
     def _sweep(self) -> None:
         """Remove old tombstones, now and then, by the owner of one partition for all: they only kept late events from

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 import structlog
 
-from eddyline.adapters.kafka import Outgoing, Record
+from eddyline.adapters.kafka import INVALID, Outgoing, Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent
 from eddyline.model.events import (
@@ -38,7 +38,6 @@ from eddyline.profiler.pending_interactions import (
 from eddyline.settings import EventSettings, ProfileSettings
 from eddyline.topics import ACTIVITY, INTERACTIONS
 
-INVALID = "invalid_event"
 TRANSFER_BYTES = 900_000
 """Largest transfer: Kafka takes records up to a megabyte."""
 

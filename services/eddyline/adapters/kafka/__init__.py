@@ -1,5 +1,6 @@
 """Kafka: the only door to it, and the sole owner of `confluent_kafka`."""
 
+from eddyline.adapters.kafka.batch import INVALID
 from eddyline.adapters.kafka.client_config import QUEUE_BYTES, KafkaOptions
 from eddyline.adapters.kafka.consume_loop import ConsumeLoop
 from eddyline.adapters.kafka.contract import (
@@ -35,6 +36,7 @@ from eddyline.adapters.kafka.topic_admin import ensure_topics, log_identities
 from eddyline.adapters.kafka.topic_tail import TopicTail
 
 __all__ = [
+    "INVALID",
     "QUEUE_BYTES",
     "ConsumeLoop",
     "DeadLetter",

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import orjson
 
 from eddyline.adapters.kafka import (
+    INVALID,
     DeadLetterWriter,
     LogReader,
     Message,
@@ -275,7 +276,7 @@ class ProfileRebuild:
         try:
             return Message(record, self._profiler.parse(record))
         except InvalidEvent as error:
-            self._outputs.put(record, "invalid_event", str(error))
+            self._outputs.put(record, INVALID, str(error))
             self.counts.invalid += 1
         except Misconfigured:
             if origin is None:
