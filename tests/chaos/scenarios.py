@@ -16,6 +16,7 @@ from tests.chaos.failpoints import POINTS
 from tests.chaos.fork_server import ForkServer
 from tests.chaos.load import Size
 from tests.chaos.proxy import FaultyProxy
+from tests.chaos.stream import PARTITIONS
 from tests.chaos.threads import Consumer, Threads
 from tests.chaos.world import (
     SETTLE_SECONDS,
@@ -187,6 +188,8 @@ def stall_in_threads(world: World) -> None:
 
 def _stall(world: World, threads: Threads, point: str) -> Consumer:
     """A consumer that stalled in the middle of a batch, which others have handled since."""
+    while len(threads.consumers) >= PARTITIONS:  # one more would have no partition, and never stall
+        threads.leave(world.rng.choice(threads.consumers))
     stalled = threads.join(point, world.rng.randint(1, 3))
     world.until(stalled.stalled.is_set, f"a consumer stalls at: {point}")
     world.faults.note(f"stalls at: {point}")

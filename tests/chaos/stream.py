@@ -108,7 +108,7 @@ class Stream:
     def __init__(self, seed: int, users: int = 45, bots: int = 2, visitors: int = 40) -> None:
         rng = self._rng = random.Random(seed)
         self._seed = seed
-        self.items = [f"item {n}" for n in range(160)]
+        self.items = [f"item {n}" for n in range(400)]
         old = [f"old {n}" for n in range(30)]
         self._users = [
             Someone(
@@ -125,6 +125,8 @@ class Stream:
             Someone(f"a:visitor {n}", rng.sample(self.items, 12), misplaces=rng.random() < 0.25)
             for n in range(visitors)
         ]
+        # Who has opened all that they ever open makes no more activity: an item counts once an hour for a person.
+        self._current = list(self.items)
         self.items += old
         self._number = 0
         self._due: list[tuple[int, Event]] = []
@@ -186,6 +188,8 @@ class Stream:
             item = f"never {self._count['never']}"
         elif chance < 0.09 and self._arrived:
             item = rng.choice(self._arrived)
+        elif chance < 0.5:
+            item = rng.choice(self._current)
         else:
             item = rng.choice(someone.items)
         return self._interaction(someone, item, at, self._choose_type(), now)

@@ -38,6 +38,13 @@ class Threads:
         self.consumers: list[Consumer] = []
         world.pools.append(self)
 
+    def __str__(self) -> str:
+        return ", ".join(
+            f"thread (alive: {consumer.thread.is_alive()}, stalled: {consumer.stalled.is_set()}, "
+            f"awake: {consumer.wakes.is_set()}, {consumer.loop.status()}, failures: {consumer.failures})"
+            for consumer in self.consumers
+        )
+
     def join(self, stall_at: str | None = None, on: int = 1) -> Consumer:
         """One more, which may stall at a point."""
         options = self._world.worker_options()

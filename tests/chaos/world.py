@@ -287,6 +287,13 @@ class WorkerPool:
         self.size = size
         self.workers: list[WorkerProcess] = []
 
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{worker.child.log.name} (alive: {worker.child.alive}, stopped: {worker.child.stopped}, "
+            f"to fail at: {worker.armed}, ending: {worker.ending})"
+            for worker in self.workers
+        )
+
     def replace_dead(self) -> None:
         """Start as many as are missing."""
         for worker in [worker for worker in self.workers if not worker.child.alive]:
@@ -476,7 +483,19 @@ class World:
                 pool.replace_dead()
             return condition()
 
-        wait_until(replaced, what, seconds)
+        try:
+            wait_until(replaced, what, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.state()}") from None
+
+    def state(self) -> str:
+        """How far everything is, for whoever waited in vain."""
+        workers = "; ".join(f"{pool}" for pool in self.pools)
+        done = "\n".join(self.faults.log[-5:])
+        return (
+            f"committed {self.committed()} of {self.ends()}, {self.log.members(GROUP)} members; workers: {workers}; "
+            f"trouble: {self.trouble}; logs in {self.directory}; seed {self.seed}; done last:\n{done}"
+        )
 
     def conclude(self) -> Outcome:
         """No more faults: wait until everything is handled, end the workers, compare."""
