@@ -8,15 +8,15 @@ from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.kafka import ensure_topics
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
-    ITEMS,
-    PROFILES,
     CollectionSpec,
     VectorStore,
     generations,
     image_part,
     item_collection,
     profile_collection,
+    row_collection,
 )
+from eddyline.adapters.vectors.generations import NAMES
 from eddyline.errors import Misconfigured
 from eddyline.model.distance import Distance, distance_of
 from eddyline.runtime.connections import kafka_options, open_store
@@ -27,9 +27,9 @@ ABSENT_POINT = "00000000-0000-0000-0000-000000000000"
 
 
 def check_collections(store: VectorStore) -> None:
-    """Raise unless the store answers and holds both collections."""
+    """Raise unless the store answers and holds its collections."""
     store.check()
-    for name in (ITEMS, PROFILES):
+    for name in NAMES:
         store.retrieve(name, [ABSENT_POINT], payload=())
 
 
@@ -46,9 +46,13 @@ def create_collections(store: VectorStore, settings: Settings, dimension: int, d
     generations.establish(store, collection_specs(settings, dimension, distance))
 
 
-def collection_specs(settings: Settings, dimension: int, distance: Distance) -> tuple[CollectionSpec, CollectionSpec]:
-    """Return the specifications of both collections, under their logical names."""
-    return item_collection(dimension, distance, settings.attributes), profile_collection(dimension)
+def collection_specs(settings: Settings, dimension: int, distance: Distance) -> list[CollectionSpec]:
+    """Return the specifications of the collections, under their logical names."""
+    return [
+        item_collection(dimension, distance, settings.attributes),
+        profile_collection(dimension),
+        row_collection(settings.attributes),
+    ]
 
 
 def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> None:
@@ -66,7 +70,7 @@ def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> 
         create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
         if settings.images.enabled:
             ensure_image_vectors(store, ClipEncoder(settings.images).dimension)
-        for name in (ITEMS, PROFILES):
-            report(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
+        for name in NAMES:
+            report(f"collection {name}: {store.count(name):,} points")
     finally:
         store.close()

@@ -18,7 +18,7 @@ from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions, TopicTail
 from eddyline.adapters.language_detector import language_detector
-from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, image_part
+from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Collections, image_part
 from eddyline.adapters.vectors.generations import group_of
 from eddyline.affinity import AffinityLearner
 from eddyline.collector.api import Collector
@@ -137,9 +137,9 @@ def build_affinity(resources: Resources) -> Role:
     settings, partitions = resources.settings.affinity, resources.options.partitions
 
     def handler(collections: Collections) -> AffinityLearner:
-        return AffinityLearner(resources.store, collections.items, settings, partitions, resources.metrics)
+        return AffinityLearner(resources.store, collections, settings, partitions, resources.metrics)
 
-    return Role(consumer=_consumer(resources, "affinity", (ITEMS,), handler))
+    return Role(consumer=_consumer(resources, "affinity", (ITEMS, ROWS), handler))
 
 
 def build_reader(resources: Resources) -> Role:

@@ -30,9 +30,11 @@ from eddyline.adapters.vectors.request_batches import in_batches
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,
+    ROWS,
     image_part,
     item_collection,
     profile_collection,
+    row_collection,
 )
 from eddyline.model.distance import Distance
 from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ITEMS",
     "PROFILES",
+    "ROWS",
     "CollectionSpec",
     "Collections",
     "Condition",
@@ -72,6 +75,7 @@ __all__ = [
     "in_batches",
     "item_collection",
     "profile_collection",
+    "row_collection",
     "scroll_pages",
 ]
 
