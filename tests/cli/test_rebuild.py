@@ -65,7 +65,7 @@ def test_where_a_process_holds_the_data_directory_it_says_what_to_do(
     with_an_item(store)
     with pytest.raises(AlreadyRunning, match=r"stop it, run `eddyline reembed` again, and start it with the same"):
         reembed(settings, monkeypatch)
-    assert generations.live(store) == Collections("items-1", "profiles-1")
+    assert generations.live(store) == Collections("items-1", "profiles-1", "rows-1")
     store.close()
     assert "1 items and 0 profiles in space wider-t1" in reembed(settings, monkeypatch)
 

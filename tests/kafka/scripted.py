@@ -145,9 +145,12 @@ class ScriptedKafka:
     def send(self, records: Iterable[Outgoing]) -> list[RecordMetadata]:
         return [self._append(record) for record in records]
 
-    def recreate(self, topic: str) -> None:
-        """Delete a topic and create it again. Who reads it finds its offset out of range, and reads from the start."""
+    def recreate(self, topic: str, offsets_stay: bool = False) -> None:
+        """Delete a topic and create it again. Who reads it finds its offset out of range, and reads from the start;
+        with `offsets_stay` it is in range again before they look, and they read on from there."""
         self._logs[topic] = _Log(self._logs[topic].generation + 1)
+        if offsets_stay:
+            return
         for member in (member for members in self._members.values() for member in members):
             member.positions |= {source: 0 for source in member.positions if source.topic == topic}
 

@@ -77,7 +77,6 @@ def test_after_a_pause_the_new_log_is_read_from_its_start(recreatable: Recreatab
     assert {record.log for record in again.handled} == {backend.log_identity("interactions")}
 
 
-# A live consumer that is slow to notice may find its old offset inside the new log: then it reads on from there.
 @pytest.mark.slow(30)
 @pytest.mark.parametrize("recreatable", ["scripted", pytest.param("live", marks=pytest.mark.extended)], indirect=True)
 def test_under_a_running_consumer_too(recreatable: Recreatable) -> None:
@@ -97,6 +96,21 @@ def test_under_a_running_consumer_too(recreatable: Recreatable) -> None:
         backend.wait_until(lambda: len(read()) == 60, "the new log is read under its own identity", SLOWLY)
         joined(loop, wait=backend.wait_until)
     assert {record.log for record in handler.handled} == {before, now}
+
+
+def test_one_whose_old_offset_exists_in_the_new_log_starts_over_there() -> None:
+    backend, handler = ScriptedBackend(), RecordingHandler()
+    backend.send(numbered(40))
+    with backend.running(backend.loop(handler)):
+        backend.wait_until(lambda: len(handler.handled) == 40, "the old log is read")
+        backend.kafka.recreate("interactions", offsets_stay=True)
+        backend.send(numbered(60, start=100))
+        now = backend.log_identity("interactions")
+
+        def read() -> set[str]:
+            return {(record.value or b"").decode() for record in handler.handled if record.log == now}
+
+        backend.wait_until(lambda: len(read()) == 60, "the new log is read under its own identity", SLOWLY)
 
 
 @pytest.mark.slow(10)

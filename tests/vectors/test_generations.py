@@ -23,7 +23,7 @@ from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import EddylineError, Misconfigured
 
 SPECS = (item_collection(4, Distance.COSINE, {}), profile_collection(4))
-FIRST, SECOND = Collections("items-1", "profiles-1"), Collections("items-2", "profiles-2")
+FIRST, SECOND = Collections("items-1", "profiles-1", "rows-1"), Collections("items-2", "profiles-2", "rows-1")
 
 
 class _KilledError(Exception):
@@ -125,8 +125,8 @@ def test_going_live_is_one_change_that_lifts_the_seals(next_store: VectorStore) 
 
 
 def test_one_kind_may_go_live_alone(next_store: VectorStore) -> None:
-    generations.go_live(next_store, Collections("items-1", "profiles-2"))
-    assert generations.live(next_store) == Collections("items-1", "profiles-2")
+    generations.go_live(next_store, Collections("items-1", "profiles-2", "rows-1"))
+    assert generations.live(next_store) == Collections("items-1", "profiles-2", "rows-1")
 
 
 def test_what_does_not_exist_cannot_go_live(store: VectorStore) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.kafka import ensure_topics
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
+    ITEMS,
+    ROWS,
     CollectionSpec,
     VectorStore,
     generations,
@@ -18,6 +21,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.adapters.vectors.generations import NAMES
 from eddyline.errors import Misconfigured
+from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import Distance, distance_of
 from eddyline.runtime.connections import kafka_options, open_store
 from eddyline.settings import Settings
@@ -41,9 +45,16 @@ def ensure_image_vectors(store: VectorStore, dimension: int) -> None:
 def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
     """Complete the live collections with what they lack; make the first ones where none are live.
 
-    Raises `Misconfigured` where they disagree.
+    An installation from before there were rows gets them, with what its items had learnt. Raises `Misconfigured` where
+    they disagree.
     """
-    generations.establish(store, collection_specs(settings, dimension, distance))
+    items, profiles, rows = collection_specs(settings, dimension, distance)
+    generations.establish(store, (items, profiles))
+    if ROWS not in store.aliases():  # live when they are complete: another start goes on where this one was cut short
+        first = generations.concrete(ROWS, 1)
+        store.ensure(replace(rows, name=first))
+        complete_rows(store, store.aliases()[ITEMS], first)
+    generations.establish(store, (rows,))
 
 
 def collection_specs(settings: Settings, dimension: int, distance: Distance) -> list[CollectionSpec]:
@@ -68,6 +79,9 @@ def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> 
     store = open_store(settings)
     try:
         create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
+        live = generations.live(store)
+        completed = complete_rows(store, live.items, live.rows)
+        report(f"rows of items: {completed.made:,} made, {completed.corrected:,} brought up to date")
         if settings.images.enabled:
             ensure_image_vectors(store, ClipEncoder(settings.images).dimension)
         for name in NAMES:

@@ -29,6 +29,7 @@ from eddyline.adapters.kafka.client_config import KafkaOptions
 from eddyline.adapters.kafka.contract import DeadLetterWriter, Handler, Parsed, Record, TopicPartition
 from eddyline.adapters.kafka.failure_isolation import FailureIsolation, describe_failure, log_failure
 from eddyline.adapters.kafka.group_member import KafkaGroupMember
+from eddyline.adapters.kafka.log_watch import LogWatch
 from eddyline.adapters.kafka.loop_options import LoopOptions
 from eddyline.adapters.kafka.membership import (
     CommitRefused,
@@ -95,7 +96,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._replaced = False  # a log that we read was recreated
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
-        self._next_tick = 0.0
+        self._next_tick, self._log_watch = 0.0, LogWatch(loop_options.log_check_seconds, monotonic)
         self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
         self._tick_by: float | None = None  # until when a drain that lacks its last tick alone waits for it
         self._lag: dict[TopicPartition, int] = {}
@@ -146,7 +147,7 @@ class ConsumeLoop(Generic[Parsed]):
 
     def _attempt(self) -> None:
         if self._replaced:
-            return self._rejoin("offsets have gone back: the topic was recreated, or truncated")
+            return self._rejoin("the topic was recreated, or truncated")
         try:
             self._round()
         except CommitRefused as refused:
@@ -236,6 +237,7 @@ class ConsumeLoop(Generic[Parsed]):
             self._metrics.lag.labels(self._group, *source).set(records)
         if self._health.troubled and (present := self._member.present(self._settings.poll_seconds * 10)) is not None:
             self._health.reachable(present)
+        self._replaced |= self._log_watch.replaced(self._member, self._owned, self._logs)
         self._next_tick = self._monotonic() + self._settings.tick_seconds
 
     # Polling.

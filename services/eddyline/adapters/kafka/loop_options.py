@@ -14,7 +14,7 @@ class LoopOptions:
     records were dead letters, once it has seen `dead_letter_minimum`. A rebalance that refuses commits
     for longer than `rebalance_seconds` makes it join again. A handler that is fenced more than `fenced_limit`
     times in a row stops it. A handler that fails by itself is tried `handler_tries` times before the record that is at
-    fault is looked for.
+    fault is looked for. Every `log_check_seconds` it asks whether its topics are still the same logs.
     """
 
     batch_size: int = 500
@@ -30,6 +30,7 @@ class LoopOptions:
     drain_seconds: float = 30.0
     fenced_limit: int = 5
     handler_tries: int = 3
+    log_check_seconds: float = 15.0
 
     def backoff(self, failures: int, jitter: float) -> float:
         """Seconds to wait after so many failures in a row (from 1 on); `jitter` in [0, 1)."""
