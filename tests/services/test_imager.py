@@ -27,6 +27,7 @@ from tests.support.image_hosts import (
 
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import TopicPartition
+from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
     Distance,
