@@ -21,7 +21,7 @@ from eddyline.errors import InvalidInput, Unavailable
 from eddyline.model.decay import HOUR, MINUTE
 from eddyline.model.experiments.assignment import Assignment
 from eddyline.model.filters import excluding_items, servable_items
-from eddyline.model.ids import Person
+from eddyline.model.ids import Person, item_point_id
 from eddyline.model.profile import TimeConstants
 from eddyline.model.ranking import RankedItem, RankOptions, merge_candidates, plan_retrieval, rank, rank_options
 from eddyline.model.rules import RuleSet, active_promotions, evaluate_rules, place_promotions
@@ -182,6 +182,7 @@ class Reader:
         plan = self._retriever.add_recent_details(plan)
         hide = settings.reader.hide if request.hide is None else request.hide
         seen = {} if profile is None else profile.seen.hidden(hide)
+        hidden = frozenset(seen).union(request.exclude)
         left_out = nlargest(MAX_FILTERED, seen, key=seen.__getitem__) if len(seen) > MAX_FILTERED else seen
         shared = servable_items(now) & context.filter
         shared_depth = ranking.candidates + context.cursor.depth
@@ -193,7 +194,8 @@ class Reader:
             boosts=(*adjustments.boosts, *context.boosts),
             promotions=active_promotions(self._rules, situation),
             plan=plan,
-            hidden=frozenset(seen).union(request.exclude),
+            hidden=hidden,
+            hidden_points=frozenset(map(item_point_id, hidden)),
             shared_filter=shared,
             personal_filter=shared & excluding_items(request.exclude) & excluding_items(left_out),
             passes=passing(context.filter, now),

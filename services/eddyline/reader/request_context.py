@@ -113,6 +113,8 @@ class EffectiveRequest:
     plan: RetrievalPlan
     hidden: frozenset[str]
     """Item ids that this person isn't shown."""
+    hidden_points: frozenset[str]
+    """Their points' ids."""
     shared_filter: Filter
     """What everyone with an equal request may be shown."""
     personal_filter: Filter

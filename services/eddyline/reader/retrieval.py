@@ -79,7 +79,8 @@ class Retriever:
     def find(self, request: EffectiveRequest) -> RetrievedCandidates:
         """Search all sources, beside the lists that were found for everyone a moment ago, and look up their items."""
         lists, promoted = self._search(request)
-        points = (point.id for found in (*lists.values(), *promoted) for point in found)
+        found_ids = dict.fromkeys(point.id for found in (*lists.values(), *promoted) for point in found)
+        points = [point_id for point_id in found_ids if point_id not in request.hidden_points]
         known = self._finder.catalogue.find(points, request.passes, RANKED_AGE, request.vectors)
         hits = {name: to_hits(found, known)[: request.depth] for name, found in lists.items()}
         candidates = merge_candidates(hits, request.depth, unscored=ORDERED)
@@ -190,7 +191,7 @@ def _needs_own_list(shared: Sequence[Scored] | None, request: EffectiveRequest) 
     """Whether the list that everyone shares won't do: hidden items leave less than half of it, or may do so."""
     if shared is None or request.is_pooled:
         return request.is_pooled or bool(request.hidden)
-    hidden = set(map(item_point_id, request.hidden))
+    hidden = request.hidden_points
     return bool(hidden) and 2 * sum(point.id in hidden for point in shared) >= max(1, len(shared))
 
 
