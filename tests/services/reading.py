@@ -37,8 +37,9 @@ DAY = 86_400.0
 class Shop:
     """Embedder, profiler, affinity and reader on one store, under one clock."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
-        self.store = FakeStore(settings)
+    def __init__(self, settings: Settings = SETTINGS, store: Any = None) -> None:
+        """`store`: one with its collections, in place of a new one in memory."""
+        self.store = FakeStore(settings) if store is None else store
         self.clock = Clock()
         self.monotonic = Clock(0.0)
         self._producer = FakeProducer()
@@ -149,9 +150,9 @@ class Shop:
             feed(self.profiler, *(one for one in records if one.topic != "activity"))
 
 
-def stocked(settings: Settings = SETTINGS) -> Shop:
+def stocked(settings: Settings = SETTINGS, store: Any = None) -> Shop:
     """Twenty films about space and twenty about kitchens, told apart by their words."""
-    shop = Shop(settings)
+    shop = Shop(settings, store)
     shop.put(
         *(
             {
