@@ -60,7 +60,7 @@ class Threads:
 
         point = FailPoint(stall_at, on, stall)
         loop, _ = build(options, self._edge.store, self._producer, point, Metrics())
-        rows = build_affinity(options, self._edge.store, self._producer, Metrics())
+        rows = build_affinity(options, self._edge.store, self._producer, point, Metrics())
         consumer = Consumer(loop, rows, [], wakes, stalled)
         consumer.threads = [threading.Thread(target=self._running(consumer, each)) for each in (loop, rows)]
         for thread in consumer.threads:

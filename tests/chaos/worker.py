@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from tests.chaos.failpoints import FailingHandler, FailingProducer, FailingStore, FailPoint
+from tests.chaos.failpoints import FailingHandler, FailingProducer, FailingRowStore, FailingStore, FailPoint
 from tests.chaos.stream import PARTITIONS
 from tests.support.fakes import text_vector
 
@@ -101,11 +101,12 @@ def build(
 
 
 def build_affinity(
-    options: WorkerOptions, store: VectorStore, producer: KafkaProducer, metrics: Metrics
+    options: WorkerOptions, store: VectorStore, producer: KafkaProducer, point: FailPoint, metrics: Metrics
 ) -> ConsumeLoop[RowEvent]:
     """The loop of the affinity service beside it. Nothing is seeded: what a row holds follows from the log alone."""
     settings = AffinitySettings(seed_neighbours=0)
-    learner = AffinityLearner(store, Collections(*options.collections), settings, PARTITIONS, metrics)
+    row_store, collections = FailingRowStore(store, point), Collections(*options.collections)
+    learner = AffinityLearner(row_store, collections, settings, PARTITIONS, metrics)
     return ConsumeLoop(
         _kafka(options),
         LOOP,
@@ -183,7 +184,7 @@ def main(config: dict[str, Any]) -> None:
     producer = KafkaProducer(options.kafka)
     metrics = Metrics()
     loop, handler = build(options, store, producer, point, metrics)
-    rows = build_affinity(options, FailingStore(store, point), producer, Metrics())
+    rows = build_affinity(options, store, producer, point, Metrics())
     rows_thread = threading.Thread(target=_run_or_die, args=(rows,), daemon=True)
     if options.mailbox:
         _serve_with_ticks(handler, Mailbox(Path(options.mailbox)), store, options, metrics)

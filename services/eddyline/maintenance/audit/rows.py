@@ -36,6 +36,8 @@ class _Row:
     expected: int = 0
     last: int = -1
     """The newest record of the log that it must have applied."""
+    missed: int = 0
+    """Records above its watermark that affinity has committed as handled."""
     sources: deque[str] = field(default_factory=lambda: deque(maxlen=SOURCES))
 
     def apply(self, event: Activity | Listing, offset: int) -> None:
@@ -65,6 +67,8 @@ def audit_rows(log: LogReader, store: VectorStore, rows: str, report: AuditRepor
             compared.add(event.item_id)
             if row.first <= record.offset <= row.offset:
                 row.apply(event, record.offset)
+            elif row.offset < record.offset < committed.get(partition, 0):
+                row.missed += 1
     report.rows_compared = len(compared)
     report.rows_older = len(stored) - len(compared)
     report.row_differences += [
@@ -103,6 +107,8 @@ def _differences(item_id: str, row: _Row) -> Iterator[Difference]:
     if row.counted != row.expected:
         by = abs(row.counted - row.expected)
         yield Difference(f"item {item_id}", "times chosen", row.counted, row.expected, by)
+    if row.missed:
+        yield Difference(f"item {item_id}", "records not applied", row.missed, 0, row.missed)
     if row.last != row.offset:
         yield Difference(f"item {item_id}", "watermark", row.offset, row.last, abs(row.offset - row.last))
 
