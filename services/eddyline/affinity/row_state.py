@@ -31,7 +31,8 @@ class RowState:
     """A row, immutable, so that a failed write leaves what is cached as it was.
 
     `fields` (of `model.listing`, with their `source`) and `offer` are the embedder's; `log` and `offset` the watermark,
-    `first` the first offset of that log that was applied; `learnt`: whether it learnt of events (not only a seed).
+    `first` the first offset of that log that was applied, `first_count` how often the item had come before; `learnt`:
+    whether it learnt of events (not only a seed).
     """
 
     fields: Mapping[str, Any]
@@ -45,6 +46,7 @@ class RowState:
     log: str | None = None
     offset: int = -1
     first: int | None = None
+    first_count: int = 0
     sources: Sequence[str] = ()
     epoch: float = 0.0
     """That it was stored under."""
@@ -71,6 +73,7 @@ class RowState:
             known.get("log"),
             known.get("offset", -1),
             known.get("first"),
+            known.get("first_count", 0),
             tuple(sources[at : at + _SOURCE_HASH_LENGTH] for at in range(0, len(sources), _SOURCE_HASH_LENGTH)),
             float(payload.get("epoch", 0.0)),
         )
@@ -86,6 +89,7 @@ class RowState:
             "log": self.log,
             "offset": self.offset,
             "first": self.first,
+            "first_count": self.first_count,
             "sources": "".join(self.sources),
         }
         payload = {**row_listing(self.fields, self.offer), "source": dict(self.source), "row": row, "epoch": epoch}
@@ -120,9 +124,10 @@ class RowUpdate:
             self._learn(event, state)
         self.changed = True
         if self._state is not None:
-            is_same_log = self._state.log == log and self._state.first is not None
-            first = self._state.first if is_same_log else record.offset
-            self._state = replace(self._state, log=log, offset=record.offset, first=first)
+            self._state = replace(self._state, log=log, offset=record.offset)
+            if state is None or state.log != log or state.first is None:
+                came_before = 0 if state is None else int(state.trend.get("count", 0))
+                self._state = replace(self._state, first=record.offset, first_count=came_before)
 
     def result(self) -> RowState | None:
         """Return the row after all of it; None where the item is gone."""

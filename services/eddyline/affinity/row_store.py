@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from eddyline.adapters.vectors import Filter, HasId, VectorStore
-from eddyline.adapters.vectors.fencing import EpochFence, not_above
+from eddyline.adapters.vectors.epoch_fence import EpochFence, not_above
 from eddyline.affinity.row_state import VECTOR, RowState
 from eddyline.errors import Unavailable
 from eddyline.model.ids import item_point_id

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from eddyline.adapters.vectors import Filter, Match, Point, PointStore, Range, Sparse, scroll_pages
-from eddyline.adapters.vectors.fencing import EpochFence, not_above
+from eddyline.adapters.vectors.epoch_fence import EpochFence, not_above
 from eddyline.errors import Unavailable
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile, encode_payload, encode_vectors

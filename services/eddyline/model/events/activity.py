@@ -13,7 +13,7 @@ from eddyline.model.events.wire import Id, WireModel, load_json, validate_event
 
 
 class Activity(WireModel):
-    """This item came, after these recent ones of the same person.
+    """An item came, after these recent ones of the same person.
 
     With a `position` it is the other way round: one of `recents`, the only one, came after this item.
     """
@@ -32,7 +32,7 @@ class Activity(WireModel):
 
 
 class Listing(WireModel):
-    """What lists filter an item by changed, or the item is gone. From the embedder, in the order of its writes."""
+    """An item is filtered by this from now on, or is gone. From the embedder, in the order of its writes."""
 
     ce_name: ClassVar = "listing"
 
