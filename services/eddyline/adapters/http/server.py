@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from eddyline.errors import Misconfigured
 
@@ -31,7 +31,7 @@ class HttpServer:
     Raises `Misconfigured` when the address can't be had.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
         self._socket = _bind(host, port)
         self._server = _Server(
             uvicorn.Config(
