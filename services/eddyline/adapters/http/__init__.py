@@ -11,7 +11,7 @@ from eddyline.adapters.http.body import (
 )
 from eddyline.adapters.http.in_flight import InFlightLimit
 from eddyline.adapters.http.problems import Problem
-from eddyline.adapters.http.server import HttpServer
+from eddyline.adapters.http.server import HttpServer, listen, listen_together, url_of
 from eddyline.adapters.http.threads import WorkerThreads
 
 __all__ = [
@@ -25,6 +25,9 @@ __all__ = [
     "id_from_path",
     "item_id_from_path",
     "json_response",
+    "listen",
+    "listen_together",
     "read_json",
+    "url_of",
     "validate_input",
 ]
