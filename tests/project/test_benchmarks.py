@@ -56,6 +56,16 @@ def test_what_insights_folds_is_compared_with_parsing_alone() -> None:
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
 
 
+def test_a_request_is_compared_with_a_bare_route() -> None:
+    command = [sys.executable, "benchmarks/api.py", "--requests", "20", "--rounds", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = re.findall(r"^(.+?) +median +(\d+\.\d) µs +least +(\d+\.\d) µs$", done.stdout, re.MULTILINE)
+    kinds = ["bare Starlette route", "GET /healthz", "POST of an event", "GET of a list", "POST for a list"]
+    assert [name for name, _, _ in rows] == kinds
+    assert all(0 < float(least) <= float(median) for _, median, least in rows)
+
+
 @pytest.mark.extended  # loads the model three times
 def test_backends_of_the_encoder_are_compared_with_torch(tmp_path: Path) -> None:
     pytest.importorskip("optimum.onnxruntime", reason="the extra `onnx` isn't installed")
