@@ -73,7 +73,7 @@ def unpack_seen(fields: Json, columns: bytes, popularity: bytes, settings: Profi
 
 def unpack_recents(fields: Json, columns: bytes) -> dict[str, float]:
     """Return the recent items alone, and their times (epoch seconds)."""
-    return _unpack_times(fields, columns)[0]
+    return _unpack_times(fields, columns, 1)[0]
 
 
 def _mark(
@@ -89,16 +89,16 @@ def _mark(
     return sorted(own)
 
 
-def _unpack_times(fields: Json, columns: bytes) -> list[dict[str, float]]:
-    """Return the items of each kind and their times."""
+def _unpack_times(fields: Json, columns: bytes, count: int = len(KINDS)) -> list[dict[str, float]]:
+    """Return the items of each of the first `count` kinds and their times."""
     ids: list[str] = fields["ids"]
     flags, times = columns[: len(ids)], _read_times(columns[len(ids) :], fields["unit"])
     kinds = [
         dict(zip(compress(ids, here), compress(times, here), strict=True))
-        for here in (flags.translate(is_held) for is_held in IS_HELD)
+        for here in (flags.translate(is_held) for is_held in IS_HELD[:count])
     ]
     own_times = iter(times[len(ids) :])
-    for kind, apart in zip(kinds, fields["own"], strict=True):
+    for kind, apart in zip(kinds, fields["own"], strict=False):
         kind.update(zip((ids[place] for place in apart), own_times, strict=False))
     return kinds
 
@@ -125,10 +125,11 @@ def _read_times(column: bytes, unit: float | None) -> list[float]:
 
 def _pack_exposures(shown: ExposureHistory) -> tuple[list[str], list[int], list[int], list[int]]:
     """Return the items, the minutes that there are, how many each item has, and which."""
-    minutes = sorted(set().union(*shown.minutes.values()))
+    exposures = list(chain.from_iterable(shown.minutes.values()))
+    minutes = sorted(set(exposures))
     ordinals = dict(zip(minutes, range(len(minutes)), strict=True))
-    which = map(ordinals.__getitem__, chain.from_iterable(shown.minutes.values()))
-    return list(shown.minutes), minutes, list(map(len, shown.minutes.values())), list(which)
+    counts = list(map(len, shown.minutes.values()))
+    return list(shown.minutes), minutes, counts, list(map(ordinals.__getitem__, exposures))
 
 
 def _unpack_exposures(
