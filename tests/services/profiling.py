@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
+from string import ascii_letters, digits
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,12 @@ class Profiling:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def long_item_ids(count: int) -> list[str]:
+    """Item ids about as long as they may be, which don't deflate either."""
+    letters = random.Random(1)
+    return [f"{n:04}-" + "".join(letters.choices(ascii_letters + digits + "-_", k=500)) for n in range(count)]
 
 
 def same_sums(one: Profile, other: Profile, relative: float = 1e-6) -> None:
