@@ -1,15 +1,16 @@
 """What our stores add to the engine beneath: `python benchmarks/vectors.py [points]`.
 
-Profiles (four 384-d vectors, a 30-entry sparse one, 1.7 KB of state) are written in batches of 100, and five
-sources of 50 are read in two batches, of items and of rows, by `EdgeStore` and by raw qdrant_edge calls in turn, in the
-same run. The columnar REST body of the same batch is encoded alone, beside qdrant-client's models encoding the same
-points.
+Profiles (a 384-d vector, a 30-entry sparse one, three more vectors and 2.2 KB of state in the payload) are written in
+batches of 100, and five sources of 50 are read in two batches, of items and of rows, by `EdgeStore` and by raw
+qdrant_edge calls in turn, in the same run. The columnar REST body of the same batch is encoded alone, beside
+qdrant-client's models encoding the same points.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -41,7 +42,7 @@ from eddyline.adapters.vectors.edge_store import EdgeStore
 from eddyline.adapters.vectors.server_conversion import to_batch
 from eddyline.model.ids import item_point_id
 
-DENSE = ("taste", "session", "lifetime", "onboarding")
+PACKED = ("session", "lifetime", "onboarding")
 SIZE = 384
 BATCH = 100
 ROUNDS = 5
@@ -64,9 +65,11 @@ def _sparse(random: np.random.Generator, size: int) -> Sparse:
 
 
 def _profile(random: np.random.Generator, i: int) -> Point:
-    dense = random.standard_normal((len(DENSE), SIZE)).astype(np.float32)
-    vectors: dict[str, Vector] = {**dict(zip(DENSE, dense, strict=True)), "history": _sparse(random, 30)}
-    payload = {"person": f"u:{i}", "epoch": 1, "events": i, "last_seen": 1.7e9 + i, "state": "s" * 1700}
+    taste, *others = random.standard_normal((1 + len(PACKED), SIZE)).astype(np.float32)
+    vectors: dict[str, Vector] = {"taste": taste, "history": _sparse(random, 30)}
+    packed = {name: b64encode(each.tobytes()).decode() for name, each in zip(PACKED, others, strict=True)}
+    payload = {"person": f"u:{i}", "epoch": 1, "events": i, "last_seen": 1.7e9 + i, "state": "s" * 2200}
+    payload |= {"vectors": packed}
     return Point(item_point_id(f"u:{i}"), vectors, payload)
 
 

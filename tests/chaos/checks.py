@@ -12,6 +12,7 @@ import orjson
 from tests.chaos.load import read
 from tests.chaos.truth import DAY, Expected, Truth, newest, sum_of
 from tests.services.learning import restored
+from tests.support.stored_profile import open_payload
 
 from eddyline.adapters.kafka import LogReader
 from eddyline.adapters.vectors import Collections, Point, VectorStore, scroll_pages
@@ -19,7 +20,6 @@ from eddyline.maintenance.audit import audit
 from eddyline.model import affinity
 from eddyline.model.events import Activity, parse_row_event
 from eddyline.model.ids import Person, person_point_id
-from eddyline.model.profile import STORED_VECTORS
 from eddyline.settings import AffinitySettings, ProfileSettings, Settings
 from eddyline.topics import TOPIC_SPECS
 
@@ -59,7 +59,7 @@ def check(
 def _all(store: VectorStore, collection: str) -> Iterable[Point]:
     after: str | None = None
     while True:
-        page, after = store.scroll(collection, after=after, vectors=STORED_VECTORS)
+        page, after = store.scroll(collection, after=after, vectors=("taste",))
         yield from page
         if after is None:
             return
@@ -88,7 +88,8 @@ def _check_person(
     wrong("waiting", payload.get("waiting"), None)
     if point is None or expected.uncertain:
         return
-    state = orjson.loads(payload["state"])
+    opened = open_payload(payload)
+    state, vectors = opened["state"], {**point.vectors, **opened["vectors"]}
     interactions = expected.interactions
     wrong("last_seen", payload["last_seen"], max((interaction.at for interaction in interactions), default=0.0))
     wrong(
@@ -102,9 +103,9 @@ def _check_person(
         "liked": (settings.seen, [d for d in interactions if d.weight > 0 and d.type not in ("click", "view")]),
     }
     for name, (size, counted) in sets.items():
-        wrong(name, dict(map(tuple, state[name])), newest(counted, size))
+        wrong(name, state[name], newest(counted, size))
     for name, half_life in _half_lives(settings).items():
-        _check_sum(key, name, expected, half_life, state[name], point, findings)
+        _check_sum(key, name, expected, half_life, state[name], vectors.get(name), findings)
 
 
 def _half_lives(settings: ProfileSettings) -> dict[str, float]:
@@ -117,19 +118,18 @@ def _half_lives(settings: ProfileSettings) -> dict[str, float]:
 
 
 def _check_sum(
-    key: str, name: str, expected: Expected, half_life: float, stored: list[float], point: Point, findings: Findings
+    key: str, name: str, expected: Expected, half_life: float, stored: list[float], vector: Any, findings: Findings
 ) -> None:
     weight, time = stored
     wanted = sum_of(expected.interactions, half_life)
     if wanted is None:
-        if weight != 0 or name in point.vectors:
+        if weight != 0 or vector is not None:
             findings.problems.append(f"{key}: {name} weighs {weight}, must be empty")
         return
-    if abs(time - wanted.time) > 1e-6 or name not in point.vectors:
+    if abs(time - wanted.time) > 1e-6 or vector is None:
         findings.problems.append(f"{key}: {name} is of {time}, must be of {wanted.time}")
         return
-    vector = np.asarray(point.vectors[name], dtype=np.float64)
-    off = max(float(np.max(np.abs(vector - wanted.vector))), abs(weight - wanted.weight))
+    off = max(float(np.max(np.abs(np.asarray(vector, dtype=np.float64) - wanted.vector))), abs(weight - wanted.weight))
     share = off / (TOLERANCE * wanted.weight)
     findings.difference = max(findings.difference, share)
     if share > 1:

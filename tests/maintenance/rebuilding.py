@@ -16,14 +16,14 @@ from tests.support.fakes import LOG, Clock, FakeDeadLetters, FakeStore, TinyEnco
 from eddyline.adapters.kafka import Message, OffsetAndMetadata, TopicPartition
 from eddyline.adapters.kafka.ownership import commit_metadata
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, Point, generations, profile_collection
+from eddyline.adapters.vectors import Collections, Point, generations, profile_collection, retrieve_profiles
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.generations.handover import NewGeneration, RebuildSource
 from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, TranslateRecord
 from eddyline.maintenance.generations.replay import replay
 from eddyline.model.decay import Accumulator
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import SETS, STORED_VECTORS, VECTORS, Profile, decode_profile
+from eddyline.model.profile import SETS, VECTORS, Profile, decode_profile
 from eddyline.profiler import GROUP, Profiler
 from eddyline.settings import ProfileSettings, Settings
 from eddyline.topics import INTERACTIONS
@@ -113,9 +113,7 @@ class Deployment:
 
     def profile(self, key: str, collection: str = "profiles") -> Profile | None:
         person = Person.from_key(key)
-        point = self.store.retrieve(collection, [person_point_id(person)], vectors=STORED_VECTORS).get(
-            person_point_id(person)
-        )
+        point = retrieve_profiles(self.store, collection, [person_point_id(person)]).get(person_point_id(person))
         return None if point is None else decode_profile(person, point.payload, point.vectors, self.settings.profile)
 
     def replay(self, advance: Callable[[int], None] = lambda count: None, **options: Any) -> NewGeneration:

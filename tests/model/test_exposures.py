@@ -68,7 +68,7 @@ def test_no_more_than_the_bound_is_kept_and_those_are_the_newest(all_lists: List
 @given(lists, sizes)
 def test_the_stored_form_is_the_set(all_lists: Lists, size: int) -> None:
     found = showings(size, *all_lists)
-    same(ExposureHistory.from_minutes(size, {item: list(minutes) for item, minutes in found.minutes.items()}), found)
+    same(ExposureHistory.from_minutes(size, dict(found.minutes)), found)
     same(ExposureHistory.from_minutes(3, found.minutes), found.newest(3))
 
 

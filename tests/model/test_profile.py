@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,16 +230,6 @@ def test_what_was_shown_and_how_popular_it_was_are_stored() -> None:
     assert loaded.fatigue(NOW + 60) == profile.fatigue(NOW + 60) != {}
 
 
-def test_a_state_from_before_showings_were_kept_loads_without() -> None:
-    profile = profile_of([interaction(1)])
-    payload = encode_payload(profile, 0)
-    state = orjson.loads(payload["state"])
-    del state["shown"], state["popularity"]
-    loaded = decode_profile(ADA, {**payload, "state": orjson.dumps(state).decode()}, encode_vectors(profile), SMALL)
-    assert (loaded.fatigue(NOW), loaded.seen.popularity) == ({}, {})
-    same(loaded, profile)
-
-
 def test_popularity_is_the_highest_seen_of_each_recent_item_alone() -> None:
     profile = profile_of(
         [
@@ -330,33 +319,7 @@ def test_it_is_stored_and_travels(all_seen: Seen) -> None:
     assert first(unpack_profile(ADA, *pack_profile(profile, 0), SMALL)) == first(profile)
 
 
-def before(profile: Profile) -> Profile:
-    """As an Eddyline that didn't keep it yet would have stored it."""
-    payload = encode_payload(profile, 0)
-    state = orjson.loads(payload["state"])
-    del state["unit"]
-    return decode_profile(profile.person, payload | {"state": orjson.dumps(state)}, encode_vectors(profile), SMALL)
-
-
-def test_who_was_known_before_it_was_kept_stays_who_they_are() -> None:
-    old = Profile(ADA, SMALL)
-    old.fold(interaction(1), TAUS)
-    loaded = before(old)
-    assert first(loaded) == (0.0, "u:ada")
-    loaded.identity.note_first_seen(5.0, "a:cookie")
-    assert first(loaded) == (0.0, "u:ada")
-    assert first(before(Profile(ADA, SMALL))) is None
-
-
 def test_an_event_of_a_request_alone_says_nothing_of_who_they_are() -> None:
     profile = first_seen_as([(9.0, "a:cookie")])
     profile.fold(interaction(1, time=1.0), TAUS)
     assert first(profile) == (9.0, "a:cookie")
-
-
-def test_rubbish_in_a_transfer_is_none() -> None:
-    payload, vectors = pack_profile(first_seen_as([(9.0, "a:cookie")]), 0)
-    for wrong in (["soon", "a:cookie"], [1.0], 7):
-        state = orjson.loads(payload["state"]) | {"unit": wrong}
-        with pytest.raises((ValueError, TypeError)):
-            unpack_profile(ADA, payload | {"state": orjson.dumps(state).decode()}, vectors, SMALL)

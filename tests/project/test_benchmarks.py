@@ -37,6 +37,16 @@ def test_the_ranking_is_compared_with_blending_and_sorting_alone() -> None:
     assert all(0 < float(median) <= float(p99) for _, median, p99 in rows)
 
 
+def test_what_profiles_take_is_printed_in_bytes_and_microseconds() -> None:
+    command = [sys.executable, "benchmarks/profiles.py", "--rounds", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = re.findall(r"^(\S.*?)" + r" +([\d,]+)" * 3 + r" +(\d+\.\d)" * 2 + "$", done.stdout, re.MULTILINE)
+    assert [name for name, *_ in rows][:4] == ["floor: vectors alone", "10 events", "100 events", "1,000 events"]
+    assert len(rows) == 7
+    assert all(float(write) > 0 and float(read) > 0 for *_, write, read in rows)
+
+
 def test_what_items_learn_is_compared_with_its_writes() -> None:
     command = [sys.executable, "benchmarks/affinity.py", "--items", "40", "--events", "300"]
     env = {name: value for name, value in os.environ.items() if name != "QDRANT_URL"}
@@ -54,6 +64,16 @@ def test_what_insights_folds_is_compared_with_parsing_alone() -> None:
     found = re.findall(r"^(parsed alone|folded) +([\d,]+) records/s", done.stdout, re.MULTILINE)
     assert [words for words, _ in found] == ["parsed alone", "folded"]
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
+
+
+def test_a_request_is_compared_with_a_bare_route() -> None:
+    command = [sys.executable, "benchmarks/api.py", "--requests", "20", "--rounds", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = re.findall(r"^(.+?) +median +(\d+\.\d) µs +least +(\d+\.\d) µs$", done.stdout, re.MULTILINE)
+    kinds = ["bare Starlette route", "GET /healthz", "POST of an event", "GET of a list", "POST for a list"]
+    assert [name for name, _, _ in rows] == kinds
+    assert all(0 < float(least) <= float(median) for _, median, least in rows)
 
 
 @pytest.mark.extended  # loads the model three times

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
+from string import ascii_letters, digits
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from eddyline.adapters.kafka import Outgoing, Record, TopicPartition, partition_
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
+from eddyline.model.profile import DENSE_VECTORS, Profile, decode_profile
 from eddyline.profiler import Profiler
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -94,7 +96,7 @@ class Profiling:
 
     def point(self, key: str = "u:ada") -> Point:
         point_id = person_point_id(Person.from_key(key))
-        return self.store.retrieve(PROFILES, [point_id], vectors=(*STORED_VECTORS, "history"))[point_id]
+        return self.store.retrieve(PROFILES, [point_id], vectors=(*DENSE_VECTORS, "history"))[point_id]
 
     def deliver(self, seen: int = 0) -> None:
         """Hand what was sent on to `interactions`, from the `seen`th record on, to the profiler, until it is quiet."""
@@ -120,6 +122,12 @@ class Profiling:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def long_item_ids(count: int) -> list[str]:
+    """Item ids about as long as they may be, which don't deflate either."""
+    letters = random.Random(1)
+    return [f"{n:04}-" + "".join(letters.choices(ascii_letters + digits + "-_", k=500)) for n in range(count)]
 
 
 def same_sums(one: Profile, other: Profile, relative: float = 1e-6) -> None:

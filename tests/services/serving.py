@@ -10,7 +10,7 @@ import httpx
 from fastapi import APIRouter
 
 from eddyline import reader
-from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app
+from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, listen
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 
@@ -26,7 +26,7 @@ def served(
 ) -> Iterator[httpx.Client]:
     """A client of the application of these routes."""
     app = create_app(routers, checks or {}, metrics or Metrics(), BODIES, cors_origins)
-    server = HttpServer(app, "127.0.0.1", 0)
+    server = HttpServer(app, listen("127.0.0.1", 0))
     server.start()
     try:
         with httpx.Client(base_url=server.url, timeout=10.0) as client:

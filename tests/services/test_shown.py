@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.services.profiling import Profiling, click, erased
+from tests.services.profiling import Profiling, click, erased, long_item_ids
 from tests.services.reading import ids, stocked
 from tests.services.reports import ADA, VISITOR, ExposureReports
 from tests.support.fakes import NOW, feed, record, redelivered
@@ -145,7 +145,7 @@ def test_what_is_none_is_refused(it: Profiling, value: dict[str, Any]) -> None:
 
 def test_a_giant_profile_is_handed_over_without_the_oldest_showings() -> None:
     it = Profiling(ProfileSettings(exposures=5000), partitions=4)
-    names = [f"{n:04}-" + "x" * 490 for n in range(2400)]
+    names = long_item_ids(2400)
     lists = [names[n : n + 300] for n in range(0, 2400, 300)]
     it.feed(*(to_visitor(n, *items, at=NOW + 60 * n) for n, items in enumerate(lists)))
     it.feed(identify(99, NOW + HOUR))

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 from tests.support.memory_store import MemoryStore
+from tests.support.stored_profile import open_payload
 
 from eddyline.adapters.kafka import Headers, Message, Outgoing, Record, RecordMetadata
 from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Distance, Filter, Point, Query, Scored, Vector
@@ -234,13 +235,13 @@ class FakeStore(MemoryStore):
         down, self.down = self.down, set()
         stored = {
             f"{collection}/{point.id}": (
-                dict(point.payload),
+                open_payload(point.payload) if collection == PROFILES else dict(point.payload),
                 {name: _plain(vector) for name, vector in sorted(point.vectors.items())},
             )
             for collection, names in (
                 (ITEMS, ("content",)),
                 (ROWS, ("affinity",)),
-                (PROFILES, ("taste", "session", "lifetime", "onboarding", "history")),
+                (PROFILES, ("taste", "history")),
             )
             for point in self.scroll(collection, limit=100_000, vectors=names)[0]
         }

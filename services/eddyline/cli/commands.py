@@ -99,12 +99,25 @@ def serve(
             "--roles", help="Comma-separated: collector, embedder, imager, profiler, affinity, reader, insights."
         ),
     ],
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes that answer on this port, for collector and reader; metrics on the next.",
+        ),
+    ] = 1,
     config: ConfigFile = None,
     host: Host = None,
     port: Port = None,
 ) -> None:
     """Run several services in this process, against Kafka and Qdrant."""
-    _serve(load_settings(config, None, host, port), [role.strip() for role in roles.split(",") if role.strip()])
+    loaded = load_settings(config, None, host, port)
+    names = [role.strip() for role in roles.split(",") if role.strip()]
+    if workers == 1:
+        _serve(loaded, names)
+    else:
+        _serve_in_workers(loaded, names, workers)
 
 
 def _add_service(role: str, text: str) -> None:
@@ -239,6 +252,16 @@ def demo(
     from eddyline.cli.import_and_demo import run_demo
 
     run_demo(path, data_dir, port, leave)
+
+
+def _serve_in_workers(loaded: Settings, roles: Sequence[str], count: int) -> None:
+    from eddyline.cli.startup_messages import worker_lines
+    from eddyline.runtime.workers import WorkerProcesses
+
+    workers = WorkerProcesses(loaded, roles, count)
+    for line in worker_lines(workers):
+        print(line, flush=True)
+    raise typer.Exit(workers.run())
 
 
 def _serve(loaded: Settings, roles: Sequence[str]) -> None:

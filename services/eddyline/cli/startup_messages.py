@@ -1,4 +1,4 @@
-"""What `eddyline up`, and a process with some of its roles, prints when it starts."""
+"""What `eddyline up`, and what runs some of its roles, prints when it starts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from eddyline.settings import Settings
 
 if TYPE_CHECKING:
     from eddyline.runtime.process import Runtime
+    from eddyline.runtime.workers import WorkerProcesses
 
 LISTENING = "Listening on "
 """How the line begins that says where."""
@@ -31,3 +32,10 @@ def startup_lines(runtime: Runtime, settings: Settings) -> Iterator[str]:
     if resources.broker is not None:
         yield "The broker is in this process's memory: what is acknowledged is handled before it stops"
     yield f"{LISTENING}{runtime.url} ({roles}; the API is described at {runtime.url}/docs)"
+
+
+def worker_lines(workers: WorkerProcesses) -> Iterator[str]:
+    """Say where all workers answer, and each alone."""
+    roles, count = ", ".join(workers.roles), len(workers.urls)
+    yield f"{LISTENING}{workers.url} ({roles} in {count} workers; the API is described at {workers.url}/docs)"
+    yield f"Metrics and health of each worker: {' '.join(workers.urls)}"

@@ -5,7 +5,6 @@ A 202 means that the broker has acknowledged. What it can't take it refuses, say
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections import Counter
@@ -29,6 +28,7 @@ from eddyline.adapters.http import (
 from eddyline.adapters.http.problems import problem_response, retry_after_header
 from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
+from eddyline.collector.acknowledgements import Acknowledgements
 from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch
 from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import (
@@ -239,7 +239,7 @@ class Collector:
     ) -> Response:
         """Send, and wait for every acknowledgement; where some are missing, name those that are there. `outgoing` and
         `ids` by the place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
-        waiting: dict[int, asyncio.Future[Any]] = {}
+        acknowledgements = Acknowledgements()
         refused: EddylineError | None = None
         sizes = {index: record.size for index, record in outgoing.items()}
         unsent = sum(sizes.values())
@@ -259,21 +259,22 @@ class Collector:
                 else:
                     unsent -= sizes[index]
                     sent.add_done_callback(partial(self._settled, sizes[index]))
-                    waiting[index] = asyncio.wrap_future(sent)
+                    acknowledgements.add(index, sent)
         finally:
             self._in_flight.release(unsent)
-        if not waiting and refused is None:
+        if not acknowledgements and refused is None:
             return _all_rejected(rejected)
-        results = dict(zip(waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True))
-        failures = [result for result in results.values() if isinstance(result, BaseException)]
-        self._count(outgoing[index].topic for index, result in results.items() if not isinstance(result, BaseException))
+        outcomes = await acknowledgements.wait()
+        accepted = [index for index, failure in outcomes.items() if failure is None]
+        failures = [failure for failure in outcomes.values() if failure is not None]
+        self._count(outgoing[index].topic for index in accepted)
         unexpected = next((f for f in failures if not isinstance(f, Overloaded | Unavailable)), None)
         if unexpected is not None:
             raise unexpected
         if refused is None and not failures:
-            return json_response({"accepted": len(results), "rejected": rejected, "ids": ids}, 202)
+            return json_response({"accepted": len(accepted), "rejected": rejected, "ids": ids}, 202)
         reason = refused or failures[0]
-        acknowledged = [ids[index] for index, result in results.items() if not isinstance(result, BaseException)]
+        acknowledged = [ids[index] for index in accepted]
         wait = reason.retry_after if isinstance(reason, Overloaded) else 1.0
         log.warning("refused", reason=str(reason), acknowledged=len(acknowledged), of=len(outgoing))
         return problem_response(

@@ -6,17 +6,15 @@ What it answers is what `adapters.encoders.codecs.EddylineCodec` asks.
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from eddyline.adapters.encoders import DESCRIPTION, ENCODE, TextEncoder
-from eddyline.adapters.http import describe_body, json_response, read_json
-from eddyline.errors import InvalidInput
+from eddyline.adapters.http import describe_body, json_response, read_json, validate_input
 from eddyline.model.distance import distance_of
-from eddyline.model.events import explain_validation_error
 
 
 class EncoderDescription(BaseModel):
@@ -75,15 +73,8 @@ def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int)
     )
     async def encode(request: Request) -> Response:
         admit(request)
-        parsed = _request(await read_json(request, max_body_bytes))
+        parsed = validate_input(EncodeRequest, await read_json(request, max_body_bytes))
         rows = await run_in_threadpool(encoder.encode, parsed.texts)
         return json_response({"model": encoder.model, "distance": distance, "vectors": rows.tolist()})
 
     return routes
-
-
-def _request(body: Any) -> EncodeRequest:
-    try:
-        return EncodeRequest.model_validate(body)
-    except ValidationError as error:
-        raise InvalidInput(*explain_validation_error(error)) from None

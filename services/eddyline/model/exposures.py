@@ -72,9 +72,9 @@ class ExposureHistory:
         return sum(len(minutes) for minutes in self.minutes.values())
 
     @classmethod
-    def from_minutes(cls, size: int, stored: Mapping[str, Iterable[int]]) -> ExposureHistory:
+    def from_minutes(cls, size: int, minutes: Mapping[str, tuple[int, ...]]) -> ExposureHistory:
         """Return the exposures with these `minutes`; the newest `size` where there are more."""
-        return cls(size, _newest({item_id: tuple(minutes) for item_id, minutes in stored.items()}, size))
+        return cls(size, _newest(minutes, size))
 
     def _with(self, more: Iterable[tuple[str, tuple[int, ...]]]) -> ExposureHistory:
         union = dict(self.minutes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -33,18 +33,14 @@ class NewestItems:
 
     def newest(self, count: int) -> NewestItems:
         """Return the newest `count` of them; the bound stays."""
-        return NewestItems(self.size, dict(self.to_list()[:count]))
+        return NewestItems(self.size, {item: self.times[item] for item in self.newest_first()[:count]})
 
     def newest_first(self) -> list[str]:
         """Return the items, newest first."""
-        return sorted(self.times, key=lambda item: (self.times[item], item), reverse=True)
-
-    def to_list(self) -> list[tuple[str, float]]:
-        """Return the plain form, newest first: (item id, epoch seconds)."""
-        return [(item, self.times[item]) for item in self.newest_first()]
+        return [item for _, item in sorted(zip(self.times.values(), self.times, strict=True), reverse=True)]
 
     @classmethod
-    def from_list(cls, size: int, rows: Iterable[tuple[str, float]]) -> NewestItems:
-        """Invert `to_list`; the newest `size` where there are more."""
-        newest = sorted(((item, time) for item, time in rows), key=lambda row: (row[1], row[0]), reverse=True)
-        return cls(size, dict(newest[:size]))
+    def from_times(cls, size: int, times: Mapping[str, float]) -> NewestItems:
+        """Return these items; the newest `size` where there are more."""
+        items = cls(size, times)
+        return items if len(times) <= size else items.newest(size)

@@ -7,11 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from eddyline.adapters.vectors import Filter, Match, Point, PointStore, Range, Sparse, scroll_pages
+from eddyline.adapters.vectors import (
+    Filter,
+    Match,
+    Point,
+    PointStore,
+    Range,
+    Sparse,
+    retrieve_profiles,
+    scroll_pages,
+)
 from eddyline.adapters.vectors.epoch_fence import EpochFence, not_above
 from eddyline.errors import Unavailable
 from eddyline.model.ids import Person, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile, encode_payload, encode_vectors
+from eddyline.model.profile import Profile, decode_profile, encode_payload, encode_vectors
 from eddyline.profiler.attempt import Attempt
 from eddyline.settings import ProfileSettings
 from eddyline.topics import INTERACTIONS
@@ -67,7 +76,7 @@ class ProfileStore:
         Raises `Fenced` where a stored one was written under a higher epoch than ours.
         """
         missing = {person_point_id(person): person for person in people if person not in self._cache}
-        stored = self._store.retrieve(self._collection, sorted(missing), vectors=STORED_VECTORS) if missing else {}
+        stored = retrieve_profiles(self._store, self._collection, sorted(missing)) if missing else {}
         for person, partition in people.items():
             cached = self._cache.get(person)
             point = None if cached is not None else stored.get(person_point_id(person))

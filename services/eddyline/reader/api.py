@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
 
-from eddyline.adapters.http import describe_body, id_from_path, item_id_from_path, json_response, read_json
+from eddyline.adapters.http import (
+    WorkerThreads,
+    describe_body,
+    id_from_path,
+    item_id_from_path,
+    json_response,
+    read_json,
+    validate_input,
+)
 from eddyline.errors import InvalidInput, NotEnabled
-from eddyline.model.events import explain_validation_error
 from eddyline.reader.recommend import Reader
 from eddyline.reader.schemas import (
     AssignmentQuery,
@@ -40,6 +44,9 @@ NO_SEARCH = (
     "in another process (encoder.kind)"
 )
 
+MAX_CALLS = 40
+"""Most calls of the vector store at a time."""
+
 MAX_SEARCHES = 8
 """Most searches at a time, so that an encoder that is slow, or gone, leaves threads for lists."""
 
@@ -58,7 +65,7 @@ UserId = Annotated[str, Path(description="Percent-encoded")]
 def router(reader: Reader, max_body_bytes: int, search: Search | None = None) -> APIRouter:
     """Build the routes of a reader. Without a `search`, its route answers how to turn it on."""
     routes = APIRouter(tags=["reading"])
-    search_limiter = CapacityLimiter(MAX_SEARCHES)
+    threads, search_threads = WorkerThreads("reader", MAX_CALLS), WorkerThreads("search", MAX_SEARCHES)
 
     @routes.get(
         "/v1/users/{user_id}/recommendations",
@@ -69,7 +76,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         user_id: UserId, query: Annotated[RecommendationQuery, Query()], variant: Variant = None
     ) -> Response:
         request = _validated(query.to_body(id_from_path(user_id, "user_id")))
-        return json_response(await run_in_threadpool(reader.recommend, request, variant))
+        return json_response(await threads.run(reader.recommend, request, variant))
 
     @routes.post(
         "/v1/recommendations",
@@ -79,7 +86,7 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
     )
     async def post_recommendations(request: Request, variant: Variant = None) -> Response:
         body = _validated(await read_json(request, max_body_bytes))
-        return json_response(await run_in_threadpool(reader.recommend, body, variant))
+        return json_response(await threads.run(reader.recommend, body, variant))
 
     @routes.get(
         "/v1/experiments/assignment",
@@ -87,11 +94,11 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         response_model=AssignmentResponse,
     )
     async def assignment(query: Annotated[AssignmentQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(reader.assignment, query))
+        return json_response(await threads.run(reader.assignment, query))
 
     @routes.get("/v1/items/{item_id}/similar", summary="Similar items", response_model=BrowseList)
     async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(reader.browse.similar, item_id_from_path(item_id), query))
+        return json_response(await threads.run(reader.browse.similar, item_id_from_path(item_id), query))
 
     @routes.get(
         "/v1/items/{item_id}/audience",
@@ -99,29 +106,29 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
         response_model=Audience,
     )
     async def audience(item_id: ItemId, query: Annotated[AudienceQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(reader.browse.audience, item_id_from_path(item_id), query))
+        return json_response(await threads.run(reader.browse.audience, item_id_from_path(item_id), query))
 
     @routes.get("/v1/trending", summary="Trending items", response_model=BrowseList)
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(reader.browse.trending, query))
+        return json_response(await threads.run(reader.browse.trending, query))
 
     @routes.get("/v1/latest", summary="The newest items", response_model=BrowseList)
     async def latest(query: Annotated[ListQuery, Query()]) -> Response:
-        return json_response(await run_in_threadpool(reader.browse.latest, query))
+        return json_response(await threads.run(reader.browse.latest, query))
 
     @routes.get("/v1/search", summary="Search items by meaning", response_model=SearchList)
     async def find(query: Annotated[SearchQuery, Query()]) -> Response:
         if search is None:
             raise NotEnabled(NO_SEARCH)
-        return json_response(await to_thread.run_sync(search.find, query, limiter=search_limiter))
+        return json_response(await search_threads.run(search.find, query))
 
     @routes.get("/v1/users/{user_id}", summary="What is known of a person", response_model=PersonSummary)
     async def person(user_id: UserId) -> Response:
-        return json_response(await run_in_threadpool(reader.profiles.describe, id_from_path(user_id, "user_id")))
+        return json_response(await threads.run(reader.profiles.describe, id_from_path(user_id, "user_id")))
 
     @routes.get("/v1/items/{item_id}", summary="An item's full state, as PUT takes it")
     async def item(item_id: ItemId) -> Response:
-        return json_response(await run_in_threadpool(reader.browse.item, item_id_from_path(item_id)))
+        return json_response(await threads.run(reader.browse.item, item_id_from_path(item_id)))
 
     return routes
 
@@ -129,7 +136,4 @@ def router(reader: Reader, max_body_bytes: int, search: Search | None = None) ->
 def _validated(body: Any) -> RecommendationRequest:
     if not isinstance(body, dict):
         raise InvalidInput("must be a JSON object", "body")
-    try:
-        return RecommendationRequest.model_validate(body)
-    except ValidationError as error:
-        raise InvalidInput(*explain_validation_error(error)) from None
+    return validate_input(RecommendationRequest, body)

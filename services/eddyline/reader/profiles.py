@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from eddyline.adapters.vectors import PROFILES, VectorStore
+from eddyline.adapters.vectors import PROFILES, VectorStore, retrieve_profiles
 from eddyline.errors import GenerationChanged, InvalidEvent, InvalidInput, Misconfigured, NotFound
 from eddyline.model.decay import decayed_count_at
 from eddyline.model.events import (
@@ -19,7 +19,7 @@ from eddyline.model.events import (
     interaction_weight,
 )
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile, TimeConstants, WeightedInteraction, decode_profile
+from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, decode_profile
 from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.reader.catalogue_cache import CatalogueCache, any_item
 from eddyline.reader.schemas import RecentInteraction
@@ -39,7 +39,7 @@ class ProfileReader:
         if person is None:
             return None
         point_id = person_point_id(person)
-        point = self._store.retrieve(PROFILES, [point_id], vectors=STORED_VECTORS).get(point_id)
+        point = retrieve_profiles(self._store, PROFILES, [point_id]).get(point_id)
         if point is None:
             return None
         profile = decode_profile(person, point.payload, point.vectors, self._settings.profile)

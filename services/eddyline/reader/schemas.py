@@ -21,6 +21,9 @@ MAX_LIMIT = 100
 MAX_QUERY = 1000
 """Most characters of a search."""
 
+CONTEXT = ("device", "locale", "location", "timezone")
+"""Parameters that are the context of a body."""
+
 Hidden: TypeAlias = Literal["viewed", "purchased", "disliked"]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -108,8 +111,8 @@ class RecommendationQuery(ListQuery, _RecommendationOptions):
 
     def to_body(self, user_id: str) -> dict[str, Any]:
         """Return the same request as the body of a POST."""
-        context = self.model_dump(include={"device", "locale", "location", "timezone"}, exclude_none=True)
-        shared = self.model_dump(include={"exclude", *_RecommendationOptions.model_fields})
+        context = {name: value for name in CONTEXT if (value := getattr(self, name)) is not None}
+        shared = {name: getattr(self, name) for name in ("exclude", *_RecommendationOptions.model_fields)}
         return {**shared, "user_id": user_id, "filter": self.filter_grammar(), "context": context}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import threading
 from collections.abc import Sequence
 from types import FrameType
@@ -18,7 +19,7 @@ from types import FrameType
 import structlog
 
 from eddyline import reader
-from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app
+from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, listen
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
@@ -36,19 +37,22 @@ class Runtime:
     """One process with some of the roles. Without a Kafka cluster or a Qdrant server in the settings it brings the
     in-process broker or Qdrant Edge, which only a process with all roles can."""
 
-    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
-        """Open what the roles need, and build them. Raises `Misconfigured` for settings that can't work."""
+    def __init__(self, settings: Settings, roles: Sequence[str], listeners: Sequence[socket.socket] = ()) -> None:
+        """Open what the roles need, and build them. Raises `Misconfigured` for settings that can't work.
+
+        `listeners`: where to answer, instead of the settings' address; it closes them.
+        """
         self.roles = check_roles(settings, roles)
         self._stopping = threading.Event()
         self.metrics = Metrics()
         self.resources = Resources(settings, self.roles, self.metrics)
         try:
-            self._build(settings)
+            self._build(settings, listeners)
         except BaseException:
             self.resources.stack.close()
             raise
 
-    def _build(self, settings: Settings) -> None:
+    def _build(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
         built = [BUILDERS[name](self.resources) for name in self.roles]
         consumers = [role.consumer for role in built if role.consumer is not None]
         self._insights = next((role.insights for role in built if role.insights is not None), None)
@@ -64,7 +68,7 @@ class Runtime:
         is_api = self.resources.has_store
         bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins if is_api else ())
-        self._server = HttpServer(app, settings.server.host, settings.server.port)
+        self._server = HttpServer(app, *(listeners or [listen(settings.server.host, settings.server.port)]))
         self._consumers = ConsumerThreads(consumers, self.resources.read_generations, self._server.stop)
 
     @property

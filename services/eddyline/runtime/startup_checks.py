@@ -15,6 +15,8 @@ ROLES = ("collector", "embedder", "imager", "profiler", "affinity", "reader", "i
 """Roles that may share a process."""
 OPTIONAL_ROLES = {"imager", "insights"}
 """Roles that the others do without."""
+API_ROLES = ("collector", "reader")
+"""Roles that only answer requests, so that any number of processes may do it on one port."""
 ENCODER_ROLE = "encoder"
 """The role that has a process of its own, with neither Kafka nor a store."""
 
@@ -41,6 +43,17 @@ def check_roles(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
     if set(roles) | OPTIONAL_ROLES != set(ROLES):
         _check_servers(settings, roles)
     return tuple(role for role in ROLES if role in roles)
+
+
+def check_workers(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
+    """Return the roles of several workers on one port. Raises `Misconfigured` where they can't run as such."""
+    checked = check_roles(settings, roles)
+    if others := [role for role in checked if role not in API_ROLES]:
+        raise Misconfigured(
+            f"{', '.join(others)} can't run in workers: --workers is for {' and '.join(API_ROLES)}, which only answer "
+            "requests; start more processes of the others instead, each with a --port of its own"
+        )
+    return checked
 
 
 def _check_servers(settings: Settings, roles: Sequence[str]) -> None:

@@ -1,20 +1,33 @@
 """The HTTP door: one way to read bodies, to answer problems, to document, to be watched, and to run."""
 
 from eddyline.adapters.http.app import ReadinessCheck, create_app
-from eddyline.adapters.http.body import describe_body, id_from_path, item_id_from_path, json_response, read_json
+from eddyline.adapters.http.body import (
+    describe_body,
+    id_from_path,
+    item_id_from_path,
+    json_response,
+    read_json,
+    validate_input,
+)
 from eddyline.adapters.http.in_flight import InFlightLimit
 from eddyline.adapters.http.problems import Problem
-from eddyline.adapters.http.server import HttpServer
+from eddyline.adapters.http.server import HttpServer, listen, listen_together, url_of
+from eddyline.adapters.http.threads import WorkerThreads
 
 __all__ = [
     "HttpServer",
     "InFlightLimit",
     "Problem",
     "ReadinessCheck",
+    "WorkerThreads",
     "create_app",
     "describe_body",
     "id_from_path",
     "item_id_from_path",
     "json_response",
+    "listen",
+    "listen_together",
     "read_json",
+    "url_of",
+    "validate_input",
 ]

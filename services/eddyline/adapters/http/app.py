@@ -1,26 +1,28 @@
-"""The application around the services' routes: API documentation, health, metrics."""
+"""The application around the services' routes: dispatch, errors, metrics, health."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, TypeAlias
+from functools import cache
+from typing import TypeAlias
 
-from fastapi import APIRouter, FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
-from fastapi.staticfiles import StaticFiles
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline import __version__
-from eddyline.adapters.http import problems
 from eddyline.adapters.http.body import json_response
+from eddyline.adapters.http.description import describe, serve_docs
+from eddyline.adapters.http.endpoints import Endpoint, endpoint_of
+from eddyline.adapters.http.problems import answer_error
 from eddyline.adapters.telemetry import CONTENT_TYPE, Metrics
 from eddyline.errors import EddylineError
 
@@ -28,77 +30,61 @@ ReadinessCheck: TypeAlias = Callable[[], None]
 """Raises an `EddylineError` that says why something isn't ready."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
-def create_app(
-    routers: Sequence[APIRouter],
-    checks: Mapping[str, ReadinessCheck],
-    metrics: Metrics,
-    bodies: Iterable[type[BaseModel]] = (),
-    cors_origins: Iterable[str] = (),
-) -> FastAPI:
-    """Build an ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
+class Application(FastAPI):
+    """Answers the services' routes itself, in one pass over the request; FastAPI describes them, and routes to the
+    documentation and to what there isn't.
 
-    `checks`: what must be ready, by name; each is called from a thread. `bodies`: the models of the bodies that routes
-    read themselves.
+    Paths are matched as they were sent, so that an id may hold an encoded slash; handlers decode their ids. Every
+    request is counted and timed, by route. Any error is a problem.
     """
-    app = FastAPI(
-        title=TITLE,
-        summary=SUMMARY,
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-    )
-    problems.install_error_handlers(app)
-    for router in routers:
-        app.include_router(router)
-    app.include_router(_operations(checks, metrics))
-    _serve_docs(app)
-    _describe(app, bodies)
-    origins = list(cors_origins)
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After"],
-            max_age=600,
+
+    def __init__(self, routers: Sequence[APIRouter], metrics: Metrics, cors_origins: Sequence[str]) -> None:
+        super().__init__(
+            title=TITLE,
+            summary=SUMMARY,
+            version=__version__,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
-    app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
-    app.add_middleware(RawPathMiddleware)
-    return app
+        self._series = cache(
+            lambda method, route, status: (
+                metrics.requests.labels(method, route, status),
+                metrics.request_seconds.labels(method, route),
+            )
+        )
+        """The counter and the histogram of a request, looked up once."""
+        self._fixed: dict[tuple[str, str], tuple[APIRoute, Endpoint]] = {}
+        """Routes without an id in their paths, by method and path."""
+        self._patterns: dict[str, list[tuple[APIRoute, Endpoint]]] = defaultdict(list)
+        """The others by method, in the order in which they were declared."""
+        for router in routers:
+            self.include_router(router)
+            for route in router.routes:
+                self._add_endpoint(route)
+        self._others: ASGIApp = ExceptionMiddleware(self.router, {HTTPException: answer_error, Exception: answer_error})
+        self._answers = self._answer if not cors_origins else _with_cors(self._answer, cors_origins)
 
-
-class RawPathMiddleware:
-    """Route on the path as it was sent, so that an id may hold an encoded slash; handlers decode their ids."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == "http" and scope.get("raw_path"):
-            scope = {**scope, "path": scope["raw_path"].split(b"?", 1)[0].decode("latin-1")}
-        await self._app(scope, receive, send)
-
-
-class RequestMetricsMiddleware:
-    """Count and time every request, by route."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def _add_endpoint(self, route: BaseRoute) -> None:
+        assert isinstance(route, APIRoute)
+        for method in route.methods or ():
+            if route.param_convertors:
+                self._patterns[method].append((route, endpoint_of(route)))
+            else:
+                self._fixed[method, route.path] = route, endpoint_of(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
+        path = scope["raw_path"].split(b"?", 1)[0].decode("latin-1") if scope.get("raw_path") else scope["path"]
+        scope = {**scope, "app": self, "path": path}
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -107,12 +93,66 @@ class RequestMetricsMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            await self._answers(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(method, route, status).inc()
-            self._metrics.request_seconds.labels(method, route).observe(time.perf_counter() - started)
+            answered, seconds = self._series(method, route, status)
+            answered.inc()
+            seconds.observe(time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._match(scope)
+        if endpoint is None:
+            await self._others(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+        except Exception as error:
+            response = await answer_error(request, error)
+        await response(scope, receive, send)
+
+    def _match(self, scope: Scope) -> Endpoint | None:
+        """Return the endpoint of the request; note its route, and the ids of its path."""
+        method, path = scope["method"], scope["path"]
+        if (fixed := self._fixed.get((method, path))) is not None:
+            scope["route"], endpoint = fixed
+            return endpoint
+        for route, endpoint in self._patterns.get(method, ()):
+            if (match := route.path_regex.match(path)) is not None:
+                scope["route"], scope["path_params"] = route, match.groupdict()
+                return endpoint
+        return None
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+        max_age=600,
+    )
+
+
+def create_app(
+    routers: Sequence[APIRouter],
+    checks: Mapping[str, ReadinessCheck],
+    metrics: Metrics,
+    bodies: Iterable[type[BaseModel]] = (),
+    cors_origins: Iterable[str] = (),
+) -> Application:
+    """Build an ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
+
+    `checks`: what must be ready, by name; each is called from a thread. `bodies`: the models of the bodies that routes
+    read themselves.
+    """
+    app = Application([*routers, _operations(checks, metrics)], metrics, list(cors_origins))
+    serve_docs(app)
+    describe(app, bodies)
+    return app
 
 
 def _operations(checks: Mapping[str, ReadinessCheck], metrics: Metrics) -> APIRouter:
@@ -144,60 +184,3 @@ def _states(checks: Mapping[str, ReadinessCheck]) -> dict[str, str]:
         except EddylineError as error:
             states[name] = str(error)
     return states
-
-
-def _serve_docs(app: FastAPI) -> None:
-    """Serve Swagger UI, from the files that fastapi-offline ships."""
-    directory = Path(str(files("fastapi_offline"))) / "static"
-    app.mount("/docs/assets", StaticFiles(directory=directory), name="assets")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        script, style, icon = (f"/docs/assets/{name}" for name in ASSETS)
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=f"{app.title} API",
-            swagger_js_url=script,
-            swagger_css_url=style,
-            swagger_favicon_url=icon,
-        )
-
-
-def _describe(app: FastAPI, bodies: Iterable[type[BaseModel]]) -> None:
-    """Add the bodies that routes read themselves, and problems, to the OpenAPI document."""
-    models: list[type[BaseModel]] = [problems.Problem, *bodies]
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app, models)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _document(app: FastAPI, models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title,
-        version=app.version,
-        summary=app.summary,
-        license_info=app.license_info,
-        routes=app.routes,
-    )
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
-    )
-    schemas = document.setdefault("components", {}).setdefault("schemas", {}) | definitions["$defs"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    document["components"]["schemas"] = dict(sorted(schemas.items()))
-    refusal = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation["responses"].pop("422", None)
-            if "operations" not in operation.get("tags", ()):
-                operation["responses"]["4XX"] = {"description": "Refused, with the reason", "content": refusal}
-                operation["responses"]["503"] = {
-                    "description": "Unavailable; try again after Retry-After",
-                    "content": refusal,
-                }
-    return document

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from eddyline.adapters.http.in_flight import InFlightLimit
 from eddyline.errors import InvalidInput, TooLarge
-from eddyline.model.events import check_id, load_json
+from eddyline.model.events import check_id, explain_validation_error, load_json
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_json(request: Request, limit: int, in_flight: InFlightLimit | None = None) -> Any:
     """Read the body as JSON, whatever its content type (sendBeacon says text/plain).
 
     Raises `TooLarge` past `limit` bytes, without reading further, `Overloaded` where there is no more room in
-    `in_flight`, which counts it while it is read, and `InvalidInput` where it isn't JSON.
+    `in_flight`, which counts it while it is read, `InvalidInput` where it isn't JSON, and `ClientDisconnect`.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -26,7 +29,12 @@ async def read_json(request: Request, limit: int, in_flight: InFlightLimit | Non
     chunks: list[bytes] = []
     size = 0
     try:
-        async for chunk in request.stream():
+        more = True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             if size + len(chunk) > limit:
                 raise _too_large(limit)
             if in_flight is not None:
@@ -37,6 +45,14 @@ async def read_json(request: Request, limit: int, in_flight: InFlightLimit | Non
     finally:
         if in_flight is not None:
             in_flight.release(size)
+
+
+def validate_input(model: type[Model], value: Any) -> Model:
+    """Check a body, or a query, that is decoded. Raises `InvalidInput` with the field and the reason."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInput(*explain_validation_error(error)) from None
 
 
 def _decoded(body: bytes) -> Any:

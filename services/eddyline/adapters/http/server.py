@@ -12,9 +12,12 @@ import threading
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from eddyline.errors import Misconfigured
+
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
 
 
 class _Server(uvicorn.Server):
@@ -26,13 +29,10 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """An HTTP server on `host`:`port` (0: any free port), bound when constructed.
+    """An HTTP server on the addresses of these listeners, which it closes."""
 
-    Raises `Misconfigured` when the address can't be had.
-    """
-
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        self._socket = _bind(host, port)
+    def __init__(self, app: ASGIApp, *listeners: socket.socket) -> None:
+        self._listeners = listeners
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -47,13 +47,12 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, e.g. http://127.0.0.1:8000."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        """Where it listens, first of all, e.g. http://127.0.0.1:8000."""
+        return url_of(self._listeners[0])
 
     def run(self) -> None:
         """Serve until `stop`; requests under way are finished."""
-        self._server.run(sockets=[self._socket])
+        self._server.run(sockets=list(self._listeners))
 
     def start(self) -> None:
         """Serve from a thread of its own."""
@@ -69,10 +68,37 @@ class HttpServer:
             self._thread.join(timeout)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on `host`:`port` (0: any free port). Raises `Misconfigured` when the address can't be had."""
+    listener = _bind(host, port)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listen on one address with so many sockets, over which the kernel spreads connections.
+
+    Raises `Misconfigured` when the address can't be had, or another process listens there.
+    """
+    with _bind(host, port) as alone:  # as long as it isn't shared, only one can have it
+        port = alone.getsockname()[1]
+    listeners = [_bind(host, port, socket.SO_REUSEPORT) for _ in range(count)]
+    for listener in listeners:
+        listener.listen(BACKLOG)
+    return listeners
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address of a listener, e.g. http://127.0.0.1:8000."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _bind(host: str, port: int, *options: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for option in (socket.SO_REUSEADDR, *options):
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -81,6 +107,5 @@ def _bind(host: str, port: int) -> socket.socket:
             f"can't listen on {host}:{port}: {error.strerror or error}; choose another with --port, or "
             "EDDYLINE_SERVER__PORT"
         ) from None
-    listener.listen(1024)
     listener.set_inheritable(False)
     return listener

@@ -26,6 +26,7 @@ from eddyline.adapters.vectors.contract import (
     scroll_pages,
 )
 from eddyline.adapters.vectors.generations import Collections
+from eddyline.adapters.vectors.profile_points import retrieve_profiles, scroll_profiles
 from eddyline.adapters.vectors.request_batches import in_batches
 from eddyline.adapters.vectors.schema import (
     ITEMS,
@@ -75,8 +76,10 @@ __all__ = [
     "in_batches",
     "item_collection",
     "profile_collection",
+    "retrieve_profiles",
     "row_collection",
     "scroll_pages",
+    "scroll_profiles",
 ]
 
 _STORES = {"EdgeStore": "edge_store", "ServerStore": "server_store"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.model.distance import Distance
-from eddyline.model.profile import STORED_VECTORS
+from eddyline.model.profile import DENSE_VECTORS
 from eddyline.model.trends import TREND_HALF_LIVES
 from eddyline.settings import AttributeKind
 
@@ -93,11 +93,14 @@ def image_part(size: int, name: str = ITEMS) -> CollectionSpec:
 
 
 def profile_collection(size: int, name: str = PROFILES) -> CollectionSpec:
-    """Specify profiles: four dense sums of `size` dimensions, kept exactly, never searched, and sparse `history`."""
+    """Specify profiles: the dense sum `taste` of `size` dimensions, kept exactly, never indexed, and sparse `history`.
+
+    Those made before had three more dense vectors, which their points lose as they change.
+    """
     accumulator = DenseSpec(size, Distance.DOT, indexed=False)
     return CollectionSpec(
         name=name,
-        dense=dict.fromkeys(STORED_VECTORS, accumulator),
+        dense=dict.fromkeys(DENSE_VECTORS, accumulator),
         sparse=("history",),
         indexes=PROFILE_INDEXES,
     )

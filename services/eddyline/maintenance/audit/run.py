@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from eddyline.adapters.kafka import LogReader, Record
-from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore, scroll_pages
+from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, VectorStore, retrieve_profiles, scroll_pages
 from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit.audit_report import AuditReport, Difference, Inconclusive
@@ -28,7 +28,7 @@ from eddyline.maintenance.generations.rebuild import is_covered
 from eddyline.model.decay import DAY
 from eddyline.model.events import Identify, Transfer
 from eddyline.model.ids import Person, person_point_id
-from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
+from eddyline.model.profile import Profile, decode_profile
 from eddyline.profiler import GROUP, ParsedEvent
 from eddyline.profiler.parsed_event import parse_record
 from eddyline.settings import Settings
@@ -114,9 +114,11 @@ class _Audit:
     def _scroll(self) -> tuple[list[Person], dict[str, Point]]:
         """Find everyone whom the store knows by name, and the tombstones that name nobody, by id."""
         people, tombstones = list[Person](), dict[str, Point]()
-        for page in scroll_pages(self.store, self.collections.profiles):
+        for page in scroll_pages(self.store, self.collections.profiles, payload=("person",)):
             people += [Person.from_key(point.payload["person"]) for point in page if "person" in point.payload]
-            tombstones |= {point.id: point for point in page if "person" not in point.payload}
+            nameless = [point.id for point in page if "person" not in point.payload]
+            points = self.store.retrieve(self.collections.profiles, nameless) if nameless else {}
+            tombstones |= {point_id: point for point_id, point in points.items() if "person" not in point.payload}
         return people, tombstones
 
     def _events(self) -> Iterator[ParsedEvent]:
@@ -185,7 +187,7 @@ class _Audit:
         found: dict[Person, Callable[[], Profile] | None] = {}
         remaining = iter(people)
         while page := {person: person_point_id(person) for person in islice(remaining, PAGE)}:
-            points = self.store.retrieve(self.collections.profiles, list(page.values()), vectors=STORED_VECTORS)
+            points = retrieve_profiles(self.store, self.collections.profiles, list(page.values()))
             for person, point_id in page.items():
                 point = points.get(point_id)
                 found[person] = None if point is None else partial(self._load, person, point)

@@ -27,12 +27,12 @@ from eddyline.adapters.kafka import (
     TopicPartition,
 )
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import Collections, Point, PointStore, scroll_pages
+from eddyline.adapters.vectors import Collections, Point, PointStore, scroll_profiles
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.offsets import LogPosition, Offsets
-from eddyline.model.profile import STORED_VECTORS, Profile, decode_profile
+from eddyline.model.profile import Profile, decode_profile
 from eddyline.profiler import ParsedEvent, Profiler, to_profile_point
 from eddyline.settings import ProfileSettings, Settings
 from eddyline.topics import INTERACTIONS
@@ -296,7 +296,7 @@ def carry_over(
 ) -> int:
     """Copy the selected profiles of one collection to another, as `convert` makes them. Returns their count."""
     carried = 0
-    for page in scroll_pages(store, live, vectors=STORED_VECTORS):
+    for page in scroll_profiles(store, live):
         kept = [(point, profile) for point in page if is_selected(profile := _loaded(point, settings))]
         convert([profile for _, profile in kept])
         points = []

@@ -4,6 +4,7 @@ from eddyline.model.profile.codec import (
     decode_profile,
     encode_payload,
     encode_vectors,
+    has_former_vectors,
     pack_profile,
     stored_recents,
     unpack_profile,
@@ -11,11 +12,12 @@ from eddyline.model.profile.codec import (
 from eddyline.model.profile.delivery import PendingInteraction
 from eddyline.model.profile.profile import Profile
 from eddyline.model.profile.seen_items import SETS, WeightedInteraction
-from eddyline.model.profile.taste import STORED_VECTORS, VECTORS, DecayedSums, TimeConstants
+from eddyline.model.profile.taste import DENSE_VECTORS, FORMER_VECTORS, VECTORS, DecayedSums, TimeConstants
 
 __all__ = [
+    "DENSE_VECTORS",
+    "FORMER_VECTORS",
     "SETS",
-    "STORED_VECTORS",
     "VECTORS",
     "DecayedSums",
     "PendingInteraction",
@@ -25,6 +27,7 @@ __all__ = [
     "decode_profile",
     "encode_payload",
     "encode_vectors",
+    "has_former_vectors",
     "pack_profile",
     "stored_recents",
     "unpack_profile",

@@ -1,6 +1,7 @@
 """A profile as it is stored, and as it travels: vectors, a few filterable fields, and one string with the rest.
 
-A new field of the profile point goes into `encode_payload` (where it is filtered by) or `_state`, and `decode_profile`.
+A new field of the profile point goes into `_payload` (where it is filtered by) or `state.write_state`, and
+`decode_profile`.
 """
 
 from __future__ import annotations
@@ -10,45 +11,45 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from eddyline.errors import Misconfigured
-from eddyline.model.decay import Accumulator
-from eddyline.model.exposures import ExposureHistory
+from eddyline.model.decay import Accumulator, Vector
 from eddyline.model.ids import Person
-from eddyline.model.newest_items import NewestItems
-from eddyline.model.offsets import LogPosition, offsets_from_json, offsets_to_json
+from eddyline.model.offsets import LogPosition, offsets_from_json
 from eddyline.model.profile.delivery import Delivery, PendingInteraction
 from eddyline.model.profile.identity import FirstSeen, Identity
 from eddyline.model.profile.profile import Profile
-from eddyline.model.profile.seen_items import SETS, SeenItems
-from eddyline.model.profile.taste import STORED_VECTORS, VECTORS, DecayedSums, Taste
+from eddyline.model.profile.state import READABLE, read_recents, read_state, state_version, write_state
+from eddyline.model.profile.taste import DENSE_VECTORS, FORMER_VECTORS, VECTORS, DecayedSums, Taste
 from eddyline.settings import ProfileSettings
 
-STATE_VERSION = 1
 UNKNOWN_TIME = 0.0
 """The time of `first_seen` where it wasn't kept yet."""
 
 
 def encode_vectors(profile: Profile) -> dict[str, NDArray[np.float32]]:
-    """Return the named dense vectors that there are, as stored: the sums themselves, float32."""
-    vectors = {name: total.sum for name, total in zip(VECTORS, profile.taste.sums, strict=True)}
-    vectors["onboarding"] = profile.taste.onboarding
-    return {name: np.asarray(vector, dtype=np.float32) for name, vector in vectors.items() if vector is not None}
+    """Return the named dense vectors that there are, as stored: the sum itself, float32."""
+    return {name: vector.astype(np.float32) for name, vector in _vectors(profile).items() if name in DENSE_VECTORS}
 
 
 def encode_payload(profile: Profile, partition: int) -> dict[str, Any]:
-    """Return a few filterable fields, and one string with the rest. `partition`: where the person's records are.
+    """Return a few filterable fields, the state, and the vectors that nothing is searched by, packed as float32.
 
-    An erased person's tombstone doesn't say whose it is: only the point's id, a hash, does.
+    `partition`: where the person's records are. An erased person's tombstone doesn't say whose it is: only the point's
+    id, a hash, does.
     """
+    packed = {name: _pack(vector, "<f4") for name, vector in _vectors(profile).items() if name not in DENSE_VECTORS}
+    return _payload(profile, partition) | ({"vectors": packed} if packed else {})
+
+
+def _payload(profile: Profile, partition: int) -> dict[str, Any]:
     identity, delivery = profile.identity, profile.delivery
     fields: dict[str, Any] = {
         "events": profile.events,
         "last_seen": profile.last_seen,
         "epoch": delivery.epoch,
-        "state": orjson.dumps(_state(profile)).decode(),
+        "state": write_state(profile),
     }
     optional = {
         "person": None if profile.is_blank else profile.person.key,
@@ -63,63 +64,34 @@ def encode_payload(profile: Profile, partition: int) -> dict[str, Any]:
     return fields | {name: value for name, value in optional.items() if value is not None}
 
 
-def _state(profile: Profile) -> dict[str, Any]:
-    taste, seen, identity, delivery = profile.taste, profile.seen, profile.identity, profile.delivery
-    return {
-        "v": STATE_VERSION,
-        **{name: [total.weight, total.time] for name, total in zip(VECTORS, taste.sums, strict=True)},
-        "evidence": taste.evidence,
-        **{name: getattr(seen, name).to_list() for name in SETS},
-        "shown": seen.shown.minutes,
-        "popularity": seen.popularity,
-        "counted": seen.counted,
-        "onboarded": delivery.users_position and list(delivery.users_position),
-        "pending": [
-            [p.item_id, p.value, p.topic, p.partition, p.offset, p.log, p.timestamp, p.since, p.headers, p.key]
-            for p in delivery.pending
-        ],
-        "event_ids": delivery.event_ids,
-        "twins": identity.linked_anonymous_ids,
-        "unit": identity.first_seen and list(identity.first_seen),
-        "watermarks": offsets_to_json(delivery.watermarks),
-        "origins": offsets_to_json(delivery.origins),
-        "first": offsets_to_json(delivery.first),
-    }
-
-
 def decode_profile(
     person: Person, payload: Mapping[str, Any], vectors: Mapping[str, Any], settings: ProfileSettings
 ) -> Profile:
-    """Invert `encode_payload` and `encode_vectors`. Raises `Misconfigured` for a state of another version."""
-    state = orjson.loads(payload["state"])
-    if state["v"] != STATE_VERSION:
+    """Invert `encode_payload` and `encode_vectors`. `vectors`: those that are not packed in the payload.
+
+    Raises `Misconfigured` for a state of another version.
+    """
+    version = state_version(payload["state"])
+    if version not in READABLE:
         raise Misconfigured(
-            f"profile {person.key} has state version {state['v']}, this Eddyline reads {STATE_VERSION}: "
-            "rebuild the profiles (`eddyline replay`), or start with a new data directory"
+            f"profile {person.key} has state version {version}, this Eddyline reads {READABLE}: rebuild the profiles "
+            "(`eddyline replay`), or start with a new data directory"
         )
-    dense = {name: np.asarray(vectors[name], dtype=np.float64) for name in STORED_VECTORS if name in vectors}
+    state = read_state(payload["state"], settings)
+    fields, dense = state.fields, {name: _unpack(text, "<f4") for name, text in payload.get("vectors", {}).items()}
+    dense |= {name: np.asarray(vectors[name], dtype=np.float64) for name in FORMER_VECTORS if name in vectors}
     profile = Profile(person, settings, payload["events"], payload["last_seen"])
     profile.taste = Taste(
         space=payload.get("space"),
-        sums=DecayedSums(*(Accumulator(dense.get(name), *state[name]) for name in VECTORS)),
-        evidence=state["evidence"],
+        sums=DecayedSums(*(Accumulator(dense.get(name), *fields[name]) for name in VECTORS)),
+        evidence=fields["evidence"],
         onboarding=dense.get("onboarding"),
     )
-    profile.seen = SeenItems(
-        recents=NewestItems.from_list(settings.recents, state["recents"]),
-        viewed=NewestItems.from_list(settings.seen, state["viewed"]),
-        purchased=NewestItems.from_list(settings.seen, state["purchased"]),
-        disliked=NewestItems.from_list(settings.seen, state["disliked"]),
-        liked=NewestItems.from_list(settings.seen, state["liked"]),
-        # Profiles of before these two were kept lack them.
-        shown=ExposureHistory.from_minutes(settings.exposures, state.get("shown", {})),
-        popularity=state.get("popularity", {}),
-        counted=state["counted"],
-    )
+    profile.seen = state.seen
     profile.identity = Identity(
         merged_into=Person.from_key(payload["forward"]) if "forward" in payload else None,
-        linked_anonymous_ids=tuple(state["twins"]),
-        first_seen=_first_seen(profile, state),
+        linked_anonymous_ids=tuple(fields["twins"]),
+        first_seen=_first_seen(profile, fields),
         segment=payload.get("segment"),
         attributes=payload.get("attributes") or {},
         erased_at=payload.get("erased_at"),
@@ -128,48 +100,65 @@ def decode_profile(
     profile.delivery = Delivery(
         settings.event_ids,
         epoch=payload["epoch"],
-        watermarks=offsets_from_json(state["watermarks"]),
-        origins=offsets_from_json(state["origins"]),
-        event_ids=tuple(state["event_ids"]),
-        pending=tuple(_pending(row) for row in state["pending"]),
-        users_position=LogPosition(*state["onboarded"]) if state["onboarded"] else None,
-        first=offsets_from_json(state["first"]),
+        watermarks=offsets_from_json(fields["watermarks"]),
+        origins=offsets_from_json(fields["origins"]),
+        event_ids=state.event_ids,
+        pending=tuple(_pending(row) for row in fields["pending"]),
+        users_position=LogPosition(*fields["onboarded"]) if fields["onboarded"] else None,
+        first=offsets_from_json(fields["first"]),
     )
     return profile
 
 
+def has_former_vectors(payload: Mapping[str, Any]) -> bool:
+    """Return whether all vectors of a stored profile are named ones of its point: none is packed in its payload."""
+    return state_version(payload["state"]) == 1
+
+
 def stored_recents(payload: Mapping[str, Any]) -> list[str]:
     """Return the recent items of a stored profile, newest first, without reading the rest of it."""
-    return [item_id for item_id, _ in orjson.loads(payload["state"])["recents"]]
+    return read_recents(payload["state"])
 
 
 def pack_profile(profile: Profile, partition: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return (payload, vectors) for a `Transfer`: the sums as float64 in base64, so that nothing is rounded."""
-    sums = {name: total.sum for name, total in zip(VECTORS, profile.taste.sums, strict=True)}
-    vectors = {
-        name: b64encode(np.asarray(total, dtype="<f8").tobytes()).decode()
-        for name, total in sums.items()
-        if total is not None
-    }
-    return encode_payload(profile, partition), vectors
+    """Return (payload, vectors) for a `Transfer`: all vectors as float64 in base64, so that nothing is rounded."""
+    return _payload(profile, partition), {name: _pack(vector, "<f8") for name, vector in _vectors(profile).items()}
 
 
 def unpack_profile(
     person: Person, payload: Mapping[str, Any], vectors: Mapping[str, str], settings: ProfileSettings
 ) -> Profile:
     """Invert `pack_profile`. Raises ValueError, KeyError or TypeError for what isn't one."""
-    sums = {name: np.frombuffer(b64decode(text, validate=True), dtype="<f8") for name, text in vectors.items()}
-    return decode_profile(person, payload, sums, settings)
+    sums = {name: _unpack(text, "<f8") for name, text in vectors.items()}
+    try:
+        return decode_profile(person, payload, sums, settings)
+    except AttributeError as error:  # a number or a list where a text or an object must be
+        raise ValueError(str(error)) from error
 
 
-def _first_seen(profile: Profile, state: Mapping[str, Any]) -> FirstSeen | None:
-    if "unit" in state:
-        if state["unit"] is None:
+def _vectors(profile: Profile) -> dict[str, Vector]:
+    """Return the vectors that there are, by name."""
+    sums = {name: total.sum for name, total in zip(VECTORS, profile.taste.sums, strict=True)}
+    named = {**sums, "onboarding": profile.taste.onboarding}
+    return {name: vector for name, vector in named.items() if vector is not None}
+
+
+def _pack(vector: Vector, dtype: str) -> str:
+    return b64encode(vector.astype(dtype).tobytes()).decode()
+
+
+def _unpack(text: str, dtype: str) -> Vector:
+    return np.frombuffer(b64decode(text, validate=True), dtype=dtype).astype(np.float64)
+
+
+def _first_seen(profile: Profile, fields: Mapping[str, Any]) -> FirstSeen | None:
+    if "unit" in fields:
+        if fields["unit"] is None:
             return None
-        time, key = state["unit"]
+        time, key = fields["unit"]
         return FirstSeen(float(time), str(key))
     # From before it was kept: who was known then stays who they are.
-    was_known = profile.events or state["twins"] or state.get("shown")
+    was_known = profile.events or fields["twins"] or fields.get("shown")
     return FirstSeen(UNKNOWN_TIME, profile.person.key) if was_known else None
 
 

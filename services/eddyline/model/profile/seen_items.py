@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,14 +123,11 @@ class SeenItems:
 
     def history(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """Return the recents as a unit-length sparse vector (dimensions, values), the newest weighing the most."""
-        weights: dict[int, float] = {}
-        for position, item_id in enumerate(self.recents.newest_first()):
-            dimension = item_dimension(item_id)
-            weights[dimension] = weights.get(dimension, 0.0) + 0.5 ** (position / RECENT_HALF_LIFE)
-        length = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
-        indices = np.fromiter(weights.keys(), dtype=np.uint32, count=len(weights))
-        values = np.fromiter((w / length for w in weights.values()), dtype=np.float32, count=len(weights))
-        return indices, values
+        dimensions = list(map(item_dimension, self.recents.newest_first()))
+        weights = _positional_weights(len(dimensions))
+        if len(set(dimensions)) < len(dimensions):
+            return _summed(dimensions, weights)
+        return np.array(dimensions, dtype=np.uint32), _unit_length(weights)
 
     def note_popularity(self, seen: Mapping[str, float]) -> None:
         """Keep the highest popularity of each recent item, and of these alone."""
@@ -137,3 +135,24 @@ class SeenItems:
         if higher or not self.popularity.keys() <= self.recents.times.keys():
             known = {**self.popularity, **higher}
             self.popularity = {i: each for i, each in known.items() if i in self.recents.times}
+
+
+@lru_cache
+def _positional_weights(count: int) -> tuple[float, ...]:
+    return tuple(0.5 ** (position / RECENT_HALF_LIFE) for position in range(count))
+
+
+@lru_cache
+def _unit_length(weights: tuple[float, ...]) -> NDArray[np.float32]:
+    length = math.sqrt(sum(weight * weight for weight in weights)) or 1.0
+    values = np.array([weight / length for weight in weights], dtype=np.float32)
+    values.setflags(write=False)  # shared by all who call
+    return values
+
+
+def _summed(dimensions: Sequence[int], weights: Sequence[float]) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Sum the weights of items that share a dimension."""
+    sums: dict[int, float] = {}
+    for dimension, weight in zip(dimensions, weights, strict=True):
+        sums[dimension] = sums.get(dimension, 0.0) + weight
+    return np.array(list(sums), dtype=np.uint32), _unit_length(tuple(sums.values()))
