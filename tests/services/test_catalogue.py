@@ -144,6 +144,20 @@ def test_a_title_is_a_second_old_at_most(shop: Shop) -> None:
     assert titles["space5"] == "alien starship renamed"
 
 
+def test_what_is_popular_now_is_ranked_as_such_at_once(shop: Shop) -> None:
+    """Though what is known of the item is older."""
+
+    def popularity() -> dict[str, float]:
+        items = shop.recommend("nobody", explain=True, limit=40)["items"]
+        return {item["item_id"]: item["scores"]["popularity"] for item in items}
+
+    assert popularity()["kitchen15"] == 0.0
+    for n in range(20):
+        shop.did(f"v{n}", "kitchen15")
+    shop.monotonic.forward(SETTINGS.reader.list_cache_seconds)
+    assert popularity()["kitchen15"] == max(popularity().values()) > 0.0
+
+
 # -- filters -----------------------------------------------------------------------------------------------------------
 
 
