@@ -159,6 +159,7 @@ def build_reader(resources: Resources) -> Role:
         served_lists=resources.served_lists,
         experiments=experiments.current,
     )
+    stack.callback(serving.close)
     return Role(routes=reader.router(serving, settings.server.max_body_bytes, build_search(resources, serving)))
 
 
@@ -173,7 +174,7 @@ def build_search(resources: Resources, serving: Reader) -> Search | None:
         return None
     encoder = encoder or create_text_encoder(settings, resources.metrics)
     images = images or (ClipEncoder(settings.images) if settings.images.enabled else None)
-    return Search(resources.store, settings, serving.profiles, encoder, time.time, images)
+    return Search(resources.store, settings, serving.finder, serving.profiles, encoder, time.time, images)
 
 
 def build_insights(resources: Resources) -> Role:
