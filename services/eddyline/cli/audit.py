@@ -45,9 +45,9 @@ def audit(
             print(line)
     if not report.is_clean:
         rows = len({difference.person for difference in report.row_differences})
+        also = f"; rows: {rows:,} of {report.rows_compared:,}" if rows else ""
         raise EddylineError(
-            f"profiles that differ from the log: {len(report.differing):,} of {report.compared:,}; "
-            f"rows: {rows:,} of {report.rows_compared:,}"
+            f"profiles that differ from the log: {len(report.differing):,} of {report.compared:,}{also}"
         )
 
 
