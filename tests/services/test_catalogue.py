@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -12,10 +15,12 @@ from tests.support.fakes import NOW, Clock
 
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, ROWS, Filter, Match, Point
+from eddyline.errors import Unavailable
 from eddyline.model.filters import only_items, servable_items
 from eddyline.model.ids import item_point_id
 from eddyline.reader import catalogue_cache
 from eddyline.reader.catalogue_cache import RANKED_AGE, SHOWN_AGE, CatalogueCache, any_item, passing
+from eddyline.reader.schemas import RecommendationRequest
 from eddyline.reader.side_by_side import SideBySide
 from eddyline.settings import RankingSettings, ReaderSettings
 
@@ -139,6 +144,20 @@ def test_a_title_is_a_second_old_at_most(shop: Shop) -> None:
     assert titles["space5"] == "alien starship renamed"
 
 
+def test_what_is_popular_now_is_ranked_as_such_at_once(shop: Shop) -> None:
+    """Though what is known of the item is older."""
+
+    def popularity() -> dict[str, float]:
+        items = shop.recommend("nobody", explain=True, limit=40)["items"]
+        return {item["item_id"]: item["scores"]["popularity"] for item in items}
+
+    assert popularity()["kitchen15"] == 0.0
+    for n in range(20):
+        shop.did(f"v{n}", "kitchen15")
+    shop.monotonic.forward(SETTINGS.reader.list_cache_seconds)
+    assert popularity()["kitchen15"] == max(popularity().values()) > 0.0
+
+
 # -- filters -----------------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +208,18 @@ def test_a_filter_on_popularity_holds_in_searches_of_items_too(shop: Shop, strat
     shop.did("eve", "space1")
     shop.monotonic.forward(RANKED_AGE)
     assert listed(gte=3.5) == {"space0", "space1"}
+
+
+def test_a_filter_on_popularity_holds_though_more_items_pass_than_are_named(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eddyline.reader.popularity_filter.MAX_IDS", 2)
+    chosen = {"space0", "space1", "space9", "kitchen1"}
+    for strategy in ("eddyline", "content"):
+        for user in ("ada", "nobody"):
+            asked: dict[str, Any] = {"user_id": user, "strategy": strategy, "limit": 40, "hide": []}
+            assert {"space0"} < set(ids(shop.asked(**asked, filter={"popularity": {"gte": 2.5}}))) <= chosen
+            assert not chosen & set(ids(shop.asked(**asked, filter={"popularity": {"lt": 2.5}})))
 
 
 def test_a_filter_on_popularity_holds_for_every_promotion_candidate_and_boost(shop: Shop) -> None:
@@ -312,3 +343,38 @@ def test_rows_trends_are_an_items(it: Catalogue) -> None:
 def test_a_pool_is_known_by_points(it: Catalogue) -> None:
     only = passing(only_items(["space1"]) & servable_items(NOW), NOW)
     assert it.find("space1", "space2", passes=only).keys() == {"space1"}
+
+
+def test_many_threads_use_it_at_a_time(it: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = it.find("space1").values()
+    monkeypatch.setattr(catalogue_cache, "MAX_BYTES", 8 * one.size)
+    names = [*(f"space{n}" for n in range(20)), *(f"kitchen{n}" for n in range(20))]
+    with ThreadPoolExecutor(8) as threads:
+        asked = [names[n % 40 : n % 40 + 5] for n in range(200)]
+        found = list(threads.map(lambda some: it.cache.find(map(item_point_id, some), any_item), asked))
+    assert [{item.item_id for item in each.values()} for each in found] == [set(some) for some in asked]
+    assert it.cache._bytes == sum(item.size for item in it.cache._items.values()) <= 8 * one.size
+
+
+# -- two calls at a time -----------------------------------------------------------------------------------------------
+
+
+def test_two_calls_run_at_the_same_time_and_either_may_fail() -> None:
+    both, met = SideBySide(), Barrier(2, timeout=10.0)
+    assert sorted(both.run(met.wait, met.wait)) == [0, 1], "each waits for the other"
+    for one, other in ((down, list), (list, down)):
+        with pytest.raises(Unavailable):
+            both.run(one, other)
+    both.close()
+
+
+def down() -> None:
+    raise Unavailable("down")
+
+
+def test_a_closed_reader_leaves_no_thread() -> None:
+    shop = stocked()
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("side-by-side")}
+    shop.reader.recommend(RecommendationRequest())
+    shop.reader.close()
+    assert {thread for thread in threading.enumerate() if thread.name.startswith("side-by-side")} <= before

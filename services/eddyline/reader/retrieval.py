@@ -46,7 +46,9 @@ from eddyline.reader.lists import with_ready_image
 from eddyline.reader.request_context import EffectiveRequest
 from eddyline.settings import RankingSettings
 
-ROW_SOURCES = ("affinity", "popularity", "trending")
+ROW_ORDERS = ("popularity", "trending")
+"""Sources that are an order of rows by a trend."""
+ROW_SOURCES = ("affinity", *ROW_ORDERS)
 """Sources that are found in rows; the others are in items."""
 QueryKey: TypeAlias = tuple[Literal["shared", "own", "promotion"], str]
 """A source's list for everyone, or for the person alone; or a promotion's."""
@@ -82,6 +84,8 @@ class Retriever:
         found_ids = dict.fromkeys(point.id for found in (*lists.values(), *promoted) for point in found)
         points = [point_id for point_id in found_ids if point_id not in request.hidden_points]
         known = self._finder.catalogue.find(points, request.passes, RANKED_AGE, request.vectors)
+        for name in lists.keys() & set(ROW_ORDERS):
+            known |= _with_current_trend(known, lists[name], self._order(name).field)
         hits = {name: to_hits(found, known)[: request.depth] for name, found in lists.items()}
         candidates = merge_candidates(hits, request.depth, unscored=ORDERED)
         # Also of a list that has lost some since.
@@ -193,6 +197,20 @@ def _needs_own_list(shared: Sequence[Scored] | None, request: EffectiveRequest) 
         return request.is_pooled or bool(request.hidden)
     hidden = request.hidden_points
     return bool(hidden) and 2 * sum(point.id in hidden for point in shared) >= max(1, len(shared))
+
+
+def _with_current_trend(
+    known: Mapping[str, CatalogueItem], found: Iterable[Scored], field: str
+) -> dict[str, CatalogueItem]:
+    """Return those whose trend has changed since they were read, with what they were found by: so what is popular now
+    is ranked as such at once."""
+    window = field.removeprefix("trend.")
+    changed = {}
+    for point in found:
+        item = known.get(point.id)
+        if item is not None and (trend := item.payload.get("trend") or {}).get(window) != point.score:
+            changed[point.id] = replace(item, payload={**item.payload, "trend": {**trend, window: point.score}})
+    return changed
 
 
 def _passing(known: Mapping[str, CatalogueItem], promotion: ActivePromotion, now: float) -> dict[str, CatalogueItem]:
