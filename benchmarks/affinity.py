@@ -1,12 +1,11 @@
-"""What items learn a second, beside two floors, in one run: the same writes by themselves, and the vectors' alone.
+"""What items learn a second, beside its floor, in one run: the same writes by themselves.
 
     .venv/bin/python benchmarks/affinity.py
     QDRANT_URL=http://127.0.0.1:6333 .venv/bin/python benchmarks/affinity.py --items 20000
 
 People choose from a long-tailed catalogue, each after the fifty they chose before. The service reads rows, folds, and
-writes vectors and payloads durably, to Qdrant Edge or to the server at `QDRANT_URL`. The floors are handed what it
-wrote. Then: the fold alone, and what seeding costs a tick. Absolute figures depend on the machine; the ratios are what
-to watch.
+writes them durably, to Qdrant Edge or to the server at `QDRANT_URL`. The floor is handed what it wrote. Then: the fold
+alone, and what seeding costs a tick. Absolute figures depend on the machine; the ratios are what to watch.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,13 @@ import numpy as np
 from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.vectors import (
     ITEMS,
+    ROWS,
     Distance,
     EdgeStore,
-    Payload,
+    Filter,
     Point,
     ServerStore,
     Sparse,
-    Vector,
     VectorStore,
 )
 from eddyline.affinity import AffinityLearner
@@ -43,6 +42,7 @@ from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW
 from eddyline.model.events import Activity
 from eddyline.model.ids import item_point_id
+from eddyline.model.listing import row_listing
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
@@ -114,36 +114,32 @@ def fill(store: VectorStore, items: int) -> None:
             for name, row in zip(names[start : start + BATCH], rows[start : start + BATCH], strict=True)
         ]
         store.upsert(ITEMS, points)
+        listed = (row_listing({"item_id": name, "meta": {}}, {}) for name in names[start : start + BATCH])
+        store.upsert(ROWS, [Point(item_point_id(row["item_id"]), {}, row) for row in listed])
 
 
 def learn(ours: VectorStore, raw: VectorStore, records: Sequence[Record], name: str) -> None:
     """Activities learnt and durable a second, beside the same writes by themselves."""
-    vectors: list[Mapping[str, Mapping[str, Vector]]] = []
-    payloads: list[Mapping[str, Payload]] = []
-    update_vectors, set_payload = ours.update_vectors, ours.set_payload
+    batches: list[tuple[Sequence[Point], Filter | None]] = []
+    upsert = ours.upsert
 
-    def note_vectors(collection: str, written: Mapping[str, Mapping[str, Vector]]) -> None:
-        vectors.append(written)
-        update_vectors(collection, written)
-
-    def note_payloads(collection: str, written: Mapping[str, Payload]) -> None:
-        payloads.append(written)
-        set_payload(collection, written)
+    def noting(collection: str, points: Sequence[Point], *, condition: Filter | None = None) -> None:
+        batches.append((points, condition))
+        upsert(collection, points, condition=condition)
 
     service = AffinityLearner(ours)
-    with patch.object(ours, "update_vectors", note_vectors), patch.object(ours, "set_payload", note_payloads):
+    service.assigned({TopicPartition("activity", 0): 1})
+    with patch.object(ours, "upsert", noting):
         took = timed(
             lambda start: service.handle([Message(one, service.parse(one)) for one in records[start : start + BATCH]]),
             range(0, len(records), BATCH),
         )
-    floor = timed(lambda written: raw.update_vectors(ITEMS, written), vectors)
-    both = floor + timed(lambda written: raw.set_payload(ITEMS, written), payloads)
-    rows = sum(map(len, payloads))
-    entries = statistics.mean(len(row.indices) for row in rows_of(vectors))
-    print(f"{name}: {len(records):,} activities, {rows:,} rows written, of {entries:.0f} entries in the mean")
-    print(f"learnt        {rows / took:>8,.0f} rows/s   {len(records) / took:>8,.0f} activities/s")
-    print(f"both writes   {rows / both:>8,.0f} rows/s   ratio {both / took:.2f}")
-    print(f"vectors alone {rows / floor:>8,.0f} rows/s   ratio {floor / took:.2f}")
+    floor = timed(lambda batch: raw.upsert(ROWS, batch[0], condition=batch[1]), batches)
+    written = [point for points, _ in batches for point in points]
+    entries = statistics.mean(len(row.indices) for row in rows_of(written))
+    print(f"{name}: {len(records):,} activities, {len(written):,} rows written, of {entries:.0f} entries in the mean")
+    print(f"learnt        {len(written) / took:>8,.0f} rows/s   {len(records) / took:>8,.0f} activities/s")
+    print(f"upserts alone {len(written) / floor:>8,.0f} rows/s   ratio {floor / took:.2f}")
 
 
 def timed(act: Callable[[Any], None], batches: Iterable[Any]) -> float:
@@ -154,12 +150,11 @@ def timed(act: Callable[[Any], None], batches: Iterable[Any]) -> float:
     return time.perf_counter() - began
 
 
-def rows_of(written: Sequence[Mapping[str, Mapping[str, Vector]]]) -> Iterator[Sparse]:
-    """The vectors of all writes."""
-    for vectors in written:
-        for named in vectors.values():
-            row = named["affinity"]
-            assert isinstance(row, Sparse)
+def rows_of(points: Sequence[Point]) -> Iterator[Sparse]:
+    """The rows of those points that have one."""
+    for point in points:
+        row = point.vectors.get("affinity")
+        if isinstance(row, Sparse):
             yield row
 
 

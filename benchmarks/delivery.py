@@ -54,6 +54,7 @@ from eddyline.adapters.vectors import (
     VectorStore,
     item_collection,
     profile_collection,
+    row_collection,
 )
 from eddyline.clients.sources import open_source
 from eddyline.model.events import Content, Interaction
@@ -201,6 +202,7 @@ class Track:
 
 def put_items(store: EdgeStore) -> None:
     store.ensure(item_collection(DIMENSION, Distance.COSINE, {}))
+    store.ensure(row_collection({}))
     films = [Content.model_validate(line.value).item_id for line in open_source(SAMPLE).items()]
     rows = np.random.default_rng(1).normal(size=(len(films), DIMENSION)).astype(np.float32)
     store.upsert(

@@ -1,9 +1,9 @@
 """What our stores add to the engine beneath: `python benchmarks/vectors.py [points]`.
 
 Profiles (a 384-d vector, a 30-entry sparse one, three more vectors and 2.2 KB of state in the payload) are written in
-batches of 100, and five sources of 50 are read in one batch, by `EdgeStore` and by raw qdrant_edge calls in turn, in
-the same run. The columnar REST body of the same batch is encoded alone, beside qdrant-client's models encoding the same
-points.
+batches of 100, and five sources of 50 are read in two batches, of items and of rows, by `EdgeStore` and by raw
+qdrant_edge calls in turn, in the same run. The columnar REST body of the same batch is encoded alone, beside
+qdrant-client's models encoding the same points.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from eddyline.adapters.vectors import (
     Vector,
     item_collection,
     profile_collection,
+    row_collection,
 )
 from eddyline.adapters.vectors.edge_conversion import to_config
 from eddyline.adapters.vectors.edge_store import EdgeStore
@@ -124,46 +125,45 @@ def _raw_vectors(point: Point) -> dict[str, Any]:
 
 
 def _compare_queries(directory: Path, random: np.random.Generator, items: int) -> None:
-    spec = item_collection(SIZE, Distance.COSINE, {})
+    spec, row_spec = item_collection(SIZE, Distance.COSINE, {}), row_collection({})
     store = EdgeStore(directory / "items")
-    store.ensure(spec)
+    for each in (spec, row_spec):
+        store.ensure(each)
     for start in range(0, items, 500):
-        store.upsert(spec.name, [_item(random, i) for i in range(start, min(items, start + 500))])
+        numbers = range(start, min(items, start + 500))
+        store.upsert(spec.name, [_item(random, i) for i in numbers])
+        store.upsert(row_spec.name, [_row(random, i) for i in numbers])
     tastes = random.standard_normal((100, 2, SIZE)).astype(np.float32)
     recents = [_sparse(random, 50) for _ in range(100)]
-    shard = store._open(spec.name).shard
-    wanted = ("item_id", "meta.category")
+    shard, rows = store._open(spec.name).shard, store._open(row_spec.name).shard
 
     def ours() -> None:
         for (taste, session), recent in zip(tastes, recents, strict=True):
-            filter = Filter(must=(Match("offer.available", (True,)),))
-            by = (
-                Nearest(taste, "content"),
-                Nearest(session, "content"),
-                Nearest(recent, "affinity"),
-                OrderBy("trend.day"),
-                OrderBy("meta.published_at"),
-            )
-            store.query(spec.name, [Query(each, 50, filter, wanted) for each in by])
+            filter = Filter(must=(Match("servable", (True,)),))
+            by_content = (Nearest(taste, "content"), Nearest(session, "content"), OrderBy("listed_at"))
+            store.query(spec.name, [Query(each, 50, filter) for each in by_content])
+            by_people = (Nearest(recent, "affinity"), OrderBy("trend.day"))
+            store.query(row_spec.name, [Query(each, 50, filter) for each in by_people])
 
     def raw() -> None:
         for (taste, session), recent in zip(tastes, recents, strict=True):
-            available = edge.FieldCondition("offer.available", match=edge.MatchValue(np.True_))  # type: ignore[arg-type]
-            filter = edge.Filter(must=[available])
+            servable = edge.FieldCondition("servable", match=edge.MatchValue(np.True_))  # type: ignore[arg-type]
+            filter = edge.Filter(must=[servable])
             row = edge.SparseVector(recent.indices.tolist(), recent.values.tolist())
-            by: list[Any] = [
+            by_content: list[Any] = [
                 edge.Query.Nearest(taste.tolist(), using="content"),
                 edge.Query.Nearest(session.tolist(), using="content"),
+                edge.OrderBy("listed_at", edge.Direction.Desc),
+            ]
+            by_people: list[Any] = [
                 edge.Query.Nearest(row, using="affinity"),
                 edge.OrderBy("trend.day", edge.Direction.Desc),
-                edge.OrderBy("meta.published_at", edge.Direction.Desc),
             ]
-            requests = [
-                edge.QueryRequest(limit=50, query=each, filter=filter, with_payload=list(wanted)) for each in by
-            ]
-            for answer in shard.query_batch(edge.QueryBatchRequest(requests)):
-                for point in answer:
-                    _ = point.id, point.score, point.payload
+            for searched, by in ((shard, by_content), (rows, by_people)):
+                requests = [edge.QueryRequest(limit=50, query=each, filter=filter) for each in by]
+                for answer in searched.query_batch(edge.QueryBatchRequest(requests)):
+                    for point in answer:
+                        _ = point.id, point.score
 
     ours_seconds, raw_seconds = _in_turn(ours, raw, rounds=3)
     _say(f"EdgeStore.query, 5 × 50 of {items:,}", 100 / ours_seconds, "raw", 100 / raw_seconds, "batches/s")
@@ -171,17 +171,17 @@ def _compare_queries(directory: Path, random: np.random.Generator, items: int) -
 
 
 def _item(random: np.random.Generator, i: int) -> Point:
-    vectors: dict[str, Vector] = {
-        "content": random.standard_normal(SIZE).astype(np.float32),
-        "affinity": _sparse(random, 100),
-    }
-    payload = {
-        "item_id": f"i{i}",
-        "meta": {"category": f"c{i % 20}", "published_at": 1.7e9 + i},
-        "offer": {"available": i % 10 > 0},
-        "trend": {"day": float(random.random())},
-    }
-    return Point(item_point_id(f"i{i}"), vectors, payload)
+    return Point(item_point_id(f"i{i}"), {"content": random.standard_normal(SIZE).astype(np.float32)}, _listing(i))
+
+
+def _row(random: np.random.Generator, i: int) -> Point:
+    payload = {**_listing(i), "trend": {"day": float(random.random())}}
+    return Point(item_point_id(f"i{i}"), {"affinity": _sparse(random, 100)}, payload)
+
+
+def _listing(i: int) -> dict[str, Any]:
+    meta = {"category": f"c{i % 20}", "published_at": 1.7e9 + i}
+    return {"item_id": f"i{i}", "meta": meta, "listed_at": 1.7e9 + i, "servable": i % 10 > 0}
 
 
 def _compare_encoding(batches: Sequence[Sequence[Point]]) -> None:

@@ -11,13 +11,16 @@ import numpy as np
 import orjson
 from tests.chaos.load import read
 from tests.chaos.truth import DAY, Expected, Truth, newest, sum_of
+from tests.services.learning import restored
 from tests.support.stored_profile import open_payload
 
 from eddyline.adapters.kafka import LogReader
-from eddyline.adapters.vectors import Collections, Point, VectorStore
+from eddyline.adapters.vectors import Collections, Point, VectorStore, scroll_pages
 from eddyline.maintenance.audit import audit
+from eddyline.model import affinity
+from eddyline.model.events import Activity, parse_row_event
 from eddyline.model.ids import Person, person_point_id
-from eddyline.settings import ProfileSettings, Settings
+from eddyline.settings import AffinitySettings, ProfileSettings, Settings
 from eddyline.topics import TOPIC_SPECS
 
 TOLERANCE = 1e-5
@@ -48,6 +51,7 @@ def check(
     findings.problems += [f"a profile of nobody: {dict(point.payload)}" for point in points.values()]
     findings.problems += _check_letters(truth, log)
     findings.problems += _check_activity(truth, log)
+    findings.problems += _check_rows(store, collections.rows, log)
     findings.problems += _check_audit(store, collections, log, settings)
     return findings
 
@@ -178,7 +182,8 @@ def _check_activity(truth: Truth, log: LogReader) -> Iterable[str]:
     sources: defaultdict[str, set[str]] = defaultdict(set)
     for record in read(log, "activity"):
         activity = orjson.loads(record.value or b"{}")
-        sources[activity["item_id"]].add(activity["source"])
+        if "source" in activity:
+            sources[activity["item_id"]].add(activity["source"])
     bounds = truth.activity()
     for item in sources.keys() | bounds.keys():
         least, most = bounds.get(item, (0, 0))
@@ -186,3 +191,35 @@ def _check_activity(truth: Truth, log: LogReader) -> Iterable[str]:
             yield f"{item}: {len(sources[item])} activities, must be {least} to {most}"
     owners = Counter(source for each in sources.values() for source in each)
     yield from (f"{source} is the source of activity of several items" for source, n in owners.items() if n > 1)
+
+
+def _check_rows(store: VectorStore, rows: str, log: LogReader) -> Iterable[str]:
+    """Each row is what the log of `activity` says, each source counted once."""
+    told: defaultdict[str, dict[str, Activity]] = defaultdict(dict)
+    for record in read(log, "activity"):
+        event = parse_row_event(record.value)
+        if isinstance(event, Activity):
+            told[event.item_id].setdefault(event.source, event)
+    points = {point.payload["item_id"]: point for point in _all_rows(store, rows)}
+    for item, events in told.items():
+        point = points.get(item)
+        if point is None:
+            yield f"{item}: no row, though it came {len(events)} times"
+            continue
+        counted = (point.payload.get("trend") or {}).get("count", 0)
+        if counted != len(events):
+            yield f"{item}: its row has counted {counted}, the log has {len(events)}"
+        updates = [affinity.forward_update(event.recents, event.timestamp) for event in events.values()]
+        expected = affinity.merge([affinity.NO_ROW, *updates], AffinitySettings())
+        found = restored(point)
+        mine = dict(zip(found.indices.tolist(), found.weights.tolist(), strict=True))
+        wanted = dict(zip(expected.indices.tolist(), expected.weights.tolist(), strict=True))
+        if mine.keys() != wanted.keys() or any(
+            abs(mine[key] - weight) > 1e-4 * weight for key, weight in wanted.items()
+        ):
+            yield f"{item}: its row isn't what the log says: {len(mine)} entries, must be {len(wanted)}"
+
+
+def _all_rows(store: VectorStore, rows: str) -> Iterable[Point]:
+    for page in scroll_pages(store, rows, vectors=("affinity",)):
+        yield from page

@@ -11,6 +11,7 @@ product.
 | upserted | the profiles of one epoch are written |
 | handled | everything is written; nothing is committed |
 | committed | the offsets are committed |
+| before rows | affinity has learnt from a batch, no row is written |
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ POINTS = (
     "upserted",
     "handled",
     "committed",
+    "before rows",
 )
 
 
@@ -103,6 +105,20 @@ class FailingStore:
             points = points[half:]
         self._inner.upsert(collection, points, insert_only=insert_only, condition=condition)
         self._point.reach("upserted")
+
+
+class FailingRowStore:
+    """Affinity's store, with the point before an upsert; all else is the inner one's."""
+
+    def __init__(self, inner: VectorStore, point: FailPoint) -> None:
+        self._inner, self._point = inner, point
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def upsert(self, collection: str, points: Sequence[Point], **rest: Any) -> None:
+        self._point.reach("before rows")
+        self._inner.upsert(collection, points, **rest)
 
 
 class FailingHandler:

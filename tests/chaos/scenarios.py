@@ -34,7 +34,15 @@ from tests.support.kafka import Cluster
 
 from eddyline.profiler import GROUP
 
-AMID = ("before activity", "some activity", "activity acknowledged", "half upserted", "upserted", "handled")
+AMID = (
+    "before activity",
+    "some activity",
+    "activity acknowledged",
+    "half upserted",
+    "upserted",
+    "handled",
+    "before rows",
+)
 """Points at which a worker holds a batch that isn't committed."""
 PATIENCE = 0.5
 """Seconds that workers wait for a store that is made to fail."""
@@ -129,16 +137,20 @@ def kill_with_its_store(world: World) -> None:
 
 
 def stop_and_wake(world: World) -> None:
-    """Zombies. The last one wakes when all is long handled: nobody would mend what it breaks."""
+    """Zombies. The last ones, a profiler and an affinity service, wake when all is long handled: nobody would mend what
+    they break."""
     points = cycle(world.rng.sample(AMID, len(AMID)))
     pool = world.pool(2)
     zombie = _asleep(world, pool, next(points))
     while not world.is_over:
         _wake(world, pool, zombie)
         zombie = _asleep(world, pool, next(points))
+    other = _asleep(world, pool, "before rows")
     world.load.stop()
-    world.until(world.is_quiet, "everything is handled without the sleeper")
-    _wake(world, pool, zombie)
+    world.until(world.is_quiet, "everything is handled without the sleepers")
+    for sleeper in (zombie, other):
+        sleeper.child.signal(signal.SIGCONT)
+        world.faults.note("SIGCONT")
     _rejoined(world, pool)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tests.chaos.failpoints import FailPoint
-from tests.chaos.worker import build
+from tests.chaos.worker import build, build_affinity
 from tests.chaos.world import STOP_SECONDS, SharedEdge, World, wait_until
 
 from eddyline.adapters.kafka import ConsumeLoop, KafkaProducer
 from eddyline.adapters.telemetry import Metrics
-from eddyline.model.events import PersonEvent
+from eddyline.model.events import PersonEvent, RowEvent
 
 STALL = {"max.poll.interval.ms": "2000"}
 """How long a consumer may stall before its group goes on without it."""
@@ -23,7 +24,8 @@ class Consumer:
     """A running consumer. `stalled` at its fail-point until `wakes`."""
 
     loop: ConsumeLoop[PersonEvent]
-    thread: threading.Thread
+    rows: ConsumeLoop[RowEvent]
+    threads: list[threading.Thread]
     wakes: threading.Event
     stalled: threading.Event
     failures: list[BaseException] = field(default_factory=list)
@@ -40,8 +42,9 @@ class Threads:
 
     def __str__(self) -> str:
         return ", ".join(
-            f"thread (alive: {consumer.thread.is_alive()}, stalled: {consumer.stalled.is_set()}, "
-            f"awake: {consumer.wakes.is_set()}, {consumer.loop.status()}, failures: {consumer.failures})"
+            f"threads (alive: {[thread.is_alive() for thread in consumer.threads]}, "
+            f"stalled: {consumer.stalled.is_set()}, awake: {consumer.wakes.is_set()}, {consumer.loop.status()}, "
+            f"failures: {consumer.failures})"
             for consumer in self.consumers
         )
 
@@ -57,18 +60,22 @@ class Threads:
 
         point = FailPoint(stall_at, on, stall)
         loop, _ = build(options, self._edge.store, self._producer, point, Metrics())
-        consumer = Consumer(loop, threading.Thread(), wakes, stalled)
-        consumer.thread = threading.Thread(target=self._running(consumer))
-        consumer.thread.start()
+        rows = build_affinity(options, self._edge.store, self._producer, point, Metrics())
+        consumer = Consumer(loop, rows, [], wakes, stalled)
+        consumer.threads = [threading.Thread(target=self._running(consumer, each)) for each in (loop, rows)]
+        for thread in consumer.threads:
+            thread.start()
         self.consumers.append(consumer)
         return consumer
 
     def leave(self, consumer: Consumer) -> None:
         """It finishes its batch and leaves the group."""
         consumer.loop.stop()
+        consumer.rows.stop()
         consumer.wakes.set()
-        consumer.thread.join(STOP_SECONDS)
-        assert not consumer.thread.is_alive(), "a consumer doesn't leave"
+        for thread in consumer.threads:
+            thread.join(STOP_SECONDS)
+            assert not thread.is_alive(), "a consumer doesn't leave"
         self.consumers.remove(consumer)
         self._world.trouble += [f"a consumer ended by itself: {error!r}" for error in consumer.failures]
 
@@ -90,10 +97,10 @@ class Threads:
         """Wait until it is in its group, and owns something."""
         wait_until(lambda: consumer.loop.status().assigned, "a consumer joins", STOP_SECONDS)
 
-    def _running(self, consumer: Consumer) -> Callable[[], None]:
+    def _running(self, consumer: Consumer, loop: ConsumeLoop[Any]) -> Callable[[], None]:
         def run() -> None:
             try:
-                consumer.loop.run()
+                loop.run()
             except BaseException as error:
                 consumer.failures.append(error)
 

@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from tests.chaos.failpoints import FailingHandler, FailingProducer, FailingStore, FailPoint
+from tests.chaos.failpoints import FailingHandler, FailingProducer, FailingRowStore, FailingStore, FailPoint
 from tests.chaos.stream import PARTITIONS
 from tests.support.fakes import text_vector
 
@@ -28,11 +30,14 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, EdgeStore, Point, ServerStore, VectorStore
+from eddyline.affinity import AffinityLearner
+from eddyline.model.events import RowEvent
 from eddyline.model.ids import item_point_id
 from eddyline.profiler import GROUP, Profiler
-from eddyline.settings import ProfileSettings, Settings
+from eddyline.settings import AffinitySettings, ProfileSettings, Settings
 
 SPACE = "tiny-t1"
+ROW_GROUP = "affinity"
 ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
@@ -46,7 +51,7 @@ class WorkerOptions:
 
     bootstrap_servers: str
     prefix: str
-    collections: tuple[str, str]
+    collections: tuple[str, str, str]
     profile: Mapping[str, Any]
     consumer: Mapping[str, str] = field(default_factory=dict)
     batch_size: int = 500
@@ -90,12 +95,33 @@ def build(
         collections=Collections(*options.collections),
     )
     handler = FailingHandler(profiler, point)
-    kafka = KafkaOptions(
+    loop_options = LoopOptions(**{**asdict(LOOP), "batch_size": options.batch_size})
+    loop = ConsumeLoop(_kafka(options), loop_options, GROUP, Profiler.topics, handler, letters, metrics=metrics)
+    return loop, handler
+
+
+def build_affinity(
+    options: WorkerOptions, store: VectorStore, producer: KafkaProducer, point: FailPoint, metrics: Metrics
+) -> ConsumeLoop[RowEvent]:
+    """The loop of the affinity service beside it. Nothing is seeded: what a row holds follows from the log alone."""
+    settings = AffinitySettings(seed_neighbours=0)
+    row_store, collections = FailingRowStore(store, point), Collections(*options.collections)
+    learner = AffinityLearner(row_store, collections, settings, PARTITIONS, metrics)
+    return ConsumeLoop(
+        _kafka(options),
+        LOOP,
+        ROW_GROUP,
+        AffinityLearner.topics,
+        learner,
+        TopicDeadLetterWriter(producer),
+        metrics=metrics,
+    )
+
+
+def _kafka(options: WorkerOptions) -> KafkaOptions:
+    return KafkaOptions(
         options.bootstrap_servers, prefix=options.prefix, partitions=PARTITIONS, client=dict(options.consumer)
     )
-    loop_options = LoopOptions(**{**asdict(LOOP), "batch_size": options.batch_size})
-    loop = ConsumeLoop(kafka, loop_options, GROUP, Profiler.topics, handler, letters, metrics=metrics)
-    return loop, handler
 
 
 def item_points(items: list[str]) -> list[Point]:
@@ -158,18 +184,32 @@ def main(config: dict[str, Any]) -> None:
     producer = KafkaProducer(options.kafka)
     metrics = Metrics()
     loop, handler = build(options, store, producer, point, metrics)
+    rows = build_affinity(options, store, producer, point, Metrics())
+    rows_thread = threading.Thread(target=_run_or_die, args=(rows,), daemon=True)
     if options.mailbox:
         _serve_with_ticks(handler, Mailbox(Path(options.mailbox)), store, options, metrics)
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         loop.stop()
+        rows.stop()
 
     signal.signal(signal.SIGTERM, leave)
+    rows_thread.start()
     try:
         loop.run()
     finally:
+        rows.stop()
+        rows_thread.join()
         producer.close()
         store.close()
+
+
+def _run_or_die(loop: ConsumeLoop[RowEvent]) -> None:
+    try:
+        loop.run()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _serve_with_ticks(

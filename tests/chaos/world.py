@@ -23,11 +23,11 @@ from tests.chaos.fork_server import Child, ForkServer
 from tests.chaos.load import Load, Size, locate
 from tests.chaos.stream import EVENT_IDS, PARTITIONS, Stream
 from tests.chaos.truth import Truth
-from tests.chaos.worker import Mailbox, WorkerOptions, item_points
+from tests.chaos.worker import ROW_GROUP, Mailbox, WorkerOptions, item_points
 from tests.support.fakes import TinyEncoder
 from tests.support.kafka import Cluster, free_port
 
-from eddyline.adapters.kafka import KafkaOptions, LogReader, ensure_topics
+from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, Outgoing, ensure_topics
 from eddyline.adapters.vectors import (
     Collections,
     Distance,
@@ -39,6 +39,7 @@ from eddyline.adapters.vectors import (
     generations,
 )
 from eddyline.errors import Unavailable
+from eddyline.model.events import Listing
 from eddyline.profiler import GROUP
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import ProfileSettings, Settings
@@ -141,7 +142,7 @@ class Server:
             "api_key": self._key,
             "store_prefix": self._prefix,
             "store_timeout": self._patience,
-            "collections": (self.collections.items, self.collections.profiles),
+            "collections": (self.collections.items, self.collections.profiles, self.collections.rows),
         }
 
     def put(self, items: Sequence[str]) -> None:
@@ -189,7 +190,7 @@ class OwnEdge:
         return {
             "directory": str(self._directory),
             "mailbox": str(self._mail),
-            "collections": (self.collections.items, self.collections.profiles),
+            "collections": (self.collections.items, self.collections.profiles, self.collections.rows),
         }
 
     def put(self, items: Sequence[str]) -> None:
@@ -229,7 +230,7 @@ class SharedEdge:
         self._lent = False
 
     def options(self) -> dict[str, Any]:
-        return {"collections": (self.collections.items, self.collections.profiles)}
+        return {"collections": (self.collections.items, self.collections.profiles, self.collections.rows)}
 
     def put(self, items: Sequence[str]) -> None:
         self.store.upsert(self.collections.items, item_points(list(items)))
@@ -536,15 +537,18 @@ class World:
         """The offset that the next record of each partition will get."""
         return {partition: high for partition, (_, high) in self.log.bounds("interactions").items()}
 
-    def committed(self) -> dict[int, int]:
+    def committed(self, group: str = GROUP, topic: str = "interactions") -> dict[int, int]:
         """The next offset to handle of each partition, -1 where nothing is committed."""
-        found = self.log.committed(GROUP, "interactions")
+        found = self.log.committed(group, topic)
         return {partition: -1 if at is None else at.offset for partition, at in found.items()}
 
     def _is_handled(self) -> bool:
         # Committed first: what was appended later is above it then, whoever appends.
         committed = self.committed()
-        return committed == self.ends()
+        if committed != self.ends():
+            return False
+        learnt = self.committed(ROW_GROUP, "activity")
+        return learnt == {partition: high for partition, (_, high) in self.log.bounds("activity").items()}
 
 
 @contextmanager
@@ -562,8 +566,14 @@ def a_world(
     options = KafkaOptions(cluster.bootstrap_servers, prefix=f"chaos-{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS)
     ensured = ensure_topics(options)
     stream = Stream(seed)
-    backend.put(stream.items)
-    load = Load(options, stream, size, lambda item: backend.put([item]))
+    producer = KafkaProducer(options)
+
+    def put(items: Sequence[str]) -> None:
+        _list_items(producer, items)
+        backend.put(items)
+
+    put(stream.items)
+    load = Load(options, stream, size, lambda item: put([item]))
     world = World(
         scenario,
         seed,
@@ -587,9 +597,16 @@ def a_world(
         for pool in world.pools:
             pool.abandon()
         load.abandon()
+        producer.close()
         world.log.close()
         backend.close()
         AdminClient({"bootstrap.servers": options.bootstrap_servers}).delete_topics(list(ensured))
+
+
+def _list_items(producer: KafkaProducer, items: Sequence[str]) -> None:
+    """Say what they are filtered by, as the embedder does before it makes them."""
+    listings = [Listing(item_id=item, fields={"meta": {}}, offer={}) for item in items]
+    producer.send_all([Outgoing("activity", one.item_id.encode(), one.to_bytes(), ()) for one in listings])
 
 
 def consumer_settings(cluster: Cluster) -> dict[str, str]:

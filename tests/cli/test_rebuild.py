@@ -65,7 +65,7 @@ def test_where_a_process_holds_the_data_directory_it_says_what_to_do(
     with_an_item(store)
     with pytest.raises(AlreadyRunning, match=r"stop it, run `eddyline reembed` again, and start it with the same"):
         reembed(settings, monkeypatch)
-    assert generations.live(store) == Collections("items-1", "profiles-1")
+    assert generations.live(store) == Collections("items-1", "profiles-1", "rows-1")
     store.close()
     assert "1 items and 0 profiles in space wider-t1" in reembed(settings, monkeypatch)
 
@@ -83,5 +83,5 @@ def test_what_a_killed_run_has_left_is_undone_by_the_next_start(
     monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
     process = Runtime(settings, ("collector", "embedder", "profiler", "affinity", "reader"))
     with process.resources.stack:
-        assert process.resources.store.collections() == ["items-1", "profiles-1"]
+        assert process.resources.store.collections() == ["items-1", "profiles-1", "rows-1"]
         assert process.resources.read_generations().sealed == {}

@@ -21,7 +21,7 @@ PARTITIONS = 4
 
 
 class FakeLog(LogReader):
-    """The partitions of `interactions`, and what the profilers have committed of them."""
+    """The partitions of `interactions`, and what the profilers have committed of them; `activity` holds nothing."""
 
     def __init__(self, partitions: int = PARTITIONS) -> None:
         self.partitions: list[list[Record]] = [[] for _ in range(partitions)]
@@ -40,6 +40,8 @@ class FakeLog(LogReader):
         return record
 
     def bounds(self, topic: str) -> dict[int, Watermarks]:
+        if topic == "activity":
+            return {}
         assert topic == "interactions"
         return {n: Watermarks(self.lows[n], len(records)) for n, records in enumerate(self.partitions)}
 
@@ -49,6 +51,8 @@ class FakeLog(LogReader):
         self.was_read()
 
     def committed(self, group: str, topic: str) -> dict[int, OffsetAndMetadata | None]:
+        if topic == "activity":
+            return {}
         assert (group, topic) == ("profiler", "interactions")
         return {n: None if at is None else OffsetAndMetadata(at, "") for n, at in self.handled.items()}
 

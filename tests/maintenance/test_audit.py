@@ -614,6 +614,7 @@ def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
 
 
 @pytest.mark.slow(10)
+@pytest.mark.topics("interactions", "activity")
 def test_the_command_reads_kafka_and_the_data_directory(
     real_kafka: KafkaForTest, bare: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -7,19 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.maintenance.rebuilding import ITEM_NAMES, Deployment, History, wrong_profiles
-from tests.services.learning import SETTINGS, came, learnt, restored, same
-from tests.support.fakes import LOG, TinyEncoder, WiderEncoder, feed, near, text_vector
+from tests.services.learning import row_point
+from tests.support.fakes import LOG, TinyEncoder, WiderEncoder, near, text_vector
 
 from eddyline.adapters.vectors import (
     Collections,
     Distance,
     Point,
-    Sparse,
     generations,
     item_collection,
     profile_collection,
 )
-from eddyline.affinity import AffinityLearner
 from eddyline.errors import Misconfigured
 from eddyline.maintenance.generations.handover import NewGeneration
 from eddyline.maintenance.generations.reembed import reembed
@@ -101,7 +99,7 @@ def test_what_happens_afterwards_is_folded_in_the_new_space(it: Deployment) -> N
 def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
     name = item_point_id(ITEM_NAMES[0])
     known = it.store.retrieve("items", [name])[name]
-    extra = {"trend": {"day": 12.5, "count": 3}, "offer": {"available": False, "at": 5.0}, "listed_at": 7.0}
+    extra = {"offer": {"available": False, "at": 5.0}, "listed_at": 7.0, "servable": False}
     it.store.set_payload("items-1", {name: extra})
     run(it, WiderEncoder())
     after = it.store.retrieve("items", [name], vectors=("content",))[name]
@@ -111,24 +109,11 @@ def test_items_keep_what_is_not_a_content_vector(it: Deployment) -> None:
     near(after.vectors["content"], WiderEncoder().encode([ITEM_NAMES[0]])[0], 1e-5)
 
 
-def test_what_items_have_learnt_survives_to_the_last_bit_and_grows_on(it: Deployment) -> None:
-    learner, other = ITEM_NAMES[0], ITEM_NAMES[1]
-    told = [came(offset, learner, [other, f"recent {offset}"]) for offset in range(3)]
-    feed(AffinityLearner(it.store, "items-1", SETTINGS), *told)
-    before = it.store.retrieve("items", [item_point_id(learner)], vectors=("affinity",))[item_point_id(learner)]
+def test_rows_are_of_no_space_and_stay_what_they_are(it: Deployment) -> None:
+    it.store.upsert("rows-1", [row_point(ITEM_NAMES[0])])
     run(it, WiderEncoder())
-    after = it.store.retrieve("items", [item_point_id(learner)], vectors=("affinity",))[item_point_id(learner)]
-    mine, theirs = before.vectors["affinity"], after.vectors["affinity"]
-    assert isinstance(mine, Sparse)
-    assert isinstance(theirs, Sparse)
-    assert dict(zip(mine.indices, mine.values, strict=True)) == dict(zip(theirs.indices, theirs.values, strict=True))
-    assert {key: after.payload[key] for key in ("row", "trend")} == {
-        key: before.payload[key] for key in ("row", "trend")
-    }
-    more = came(3, learner, [other])
-    feed(AffinityLearner(it.store, "items-2", SETTINGS), *told, more)  # what was told before the change is told again
-    grown = it.store.retrieve("items", [item_point_id(learner)], vectors=("affinity",))[item_point_id(learner)]
-    same(restored(grown), learnt([*told, more], learner))
+    assert generations.live(it.store) == Collections("items-2", "profiles-2", "rows-1")
+    assert it.store.count("rows") == 1
 
 
 def test_an_offer_before_its_item_is_kept(it: Deployment) -> None:
@@ -285,8 +270,8 @@ def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
     monkeypatch.setattr("eddyline.maintenance.generations.handover.LEAVING_SECONDS", 0.0)
     with pytest.raises(Misconfigured, match="2 members of group embedder"):
         run(it, WiderEncoder())
-    assert generations.live(it.store) == Collections("items-1", "profiles-1")
-    assert it.store.collections() == ["items-1", "profiles-1"]
+    assert generations.live(it.store) == Collections("items-1", "profiles-1", "rows-1")
+    assert it.store.collections() == ["items-1", "profiles-1", "rows-1"]
     assert generations.current(it.store).sealed == {}
 
 

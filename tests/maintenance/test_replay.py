@@ -142,7 +142,7 @@ def test_what_a_killed_replay_has_left_is_dropped_by_the_next() -> None:
     it = Deployment()
     History(4).happen(it, 50)
     it.pump()
-    it.rebuilding(generations.Collections("items-1", "profiles-2"))
+    it.rebuilding(generations.Collections("items-1", "profiles-2", "rows-1"))
     generations.seal(it.store, ["profiles"])
     replayed = it.replay()
     assert any("dropping profiles-2" in line for line in it.said)

@@ -185,7 +185,6 @@ def test_a_currency_changes_nothing(known: list[float], asked: float, rate: floa
 def test_the_price_reranks_what_others_found_for_whom_prices_are_known() -> None:
     asked = planned(person("mug"), price=1.0)
     assert asked.needs_recent_details
-    assert asked.fields == ("offer.price",)
     knowing = with_recent_items(asked, {"mug": PriceAndImage(8.0)})
     listed = ranked(knowing, item("sofa", price=900.0), item("cup", price=9.0), item("unpriced"))
     assert list(listed) == ["cup", "unpriced", "sofa"]
@@ -240,7 +239,6 @@ def test_likeness_of_pictures_is_brought_to_one_by_its_list() -> None:
 def test_no_shipped_strategy_asks_for_any_of_it(name: str, who: Profile | None) -> None:
     asked = plan_retrieval(who, NOW, TAUS, RANKING, STRATEGIES[name])
     assert not asked.needs_recent_details
-    assert asked.fields == ()
     assert with_recent_items(asked, {}) == asked
 
 

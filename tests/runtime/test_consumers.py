@@ -15,7 +15,7 @@ from eddyline.adapters.vectors.generations import Generations, group_of
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 from eddyline.runtime.consumers import ConsumerThreads, RoleConsumer
 
-FIRST, SECOND = Collections("items-1", "profiles-1"), Collections("items-2", "profiles-2")
+FIRST, SECOND = Collections("items-1", "profiles-1", "rows-1"), Collections("items-2", "profiles-2", "rows-1")
 
 
 class FakeLoop:
@@ -140,14 +140,14 @@ def test_a_batch_in_hand_is_finished_before_the_next_generation_begins(world: Wo
     world.watch("begin embedder", "begin profiler")
     busy = world.loop("profiler")
     busy.idle.clear()
-    world.now = Generations(Collections("items-1", "profiles-2"))
+    world.now = Generations(Collections("items-1", "profiles-2", "rows-1"))
     world.watch()
     assert busy.stopped.is_set()
     world.watch()
     assert len(world.made["profiler"]) == 1
     busy.idle.set()
     world.watch("end profiler", "begin profiler-2")
-    assert world.made["profiler"][-1][0] == Collections("items-1", "profiles-2")
+    assert world.made["profiler"][-1][0] == Collections("items-1", "profiles-2", "rows-1")
     world.profiler.check()
     assert world.retired == ["profiler"]
     assert len(world.made["embedder"]) == 1

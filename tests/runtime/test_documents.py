@@ -30,6 +30,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "timestamp": 1772366400,
     },
     "seen": {"type": "impression", "request_id": "r", "anonymous_id": "a", "positions": [1, 2]},
+    "listing": {"type": "listing", "item_id": "i", "fields": {"meta": {}}, "offer": {"available": True, "at": 1}},
     "activity": {"item_id": "i", "weight": 1.0, "timestamp": 1772366400, "source": "log:0:1"},
     "onboarded": {"user_id": "u", "origin": {"log": "l", "partition": 0, "offset": 1}},
     "erased": {"user_id": "u", "timestamp": 1772366400, "origin": {"log": "l", "partition": 0, "offset": 1}},

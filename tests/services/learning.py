@@ -10,12 +10,13 @@ import pytest
 from tests.support.fakes import LOG, NOW, Clock, FakeStore, TinyEncoder, feed, record, text_vector
 
 from eddyline.adapters.kafka import Record, TopicPartition
-from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Point, Query, Sparse, VectorStore
+from eddyline.adapters.vectors import ITEMS, ROWS, Distance, Nearest, Point, Query, Sparse, VectorStore
 from eddyline.affinity import AffinityLearner
 from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW, AffinityRow
 from eddyline.model.events import Activity, parse_event
 from eddyline.model.ids import item_dimension, item_point_id
+from eddyline.model.listing import row_listing, servable_fields
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import AffinitySettings, Settings
 
@@ -41,31 +42,26 @@ class Learning:
         self.clock = Clock()
         self.restart()
 
-    def restart(self, settings: AffinitySettings | None = None, owned: Iterable[int] | None = None) -> None:
+    def restart(
+        self, settings: AffinitySettings | None = None, owned: Iterable[int] | None = None, epoch: int = 1
+    ) -> None:
         """Another instance on the same store."""
         self.settings = settings or self.settings
         self.affinity = AffinityLearner(
             self.store, settings=self.settings, partitions=self.partitions, monotonic=self.clock
         )
         mine = range(self.partitions) if owned is None else owned
-        self.affinity.assigned({TopicPartition("activity", n): 1 for n in mine})
+        self.affinity.assigned({TopicPartition("activity", n): epoch for n in mine})
 
     def add_items(self, *names: str) -> None:
-        points = [
-            Point(
-                item_point_id(name),
-                {"content": text_vector(name).astype(np.float32)},
-                {"item_id": name, "space": "tiny-t1", "meta": {"title": name}},
-            )
-            for name in names
-        ]
-        self.store.upsert(ITEMS, points)
+        self.store.upsert(ITEMS, [item_point(name) for name in names])
+        self.store.upsert(ROWS, [row_point(name) for name in names])
 
     def feed(self, *records: Record) -> None:
         feed(self.affinity, *records)
 
     def point(self, item: str = "a") -> Point:
-        return self.store.retrieve(ITEMS, [item_point_id(item)], vectors=("affinity",))[item_point_id(item)]
+        return self.store.retrieve(ROWS, [item_point_id(item)], vectors=("affinity",))[item_point_id(item)]
 
     def row(self, item: str = "a") -> AffinityRow:
         """Recovered from what is stored."""
@@ -83,8 +79,19 @@ class Learning:
         weights = algebra.positional_weights(len(recents))
         dimensions = np.array([item_dimension(name) for name in recents], dtype=np.uint32)
         nearest = Nearest(Sparse(dimensions, weights.astype(np.float32)), "affinity")
-        found = self.store.query(ITEMS, [Query(nearest, 10, payload=("item_id",))])[0]
+        found = self.store.query(ROWS, [Query(nearest, 10, payload=("item_id",))])[0]
         return [str(one.payload["item_id"]) for one in found if one.score > 0]
+
+
+def item_point(name: str) -> Point:
+    """An item as the embedder stores it: its title is its id."""
+    payload = {"item_id": name, "space": "tiny-t1", "meta": {"title": name}, **servable_fields({}, {})}
+    return Point(item_point_id(name), {"content": text_vector(name).astype(np.float32)}, payload)
+
+
+def row_point(name: str) -> Point:
+    """Its row, while nothing is learnt."""
+    return Point(item_point_id(name), {}, row_listing({"item_id": name, "meta": {}}, {}))
 
 
 def restored(point: Point) -> AffinityRow:

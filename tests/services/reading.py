@@ -37,8 +37,9 @@ DAY = 86_400.0
 class Shop:
     """Embedder, profiler, affinity and reader on one store, under one clock."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
-        self.store = FakeStore(settings)
+    def __init__(self, settings: Settings = SETTINGS, store: Any = None) -> None:
+        """`store`: one with its collections, in place of a new one in memory."""
+        self.store = FakeStore(settings) if store is None else store
         self.clock = Clock()
         self.monotonic = Clock(0.0)
         self._producer = FakeProducer()
@@ -46,6 +47,7 @@ class Shop:
         self.encoder = TinyEncoder(space_of(Distance.named(settings.encoder.distance), "tiny-t1"))
         self.embedder = Embedder(self.store, self.encoder, self._producer, Metrics())
         self.affinity = AffinityLearner(self.store)
+        self.affinity.assigned({TopicPartition("activity", 0): 1})
         self.profiler = Profiler(
             self.store,
             self._producer,
@@ -72,10 +74,16 @@ class Shop:
             self.embedder,
             *(record("content", one["item_id"], one, self._next(), at=self.clock()) for one in items),
         )
+        self._pass_on()
+
+    def delete(self, item_id: str) -> None:
+        feed(self.embedder, record("content", item_id, None, self._next(), at=self.clock()))
+        self._pass_on()
 
     def offer(self, item_id: str, **said: Any) -> None:
         value = {"item_id": item_id, "available": True, "price": None, **said}
         feed(self.embedder, record("availability", item_id, value, self._next(), at=self.clock()))
+        self._pass_on()
 
     def user(self, user_id: str, answers: dict[str, Any] | None) -> None:
         """Put a person, or erase them (None)."""
@@ -136,14 +144,15 @@ class Shop:
     def _pass_on(self) -> None:
         """What services said to each other."""
         while self._producer.sent:
-            sent = self._producer.sent.pop(0)
-            handler: Any = self.affinity if sent.topic == "activity" else self.profiler
-            feed(handler, redelivered(sent, self._next(), at=self.clock()))
+            sent, self._producer.sent = self._producer.sent, []
+            records = [redelivered(one, self._next(), at=self.clock()) for one in sent]
+            feed(self.affinity, *(one for one in records if one.topic == "activity"))
+            feed(self.profiler, *(one for one in records if one.topic != "activity"))
 
 
-def stocked(settings: Settings = SETTINGS) -> Shop:
+def stocked(settings: Settings = SETTINGS, store: Any = None) -> Shop:
     """Twenty films about space and twenty about kitchens, told apart by their words."""
-    shop = Shop(settings)
+    shop = Shop(settings, store)
     shop.put(
         *(
             {

@@ -8,7 +8,7 @@ import pytest
 from tests.services.learning import Learning, came
 from tests.support.fakes import NOW, record
 
-from eddyline.adapters.vectors import ITEMS, OrderBy, Query
+from eddyline.adapters.vectors import ROWS, OrderBy, Query
 from eddyline.errors import InvalidEvent
 from eddyline.model.decay import DAY, decayed_count_at
 from eddyline.model.ids import item_point_id
@@ -23,7 +23,7 @@ def it() -> Learning:
 
 
 def order(it: Learning, window: str) -> list[str]:
-    found = it.store.query(ITEMS, [Query(OrderBy(f"trend.{window}"), 10, payload=("item_id",))])[0]
+    found = it.store.query(ROWS, [Query(OrderBy(f"trend.{window}"), 10, payload=("item_id",))])[0]
     return [str(point.payload["item_id"]) for point in found]
 
 
@@ -63,7 +63,7 @@ def test_a_count_halves_in_its_half_life_without_being_written(it: Learning, win
 def test_items_that_are_gone_are_passed_over(it: Learning) -> None:
     it.feed(came(0, "gone"), came(1, "a"))
     assert it.trend("a")["count"] == 1
-    assert not it.store.retrieve(ITEMS, [item_point_id("gone")])
+    assert not it.store.retrieve(ROWS, [item_point_id("gone")])
 
 
 def test_an_untouched_item_has_no_trend(it: Learning) -> None:

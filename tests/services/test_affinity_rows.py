@@ -9,15 +9,18 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.services.learning import SETTINGS, Learning, came, entries, learnt, same, set_to
+from tests.services.learning import Learning, came, learnt, same, set_to
 from tests.services.profiling import Profiling, click
-from tests.support.fakes import NOW, FakeStore, TinyEncoder, feed, record, redelivered
+from tests.support.fakes import NOW, FakeProducer, FakeStore, TinyEncoder, feed, record, redelivered
 
 from eddyline.adapters.kafka import Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, VectorStore
+from eddyline.adapters.vectors import ITEMS, ROWS, VectorStore
+from eddyline.adapters.vectors.schema import LISTING_INDEXES
 from eddyline.embedder.handler import Embedder
+from eddyline.errors import Fenced
 from eddyline.model import affinity as algebra
+from eddyline.model.events import Listing
 from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.profiler import Profiler
 
@@ -114,8 +117,9 @@ def test_restarts_that_go_back_in_the_log_change_nothing(it: Learning, seed: int
 def test_a_batch_that_is_tried_again_while_the_store_is_down_is_learnt_once(it: Learning) -> None:
     assert isinstance(it.store, FakeStore)
     it.feed(came(0, "a", ["b"]))
+    it.restart()
     batch = [came(1, "a", ["b", "c"]), came(2, "b", ["c"])]
-    for down in ("retrieve", "update_vectors", "set_payload", "set_payload", "set_payload"):
+    for down in ("retrieve", "upsert", "upsert", "upsert"):
         with it.store.failing(down):
             it.feed(*batch)
     it.feed(*batch)
@@ -124,34 +128,65 @@ def test_a_batch_that_is_tried_again_while_the_store_is_down_is_learnt_once(it: 
     assert it.trend("a")["count"] == 2
 
 
-@pytest.mark.parametrize("killed", ["the process", "the partition's ownership"])
-@pytest.mark.parametrize("before", ["update_vectors", "set_payload"])
-def test_a_crash_in_the_middle_of_a_write_repeats_at_most_one_batch(it: Learning, before: str, killed: str) -> None:
+@pytest.mark.parametrize("lost", ["the process", "the partition's ownership"])
+@pytest.mark.parametrize("written", [True, False])
+def test_a_crash_around_a_write_repeats_nothing(it: Learning, written: bool, lost: str) -> None:
+    """A row, its trends and its watermark are one point: it is there whole, or not at all."""
     assert isinstance(it.store, FakeStore)
     earlier = [came(n, "a", ["b", "c"], at=NOW - DAY) for n in range(3)]
     batch = [came(3, "a", ["c"]), came(4, "a", ["c", "b"]), came(5, "b", ["c"])]
     it.feed(*earlier)
-    with it.store.failing(before):
+    if written:
         it.feed(*batch)
-    if killed == "the process":
+    else:
+        with it.store.failing("upsert"):
+            it.feed(*batch)
+    if lost == "the process":
         it.restart()
     else:
-        it.affinity.revoked([])
+        it.affinity.revoked([TopicPartition("activity", 0)])
+        it.affinity.assigned({TopicPartition("activity", 0): 2})
     it.feed(*batch)
-    exact, lessons = learnt([*earlier, *batch], "a"), learnt(batch, "a")
-    # What was there is taken for less by as much as the divisor had grown: never for more.
-    shrunk = algebra.divisor(3, SETTINGS) / algebra.divisor(5, SETTINGS)
-    for dimension, weight in it.weights("a").items():
-        right = entries(exact)[dimension]
-        assert shrunk * right * 0.99 <= weight <= (right + entries(lessons)[dimension]) * 1.000001
-        assert (weight == pytest.approx(right)) == (before == "update_vectors"), "half of the batch was written or none"
-    assert it.row("a").count == pytest.approx(exact.count)
+    same(it.row("a"), learnt([*earlier, *batch], "a"))
+    same(it.row("b"), learnt(batch, "b"))
     assert it.trend("a")["count"] == 5
-    assert it.trend("b")["count"] == 1
-    # And no more than that: what comes later is learnt as ever.
-    known = it.weights("a")
-    it.feed(*batch)
-    assert it.weights("a") == known
+
+
+def test_a_zombies_late_write_changes_nothing(it: Learning) -> None:
+    """One that stalled wakes when its successor has gone on: its epoch is lower, so its rows stay unwritten."""
+    zombie = it.affinity
+    feed(zombie, came(0, "a", ["b"]))
+    it.restart(epoch=2)
+    it.feed(came(1, "a", ["c"]), came(2, "a", ["x"]))
+    feed(zombie, came(1, "a", ["c"]))
+    same(it.row("a"), learnt([came(0, "a", ["b"]), came(1, "a", ["c"]), came(2, "a", ["x"])], "a"))
+
+
+def test_who_finds_rows_of_a_higher_epoch_is_fenced(it: Learning) -> None:
+    it.restart(epoch=5)
+    it.feed(came(0, "a", ["b"]))
+    it.restart(epoch=4)
+    with pytest.raises(Fenced, match="row of item 'a'") as fenced:
+        it.feed(came(1, "a", ["c"]))
+    assert fenced.value.epoch == 5
+
+
+def test_a_batch_is_one_look_up_and_one_upsert_and_what_is_cached_needs_no_look_up(
+    it: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("retrieve", "query", "scroll", "upsert", "set_payload", "update_vectors"):
+        call = getattr(it.store, name)
+
+        def noted(*given: Any, name: str = name, call: Any = call, **rest: Any) -> Any:
+            calls.append(name)
+            return call(*given, **rest)
+
+        monkeypatch.setattr(it.store, name, noted)
+    it.feed(came(0, "a", ["b"]), came(1, "b", ["a"]), came(2, "c", ["a"]))
+    assert calls == ["retrieve", "upsert"]
+    it.feed(came(3, "a", ["c"]), came(4, "b", ["c"]))
+    assert calls == ["retrieve", "upsert", "upsert"]
 
 
 def test_a_recreated_log_starts_anew(it: Learning) -> None:
@@ -194,57 +229,113 @@ def test_an_idle_row_keeps_its_shape_and_fades_when_it_is_written(it: Learning) 
     assert it.weights("a") == pytest.approx({item_dimension("b"): first / 2, item_dimension("c"): first})
 
 
-# -- one point, two writers --------------------------------------------------------------------------------------------
+# -- what lists filter by ----------------------------------------------------------------------------------------------
 
 
-def test_an_item_that_is_put_again_keeps_its_row(it: Learning) -> None:
-    embedder = Embedder(it.store, TinyEncoder(), Profiling().producer, Metrics())
-    it.feed(came(0, "a", ["b"]))
-    for offset, title in enumerate(("a", "another title", "another title")):
-        feed(embedder, record("content", "a", {"item_id": "a", "title": title}, offset))
-    it.feed(came(1, "a", ["c"]))
-    same(it.row("a"), learnt([came(0, "a", ["b"]), came(1, "a", ["c"])], "a"))
-    assert it.point("a").payload["meta"]["title"] == "another title"
-    assert set(it.point("b").payload) == {"item_id", "space", "meta"}, "nobody else's are touched"
+class Shop:
+    """An embedder, and an affinity service that reads what it says."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.producer = FakeProducer()
+        self.embedder = Embedder(self.store, TinyEncoder(), self.producer, Metrics())
+        self.it = Learning(self.store)
+        self.offset = 0
+        self._told = 0
+
+    def put(self, topic: str, key: str, value: object) -> None:
+        feed(self.embedder, record(topic, key, value, self.offset))
+        self.offset += 1
+        self.tell()
+
+    def tell(self) -> None:
+        sent = self.producer.to("activity")[self._told :]
+        self._told += len(sent)
+        self.it.feed(*(redelivered(one, self.offset * 10 + n) for n, one in enumerate(sent)))
+        self.offset += 1
+
+    def learn(self, *recents: str) -> None:
+        self.it.feed(came(self.offset * 10, "a", recents))
+        self.offset += 1
+
+    def payload(self) -> dict[str, Any]:
+        return dict(self.it.point("a").payload)
 
 
-def test_items_that_go_while_they_learn_are_dropped_and_the_rest_learn(
-    it: Learning, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items = it.store.count(ITEMS)
-    for call in ("update_vectors", "set_payload"):
-        write = getattr(it.store, call)
-
-        def gone_meanwhile(collection: str, values: Any, gone: str = call, write: Any = write) -> None:
-            it.store.delete(ITEMS, [item_point_id("b" if gone == "update_vectors" else "c")])
-            write(collection, values)
-
-        monkeypatch.setattr(it.store, call, gone_meanwhile)
-    batch = [came(0, "gone", ["a"]), came(1, "b", ["a"]), came(2, "c", ["a"]), came(3, "a", ["b"])]
-    it.feed(*batch)
-    same(it.row("a"), learnt(batch, "a"))
-    assert it.store.count(ITEMS) == items - 2, "none is brought back"
-    it.feed(came(4, "a", ["c"]), came(5, "b", ["a"]))
-    assert it.row("a").count == 2
+def test_a_row_says_what_its_item_is_filtered_by_and_keeps_what_it_learnt() -> None:
+    shop = Shop()
+    item = {"item_id": "a", "title": "A", "category": "war", "tags": ["x"], "price": 3.5, "expires_at": NOW + 50}
+    shop.put("content", "a", item)
+    shop.learn("b")
+    shop.put("content", "a", {**item, "category": "love", "language": "en", "attributes": {"brand": "z"}})
+    stored = shop.store.retrieve(ITEMS, [item_point_id("a")])[item_point_id("a")].payload
+    for path in LISTING_INDEXES:
+        assert at_path(shop.payload(), path) == at_path(stored, path), path
+    assert shop.payload()["meta"]["attributes"] == {"brand": "z"}
+    assert "title" not in shop.payload()["meta"]
+    assert shop.it.row("a").count == 1
 
 
-def test_an_item_that_is_made_again_starts_anew(it: Learning) -> None:
-    it.feed(came(0, "a", ["b"]))
-    it.store.delete(ITEMS, [item_point_id("a")])
-    it.add_items("a")
-    it.feed(came(1, "a", ["c"]))
-    same(it.row("a"), learnt([came(1, "a", ["c"])], "a"))
+def test_stock_and_price_reach_the_row_and_the_newest_word_counts() -> None:
+    shop = Shop()
+    shop.put("content", "a", {"item_id": "a", "title": "A", "price": 3, "timestamp": NOW})
+    assert shop.payload()["servable"] is True
+    shop.put("availability", "a", {"item_id": "a", "available": False, "price": 2, "timestamp": NOW + 2})
+    assert (shop.payload()["servable"], shop.payload()["offer"]["price"]) == (False, 2)
+    late = Listing(item_id="a", offer={"available": True, "price": 9, "at": NOW + 1})
+    shop.it.feed(record("activity", "a", late.to_bytes(), 1000))
+    assert (shop.payload()["servable"], shop.payload()["offer"]["price"]) == (False, 2)
 
 
-def test_an_item_that_is_made_again_between_two_attempts_starts_anew(it: Learning) -> None:
-    assert isinstance(it.store, FakeStore)
-    it.feed(came(0, "a", ["b"]))
-    with it.store.failing("set_payload"):
-        it.feed(came(1, "a", ["c"]))
-    it.store.delete(ITEMS, [item_point_id("a")])
-    it.add_items("a")
-    it.feed(came(1, "a", ["c"]))
-    same(it.row("a"), learnt([came(1, "a", ["c"])], "a"))
+def test_an_older_state_of_a_late_embedder_is_passed_over() -> None:
+    shop = Shop()
+    for category in ("war", "love"):
+        shop.put("content", "a", {"item_id": "a", "title": "A", "category": category})
+    first = shop.producer.to("activity")[0]
+    shop.it.feed(redelivered(first, 1000))
+    assert shop.payload()["meta"]["category"] == "love"
+
+
+def test_a_deleted_items_row_goes_with_it_and_one_made_again_starts_anew() -> None:
+    shop = Shop()
+    shop.put("content", "a", {"item_id": "a", "title": "A"})
+    shop.learn("b")
+    shop.put("content", "a", None)
+    assert not shop.store.retrieve(ROWS, [item_point_id("a")])
+    shop.learn("c")
+    assert not shop.store.retrieve(ROWS, [item_point_id("a")]), "a late click makes no row"
+    shop.put("content", "a", {"item_id": "a", "title": "A"})
+    shop.learn("x")
+    assert shop.it.weights("a").keys() == {item_dimension("x")}
+
+
+def test_price_and_stock_that_come_before_their_item_make_no_row() -> None:
+    shop = Shop()
+    shop.put("availability", "a", {"item_id": "a", "available": False, "price": 2})
+    assert not shop.producer.to("activity")
+    shop.put("content", "a", {"item_id": "a", "title": "A", "timestamp": NOW - 100})
+    assert shop.payload()["servable"] is False
+
+
+def test_listings_and_clicks_of_one_batch_are_applied_in_their_order() -> None:
+    it = Learning()
+    listing = Listing(item_id="a", fields={"meta": {"category": "war"}})
+    gone = Listing(item_id="a", gone=True)
+    it.feed(
+        came(0, "a", ["lost"]),
+        record("activity", "a", listing.to_bytes(), 1),
+        came(2, "a", ["forgotten"]),
+        record("activity", "a", gone.to_bytes(), 3),
+        record("activity", "a", listing.to_bytes(), 4),
+        came(5, "a", ["kept"]),
+    )
+    assert it.weights("a").keys() == {item_dimension("kept")}
+
+
+def at_path(payload: Any, path: str) -> Any:
+    for part in path.split("."):
+        payload = (payload or {}).get(part)
+    return payload
 
 
 # -- the other way round -----------------------------------------------------------------------------------------------
@@ -290,6 +381,7 @@ def test_no_profiler_tells_anything_the_other_way_round_unless_it_is_asked_to() 
 def test_what_followed_an_item_is_learnt_once_and_makes_no_trend() -> None:
     people = both_ways()
     it = Learning(people.store)
+    it.add_items("a", "b", "c", "d")
     records = [redelivered(one, offset) for offset, one in enumerate(people.producer.to("activity"))]
     it.feed(*records)
     it.feed(*records)

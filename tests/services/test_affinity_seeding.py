@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from tests.services.learning import Learning, came, set_to
+from tests.services.learning import Learning, came, row_point, set_to
 from tests.support.fakes import NOW, FakeStore, text_vector
 
 from eddyline.adapters.kafka import TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS, Point, VectorStore
+from eddyline.adapters.vectors import ITEMS, ROWS, VectorStore
 from eddyline.affinity import AffinityLearner
 from eddyline.affinity import seeder as seeding
 from eddyline.model.ids import item_dimension, item_point_id
@@ -41,8 +41,8 @@ def ticks(it: Learning, count: int = 1) -> None:
 
 def seeded(it: Learning) -> set[str]:
     """The items that have a row of more than their own."""
-    points = it.store.scroll(ITEMS, limit=1000)[0]
-    return {point.payload["item_id"] for point in points if "seed" in point.payload.get("row", {})}
+    points = it.store.scroll(ROWS, limit=1000)[0]
+    return {point.payload["item_id"] for point in points if point.payload.get("row", {}).get("seed")}
 
 
 def test_a_new_item_is_found_by_what_similar_ones_are_found_by(vector_store: VectorStore) -> None:
@@ -209,7 +209,7 @@ def test_a_seed_that_cannot_grow_is_not_written_again(monkeypatch: pytest.Monkey
     it.add_items("war 93")
     ticks(it)
     assert it.point("war 93").payload["row"]["seed"] == 4
-    writes, looks = calls(it, "set_payload", monkeypatch), calls(it, "scroll", monkeypatch)
+    writes, looks = calls(it, "upsert", monkeypatch), calls(it, "scroll", monkeypatch)
     ticks(it, 600)
     assert writes == []
     assert 10 < len(looks) < 20
@@ -217,12 +217,15 @@ def test_a_seed_that_cannot_grow_is_not_written_again(monkeypatch: pytest.Monkey
 
 def test_what_is_not_embedded_yet_is_left_alone() -> None:
     it = some_films()
-    it.store.upsert(ITEMS, [Point(item_point_id("early"), {}, {"item_id": "early", "offer": {"available": True}})])
+    it.store.upsert(ROWS, [row_point("war early")])
     ticks(it, 5)
-    assert set(it.point("early").payload) == {"item_id", "offer"}
+    assert "war early" not in seeded(it)
+    it.add_items("war early")
+    ticks(it, 65)
+    assert "war early" in seeded(it)
 
 
-@pytest.mark.parametrize("down", ["scroll", "retrieve", "query", "update_vectors", "set_payload"])
+@pytest.mark.parametrize("down", ["scroll", "retrieve", "query", "upsert"])
 def test_a_store_that_is_down_is_asked_again(down: str) -> None:
     it = some_films()
     assert isinstance(it.store, FakeStore)

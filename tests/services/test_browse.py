@@ -11,7 +11,7 @@ from tests.services.reading import DAY, SETTINGS, Shop, ids, share, stocked
 from tests.services.serving import problem
 from tests.support.fakes import NOW
 
-from eddyline.adapters.vectors import ITEMS, PROFILES, Sparse
+from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Sparse
 from eddyline.model.ids import Person, item_dimension, item_point_id, person_point_id
 from eddyline.settings import EncoderSettings, ReaderSettings
 
@@ -21,7 +21,7 @@ HOUR = 3600.0
 def went_on(shop: Shop, rows: dict[str, dict[str, float]]) -> None:
     """Affinity rows: item → what people came to it from, and how much."""
     shop.store.update_vectors(
-        ITEMS,
+        ROWS,
         {
             item_point_id(item): {
                 "affinity": Sparse(

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.kafka.loops import QUICK, RecordingDeadLetters, RecordingHandler, Running, a_loop, running
+from tests.services.learning import row_point
 from tests.services.profiling import Profiling
 from tests.services.serving import problem, served
 from tests.support.fakes import FakeStore
@@ -28,7 +29,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.kafka.retention import SAFE_BYTES
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import ITEMS
+from eddyline.adapters.vectors import ROWS
 from eddyline.affinity import AffinityLearner
 from eddyline.collector.api import Collector
 from eddyline.errors import Overloaded
@@ -150,7 +151,7 @@ def fill_one(producer: KafkaProducer, record: Outgoing) -> None:
 
 def counts(store: FakeStore, *items: str) -> list[int]:
     """How often each item was counted."""
-    points = store.retrieve(ITEMS, [item_point_id(item) for item in items], payload=("trend",))
+    points = store.retrieve(ROWS, [item_point_id(item) for item in items], payload=("trend",))
     return [points[item_point_id(item)].payload.get("trend", {}).get("count", 0) for item in items]
 
 
@@ -162,6 +163,7 @@ def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
     it.producer = producer  # type: ignore[assignment]
     it.profiler = it.new_profiler()
     it.add_items("a", "b", "filler")
+    it.store.upsert(ROWS, [row_point(item) for item in ("a", "b", "filler")])
     profiler = a_consumer(broker, "profiler", it.profiler)
     affinity = a_consumer(broker, "affinity", AffinityLearner(it.store))
     people = [f"p{number}" for number in range(40)]

@@ -16,7 +16,6 @@ from eddyline.adapters.encoders import embed_items
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Point
-from eddyline.affinity import AffinityLearner
 from eddyline.embedder.handler import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.ids import item_point_id
@@ -274,25 +273,34 @@ def test_several_words_on_one_item_in_a_batch_equal_the_same_in_several_batches(
 # -- one point, two writers --------------------------------------------------------------------------------------------
 
 
-def test_the_embedders_writes_and_affinitys_commute() -> None:
-    activity = record(
-        "activity", "a", {"item_id": "a", "weight": 1, "timestamp": NOW, "source": "log-1:0:0", "recents": []}
-    )
-    steps = {"again": content(1, title="blue shoes", price=3), "offer": offer(2, available=False), "came": activity}
+def test_an_items_writers_commute() -> None:
+    """The embedder makes and deletes points, the image embedder only adds to those that there are."""
+    image = {item_point_id("a"): {"image": {"state": "ready", "space": "clip"}}}
+    steps = {"again": content(1, title="blue shoes", price=3), "offer": offer(2, available=False)}
     outcomes = []
-    for order in (("again", "offer", "came"), ("came", "again", "offer"), ("again", "came", "offer")):
+    for order in (("again", "offer", "image"), ("image", "again", "offer"), ("again", "image", "offer")):
         it = Embedding()
         it.feed(content(0))
-        affinity = AffinityLearner(it.store)
         for step in order:
-            feed(affinity if step == "came" else it.embedder, steps[step])
+            if step == "image":
+                it.store.set_payload(ITEMS, image)
+            else:
+                it.feed(steps[step])
         outcomes.append(it.store.dump())
     assert outcomes[0] == outcomes[1] == outcomes[2]
     [(payload, vectors)] = outcomes[0].values()
-    assert payload["trend"]["count"] == 1
+    assert payload["image"]["state"] == "ready"
     assert payload["meta"]["title"] == "blue shoes"
     assert payload["offer"]["available"] is False
     assert vectors["content"]
+
+
+def test_an_item_that_is_gone_is_not_brought_back_by_who_only_adds_to_it() -> None:
+    it = Embedding()
+    it.feed(content(0), record("content", "a", None, 1))
+    it.store.set_payload(ITEMS, {item_point_id("a"): {"image": {"state": "ready"}}})
+    it.store.update_vectors(ITEMS, {item_point_id("a"): {"content": TinyEncoder().encode(["a"])[0]}})
+    assert it.store.count(ITEMS) == 0
 
 
 # -- people ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.settings import EventSettings, ProfileSettings
 
-OLD, NEW = Collections("items-1", "profiles-1"), Collections("items-2", "profiles-2")
+OLD, NEW = Collections("items-1", "profiles-1", "rows-1"), Collections("items-2", "profiles-2", "rows-1")
 
 
 @pytest.fixture
@@ -37,7 +37,10 @@ def test_every_writer_keeps_to_the_collections_that_it_was_given(store: FakeStor
     offered = record("availability", "a", {"item_id": "a", "available": True, "price": 3}, 0)
     feed(embedder(store, OLD.items), made, offered)
     came = {"item_id": "a", "weight": 1.0, "timestamp": 1.0, "source": "interactions:0:0", "recents": []}
-    feed(AffinityLearner(store, OLD.items), record("activity", "a", came, 0))
+    learner = AffinityLearner(store, OLD)
+    learner.assigned({TopicPartition("activity", 0): 1})
+    listing = {"type": "listing", "item_id": "a", "fields": {"meta": {}}}
+    feed(learner, record("activity", "a", listing, 0), record("activity", "a", came, 1))
     clock = Clock()
     profiler = Profiler(
         store,
@@ -56,7 +59,7 @@ def test_every_writer_keeps_to_the_collections_that_it_was_given(store: FakeStor
     profiler.tick()
     item = store.scroll(OLD.items)[0][0].payload
     assert item["offer"]["price"] == 3
-    assert item["trend"]["count"] == 1
+    assert store.scroll(OLD.rows)[0][0].payload["trend"]["count"] == 1
     assert store.scroll(OLD.profiles)[0][0].payload["events"] == 1
     assert (store.count(NEW.items), store.count(NEW.profiles)) == (0, 0)
 

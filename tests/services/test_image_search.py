@@ -35,7 +35,9 @@ class Gallery(Imaging):
         self.put_all()
         options = Settings(images=self.settings, reader=ReaderSettings(similar_image_share=share))
         self.reader = Reader(self.store, options, Metrics(), self.clock, self.clock)
-        self.search = Search(self.store, options, self.reader.profiles, TinyEncoder(), self.clock, ColourEncoder())
+        self.search = Search(
+            self.store, options, self.reader.finder, self.reader.profiles, TinyEncoder(), self.clock, ColourEncoder()
+        )
 
     def put_all(self) -> None:
         told = {"boots": ("red", "winter boots"), "cap": ("red", "wool cap"), "scarf": ("blue", "winter scarf")}
@@ -94,7 +96,7 @@ def test_no_picture_yet_says_so() -> None:
 
 
 def test_where_images_are_off_a_search_by_pictures_says_how_to_turn_them_on(it: Gallery) -> None:
-    search = Search(it.store, Settings(), it.reader.profiles, TinyEncoder(), it.clock)
+    search = Search(it.store, Settings(), it.reader.finder, it.reader.profiles, TinyEncoder(), it.clock)
     for by in ("image", "both"):
         with pytest.raises(NotEnabled, match=r"EDDYLINE_IMAGES__ENABLED"):
             search.find(SearchQuery.model_validate({"q": "red", "by": by}))

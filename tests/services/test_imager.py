@@ -27,6 +27,7 @@ from tests.support.image_hosts import (
 
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import TopicPartition
+from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
     Distance,
@@ -44,7 +45,7 @@ from eddyline.maintenance.generations.item_copy import ItemCopier
 from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
-from eddyline.reader.lists import ListCache
+from eddyline.reader.item_finder import ItemFinder
 from eddyline.settings import Settings
 
 RED, BLUE = "https://pictures.example/red", "https://pictures.example/blue"
@@ -382,7 +383,7 @@ def test_an_item_tells_of_its_image_and_can_be_sent_back_as_it_is(it: Imaging) -
     it.put(1, BLUE, "b")
     it.put(2, None, "c")
     it.settle()
-    browse = Browse(it.store, settings, ListCache(it.store, settings.reader, it.clock), it.clock)
+    browse = Browse(it.store, settings, ItemFinder(it.store, settings.reader, Metrics(), it.clock), it.clock)
     shown = browse.item("a")["image"]
     assert shown == {"state": "ready", "url": RED, "attempts": 1, "space": "colours-1", "at": it.clock.now}
     refused = browse.item("b")

@@ -19,7 +19,7 @@ from eddyline.errors import Misconfigured
 from eddyline.model.filters import parse_filter
 from eddyline.model.ids import item_point_id
 from eddyline.reader.browse import Browse
-from eddyline.reader.lists import ListCache
+from eddyline.reader.item_finder import ItemFinder
 from eddyline.settings import AttributeKind, Settings
 
 GERMAN = "Wie man einen Fluss überquert, ohne an Höhe zu verlieren."
@@ -128,7 +128,7 @@ def test_an_item_is_given_back_as_it_was_said(shelf: Shelf) -> None:
     shelf.put("shown", GERMAN)
     shelf.put("said", GERMAN, language="de")
     settings = Settings()
-    browse = Browse(shelf.store, settings, ListCache(shelf.store, settings.reader, Clock()), Clock())
+    browse = Browse(shelf.store, settings, ItemFinder(shelf.store, settings.reader, Metrics(), Clock()), Clock())
     shown, said = browse.item("shown"), browse.item("said")
     assert shown["detected_language"] == "de"
     assert "language" not in shown

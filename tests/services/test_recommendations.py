@@ -14,7 +14,7 @@ from tests.services.reading import DAY, SETTINGS, Shop, ids, pages, share, stock
 from tests.services.serving import problem
 from tests.support.fakes import NOW
 
-from eddyline.adapters.vectors import ITEMS, PROFILES, Point, Query, Scored
+from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Point, Query, Scored
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import STRATEGIES, PromotionSettings, Settings, StrategySettings
 
@@ -65,28 +65,40 @@ def it(_shop: Shop) -> Shop:
 
 
 class Counted:
-    """Notes what is asked of a shop's store: (what, of which collection)."""
+    """Notes what is asked of a shop's store: (what, of which collection). Two may be at the same time."""
 
     def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[str, str]] = []
-        self.queries: list[Sequence[Query]] = []
+        self._calls: list[tuple[str, str]] = []
+        self.queries: list[Query] = []
         retrieve, query = shop.store.retrieve, shop.store.query
 
         def retrieving(collection: str, ids: Sequence[str], **more: Any) -> dict[str, Point]:
-            self.calls.append(("look-up", collection))
+            self._calls.append(("look-up", collection))
             return retrieve(collection, ids, **more)
 
         def querying(collection: str, queries: Sequence[Query]) -> list[list[Scored]]:
-            self.calls.append(("query", collection))
-            self.queries.append(queries)
+            self._calls.append(("query", collection))
+            self.queries += queries
             return query(collection, queries)
 
         monkeypatch.setattr(shop.store, "retrieve", retrieving)
         monkeypatch.setattr(shop.store, "query", querying)
 
+    @property
+    def calls(self) -> Counter[tuple[str, str]]:
+        """How many there were of each."""
+        return Counter(self._calls)
 
-USUAL = [("look-up", PROFILES), ("query", ITEMS)]
-BATCH = [("query", ITEMS)]
+    def clear(self) -> None:
+        """Begin anew."""
+        self._calls.clear()
+        self.queries.clear()
+
+
+BATCHES = Counter([("query", ITEMS), ("query", ROWS)])
+USUAL = BATCHES + Counter([("look-up", PROFILES)])
+LOOK_UP = Counter([("look-up", ITEMS), ("look-up", ROWS)])
+"""Of items that aren't cached, or were too long ago."""
 
 
 @pytest.mark.parametrize(
@@ -95,8 +107,8 @@ BATCH = [("query", ITEMS)]
         ({"user_id": "ada"}, USUAL),
         ({"user_id": "nobody"}, USUAL),
         ({"anonymous_id": "x7"}, USUAL),
-        ({}, BATCH),
-        ({"filter": {"category": "kitchen"}}, BATCH),
+        ({}, BATCHES),
+        ({"filter": {"category": "kitchen"}}, BATCHES),
         ({"user_id": "ada", "filter": {"category": "space", "price": {"gte": 3}}, "limit": 5}, USUAL),
         ({"user_id": "ada", "hide": [], "exclude": ["space4", "kitchen4"]}, USUAL),
         ({"user_id": "ada", "candidates": [f"space{n}" for n in range(5, 20)], "limit": 5}, USUAL),
@@ -107,64 +119,86 @@ BATCH = [("query", ITEMS)]
     ],
     ids=str,
 )
-def test_an_answer_takes_one_look_up_and_one_query(
-    it: Shop, asked: dict[str, Any], expected: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+def test_an_answer_takes_a_look_up_of_the_person_and_two_batches_of_queries(
+    it: Shop, asked: dict[str, Any], expected: Counter[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    it.monotonic.forward(HOUR)  # so that no list is cached
+    """And one look-up of items, while none are cached."""
+    it.monotonic.forward(HOUR)
     counted = Counted(it, monkeypatch)
     first = it.asked(**asked)
     assert first["items"]
-    assert counted.calls == expected, "with nothing cached"
-    counted.calls.clear()
+    assert counted.calls == expected + LOOK_UP, "with nothing cached"
+    counted.clear()
     it.asked(**asked)
-    assert not Counter(counted.calls) - Counter(expected), "with what everyone shares cached"
-    counted.calls.clear()
+    assert not counted.calls - expected, "with what everyone shares cached"
+    counted.clear()
     if first["next"] is not None:
         assert it.asked(**asked, next=first["next"])["items"]
         assert counted.calls == expected, "on the second page"
+
+
+def test_no_search_asks_for_more_than_ids_and_scores(it: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    it.monotonic.forward(HOUR)
+    counted = Counted(it, monkeypatch)
+    it.asked(user_id="ada", diversity=0.5, explain=True, boost=[{"filter": {"tag": "odd"}, "factor": 2.0}])
+    for path in ("/v1/items/space1/similar", "/v1/latest", "/v1/trending"):
+        it.get(path)
+    assert len(counted.queries) >= 8
+    assert {(query.payload, query.vectors) for query in counted.queries} == {((), ())}
 
 
 def test_promotions_are_looked_for_in_the_same_query(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(with_more(promotions=(SALE, TOP))) as shop:
         counted = Counted(shop, monkeypatch)
         first = shop.recommend("ada")
+        assert counted.calls == USUAL + LOOK_UP
+        counted.clear()
         shop.recommend("ada", next=first["next"])
+        assert counted.calls == USUAL
+        counted.clear()
         shop.asked()
-    assert counted.calls == [*USUAL, *USUAL, *BATCH]
+        assert not counted.calls - BATCHES - LOOK_UP, "with what ada isn't shown"
 
 
 def test_what_everyone_shares_is_not_looked_for_again_for_a_moment(it: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     it.monotonic.forward(HOUR)
     counted = Counted(it, monkeypatch)
     it.asked()
+    counted.clear()
     it.asked()
-    assert [len(queries) for queries in counted.queries][1:] == [], "a stranger's second list costs nothing"
+    assert not counted.calls, "a stranger's second list costs nothing"
     it.asked(user_id="bob")
-    personal = len(counted.queries[-1])
+    personal = len(counted.queries)
     it.monotonic.forward(HOUR)
+    counted.clear()
     it.asked(user_id="bob")
-    assert len(counted.queries[-1]) > personal
+    assert len(counted.queries) > personal
 
 
 def test_what_is_out_of_the_usual_costs_more(it: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_up, query = ("look-up", ITEMS), ("query", ITEMS)
+    cold = USUAL + LOOK_UP
     counted = Counted(it, monkeypatch)
 
-    def costs(**asked: Any) -> list[tuple[str, str]]:
+    def costs(**asked: Any) -> Counter[tuple[str, str]]:
         it.monotonic.forward(HOUR)
-        counted.calls.clear()
+        counted.clear()
         it.asked(**asked)
         return counted.calls
 
-    assert costs(user_id="ada", recent=[{"item_id": "kitchen4"}]) == [USUAL[0], look_up, USUAL[1]], "the items sent"
-    assert costs(user_id="ada", limit=40) == [*USUAL, query], "to fill up with what was seen"
-    assert costs(user_id="nobody", filter={"brand": "x"}) == [*USUAL, query, query], "to say why it is empty"
-    assert costs(user_id="ada", filter={"brand": "x"}) == [*USUAL, query, query, query], "both"
-    assert costs(user_id="ada", strategy="content", explain=True) == USUAL, "nothing to name"
-    assert costs(user_id="ada", strategy="affinity", explain=True, limit=1) == [*USUAL, look_up, look_up], (
-        "rows, and titles"
-    )
-    assert costs(user_id="ada", strategy="alike") == [*USUAL, ("query", PROFILES), query], "people, and their choices"
+    def queries(number: int) -> Counter[tuple[str, str]]:
+        return Counter({("query", ITEMS): number})
+
+    assert costs(user_id="ada", recent=[{"item_id": "kitchen4"}]) == cold + LOOK_UP, "the items sent"
+    assert costs(user_id="nobody", filter={"brand": "x"}) == USUAL + queries(2), "to say why it is empty"
+    assert costs(user_id="ada", limit=40) == cold + LOOK_UP, "to fill it with what was seen"
+    assert costs(user_id="ada", filter={"brand": "x"}) == cold + queries(2), "both"
+    assert costs(user_id="ada", strategy="content", explain=True) == cold, "nothing to name"
+    rows = Counter([("look-up", ROWS)])
+    explained = costs(user_id="ada", strategy="affinity", explain=True, limit=1)
+    assert explained == cold + rows + LOOK_UP, "rows, and the titles of what was opened"
+    assert costs(user_id="ada", strategy="alike") == cold + Counter([("query", PROFILES)]), "people"
+    popular = Counter([("query", ROWS)])
+    assert costs(user_id="nobody", filter={"popularity": {"gte": 1}}) == cold + popular, "which items are so popular"
 
 
 # -- what a list keeps to ----------------------------------------------------------------------------------------------

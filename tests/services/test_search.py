@@ -45,7 +45,7 @@ class Desk:
 def opened(shop: Shop, encoder: TinyEncoder | None = None, share: float = 0.2) -> Iterator[Desk]:
     encoder = encoder or TinyEncoder()
     settings = SETTINGS.model_copy(update={"reader": ReaderSettings(search_taste_share=share)})
-    search = Search(shop.store, settings, shop.reader.profiles, encoder, shop.clock)
+    search = Search(shop.store, settings, shop.reader.finder, shop.reader.profiles, encoder, shop.clock)
     with served(router(shop.reader, 100_000, search)) as client:
         yield Desk(shop, encoder, client)
 
@@ -183,7 +183,7 @@ def test_a_repeated_search_is_encoded_once(it: Desk) -> None:
 
 
 def test_what_is_remembered_of_searches_is_bounded(it: Desk) -> None:
-    search = Search(it.shop.store, SETTINGS, it.shop.reader.profiles, it.encoder, it.shop.clock)
+    search = Search(it.shop.store, SETTINGS, it.shop.reader.finder, it.shop.reader.profiles, it.encoder, it.shop.clock)
     for n in range(1100):
         search._encode(f"word{n}")
     del it.encoder.texts[:]
@@ -213,7 +213,7 @@ def test_vectors_of_another_model_are_never_compared(encoder: TinyEncoder, named
 
 def test_a_profile_of_another_model_has_no_say() -> None:
     shop = both_kinds()
-    search = Search(shop.store, SETTINGS, shop.reader.profiles, TinyEncoder("other-t1"), shop.clock)
+    search = Search(shop.store, SETTINGS, shop.reader.finder, shop.reader.profiles, TinyEncoder("other-t1"), shop.clock)
     for n in range(20):
         for kind in ("space", "kitchen"):
             shop.store.set_payload("items", {item_point_id(f"{kind}{n}"): {"space": "other-t1"}})

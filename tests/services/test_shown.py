@@ -11,6 +11,7 @@ from tests.services.reports import ADA, VISITOR, ExposureReports
 from tests.support.fakes import NOW, feed, record, redelivered
 
 from eddyline.adapters.kafka import Record, partition_of
+from eddyline.adapters.vectors import Point
 from eddyline.errors import InvalidEvent
 from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.ids import Person, item_point_id
@@ -158,7 +159,7 @@ def test_a_giant_profile_is_handed_over_without_the_oldest_showings() -> None:
 
 def test_a_recent_items_popularity_is_read_with_it(it: Profiling) -> None:
     quarter = add_to_decayed_count(None, 7.0, NOW, trend_tau(POPULARITY))
-    it.store.set_payload("items", {item_point_id("a"): {"trend": {POPULARITY: quarter, "count": 9}}})
+    it.store.upsert("rows", [Point(item_point_id("a"), {}, {"trend": {POPULARITY: quarter, "count": 9}})])
     it.feed(click(0, "a"), click(1, "b"), click(2, "c", type="dislike"))
     assert it.stored().seen.popularity == {"a": 7.0}
 

@@ -39,7 +39,7 @@ from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
 from eddyline.reader import Reader, Search
 from eddyline.reader.browse import Browse
-from eddyline.reader.lists import ListCache
+from eddyline.reader.item_finder import ItemFinder
 from eddyline.reader.schemas import SearchQuery
 from eddyline.runtime.collection_setup import ensure_image_vectors
 from eddyline.settings import ImageSettings, Settings
@@ -64,7 +64,7 @@ def vector(colour: str) -> Any:
 
 def browsing(it: Imaging) -> Browse:
     settings = Settings()
-    return Browse(it.store, settings, ListCache(it.store, settings.reader, it.clock), it.clock)
+    return Browse(it.store, settings, ItemFinder(it.store, settings.reader, Metrics(), it.clock), it.clock)
 
 
 def test_an_uploaded_picture_becomes_a_vector_within_its_batch_and_nothing_is_fetched_or_kept(it: Imaging) -> None:
@@ -444,7 +444,7 @@ def test_a_real_clip_finds_uploaded_pictures_and_refuses_hostile_ones_by_name(tm
         image = reader.browse.item(item)["image"]
         assert (image["state"], image["reason"]) == ("refused", reason), image
         assert image["message"]
-    search = Search(store, settings, reader.profiles, TinyEncoder(), it.clock, clip)
+    search = Search(store, settings, reader.finder, reader.profiles, TinyEncoder(), it.clock, clip)
     found = {
         by: {one["item_id"] for one in search.find(SearchQuery.model_validate({"q": "sandals", "by": by}))["items"]}
         for by in ("text", "image")

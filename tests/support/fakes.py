@@ -18,7 +18,7 @@ from tests.support.memory_store import MemoryStore
 from tests.support.stored_profile import open_payload
 
 from eddyline.adapters.kafka import Headers, Message, Outgoing, Record, RecordMetadata
-from eddyline.adapters.vectors import ITEMS, PROFILES, Distance, Filter, Point, Query, Scored, Vector
+from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Distance, Filter, Point, Query, Scored, Vector
 from eddyline.errors import Unavailable
 from eddyline.model.distance import distance_of
 from eddyline.runtime.collection_setup import create_collections
@@ -239,7 +239,8 @@ class FakeStore(MemoryStore):
                 {name: _plain(vector) for name, vector in sorted(point.vectors.items())},
             )
             for collection, names in (
-                (ITEMS, ("content", "affinity")),
+                (ITEMS, ("content",)),
+                (ROWS, ("affinity",)),
                 (PROFILES, ("taste", "history")),
             )
             for point in self.scroll(collection, limit=100_000, vectors=names)[0]

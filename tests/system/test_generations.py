@@ -82,7 +82,7 @@ def test_the_profiler_stops_for_a_seal_and_goes_on_with_the_generation_that_goes
     process.await_item("i1")
     process.post(click)
     process.await_events("ada", 1)
-    assert generations.live(store) == Collections("items-1", "profiles-1")
+    assert generations.live(store) == Collections("items-1", "profiles-1", "rows-1")
 
     generations.seal(store, [PROFILES])
     wait_until(lambda: place.waits("profiler"), "the profiler stopped for the seal")
@@ -96,7 +96,7 @@ def test_the_profiler_stops_for_a_seal_and_goes_on_with_the_generation_that_goes
     assert process.recommend("ada")
 
     store.ensure(profile_collection(TinyEncoder.dimension, "profiles-2"))
-    generations.go_live(store, Collections("items-1", "profiles-2"))
+    generations.go_live(store, Collections("items-1", "profiles-2", "rows-1"))
     process.await_events("ada", 3)
     process.await_ready()
     assert place.events("profiles-2", "ada") == 3

@@ -11,6 +11,7 @@ from tests.vectors.worlds import dense, point
 from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
+    ROWS,
     Collections,
     CollectionSpec,
     Distance,
@@ -18,12 +19,13 @@ from eddyline.adapters.vectors import (
     generations,
     item_collection,
     profile_collection,
+    row_collection,
 )
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import EddylineError, Misconfigured
 
-SPECS = (item_collection(4, Distance.COSINE, {}), profile_collection(4))
-FIRST, SECOND = Collections("items-1", "profiles-1"), Collections("items-2", "profiles-2")
+SPECS = (item_collection(4, Distance.COSINE, {}), profile_collection(4), row_collection({}))
+FIRST, SECOND = Collections("items-1", "profiles-1", "rows-1"), Collections("items-2", "profiles-2", "rows-1")
 
 
 class _KilledError(Exception):
@@ -58,13 +60,13 @@ def store(vector_store: VectorStore) -> VectorStore:
 
 @pytest.fixture
 def next_store(store: VectorStore) -> VectorStore:
-    for spec, name in zip(SPECS, (SECOND.items, SECOND.profiles), strict=True):
+    for spec, name in zip(SPECS[:2], (SECOND.items, SECOND.profiles), strict=True):
         store.ensure(CollectionSpec(name, spec.dense, spec.sparse, spec.indexes))
     return store
 
 
 def test_a_fresh_store_gets_a_first_generation_that_is_live(store: VectorStore) -> None:
-    assert store.collections() == ["items-1", "profiles-1"]
+    assert store.collections() == ["items-1", "profiles-1", "rows-1"]
     assert generations.current(store) == Generations(FIRST)
     store.upsert("items-1", [point("a", {"content": dense(1, 0, 0, 0)})])
     assert store.count(ITEMS) == 1
@@ -73,20 +75,20 @@ def test_a_fresh_store_gets_a_first_generation_that_is_live(store: VectorStore) 
 def test_establishing_again_keeps_what_is_live_and_adds_what_it_lacks(next_store: VectorStore) -> None:
     generations.go_live(next_store, SECOND)
     grown = item_collection(4, Distance.COSINE, {"brand": SPECS[0].indexes["meta.category"]})
-    generations.establish(next_store, (grown, SPECS[1]))
+    generations.establish(next_store, (grown, *SPECS[1:]))
     assert generations.live(next_store) == SECOND
     with pytest.raises(Misconfigured, match=r"items-2.*4 dimensions.*8 dimensions"):
-        generations.establish(next_store, (item_collection(8, Distance.COSINE, {}), SPECS[1]))
+        generations.establish(next_store, (item_collection(8, Distance.COSINE, {}), *SPECS[1:]))
 
 
-@pytest.mark.parametrize("changes", range(4))
+@pytest.mark.parametrize("changes", range(6))
 def test_an_establishment_that_was_killed_is_completed(vector_store: VectorStore, changes: int) -> None:
     with pytest.raises(_KilledError):
         generations.establish(Mortal(vector_store, changes), SPECS)
     with pytest.raises(Misconfigured, match="eddyline init"):
         generations.live(vector_store)
     generations.establish(vector_store, SPECS)
-    assert vector_store.collections() == ["items-1", "profiles-1"]
+    assert vector_store.collections() == ["items-1", "profiles-1", "rows-1"]
     assert generations.live(vector_store) == FIRST
 
 
@@ -119,14 +121,14 @@ def test_going_live_is_one_change_that_lifts_the_seals(next_store: VectorStore) 
     assert generations.current(next_store) == Generations(FIRST, {"items-1": 2, "profiles-1": 2})
     generations.go_live(Mortal(next_store, 1), SECOND)
     assert generations.current(next_store) == Generations(SECOND)
-    assert next_store.aliases() == {ITEMS: "items-2", PROFILES: "profiles-2"}
+    assert next_store.aliases() == {ITEMS: "items-2", PROFILES: "profiles-2", ROWS: "rows-1"}
     next_store.upsert("profiles-2", [point("p")])
     assert (next_store.count(PROFILES), next_store.count("profiles-1")) == (1, 0)
 
 
 def test_one_kind_may_go_live_alone(next_store: VectorStore) -> None:
-    generations.go_live(next_store, Collections("items-1", "profiles-2"))
-    assert generations.live(next_store) == Collections("items-1", "profiles-2")
+    generations.go_live(next_store, Collections("items-1", "profiles-2", "rows-1"))
+    assert generations.live(next_store) == Collections("items-1", "profiles-2", "rows-1")
 
 
 def test_what_does_not_exist_cannot_go_live(store: VectorStore) -> None:
@@ -158,4 +160,4 @@ def test_a_name_says_its_generation_and_its_group() -> None:
 
 def test_collections_by_their_logical_names() -> None:
     assert (SECOND.named(ITEMS), SECOND.named(PROFILES)) == ("items-2", "profiles-2")
-    assert Collections() == Collections(ITEMS, PROFILES)
+    assert Collections() == Collections(ITEMS, PROFILES, ROWS)

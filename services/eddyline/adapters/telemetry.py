@@ -94,6 +94,11 @@ class Metrics:
         self.recommendations = counter(
             "eddyline_reader_recommendations_total", "Recommendation lists served", ("cold_start", "degraded")
         )
+        self.catalogue_items = counter(
+            "eddyline_reader_catalogue_items_total",
+            "Items that lists needed, by where they came from: the reader's cache, or the store",
+            ("source",),
+        )
         self.shown = counter("eddyline_reader_shown_total", "Items of served lists that were reported to the profiles")
         self.shown_dropped = counter(
             "eddyline_reader_shown_dropped_total",

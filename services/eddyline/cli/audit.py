@@ -44,7 +44,11 @@ def audit(
         for line in lines(report, limit):
             print(line)
     if not report.is_clean:
-        raise EddylineError(f"profiles that differ from the log: {len(report.differing):,} of {report.compared:,}")
+        rows = len({difference.person for difference in report.row_differences})
+        also = f"; rows: {rows:,} of {report.rows_compared:,}" if rows else ""
+        raise EddylineError(
+            f"profiles that differ from the log: {len(report.differing):,} of {report.compared:,}{also}"
+        )
 
 
 def lines(report: AuditReport, limit: int) -> Iterator[str]:
@@ -61,9 +65,16 @@ def lines(report: AuditReport, limit: int) -> Iterator[str]:
     if report.apart:
         yield f"{counted(len(report.apart), 'person', 'people')} listed apart: they differ, which may be right"
         yield from first_lines([f"  {apart.person}: {'; '.join(apart.why)}" for apart in report.apart], limit)
-    if report.differences:
+    if report.rows_compared or report.rows_older:
+        yield (
+            f"{counted(report.rows_compared, 'row')} of items compared, "
+            f"{len({difference.person for difference in report.row_differences}):,} of them differ; "
+            f"{report.rows_older:,} not compared: the log no longer holds all that they learnt"
+        )
+    if not report.is_clean:
         yield "Different:"
-        yield from first_lines([_line(difference) for difference in report.differences], limit)
+        found = [*report.differences, *report.row_differences]
+        yield from first_lines([_line(difference) for difference in found], limit)
 
 
 def _run(settings: Settings, who: PeopleSelection) -> AuditReport:

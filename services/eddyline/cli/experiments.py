@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,8 +77,10 @@ def _assigned_here(settings: Settings, query: dict[str, str]) -> dict[str, Any]:
         if name in query:
             check_id(query[name], name)
     running = ActiveExperiments(load_experiments(settings.experiments_file, settings))
-    with opened_store(settings) as store:
-        reader = Reader(store, settings, Metrics(), experiments=lambda: running)
+    with (
+        opened_store(settings) as store,
+        closing(Reader(store, settings, Metrics(), experiments=lambda: running)) as reader,
+    ):
         return reader.assignment(AssignmentQuery(**query))
 
 

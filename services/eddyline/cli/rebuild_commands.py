@@ -110,7 +110,7 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
         live = generations.live(store)
 
         def create(target: Collections) -> None:
-            items, profiles = collection_specs(settings, encoder.dimension, distance_of(encoder.space))
+            items, profiles, _ = collection_specs(settings, encoder.dimension, distance_of(encoder.space))
             store.ensure(replace(items, name=target.items))
             store.ensure(replace(profiles, name=target.profiles))
             if images is not None:

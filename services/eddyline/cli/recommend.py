@@ -155,10 +155,9 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
         active, metrics = ActiveExperiments(load_experiments(settings.experiments_file, settings)), Metrics()
         store = stack.enter_context(opened_store(settings))
         served_lists = stack.enter_context(open_served_list_log(settings, metrics))
-        yield (
-            directly(Reader(store, settings, metrics, served_lists=served_lists, experiments=lambda: active)),
-            store,
-        )
+        reader = Reader(store, settings, metrics, served_lists=served_lists, experiments=lambda: active)
+        stack.callback(reader.close)
+        yield directly(reader), store
 
 
 def directly(reader: Reader) -> Ask:

@@ -22,6 +22,7 @@ from eddyline.model.events import (
     Availability,
     Content,
     Erased,
+    Listing,
     Onboarded,
     RecordOrigin,
     User,
@@ -33,9 +34,10 @@ from eddyline.model.events import (
 from eddyline.model.ids import item_point_id
 from eddyline.model.image_urls import stored_image_url
 from eddyline.model.language import Detect, detect_no_language, item_language
+from eddyline.model.listing import listing_fields, servable_fields
 from eddyline.model.offsets import stored_offset
 from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
-from eddyline.topics import AVAILABILITY, CONTENT, INTERACTIONS, USERS
+from eddyline.topics import ACTIVITY, AVAILABILITY, CONTENT, INTERACTIONS, USERS
 
 WRITE_BATCH = 64
 """Items embedded before they are written: what is written isn't done again where the rest fails, or takes too long."""
@@ -158,6 +160,14 @@ class Embedder:
         ]
         self._embed(updates)
         payloads = {update.point_id: self._payload(update) for update in updates}
+        gone = [message.record for message in fresh.values() if isinstance(message.value, Tombstone)]
+        # Before the items: who opens one has a row to learn in. What a crash leaves is said again.
+        self._send_listings(
+            [
+                *((_gone_listing(record), record) for record in gone),
+                *((_listing(payloads[update.point_id], update.record), update.record) for update in updates),
+            ]
+        )
         vectors = {update.point_id: {"content": update.vector} for update in updates if update.vector is not None}
         new = [
             Point(update.point_id, vectors[update.point_id], payloads[update.point_id])
@@ -192,7 +202,8 @@ class Embedder:
             "meta": update.meta,
             "language": item_language(update.meta, self._detect),
             "listed_at": _listed_at(content, record, known),
-            "offer": _offer(content, record, known.get("offer") or {}),
+            "offer": (offer := _offer(content, record, known.get("offer") or {})),
+            **servable_fields(update.meta, offer),
             "source": {"hash": update.text_hash, **record.position._asdict(), **self._history(update)},
             **_stale_image(content, record, known),
         }
@@ -213,20 +224,51 @@ class Embedder:
         points = {availability.item_id: item_point_id(availability.item_id) for availability, _ in updates}
         if not points:
             return
-        stored = self._store.retrieve(self._items, list(points.values()), payload=("offer",))
+        keys = ("offer", "meta.title", "meta.published_at", "meta.expires_at")
+        stored = self._store.retrieve(self._items, list(points.values()), payload=keys)
         offers: dict[str, Mapping[str, Any]] = {
             item_id: stored[point].payload.get("offer") or {} for item_id, point in points.items() if point in stored
         }
         for availability, record in updates:
             offers[availability.item_id] = _offer(availability, record, offers.get(availability.item_id, {}))
+        payloads = {
+            item_id: {
+                "offer": offers[item_id],
+                **servable_fields(stored[point].payload.get("meta") if point in stored else None, offers[item_id]),
+            }
+            for item_id, point in points.items()
+        }
+        records = {availability.item_id: record for availability, record in updates}
+        self._send_listings(
+            [
+                (Listing(item_id=item_id, offer=dict(offers[item_id])), records[item_id])
+                for item_id, point in points.items()
+                if point in stored and "meta" in stored[point].payload
+            ]
+        )
         early = [
-            Point(point, {}, {"item_id": item_id, "offer": offers[item_id]})
+            Point(point, {}, {"item_id": item_id, **payloads[item_id]})
             for item_id, point in points.items()
             if point not in stored
         ]
         self._store.upsert(self._items, early, insert_only=True)
-        existing = {point: {"offer": offers[item_id]} for item_id, point in points.items() if point in stored}
+        existing = {point: payloads[item_id] for item_id, point in points.items() if point in stored}
         self._store.set_payload(self._items, existing)
+
+    def _send_listings(self, listings: Sequence[tuple[Listing, Record]]) -> None:
+        """Tell affinity, whose rows are filtered as the items are, and wait until it is acknowledged."""
+        if listings:
+            self._producer.send_all(
+                [
+                    Outgoing(
+                        ACTIVITY,
+                        listing.item_id.encode(),
+                        listing.to_bytes(),
+                        cloud_event_headers(listing, record.place, "embedder"),
+                    )
+                    for listing, record in listings
+                ]
+            )
 
     # -- people -------------------------------------------------------------------------------------------------
 
@@ -270,6 +312,19 @@ def _key(record: Record) -> str:
         return record.key.decode()
     except UnicodeDecodeError:
         raise InvalidEvent("the record's key is not valid UTF-8") from None
+
+
+def _listing(payload: Mapping[str, Any], record: Record) -> Listing:
+    return Listing(
+        item_id=payload["item_id"],
+        fields=listing_fields(payload),
+        offer=dict(payload["offer"]),
+        origin=RecordOrigin(**record.position._asdict()),
+    )
+
+
+def _gone_listing(record: Record) -> Listing:
+    return Listing(item_id=_key(record), origin=RecordOrigin(**record.position._asdict()), gone=True)
 
 
 def _is_older(record: Record, known: Point | None) -> bool:

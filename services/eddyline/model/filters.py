@@ -227,15 +227,12 @@ def _points(item_ids: Collection[str], where: str) -> tuple[str, ...]:
 
 
 def servable_items(now: float) -> Filter:
-    """Match items that may be shown at `now` (epoch seconds): embedded, available, published, not expired."""
+    """Match items that may be shown at `now` (epoch seconds): embedded, available, published, not expired.
+
+    All of it is in fields that are always there (`model.listing`), and indexed.
+    """
     return Filter(
-        must_not=(
-            IsEmpty("item_id"),
-            IsEmpty("meta.title"),
-            Match("offer.available", (False,)),
-            Range("meta.published_at", gt=now),
-            Range("meta.expires_at", lte=now),
-        )
+        must=(Match("servable", (True,)), Range("servable_from", lte=now), Range("servable_until", gt=now)),
     )
 
 

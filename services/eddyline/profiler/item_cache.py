@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eddyline.adapters.vectors import Payload, PointStore, Sparse
+from eddyline.adapters.vectors import Collections, Point, PointStore, Sparse
 from eddyline.model.decay import Vector, decayed_count_at
 from eddyline.model.ids import item_point_id
 from eddyline.model.trends import POPULARITY, trend_tau
@@ -38,12 +38,12 @@ class ItemCache:
     def __init__(
         self,
         store: PointStore,
-        collection: str,
+        collections: Collections,
         settings: ProfileSettings,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        self._store, self._collection, self._settings = store, collection, settings
+        self._store, self._collections, self._settings = store, collections, settings
         self._clock, self._monotonic = clock, monotonic
         self._items: OrderedDict[str, ItemVector] = OrderedDict()
 
@@ -58,14 +58,15 @@ class ItemCache:
                 found[item_id] = cached
         missing = {item_point_id(item_id): item_id for item_id in item_ids - found.keys()}
         if missing:
-            fields = ("space", TREND)
-            points = self._store.retrieve(self._collection, sorted(missing), payload=fields, vectors=("content",))
+            items = self._collections.items
+            points = self._store.retrieve(items, sorted(missing), payload=("space",), vectors=("content",))
+            rows = self._store.retrieve(self._collections.rows, sorted(points), payload=(TREND,)) if points else {}
             for point_id, point in points.items():
                 vector = point.vectors.get("content")
                 # An item that is just being made has its vector a moment before its space.
                 if vector is None or isinstance(vector, Sparse) or "space" not in point.payload:
                     continue
-                popularity = round(_popularity(point.payload, self._clock()), 2)
+                popularity = round(_popularity(rows.get(point_id), self._clock()), 2)
                 item = ItemVector(np.asarray(vector, dtype=np.float64), str(point.payload["space"]), now, popularity)
                 found[missing[point_id]] = self._items[missing[point_id]] = item
                 self._items.move_to_end(missing[point_id])
@@ -74,6 +75,6 @@ class ItemCache:
         return found
 
 
-def _popularity(payload: Payload, now: float) -> float:
-    trend: Mapping[str, float] = payload.get("trend") or {}
+def _popularity(row: Point | None, now: float) -> float:
+    trend: Mapping[str, float] = {} if row is None else row.payload.get("trend") or {}
     return decayed_count_at(trend.get(POPULARITY), now, trend_tau(POPULARITY))

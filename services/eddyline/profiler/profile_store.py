@@ -17,15 +17,13 @@ from eddyline.adapters.vectors import (
     retrieve_profiles,
     scroll_pages,
 )
-from eddyline.errors import Fenced, Unavailable
+from eddyline.adapters.vectors.epoch_fence import EpochFence, not_above
+from eddyline.errors import Unavailable
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import Profile, decode_profile, encode_payload, encode_vectors
 from eddyline.profiler.attempt import Attempt
 from eddyline.settings import ProfileSettings
 from eddyline.topics import INTERACTIONS
-
-EPOCH_STEP = 1 / 1024
-"""How far a failed write moves our epoch on. Exact: milliseconds need 43 of a double's 53 bits until the year 2248."""
 
 
 class ProfileStore:
@@ -33,23 +31,22 @@ class ProfileStore:
 
     def __init__(self, store: PointStore, collection: str, settings: ProfileSettings) -> None:
         self._store, self._collection, self._settings = store, collection, settings
-        self._epochs: dict[int, float] = {}
+        self._fence = EpochFence(INTERACTIONS)
         self._cache: OrderedDict[Person, Profile] = OrderedDict()
         self._owner: dict[Person, int] = {}
 
     def add_partition(self, partition: int, epoch: int) -> None:
         """Own the partition from now on."""
-        self._epochs[partition] = epoch
+        self._fence.add(partition, epoch)
 
     def owns(self, partition: int) -> bool:
         """Return whether it is ours."""
-        return partition in self._epochs
+        return partition in self._fence
 
     def remove_partitions(self, partitions: Iterable[int]) -> list[Person]:
         """Give the partitions up and forget their people. Returns who that was."""
         gone = set(partitions)
-        for partition in gone:
-            self._epochs.pop(partition, None)
+        self._fence.remove(gone)
         lost = [person for person, partition in self._owner.items() if partition in gone]
         for person in lost:
             self._cache.pop(person, None)
@@ -89,14 +86,9 @@ class ProfileStore:
                 profile = decode_profile(person, point.payload, point.vectors, self._settings)
             else:
                 profile = Profile(person, self._settings)
-            epoch = self._epochs[partition]
-            if profile.delivery.epoch > epoch:
-                raise Fenced(
-                    f"profile {person.key} was written under epoch {profile.delivery.epoch}, partition {partition} of "
-                    f"{INTERACTIONS} is held here under {epoch}: does another group of profilers write there?",
-                    epoch=int(max([profile.delivery.epoch, *(point.payload["epoch"] for point in stored.values())])),
-                )
-            profile.delivery.epoch = epoch
+            highest = max((point.payload["epoch"] for point in stored.values()), default=profile.delivery.epoch)
+            self._fence.check(f"profile {person.key}", profile.delivery.epoch, partition, highest)
+            profile.delivery.epoch = self._fence.epoch(partition)
             attempt.profiles[person] = profile
             attempt.partitions[person] = partition
 
@@ -105,7 +97,7 @@ class ProfileStore:
         try:
             self._upsert(attempt)
         except Unavailable:
-            self._outdate(set(attempt.partitions.values()))
+            self._fence.outdate(attempt.partitions.values())
             raise
         for person, profile in attempt.profiles.items():
             self._cache[person] = profile
@@ -121,22 +113,8 @@ class ProfileStore:
         for person in attempt.changed:
             by_epoch[attempt.profiles[person].delivery.epoch].append(attempt.profiles[person])
         for epoch, profiles in by_epoch.items():
-            condition = Filter(must_not=(Range("epoch", gt=epoch),))
             points = [to_profile_point(profile, attempt.partitions[profile.person]) for profile in profiles]
-            self._store.upsert(self._collection, points, condition=condition)
-
-    def _outdate(self, partitions: set[int]) -> None:
-        """Move our epoch on: a write that we gave up on may still take effect after later ones; those forbid it.
-
-        Epochs are whole numbers (milliseconds), and doubles: between two of them there is room for some failures.
-        """
-        for partition in partitions & self._epochs.keys():
-            self._epochs[partition] += EPOCH_STEP
-            if self._epochs[partition] % 1 == 0:
-                raise Fenced(
-                    f"{1 / EPOCH_STEP:.0f} writes under an epoch of {INTERACTIONS}, partition {partition}, have failed",
-                    epoch=int(self._epochs[partition]),
-                )
+            self._store.upsert(self._collection, points, condition=not_above(epoch))
 
     def sweep(self, unused_since: float) -> None:
         """Remove the tombstones that have been of no use since then, whoever owns them."""

@@ -12,6 +12,7 @@ import numpy as np
 from eddyline.adapters.vectors import (
     ITEMS,
     PROFILES,
+    ROWS,
     Condition,
     Filter,
     HasId,
@@ -22,7 +23,6 @@ from eddyline.adapters.vectors import (
     Point,
     Query,
     Range,
-    Scored,
     Sparse,
     Vector,
     VectorStore,
@@ -35,18 +35,15 @@ from eddyline.model.events import Content, parse_duration
 from eddyline.model.filters import excluding_items
 from eddyline.model.fusion import fuse_lists
 from eddyline.model.ids import Person, item_dimension, item_point_id
-from eddyline.model.ranking import RankedItem
+from eddyline.model.ranking import Hit, RankedItem
 from eddyline.model.trends import trend_tau
+from eddyline.reader.item_finder import ItemFinder, to_hits
 from eddyline.reader.lists import (
-    DISPLAY,
     FUSED,
     NO_ITEMS,
-    ListCache,
     ListContext,
     explain_by_source,
     single_source_items,
-    to_hits,
-    unexpired,
     with_ready_image,
 )
 from eddyline.reader.profiles import retry_on_generation_change
@@ -73,8 +70,8 @@ NOBODY_SUCH = "nobody who has it in their recent history is in such a segment, o
 class Browse:
     """Lists that are not one person's. Every method may be called from any thread. `clock` in epoch seconds."""
 
-    def __init__(self, store: VectorStore, settings: Settings, cache: ListCache, clock: Callable[[], float]) -> None:
-        self._store, self._settings, self._cache, self._clock = store, settings, cache, clock
+    def __init__(self, store: VectorStore, settings: Settings, finder: ItemFinder, clock: Callable[[], float]) -> None:
+        self._store, self._settings, self._finder, self._clock = store, settings, finder, clock
 
     def item(self, item_id: str) -> dict[str, Any]:
         """Return an item's full state, as PUT takes it. Raises `NotFound`."""
@@ -97,7 +94,7 @@ class Browse:
 
     def similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
         """Return the items that go with one, by content, by what people went on to, or both. Raises `NotFound`."""
-        return retry_on_generation_change(lambda: self._similar(item_id, query))
+        return retry_on_generation_change(lambda: self._similar(item_id, query), self._finder.catalogue.clear)
 
     def _similar(self, item_id: str, query: SimilarQuery) -> dict[str, Any]:
         point_id, settings = item_point_id(item_id), self._settings.reader
@@ -110,34 +107,38 @@ class Browse:
         kind = ("similar", item_id, query.relation)
         context = ListContext.from_query(kind, query, self._settings, self._clock(), frozenset({item_id}))
         to_item = Nearest(point.vectors["content"], "content", distance_of(point.payload.get("space")))
-        content = Query(to_item, context.depth, context.filter, DISPLAY)
-        went_on = Query(Nearest(_item_dimension(item_id), "affinity"), context.depth, context.filter, DISPLAY)
+        content = Query(to_item, context.depth, context.filter)
+        went_on = Query(Nearest(_item_dimension(item_id), "affinity"), context.depth, context.filter)
         because = {source: sentence.format(point.payload["meta"]["title"]) for source, sentence in BECAUSE.items()}
         own = excluding_items({item_id})
         if query.relation == "complement":
-            found, no_duplicates = self._complements(went_on, point.vectors["content"])
-            items = explain_by_source(single_source_items(found, AFFINITY), because)
+            hits, no_duplicates = self._complements(context, went_on, point.vectors["content"])
+            items = explain_by_source(single_source_items(hits, AFFINITY), because)
             response = context.page(items, query.explain)
-            return context.with_reason(response, self._store, went_on.by, own & no_duplicates, NOBODY_WENT_ON)
+            own &= no_duplicates
+            return context.with_reason(response, self._finder, ROWS, went_on.by, own, NOBODY_WENT_ON)
         if query.relation == "any":
-            items = self._fuse(content, AFFINITY, went_on, settings.complement_share)
+            items = self._fuse(context, content, AFFINITY, went_on, settings.complement_share)
         else:
-            items = self._fuse(content, IMAGE, self._image_query(point, content), image_share)
+            items = self._fuse(context, content, IMAGE, self._image_query(point, content), image_share)
         response = context.page(explain_by_source(items, because), query.explain)
-        return context.with_reason(response, self._store, content.by, own, NO_NEIGHBOUR)
+        return context.with_reason(response, self._finder, ITEMS, content.by, own, NO_NEIGHBOUR)
 
-    def _complements(self, went_on: Query, content: Vector) -> tuple[list[Scored], Filter]:
+    def _complements(self, context: ListContext, went_on: Query, content: Vector) -> tuple[list[Hit], Filter]:
         """Search without what is as good as the same in content, since another edition is no complement; return that
         as a filter too."""
         max_similarity, extra = self._settings.reader.duplicate_similarity, EXTRA_COMPLEMENTS
         while True:
-            deep = replace(went_on, limit=went_on.limit + extra, vectors=("content",))
-            found = self._store.query(ITEMS, [deep])[0]
+            limit = went_on.limit + extra
+            found = self._finder.search_one(ROWS, replace(went_on, limit=limit))
+            known = self._finder.catalogue.find((one.id for one in found), context.passes, vectors=("content",))
             same = {
-                point.id for point in found if cosine_or_zero(content, point.vectors.get("content")) >= max_similarity
+                item.point_id
+                for item in known.values()
+                if cosine_or_zero(content, item.vectors["content"]) >= max_similarity
             }
-            left = [point for point in found if point.id not in same]
-            if len(left) >= went_on.limit or len(found) < deep.limit:
+            left = to_hits((one for one in found if one.id not in same), known)
+            if len(left) >= went_on.limit or len(found) < limit:
                 return left[: went_on.limit], Filter(must_not=(HasId(tuple(sorted(same))),)) if same else Filter()
             extra *= 4
 
@@ -150,14 +151,18 @@ class Browse:
         nearest = Nearest(point.vectors["image"], "image")
         return replace(content, by=nearest, filter=content.filter & with_ready_image(image["space"]))
 
-    def _fuse(self, content: Query, source: str, query: Query | None, share: float) -> list[RankedItem]:
+    def _fuse(
+        self, context: ListContext, content: Query, source: str, query: Query | None, share: float
+    ) -> list[RankedItem]:
         """Fuse what is close in content with another source, where there is one: counts of people and similarities of
         two models have no unit in common."""
         if query is None:
-            return single_source_items(self._store.query(ITEMS, [content])[0], CONTENT)
+            return single_source_items(self._finder.fill(ITEMS, content, context.passes), CONTENT)
         depth = content.limit + FUSED
-        found = self._store.query(ITEMS, [replace(content, limit=depth), replace(query, limit=depth)])
-        lists = dict(zip((CONTENT, source), map(to_hits, found), strict=True))
+        deep, other = {CONTENT: replace(content, limit=depth)}, {source: replace(query, limit=depth)}
+        found = self._finder.search(deep, other) if source == AFFINITY else self._finder.search(deep | other, {})
+        known = self._finder.catalogue.find((point.id for each in found.values() for point in each), context.passes)
+        lists = {name: to_hits(each, known) for name, each in found.items()}
         floors = {AFFINITY: 0.0} if source == AFFINITY else {}
         return fuse_lists(lists, {CONTENT: 1.0 - share, source: share}, depth, floors)
 
@@ -194,16 +199,17 @@ class Browse:
         context = ListContext.from_query(("trending", query.window), query, self._settings, self._clock())
         current = Filter(must=(Range(field, gte=add_to_decayed_count(None, MIN_TRENDING, context.now, tau)),))
         count = partial(decayed_count_at, now=context.now, tau=tau)
-        return self._for_everyone(context, OrderBy(field), NOTHING_TRENDS, current, count)
+        return self._for_everyone(context, ROWS, OrderBy(field), NOTHING_TRENDS, current, count)
 
     def latest(self, query: ListQuery) -> dict[str, Any]:
         """Return the newest items."""
         context = ListContext.from_query(("latest",), query, self._settings, self._clock())
-        return self._for_everyone(context, OrderBy("listed_at"), NO_ITEMS)
+        return self._for_everyone(context, ITEMS, OrderBy("listed_at"), NO_ITEMS)
 
     def _for_everyone(
         self,
         context: ListContext,
+        collection: str,
         by: OrderBy,
         otherwise: str,
         also: Filter = Filter(),
@@ -211,16 +217,16 @@ class Browse:
     ) -> dict[str, Any]:
         """Return a list that is the same for everyone: shared for a moment, and kept for when the store doesn't
         answer."""
-        key = (*context.key, context.depth)
-        query = Query(by, context.depth, context.filter & also, DISPLAY)
+        finder, query = self._finder, Query(by, context.depth, context.filter & also)
         try:
-            response = context.page(single_source_items(self._cache.find(key, query), by.field, score))
-            return context.with_reason(response, self._store, by, also, otherwise)
+            hits = finder.fill(collection, query, context.passes, shared_as=context.key)
+            response = context.page(single_source_items(hits, by.field, score))
+            return context.with_reason(response, finder, collection, by, also, otherwise)
         except Unavailable:
-            stale = self._cache.get_stale(*key)
+            stale = finder.find_stale(*context.key, passes=context.passes)
             if stale is None:
                 raise
-            return context.page(single_source_items(unexpired(stale, context.now), by.field, score), degraded=True)
+            return context.page(single_source_items(stale, by.field, score), degraded=True)
 
 
 def _detected_language(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from eddyline.adapters.vectors import ITEMS, Point, Sparse, VectorStore
+from eddyline.adapters.vectors import ROWS, Point, Sparse, VectorStore
 from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.model.ranking import RankedItem, RetrievalPlan
+from eddyline.reader.catalogue_cache import RANKED_AGE, CatalogueCache, any_item
 
 SENTENCES: Mapping[str, str] = {
     "affinity": "chosen after what you opened lately",
@@ -28,32 +29,32 @@ REPEAT = "seen before"
 PROMOTED = "promoted"
 
 
-def explain_items(store: VectorStore, items: Sequence[RankedItem], plan: RetrievalPlan) -> list[RankedItem]:
+def explain_items(
+    store: VectorStore, catalogue: CatalogueCache, items: Sequence[RankedItem], plan: RetrievalPlan
+) -> list[RankedItem]:
     """Add the sentence of each item, where anything speaks for it.
 
     For "because you opened X", read the rows of the items in question, and the title of X. Raises `Unavailable`.
     """
     reasons = {item.item_id: _largest_reason(item, plan) for item in items}
-    opened = _opened_titles(store, [item_id for item_id, reason in reasons.items() if reason == "affinity"], plan)
+    by_affinity = [item_id for item_id, reason in reasons.items() if reason == "affinity"]
+    opened = _opened_titles(store, catalogue, by_affinity, plan)
     return [replace(item, because=_sentence(item, reasons[item.item_id], opened.get(item.item_id))) for item in items]
 
 
-def _opened_titles(store: VectorStore, item_ids: Sequence[str], plan: RetrievalPlan) -> dict[str, str]:
+def _opened_titles(
+    store: VectorStore, catalogue: CatalogueCache, item_ids: Sequence[str], plan: RetrievalPlan
+) -> dict[str, str]:
     """Return, for each item, the title of the recent one that adds most to its affinity."""
     if not item_ids:
         return {}
     points = {item_point_id(item_id): item_id for item_id in item_ids}
-    rows = store.retrieve(ITEMS, list(points), payload=(), vectors=("affinity",))
+    rows = store.retrieve(ROWS, list(points), payload=(), vectors=("affinity",))
     recents = {
         points[point_id]: recent for point_id, point in rows.items() if (recent := _strongest_recent(point, plan))
     }
-    recent_points = {item_point_id(recent): recent for recent in recents.values()}
-    found = store.retrieve(ITEMS, list(recent_points), payload=("meta.title",)) if recent_points else {}
-    titles = {
-        recent_points[point_id]: point.payload["meta"]["title"]
-        for point_id, point in found.items()
-        if "meta" in point.payload
-    }
+    found = catalogue.find(map(item_point_id, recents.values()), any_item, RANKED_AGE)
+    titles = {item.item_id: item.payload["meta"]["title"] for item in found.values() if "meta" in item.payload}
     return {item_id: titles[recent] for item_id, recent in recents.items() if recent in titles}
 
 

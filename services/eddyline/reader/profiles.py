@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from eddyline.adapters.vectors import ITEMS, PROFILES, Sparse, VectorStore, retrieve_profiles
+from eddyline.adapters.vectors import PROFILES, VectorStore, retrieve_profiles
 from eddyline.errors import GenerationChanged, InvalidEvent, InvalidInput, Misconfigured, NotFound
 from eddyline.model.decay import decayed_count_at
 from eddyline.model.events import (
@@ -21,6 +21,7 @@ from eddyline.model.events import (
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, decode_profile
 from eddyline.model.trends import POPULARITY, trend_tau
+from eddyline.reader.catalogue_cache import CatalogueCache, any_item
 from eddyline.reader.schemas import RecentInteraction
 from eddyline.settings import Settings
 
@@ -79,7 +80,7 @@ def parse_inline_events(recent: Sequence[RecentInteraction], settings: Settings,
 
 
 def apply_inline_events(
-    profile: Profile | None, events: Sequence[Interaction], store: VectorStore, settings: Settings, now: float
+    profile: Profile | None, events: Sequence[Interaction], catalogue: CatalogueCache, settings: Settings, now: float
 ) -> Profile:
     """Return the profile as if these events had been applied already; unknown items are passed over.
 
@@ -87,15 +88,14 @@ def apply_inline_events(
     """
     applied = profile.copy() if profile else Profile(Person("a", "inline"), settings.profile)
     taus = TimeConstants.from_settings(settings.profile)
-    ids = {item_point_id(event.item_id): event.item_id for event in events}
-    points = store.retrieve(ITEMS, list(ids), payload=("space", "trend"), vectors=("content",))
-    known = {ids[point_id]: point for point_id, point in points.items() if "space" in point.payload}
+    points = (item_point_id(event.item_id) for event in events)
+    known = {item.item_id: item for item in catalogue.find(points, any_item, vectors=("content",)).values()}
     for event in events:
-        point = known.get(event.item_id)
-        if point is None or isinstance(vector := point.vectors.get("content"), Sparse | None):
+        item = known.get(event.item_id)
+        if item is None or "space" not in item.payload or (vector := item.vectors["content"]) is None:
             continue
         try:
-            applied.require_space(str(point.payload["space"]))
+            applied.require_space(str(item.payload["space"]))
         except Misconfigured as error:  # the profile was read just before another generation went live
             raise GenerationChanged(str(error)) from error
         interaction = WeightedInteraction(
@@ -104,15 +104,17 @@ def apply_inline_events(
             np.asarray(vector, dtype=np.float64),
             interaction_weight(event, settings.events),
             now if event.timestamp is None else event.timestamp,
-            decayed_count_at(point.payload.get("trend", {}).get(POPULARITY), now, trend_tau(POPULARITY)),
+            decayed_count_at(item.payload.get("trend", {}).get(POPULARITY), now, trend_tau(POPULARITY)),
         )
         applied.fold(interaction, taus)
     return applied
 
 
-def retry_on_generation_change(read: Callable[[], Result]) -> Result:
-    """Call `read`, and again where it met two generations, since one went live meanwhile. Raises what it raises."""
+def retry_on_generation_change(read: Callable[[], Result], forget: Callable[[], None]) -> Result:
+    """Call `read`, and again where it met two generations, since one went live meanwhile: once what is cached of the
+    one before is forgotten. Raises what it raises."""
     try:
         return read()
     except GenerationChanged:
+        forget()
         return read()

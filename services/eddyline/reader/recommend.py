@@ -1,4 +1,7 @@
-"""Recommendations: one profile look-up, one batched query, then pure ranking."""
+"""Recommendations: one profile look-up, a batch of queries to items and one to rows side by side, then pure ranking.
+
+What is ranked by may be seconds old; what is on the list in the end is looked at again (`catalogue_cache`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from typing import Any
 
 import structlog
@@ -17,17 +21,19 @@ from eddyline.errors import InvalidInput, Unavailable
 from eddyline.model.decay import HOUR, MINUTE
 from eddyline.model.experiments.assignment import Assignment
 from eddyline.model.filters import excluding_items, servable_items
-from eddyline.model.ids import Person
+from eddyline.model.ids import Person, item_point_id
 from eddyline.model.profile import TimeConstants
 from eddyline.model.ranking import RankedItem, RankOptions, merge_candidates, plan_retrieval, rank, rank_options
 from eddyline.model.rules import RuleSet, active_promotions, evaluate_rules, place_promotions
 from eddyline.reader.browse import Browse
+from eddyline.reader.catalogue_cache import passing
 from eddyline.reader.experiments import ActiveExperiments, EffectiveStrategy
 from eddyline.reader.explanations import PROMOTED, explain_items
-from eddyline.reader.lists import DISPLAY, END, NO_ITEMS, ListCache, render_items, to_hits, unexpired
+from eddyline.reader.item_finder import ItemFinder
+from eddyline.reader.lists import END, NO_ITEMS, render_items
 from eddyline.reader.profiles import ProfileReader, apply_inline_events, retry_on_generation_change
 from eddyline.reader.reporting import ExposureLog, ServedListLog
-from eddyline.reader.request_context import EffectiveRequest, RequestContext
+from eddyline.reader.request_context import MAX_FILTERED, EffectiveRequest, RequestContext
 from eddyline.reader.retrieval import RetrievedCandidates, Retriever
 from eddyline.reader.schemas import AssignmentQuery, RecommendationRequest
 from eddyline.settings import Settings
@@ -37,6 +43,8 @@ log = structlog.get_logger("reader")
 DEGRADED = "degraded"
 FILTERED = "no item passes the filter, exclude and candidates together"
 HIDDEN = "everything that passes the filter was seen before (hide, strict), is excluded, or scores below min_score"
+MOST_REPEATS = 100
+"""Items to look up first, of those that may fill a short list: as many as a list can take, and mostly enough."""
 NO_EXPERIMENT = {"experiment": None, "variant": None, "revision": None, "external": False}
 """The assignment of someone who is in no experiment."""
 
@@ -88,10 +96,14 @@ class Reader:
         self._exposures, self._served_lists, self._experiments = exposures, served_lists, experiments
         self._taus = TimeConstants.from_settings(settings.profile)
         self._rules = RuleSet.from_settings(settings)
-        self._cache = ListCache(store, settings.reader, monotonic)
-        self._retriever = Retriever(store, self._cache, settings.ranking)
+        self.finder = ItemFinder(store, settings.reader, metrics, monotonic)
+        self._retriever = Retriever(store, self.finder, settings.ranking)
         self.profiles = ProfileReader(store, settings)
-        self.browse = Browse(store, settings, self._cache, clock)
+        self.browse = Browse(store, settings, self.finder, clock)
+
+    def close(self) -> None:
+        """Let go of its threads. It can't be used after."""
+        self.finder.close()
 
     def assignment(self, query: AssignmentQuery) -> dict[str, Any]:
         """Return the variant that someone's usual lists are of. Raises `InvalidInput` and `Unavailable`."""
@@ -109,7 +121,7 @@ class Reader:
         context = RequestContext.parse(request, variant, self._settings, self._experiments(), self._clock())
         context.situation(self._rules, None)  # a wrong time zone is refused at once
         try:
-            ranked = retry_on_generation_change(lambda: self._personal_list(context))
+            ranked = retry_on_generation_change(lambda: self._personal_list(context), self.finder.catalogue.clear)
         except Unavailable as error:
             log.warning("serving a cached list", reason=str(error))
             ranked = self._cached_list(context)
@@ -145,12 +157,12 @@ class Reader:
     def _personal_list(self, context: RequestContext) -> RankedList:
         request = self._effective_request(context)
         profile, plan = request.profile, request.plan
-        items = _rank(request, self._retriever.find(request), self._rank_options(request))
+        items = self._ranked(request)
         if len(items) < context.request.limit and not context.request.strict:
             items += self._repeats(request, items)
         reason = None if items else self._why_empty(request)
         if context.request.explain:
-            items = explain_items(self._store, items, plan)
+            items = explain_items(self._store, self.finder.catalogue, items, plan)
         is_erased = profile is not None and profile.identity.erased_at is not None and profile.is_unknown
         return RankedList(items, request.strategy.name, plan.is_cold, reason, is_erased, request.assignment)
 
@@ -160,7 +172,7 @@ class Reader:
         profile = self.profiles.load(context.person)
         assignment = context.forced or context.experiments.assign(request, context.person, profile, now)
         if context.recent:
-            profile = apply_inline_events(profile, context.recent, self._store, settings, now)
+            profile = apply_inline_events(profile, context.recent, self.finder.catalogue, settings, now)
         situation = context.situation(self._rules, profile)
         adjustments = evaluate_rules(self._rules, situation)
         variant = context.experiments.variant(assignment)
@@ -169,25 +181,38 @@ class Reader:
         plan = plan_retrieval(profile, now, self._taus, ranking, strategy.settings, factors)
         plan = self._retriever.add_recent_details(plan)
         hide = settings.reader.hide if request.hide is None else request.hide
-        seen = frozenset(profile.seen.hidden(hide) if profile else ()).difference(request.exclude)
+        seen = {} if profile is None else profile.seen.hidden(hide)
+        hidden = frozenset(seen).union(request.exclude)
+        left_out = nlargest(MAX_FILTERED, seen, key=seen.__getitem__) if len(seen) > MAX_FILTERED else seen
         shared = servable_items(now) & context.filter
-        boosts = (*adjustments.boosts, *context.boosts)
-        boosted = (path for boost in boosts for path in boost.fields)
-        payload = (*DISPLAY, "space", *boosted, *plan.fields, f"trend.{ranking.trending_window}")
+        shared_depth = ranking.candidates + context.cursor.depth
         return EffectiveRequest(
             context=context,
             profile=profile,
             assignment=assignment,
             strategy=strategy,
-            boosts=boosts,
+            boosts=(*adjustments.boosts, *context.boosts),
             promotions=active_promotions(self._rules, situation),
             plan=plan,
-            hidden=seen.union(request.exclude),
+            hidden=hidden,
+            hidden_points=frozenset(map(item_point_id, hidden)),
             shared_filter=shared,
-            personal_filter=shared & excluding_items(request.exclude) & excluding_items(seen),
-            payload=tuple(dict.fromkeys(payload)),
-            depth=ranking.candidates + context.cursor.depth,
+            personal_filter=shared & excluding_items(request.exclude) & excluding_items(left_out),
+            passes=passing(context.filter, now),
+            shared_depth=shared_depth,
+            depth=shared_depth + len(seen) - len(left_out),
         )
+
+    def _ranked(self, request: EffectiveRequest) -> list[RankedItem]:
+        """Find and rank; and once more without those of the list that may not be shown any more, where there are."""
+        retrieved, options = self._retriever.find(request), self._rank_options(request)
+        while True:
+            items = _rank(request, retrieved, options)
+            current = self._retriever.showable((item.item_id for item in items), request)
+            gone = {item.item_id for item in items} - current.keys()
+            if not gone:
+                return [replace(item, payload=current[item.item_id]) for item in items]
+            options = replace(options, exclude=gone.union(options.exclude))
 
     def _rank_options(self, request: EffectiveRequest) -> RankOptions:
         context, profile, settings = request.context, request.profile, self._settings.ranking
@@ -223,16 +248,20 @@ class Reader:
         min_score = context.request.min_score
         if profile is None or (min_score is not None and min_score > 0):
             return []
-        never = profile.seen.hidden(("disliked",)).union(context.request.exclude, (item.item_id for item in items))
+        never = set(profile.seen.hidden(("disliked",))).union(context.request.exclude, (item.item_id for item in items))
         times = {**profile.seen.viewed.times, **profile.seen.purchased.times}
         hidden = request.hidden.difference(never)
         seen = [item for item in times if item in hidden and not context.cursor.has_served(item)]
         if not seen:
             return []
-        hits = self._retriever.find_repeats(seen, request)
-        oldest = sorted(hits, key=lambda hit: (times[hit.item_id], hit.item_id))
-        repeats = [RankedItem(hit.item_id, 0.0, hit.payload, is_repeat=True) for hit in oldest]
-        return _within_category_cap(repeats, items, request.strategy.per_category)[: context.request.limit - len(items)]
+        oldest = sorted(seen, key=lambda item: (times[item], item))
+        repeats: list[RankedItem] = []
+        for some in (oldest[:MOST_REPEATS], oldest[MOST_REPEATS:]):
+            if some and len(repeats) < context.request.limit - len(items):
+                found = self._retriever.showable(some, request)
+                more = [RankedItem(item, 0.0, found[item], is_repeat=True) for item in some if item in found]
+                repeats += _within_category_cap(more, [*items, *repeats], request.strategy.per_category)
+        return repeats[: context.request.limit - len(items)]
 
     def _why_empty(self, request: EffectiveRequest) -> str:
         if request.context.cursor.depth:
@@ -245,12 +274,12 @@ class Reader:
 
     def _cached_list(self, context: RequestContext) -> RankedList:
         """Rank what was popular, from the cache, under the same filter. Raises `Unavailable` when there is none."""
-        cached = self._cache.get_stale("popularity", context.filter)
-        if cached is None:
+        passes = passing(context.filter, context.now)
+        hits = self.finder.find_stale("popularity", context.filter, passes=passes)
+        if hits is None:
             raise Unavailable("the vector store doesn't answer, and no list is cached; try again")
         ranking = self._settings.ranking
         plan = plan_retrieval(None, context.now, self._taus, ranking, self._settings.strategies[ranking.strategy])
-        hits = to_hits(unexpired(cached, context.now))
         options = RankOptions(
             now=context.now,
             settings=ranking,

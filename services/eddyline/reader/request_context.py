@@ -15,12 +15,15 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
 from eddyline.model.ranking import RetrievalPlan, ScoreBoost
 from eddyline.model.rules import ActivePromotion, RuleSet, Situation, read_situation
+from eddyline.reader.catalogue_cache import Passes
 from eddyline.reader.cursor import Cursor, parse_cursor, request_fingerprint
 from eddyline.reader.experiments import ActiveExperiments, EffectiveStrategy
 from eddyline.reader.profiles import parse_inline_events
 from eddyline.reader.schemas import RecommendationRequest, RequestBoost
 from eddyline.settings import Settings
 
+MAX_FILTERED = 500
+"""Most hidden items that a search leaves out, the newest ones; what is beyond is dropped after it."""
 CURSOR_FIELDS = (
     "filter",
     "candidates",
@@ -110,14 +113,18 @@ class EffectiveRequest:
     plan: RetrievalPlan
     hidden: frozenset[str]
     """Item ids that this person isn't shown."""
+    hidden_points: frozenset[str]
+    """Their points' ids."""
     shared_filter: Filter
     """What everyone with an equal request may be shown."""
     personal_filter: Filter
-    """What is left of it for this person."""
-    payload: tuple[str, ...]
-    """What is read of each candidate."""
-    depth: int
+    """What is left of it for this person, but for hidden items beyond the newest `MAX_FILTERED`."""
+    passes: Passes
+    """Whether an item that was found passes `shared_filter`."""
+    shared_depth: int
     """How many items of each source are searched for."""
+    depth: int
+    """How many of those that depend on the person: more where the filter doesn't leave out all hidden items."""
 
     @property
     def is_pooled(self) -> bool:
@@ -126,5 +133,5 @@ class EffectiveRequest:
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """The vectors that are read of each candidate."""
+        """The vectors that are needed of each candidate."""
         return ("content",) if self.strategy.settings.diversity > 0 else ()

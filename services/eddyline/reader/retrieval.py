@@ -1,11 +1,11 @@
-"""Retrieval: the candidates of every source in one batched query, and what few lists need beside it."""
+"""Retrieval: the candidates of every source, in one batch of queries to items and one to rows side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,16 +16,15 @@ from eddyline.adapters.vectors import (
     Filter,
     HasId,
     IsEmpty,
+    Match,
     Nearest,
     OrderBy,
-    Point,
     Query,
     Scored,
     Sparse,
     VectorStore,
 )
 from eddyline.model.decay import Vector
-from eddyline.model.filters import only_items
 from eddyline.model.ids import item_point_id, person_point_id
 from eddyline.model.profile import Profile, stored_recents
 from eddyline.model.ranking import (
@@ -41,9 +40,18 @@ from eddyline.model.ranking import (
     with_recent_items,
 )
 from eddyline.model.rules import ActivePromotion
-from eddyline.reader.lists import ListCache, to_hits, with_ready_image
+from eddyline.reader.catalogue_cache import RANKED_AGE, CatalogueItem, any_item, passing
+from eddyline.reader.item_finder import ItemFinder, to_hits
+from eddyline.reader.lists import with_ready_image
 from eddyline.reader.request_context import EffectiveRequest
 from eddyline.settings import RankingSettings
+
+ROW_ORDERS = ("popularity", "trending")
+"""Sources that are an order of rows by a trend."""
+ROW_SOURCES = ("affinity", *ROW_ORDERS)
+"""Sources that are found in rows; the others are in items."""
+QueryKey: TypeAlias = tuple[Literal["shared", "own", "promotion"], str]
+"""A source's list for everyone, or for the person alone; or a promotion's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,111 +65,126 @@ class RetrievedCandidates:
 class Retriever:
     """Searches the store as a plan has it. May be called from any thread. Its methods raise `Unavailable`."""
 
-    def __init__(self, store: VectorStore, cache: ListCache, settings: RankingSettings) -> None:
-        self._store, self._cache, self._settings = store, cache, settings
+    def __init__(self, store: VectorStore, finder: ItemFinder, settings: RankingSettings) -> None:
+        self._store, self._finder, self._settings = store, finder, settings
 
     def add_recent_details(self, plan: RetrievalPlan) -> RetrievalPlan:
         """Look up what the newest recent items cost and what their images show, where a term goes by it."""
         return with_recent_items(plan, self._recent_details(plan) if plan.needs_recent_details else {})
 
     def _recent_details(self, plan: RetrievalPlan) -> Mapping[str, PriceAndImage]:
-        newest = {item_point_id(item_id): item_id for item_id in islice(plan.recents, DETAILED_RECENTS)}
-        has_images = plan.weights["image"] > 0
-        payload = ("offer.price", *(("image.state", "image.space") if has_images else ()))
-        points = self._store.retrieve(ITEMS, list(newest), payload=payload, vectors=("image",) if has_images else ())
-        return {newest[point_id]: _price_and_image(point) for point_id, point in points.items()}
+        newest = [item_point_id(item_id) for item_id in islice(plan.recents, DETAILED_RECENTS)]
+        vectors = ("image",) if plan.weights["image"] > 0 else ()
+        known = self._finder.catalogue.find(newest, any_item, RANKED_AGE, vectors)
+        return {item.item_id: _price_and_image(item) for item in known.values()}
 
     def find(self, request: EffectiveRequest) -> RetrievedCandidates:
-        """Search all sources: one batched query, beside the lists that were found for everyone a moment ago."""
-        cached = {name: self._cached(name, request) for name in request.plan.ordered}
-        shared = {
-            name: self._query(self._order(name), request, request.shared_filter)
-            for name, points in cached.items()
-            if points is None and not request.is_pooled
-        }
-        personal = self._personal_queries(request) | {
-            name: self._query(self._order(name), request, request.personal_filter)
-            for name, points in cached.items()
-            if _needs_own_list(points, request)
-        }
-        promoted = [self._promotion_query(promotion, request) for promotion in request.promotions]
-        queries = [*shared.values(), *personal.values(), *promoted]
-        found = iter(self._store.query(ITEMS, queries) if queries else ())
-        lists = {name: points for name, points in cached.items() if points is not None}
-        for name in shared:
-            lists[name] = next(found)
-            self._cache.put(self._cache_key(name, request), lists[name])
-        lists |= {name: next(found) for name in personal}
-        space = None if request.profile is None else request.profile.taste.space
-        for name in request.plan.dense:  # the items may have gone into another space since the profile was read
-            lists[name] = [point for point in lists[name] if point.payload.get("space", space) == space]
-        hits = {name: to_hits(points) for name, points in lists.items()}
-        if request.plan.weights.get("people", 0.0) > 0 and request.profile is not None:
-            hits["people"] = self._chosen_by_neighbours(request, request.profile)
+        """Search all sources, beside the lists that were found for everyone a moment ago, and look up their items."""
+        lists, promoted = self._search(request)
+        found_ids = dict.fromkeys(point.id for found in (*lists.values(), *promoted) for point in found)
+        points = [point_id for point_id in found_ids if point_id not in request.hidden_points]
+        known = self._finder.catalogue.find(points, request.passes, RANKED_AGE, request.vectors)
+        for name in lists.keys() & set(ROW_ORDERS):
+            known |= _with_current_trend(known, lists[name], self._order(name).field)
+        hits = {name: to_hits(found, known)[: request.depth] for name, found in lists.items()}
+        candidates = merge_candidates(hits, request.depth, unscored=ORDERED)
+        # Also of a list that has lost some since.
+        floors = {name: lists[name][-1].score for name in candidates.scores if len(lists[name]) >= request.depth}
         return RetrievedCandidates(
-            merge_candidates(hits, request.depth, unscored=ORDERED),
-            [(promotion, to_hits(next(found))) for promotion in request.promotions],
+            replace(candidates, floors=floors),
+            [
+                (promotion, to_hits(found, _passing(known, promotion, request.context.now)))
+                for promotion, found in zip(request.promotions, promoted, strict=True)
+            ],
         )
 
-    def find_repeats(self, item_ids: Sequence[str], request: EffectiveRequest) -> list[Hit]:
-        """Return those of these items that may be shown again."""
-        filter = request.shared_filter & only_items(item_ids)
-        return to_hits(
-            self._store.query(ITEMS, [Query(OrderBy("listed_at"), len(item_ids), filter, request.payload)])[0]
+    def _search(self, request: EffectiveRequest) -> tuple[dict[str, list[Scored]], list[list[Scored]]]:
+        """Return the list of each source, and each promotion's."""
+        cached = {name: self._cached(name, request) for name in request.plan.ordered}
+        queries: dict[QueryKey, Query] = {
+            ("own", name): query for name, query in self._personal_queries(request).items()
+        }
+        for name, points in cached.items():
+            if points is None and not request.is_pooled:
+                queries["shared", name] = Query(self._order(name), request.shared_depth, request.shared_filter)
+            if _needs_own_list(points, request):
+                queries["own", name] = Query(self._order(name), request.depth, request.personal_filter)
+        for index, promotion in enumerate(request.promotions):
+            queries["promotion", str(index)] = self._promotion_query(promotion, request)
+        found = self._finder.search(
+            {key: query for key, query in queries.items() if key[1] not in ROW_SOURCES},
+            {key: query for key, query in queries.items() if key[1] in ROW_SOURCES},
         )
+        lists = {name: points for name, points in cached.items() if points is not None}
+        for kind in ("shared", "own"):  # the person's own, where there is one
+            lists |= {key[1]: points for key, points in found.items() if key[0] == kind}
+        for (kind, name), points in found.items():
+            if kind == "shared":
+                self._finder.lists.put(self._cache_key(name, request), points)
+        if request.plan.weights.get("people", 0.0) > 0 and request.profile is not None:
+            lists["people"] = self._chosen_by_neighbours(request, request.profile)
+        return lists, [found["promotion", str(index)] for index in range(len(request.promotions))]
+
+    def showable(self, item_ids: Iterable[str], request: EffectiveRequest) -> dict[str, Mapping[str, Any]]:
+        """Return those of these items that may be shown, with what they are like now."""
+        known = self._finder.catalogue.find(map(item_point_id, item_ids), request.passes)
+        return {item.item_id: item.payload for item in known.values()}
 
     def any(self, filter: Filter) -> bool:
         """Whether any item at all passes."""
-        return bool(self._store.query(ITEMS, [Query(OrderBy("listed_at"), 1, filter)])[0])
+        return self._finder.any(ITEMS, OrderBy("listed_at"), filter)
 
     def _personal_queries(self, request: EffectiveRequest) -> dict[str, Query]:
         """Build the queries of the sources that depend on the person."""
         plan = request.plan
-        by = {name: _nearest(vector, plan.distance) for name, vector in plan.dense.items()}
+        queries = {
+            name: self._content_query(vector, request, request.personal_filter) for name, vector in plan.dense.items()
+        }
         if plan.affinity is not None:
-            by["affinity"] = Nearest(Sparse(plan.affinity.indices, plan.affinity.values), "affinity")
-        queries = {name: self._query(nearest, request, request.personal_filter) for name, nearest in by.items()}
+            nearest = Nearest(Sparse(plan.affinity.indices, plan.affinity.values), "affinity")
+            queries["affinity"] = Query(nearest, request.depth, request.personal_filter)
         if plan.image is not None:
             nearest = Nearest(np.asarray(plan.image.vector, dtype=np.float32), "image")
             with_image = request.personal_filter & with_ready_image(plan.image.space)
-            queries["image"] = self._query(nearest, request, with_image)
+            queries["image"] = Query(nearest, request.depth, with_image)
         return queries
+
+    @staticmethod
+    def _content_query(vector: Vector, request: EffectiveRequest, filter: Filter) -> Query:
+        """Search by content, in the person's space alone: the items may have gone into another since the profile was
+        read."""
+        space = None if request.profile is None else request.profile.taste.space
+        in_space = Filter() if space is None else Filter(must=(Match("space", (space,)),))
+        return Query(_nearest(vector, request.plan.distance), request.depth, filter & in_space)
 
     def _promotion_query(self, promotion: ActivePromotion, request: EffectiveRequest) -> Query:
         """Build the query of a promotion's items: those first that are closest to the person, or else the newest."""
-        closest, plan = request.plan.closest, request.plan
-        by = OrderBy("listed_at") if closest is None else _nearest(plan.dense[closest], plan.distance)
-        return self._query(by, request, request.personal_filter & promotion.filter)
-
-    def _query(self, by: Nearest | OrderBy, request: EffectiveRequest, filter: Filter) -> Query:
-        return Query(by, request.depth, filter, request.payload, request.vectors)
+        closest, filter = request.plan.closest, request.personal_filter & promotion.filter
+        if closest is None:
+            return Query(OrderBy("listed_at"), request.depth, filter)
+        return self._content_query(request.plan.dense[closest], request, filter)
 
     def _order(self, name: str) -> OrderBy:
         return OrderBy(ORDERED[name].format(window=self._settings.trending_window))
 
     def _cached(self, name: str, request: EffectiveRequest) -> list[Scored] | None:
-        return None if request.is_pooled else self._cache.get_fresh(self._cache_key(name, request))
+        return None if request.is_pooled else self._finder.lists.get_fresh(self._cache_key(name, request))
 
     @staticmethod
     def _cache_key(name: str, request: EffectiveRequest) -> tuple[Any, ...]:
-        return (name, request.context.filter, request.depth, request.payload, request.vectors)
+        return (name, request.context.filter, request.shared_depth)
 
-    def _chosen_by_neighbours(self, request: EffectiveRequest, profile: Profile) -> list[Hit]:
+    def _chosen_by_neighbours(self, request: EffectiveRequest, profile: Profile) -> list[Scored]:
         """Return what the people with the most similar `history` chose lately, by the sum of their similarities.
 
-        Costs two more queries.
+        Costs one more query.
         """
         history = Nearest(Sparse(*profile.seen.history()), "history")
         others = Filter(must_not=(HasId((person_point_id(profile.person),)), IsEmpty("person")))
         near = self._store.query(PROFILES, [Query(history, SIMILAR_PEOPLE, others, ("state",))])[0]
         neighbours = ((stored_recents(point.payload), point.score) for point in near)
-        scores = dict(score_by_neighbours(neighbours, request.hidden.__contains__)[: 2 * request.depth])
-        if not scores:
-            return []
-        query = self._query(OrderBy("listed_at"), request, request.personal_filter & only_items(scores))
-        points = self._store.query(ITEMS, [replace(query, limit=len(scores))])[0]
-        hits = [hit._replace(score=scores[hit.item_id]) for hit in to_hits(points)]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.item_id))[: request.depth]
+        scored = score_by_neighbours(neighbours, request.hidden.__contains__)[: 2 * request.depth]
+        return [Scored(item_point_id(item_id), score) for item_id, score in scored]
 
 
 def _nearest(vector: Vector, distance: Distance) -> Nearest:
@@ -172,14 +195,34 @@ def _needs_own_list(shared: Sequence[Scored] | None, request: EffectiveRequest) 
     """Whether the list that everyone shares won't do: hidden items leave less than half of it, or may do so."""
     if shared is None or request.is_pooled:
         return request.is_pooled or bool(request.hidden)
-    hidden = sum(point.payload["item_id"] in request.hidden for point in shared)
-    return bool(request.hidden) and 2 * hidden >= max(1, len(shared))
+    hidden = request.hidden_points
+    return bool(hidden) and 2 * sum(point.id in hidden for point in shared) >= max(1, len(shared))
 
 
-def _price_and_image(point: Point) -> PriceAndImage:
+def _with_current_trend(
+    known: Mapping[str, CatalogueItem], found: Iterable[Scored], field: str
+) -> dict[str, CatalogueItem]:
+    """Return those whose trend has changed since they were read, with what they were found by: so what is popular now
+    is ranked as such at once."""
+    window = field.removeprefix("trend.")
+    changed = {}
+    for point in found:
+        item = known.get(point.id)
+        if item is not None and (trend := item.payload.get("trend") or {}).get(window) != point.score:
+            changed[point.id] = replace(item, payload={**item.payload, "trend": {**trend, window: point.score}})
+    return changed
+
+
+def _passing(known: Mapping[str, CatalogueItem], promotion: ActivePromotion, now: float) -> dict[str, CatalogueItem]:
+    """Return those that the promotion is for."""
+    passes = passing(promotion.filter, now)
+    return {point_id: item for point_id, item in known.items() if passes(item)}
+
+
+def _price_and_image(item: CatalogueItem) -> PriceAndImage:
     """Read a recent item's details; a vector that is left of a removed image doesn't count."""
-    price, image = (point.payload.get("offer") or {}).get("price"), point.payload.get("image") or {}
-    vector = point.vectors.get("image")
-    if vector is None or isinstance(vector, Sparse) or image.get("state") != "ready":
+    price, image = (item.payload.get("offer") or {}).get("price"), item.payload.get("image") or {}
+    vector = item.vectors.get("image")
+    if vector is None or image.get("state") != "ready":
         return PriceAndImage(price)
     return PriceAndImage(price, vector, image["space"])

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eddyline.adapters.encoders import ImageEncoder, TextEncoder
-from eddyline.adapters.vectors import ITEMS, Dense, Filter, IsEmpty, Match, Nearest, Query, Scored, VectorStore
+from eddyline.adapters.vectors import ITEMS, Dense, Filter, IsEmpty, Match, Nearest, Query, VectorStore
 from eddyline.errors import GenerationChanged, NotEnabled, Unavailable
 from eddyline.model.distance import distance_of, query_vector
 from eddyline.model.fusion import RELEVANCE, InterestVectors, fuse_lists, interest_vectors, rerank_by_interest
 from eddyline.model.ids import Person
 from eddyline.model.profile import TimeConstants
-from eddyline.model.ranking import RankedItem
+from eddyline.model.ranking import Hit, RankedItem
+from eddyline.reader.catalogue_cache import SHOWN_AGE
+from eddyline.reader.item_finder import SPARE, ItemFinder, to_hits
 from eddyline.reader.lists import (
-    DISPLAY,
     FUSED,
     NO_ITEMS,
     ListContext,
     explain_by_source,
     single_source_items,
-    to_hits,
     with_ready_image,
 )
 from eddyline.reader.profiles import ProfileReader
@@ -55,14 +55,16 @@ class Search:
         self,
         store: VectorStore,
         settings: Settings,
+        finder: ItemFinder,
         profiles: ProfileReader,
         encoder: TextEncoder,
         clock: Callable[[], float],
         images: ImageEncoder | None = None,
     ) -> None:
-        """`images`: the image embedder's encoder, so that images are found; None where they are off."""
-        self._store, self._settings, self._profiles, self._encoder = store, settings, profiles, encoder
-        self._clock, self._images = clock, images
+        """`finder` and `profiles`: a reader's; `images`: the image embedder's encoder, so that images are found; None
+        where they are off."""
+        self._store, self._settings, self._finder, self._profiles = store, settings, finder, profiles
+        self._encoder, self._clock, self._images = encoder, clock, images
         self._taus = TimeConstants.from_settings(settings.profile)
         self._vectors: OrderedDict[str, Dense] = OrderedDict()
         self._lock = threading.Lock()
@@ -83,35 +85,48 @@ class Search:
         context = ListContext.from_query(kind, query, self._settings, self._clock())
         interest = None if by else self._interest(query, context.now)
         depth = context.depth + (FUSED if query.by == "both" else RERANKED if interest else 0)
-        queries, with_image = {}, Filter()
+        limit, with_image = depth + SPARE, Filter()
+        queries: dict[str, Query] = {}
         if query.by != "image":
-            vectors = ("content",) if interest else ()
             nearest = Nearest(self._encode(query.q), "content", distance_of(self._encoder.space))
-            queries[RELEVANCE] = Query(nearest, depth, context.filter, (*DISPLAY, "space"), vectors)
+            queries[RELEVANCE] = Query(nearest, limit, context.filter)
         if by and self._images is not None:
             with_image = with_ready_image(self._images.space)
             nearest = Nearest(self._images.encode_texts([query.q])[0], "image")
-            queries[IMAGE] = Query(nearest, depth, context.filter & with_image, DISPLAY)
-        found = dict(zip(queries, self._store.query(ITEMS, list(queries.values())), strict=True))
-        self._check_space(found.get(RELEVANCE, []))
-        items = explain_by_source(self._ordered(found, interest, depth), BECAUSE)
+            queries[IMAGE] = Query(nearest, limit, context.filter & with_image)
+        hits = self._hits(context, queries, depth, ("content",) if interest else ())
+        items = explain_by_source(self._ordered(hits, interest, depth), BECAUSE)
         response = context.page(items, query.explain, personalised=interest is not None)
         if query.by == "image":
-            return context.with_reason(response, self._store, queries[IMAGE].by, with_image, NO_PICTURES)
-        return context.with_reason(response, self._store, queries[RELEVANCE].by, Filter(), NO_ITEMS)
+            return context.with_reason(response, self._finder, ITEMS, queries[IMAGE].by, with_image, NO_PICTURES)
+        return context.with_reason(response, self._finder, ITEMS, queries[RELEVANCE].by, Filter(), NO_ITEMS)
+
+    def _hits(
+        self, context: ListContext, queries: Mapping[str, Query], depth: int, vectors: tuple[str, ...]
+    ) -> dict[str, list[Hit]]:
+        """Search, and look up what was found. Raises `Unavailable` where the items are of another space."""
+        found = self._finder.search(queries, {})
+        points = (point.id for each in found.values() for point in each)
+        known = self._finder.catalogue.find(points, context.passes, SHOWN_AGE, vectors)
+        self._check_space(
+            {str(known[point.id].payload.get("space")) for point in found.get(RELEVANCE, []) if point.id in known}
+        )
+        return {source: to_hits(each, known)[:depth] for source, each in found.items()}
 
     def _ordered(
-        self, found: dict[str, list[Scored]], interest: InterestVectors | None, depth: int
+        self, found: Mapping[str, list[Hit]], interest: InterestVectors | None, depth: int
     ) -> list[RankedItem]:
         """Order what was found: fused where it is of two models, whose similarities have no unit in common."""
         settings = self._settings.reader
         if len(found) > 1:
             shares = {RELEVANCE: 1.0 - settings.search_image_share, IMAGE: settings.search_image_share}
-            return fuse_lists({source: to_hits(points) for source, points in found.items()}, shares, depth)
-        ((source, points),) = found.items()
-        if interest is not None:
-            return rerank_by_interest(to_hits(points), interest, settings.search_taste_share)
-        return single_source_items(points, source)
+            return fuse_lists(found, shares, depth)
+        ((source, hits),) = found.items()
+        if interest is None:
+            return single_source_items(hits, source)
+        size = self._encoder.dimension
+        comparable = [hit for hit in hits if hit.vector is not None and len(hit.vector) == size]
+        return rerank_by_interest(comparable, interest, settings.search_taste_share)
 
     def _interest(self, query: SearchQuery, now: float) -> InterestVectors | None:
         """Look up what the person likes; None where nobody is named, nothing is known of them, or their profile is of
@@ -138,10 +153,10 @@ class Search:
                 self._vectors.popitem(last=False)
         return vector
 
-    def _check_space(self, found: list[Scored]) -> None:
-        spaces = {str(point.payload.get("space")) for point in found} - {self._encoder.space}
-        if spaces:
-            raise Unavailable(_space_mismatch(spaces, self._encoder))
+    def _check_space(self, stored: set[str]) -> None:
+        others = stored - {self._encoder.space}
+        if others:
+            raise Unavailable(_space_mismatch(others, self._encoder))
 
     def _explain_mismatch(self, query: SearchQuery) -> str | None:
         """Name the setting that makes vectors which the stored ones can't be compared with; None where none does."""

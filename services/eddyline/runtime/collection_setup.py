@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.kafka import ensure_topics
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     ITEMS,
-    PROFILES,
+    ROWS,
     CollectionSpec,
     VectorStore,
     generations,
     image_part,
     item_collection,
     profile_collection,
+    row_collection,
 )
+from eddyline.adapters.vectors.generations import NAMES
 from eddyline.errors import Misconfigured
+from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import Distance, distance_of
 from eddyline.runtime.connections import kafka_options, open_store
 from eddyline.settings import Settings
@@ -27,9 +31,9 @@ ABSENT_POINT = "00000000-0000-0000-0000-000000000000"
 
 
 def check_collections(store: VectorStore) -> None:
-    """Raise unless the store answers and holds both collections."""
+    """Raise unless the store answers and holds its collections."""
     store.check()
-    for name in (ITEMS, PROFILES):
+    for name in NAMES:
         store.retrieve(name, [ABSENT_POINT], payload=())
 
 
@@ -41,14 +45,25 @@ def ensure_image_vectors(store: VectorStore, dimension: int) -> None:
 def create_collections(store: VectorStore, settings: Settings, dimension: int, distance: Distance) -> None:
     """Complete the live collections with what they lack; make the first ones where none are live.
 
-    Raises `Misconfigured` where they disagree.
+    An installation from before there were rows gets them, with what its items had learnt. Raises `Misconfigured` where
+    they disagree.
     """
-    generations.establish(store, collection_specs(settings, dimension, distance))
+    items, profiles, rows = collection_specs(settings, dimension, distance)
+    generations.establish(store, (items, profiles))
+    if ROWS not in store.aliases():  # live when they are complete: another start goes on where this one was cut short
+        first = generations.concrete(ROWS, 1)
+        store.ensure(replace(rows, name=first))
+        complete_rows(store, store.aliases()[ITEMS], first)
+    generations.establish(store, (rows,))
 
 
-def collection_specs(settings: Settings, dimension: int, distance: Distance) -> tuple[CollectionSpec, CollectionSpec]:
-    """Return the specifications of both collections, under their logical names."""
-    return item_collection(dimension, distance, settings.attributes), profile_collection(dimension)
+def collection_specs(settings: Settings, dimension: int, distance: Distance) -> list[CollectionSpec]:
+    """Return the specifications of the collections, under their logical names."""
+    return [
+        item_collection(dimension, distance, settings.attributes),
+        profile_collection(dimension),
+        row_collection(settings.attributes),
+    ]
 
 
 def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> None:
@@ -64,9 +79,12 @@ def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> 
     store = open_store(settings)
     try:
         create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
+        live = generations.live(store)
+        completed = complete_rows(store, live.items, live.rows)
+        report(f"rows of items: {completed.made:,} made, {completed.corrected:,} brought up to date")
         if settings.images.enabled:
             ensure_image_vectors(store, ClipEncoder(settings.images).dimension)
-        for name in (ITEMS, PROFILES):
-            report(f"collection {name}: {encoder.dimension} dimensions, {store.count(name):,} points")
+        for name in NAMES:
+            report(f"collection {name}: {store.count(name):,} points")
     finally:
         store.close()

@@ -23,6 +23,7 @@ from eddyline.model.events import (
     Identify,
     ImpressionReport,
     Interaction,
+    Listing,
     Onboarded,
     ServedList,
     Transfer,
@@ -44,6 +45,7 @@ MODELS: Mapping[str, type[WireModel]] = {
     "impression": ServedList,
     "seen": ImpressionReport,
     "activity": Activity,
+    "listing": Listing,
     "verdict": Verdict,
 }
 
@@ -61,7 +63,11 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "u:<user_id> or a:<anonymous_id>",
         ("impression", "seen"),
     ),
-    "activity": ("Internal: this item came, after these recent ones", "item_id", ("activity",)),
+    "activity": (
+        "Internal: what an item's row learns, from profilers; and what lists filter it by, from the embedder",
+        "item_id",
+        ("activity", "listing"),
+    ),
     "verdicts": (
         "Internal: a guardrail stopped a variant; a tombstone lets it go on",
         "<experiment>/<variant>",

@@ -29,6 +29,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import VectorStore, generations
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.maintenance.generations.handover import discard_unfinished_generations
+from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import distance_of
 from eddyline.profiler import Profiler
 from eddyline.reader import ExposureLog, ServedListLog
@@ -105,7 +106,10 @@ class Resources:
             self.text_encoder = create_text_encoder(settings, self.metrics)
             create_collections(self.store, settings, self.text_encoder.dimension, distance_of(self.text_encoder.space))
         if not settings.qdrant.url:  # nobody else has this store open, so no rebuild can be under way
-            discard_unfinished_generations(self.store, generations.live(self.store), log.warning)
+            live = generations.live(self.store)
+            discard_unfinished_generations(self.store, live, log.warning)
+            # What the in-process broker held for affinity when it ended without a stop is lost.
+            complete_rows(self.store, live.items, live.rows, is_alone=True)
         if "imager" in self.roles:
             self.image_encoder = ClipEncoder(settings.images)
             ensure_image_vectors(self.store, self.image_encoder.dimension)

@@ -18,7 +18,7 @@ from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions, TopicTail
 from eddyline.adapters.language_detector import language_detector
-from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, image_part
+from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Collections, image_part
 from eddyline.adapters.vectors.generations import group_of
 from eddyline.affinity import AffinityLearner
 from eddyline.collector.api import Collector
@@ -137,9 +137,9 @@ def build_affinity(resources: Resources) -> Role:
     settings, partitions = resources.settings.affinity, resources.options.partitions
 
     def handler(collections: Collections) -> AffinityLearner:
-        return AffinityLearner(resources.store, collections.items, settings, partitions, resources.metrics)
+        return AffinityLearner(resources.store, collections, settings, partitions, resources.metrics)
 
-    return Role(consumer=_consumer(resources, "affinity", (ITEMS,), handler))
+    return Role(consumer=_consumer(resources, "affinity", (ITEMS, ROWS), handler))
 
 
 def build_reader(resources: Resources) -> Role:
@@ -159,6 +159,7 @@ def build_reader(resources: Resources) -> Role:
         served_lists=resources.served_lists,
         experiments=experiments.current,
     )
+    stack.callback(serving.close)
     return Role(routes=reader.router(serving, settings.server.max_body_bytes, build_search(resources, serving)))
 
 
@@ -173,7 +174,7 @@ def build_search(resources: Resources, serving: Reader) -> Search | None:
         return None
     encoder = encoder or create_text_encoder(settings, resources.metrics)
     images = images or (ClipEncoder(settings.images) if settings.images.enabled else None)
-    return Search(resources.store, settings, serving.profiles, encoder, time.time, images)
+    return Search(resources.store, settings, serving.finder, serving.profiles, encoder, time.time, images)
 
 
 def build_insights(resources: Resources) -> Role:

@@ -55,7 +55,10 @@ class WorkerProcesses:
             process.start()
         self._listening.close()  # the workers' copies alone are left: nothing is queued for one that has ended
         if not self._stopping:
-            wait([process.sentinel for process in self._processes])
+            ended = wait([process.sentinel for process in self._processes])
+            for process in self._processes:
+                if process.sentinel in ended:
+                    process.join()  # its pipe is closed a moment before it can be waited for
         failed = self._exit_codes()
         self._terminate()
         for process in self._processes:

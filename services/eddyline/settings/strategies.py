@@ -24,7 +24,7 @@ class StrategySettings(Section):
     session: NotNegative = 0.0
     """Content close to the running session, at full evidence."""
     people: NotNegative = 0.0
-    """What the people with the most similar history chose. Costs two more queries."""
+    """What the people with the most similar history chose. Costs one more query."""
     popularity: NotNegative = 0.0
     """What most people chose, over about a quarter."""
     trending: NotNegative = 0.0

@@ -31,9 +31,11 @@ from eddyline.adapters.vectors.request_batches import in_batches
 from eddyline.adapters.vectors.schema import (
     ITEMS,
     PROFILES,
+    ROWS,
     image_part,
     item_collection,
     profile_collection,
+    row_collection,
 )
 from eddyline.model.distance import Distance
 from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Range
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ITEMS",
     "PROFILES",
+    "ROWS",
     "CollectionSpec",
     "Collections",
     "Condition",
@@ -74,6 +77,7 @@ __all__ = [
     "item_collection",
     "profile_collection",
     "retrieve_profiles",
+    "row_collection",
     "scroll_pages",
     "scroll_profiles",
 ]

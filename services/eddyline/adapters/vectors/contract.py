@@ -101,8 +101,8 @@ class Scored:
 
 def cosine_or_zero(one: Vector | None, other: Vector | None) -> float:
     """Compare two dense vectors by the cosine, -1…1, whatever the distance of their collection; 0 where one is
-    missing."""
-    if one is None or other is None or isinstance(one, Sparse) or isinstance(other, Sparse):
+    missing, or they are of two generations, and not equally long."""
+    if one is None or other is None or isinstance(one, Sparse) or isinstance(other, Sparse) or len(one) != len(other):
         return 0.0
     return cosine_similarity(one, other)
 

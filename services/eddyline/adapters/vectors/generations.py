@@ -1,8 +1,8 @@
-"""Generations of the two collections: `items-1`, `items-2`, … and `profiles-1`, ….
+"""Generations of the three collections: `items-1`, `items-2`, …, `profiles-1`, … and `rows-1`.
 
-The logical names, `items` and `profiles`, are aliases of the live generation, for those who read. A writer writes to
-the concrete collection that was live when it began and stops when that is sealed or replaced: so a late write of its
-never lands in the generation after.
+The logical names, `items`, `profiles` and `rows`, are aliases of the live generation, for those who read. A writer
+writes to the concrete collection that was live when it began and stops when that is sealed or replaced: so a late write
+of its never lands in the generation after. Rows are of no model's space, so they outlive the items' generations.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from eddyline.adapters.vectors.contract import CollectionSpec, VectorStore
-from eddyline.adapters.vectors.schema import ITEMS, PROFILES
+from eddyline.adapters.vectors.schema import ITEMS, PROFILES, ROWS
 from eddyline.errors import EddylineError, Misconfigured
 
+NAMES = (ITEMS, PROFILES, ROWS)
+"""The logical names."""
 _CONCRETE = re.compile(r"(.+)-([1-9][0-9]*)")
 
 
@@ -24,10 +26,11 @@ class Collections:
 
     items: str = ITEMS
     profiles: str = PROFILES
+    rows: str = ROWS
 
     def named(self, name: str) -> str:
         """Return the collection of a logical name."""
-        return {ITEMS: self.items, PROFILES: self.profiles}[name]
+        return {ITEMS: self.items, PROFILES: self.profiles, ROWS: self.rows}[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,12 @@ def next_free(store: VectorStore, name: str) -> str:
 def current(store: VectorStore) -> Generations:
     """Read what is live and what is sealed, at once. Raises `Misconfigured` where nothing is live."""
     aliases = store.aliases()
-    if not {ITEMS, PROFILES} <= aliases.keys():
-        raise Misconfigured("the vector store has no live items and profiles: run `eddyline init`")
-    sealed = {name: aliases[_seal(name)] for name in (ITEMS, PROFILES) if _seal(name) in aliases}
+    missing = [name for name in NAMES if name not in aliases]
+    if missing:
+        raise Misconfigured(f"the vector store has no live {' and '.join(missing)}: run `eddyline init`")
+    sealed = {name: aliases[_seal(name)] for name in NAMES if _seal(name) in aliases}
     return Generations(
-        Collections(aliases[ITEMS], aliases[PROFILES]),
+        Collections(aliases[ITEMS], aliases[PROFILES], aliases[ROWS]),
         {collection: _successor(store, name, collection) for name, collection in sealed.items()},
     )
 
@@ -120,7 +124,7 @@ def unseal(store: VectorStore, names: Iterable[str]) -> None:
 
 def go_live(store: VectorStore, collections: Collections) -> None:
     """Make these live, all at once: readers read them, writers write to them, and nothing is sealed any more."""
-    aliases = {name: collections.named(name) for name in (ITEMS, PROFILES)}
+    aliases = {name: collections.named(name) for name in NAMES}
     store.set_aliases({**aliases, **{_seal(name): None for name in aliases}})
 
 

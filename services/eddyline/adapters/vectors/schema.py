@@ -1,4 +1,4 @@
-"""The collections, items and profiles: their vectors and their payload indexes."""
+"""The collections, items, rows and profiles: their vectors and their payload indexes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from eddyline.model.trends import TREND_HALF_LIVES
 from eddyline.settings import AttributeKind
 
 ITEMS = "items"
+ROWS = "rows"
 PROFILES = "profiles"
 """Aliases of the live generation, which readers use, and the logical names of collections."""
 
-ITEM_INDEXES: Mapping[str, AttributeKind] = {
+LISTING_INDEXES: Mapping[str, AttributeKind] = {
     "item_id": AttributeKind.KEYWORD,
+    "servable": AttributeKind.BOOL,
+    "servable_from": AttributeKind.FLOAT,
+    "servable_until": AttributeKind.FLOAT,
     "meta.category": AttributeKind.KEYWORD,
     "meta.tags": AttributeKind.KEYWORD,
     "language.code": AttributeKind.KEYWORD,
@@ -23,12 +27,20 @@ ITEM_INDEXES: Mapping[str, AttributeKind] = {
     "meta.published_at": AttributeKind.FLOAT,
     "meta.expires_at": AttributeKind.FLOAT,
     "meta.rating.value": AttributeKind.FLOAT,
-    **{f"trend.{window}": AttributeKind.FLOAT for window in TREND_HALF_LIVES},
-    "row.learnt": AttributeKind.BOOL,
-    "row.seed": AttributeKind.INTEGER,
     "listed_at": AttributeKind.FLOAT,
     "offer.available": AttributeKind.BOOL,
     "offer.price": AttributeKind.FLOAT,
+}
+"""What lists filter by, under the same paths in items and rows."""
+
+ITEM_INDEXES: Mapping[str, AttributeKind] = {**LISTING_INDEXES, "space": AttributeKind.KEYWORD}
+
+ROW_INDEXES: Mapping[str, AttributeKind] = {
+    **LISTING_INDEXES,
+    **{f"trend.{window}": AttributeKind.FLOAT for window in TREND_HALF_LIVES},
+    "row.learnt": AttributeKind.BOOL,
+    "row.seed": AttributeKind.INTEGER,
+    "epoch": AttributeKind.FLOAT,
 }
 
 IMAGE_INDEXES: Mapping[str, AttributeKind] = {
@@ -52,14 +64,27 @@ PROFILE_INDEXES: Mapping[str, AttributeKind] = {
 def item_collection(
     size: int, distance: Distance, attributes: Mapping[str, AttributeKind], name: str = ITEMS
 ) -> CollectionSpec:
-    """Specify items: dense `content` of `size` dimensions, sparse `affinity`; `attributes` are indexed."""
-    declared = {f"meta.attributes.{name}": kind for name, kind in attributes.items()}
+    """Specify items: dense `content` of `size` dimensions; `attributes` are indexed."""
     return CollectionSpec(
         name=name,
         dense={"content": DenseSpec(size, distance)},
-        sparse=("affinity",),
-        indexes={**ITEM_INDEXES, **declared},
+        indexes={**ITEM_INDEXES, **_attribute_indexes(attributes)},
     )
+
+
+def row_collection(attributes: Mapping[str, AttributeKind], name: str = ROWS) -> CollectionSpec:
+    """Specify rows: sparse `affinity` and no dense vector, so that a write touches no graph; `attributes` are
+    indexed."""
+    return CollectionSpec(
+        name=name,
+        dense={},
+        sparse=("affinity",),
+        indexes={**ROW_INDEXES, **_attribute_indexes(attributes)},
+    )
+
+
+def _attribute_indexes(attributes: Mapping[str, AttributeKind]) -> dict[str, AttributeKind]:
+    return {f"meta.attributes.{name}": kind for name, kind in attributes.items()}
 
 
 def image_part(size: int, name: str = ITEMS) -> CollectionSpec:

@@ -8,9 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field of a person's profile that isn't what the log says, by how much, and how much is tolerated."""
+    """A field of a person's profile, or of an item's row, that isn't what the log says, by how much, and how much is
+    tolerated."""
 
     person: str
+    """Their key; of a row `item <item_id>`."""
     field: str
     stored: Any
     expected: Any
@@ -43,6 +45,11 @@ class AuditReport:
     differences: list[Difference] = field(default_factory=list)
     largest: float = 0.0
     """The largest difference of a sum or a weight that was tolerated, in tolerances."""
+    rows_compared: int = 0
+    """Items whose row was compared, those that differ among them."""
+    rows_older: int = 0
+    """Items whose row began before what the log of `activity` still holds."""
+    row_differences: list[Difference] = field(default_factory=list)
 
     @property
     def differing(self) -> list[str]:
@@ -51,5 +58,5 @@ class AuditReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nobody differs."""
-        return not self.differences
+        """Whether nobody differs, and no row."""
+        return not self.differences and not self.row_differences

@@ -74,7 +74,7 @@ class ExpectedProfiles:
         self._outputs = _Outputs(self._untils)
         self._memory = Memory(store, collections, settings.profile)
         self._updater = ProfileUpdater(settings.events, settings.profile, Metrics(), clock)
-        self._items = ItemCache(self._memory, collections.items, settings.profile, clock, clock)
+        self._items = ItemCache(self._memory, collections, settings.profile, clock, clock)
         # An audit has no use for what people's earlier items would learn.
         affinity = settings.affinity.model_copy(update={"backward_window": 0})
         quiet = settings.model_copy(update={"affinity": affinity})

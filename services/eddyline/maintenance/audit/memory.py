@@ -17,7 +17,7 @@ from eddyline.settings import ProfileSettings
 class Memory(PointStore):
     """Holds whole points of profiles, in a dict. Of the items it holds about as many as a profiler's cache does.
 
-    `collections`: the items' is read from `store`, the profiles' is never touched there.
+    `collections`: the items' and the rows' are read from `store`, the profiles' is never touched there.
     """
 
     def __init__(self, store: PointStore, collections: Collections, settings: ProfileSettings) -> None:
@@ -39,6 +39,8 @@ class Memory(PointStore):
         """Return the points that there are, whole."""
         if collection == self._collections.profiles:
             return {point_id: self._profiles[point_id] for point_id in ids if point_id in self._profiles}
+        if collection == self._collections.rows:
+            return self._store.retrieve(collection, ids, payload=("trend",))
         self._load(ids)
         return {point_id: self._items[point_id] for point_id in ids if point_id in self._items}
 
@@ -76,7 +78,7 @@ class Memory(PointStore):
             self._items.move_to_end(point_id)
         missing = [point_id for point_id in ids if point_id not in self._items]
         if missing:
-            keys = ("space", "trend", "source")
+            keys = ("space", "source")
             found = self._store.retrieve(self._collections.items, missing, payload=keys, vectors=("content",))
             for point_id, point in found.items():
                 vector = point.vectors.get("content")

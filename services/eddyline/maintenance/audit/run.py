@@ -23,6 +23,7 @@ from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit.audit_report import AuditReport, Difference, Inconclusive
 from eddyline.maintenance.audit.expected_profiles import ExpectedProfiles
 from eddyline.maintenance.audit.profile_comparison import compare
+from eddyline.maintenance.audit.rows import audit_rows
 from eddyline.maintenance.generations.rebuild import is_covered
 from eddyline.model.decay import DAY
 from eddyline.model.events import Identify, Transfer
@@ -106,6 +107,8 @@ class _Audit:
             for person in batch if tombstones else ():
                 tombstones.pop(person_point_id(person), None)
         self._note_nameless(tombstones.values())
+        if isinstance(self.who, Everyone):
+            audit_rows(self.log, self.store, self.collections.rows, self.report)
         return self.report
 
     def _scroll(self) -> tuple[list[Person], dict[str, Point]]:

@@ -69,7 +69,7 @@ def next_generation(
     live = generations.live(store)
     discard_unfinished_generations(store, live, report)
     fresh = {name: generations.next_free(store, name) for name in names}
-    target = Collections(fresh.get(ITEMS, live.items), fresh.get(PROFILES, live.profiles))
+    target = Collections(fresh.get(ITEMS, live.items), fresh.get(PROFILES, live.profiles), live.rows)
     try:
         create(target)
         yield live, target

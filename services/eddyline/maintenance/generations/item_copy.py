@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from eddyline.adapters.encoders import TextEncoder, embed_items
-from eddyline.adapters.vectors import Dense, Filter, Match, Point, Sparse, VectorStore, scroll_pages
+from eddyline.adapters.vectors import Dense, Filter, Match, Point, Vector, VectorStore, scroll_pages
 from eddyline.maintenance.generations.rebuild import ReportProgress
 from eddyline.model.language import Detect, detect_no_language, item_language
 from eddyline.model.text import DEFAULT, Template, parts_hash
@@ -55,7 +53,7 @@ class ItemCopier:
     def run(self, advance: ReportProgress = lambda _: None) -> CopyCounts:
         """Make one pass: copy what differs, delete what is gone. `advance` gets the items of each page."""
         copied = CopyCounts()
-        for page in scroll_pages(self._store, self._source, vectors=("affinity", *self._images)):
+        for page in scroll_pages(self._store, self._source, vectors=self._images):
             self._copy_page(page, copied)
             advance(len(page))
         for page in scroll_pages(self._store, self._target, payload=()):
@@ -66,10 +64,10 @@ class ItemCopier:
         return copied
 
     def _copy_page(self, page: Sequence[Point], copied: CopyCounts) -> None:
-        kept = ("content", "affinity", *self._images)
+        kept = ("content", *self._images)
         there = self._store.retrieve(self._target, [point.id for point in page], vectors=kept)
         payloads = {point.id: self._payload(point, there.get(point.id)) for point in page}
-        changed = [point for point in page if not _is_copy(there.get(point.id), point, payloads[point.id])]
+        changed = [point for point in page if not _is_copy(there.get(point.id), payloads[point.id])]
         texts = {
             point.id: self._template.parts(point.payload["meta"])
             for point in changed
@@ -110,25 +108,16 @@ class ItemCopier:
         return item_language(meta, self._detect)
 
 
-def _is_copy(there: Point | None, point: Point, payload: Mapping[str, Any]) -> bool:
-    if there is None or dict(there.payload) != dict(payload):
-        return False
-    mine, theirs = there.vectors.get("affinity"), point.vectors.get("affinity")
-    if not isinstance(mine, Sparse) or not isinstance(theirs, Sparse):
-        return mine is theirs
-    return bool(np.array_equal(mine.indices, theirs.indices) and np.array_equal(mine.values, theirs.values))
+def _is_copy(there: Point | None, payload: Mapping[str, Any]) -> bool:
+    return there is not None and dict(there.payload) == dict(payload)
 
 
 def _same_text(there: Point | None, payload: Mapping[str, Any]) -> bool:
     return there is not None and there.payload.get("source", {}).get("hash") == payload["source"]["hash"]
 
 
-def _vectors(point: Point, there: Point | None, row: Dense | None, with_image: bool) -> dict[str, Dense | Sparse]:
-    vectors: dict[str, Dense | Sparse] = {
-        name: vector
-        for name, vector in point.vectors.items()
-        if isinstance(vector, Sparse) or (name == "image" and with_image)
-    }
+def _vectors(point: Point, there: Point | None, row: Dense | None, with_image: bool) -> dict[str, Vector]:
+    vectors = dict(point.vectors) if with_image else {}
     known = None if there is None else there.vectors.get("content")
     if row is not None:
         vectors["content"] = row

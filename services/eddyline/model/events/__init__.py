@@ -3,6 +3,7 @@
 The wire format is JSON. Every model is versioned by `v` (1, where it is missing); `schemas/` is generated from here.
 """
 
+from eddyline.model.events.activity import Activity, Listing, RowEvent, parse_row_event
 from eddyline.model.events.entities import (
     Availability,
     Content,
@@ -17,7 +18,6 @@ from eddyline.model.events.impressions import (
 )
 from eddyline.model.events.interactions import (
     RATING,
-    Activity,
     Erased,
     Exposure,
     Identify,
@@ -68,11 +68,13 @@ __all__ = [
     "Identify",
     "ImpressionReport",
     "Interaction",
+    "Listing",
     "Model",
     "Onboarded",
     "PersonEvent",
     "Rating",
     "RecordOrigin",
+    "RowEvent",
     "ServedItem",
     "ServedList",
     "Short",
@@ -92,6 +94,7 @@ __all__ = [
     "parse_event",
     "parse_impression",
     "parse_person_event",
+    "parse_row_event",
     "parse_timestamp",
     "parse_timestamp_text",
     "validate_event",

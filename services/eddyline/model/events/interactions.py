@@ -1,4 +1,4 @@
-"""What people did, what else changes a profile, and what items learn from it."""
+"""What people did, and what else changes a profile."""
 
 from __future__ import annotations
 
@@ -190,25 +190,6 @@ _INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Exposure
     "transfer": Transfer,
     "shown": Exposure,
 }
-
-
-class Activity(WireModel):
-    """Internal, topic `activity`, key item_id: this item came, after these recent ones of the same person.
-
-    With a `position` it is the other way round: one of `recents`, the only one, came after this item.
-    """
-
-    ce_name: ClassVar = "activity"
-
-    item_id: Id
-    recents: list[str] = []
-    """Newest first, without the item itself."""
-    position: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Where this item was among the person's recents, 0 being the newest, when the other came. It makes no trend."""
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    timestamp: Timestamp
-    source: str
-    """`log:partition:offset` of the interaction; with `/position` where there is one."""
 
 
 def parse_person_event(data: bytes | None) -> PersonEvent:

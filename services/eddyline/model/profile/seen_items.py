@@ -105,18 +105,21 @@ class SeenItems:
             self.counted = dict(fresh[-MAX_COUNTED // 2 :])
         return True
 
-    def hidden(self, kinds: Iterable[str]) -> set[str]:
-        """Return the items to leave out: of `viewed`, `purchased`, `disliked`. A later like lifts a dislike."""
-        items: set[str] = set()
+    def hidden(self, kinds: Iterable[str]) -> dict[str, float]:
+        """Return the items to leave out, of `viewed`, `purchased`, `disliked`, and when each came in, in epoch seconds.
+
+        A later like lifts a dislike.
+        """
+        times: dict[str, float] = {}
         for kind in kinds:
             if kind == "viewed":
-                items |= self.viewed.times.keys()
+                times |= self.viewed.times
             elif kind == "purchased":
-                items |= self.purchased.times.keys()
+                times |= self.purchased.times
             elif kind == "disliked":
                 liked = self.liked.times
-                items |= {i for i, at in self.disliked.times.items() if liked.get(i, -math.inf) < at}
-        return items
+                times |= {i: at for i, at in self.disliked.times.items() if liked.get(i, -math.inf) < at}
+        return times
 
     def history(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """Return the recents as a unit-length sparse vector (dimensions, values), the newest weighing the most."""

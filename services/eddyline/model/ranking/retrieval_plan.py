@@ -46,8 +46,6 @@ DENSE = ("taste", "lifetime", "session", "onboarding")
 """Sources that are searched by a content vector."""
 ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
 """Sources that are an order of the store's own, the same for everyone."""
-RERANKING: Mapping[str, str] = {"rating": "meta.rating", "price": "offer.price"}
-"""Terms without a source, and what each looks at in the payload of what the others found."""
 RECENT_DETAILS = ("price", "image")
 """Terms that go by what the recent items cost and show."""
 
@@ -102,11 +100,6 @@ class RetrievalPlan:
     def needs_recent_details(self) -> bool:
         """Whether it matters what the recent items cost or show."""
         return bool(self.recents) and any(self.weights[name] > 0 for name in RECENT_DETAILS)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The payload paths that its terms look at, beside what is always read."""
-        return tuple(path for name, path in RERANKING.items() if self.weights[name] > 0)
 
     @property
     def ordered(self) -> tuple[str, ...]:

@@ -1,0 +1,97 @@
+"""Rows made complete from the items: those of an installation from before there were any, and what a lost record left.
+
+Affinity is told of every change of an item by a record in `activity`. One that was lost (the in-process broker's memory
+ends with a crash, the topic keeps a day) leaves a row that filters by what the item was, or none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eddyline.adapters.vectors import Point, VectorStore, scroll_pages
+from eddyline.model.listing import LISTED_META, listing_fields, row_listing, servable_fields
+
+LEARNT = ("row", "trend")
+"""What items held themselves, before there were rows."""
+LISTED = ("item_id", "language", "listed_at", "offer", "source", "servable")
+PAGE = 500
+
+
+@dataclass(slots=True)
+class RowCounts:
+    """What was done. `made`: rows that were missing, `corrected`: that were out of date, `removed`: of no item."""
+
+    made: int = 0
+    corrected: int = 0
+    removed: int = 0
+
+
+def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool = False) -> RowCounts:
+    """Give every item its row, and have it filtered as the item is. What rows have learnt stays.
+
+    Rows from before (`row`, `trend` and the vector `affinity` in the items) are carried over. `items`, `rows`: concrete
+    collections. `is_alone`: nobody else writes, so a row without an item is none that is just being made, and goes.
+    """
+    counts = RowCounts()
+    keys = (*LISTED, *LEARNT, "meta.title", *(f"meta.{name}" for name in LISTED_META))
+    for page in scroll_pages(store, items, payload=keys, limit=PAGE):
+        _complete_page(store, items, rows, page, counts)
+    if is_alone:
+        for page in scroll_pages(store, rows, payload=(), limit=PAGE):
+            there = store.retrieve(items, [point.id for point in page], payload=())
+            gone = [point.id for point in page if point.id not in there]
+            store.delete(rows, gone)
+            counts.removed += len(gone)
+    return counts
+
+
+def _complete_page(store: VectorStore, items: str, rows: str, page: Sequence[Point], counts: RowCounts) -> None:
+    unmarked = {
+        point.id: servable_fields(_meta(point), point.payload.get("offer") or {})
+        for point in page
+        if "servable" not in point.payload
+    }
+    store.set_payload(items, unmarked)
+    listings = {point.id: _listing(point) for point in page if _meta(point) is not None}
+    there = store.retrieve(rows, list(listings), payload=tuple(_row_keys(listings.values())))
+    learnt = {point.id: point for point in page if any(point.payload.get(name) for name in LEARNT)}
+    vectors = store.retrieve(items, list(learnt), payload=(), vectors=("affinity",)) if learnt else {}
+    missing = [
+        Point(
+            point_id,
+            vectors[point_id].vectors if point_id in vectors else {},
+            {**listing, **_learnt(learnt.get(point_id)), "epoch": 0.0},
+        )
+        for point_id, listing in listings.items()
+        if point_id not in there
+    ]
+    if missing:
+        store.upsert(rows, missing, insert_only=True)
+    wrong = {id: listings[id] for id, row in there.items() if dict(row.payload) != listings[id]}
+    store.set_payload(rows, wrong)
+    store.delete_payload(items, list(learnt), LEARNT)
+    counts.made += len(missing)
+    counts.corrected += len(wrong)
+
+
+def _meta(point: Point) -> Mapping[str, Any] | None:
+    """Return what is known of the item itself; None where only its price or stock is."""
+    meta = point.payload.get("meta")
+    return meta if meta and "title" in meta else None
+
+
+def _listing(point: Point) -> dict[str, Any]:
+    payload = point.payload
+    source = {name: payload["source"][name] for name in ("log", "partition", "offset") if payload.get("source")}
+    fields = {"item_id": payload["item_id"], **listing_fields(payload)}
+    return {**row_listing(fields, payload.get("offer") or {}), "source": source}
+
+
+def _row_keys(listings: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {key for listing in listings for key in listing}
+
+
+def _learnt(point: Point | None) -> dict[str, Any]:
+    return {} if point is None else {name: point.payload[name] for name in LEARNT if point.payload.get(name)}

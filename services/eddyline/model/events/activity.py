@@ -1,0 +1,59 @@
+"""What the rows of items are made from, topic `activity`, key item_id: what people chose after what, and what lists
+filter the item by. Internal: our own services write and read it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from eddyline.model.events.interactions import RecordOrigin
+from eddyline.model.events.timestamps import Timestamp
+from eddyline.model.events.wire import Id, WireModel, load_json, validate_event
+
+
+class Activity(WireModel):
+    """An item came, after these recent ones of the same person.
+
+    With a `position` it is the other way round: one of `recents`, the only one, came after this item.
+    """
+
+    ce_name: ClassVar = "activity"
+
+    item_id: Id
+    recents: list[str] = []
+    """Newest first, without the item itself."""
+    position: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Where this item was among the person's recents, 0 being the newest, when the other came. It makes no trend."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    timestamp: Timestamp
+    source: str
+    """`log:partition:offset` of the interaction; with `/position` where there is one."""
+
+
+class Listing(WireModel):
+    """An item is filtered by this from now on, or is gone. From the embedder, in the order of its writes."""
+
+    ce_name: ClassVar = "listing"
+
+    type: Literal["listing"] = "listing"
+    item_id: Id
+    fields: dict[str, JsonValue] | None = None
+    """The payload of `model.listing`, but for the offer; None: unchanged."""
+    offer: dict[str, JsonValue] | None = None
+    """Price and stock, with the time `at` which they were so; None: unchanged."""
+    origin: RecordOrigin | None = None
+    """The record of `content` that `fields` are of, or that deleted the item."""
+    gone: bool = False
+    """The item was deleted."""
+
+
+RowEvent = Activity | Listing
+
+
+def parse_row_event(data: bytes | None) -> RowEvent:
+    """Read a record of `activity`. Raises `InvalidEvent`."""
+    value = load_json(data)
+    if isinstance(value, dict) and value.get("type") == "listing":
+        return validate_event(Listing, value)
+    return validate_event(Activity, value)
