@@ -147,7 +147,16 @@ def processor(directory: Path, settings: Settings, metrics: Metrics, events: int
         queues.rotate(-1) if queues[0] else queues.popleft()
     with answering_store() as store:
         letters = FileDeadLetterWriter(directory / "letters")
-        ours = Profiler(store, NowhereProducer(), letters, settings.events, settings.profile, PARTITIONS, metrics)
+        ours = Profiler(
+            store,
+            NowhereProducer(),
+            letters,
+            settings.events,
+            settings.profile,
+            PARTITIONS,
+            metrics,
+            backward_window=settings.affinity.backward_window,
+        )
         ours.assigned({TopicPartition("interactions", partition): 1 for partition in range(PARTITIONS)})
         rounds = []
         for start in range(0, len(records), TRICKLE * ROUNDS // 2):
