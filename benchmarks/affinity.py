@@ -5,7 +5,8 @@
 
 People choose from a long-tailed catalogue, each after the fifty they chose before. The service reads rows, folds, and
 writes them durably, to Qdrant Edge or to the server at `QDRANT_URL`. The floor is handed what it wrote. Then: the fold
-alone, and what seeding costs a tick. Absolute figures depend on the machine; the ratios are what to watch.
+alone, and what seeding costs a tick. Before that: what an activity costs the processor (`--processor`: that
+alone). Absolute figures depend on the machine; the ratios are what to watch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from qdrant_process import answering_store
 
 from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.vectors import (
@@ -47,6 +49,7 @@ from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 SIZE, RECENTS, PEOPLE, BATCH = 384, 50, 200, 500
+TRICKLE, ROUND = 10, 1_000
 NOW = 1_790_000_000.0
 
 
@@ -54,8 +57,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=5_000)
     parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--processor", action="store_true", help="the processor's time for an activity alone")
     options = parser.parse_args()
     records = activity(options.items, options.events)
+    processor(records)
+    if options.processor:
+        return
     with stores() as (ours, raw, name):
         for store in (ours, raw):
             fill(store, options.items)
@@ -140,6 +147,21 @@ def learn(ours: VectorStore, raw: VectorStore, records: Sequence[Record], name: 
     print(f"{name}: {len(records):,} activities, {len(written):,} rows written, of {entries:.0f} entries in the mean")
     print(f"learnt        {len(written) / took:>8,.0f} rows/s   {len(records) / took:>8,.0f} activities/s")
     print(f"upserts alone {len(written) / floor:>8,.0f} rows/s   ratio {floor / took:.2f}")
+
+
+def processor(records: Sequence[Record]) -> None:
+    """The processor's time for an activity in batches of ten, with the store in another process, and no Kafka."""
+    rounds = []
+    with answering_store() as store:
+        service = AffinityLearner(store)
+        service.assigned({TopicPartition("activity", 0): 1})
+        for start in range(0, len(records), ROUND):
+            some, began = records[start : start + ROUND], time.process_time()
+            for at in range(0, len(some), TRICKLE):
+                service.handle([Message(one, service.parse(one)) for one in some[at : at + TRICKLE]])
+            rounds.append((time.process_time() - began) / len(some) * 1e6)
+    median = statistics.median(rounds)
+    print(f"{TRICKLE} activities at once: {median:.0f} µs of the processor's time each")
 
 
 def timed(act: Callable[[Any], None], batches: Iterable[Any]) -> float:

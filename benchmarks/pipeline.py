@@ -7,16 +7,18 @@ Each line gives ours, the floor, and their ratio. Absolute figures depend on the
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from qdrant_process import answering_store
 
 from eddyline.adapters.encoders import create_text_encoder
 from eddyline.adapters.kafka import (
@@ -45,7 +47,7 @@ from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "movielens"
-EVENTS, BATCH, PARTITIONS, ROUNDS = 10_000, 500, 4, 200
+EVENTS, BATCH, TRICKLE, PARTITIONS, ROUNDS = 10_000, 500, 10, 4, 200
 
 
 class NowhereProducer:
@@ -129,6 +131,42 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
     floor = time.perf_counter() - started
     raw.close()
     line("profiler: parse, fold, write", len(records) / took, len(records) / floor, "events/s")
+
+
+def processor(directory: Path, settings: Settings, metrics: Metrics, events: int) -> None:
+    """The processor's time for an event, in batches as at 500 events a second: of as many people as events.
+
+    The store's process is another, and there is no Kafka.
+    """
+    waiting: defaultdict[str, deque[Record]] = defaultdict(deque)
+    for record in interactions()[:events]:
+        waiting[(record.key or b"").decode()].append(record)
+    queues, records = deque(waiting.values()), []
+    while queues:
+        records.append(queues[0].popleft())
+        queues.rotate(-1) if queues[0] else queues.popleft()
+    with answering_store() as store:
+        letters = FileDeadLetterWriter(directory / "letters")
+        ours = Profiler(
+            store,
+            NowhereProducer(),
+            letters,
+            settings.events,
+            settings.profile,
+            PARTITIONS,
+            metrics,
+            backward_window=settings.affinity.backward_window,
+        )
+        ours.assigned({TopicPartition("interactions", partition): 1 for partition in range(PARTITIONS)})
+        rounds = []
+        for start in range(0, len(records), TRICKLE * ROUNDS // 2):
+            began = time.process_time()
+            some = records[start : start + TRICKLE * ROUNDS // 2]
+            for at in range(0, len(some), TRICKLE):
+                ours.handle([Message(record, ours.parse(record)) for record in some[at : at + TRICKLE]])
+            rounds.append((time.process_time() - began) / len(some) * 1e6)
+    median = statistics.median(rounds)
+    print(f"profiler: {TRICKLE} events at once        {median:>10,.0f} µs of the processor's time an event")
 
 
 def embedder(directory: Path, settings: Settings, metrics: Metrics) -> None:
@@ -240,10 +278,18 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processor", action="store_true", help="the processor's time for an event alone")
+    parser.add_argument("--events", type=int, default=EVENTS, help="for that")
+    options = parser.parse_args()
     settings, metrics = Settings(), Metrics()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        profiler(directory, settings, metrics)
+        if not options.processor:
+            profiler(directory, settings, metrics)
+        processor(directory, settings, metrics, options.events)
+        if options.processor:
+            return
         embedder(directory, settings, metrics)
         freshness(directory, settings, metrics)
 

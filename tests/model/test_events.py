@@ -10,11 +10,13 @@ import pytest
 from eddyline.errors import InvalidEvent
 from eddyline.model import events
 from eddyline.model.events import (
+    Activity,
     Content,
     ImpressionReport,
     Interaction,
     ServedList,
     User,
+    activity_bytes,
     clamp_event_time,
     interaction_weight,
     parse_event,
@@ -166,6 +168,19 @@ def test_what_is_written_is_what_was_read() -> None:
 
 LIST = '{"request_id":"r","user_id":"u","items":[{"item_id":"i","rank":1}],"timestamp":1772366400%s}'
 SEEN = '{"type":"impression","request_id":"r","user_id":"u"%s}'
+
+
+@pytest.mark.parametrize("position", [None, 0, 2])
+@pytest.mark.parametrize("recents", [[], ["b", 'é " \\']])
+@pytest.mark.parametrize("weight", [1.0, 0.3, 1e-7])
+@pytest.mark.parametrize("timestamp", [0.0, NOW, NOW + 0.123456])
+def test_an_activity_is_written_as_its_model_would(
+    position: int | None, recents: list[str], weight: float, timestamp: float
+) -> None:
+    activity = Activity(
+        item_id="a/ü", recents=recents, position=position, weight=weight, timestamp=timestamp, source="log:0:1"
+    )
+    assert activity_bytes("a/ü", recents, weight, timestamp, "log:0:1", position) == activity.to_bytes()
 
 
 def test_what_was_served_and_what_was_seen_share_a_topic() -> None:

@@ -57,6 +57,15 @@ def test_what_items_learn_is_compared_with_its_writes() -> None:
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
 
 
+@pytest.mark.parametrize(("benchmark", "each"), [("pipeline", "an event"), ("affinity", "each")])
+def test_what_an_event_costs_the_processor_is_printed(benchmark: str, each: str) -> None:
+    command = [sys.executable, f"benchmarks/{benchmark}.py", "--processor", "--events", "300"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = re.findall(rf"10 .+ at once:? +([\d,]+) µs of the processor's time {each}$", done.stdout, re.MULTILINE)
+    assert [int(figure.replace(",", "")) > 0 for figure in figures] == [True]
+
+
 def test_what_insights_folds_is_compared_with_parsing_alone() -> None:
     command = [sys.executable, "benchmarks/insights.py", "--lists", "100", "--no-answers"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

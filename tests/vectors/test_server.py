@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import orjson
 import pytest
@@ -279,3 +282,86 @@ def test_a_password_in_the_url_is_not_repeated() -> None:
         store.check()
     assert "hidden" not in str(error.value)
     store.close()
+
+
+# Connections
+
+
+def test_a_connection_is_kept_for_the_next_call(qdrant_rest: QdrantRest, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, opened = ServerStore(qdrant_rest.url), _opened(monkeypatch)
+    for _ in range(3):
+        store.collections()
+        store.check()
+    assert len(opened) == 1
+    store.close()
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
+    with serving() as endpoint:
+        endpoint.answer = lambda _: (200, {"result": {"collections": []}}, {"Connection": "close"})
+        store = ServerStore(endpoint.url)
+        assert [store.collections() for _ in range(3)] == [[], [], []]
+        store.close()
+
+
+def test_a_connection_that_was_cut_while_idle_is_opened_again() -> None:
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{"result":{"collections":[]}}'
+
+    def serve_one_each(listener: socket.socket, closed: list[threading.Event]) -> None:
+        for event in closed:
+            connection, _ = listener.accept()
+            connection.recv(65_536)
+            connection.sendall(answer)
+            connection.close()
+            event.set()
+
+    closed = [threading.Event() for _ in range(2)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving_thread = threading.Thread(target=serve_one_each, args=(listener, closed))
+        serving_thread.start()
+        store = ServerStore(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for event in closed:
+            assert store.collections() == []
+            assert event.wait(10)
+        serving_thread.join(10)
+        store.close()
+
+
+def test_threads_that_ask_at_once_have_a_connection_each(
+    rest_store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest_store.ensure(SPEC)
+    rest_store.upsert(SPEC.name, [point(f"n{n}", {}, n=n) for n in range(8)])
+    opened = _opened(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: payload_of(rest_store, f"n{n % 8}"), range(80)))
+    assert found == [{"n": n % 8} for n in range(80)]
+    assert len(opened) < 8
+
+
+def test_the_proxy_that_the_environment_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as proxy:
+        proxy.answer = lambda _: (200, {"result": []})
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        store = ServerStore("http://qdrant.example:6333")
+        assert store.retrieve("some", ids("a")) == {}
+        assert [each.path for each in proxy.requests] == ["http://qdrant.example:6333/collections/some/points"]
+        proxy.answer = lambda _: (503, {})
+        with pytest.raises(Unavailable):
+            store.retrieve("some", ids("a"))
+        store.close()
+
+
+def _opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is connected from now on."""
+    opened: list[object] = []
+    connect = HTTPConnection.connect
+
+    def noting(connection: HTTPConnection) -> None:
+        opened.append(connection)
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", noting)
+    return opened

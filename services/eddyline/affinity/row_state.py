@@ -116,18 +116,19 @@ class RowUpdate:
         state, log = self._state, f"{record.log}:{record.partition}"
         if state is not None and log == state.log and record.offset <= state.offset:
             return
+        changes: dict[str, Any] = {}
         if isinstance(event, Listing):
             self._list(event)
         elif state is None:
             return
         else:
-            self._learn(event, state)
+            changes = self._learn(event, state)
         self.changed = True
         if self._state is not None:
-            self._state = replace(self._state, log=log, offset=record.offset)
             if state is None or state.log != log or state.first is None:
                 came_before = 0 if state is None else int(state.trend.get("count", 0))
-                self._state = replace(self._state, first=record.offset, first_count=came_before)
+                changes |= {"first": record.offset, "first_count": came_before}
+            self._state = replace(self._state, log=log, offset=record.offset, **changes)
 
     def result(self) -> RowState | None:
         """Return the row after all of it; None where the item is gone."""
@@ -155,10 +156,11 @@ class RowUpdate:
         if event.offer is not None and self._state is not None and not _is_older(event.offer, self._state.offer):
             self._state = replace(self._state, offer=event.offer)
 
-    def _learn(self, event: Activity, state: RowState) -> None:
+    def _learn(self, event: Activity, state: RowState) -> dict[str, Any]:
+        """Note what the row learns; return what it changes beside."""
         source = _source_hash(event.source)
         if source in state.sources:
-            return
+            return {}
         self.applied += 1
         trend = state.trend
         if event.position is None:
@@ -168,7 +170,7 @@ class RowUpdate:
             self._updates += [
                 affinity.backward_update(follower, event.position, event.timestamp) for follower in event.recents
             ]
-        self._state = replace(state, sources=(*state.sources, source)[-SOURCES:], trend=trend)
+        return {"sources": (*state.sources, source)[-SOURCES:], "trend": trend}
 
 
 def restored_row(known: Mapping[str, Any], vector: object, settings: AffinitySettings) -> AffinityRow:

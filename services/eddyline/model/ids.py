@@ -49,6 +49,7 @@ def item_point_id(item_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "item:" + item_id))
 
 
+@lru_cache(maxsize=65_536)
 def person_point_id(person: Person) -> str:
     """Return the point id of a profile: uuid5 of the typed person key."""
     return str(uuid.uuid5(NAMESPACE, "person:" + person.key))

@@ -28,10 +28,10 @@ class Attempt:
 
     def send(self, due_to: Record, outgoing: Outgoing) -> None:
         """Send a record that must be acknowledged before the profiles are written."""
-        ordinal = 0
-        while (due_to.place, ordinal) in self.outgoing:
+        place, ordinal = due_to.place, 0
+        while (place, ordinal) in self.outgoing:
             ordinal += 1
-        self.outgoing[due_to.place, ordinal] = outgoing
+        self.outgoing[place, ordinal] = outgoing
 
     def forward(self, record: Record, person: Person, event: WireModel) -> None:
         """Send `event` to the owner of `person`, once for `record`."""

@@ -19,6 +19,7 @@ from eddyline.model.events import (
     Onboarded,
     RecordOrigin,
     Transfer,
+    activity_bytes,
     cloud_event_headers,
 )
 from eddyline.model.ids import Person
@@ -136,9 +137,7 @@ class ProfileUpdater:
         profile.require_space(item.space)
         if parsed.weight > 0 and profile.seen.count_once_per_hour(event.item_id, parsed.time):
             for activity in _activities(profile, event.item_id, parsed, self._reverse_recents):
-                headers = cloud_event_headers(activity, activity.source, GROUP)
-                outgoing = Outgoing(ACTIVITY, activity.item_id.encode(), activity.to_bytes(), headers)
-                attempt.send(parsed.record, outgoing)
+                attempt.send(parsed.record, activity)
         interaction = WeightedInteraction(
             event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity
         )
@@ -157,15 +156,19 @@ class ProfileUpdater:
         limit_pending(profile, attempt)
 
 
-def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_window: int) -> Iterator[Activity]:
+def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_window: int) -> Iterator[Outgoing]:
     """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late one
     came after those of before its own time alone."""
     times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
     recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id and times[recent] <= at]
-    yield Activity(item_id=item_id, recents=recents, weight=weight, timestamp=at, source=source)
+    yield _to_activity(item_id, source, activity_bytes(item_id, recents, weight, at, source))
     for rank, recent in enumerate(recents[:backward_window]):
         reverse = f"{source}/{rank}"
-        yield Activity(item_id=recent, recents=[item_id], position=rank, weight=weight, timestamp=at, source=reverse)
+        yield _to_activity(recent, reverse, activity_bytes(recent, [item_id], weight, at, reverse, rank))
+
+
+def _to_activity(item_id: str, source: str, value: bytes) -> Outgoing:
+    return Outgoing(ACTIVITY, item_id.encode(), value, cloud_event_headers(Activity, source, GROUP))
 
 
 def _apply_exposure(profile: Profile, event: Exposure, parsed: ParsedEvent, attempt: Attempt) -> None:

@@ -15,6 +15,7 @@ import orjson
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException
 
+from eddyline.adapters.vectors.http_connections import HttpAnswer, connect
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
 MAX_REQUEST_BYTES = 30 * 2**20
@@ -59,12 +60,7 @@ class Rest:
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if api_key:
             headers["api-key"] = api_key
-        self._client = httpx.Client(
-            base_url=url,
-            headers=headers,
-            timeout=timeout_seconds,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
-        )
+        self._connections = connect(parsed, headers, timeout_seconds)
         # It never connects by itself (its address is a dummy): the middleware sends what it builds, so that one
         # pool, which keeps connections alive, one key, one exact time-out and one set of errors serve both.
         self._qdrant = QdrantClient(check_compatibility=False)
@@ -83,11 +79,11 @@ class Rest:
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         if len(content) > MAX_REQUEST_BYTES:
             raise QdrantTooLarge(f"a request of {len(content):,} bytes is larger than Qdrant takes ({path})", 413)
-        response = self._send(method, path, content)
+        answer = self._send(method, path, content)
         try:
-            return orjson.loads(response.content)["result"]
+            return orjson.loads(answer.content)["result"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise EddylineError(f"{self.url}{path} doesn't answer as Qdrant: {response.text[:200]!r}") from error
+            raise EddylineError(f"{self.url}{path} doesn't answer as Qdrant: {_text(answer)[:200]!r}") from error
 
     def check(self) -> None:
         """Raise `Unavailable` unless the server says that it is ready."""
@@ -97,23 +93,24 @@ class Rest:
     def close(self) -> None:
         """Close the connections."""
         self._qdrant.close()
-        self._client.close()
+        self._connections.close()
 
     def _forward(self, request: httpx.Request, _: object) -> httpx.Response:
-        return self._send(request.method, request.url.raw_path.decode(), request.content)
+        answer = self._send(request.method, request.url.raw_path.decode(), request.content)
+        return httpx.Response(answer.status, content=answer.content)
 
-    def _send(self, method: str, path: str, content: bytes) -> httpx.Response:
+    def _send(self, method: str, path: str, content: bytes) -> HttpAnswer:
         where = f"Qdrant at {self.url} ({method} {path})"
         try:
-            response = self._client.request(method, path, content=content)
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"{where} didn't answer in time: {type(error).__name__}") from error
-        except httpx.TransportError as error:
+            answer = self._connections.request(method, path, content)
+        except TimeoutError as error:
+            raise Unavailable(f"{where} didn't answer in time: {error}") from error
+        except OSError as error:
             raise Unavailable(f"{where} can't be reached: {error}") from error
-        if response.is_success:
-            return response
-        status = response.status_code
-        message = f"{where} answered {status}: {_message(response)}"
+        status = answer.status
+        if 200 <= status < 300:
+            return answer
+        message = f"{where} answered {status}: {_message(answer)}"
         if status >= 500 or status in _RETRY:
             raise Unavailable(message)
         if status in _REFUSED:
@@ -123,9 +120,13 @@ class Rest:
         raise QdrantTooLarge(message, status) if status == 413 else QdrantError(message, status)
 
 
-def _message(response: httpx.Response) -> str:
+def _message(answer: HttpAnswer) -> str:
     try:
-        status = orjson.loads(response.content)["status"]
+        status = orjson.loads(answer.content)["status"]
         return str(status["error"] if isinstance(status, dict) else status)
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return response.text[:500]
+        return _text(answer)[:500]
+
+
+def _text(answer: HttpAnswer) -> str:
+    return answer.content.decode("utf-8", "replace")

@@ -3,7 +3,7 @@
 The wire format is JSON. Every model is versioned by `v` (1, where it is missing); `schemas/` is generated from here.
 """
 
-from eddyline.model.events.activity import Activity, Listing, RowEvent, parse_row_event
+from eddyline.model.events.activity import Activity, Listing, RowEvent, activity_bytes, parse_row_event
 from eddyline.model.events.entities import (
     Availability,
     Content,
@@ -83,6 +83,7 @@ __all__ = [
     "Transfer",
     "User",
     "WireModel",
+    "activity_bytes",
     "check_id",
     "clamp_event_time",
     "cloud_event_headers",

@@ -3,13 +3,15 @@ filter the item by. Internal: our own services write and read it."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
+import orjson
 from pydantic import Field, JsonValue
 
 from eddyline.model.events.interactions import RecordOrigin
-from eddyline.model.events.timestamps import Timestamp
-from eddyline.model.events.wire import Id, WireModel, load_json, validate_event
+from eddyline.model.events.timestamps import Timestamp, format_timestamp
+from eddyline.model.events.wire import VERSION, Id, WireModel, load_json, validate_event
 
 
 class Activity(WireModel):
@@ -29,6 +31,17 @@ class Activity(WireModel):
     timestamp: Timestamp
     source: str
     """`log:partition:offset` of the interaction; with `/position` where there is one."""
+
+
+def activity_bytes(
+    item_id: str, recents: Sequence[str], weight: float, timestamp: float, source: str, position: int | None = None
+) -> bytes:
+    """Return the same as `Activity(…).to_bytes()`, of values that are valid, as a profiler's own are. It takes a fifth
+    of the time, and is done several times for each event."""
+    fields: dict[str, Any] = {"v": VERSION, "item_id": item_id, "recents": recents}
+    if position is not None:
+        fields["position"] = position
+    return orjson.dumps({**fields, "weight": weight, "timestamp": format_timestamp(timestamp), "source": source})
 
 
 class Listing(WireModel):

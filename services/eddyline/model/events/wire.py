@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import orjson
@@ -21,6 +22,8 @@ from eddyline.errors import InvalidEvent
 from eddyline.model.ids import Person
 
 MAX_ID_BYTES = 512
+VERSION: Literal[1] = 1
+"""Of all models' schemas."""
 
 
 class FieldError(ValueError):
@@ -68,7 +71,7 @@ class WireModel(BaseModel):
     ce_name: ClassVar[str]
     """The record's name in the CloudEvents attribute `ce_type`: part of the contract, whatever the class is called."""
 
-    v: Literal[1] = 1
+    v: Literal[1] = VERSION
     """Schema version."""
 
     def to_bytes(self) -> bytes:
@@ -135,13 +138,20 @@ def load_json(data: bytes | None) -> Any:
         raise InvalidEvent(f"is not valid JSON: {error}") from None
 
 
-def cloud_event_headers(event: WireModel, event_id: str, source: str) -> tuple[tuple[str, bytes], ...]:
+def cloud_event_headers(
+    event: WireModel | type[WireModel], event_id: str, source: str
+) -> tuple[tuple[str, bytes], ...]:
     """Return the CloudEvents 1.0 attributes as record headers (Kafka binding, binary mode). `source`: its sender."""
+    version, *others = _constant_headers(event.ce_name, source)
+    return (version, ("ce_id", event_id.encode()), *others)
+
+
+@lru_cache
+def _constant_headers(ce_name: str, source: str) -> tuple[tuple[str, bytes], ...]:
     attributes = {
         "ce_specversion": "1.0",
-        "ce_id": event_id,
         "ce_source": f"/eddyline/{source}",
-        "ce_type": f"io.eddyline.{event.ce_name}.v{event.v}",
+        "ce_type": f"io.eddyline.{ce_name}.v{VERSION}",
         "content-type": "application/json",
     }
     return tuple((name, value.encode()) for name, value in attributes.items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from copy import copy as copy_fields
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,7 +46,7 @@ class Profile:
 
     def copy(self) -> Profile:
         """Return a profile that can be folded into without changing this one."""
-        copy = Profile(self.person, self.settings, self.events, self.last_seen)
+        copy = copy_fields(self)
         copy.taste, copy.seen = replace(self.taste), replace(self.seen)
         copy.identity, copy.delivery = replace(self.identity), replace(self.delivery)
         return copy
