@@ -8,6 +8,7 @@ The load is open-loop: each request has its time, drawn beforehand (a Poisson pr
 were answered, and its latency counts from that time. So a server that stalls is seen to stall. A probe, beside them,
 sends one event of a person of its own and reads that person until the event counts: POST to visible. Before the load,
 lists are asked for one after another, and as many as can be had; `/healthz` in the same two ways is the floor of HTTP.
+With `--qdrant`, the raw searches of a list (two of content, one of rows, no filter, ids alone) are the store's floor.
 
 Items are made, `load-0` and on, and so are their vectors, where the encoder is that of `--serve-encoder`; an instance
 that this command starts uses it. What each process of Eddyline, Kafka and Qdrant on this machine took of the processors
@@ -39,6 +40,8 @@ import numpy as np
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from numpy.typing import NDArray
+
+from eddyline.model.ids import item_dimension
 
 DIMENSION = 384
 TOPICS = 50
@@ -343,6 +346,32 @@ class Load:
         return found
 
 
+class RawSearches:
+    """What a list searches for, asked of the store itself: the floor. `session` is one with the Qdrant server."""
+
+    NEAREST = 50
+
+    def __init__(self, session: ClientSession, items: int, seed: int) -> None:
+        self._session, self._items = session, items
+        self._random = np.random.default_rng(seed)
+
+    async def search(self) -> None:
+        """Two searches of content in one batch, and beside them one of rows."""
+        vectors = MadeVectors().encode([f"theme {theme}" for theme in self._random.integers(TOPICS, size=2)])
+        content = [{"query": row.tolist(), "using": "content", "limit": self.NEAREST} for row in vectors]
+        recents = sorted({item_dimension(item_id(int(n))) for n in self._random.integers(self._items, size=30)})
+        query = {"indices": recents, "values": [1.0 / (n + 1) for n in range(len(recents))]}
+        rows = [{"query": query, "using": "affinity", "limit": self.NEAREST}]
+        await asyncio.gather(self._post("items", content), self._post("rows", rows))
+
+    async def _post(self, collection: str, searches: list[dict[str, Any]]) -> None:
+        path, body = f"/collections/{collection}/points/query/batch", orjson.dumps({"searches": searches})
+        async with self._session.post(path, data=body, headers=JSON) as response:
+            await response.read()
+            if response.status != 200:
+                raise Refused(str(response.status))
+
+
 def _click(person: str, number: int) -> dict[str, str]:
     return {"type": "click", "user_id": person, "item_id": item_id(number), "event_id": uuid.uuid4().hex}
 
@@ -413,6 +442,8 @@ async def measure(url: str, options: argparse.Namespace, processes: frozenset[in
                     f"{what:<28} {ours.rate:>7.1f}/s   p50 {ours.p50:>6.1f} ms   processor {ours.processor:>6.2f} ms"
                     f"   /healthz {floor.rate:>7.1f}/s   ratio {ours.rate / floor.rate:.3f}"
                 )
+        if options.qdrant is not None:
+            await compare_with_raw_searches(load, options, alone)
         warm_up = min(WARM_UP_SECONDS, options.seconds / 2)
         print(f"\n{options.events:g} events/s and {options.lists:g} lists/s for {options.seconds:g} s")
         began, before = time.monotonic(), processor_seconds(processes)
@@ -428,6 +459,24 @@ async def measure(url: str, options: argparse.Namespace, processes: frozenset[in
         print(f"{process[0]:<18} {100 * (seconds - before.get(process, 0.0)) / took:>7.1f} % of a core")
 
 
+async def compare_with_raw_searches(load: Load, options: argparse.Namespace, seconds: float) -> None:
+    """Ask for lists and make their raw searches in turns, and print both."""
+    key = os.environ.get("QDRANT_API_KEY")
+    headers = {"api-key": key} if key else None
+    async with ClientSession(options.qdrant, headers=headers, timeout=ClientTimeout(total=GIVE_UP_SECONDS)) as session:
+        raw = RawSearches(session, options.items, options.seed)
+        for at_once in (1, 8):
+            floor = await load.closed("raw searches", raw.search, at_once, seconds)
+            ours = await load.closed("a list", load.get_list, at_once, seconds)
+            if not floor.seconds or not ours.seconds:
+                raise SystemExit("\n".join([*floor.lines(), *ours.lines()]))
+            print(
+                f"raw searches, {at_once} at once       {len(floor.seconds) / seconds:>7.1f}/s   "
+                f"p50 {floor.quantile(0.5):>6.1f} ms   a list {len(ours.seconds) / seconds:>7.1f}/s   "
+                f"p50 {ours.quantile(0.5):>6.1f} ms   ratio {len(ours.seconds) / len(floor.seconds):.3f}"
+            )
+
+
 def main() -> None:
     """Parse the options, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -439,6 +488,7 @@ def main() -> None:
     parser.add_argument("--probes", type=float, default=5.0, help="events a second that are waited for")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long, after a warm-up")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--qdrant", help="its Qdrant server (key: QDRANT_API_KEY), for the floor of the store")
     parser.add_argument("--serve-encoder", type=int, metavar="PORT", help="only serve made vectors")
     options = parser.parse_args()
     if options.serve_encoder is not None:

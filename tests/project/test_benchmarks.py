@@ -6,9 +6,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.support.qdrant_rest import QdrantRest
+
+from eddyline.adapters.vectors import Distance, ServerStore
+from eddyline.runtime.collection_setup import create_collections
+from eddyline.settings import Settings
 
 pytestmark = [pytest.mark.process, pytest.mark.slow(40)]
 
@@ -109,8 +116,19 @@ def test_the_embedder_is_compared_with_its_encoder_alone() -> None:
     assert all(float(ratio) > 0 for _, ratio in found)
 
 
-def test_a_load_is_sent_at_its_rates_and_what_it_took_is_printed() -> None:
+@pytest.fixture
+def qdrant() -> Iterator[QdrantRest]:
+    """Something that answers as Qdrant does."""
+    server = QdrantRest()
+    yield server
+    server.close()
+
+
+def test_a_load_is_sent_at_its_rates_and_what_it_took_is_printed(qdrant: QdrantRest) -> None:
+    with closing(ServerStore(qdrant.url)) as store:
+        create_collections(store, Settings(), 384, Distance.COSINE)
     command = [sys.executable, "benchmarks/live.py", "--items", "60", "--people", "10", "--seconds", "1"]
+    command += ["--qdrant", qdrant.url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     pattern = r"^(.+), (\d) at once +(\d+\.\d)/s +p50 .+ processor +(\d+\.\d\d) ms"
@@ -121,3 +139,6 @@ def test_a_load_is_sent_at_its_rates_and_what_it_took_is_printed() -> None:
     found = re.findall(r"^(.+?) +p50 .+ ms +\((\d+)\)$", done.stdout, re.MULTILINE)  # no failures behind the count
     assert [name for name, _ in found] == ["POST of an event", "POST to visible", "a list"], done.stdout
     assert all(int(count) > 0 for _, count in found)
+    pattern = r"^raw searches, (\d) at once +(\d+\.\d)/s .+ a list +(\d+\.\d)/s .+ ratio \d"
+    raw = re.findall(pattern, done.stdout, re.MULTILINE)
+    assert [at_once for at_once, *_ in raw] == ["1", "8"], done.stdout
