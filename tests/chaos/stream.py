@@ -88,6 +88,8 @@ class Someone:
     items: list[str]
     misplaces: bool = False
     weight: float = 1.0
+    others: list[str] = field(default_factory=list)
+    """Items for half of what they do, beside `items`."""
     old: list[str] = field(default_factory=list)
     """Items for interactions of days ago, each once: at most one interaction with an item may be far in time from the
     others, since whether two far ones count for popularity depends on their order."""
@@ -125,8 +127,10 @@ class Stream:
             Someone(f"a:visitor {n}", rng.sample(self.items, 12), misplaces=rng.random() < 0.25)
             for n in range(visitors)
         ]
-        # Who has opened all that they ever open makes no more activity: an item counts once an hour for a person.
-        self._current = list(self.items)
+        # Who has opened all that they ever open makes no more activity, since an item counts once an hour for a person;
+        # with what they open again and again these are fewer than a profile remembers.
+        for someone in (*self._users, *self._visitors):
+            someone.others = rng.sample(self.items, 45)
         self.items += old
         self._number = 0
         self._due: list[tuple[int, Event]] = []
@@ -189,7 +193,7 @@ class Stream:
         elif chance < 0.09 and self._arrived:
             item = rng.choice(self._arrived)
         elif chance < 0.5:
-            item = rng.choice(self._current)
+            item = rng.choice(someone.others or someone.items)
         else:
             item = rng.choice(someone.items)
         return self._interaction(someone, item, at, self._choose_type(), now)
