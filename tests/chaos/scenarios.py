@@ -34,15 +34,7 @@ from tests.support.kafka import Cluster
 
 from eddyline.profiler import GROUP
 
-AMID = (
-    "before activity",
-    "some activity",
-    "activity acknowledged",
-    "half upserted",
-    "upserted",
-    "handled",
-    "before rows",
-)
+AMID = tuple(point for point in POINTS if point not in ("claimed", "committed"))
 """Points at which a worker holds a batch that isn't committed."""
 PATIENCE = 0.5
 """Seconds that workers wait for a store that is made to fail."""

@@ -106,7 +106,6 @@ class RowUpdate:
         self._settings = settings
         self._state = state
         self._updates: list[AffinityRow] = []
-        self.existed = state is not None
         self.changed = False
         self.applied = 0
         """Activities that were learnt from."""

@@ -44,9 +44,9 @@ class RowStore:
         if missing:
             points = self._store.retrieve(self._collection, sorted(missing), vectors=(VECTOR,))
             stored = {missing[id]: RowState.from_point(point, self._settings) for id, point in points.items()}
-            highest = max((state.epoch for state in stored.values()), default=0.0)
             for item_id, state in stored.items():
-                self._fence.check(f"the row of item {item_id!r}", state.epoch, items[item_id], highest)
+                loaded = (other.epoch for other in stored.values())
+                self._fence.check(f"the row of item {item_id!r}", state.epoch, items[item_id], loaded)
             found |= stored
             self._keep(stored)
         return found

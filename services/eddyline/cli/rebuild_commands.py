@@ -27,7 +27,7 @@ from eddyline.adapters.vectors import (
 from eddyline.cli.terminal_output import progress_bar
 from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.maintenance.generations.handover import (
-    NAMES,
+    REBUILT,
     RebuildSource,
     ReportLine,
     discard_unfinished_generations,
@@ -181,7 +181,7 @@ def _dimension(store: VectorStore, live: Collections) -> int:
 
 def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: bool, report: ReportLine) -> None:
     """Drop the generations before the last one, and the last one with `drop_old`."""
-    for name in NAMES:
+    for name in REBUILT:
         for collection in generations.existing(store, name):
             if collection == now.named(name):
                 continue

@@ -86,8 +86,8 @@ class ProfileStore:
                 profile = decode_profile(person, point.payload, point.vectors, self._settings)
             else:
                 profile = Profile(person, self._settings)
-            highest = max((point.payload["epoch"] for point in stored.values()), default=profile.delivery.epoch)
-            self._fence.check(f"profile {person.key}", profile.delivery.epoch, partition, highest)
+            loaded = (other.payload["epoch"] for other in stored.values())
+            self._fence.check(f"profile {person.key}", profile.delivery.epoch, partition, loaded)
             profile.delivery.epoch = self._fence.epoch(partition)
             attempt.profiles[person] = profile
             attempt.partitions[person] = partition

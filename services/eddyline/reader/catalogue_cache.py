@@ -191,7 +191,7 @@ class CatalogueCache:
         points = self._store.retrieve(ITEMS, without, payload=FIELDS) if without else {}
         found = {id: (point, _kept_vectors(point, known.get(id))) for id, point in points.items()}
         changed = [id for id, (_, kept) in found.items() if not kept.keys() >= set(vectors)]
-        lacking = [*changed, *(id for id in point_ids if id not in set(without))]
+        lacking = [*changed, *(set(point_ids).difference(without) if vectors else ())]
         if lacking:
             points = self._store.retrieve(ITEMS, lacking, payload=FIELDS, vectors=vectors)
             found |= {id: (point, {name: _dense(point, name) for name in vectors}) for id, point in points.items()}

@@ -38,14 +38,14 @@ class EpochFence:
         """Return the epoch to write under."""
         return self._epochs[partition]
 
-    def check(self, what: str, stored: float, partition: int, highest: float) -> None:
-        """Raise `Fenced` where `what` was stored under a higher epoch than ours. `highest`: of all that were loaded
-        with it, so that one new claim will do."""
+    def check(self, what: str, stored: float, partition: int, loaded: Iterable[float] = ()) -> None:
+        """Raise `Fenced` where `what` was stored under a higher epoch than ours. `loaded`: the epochs of all that were
+        loaded with it, so that one new claim will do; it is looked at then alone."""
         if stored > self._epochs[partition]:
             raise Fenced(
                 f"{what} was written under epoch {stored}, partition {partition} of {self._topic} is held here under "
                 f"{self._epochs[partition]}: does another group write there?",
-                epoch=int(highest),
+                epoch=int(max((stored, *loaded))),
             )
 
     def outdate(self, partitions: Iterable[int]) -> None:

@@ -33,7 +33,8 @@ ROUNDS = 50
 """Most rounds of catching up: an intake faster than the replay is never caught up with."""
 LEAVING_SECONDS = 120.0
 """How long the members of a sealed group may take to leave it."""
-NAMES = (ITEMS, PROFILES)
+REBUILT = (ITEMS, PROFILES)
+"""What a generation can be made of anew; rows stay."""
 ReportLine: TypeAlias = Callable[[str], None]
 """Takes a line for whoever watches."""
 
@@ -82,8 +83,8 @@ def next_generation(
 
 def discard_unfinished_generations(store: VectorStore, live: Collections, report: ReportLine) -> None:
     """Drop what an earlier run that was killed has left, and let the writers go on that it may have stopped."""
-    generations.unseal(store, NAMES)
-    for name in NAMES:
+    generations.unseal(store, REBUILT)
+    for name in REBUILT:
         newest = generations.generation_of(live.named(name))
         for collection in generations.existing(store, name):
             if generations.generation_of(collection) > newest:

@@ -15,7 +15,7 @@ from eddyline.adapters.kafka import Record
 from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, VectorStore, generations
 from eddyline.maintenance.generations.approximation import OnboardingAnswers, ProfileApproximation
 from eddyline.maintenance.generations.handover import (
-    NAMES,
+    REBUILT,
     Handover,
     NewGeneration,
     RebuildSource,
@@ -55,7 +55,7 @@ def reembed(
     made is dropped.
     """
     started = time.monotonic()
-    with next_generation(store, NAMES, create, report) as (live, target):
+    with next_generation(store, REBUILT, create, report) as (live, target):
         copier = ItemCopier(store, encoder, live.items, target.items, template, image_space, detect)
         answers = OnboardingAnswers(encoder)
         approximation = ProfileApproximation(store, target.items, settings, encoder.space, answers)
