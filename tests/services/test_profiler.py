@@ -15,6 +15,7 @@ from eddyline.adapters.kafka import Record, TopicPartition, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.decay import MINUTE
+from eddyline.model.events import pack_dimensions
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.profiler.handler import SLICE_PEOPLE
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
@@ -188,13 +189,13 @@ def test_activity_names_the_item_and_what_came_before_it(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "b", at=NOW + 1), click(2, "c", at=NOW + 2))
     sent = it.producer.to("activity")
     assert [one.key for one in sent] == [b"a", b"b", b"c"]
-    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["b", "a"]]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "a", "ba"]))
     assert dict(sent[2].headers)["ce_id"] == b"log-1:0:2"
 
 
 def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "b", at=NOW + 2), click(2, "c", at=NOW + 1, arrived=NOW + 3))
-    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["a"]]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "a", "a"]))
     assert it.stored().seen.recents.newest_first() == ["b", "c", "a"]
 
 

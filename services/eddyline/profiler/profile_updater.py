@@ -21,6 +21,7 @@ from eddyline.model.events import (
     Transfer,
     activity_bytes,
     cloud_event_headers,
+    pack_dimensions,
 )
 from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, pack_profile
@@ -161,10 +162,11 @@ def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_wi
     came after those of before its own time alone."""
     times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
     recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id and times[recent] <= at]
-    yield _to_activity(item_id, source, activity_bytes(item_id, recents, weight, at, source))
+    yield _to_activity(item_id, source, activity_bytes(item_id, pack_dimensions(recents), weight, at, source))
+    followed_by = pack_dimensions((item_id,))
     for rank, recent in enumerate(recents[:backward_window]):
         reverse = f"{source}/{rank}"
-        yield _to_activity(recent, reverse, activity_bytes(recent, [item_id], weight, at, reverse, rank))
+        yield _to_activity(recent, reverse, activity_bytes(recent, followed_by, weight, at, reverse, rank))
 
 
 def _to_activity(item_id: str, source: str, value: bytes) -> Outgoing:
