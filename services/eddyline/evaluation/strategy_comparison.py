@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.clients.progress import ProgressListener
-from eddyline.evaluation.interaction_log import InteractionLog
+from eddyline.evaluation.blend_tuning import LoggedChoices
+from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.metrics import SliceMetrics, measure
 from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, run
@@ -57,11 +58,24 @@ class Evaluation:
         """
         searches = SearchCache()
         state = InMemoryState(self.log, self.content, self.settings, self.answers)
+        tuned = {
+            name: LoggedChoices(one.ranking, one.strategy, searches)
+            for name, one in contenders.items()
+            if one.strategy.learned
+        }
         recommenders = {
-            name: partial(StrategyRecommender(one.ranking, one.strategy, searches).recommend, state)
+            name: partial(StrategyRecommender(one.ranking, one.strategy, searches, tuned.get(name)).recommend, state)
             for name, one in contenders.items()
         }
-        return run(self.log, self.content, state.learn, recommenders, begin, self.protocol, progress, what)
+
+        def learn(event: LoggedInteraction) -> None:
+            for choices in tuned.values():
+                choices.observe(state, event)
+            state.learn(event)
+
+        res = run(self.log, self.content, learn, recommenders, begin, self.protocol, progress, what)
+        for name, c in tuned.items(): print(name, c.learner.choices, c.learner.weights, c.learner.loss, c.learner.shipped_loss, c.learner.restored)
+        return res
 
     def compare(
         self,

@@ -34,13 +34,16 @@ class StrategyRecommender:
     """
 
     def __init__(
-        self, ranking: RankingSettings, strategy: StrategySettings, shared: SearchCache, varies: bool = False
+        self, ranking: RankingSettings, strategy: StrategySettings, shared: SearchCache, tuned=None, varies: bool = False
     ) -> None:
         self._ranking, self._strategy, self._shared, self._varies = ranking, strategy, shared, varies
+        self._tuned = tuned
 
     def recommend(self, state: InMemoryState, person: int, now: float, k: int) -> Sequence[int]:
         """List at most `k` places of items, the best first, none that the person has seen; `now` in epoch seconds."""
         profile, settings, strategy = state.profile(person, now), self._ranking, self._strategy
+        if self._tuned is not None:
+            strategy = self._tuned.strategy
         plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
         newest = islice(plan.recents, DETAILED_RECENTS)
         plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
@@ -89,13 +92,12 @@ class RequestSearches:
             similarities = catalogue.similarities([plan.dense[name] for name in new])
             for name, scores in zip(new, similarities, strict=True):
                 self._done[keys[name]] = self._top(scores, depth)
-        if plan.affinity is not None:
-            indices, values = plan.affinity.indices, plan.affinity.values
-            keys["affinity"] = (depth, indices.tobytes(), values.tobytes())
-            if keys["affinity"] not in self._done:
-                scores = catalogue.affinity.scores(indices, values)
+        for name, query in plan.rows.items():
+            keys[name] = (depth, query.indices.tobytes(), query.values.tobytes())
+            if keys[name] not in self._done:
+                scores = catalogue.affinity.scores(query.indices, query.values)
                 # Rows that share nothing with the query aren't found by it.
-                self._done[keys["affinity"]] = self._top(np.where(scores > 0, scores, -np.inf), depth)
+                self._done[keys[name]] = self._top(np.where(scores > 0, scores, -np.inf), depth)
         for name in plan.ordered:
             field = ORDERED[name].format(window=settings.trending_window)
             keys[name] = (depth, field)

@@ -101,7 +101,18 @@ def positional_weights(count: int) -> NDArray[np.float64]:
 
 def forward_update(recents: NDArray[np.uint32], time: float) -> AffinityRow:
     """What an item learns when it comes after these recents, given by their dimensions, newest first, at `time`."""
-    return AffinityRow(*_summed(recents, positional_weights(len(recents))), 1.0, time)
+    weights = positional_weights(len(recents))
+    dimensions = np.concatenate((recents, next_dimensions(recents[:1])))
+    return AffinityRow(*_summed(dimensions, np.concatenate((weights, _NEXT_WEIGHT[: len(recents)]))), 1.0, time)
+
+
+def next_dimensions(dimensions: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the dimensions in which rows learn that their item came right after these: a permutation of all 32-bit
+    numbers, so that no two items meet that don't meet already."""
+    return np.asarray(dimensions * np.uint32(0x9E3779B1) ^ np.uint32(0x5BD1E995), np.uint32)
+
+
+_NEXT_WEIGHT = np.ones(1)
 
 
 def backward_update(follower: int, position: int, time: float) -> AffinityRow:

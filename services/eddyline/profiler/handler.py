@@ -51,7 +51,7 @@ class Profiler:
     """The handler of the topic `interactions`.
 
     `partitions`: of the topic, for finding records that an app put on the wrong one. `clock`: epoch seconds.
-    `backward_window`: the setting of that name in `affinity`.
+    `backward_window`: the setting of that name in `affinity`. `samples_choices`: whether a strategy is learned.
     """
 
     topics = (INTERACTIONS,)
@@ -69,11 +69,12 @@ class Profiler:
         monotonic: Callable[[], float] = time.monotonic,
         collections: Collections = Collections(),
         backward_window: int = 0,
+        samples_choices: bool = False,
     ) -> None:
         self._events, self._settings, self._metrics = events, settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
-        self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window)
+        self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window, samples_choices)
         self._items = ItemCache(store, collections, settings, clock, monotonic)
         self._profiles = ProfileStore(store, collections.profiles, settings)
         self._outbox = Outbox(producer, dead_letters, metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import structlog
@@ -27,6 +28,7 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, pack_profile
 from eddyline.model.profile.erasure import erase
 from eddyline.model.profile.merge import absorb, hand_over
+from eddyline.model.ranking.choices import SOMEONE, is_sampled
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.item_cache import ItemVector
 from eddyline.profiler.parsed_event import GROUP, ParsedEvent, read_event
@@ -56,10 +58,14 @@ class ProfileUpdater:
         metrics: Metrics,
         clock: Callable[[], float],
         backward_window: int = 0,
+        samples_choices: bool = False,
     ) -> None:
-        """`backward_window`: how many of the newest recents learn what came after them (`affinity.backward_window`)."""
+        """`backward_window`: how many of the newest recents learn what came after them (`affinity.backward_window`).
+
+        `samples_choices`: whether the weights of some strategy are learnt.
+        """
         self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
-        self._reverse_recents = backward_window
+        self._reverse_recents, self._samples_choices = backward_window, samples_choices
         self._taus = TimeConstants.from_settings(settings)
 
     def apply(self, profile: Profile, parsed: ParsedEvent, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
@@ -137,7 +143,7 @@ class ProfileUpdater:
     ) -> None:
         profile.require_space(item.space)
         if parsed.weight > 0 and profile.seen.count_once_per_hour(event.item_id, parsed.time):
-            for activity in _activities(profile, event.item_id, parsed, self._reverse_recents):
+            for activity in self._activities(profile, event.item_id, parsed):
                 attempt.send(parsed.record, activity)
         interaction = WeightedInteraction(
             event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity
@@ -145,6 +151,21 @@ class ProfileUpdater:
         profile.fold(interaction, self._taus)
         profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
         attempt.folded += 1
+
+    def _activities(self, profile: Profile, item_id: str, parsed: ParsedEvent) -> Iterator[Outgoing]:
+        """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late
+        one came after those of before its own time alone."""
+        times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
+        recents = [item for item in profile.seen.recents.newest_first() if item != item_id and times[item] <= at]
+        before = None
+        if self._samples_choices and item_id not in profile.seen.viewed.times and is_sampled(source):
+            before = _as_it_was(profile)
+        packed = pack_dimensions(recents)
+        yield _to_activity(item_id, source, activity_bytes(item_id, packed, weight, at, source, before=before))
+        followed_by = pack_dimensions((item_id,))
+        for rank, recent in enumerate(recents[: self._reverse_recents]):
+            reverse = f"{source}/{rank}"
+            yield _to_activity(recent, reverse, activity_bytes(recent, followed_by, weight, at, reverse, rank))
 
     def _absorb(self, profile: Profile, event: Transfer, parsed: ParsedEvent, attempt: Attempt) -> None:
         """Take in what an anonymous id held. One that was identified before the user was erased goes, too."""
@@ -157,16 +178,12 @@ class ProfileUpdater:
         limit_pending(profile, attempt)
 
 
-def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_window: int) -> Iterator[Outgoing]:
-    """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late one
-    came after those of before its own time alone."""
-    times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
-    recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id and times[recent] <= at]
-    yield _to_activity(item_id, source, activity_bytes(item_id, pack_dimensions(recents), weight, at, source))
-    followed_by = pack_dimensions((item_id,))
-    for rank, recent in enumerate(recents[:backward_window]):
-        reverse = f"{source}/{rank}"
-        yield _to_activity(recent, reverse, activity_bytes(recent, followed_by, weight, at, reverse, rank))
+def _as_it_was(profile: Profile) -> dict[str, Any]:
+    """Return what lists are made of, of a profile as it is now: without whose it is, and what they have told."""
+    known = Profile(SOMEONE, profile.settings, profile.events, profile.last_seen)
+    known.taste, known.seen = profile.taste, profile.seen
+    payload, vectors = pack_profile(known, 0)
+    return {"payload": payload, "vectors": vectors}
 
 
 def _to_activity(item_id: str, source: str, value: bytes) -> Outgoing:

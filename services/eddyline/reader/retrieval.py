@@ -30,6 +30,7 @@ from eddyline.model.profile import Profile, stored_recents
 from eddyline.model.ranking import (
     DETAILED_RECENTS,
     ORDERED,
+    SEQUENTIAL,
     SIMILAR_PEOPLE,
     Candidates,
     Hit,
@@ -48,7 +49,7 @@ from eddyline.settings import RankingSettings
 
 ROW_ORDERS = ("popularity", "trending")
 """Sources that are an order of rows by a trend."""
-ROW_SOURCES = ("affinity", *ROW_ORDERS)
+ROW_SOURCES = (*SEQUENTIAL, *ROW_ORDERS)
 """Sources that are found in rows; the others are in items."""
 QueryKey: TypeAlias = tuple[Literal["shared", "own", "promotion"], str]
 """A source's list for everyone, or for the person alone; or a promotion's."""
@@ -140,9 +141,9 @@ class Retriever:
         queries = {
             name: self._content_query(vector, request, request.personal_filter) for name, vector in plan.dense.items()
         }
-        if plan.affinity is not None:
-            nearest = Nearest(Sparse(plan.affinity.indices, plan.affinity.values), "affinity")
-            queries["affinity"] = Query(nearest, request.depth, request.personal_filter)
+        for name, query in plan.rows.items():
+            nearest = Nearest(Sparse(query.indices, query.values), "affinity")
+            queries[name] = Query(nearest, request.depth, request.personal_filter)
         if plan.image is not None:
             nearest = Nearest(np.asarray(plan.image.vector, dtype=np.float32), "image")
             with_image = request.personal_filter & with_ready_image(plan.image.space)

@@ -8,10 +8,28 @@ from typing import Literal, TypeAlias, get_args
 from eddyline.settings.section import NotNegative, Section, Share
 
 Term: TypeAlias = Literal[
-    "affinity", "taste", "session", "people", "popularity", "trending", "freshness", "rating", "price", "image"
+    "affinity",
+    "next",
+    "recent",
+    "lasting",
+    "taste",
+    "session",
+    "people",
+    "popularity",
+    "trending",
+    "freshness",
+    "rating",
+    "price",
+    "image",
 ]
 TERMS: tuple[Term, ...] = get_args(Term)
 """What a strategy gives weights to."""
+
+
+LEARNED_TERMS: tuple[Term, ...] = (
+    "next", "recent", "lasting", "taste", "session", "popularity", "trending", "freshness"
+)  # fmt: skip
+"""Terms whose weights a learned strategy learns; the others stay as they are set."""
 
 
 class StrategySettings(Section):
@@ -19,6 +37,13 @@ class StrategySettings(Section):
 
     affinity: NotNegative = 0.0
     """What people chose after the items that this person chose recently."""
+    next: NotNegative = 0.0
+    """What people chose right after the newest item that this person chose. Like the two below, not 0…1, but the
+    logarithm of the evidence: none is 0."""
+    recent: NotNegative = 0.0
+    """What people chose after the newest few."""
+    lasting: NotNegative = 0.0
+    """What people chose after any of them, of the last visits, too."""
     taste: NotNegative = 0.0
     """Content close to the long-term taste (or, while behaviour is thin, to the onboarding answers)."""
     session: NotNegative = 0.0
@@ -37,6 +62,8 @@ class StrategySettings(Section):
     """How well its price fits those of the items chosen recently. With `image`, costs one more look-up."""
     image: NotNegative = 0.0
     """How much its picture looks like those of the items chosen recently; only where images are enabled."""
+    learned: bool = False
+    """Whether the weights are only where it begins, and are learnt from what people choose from then on."""
     session_start: Mapping[Term, NotNegative] = {}
     """Weights of the first list of a visit, where they differ; they give way to the others as the visit goes on."""
     diversity: Share = 0.0
@@ -68,6 +95,21 @@ STRATEGIES: Mapping[str, StrategySettings] = {
         explore=0.05,
         rotation=0.2,
     ),
+    "learned": StrategySettings(
+        learned=True,
+        next=0.5,
+        recent=1.2,
+        lasting=0.8,
+        taste=0.3,
+        session=0.5,
+        popularity=2.0,
+        trending=0.5,
+        freshness=0.1,
+        explore=0.05,
+        rotation=0.2,
+    ),
+    "next": StrategySettings(next=1.0, popularity=0.001),
+    "recent": StrategySettings(recent=1.0, popularity=0.001),
     "articles": StrategySettings(taste=0.5, people=0.3, trending=0.2),
     "content": StrategySettings(taste=1.0, session=1.2),
     "affinity": StrategySettings(affinity=1.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -33,6 +33,13 @@ def _packed_dimensions(text: str) -> str:
     return text
 
 
+class ProfileBefore(WireModel):
+    """A profile as it was just before the item was chosen, as a `Transfer` has it, without whose it is."""
+
+    payload: dict[str, JsonValue]
+    vectors: dict[str, str]
+
+
 class Activity(WireModel):
     """An item came, after these recent ones of the same person.
 
@@ -51,6 +58,8 @@ class Activity(WireModel):
     timestamp: Timestamp
     source: str
     """`log:partition:offset` of the interaction; with `/position` where there is one."""
+    before: ProfileBefore | None = None
+    """In a sample of them: whom the weights of learned strategies are fitted to."""
 
     @property
     def dimensions(self) -> NDArray[np.uint32]:
@@ -61,13 +70,21 @@ class Activity(WireModel):
 
 
 def activity_bytes(
-    item_id: str, recents: str, weight: float, timestamp: float, source: str, position: int | None = None
+    item_id: str,
+    recents: str,
+    weight: float,
+    timestamp: float,
+    source: str,
+    position: int | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return the same as `Activity(…).to_bytes()`, of values that are valid, as a profiler's own are. It takes a fifth
     of the time, and is done several times for each event."""
     fields: dict[str, Any] = {"v": VERSION, "item_id": item_id, "recents": recents}
     if position is not None:
         fields["position"] = position
+    if before is not None:
+        fields["before"] = before
     return orjson.dumps({**fields, "weight": weight, "timestamp": format_timestamp(timestamp), "source": source})
 
 

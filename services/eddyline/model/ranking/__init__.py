@@ -10,6 +10,7 @@ from eddyline.model.ranking.ranker import RankedItem, rank
 from eddyline.model.ranking.recent_items import DETAILED_RECENTS, PriceAndImage
 from eddyline.model.ranking.retrieval_plan import (
     ORDERED,
+    SEQUENTIAL,
     SESSION_EVIDENCE,
     SIMILAR_PEOPLE,
     AffinityQuery,
@@ -22,6 +23,7 @@ from eddyline.model.ranking.terms import freshness
 __all__ = [
     "DETAILED_RECENTS",
     "ORDERED",
+    "SEQUENTIAL",
     "SESSION_EVIDENCE",
     "SIMILAR_PEOPLE",
     "AffinityQuery",

@@ -29,6 +29,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.model.affinity import next_dimensions
 from eddyline.model.decay import MINUTE, Vector
 from eddyline.model.distance import Distance, distance_of, interest_vector, query_vector
 from eddyline.model.ids import item_dimension
@@ -44,6 +45,8 @@ from eddyline.settings import RankingSettings, StrategySettings
 
 DENSE = ("taste", "lifetime", "session", "onboarding")
 """Sources that are searched by a content vector."""
+SEQUENTIAL = ("affinity", "next", "recent", "lasting")
+"""Sources that are searched in rows by the recent items."""
 ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
 """Sources that are an order of the store's own, the same for everyone."""
 RECENT_DETAILS = ("price", "image")
@@ -51,6 +54,8 @@ RECENT_DETAILS = ("price", "image")
 
 RECENT_HALF_LIFE, LASTING_HALF_LIFE = 2.0, 30.0
 """Positions after which a recent item's weight in the affinity query halves: its passing part, and its lasting one."""
+REACH, LASTING_REACH = 12, 60
+"""Newest recent items that the sources `recent` and `lasting` are searched by."""
 LASTING_WEIGHT = 0.13
 """The lasting part, beside 1. On a visit's first list it is all there is."""
 SESSION_EVIDENCE = 1.5
@@ -76,7 +81,8 @@ class RetrievalPlan:
 
     dense: Mapping[str, Vector]
     weights: Mapping[str, float]
-    affinity: AffinityQuery | None = None
+    rows: Mapping[str, AffinityQuery] = field(default_factory=dict)
+    """Queries of rows, by source."""
     recents: Mapping[str, float] = field(default_factory=dict)
     """Weight in the affinity query by recent item, newest first."""
     unused_affinity: float = 0.0
@@ -133,20 +139,20 @@ def plan_retrieval(
             dense[name], weights[name] = vector, weight
     recents = (
         _recents(profile, activity, settings)
-        if any(weights[name] > 0 for name in ("affinity", *RECENT_DETAILS))
+        if any(weights[name] > 0 for name in (*SEQUENTIAL, *RECENT_DETAILS))
         else {}
     )
-    affinity = _affinity_query(recents) if recents and weights["affinity"] > 0 else None
+    rows = _row_queries(profile, recents, settings, weights)
     unused = 0.0
-    if affinity is None:
+    if "affinity" not in rows:
         unused, weights["affinity"] = weights["affinity"], 0.0
     if not profile.seen.recents.times:
         weights["people"] = 0.0
     distance = distance_of(profile.taste.space)
-    return RetrievalPlan(dense, weights, affinity, recents, unused, activity, distance, _is_cold(profile))
+    return RetrievalPlan(dense, weights, rows, recents, unused, activity, distance, _is_cold(profile))
 
 
-_EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
+_EVERYONE = {"people": 0.0, "price": 0.0, "image": 0.0} | dict.fromkeys(SEQUENTIAL, 0.0)
 
 
 def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
@@ -204,15 +210,42 @@ def _recents(profile: Profile, activity: float, settings: RankingSettings) -> di
     return {item_id: weight for item_id, weight in weights.items() if weight > 0}
 
 
-def _affinity_query(recents: Mapping[str, float]) -> AffinityQuery:
+def _row_queries(
+    profile: Profile, recents: Mapping[str, float], settings: RankingSettings, weights: Mapping[str, float]
+) -> dict[str, AffinityQuery]:
+    """Build the queries of those sequential sources that have a weight, newest recent item first."""
+    if not profile.seen.recents.times:
+        return {}
+    queries = {}
+    if weights["affinity"] > 0 and recents:
+        length = math.fsum(recents.values())
+        queries["affinity"] = _row_query({item_id: weight / length for item_id, weight in recents.items()})
+    newest = profile.seen.recents.newest_first()
+    if weights["next"] > 0:
+        queries["next"] = AffinityQuery(next_dimensions(np.array([item_dimension(newest[0])], np.uint32)), _ONE)
+    for name, half_life, reach in (("recent", RECENT_HALF_LIFE, REACH), ("lasting", LASTING_HALF_LIFE, LASTING_REACH)):
+        if weights[name] > 0:
+            damping = {
+                item_id: (profile.seen.popularity.get(item_id, 0.0) + 1.0) ** -settings.popularity_damping
+                for item_id in newest[:reach]
+            }
+            queries[name] = _row_query(
+                {item_id: part * 0.5 ** (k / half_life) for k, (item_id, part) in enumerate(damping.items())}
+            )
+    return queries
+
+
+_ONE = np.ones(1, np.float32)
+
+
+def _row_query(weights: Mapping[str, float]) -> AffinityQuery:
     summed: dict[int, float] = {}
-    for item_id, weight in recents.items():
+    for item_id, weight in weights.items():
         dimension = item_dimension(item_id)
         summed[dimension] = summed.get(dimension, 0.0) + weight
-    length = math.fsum(summed.values())
     return AffinityQuery(
         np.fromiter(summed.keys(), dtype=np.uint32, count=len(summed)),
-        np.fromiter((weight / length for weight in summed.values()), dtype=np.float32, count=len(summed)),
+        np.fromiter(summed.values(), dtype=np.float32, count=len(summed)),
     )
 
 

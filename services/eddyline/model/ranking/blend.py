@@ -1,0 +1,187 @@
+r"""The blend that learns: the weights of a strategy's terms, fitted to what people choose, one choice at a time.
+
+A *choice* is what somebody chose, beside all that a list could have held for them a moment before: the value
+$f_{it} \ge 0$ of each term t for each candidate i. As in a conditional logit (McFadden, "Conditional logit analysis of
+qualitative choice behavior", 1974), the probability that i is chosen is
+
+$$P(i) = \frac{e^{s_i}}{\sum_j e^{s_j}}, \quad s_i = \sum_t (a\,w_t + (1 - a)\,v_t)\,f_{it}$$
+
+a being the session activity (1 in the middle of a visit, 0 at its beginning), w the weights of a running visit and v
+those of its first list. One choice of item c is one step down the gradient of $-\ln P(c)$,
+
+$$g_t = \sum_i P(i) f_{it} - f_{ct}, \quad w_t \leftarrow \max(0, w_t - \eta \frac{a\,g_t}{\sqrt{G_t}})$$
+
+with $G_t$ the sum of the squares of its gradients so far (AdaGrad: Duchi, Hazan and Singer, JMLR 2011), and v
+likewise, with $1 - a$. No term can count against an item, so no weight is negative. Every step moves a weight by at most
+$\eta$ (`LEARNING_RATE`), whatever was chosen.
+
+Newest choices are rehearsed: each step is followed by some on earlier ones, drawn with a seed, so that a few hundred
+choices are enough. The first list's weights are drawn to the running ones, since fewer choices teach them.
+
+*Guardrail*: the loss of each choice, before it is learnt from (prequential: Dawid, 1984), is compared with the loss by
+the shipped weights. Where the learnt ones have done worse over some hundred choices, they are the shipped ones again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+"""Term values, shape (terms, candidates)."""
+
+LEARNING_RATE = 0.1
+"""Most that one step moves a weight."""
+FIRST_GRADIENT = 0.1
+"""Added to the root of the sum of squares, so that the first choices don't move a weight by whole steps."""
+REHEARSED = 4
+"""Earlier choices that each new one is followed by."""
+REMEMBERED = 512
+"""Newest choices to rehearse."""
+SHRINKAGE = 0.002
+"""Share of the way to the running weights that the first list's go at each step."""
+MEMORY = 200.0
+"""Choices over which the mean losses are taken: each counts for 1 - 1/`MEMORY` of the next."""
+TOLERANCE = 0.05
+"""How much worse the learnt weights may do than the shipped ones, in nats a choice, before these are restored."""
+MAX_WEIGHT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What somebody chose. `values`: of each term for each candidate, shape (terms, candidates); `chosen`: its column;
+    `activity`: the session activity, 0…1."""
+
+    values: Matrix
+    chosen: int
+    activity: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlendWeights:
+    """Weights by term: of a running visit, and of a visit's first list."""
+
+    running: Mapping[str, float]
+    start: Mapping[str, float]
+
+    def at(self, activity: float) -> dict[str, float]:
+        """Return the weight of each term at a session activity."""
+        return {
+            term: activity * weight + (1.0 - activity) * self.start.get(term, weight)
+            for term, weight in self.running.items()
+        }
+
+
+def average(learnt: Sequence[tuple[BlendWeights, int]]) -> BlendWeights | None:
+    """Average what several learners have learnt of parts of the same stream, each weighed by its number of choices
+    (Zinkevich et al., "Parallelized stochastic gradient descent", 2010); None where there is nothing yet."""
+    total = sum(choices for _, choices in learnt)
+    if not total:
+        return None
+    sums: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for weights, choices in learnt:
+        for summed, part in zip(sums, _both(weights), strict=True):
+            for term, weight in part.items():
+                summed[term] = summed.get(term, 0.0) + weight * choices / total
+    return BlendWeights(*sums)
+
+
+class BlendLearner:
+    """Learns the weights of `terms`, beginning with the `shipped` ones. The same choices give the same weights."""
+
+    def __init__(self, terms: Sequence[str], shipped: BlendWeights) -> None:
+        self.terms = tuple(terms)
+        self._shipped = np.array(
+            [[weights.get(term, shipped.running.get(term, 0.0)) for term in terms] for weights in _both(shipped)]
+        )
+        self._weights = self._shipped.copy()
+        self._squares = np.full_like(self._weights, FIRST_GRADIENT**2)
+        self._remembered: deque[Choice] = deque(maxlen=REMEMBERED)
+        self.choices = 0
+        """Learnt from so far."""
+        self.restored = 0
+        """How often the guardrail has restored the shipped weights."""
+        self.loss = self.shipped_loss = 0.0
+        """Mean loss of late in nats a choice: before each was learnt from, and by the shipped weights."""
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what `restore` reads, as JSON. Choices to rehearse are left out: those to come will do."""
+        return {
+            "terms": list(self.terms),
+            "weights": self._weights.round(6).tolist(),
+            "squares": self._squares.round(6).tolist(),
+            "choices": self.choices,
+            "restored": self.restored,
+            "loss": self.loss,
+            "shipped_loss": self.shipped_loss,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where a learner of the same or other terms was; a term that it didn't have begins as shipped."""
+        known = {term: column for column, term in enumerate(state["terms"])}
+        for column, term in enumerate(self.terms):
+            if term in known:
+                for visit in (0, 1):
+                    self._weights[visit, column] = state["weights"][visit][known[term]]
+                    self._squares[visit, column] = state["squares"][visit][known[term]]
+        self.choices, self.restored = state["choices"], state["restored"]
+        self.loss, self.shipped_loss = state["loss"], state["shipped_loss"]
+
+    @property
+    def weights(self) -> BlendWeights:
+        """Return the weights of now."""
+        running, start = (dict(zip(self.terms, row, strict=True)) for row in self._weights.round(6).tolist())
+        return BlendWeights(running, start)
+
+    def learn(self, choice: Choice) -> None:
+        """Take one step on a choice, and some on earlier ones."""
+        self._note_loss(choice)
+        if self.loss > self.shipped_loss + TOLERANCE and self.choices >= MEMORY:
+            self._restore()
+        self._step(choice)
+        draw = np.random.default_rng(self.choices)
+        for _ in range(min(REHEARSED, len(self._remembered))):
+            self._step(self._remembered[int(draw.integers(len(self._remembered)))])
+        self._remembered.append(choice)
+        self.choices += 1
+
+    def _step(self, choice: Choice) -> None:
+        shares = np.array([choice.activity, 1.0 - choice.activity])
+        odds = _softmax(shares @ self._weights @ choice.values)
+        gradient = np.outer(shares, choice.values @ odds - choice.values[:, choice.chosen])
+        self._squares += gradient**2
+        self._weights -= LEARNING_RATE * gradient / np.sqrt(self._squares)
+        self._weights[1] += SHRINKAGE * (self._weights[0] - self._weights[1])
+        np.clip(self._weights, 0.0, MAX_WEIGHT, out=self._weights)
+
+    def _note_loss(self, choice: Choice) -> None:
+        shares = np.array([choice.activity, 1.0 - choice.activity])
+        losses = [-math.log(max(1e-12, _softmax(shares @ weights @ choice.values)[choice.chosen]))
+                  for weights in (self._weights, self._shipped)]  # fmt: skip
+        if self.choices == 0:
+            self.loss, self.shipped_loss = losses
+        share = 1.0 / min(MEMORY, self.choices + 1.0)
+        self.loss += share * (losses[0] - self.loss)
+        self.shipped_loss += share * (losses[1] - self.shipped_loss)
+
+    def _restore(self) -> None:
+        self._weights = self._shipped.copy()
+        self._squares = np.full_like(self._weights, FIRST_GRADIENT**2)
+        self._remembered.clear()
+        self.loss = self.shipped_loss
+        self.restored += 1
+
+
+def _both(weights: BlendWeights) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    return weights.running, weights.start
+
+
+def _softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    exponents = np.exp(scores - scores.max(), dtype=np.float64)
+    return np.asarray(exponents / exponents.sum())
