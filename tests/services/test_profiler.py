@@ -11,12 +11,13 @@ import pytest
 from tests.services.profiling import SPACE, Profiling, click, erased, onboarded, same_sums
 from tests.support.fakes import NOW, near, record, redelivered, text_vector
 
-from eddyline.adapters.kafka import Record, TopicPartition, partition_of
+from eddyline.adapters.kafka import Acknowledgements, Outgoing, Record, TopicPartition, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.decay import MINUTE
 from eddyline.model.events import pack_dimensions
 from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.profiler import profile_store, to_profile_point
 from eddyline.profiler.handler import SLICE_PEOPLE
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
 from eddyline.settings import EventSettings, ProfileSettings
@@ -136,6 +137,21 @@ def test_event_ids_are_remembered_up_to_the_bound() -> None:
 def test_activity_is_acknowledged_before_profiles_are_written(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "b"))
     assert it.journal == ["send activity", "send activity", "upsert profiles 1"]
+
+
+def test_points_are_made_while_activity_is_being_acknowledged(it: Profiling, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin_all(records: Sequence[Outgoing]) -> Acknowledgements:
+        it.journal.append("sent")
+        return lambda: it.journal.append("acknowledged") or []  # type: ignore[func-returns-value]
+
+    def to_point(*arguments: Any) -> Point:
+        it.journal.append("made a point")
+        return to_profile_point(*arguments)
+
+    monkeypatch.setattr(it.producer, "begin_all", begin_all)
+    monkeypatch.setattr(profile_store, "to_profile_point", to_point)
+    it.feed(click(0, "a"))
+    assert it.journal == ["sent", "made a point", "acknowledged", "upsert profiles 1"]
 
 
 def test_a_failed_write_leaves_nothing_behind_and_the_next_attempt_folds_everything(it: Profiling) -> None:
