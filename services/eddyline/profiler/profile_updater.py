@@ -139,7 +139,7 @@ class ProfileUpdater:
             for activity in _activities(profile, event.item_id, parsed, self._reverse_recents):
                 attempt.send(parsed.record, activity)
         interaction = WeightedInteraction(
-            event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity
+            event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity, parsed.place
         )
         profile.fold(interaction, self._taus)
         profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
@@ -158,9 +158,12 @@ class ProfileUpdater:
 
 def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_window: int) -> Iterator[Outgoing]:
     """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late one
-    came after those of before its own time alone."""
-    times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
-    recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id and times[recent] <= at]
+    came after those alone that are before it in time or, at its own time, in the log."""
+    weight, at, source, entry = parsed.weight, parsed.time, parsed.record.place, (parsed.time, parsed.place)
+    entries = profile.seen.recents.entries
+    recents = [
+        recent for recent in profile.seen.recents.newest_first() if recent != item_id and entries[recent] < entry
+    ]
     yield _to_activity(item_id, source, activity_bytes(item_id, recents, weight, at, source))
     for rank, recent in enumerate(recents[:backward_window]):
         reverse = f"{source}/{rank}"
