@@ -20,6 +20,7 @@ from eddyline.adapters.vectors import Point
 from eddyline.adapters.vectors.server_conversion import from_record, to_batch
 from eddyline.model.ids import Person
 from eddyline.model.offsets import LogPosition
+from eddyline.model.placed_time import place_of
 from eddyline.model.profile import (
     DENSE_VECTORS,
     Profile,
@@ -32,6 +33,8 @@ from eddyline.settings import ProfileSettings
 
 SIZE = 384
 ITEMS, LIST_ITEMS = 2_000, 10
+PARTITION_RATE = 12
+"""Events a second in the partition of the person, everyone's together."""
 START = 1_790_000_000.0
 LOG, USERS_LOG = "5L6g3nShT-eMCtK--X86sw:Lzo2ULbkTIGNpq1uVdCDNA", "5L6g3nShT-eMCtK--X86sw:u0cdeVGHQy2QnN4bVJ9yZg"
 ACTIONS = {"view": 1.0, "click": 2.0, "like": 3.0, "purchase": 5.0}
@@ -57,9 +60,11 @@ def made_profile(events: int, lists: int = 0, seed: int = 7) -> Profile:
         done.append(action)
         profile.seen.count_once_per_hour(item, now)
         vector = vectors.standard_normal(SIZE) / SIZE**0.5
-        profile.fold(WeightedInteraction(item, action, vector, ACTIONS[action], now, 300 * rng.random()), taus)
+        position = LogPosition(LOG, 3, 100_000 + int(PARTITION_RATE * (now - START)))
+        weight, popularity, place = ACTIONS[action], 300 * rng.random(), place_of(position.partition, position.offset)
+        profile.fold(WeightedInteraction(item, action, vector, weight, now, popularity, place), taus)
         profile.delivery.remember(f"event-{number}")
-        profile.delivery.advance(LogPosition(LOG, 3, 100_000 + 37 * number))
+        profile.delivery.advance(position)
         profile.identity.note_first_seen(now, profile.person.key)
     return profile
 

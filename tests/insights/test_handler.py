@@ -26,6 +26,7 @@ from eddyline.insights.write_plan import PLAN_KEY, PLANS, WINDOWS, WritePlan, la
 from eddyline.model.events import Erased, ImpressionReport, Interaction, RecordOrigin, ServedItem, ServedList
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.offsets import LogPosition
+from eddyline.model.placed_time import UNPLACED, place_of
 from eddyline.settings import InsightsSettings
 
 NOW = 1_790_000_000.0
@@ -153,7 +154,10 @@ def ranked(items: Sequence[str]) -> list[ServedItem]:
 # -- any history, any order, any crash ------------------------------------------------------------------------------
 
 people = st.sampled_from(["ann", "bob", "cleo"])
-moments = st.integers(0, 3 * 86_400).map(lambda seconds: NOW - seconds + 0.5)
+moments = st.one_of(  # some at the same time
+    st.integers(0, 3).map(lambda minutes: NOW - 60 * minutes + 0.5),
+    st.integers(0, 3 * 86_400).map(lambda seconds: NOW - seconds + 0.5),
+)
 requests = st.integers(0, 5).map(lambda number: f"r{number}")
 places = st.lists(
     st.tuples(st.sampled_from(ITEMS), st.sampled_from(CATEGORIES)), max_size=4, unique_by=lambda one: one[0]
@@ -308,6 +312,37 @@ def test_without_a_request_id_a_click_goes_to_the_last_list_that_showed_the_item
     log.did("e1", "item-1", NOW)
     clicked = {key.dimensions.strategy for key, cell in folded(log).cells().items() if cell.counts["clicks"]}
     assert clicked == {"two"}
+
+
+def test_of_lists_of_the_same_time_the_last_is_the_last_in_the_log(log: Log) -> None:
+    log.served("r9", NOW - 50, ["item-1"], strategy="one")
+    log.served("r1", NOW - 50, ["item-1"], strategy="two")
+    log.did("e1", "item-1", NOW)
+    clicked = {key.dimensions.strategy for key, cell in folded(log).cells().items() if cell.counts["clicks"]}
+    assert clicked == {"two"}
+
+
+def test_a_person_too_large_to_keep_loses_what_came_first_of_the_same_time() -> None:
+    known, settings = PersonLog(), InsightsSettings()
+    for number, name in enumerate("dcba"):
+        event = Interaction(type="click", user_id="ann", item_id=name, timestamp=NOW)
+        known.add_action(event, name, NOW, place_of(0, number), settings)
+    known = PersonLog.from_bytes(known.to_bytes())
+    known.shrink()
+    assert list(known.actions) == ["b", "a"]
+
+
+def test_a_row_from_before_places_were_kept_is_read(log: Log) -> None:
+    log.served("r", NOW, ["item-1"])
+    log.did("e1", "item-1", NOW + 2)
+    partition = folded(log)
+    (row,) = partition.tables.rows["people"].values()
+    plain = orjson.loads(row)
+    for one in (*plain["lists"].values(), *plain["deeds"].values()):
+        del one[-1]
+    former, now = PersonLog.from_bytes(orjson.dumps(plain)), PersonLog.from_bytes(row)
+    assert (former.lists["r"].items, former.lists["r"].place) == (now.lists["r"].items, UNPLACED)
+    assert former.actions["e1"] == now.actions["e1"]._replace(place=UNPLACED)
 
 
 def test_what_was_seen_takes_the_place_of_what_was_served(log: Log) -> None:

@@ -27,7 +27,9 @@ from eddyline.cli.commands import app
 from eddyline.errors import AlreadyRunning, Misconfigured, Unavailable
 from eddyline.maintenance.audit import AuditReport, Everyone, Sample, audit
 from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.model.newest_items import NewestItems
 from eddyline.model.offsets import LogPosition
+from eddyline.model.placed_time import UNPLACED
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, encode_payload
 from eddyline.profiler import Profiler
 from eddyline.runtime.collection_setup import create_collections
@@ -275,6 +277,31 @@ def _nudged(profile: Profile) -> None:
     profile.taste.sums = sums._replace(lifetime=replace(sums.lifetime, sum=moved))
 
 
+def _other_order(profile: Profile) -> None:
+    """What was done at one time, the other way round."""
+    viewed = profile.seen.viewed
+    places = sorted((place for _, place in viewed.entries.values()), reverse=True)
+    entries = {item: (NOW, place) for item, place in zip(viewed.newest_first()[::-1], places, strict=True)}
+    assert set(viewed.times.values()) == {NOW}
+    profile.seen.viewed = NewestItems.from_entries(viewed.size, entries)
+
+
+def test_what_was_folded_before_places_were_kept_is_right_without_them() -> None:
+    it = Auditing(ProfileSettings(seen=3))
+    it.add_items("a", "b", "c", "d")
+    for item in "dabc":
+        it.say(ADA, item_id=item)
+    it.work()
+
+    def forget_places(profile: Profile) -> None:
+        """As it was: of one time, the ones whose ids are last were kept."""
+        assert profile.seen.viewed.newest_first() == ["c", "b", "a"]
+        profile.seen.viewed = NewestItems(3, dict.fromkeys("bcd", (NOW, UNPLACED)))
+
+    it.tamper(ADA, forget_places)
+    assert found(it.audit()) == {}
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -285,6 +312,7 @@ def _nudged(profile: Profile) -> None:
         (lambda profile: setattr(profile.seen, "purchased", profile.seen.viewed), "purchased"),
         (lambda profile: setattr(profile.seen, "disliked", profile.seen.disliked.add("a", NOW)), "disliked"),
         (lambda profile: setattr(profile.seen, "recents", profile.seen.recents.add("a", NOW + 1)), "recents"),
+        (_other_order, "order of viewed"),
         (lambda profile: setattr(profile.identity, "merged_into", Person("u", "bob")), "forward"),
         (lambda profile: setattr(profile.identity, "linked_anonymous_ids", ()), "twins"),
         (lambda profile: setattr(profile.identity, "segment", "new"), "answers"),

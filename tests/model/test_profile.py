@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from eddyline.model.ids import Person, item_dimension
 from eddyline.model.offsets import LogPosition
+from eddyline.model.placed_time import place_of
 from eddyline.model.profile import (
     SETS,
     PendingInteraction,
@@ -44,16 +46,25 @@ def interaction(item: int, type: str = "click", weight: float = 1.0, time: float
     return WeightedInteraction(f"i{item}", type, unit(item), weight, time)
 
 
-interactions = st.lists(
+def placed(partition: int) -> Callable[[list[WeightedInteraction]], list[WeightedInteraction]]:
+    """Give each a place in a partition, in their order."""
+    return lambda all_of_them: [
+        replace(one, place=place_of(partition, offset)) for offset, one in enumerate(all_of_them)
+    ]
+
+
+unplaced = st.lists(
     st.builds(
         interaction,
         item=st.integers(0, 7),
         type=st.sampled_from(["click", "purchase", "like", "dislike"]),
-        time=st.integers(-90 * 86_400, 0).map(lambda s: NOW + s),
+        # Many at the same time, as in an order, or whatever has its times in whole minutes.
+        time=st.one_of(st.integers(-2, 0).map(lambda m: NOW + 60 * m), st.integers(-90 * 86_400, 0).map(NOW.__add__)),
     ).map(lambda one: replace(one, weight=-3.0 if one.type == "dislike" else 2.0)),
     min_size=1,
     max_size=15,
 )
+interactions, of_another = unplaced.map(placed(1)), unplaced.map(placed(0))
 
 
 def profile_of(folded: list[WeightedInteraction]) -> Profile:
@@ -76,6 +87,7 @@ def same(one: Profile, other: Profile) -> None:
         np.testing.assert_allclose(a.sum, b.sum, rtol=1e-6, atol=1e-9)
         assert a.weight == pytest.approx(b.weight, rel=1e-9)
     assert all(getattr(one.seen, name) == getattr(other.seen, name) for name in SETS)
+    assert all(getattr(one.seen, name).newest_first() == getattr(other.seen, name).newest_first() for name in SETS)
     assert one.taste.evidence == pytest.approx(other.taste.evidence)
     assert (one.events, one.last_seen) == (other.events, other.last_seen)
 
@@ -87,11 +99,38 @@ def test_late_events_make_the_same_profile(folded: list[WeightedInteraction], ra
     same(profile_of(folded), profile_of(shuffled))
 
 
-@given(interactions, interactions)
+@given(interactions, of_another)
 def test_merging_two_profiles_equals_folding_all_events_into_one(
     one: list[WeightedInteraction], two: list[WeightedInteraction]
 ) -> None:
-    same(merge_profiles(profile_of(one), profile_of(two)), profile_of(one + two))
+    both = profile_of(one + two)
+    same(merge_profiles(profile_of(one), profile_of(two)), both)
+    same(merge_profiles(profile_of(two), profile_of(one)), both)
+
+
+@given(interactions, of_another, unplaced.map(placed(2)))
+def test_profiles_may_be_merged_in_any_grouping(
+    ones: list[WeightedInteraction], twos: list[WeightedInteraction], threes: list[WeightedInteraction]
+) -> None:
+    one, two, three = profile_of(ones), profile_of(twos), profile_of(threes)
+    left, right = merge_profiles(merge_profiles(one, two), three), merge_profiles(one, merge_profiles(two, three))
+    same(left, right)
+    for name in SETS:
+        merged = getattr(left.seen, name)
+        assert merged.union(getattr(right.seen, name)) == merged, "what is there twice is there once"
+
+
+@given(interactions, st.integers(1, 5), st.randoms(use_true_random=False))
+def test_what_has_one_time_is_in_the_order_of_the_log(
+    folded: list[WeightedInteraction], size: int, random: object
+) -> None:
+    last = {one.item_id: one.place for one in folded if one.type != "impression"}
+    at_once = [replace(one, time=NOW) for one in folded]
+    random.shuffle(at_once)  # type: ignore[attr-defined]
+    profile = Profile(ADA, ProfileSettings(seen=size))
+    for one in at_once:
+        profile.fold(one, TAUS)
+    assert profile.seen.viewed.newest_first() == sorted(last, key=last.__getitem__, reverse=True)[:size]
 
 
 @given(interactions)
@@ -142,6 +181,9 @@ def test_a_later_like_lifts_a_dislike_and_an_earlier_one_does_not() -> None:
     dislike = interaction(3, "dislike", -3.0, NOW)
     assert not profile_of([dislike, interaction(3, "like", 3.0, NOW + 1)]).seen.hidden(["disliked"])
     assert profile_of([dislike, interaction(3, "like", 3.0, NOW - 1)]).seen.hidden(["disliked"]).keys() == {"i3"}
+    at_once = [dislike, interaction(3, "like", 3.0, NOW)]
+    assert not profile_of(placed(0)(at_once)).seen.hidden(["disliked"])
+    assert profile_of(placed(0)(at_once[::-1])).seen.hidden(["disliked"]).keys() == {"i3"}
 
 
 def test_an_erased_person_stays_forgotten_when_late_events_come() -> None:

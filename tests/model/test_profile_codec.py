@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 from statistics import median
@@ -19,6 +20,7 @@ from eddyline.errors import Misconfigured
 from eddyline.model.decay import MINUTE
 from eddyline.model.ids import fingerprint
 from eddyline.model.offsets import LogPosition
+from eddyline.model.placed_time import LAST_PLACE, UNPLACED
 from eddyline.model.profile import (
     VECTORS,
     PendingInteraction,
@@ -33,8 +35,13 @@ from eddyline.model.profile import (
 )
 from eddyline.settings import ProfileSettings
 
-BEFORE = orjson.loads((Path(__file__).parent / "stored" / "profile-1.json").read_bytes())
-"""Written when states were JSON and all vectors named ones: a point's payload and vectors, a transfer's vectors."""
+FORMER = {
+    version: orjson.loads((Path(__file__).parent / "stored" / f"profile-{version}.json").read_bytes())
+    for version in (1, 2)
+}
+"""A point's payload and vectors, and a transfer's vectors, as they were written before events had places; in the first
+version states were JSON, and all vectors named ones."""
+BEFORE = FORMER[1]
 STATE = orjson.loads(BEFORE["payload"]["state"])
 made_profile = run_path(str(Path(__file__).parents[2] / "benchmarks" / "profiles.py"))["made_profile"]
 
@@ -52,29 +59,39 @@ def same_but_for_rounding(one: Profile, other: Profile) -> None:
 # -- what is kept -----------------------------------------------------------------------------------------------------
 
 times = st.one_of(st.integers(0, 4 * 10**9).map(float), st.floats(-1e300, 1e300), st.sampled_from([NOW + 0.123, -0.5]))
-sets = st.dictionaries(st.text(min_size=1, max_size=5), times, max_size=6)
+places = st.one_of(st.just(UNPLACED), st.integers(0, 3), st.integers(0, LAST_PLACE))
+sets = st.dictionaries(st.text(min_size=1, max_size=5), st.tuples(times, places), max_size=6)
 
 
 @given(
     st.lists(sets, min_size=6, max_size=6), st.dictionaries(st.text(min_size=1), st.sets(st.integers(0, 9), min_size=1))
 )
-def test_every_time_of_every_set_is_kept_exactly(found: list[dict[str, float]], shown: dict[str, set[int]]) -> None:
+def test_every_time_and_place_of_every_set_is_kept_exactly(
+    found: list[dict[str, tuple[float, int]]], shown: dict[str, set[int]]
+) -> None:
     profile = Profile(ADA, ProfileSettings())
     names = ("recents", "viewed", "purchased", "disliked", "liked")
     for name, items in zip(names, found, strict=False):
-        for item, time in items.items():
-            setattr(profile.seen, name, getattr(profile.seen, name).add(item, time))
-    profile.seen.counted = found[5]
+        for item, (time, place) in items.items():
+            setattr(profile.seen, name, getattr(profile.seen, name).add(item, time, place))
+    profile.seen.counted = {item: time for item, (time, _) in found[5].items()}
     for item, minutes in shown.items():
         for minute in minutes:
             profile.show([item], minute * MINUTE)
     read = again(profile)
     for name in names:
         assert getattr(read.seen, name) == getattr(profile.seen, name)
-    assert list(read.seen.counted.items()) == list(profile.seen.counted.items()), "in its order"
+        assert getattr(read.seen, name).newest_first() == getattr(profile.seen, name).newest_first()
+    assert read.seen.counted == profile.seen.counted
     assert read.seen.shown == profile.seen.shown
     opened = open_state(encode_payload(profile, 0)["state"])
-    assert {name: opened[name] for name in names} == {name: dict(getattr(profile.seen, name).times) for name in names}
+    entries = {name: getattr(profile.seen, name).entries for name in names}
+    assert {name: opened[name] for name in names} == {
+        name: {item: time for item, (time, _) in each.items()} for name, each in entries.items()
+    }
+    assert {name: opened["places"][name] for name in names} == {
+        name: {item: place for item, (_, place) in each.items()} for name, each in entries.items()
+    }
     assert opened["shown"] == {item: sorted(minutes) for item, minutes in shown.items()}
 
 
@@ -124,7 +141,7 @@ def test_event_ids_stay_in_their_order() -> None:
 def test_recents_are_read_without_the_rest() -> None:
     profile = profile_of([interaction(n, time=NOW - n) for n in range(3)] + [interaction(9, "dislike", -1.0)])
     assert stored_recents(encode_payload(profile, 0)) == ["i0", "i1", "i2"]
-    assert stored_recents(BEFORE["payload"]) == ["i1", "i2"]
+    assert [stored_recents(former["payload"]) for former in FORMER.values()] == [["i1", "i2"]] * 2
 
 
 # -- how large it is --------------------------------------------------------------------------------------------------
@@ -179,27 +196,42 @@ def expected() -> Profile:
     return profile
 
 
-def read_before(payload: dict[str, Any] | None = None) -> Profile:
-    return decode_profile(ADA, payload or BEFORE["payload"], BEFORE["vectors"], SMALL)
+def read_before(payload: dict[str, Any] | None = None, version: int = 1) -> Profile:
+    former = FORMER[version]
+    return decode_profile(ADA, payload or former["payload"], former["vectors"], SMALL)
 
 
-def test_a_point_of_before_is_read_with_its_named_vectors() -> None:
-    assert has_former_vectors(BEFORE["payload"])
-    read = read_before()
+each_version = pytest.mark.parametrize("version", FORMER)
+
+
+@each_version
+def test_a_point_of_before_is_read(version: int) -> None:
+    assert has_former_vectors(FORMER[version]["payload"]) == (version == 1)
+    read = read_before(version=version)
     same_but_for_rounding(read, expected())
     assert read.delivery == expected().delivery
     assert read.taste.onboarding is not None
 
 
-def test_it_is_written_in_the_new_form() -> None:
-    payload = encode_payload(read_before(), 2)
+@each_version
+def test_it_is_written_in_the_new_form(version: int) -> None:
+    payload = encode_payload(read_before(version=version), 2)
     assert not has_former_vectors(payload)
     assert open_vectors(payload).keys() == {"session", "lifetime", "onboarding"}
-    same_but_for_rounding(again(read_before()), expected())
+    same_but_for_rounding(again(read_before(version=version)), expected())
 
 
-def test_a_transfer_of_before_is_read_as_exactly_as_it_was_written() -> None:
-    read = unpack_profile(ADA, BEFORE["payload"], BEFORE["transfer"], SMALL)
+def test_what_has_no_place_comes_before_all_others_of_its_time() -> None:
+    read = read_before(version=2)
+    read.fold(replace(interaction(7, time=NOW), place=0), TAUS)
+    read.fold(replace(interaction(8, time=NOW), place=1), TAUS)
+    assert again(read).seen.recents.newest_first() == ["i8", "i7", "i1"]
+
+
+@each_version
+def test_a_transfer_of_before_is_read_as_exactly_as_it_was_written(version: int) -> None:
+    former = FORMER[version]
+    read = unpack_profile(ADA, former["payload"], former["transfer"], SMALL)
     for one, other in zip(read.taste.sums, expected().taste.sums, strict=True):
         np.testing.assert_array_equal(one.sum, other.sum)
     assert read.delivery == expected().delivery
@@ -228,13 +260,16 @@ def test_who_was_known_before_it_was_kept_stays_who_they_are() -> None:
 
 def test_a_state_of_a_later_version_is_refused_with_the_way_out() -> None:
     with pytest.raises(Misconfigured, match=r"u:ada.*eddyline replay"):
-        read_before(BEFORE["payload"] | {"state": "3.AAAA"})
+        read_before(BEFORE["payload"] | {"state": "4.AAAA"})
 
 
 # -- what isn't a profile ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [7, None, "", "nonsense", "2", "2.AAAA..", "2.eJwDAAAAAAE=..", "{}", "{", "[]"])
+@pytest.mark.parametrize(
+    "state",
+    [7, None, "", "nonsense", "2", "2.AAAA..", "2.eJwDAAAAAAE=..", "3", "3.AAAA...", "3.eJwDAAAAAAE=...", "{}", "[]"],
+)
 def test_rubbish_in_a_transfer_is_none(state: Any) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         unpack_profile(ADA, BEFORE["payload"] | {"state": state}, {}, SMALL)
@@ -247,7 +282,7 @@ def test_a_state_that_is_cut_short_is_none() -> None:
     profile.delivery.remember("e1")
     payload, vectors = pack_profile(profile, 0)
     parts = payload["state"].split(".")
-    for part in range(1, 4):
+    for part in range(1, 5):
         cut = [each[:-4] if place == part else each for place, each in enumerate(parts)]
         with pytest.raises((ValueError, KeyError, TypeError)):
             unpack_profile(ADA, payload | {"state": ".".join(cut)}, vectors, SMALL)

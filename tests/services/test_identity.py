@@ -54,7 +54,8 @@ def same(one: Profile, other: Profile) -> None:
     """As far as ranking can tell."""
     same_sums(one, other, 1e-5)
     for name in SETS:
-        assert getattr(one.seen, name) == getattr(other.seen, name), name
+        there, should = getattr(one.seen, name), getattr(other.seen, name)
+        assert (there.times, there.newest_first()) == (should.times, should.newest_first()), name
     assert (one.events, one.taste.evidence, one.last_seen) == (other.events, other.taste.evidence, other.last_seen)
 
 

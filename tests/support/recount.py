@@ -43,7 +43,7 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSe
     lists: dict[tuple[str, str], dict[str, Any]] = {}
     seen: dict[tuple[str, str], list[tuple[float, list[int] | None]]] = defaultdict(list)
     deeds: dict[tuple[str, str], dict[str, Any]] = {}
-    for topic, value, arrived in log:
+    for number, (topic, value, arrived) in enumerate(log):
         said = orjson.loads(value or b"{}")
         at = min(parse_timestamp(said["timestamp"]), arrived)
         if arrived - at > settings.lateness_minutes * 60:
@@ -53,9 +53,9 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSe
             if said["type"] in (*settings.clicks, *settings.conversions) or "dwell_ms" in said:
                 deeds.setdefault((person, said["event_id"]), said | {"at": at, "person": person})
         elif said["type"] == "served":
-            lists.setdefault((person, said["request_id"]), said | {"at": at})
+            lists.setdefault((person, said["request_id"]), said | {"at": at, "number": number})
         elif "items" in said:
-            lists.setdefault((person, said["request_id"]), said | {"at": at})
+            lists.setdefault((person, said["request_id"]), said | {"at": at, "number": number})
             seen[person, said["request_id"]].append((at, [place["rank"] for place in said["items"]]))
         else:
             seen[person, said["request_id"]].append((at, said.get("positions")))
@@ -91,14 +91,14 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSe
     result = Recount()
     for deed in loose:
         found = [
-            (at, name[1])
+            (at, one["number"], name[1])
             for name, (one, at, shown) in counted.items()
             if name[0] == deed["person"]
             and deed["at"] - window <= at <= deed["at"]
             and any(place["item_id"] == deed["item_id"] for place in shown)
         ]
         if found:
-            by_list[deed["person"], max(found)[1]].append(deed)
+            by_list[deed["person"], max(found)[2]].append(deed)
         else:
             _add_loose(result, deed, settings)
     days: dict[str, dict[int, set[Dimensions]]] = defaultdict(lambda: defaultdict(set))

@@ -6,6 +6,7 @@ import struct
 import zlib
 from base64 import b64decode
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -21,21 +22,24 @@ DICTIONARY = (
 
 
 def open_state(state: str) -> dict[str, Any]:
-    """Everything in it, in plain words: `recents`, `viewed` … are items and their times, `shown` items and minutes."""
-    version, packed, popularity, event_ids = state.split(".")
-    assert version == "2"
+    """Everything in it, in plain words: `recents`, `viewed` … are items and their times, `places` their places by set,
+    `shown` items and minutes."""
+    version, packed, numbers, popularity, event_ids = state.split(".")
+    assert version == "3"
     content = zlib.decompressobj(zdict=DICTIONARY).decompress(b64decode(packed))
     end = 4 + struct.unpack("<I", content[:4])[0]
     fields: dict[str, Any] = orjson.loads(content[4:end])
-    items = fields.pop("items")
-    opened = {**fields, **_sets(items["ids"], items["own"], items["unit"], content[end:])}
-    highest = b64decode(popularity)
-    numbers = [struct.unpack("<f", b"\0" + highest[at : at + 3])[0] for at in range(0, len(highest), 3)]
-    hashes = b64decode(event_ids)
+    items, columns = fields.pop("items"), content[end:]
+    flags, widths = columns[: len(items["ids"])], columns[len(items["ids"]) :]
+    entries = _sets(items["ids"], items["own"], items["unit"], flags, _numbers(widths, b64decode(numbers)))
+    halves, hashes = b64decode(popularity), b64decode(event_ids)
+    popular = [struct.unpack("<f", b"\0\0" + halves[at : at + 2])[0] for at in range(0, len(halves), 2)]
     return {
-        **opened,
+        **fields,
+        **{name: {item: time for item, (time, _) in found.items()} for name, found in entries.items()},
+        "places": {name: {item: place for item, (_, place) in found.items()} for name, found in entries.items()},
         "shown": _shown(*items["shown"]),
-        "popularity": dict(zip(opened["recents"], numbers, strict=True)),
+        "popularity": dict(zip(entries["recents"], popular, strict=True)),
         "event_ids": [int.from_bytes(hashes[at : at + 7], "little") for at in range(0, len(hashes), 7)],
     }
 
@@ -53,19 +57,47 @@ def open_vectors(payload: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: list(struct.unpack(f"<{len(each) // 4}f", each)) for name, each in packed.items()}
 
 
-def _sets(ids: list[str], own: list[list[int]], unit: float | None, columns: bytes) -> dict[str, dict[str, float]]:
-    planes = columns[len(ids) :]
-    count = len(planes) // 8
-    each = [bytes(planes[plane * count + place] for plane in range(8)) for place in range(count)]
-    times = [struct.unpack("<d", eight)[0] if unit is None else struct.unpack("<q", eight)[0] / unit for eight in each]
-    further = iter(times[len(ids) :])
+def _numbers(widths: bytes, packed: bytes) -> list[int]:
+    """Each in one byte more than its width says, zigzag."""
+    found, at = [], 0
+    for width in widths:
+        number = int.from_bytes(packed[at : at + width + 1], "little")
+        found.append(-(number + 1) // 2 if number % 2 else number // 2)
+        at += width + 1
+    return found
+
+
+def _sets(
+    ids: list[str], own: list[list[int]], unit: float | None, flags: bytes, numbers: list[int]
+) -> dict[str, dict[str, tuple[float, int]]]:
+    apart = [place for place, flag in enumerate(flags) if flag & 1 << 6]
+    placed = [place for each in own for place in each]
+    count = len(ids) + len(placed) + len(apart)
+    times = [_time(number, unit) for number in _summed(numbers[:count], len(ids), [*placed, *apart])]
+    entries = list(zip(times, [*_summed(numbers[count:], len(ids), placed), *[-1] * len(apart)], strict=True))
+    further = iter(entries[len(ids) :])
     found = {}
-    for kind, (name, apart) in enumerate(zip(KINDS, own, strict=True)):
-        flagged = zip(ids, times, columns, strict=False)
-        found[name] = {item: time for item, time, flags in flagged if flags & 1 << kind}
-        for place in apart:
+    for kind, (name, its_own) in enumerate(zip(KINDS, [*own, apart], strict=True)):
+        flagged = zip(ids, entries, flags, strict=False)
+        found[name] = {item: entry for item, entry, flag in flagged if flag & 1 << kind}
+        for place in its_own:
             found[name][ids[place]] = next(further)
     return found
+
+
+def _summed(differences: list[int], count: int, own: list[int]) -> list[int]:
+    """Undo that each is told by its difference from another: modulo 2^64."""
+    shared = [_signed(number) for number in accumulate(differences[:count])]
+    return shared + [_signed(shared[place] + more) for place, more in zip(own, differences[count:], strict=True)]
+
+
+def _signed(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _time(number: int, unit: float | None) -> float:
+    bits: float = struct.unpack("<d", struct.pack("<q", number))[0]
+    return bits if unit is None else number / unit
 
 
 def _shown(ids: list[str], minutes: list[int], counts: list[int], which: list[int]) -> dict[str, list[int]]:

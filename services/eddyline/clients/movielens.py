@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -58,19 +59,19 @@ def _user_tags(file: Path) -> dict[str, list[str]]:
 
 
 def ratings(file: Path) -> Iterator[tuple[str, Json]]:
-    """Read ratings.csv, in the order of the times."""
+    """Read ratings.csv, in the order of the times, and of the file where they are equal."""
     rows = [
         _rated(file, number, row["userId"], row["movieId"], row["rating"], row["timestamp"])
         for number, row in rows_of(file, "userId", "movieId", "rating", "timestamp")
     ]
-    for timestamp, user, movie, rating, number in sorted(rows):
+    for timestamp, user, movie, rating, number in sorted(rows, key=itemgetter(0)):
         yield f"{file.name}:{number}", _rating(user, movie, rating, timestamp)
 
 
 def _rated(
     file: Path, number: int, user: str, movie: str, rating: str, timestamp: str
 ) -> tuple[int, str, str, float, int]:
-    """Make a rating that sorts by its time."""
+    """Make a rating, its time first."""
     where = f"{file.name}:{number}"
     return parse_whole_number(where, "timestamp", timestamp), user, movie, parse_number(where, "rating", rating), number
 
@@ -121,14 +122,14 @@ def movies_100k(folder: Path) -> Iterator[tuple[str, Json]]:
 
 
 def ratings_100k(file: Path) -> Iterator[tuple[str, Json]]:
-    """Read u.data, in the order of the times."""
+    """Read u.data, in the order of the times, and of the file where they are equal."""
     rows = []
     for number, line in _plain_lines(file, "utf-8"):
         cells = line.split("\t")
         if len(cells) != 4:
             raise InvalidInput(f"{file.name}:{number} is not a rating: user, item, rating, time between tabs", "path")
         rows.append(_rated(file, number, *cells))
-    for timestamp, user, movie, value, number in sorted(rows):
+    for timestamp, user, movie, value, number in sorted(rows, key=itemgetter(0)):
         yield f"{file.name}:{number}", _rating(user, movie, value, timestamp)
 
 

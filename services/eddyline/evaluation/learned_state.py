@@ -94,7 +94,9 @@ class InMemoryState:
             recents = [recent for recent in profile.seen.recents.newest_first() if recent != item_id]
             self._learn_affinity(event.item, recents, event.time)
         profile.fold(
-            WeightedInteraction(item_id, event.type, self._vectors[event.item], event.weight, event.time, popularity),
+            WeightedInteraction(
+                item_id, event.type, self._vectors[event.item], event.weight, event.time, popularity, self.learnt
+            ),
             self.taus,
         )
         self._changed.add(event.person)

@@ -32,6 +32,7 @@ from eddyline.model.events import (
 )
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
+from eddyline.model.placed_time import place_of
 from eddyline.settings import InsightsSettings
 from eddyline.topics import IMPRESSIONS, INTERACTIONS
 
@@ -245,13 +246,14 @@ class PartitionHandler:
         return known, measure_contribution(person, known, self._settings)
 
     def _add_event(self, known: PersonLog, timed: TimedEvent) -> None:
-        event = timed.event
+        event, record = timed.event, timed.record
+        place = place_of(record.partition, record.offset)
         if isinstance(event, ServedList):
-            known.add_list(event)
+            known.add_list(event, place)
         elif isinstance(event, ImpressionReport):
-            known.add_report(event, timed.at)
+            known.add_report(event, timed.at, place)
         elif isinstance(event, Interaction):
-            known.add_action(event, event.event_id or timed.record.place, timed.at, self._settings)
+            known.add_action(event, event.event_id or record.place, timed.at, place, self._settings)
 
     def _fail(self, record: Record, error: Exception, counts: Counter[str]) -> None:
         counts["failed"] += 1

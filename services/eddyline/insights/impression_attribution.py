@@ -2,7 +2,8 @@
 count as seen. Pure.
 
 An action belongs to the list that it names, where that has the item and is at most the attribution window older; else
-to the last list before it, within that window, in which the item was seen; else to none: it is organic.
+to the last list before it, within that window, in which the item was seen; else to none: it is organic. Of lists of the
+same time, the last is the one that comes last in the log.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from eddyline.insights.rows import (
     VariantKey,
     window_start,
 )
+from eddyline.model.placed_time import UNPLACED
 from eddyline.settings import InsightsSettings
 
 MEASURED_POSITIONS = 20
@@ -108,18 +110,18 @@ def _by_named_list(log: PersonLog, window: float) -> tuple[defaultdict[str, list
     return named, unnamed
 
 
-def _by_seen_item(lists: dict[str, _CountedList]) -> dict[str, list[tuple[float, str]]]:
-    """The lists in which each item was seen: their times and request ids."""
-    found: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+def _by_seen_item(lists: dict[str, _CountedList]) -> dict[str, list[tuple[float, int, str]]]:
+    """The lists in which each item was seen: their times, places and request ids."""
+    found: defaultdict[str, list[tuple[float, int, str]]] = defaultdict(list)
     for name, counted in lists.items():
         for item in counted.logged.items:
             if item.rank in counted.seen:
-                found[item.item_id].append((counted.at, name))
+                found[item.item_id].append((counted.at, counted.logged.place, name))
     return found
 
 
-def _last_before(lists: Iterable[tuple[float, str]], at: float, window: float) -> str | None:
-    return max(((time, name) for time, name in lists if at - window <= time <= at), default=(0.0, None))[1]
+def _last_before(lists: Iterable[tuple[float, int, str]], at: float, window: float) -> str | None:
+    return max((one for one in lists if at - window <= one[0] <= at), default=(0.0, UNPLACED, None))[2]
 
 
 # -- which lists count, and what was seen of them -----------------------------------------------------------------

@@ -1,7 +1,8 @@
 r"""What is kept of one person: their recent lists and actions. Pure.
 
-It is a *set*: lists by their request id, actions by their event id. So it doesn't matter in which order the two topics
-are read, nor whether a record comes twice; and what a person adds to the measures (`attribution.measure_contribution`)
+It is a *set*: lists by their request id, actions by their event id, each with its time and, for those of the same time,
+the place of its record in the log. So it doesn't matter in which order the two topics are read, nor whether a record
+comes twice; and what a person adds to the measures (`attribution.measure_contribution`)
 is a pure function of it. The handler adds records and books the difference, $measured(after) - measured(before)$: that
 is how a click finds a list that is read later, and how the positions that were really seen take the place of those
 that were served.
@@ -20,6 +21,7 @@ import orjson
 
 from eddyline.insights.rows import DAY, LATENCIES_MS, MILLIONTHS, RETURN_DAYS, Dimensions, VariantKey
 from eddyline.model.events import ImpressionReport, Interaction, ServedList
+from eddyline.model.placed_time import UNPLACED
 from eddyline.settings import InsightsSettings
 
 MINUTE = 60
@@ -69,6 +71,8 @@ class LoggedList:
     took: int | None = None
     """Bucket of the response time."""
     items: tuple[LoggedItem, ...] = ()
+    place: int = UNPLACED
+    """Where the record that served it is in the log (`model.placed_time`)."""
 
     @property
     def time(self) -> float:
@@ -87,8 +91,9 @@ class LoggedList:
 
     def to_plain(self) -> list[Any]:
         """The values of all fields, as JSON types."""
-        served_at, seen, whole_at, dimensions, *rest, items = (getattr(self, name) for name in self.__slots__)
-        return [served_at, sorted(seen.items()), whole_at, tuple(dimensions), *rest, [tuple(item) for item in items]]
+        served_at, seen, whole_at, dimensions, *rest, items, place = (getattr(self, name) for name in self.__slots__)
+        items = [tuple(item) for item in items]
+        return [served_at, sorted(seen.items()), whole_at, tuple(dimensions), *rest, items, place]
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> LoggedList:
@@ -100,7 +105,7 @@ class LoggedList:
 
 
 class LoggedAction(NamedTuple):
-    """What someone did with an item. `value` in millionths."""
+    """What someone did with an item. `value` in millionths; `place`: of its record in the log."""
 
     item_id: str
     at: float
@@ -109,6 +114,7 @@ class LoggedAction(NamedTuple):
     is_conversion: bool
     dwell_ms: int | None
     value: int
+    place: int = UNPLACED
 
 
 @dataclass(slots=True)
@@ -124,8 +130,8 @@ class PersonLog:
     newest: float = 0.0
     """The broker's time of the newest record, in epoch seconds."""
 
-    def add_list(self, served: ServedList) -> None:
-        """Add what the reader served."""
+    def add_list(self, served: ServedList, place: int) -> None:
+        """Add what the reader served, by a record at `place`."""
         if self._is_erased(served.timestamp):
             return
         logged = self.lists.setdefault(served.request_id, LoggedList())
@@ -137,23 +143,23 @@ class PersonLog:
         logged.is_batch, logged.is_forced, logged.is_degraded = served.batch, served.forced, served.degraded
         logged.is_unit = served.unit is None
         logged.took = None if served.took_ms is None else sum(served.took_ms > bound for bound in LATENCIES_MS)
-        logged.items = _logged_items(served, served.timestamp)
+        logged.items, logged.place = _logged_items(served, served.timestamp), place
 
-    def add_report(self, report: ImpressionReport, at: float) -> None:
-        """Add what was really seen of a list, at `at`."""
+    def add_report(self, report: ImpressionReport, at: float, place: int) -> None:
+        """Add what was really seen of a list, at `at`, by a record at `place`."""
         if self._is_erased(at):
             return
         logged = self.lists.setdefault(report.request_id, LoggedList())
         if report.items is not None and logged.served_at is None:  # another system's list: this is all there is of it
             logged.served_at, logged.dimensions, logged.revision = at, _dimensions(report), report.revision or ""
-            logged.items = _logged_items(report, at)
+            logged.items, logged.place = _logged_items(report, at), place
         ranks = report.positions if report.items is None else [item.rank for item in report.items]
         if ranks is None:
             logged.whole_at = at if logged.whole_at is None else min(logged.whole_at, at)
         for rank in ranks or ():
             logged.seen[rank] = min(at, logged.seen.get(rank, at))
 
-    def add_action(self, event: Interaction, event_id: str, at: float, settings: InsightsSettings) -> None:
+    def add_action(self, event: Interaction, event_id: str, at: float, place: int, settings: InsightsSettings) -> None:
         """Add what someone did, where it can be measured. Raises ValueError for a value that is no price."""
         is_click, is_conversion = event.type in settings.clicks, event.type in settings.conversions
         if self._is_erased(at) or not (is_click or is_conversion or event.dwell_ms is not None):
@@ -162,7 +168,7 @@ class PersonLog:
             raise ValueError(f"value: {event.value:g} is no price, which is at most {MAX_VALUE:g}")
         dwell = None if event.dwell_ms is None else round(event.dwell_ms)
         value = round((event.value or 0.0) * MILLIONTHS) if is_conversion else 0
-        action = LoggedAction(event.item_id, at, event.request_id, is_click, is_conversion, dwell, value)
+        action = LoggedAction(event.item_id, at, event.request_id, is_click, is_conversion, dwell, value, place)
         self.actions.setdefault(event_id, action)
 
     def erase(self, at: float) -> None:
@@ -212,11 +218,12 @@ class PersonLog:
     def _keep_newest(self, lists: int, actions: int) -> int:
         """Keep so many of the newest, and no action from before the lists that are kept. Returns how many went."""
         before = len(self.lists) + len(self.actions)
-        by_time = sorted(self.lists.items(), key=lambda item: (item[1].time, item[0]))
+        by_time = sorted(self.lists.items(), key=lambda item: (item[1].time, item[1].place, item[0]))
         is_cut = len(by_time) > lists
         self.lists = dict(by_time[-lists:] if lists else ())
         first = min((logged.time for logged in self.lists.values()), default=math.inf) if is_cut else -math.inf
-        newest = sorted(self.actions.items(), key=lambda item: (item[1].at, item[0]))[-actions:] if actions else ()
+        in_order = sorted(self.actions.items(), key=lambda item: (item[1].at, item[1].place, item[0]))
+        newest = in_order[-actions:] if actions else ()
         self.actions = {name: action for name, action in newest if action.at >= first}
         return before - len(self.lists) - len(self.actions)
 

@@ -5,42 +5,61 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eddyline.model.placed_time import UNPLACED, PlacedTime
+
 
 @dataclass(frozen=True, slots=True)
 class NewestItems:
-    """The newest `size` distinct items by (time, item id): a bounded set whose `add` is commutative and idempotent."""
+    """The newest `size` distinct items by (time, place, item id): a bounded set whose `add` is commutative and
+    idempotent.
+
+    `entries` are oldest first, so that most additions are an item at the end; `from_entries` puts others in order.
+    """
 
     size: int
-    times: Mapping[str, float] = field(default_factory=dict)
+    entries: Mapping[str, PlacedTime] = field(default_factory=dict)
 
-    def add(self, item_id: str, time: float) -> NewestItems:
-        """Return them with the item at the later of its times; the oldest goes when there are more than `size`."""
-        known = self.times.get(item_id)
-        if known is not None and known >= time:
+    def add(self, item_id: str, time: float, place: int = UNPLACED) -> NewestItems:
+        """Return them with the item at the later of its times (epoch seconds), and with the place of the event; the
+        oldest goes when there are more than `size`."""
+        entry, known = (time, place), self.entries.get(item_id)
+        if known is not None and known >= entry:
             return self
-        times = {**self.times, item_id: time}
-        if len(times) > self.size:
-            oldest = min(times.values())
-            del times[min(item for item, at in times.items() if at == oldest)]
-        return NewestItems(self.size, times)
+        entries = {**self.entries}
+        if known is not None:
+            del entries[item_id]
+        newest = next(reversed(entries), None)
+        entries[item_id] = entry
+        if newest is not None and (entry, item_id) < (entries[newest], newest):  # late
+            return NewestItems.from_entries(self.size, entries)
+        if len(entries) > self.size:
+            del entries[next(iter(entries))]
+        return NewestItems(self.size, entries)
 
     def union(self, other: NewestItems) -> NewestItems:
         """Return the newest of both, within this one's bound."""
-        union = self
-        for item_id, time in other.times.items():
-            union = union.add(item_id, time)
-        return union
+        if not other.entries:
+            return self
+        entries = {**self.entries}
+        for item_id, entry in other.entries.items():
+            entries[item_id] = max(entry, entries.get(item_id, entry))
+        return NewestItems.from_entries(self.size, entries)
 
     def newest(self, count: int) -> NewestItems:
         """Return the newest `count` of them; the bound stays."""
-        return NewestItems(self.size, {item: self.times[item] for item in self.newest_first()[:count]})
+        return NewestItems(self.size, {item: self.entries[item] for item in [*self.entries][-count:]} if count else {})
 
     def newest_first(self) -> list[str]:
         """Return the items, newest first."""
-        return [item for _, item in sorted(zip(self.times.values(), self.times, strict=True), reverse=True)]
+        return [*self.entries][::-1]
+
+    @property
+    def times(self) -> dict[str, float]:
+        """The items' times (epoch seconds), oldest first."""
+        return {item_id: time for item_id, (time, _) in self.entries.items()}
 
     @classmethod
-    def from_times(cls, size: int, times: Mapping[str, float]) -> NewestItems:
-        """Return these items; the newest `size` where there are more."""
-        items = cls(size, times)
-        return items if len(times) <= size else items.newest(size)
+    def from_entries(cls, size: int, entries: Mapping[str, PlacedTime]) -> NewestItems:
+        """Return these items, in whatever order they are given; the newest `size` where there are more."""
+        in_order = sorted(zip(entries.values(), entries, strict=True))
+        return cls(size, {item_id: entry for entry, item_id in in_order[max(0, len(in_order) - size) :]})

@@ -19,6 +19,12 @@ class LogPosition(NamedTuple):
     def __str__(self) -> str:
         return f"{self.log}:{self.partition}:{self.offset}"
 
+    @classmethod
+    def parse(cls, text: str) -> LogPosition:
+        """Invert `str`. Raises ValueError."""
+        log, partition, offset = text.rsplit(":", 2)
+        return cls(log, int(partition), int(offset))
+
 
 def stored_offset(fields: Mapping[str, Any], position: LogPosition) -> int | None:
     """Return the offset of a position stored as fields, where it is in the same log and partition; else None."""

@@ -38,7 +38,9 @@ class Attempt:
     def forward(self, record: Record, person: Person, event: WireModel) -> None:
         """Send `event` to the owner of `person`, once for `record`."""
         stream = (person, record.source)
-        forwarded = ForwardedFrom(record.position, after=self._forwarded.get(stream))
+        before = ForwardedFrom.from_headers(record.headers)
+        authored = None if before is None else before.authored or before.origin
+        forwarded = ForwardedFrom(record.position, self._forwarded.get(stream), authored)
         self._forwarded[stream] = record.offset
         headers = (*without_forwarding_headers(record.headers), *forwarded.headers())
         self.send(record, Outgoing(INTERACTIONS, person.key.encode(), event.to_bytes(), headers))

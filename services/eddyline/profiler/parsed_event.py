@@ -19,6 +19,7 @@ from eddyline.model.events import (
 )
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
+from eddyline.model.placed_time import place_of
 from eddyline.model.profile import Profile, unpack_profile
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -51,6 +52,12 @@ class ParsedEvent:
     def ingest_time(self) -> float:
         """When the broker got it, in epoch seconds."""
         return self.record.timestamp / 1000
+
+    @property
+    def place(self) -> int:
+        """Its place among what happened at the same time."""
+        forwarded, record = self.forwarded_from, self.record
+        return place_of(record.partition, record.offset) if forwarded is None else forwarded.place
 
     @property
     def event_id(self) -> str:

@@ -146,7 +146,7 @@ class ProfileUpdater:
             for activity in self._activities(profile, event.item_id, parsed):
                 attempt.send(parsed.record, activity)
         interaction = WeightedInteraction(
-            event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity
+            event.item_id, event.type, item.vector, parsed.weight, parsed.time, item.popularity, parsed.place
         )
         profile.fold(interaction, self._taus)
         profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
@@ -154,11 +154,12 @@ class ProfileUpdater:
 
     def _activities(self, profile: Profile, item_id: str, parsed: ParsedEvent) -> Iterator[Outgoing]:
         """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late
-        one came after those of before its own time alone."""
-        times, weight, at, source = profile.seen.recents.times, parsed.weight, parsed.time, parsed.record.place
-        recents = [item for item in profile.seen.recents.newest_first() if item != item_id and times[item] <= at]
+        one came after those alone that are before it in time or, at its own time, in the log."""
+        weight, at, source, entry = parsed.weight, parsed.time, parsed.record.place, (parsed.time, parsed.place)
+        entries = profile.seen.recents.entries
+        recents = [item for item in profile.seen.recents.newest_first() if item != item_id and entries[item] < entry]
         before = None
-        if self._samples_choices and item_id not in profile.seen.viewed.times and is_sampled(source):
+        if self._samples_choices and item_id not in profile.seen.viewed.entries and is_sampled(source):
             before = _as_it_was(profile)
         packed = pack_dimensions(recents)
         yield _to_activity(item_id, source, activity_bytes(item_id, packed, weight, at, source, before=before))

@@ -19,6 +19,7 @@ from eddyline.model.events import (
     interaction_weight,
 )
 from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.model.placed_time import LAST_PLACE
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, decode_profile
 from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.reader.catalogue_cache import CatalogueCache, any_item
@@ -82,7 +83,8 @@ def parse_inline_events(recent: Sequence[RecentInteraction], settings: Settings,
 def apply_inline_events(
     profile: Profile | None, events: Sequence[Interaction], catalogue: CatalogueCache, settings: Settings, now: float
 ) -> Profile:
-    """Return the profile as if these events had been applied already; unknown items are passed over.
+    """Return the profile as if these events had been applied already, after what is stored of the same time and in
+    their own order; unknown items are passed over.
 
     Raises `Unavailable`, and `GenerationChanged` where the profile is of another space than the items.
     """
@@ -90,7 +92,7 @@ def apply_inline_events(
     taus = TimeConstants.from_settings(settings.profile)
     points = (item_point_id(event.item_id) for event in events)
     known = {item.item_id: item for item in catalogue.find(points, any_item, vectors=("content",)).values()}
-    for event in events:
+    for number, event in enumerate(events):
         item = known.get(event.item_id)
         if item is None or "space" not in item.payload or (vector := item.vectors["content"]) is None:
             continue
@@ -105,6 +107,7 @@ def apply_inline_events(
             interaction_weight(event, settings.events),
             now if event.timestamp is None else event.timestamp,
             decayed_count_at(item.payload.get("trend", {}).get(POPULARITY), now, trend_tau(POPULARITY)),
+            LAST_PLACE - len(events) + number,
         )
         applied.fold(interaction, taus)
     return applied

@@ -249,12 +249,12 @@ class Reader:
         if profile is None or (min_score is not None and min_score > 0):
             return []
         never = set(profile.seen.hidden(("disliked",))).union(context.request.exclude, (item.item_id for item in items))
-        times = {**profile.seen.viewed.times, **profile.seen.purchased.times}
+        entries = {**profile.seen.viewed.entries, **profile.seen.purchased.entries}
         hidden = request.hidden.difference(never)
-        seen = [item for item in times if item in hidden and not context.cursor.has_served(item)]
+        seen = [item for item in entries if item in hidden and not context.cursor.has_served(item)]
         if not seen:
             return []
-        oldest = sorted(seen, key=lambda item: (times[item], item))
+        oldest = sorted(seen, key=lambda item: (entries[item], item))
         repeats: list[RankedItem] = []
         for some in (oldest[:MOST_REPEATS], oldest[MOST_REPEATS:]):
             if some and len(repeats) < context.request.limit - len(items):

@@ -11,6 +11,8 @@ import numpy as np
 
 from eddyline.maintenance.audit.audit_report import Difference
 from eddyline.model.decay import Accumulator, Vector
+from eddyline.model.newest_items import NewestItems
+from eddyline.model.placed_time import UNPLACED
 from eddyline.model.profile import SETS, VECTORS, Profile, TimeConstants
 from eddyline.model.profile.codec import UNKNOWN_TIME
 
@@ -34,7 +36,7 @@ def compare(stored: Profile, expected: Profile, longest: float) -> Comparison:
     _compare_sums(found, stored, expected, longest)
     _compare_numbers(found, stored, expected)
     for name in SETS:
-        _compare_items(found, stored, name, getattr(stored.seen, name).times, getattr(expected.seen, name).times)
+        _compare_set(found, stored, name, getattr(stored.seen, name), getattr(expected.seen, name))
     _compare_items(found, stored, "shown", stored.seen.shown.minutes, expected.seen.shown.minutes)
     for name, there, should in _exact(stored, expected):
         if there != should:
@@ -84,6 +86,26 @@ def _compare_numbers(found: Comparison, stored: Profile, expected: Profile) -> N
         by = abs((there or 0) - (should or 0))
         if by > allowed or (there is None) != (should is None):
             found.differences.append(Difference(stored.person.key, name, there, should, by, allowed))
+
+
+def _compare_set(found: Comparison, profile: Profile, name: str, stored: NewestItems, expected: NewestItems) -> None:
+    """Compare the items, their times and, of items of the same time, the order.
+
+    Of what was folded before places were kept, neither the order is known nor, of a time, which had to go first.
+    """
+    is_open = {
+        time for time, place in stored.entries.values() if place == UNPLACED and len(stored.entries) == stored.size
+    }
+    there, should = (
+        {item: time for item, time in one.times.items() if item in other.entries or time not in is_open}
+        for one, other in ((stored, expected), (expected, stored))
+    )
+    _compare_items(found, profile, name, there, should)
+    placed = {item for item, (_, place) in stored.entries.items() if place != UNPLACED and item in expected.entries}
+    order, due = ([item for item in each.newest_first() if item in placed] for each in (stored, expected))
+    wrong = sum(one != other for one, other in zip(order, due, strict=True))
+    if there == should and wrong:
+        found.differences.append(Difference(profile.person.key, f"order of {name}", order, due, by=wrong))
 
 
 def _compare_items(

@@ -1,126 +1,185 @@
-"""The items that a person has met, packed: each id once, and columns of bytes for when it was met, and how.
+"""The items that a person has met, packed: each id once, and columns for when it was met, and how.
 
-Most items are in several sets since the same time, so an item has one time for all of them, and further ones only where
-sets differ. It is plain Python on C's loops where a person has few items, as most have: numpy's calls would cost more.
+Most items are in several sets since the same event, so an item has one time and place for all of them, and further ones
+only where sets differ. Items are in the order of these, and each time and place is told by its difference from the one
+before; those further ones by theirs from the item's. It is plain Python on C's loops where that is quicker for the few
+items that most people have.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain, compress, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eddyline.model.exposures import ExposureHistory
 from eddyline.model.newest_items import NewestItems
-from eddyline.model.profile.narrow import drop_byte, restore_byte
-from eddyline.model.profile.seen_items import SeenItems
+from eddyline.model.placed_time import UNPLACED, PlacedTime
+from eddyline.model.profile.narrow import pack_whole, unpack_whole
+from eddyline.model.profile.seen_items import SETS, SeenItems
 from eddyline.settings import ProfileSettings
 
 Json = dict[str, Any]
-KINDS = ("recents", "viewed", "purchased", "disliked", "liked", "counted")
-"""What has a time for each of its items. Their order is part of the stored form."""
-IS_HELD = tuple(bytes(flags >> kind & 1 for flags in range(256)) for kind in range(len(KINDS)))
-"""For each kind: whether a byte of flags has its own."""
-LOWEST_BYTE = 0
-"""Of a popularity's four: five digits are enough of what is a rule of thumb."""
-TIME_BYTES = 8
-MILLISECONDS = 1000.0
+Entries = Mapping[str, PlacedTime]
+COUNTED = len(SETS)
+"""The kind, after the sets, that has times alone."""
+IS_HELD = tuple(bytes(flags >> kind & 1 for flags in range(256)) for kind in range(COUNTED + 2))
+"""For each kind: whether a byte of flags has its own; and whether the item was counted at a time of its own."""
+COUNTED_APART = 1 << COUNTED + 1
+UNITS = (1e3, 1e6)
+"""Of times, in a second: they are whole in one of these, or else kept by the bits of their doubles."""
 LARGEST_EXACT = 2.0**53
 """Up to here, doubles hold every whole number."""
 
 
-def pack_seen(seen: SeenItems) -> tuple[Json, bytes, bytes]:
-    """Return a part for JSON, columns that deflate well, and popularities, which don't.
+class PackedItems(NamedTuple):
+    """The items in four parts: a part for JSON, columns that deflate well, and numbers and popularities, which don't.
 
-    `unpack_seen` inverts it; nothing is rounded but popularity, to five digits. The columns: a byte of flags for each
-    item, which say what kinds hold it; then the times, of all items first, then those that a kind has of its own.
+    `columns`: a byte of flags for each item, which say what kinds hold it; then the widths of `numbers`, which are the
+    times and then the places, of all items first, then those that a kind has of its own.
     """
-    recents, viewed, purchased, disliked, liked = (
-        each.times for each in (seen.recents, seen.viewed, seen.purchased, seen.disliked, seen.liked)
-    )
-    kinds = (recents, viewed, purchased, disliked, liked, seen.counted)
-    # In the order of `counted`, which says what is forgotten first. The time that most sets share is that of `viewed`.
-    common = {**seen.counted, **recents, **purchased, **disliked, **liked, **viewed}
-    ids, shared = list(common), list(common.values())
-    places = dict(zip(ids, range(len(ids)), strict=True))
+
+    fields: Json
+    columns: bytes
+    numbers: bytes
+    popularity: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItems:
+    """The items, unpacked but not yet told apart by kind.
+
+    `own`: for each kind, the ordinals of the items of which its entry isn't the shared one; those entries follow the
+    shared ones in `entries`, kind by kind. `popularity`: of the recent items, in the order of `ids`.
+    """
+
+    ids: Sequence[str]
+    flags: bytes
+    own: Sequence[Sequence[int]]
+    entries: Sequence[PlacedTime]
+    popularity: Sequence[float]
+
+    def kinds(self, count: int = COUNTED + 1) -> Iterator[dict[str, PlacedTime]]:
+        """Yield the items of each of the first `count` kinds and their entries."""
+        own_entries = iter(self.entries[len(self.ids) :])
+        for is_held, apart in zip(IS_HELD[:count], self.own, strict=False):
+            here = self.flags.translate(is_held)
+            kind = dict(zip(compress(self.ids, here), compress(self.entries, here), strict=True))
+            kind.update(zip((self.ids[ordinal] for ordinal in apart), own_entries, strict=False))
+            yield kind
+
+    def to_seen(self, fields: Json, settings: ProfileSettings) -> SeenItems:
+        """Return the sets, of each the newest that `settings` allow."""
+        recents, viewed, purchased, disliked, liked, counted = self.kinds()
+        return SeenItems(
+            recents=NewestItems.from_entries(settings.recents, recents),
+            viewed=NewestItems.from_entries(settings.seen, viewed),
+            purchased=NewestItems.from_entries(settings.seen, purchased),
+            disliked=NewestItems.from_entries(settings.seen, disliked),
+            liked=NewestItems.from_entries(settings.seen, liked),
+            shown=ExposureHistory.from_minutes(settings.exposures, _unpack_exposures(*fields["shown"])),
+            popularity={item: each for item, each in zip(recents, self.popularity, strict=True) if each},
+            counted={item: time for item, (time, _) in counted.items()},
+        )
+
+
+def pack_items(seen: SeenItems) -> PackedItems:
+    """Pack what `unpack_items` unpacks; nothing is rounded but popularity, a rule of thumb, to two digits."""
+    placed: tuple[Entries, ...] = tuple(getattr(seen, name).entries for name in SETS)
+    ids, shared = _shared_entries(placed, seen.counted)
+    ordinals = dict(zip(ids, range(len(ids)), strict=True))
     flags = bytearray(len(ids))
-    own = [_mark(flags, 1 << kind, times, places, shared) for kind, times in enumerate(kinds)]
-    own_times = (times[ids[place]] for times, apart in zip(kinds, own, strict=True) for place in apart)
-    unit, column = _pack_times([*shared, *own_times])
+    own = [_mark(flags, 1 << kind, entries, ordinals, shared) for kind, entries in enumerate(placed)]
+    own_entries = [entries[ids[at]] for entries, apart in zip(placed, own, strict=True) for at in apart]
+    times = [time for time, _ in shared]
+    counted_apart = _mark(flags, 1 << COUNTED, seen.counted, ordinals, times)
+    for ordinal in counted_apart:
+        flags[ordinal] |= COUNTED_APART
+    own_times = [time for time, _ in own_entries] + [seen.counted[ids[at]] for at in counted_apart]
+    unit, whole_times = _to_whole([*times, *own_times])
+    places = np.array([place for _, place in chain(shared, own_entries)], np.int64)
+    own_ordinals = [*chain.from_iterable(own), *counted_apart]
+    differences = (_differences(each, len(ids), own_ordinals) for each in (whole_times, places))
+    widths, numbers = pack_whole(np.concatenate([*differences]))
     popularity = list(map(seen.popularity.get, compress(ids, flags.translate(IS_HELD[0])), repeat(0.0)))
     fields = {"ids": ids, "own": own, "unit": unit, "shown": _pack_exposures(seen.shown)}
-    return fields, bytes(flags) + column, drop_byte(struct.pack(f"<{len(popularity)}f", *popularity), 4, LOWEST_BYTE)
+    upper_halves = np.array(popularity, "<f4").view("<u2")[1::2]
+    return PackedItems(fields, bytes(flags) + widths, numbers, upper_halves.tobytes())
 
 
-def unpack_seen(fields: Json, columns: bytes, popularity: bytes, settings: ProfileSettings) -> SeenItems:
-    """Invert `pack_seen`; of each set the newest that `settings` allow. Raises ValueError, KeyError or TypeError."""
-    recents, viewed, purchased, disliked, liked, counted = _unpack_times(fields, columns)
-    each_popularity = struct.unpack(f"<{len(recents)}f", restore_byte(popularity, 4, LOWEST_BYTE))
-    return SeenItems(
-        recents=NewestItems.from_times(settings.recents, recents),
-        viewed=NewestItems.from_times(settings.seen, viewed),
-        purchased=NewestItems.from_times(settings.seen, purchased),
-        disliked=NewestItems.from_times(settings.seen, disliked),
-        liked=NewestItems.from_times(settings.seen, liked),
-        shown=ExposureHistory.from_minutes(settings.exposures, _unpack_exposures(*fields["shown"])),
-        popularity={item: each for item, each in zip(recents, each_popularity, strict=True) if each},
-        counted=counted,
-    )
+def unpack_items(fields: Json, columns: bytes, numbers: bytes, popularities: bytes) -> StoredItems:
+    """Invert `pack_items`. Raises ValueError, KeyError or TypeError for what it didn't write."""
+    ids, flags = fields["ids"], columns[: len(fields["ids"])]
+    counted_apart = list(compress(range(len(ids)), flags.translate(IS_HELD[COUNTED + 1])))
+    own_ordinals = [*chain.from_iterable(fields["own"]), *counted_apart]
+    differences = unpack_whole(columns[len(ids) :], numbers)
+    end = len(ids) + len(own_ordinals)
+    times = from_whole(_from_differences(differences[:end], len(ids), own_ordinals), fields["unit"])
+    places = _from_differences(differences[end:], len(ids), own_ordinals).tolist()
+    entries = list(zip(times, chain(places, repeat(UNPLACED)), strict=False))
+    popularity = (np.frombuffer(popularities, "<u2").astype("<u4") << 16).view("<f4").tolist()
+    return StoredItems(ids, flags, [*fields["own"], counted_apart], entries, popularity)
 
 
-def unpack_recents(fields: Json, columns: bytes) -> dict[str, float]:
-    """Return the recent items alone, and their times (epoch seconds)."""
-    return _unpack_times(fields, columns, 1)[0]
+def _shared_entries(placed: Sequence[Entries], counted: Mapping[str, float]) -> tuple[list[str], list[PlacedTime]]:
+    """Return the items of all kinds, in the order of the entry that most kinds share; and those entries."""
+    recents, viewed, purchased, disliked, liked = placed
+    # That of `viewed` is shared most. Its items come first: they are in order already.
+    common = {**viewed, **recents, **purchased, **disliked, **liked, **viewed}
+    if not counted.keys() <= common.keys():
+        common = {**{item_id: (time, UNPLACED) for item_id, time in counted.items()}, **common}
+    in_order = sorted(zip(common.values(), common, strict=True))
+    return [item_id for _, item_id in in_order], [entry for entry, _ in in_order]
 
 
 def _mark(
-    flags: bytearray, flag: int, times: Mapping[str, float], places: Mapping[str, int], shared: Sequence[float]
+    flags: bytearray, flag: int, entries: Mapping[str, Any], ordinals: Mapping[str, int], shared: Sequence[Any]
 ) -> list[int]:
-    """Flag the items of a kind, and return the places of those whose time isn't the shared one."""
+    """Flag the items of a kind, and return the ordinals of those whose entry isn't the shared one."""
     own = []
-    for item_id, time in times.items():
-        place = places[item_id]
-        flags[place] |= flag
-        if time != shared[place]:
-            own.append(place)
+    for item_id, entry in entries.items():
+        ordinal = ordinals[item_id]
+        flags[ordinal] |= flag
+        if entry != shared[ordinal]:
+            own.append(ordinal)
     return sorted(own)
 
 
-def _unpack_times(fields: Json, columns: bytes, count: int = len(KINDS)) -> list[dict[str, float]]:
-    """Return the items of each of the first `count` kinds and their times."""
-    ids: list[str] = fields["ids"]
-    flags, times = columns[: len(ids)], _read_times(columns[len(ids) :], fields["unit"])
-    kinds = [
-        dict(zip(compress(ids, here), compress(times, here), strict=True))
-        for here in (flags.translate(is_held) for is_held in IS_HELD[:count])
-    ]
-    own_times = iter(times[len(ids) :])
-    for kind, apart in zip(kinds, fields["own"], strict=False):
-        kind.update(zip((ids[place] for place in apart), own_times, strict=False))
-    return kinds
+def _to_whole(times: Sequence[float]) -> tuple[float | None, NDArray[np.int64]]:
+    """Return (unit, times in it); None, and the bits of the doubles, where they aren't whole in any."""
+    exact = np.array(times, np.float64)
+    for unit in UNITS:
+        scaled = np.rint(exact * unit)
+        if (scaled / unit == exact).all() and (np.abs(scaled) < LARGEST_EXACT).all():
+            return unit, scaled.astype(np.int64)
+    return None, exact.view(np.int64)
 
 
-def _pack_times(times: Sequence[float]) -> tuple[float | None, bytes]:
-    """Return (unit, the times in byte planes): whole milliseconds where all of them are, or else the doubles.
-
-    In planes (all first bytes, then all second ones, …) the upper bytes, which hardly differ, deflate to nothing.
-    """
-    exact = np.array(times, "<f8")
-    scaled = np.rint(exact * MILLISECONDS)
-    is_whole = (scaled / MILLISECONDS == exact).all() and (np.abs(scaled) < LARGEST_EXACT).all()
-    column = scaled.astype("<i8") if is_whole else exact
-    planes = column.view(np.uint8).reshape(-1, TIME_BYTES).T
-    return MILLISECONDS if is_whole else None, planes.tobytes()
-
-
-def _read_times(column: bytes, unit: float | None) -> list[float]:
-    planes = np.frombuffer(column, np.uint8).reshape(TIME_BYTES, -1)
-    stored = np.ascontiguousarray(planes.T)
-    times: list[float] = (stored.view("<f8") if unit is None else stored.view("<i8") / unit).ravel().tolist()
+def from_whole(numbers: NDArray[np.int64], unit: float | None) -> list[float]:
+    """Return the times (epoch seconds) of what `_to_whole` made."""
+    times: list[float] = (numbers.view(np.float64) if unit is None else numbers / unit).tolist()
     return times
+
+
+def _differences(numbers: NDArray[np.int64], count: int, own: Sequence[int]) -> NDArray[np.int64]:
+    """Return the differences, modulo 2^64, of the first `count` numbers from the one before each, and of what follows
+    from the numbers at the ordinals `own`."""
+    differences = numbers.copy()
+    differences[1:count] -= numbers[: max(0, count - 1)]
+    differences[count:] -= numbers[own[: len(numbers) - count]]
+    return differences
+
+
+def _from_differences(differences: NDArray[np.int64], count: int, own: Sequence[int]) -> NDArray[np.int64]:
+    """Invert `_differences`."""
+    numbers = differences.copy()
+    numbers[:count] = differences[:count].cumsum()
+    numbers[count:] += numbers[own[: len(numbers) - count]]
+    return numbers
 
 
 def _pack_exposures(shown: ExposureHistory) -> tuple[list[str], list[int], list[int], list[int]]:

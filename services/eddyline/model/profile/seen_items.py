@@ -14,6 +14,7 @@ from eddyline.model.decay import HOUR, Vector
 from eddyline.model.exposures import ExposureHistory
 from eddyline.model.ids import item_dimension
 from eddyline.model.newest_items import NewestItems
+from eddyline.model.placed_time import UNPLACED
 from eddyline.settings import ProfileSettings
 
 RECENT_HALF_LIFE = 3.0
@@ -21,14 +22,15 @@ RECENT_HALF_LIFE = 3.0
 MAX_COUNTED = 128
 """Items whose last count is kept per person."""
 SETS = ("recents", "viewed", "purchased", "disliked", "liked")
-"""The bounded sets of newest items."""
+"""The bounded sets of newest items. Their order is part of the stored form."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedInteraction:
     """An interaction, ready to fold: `vector` of its item, signed `weight`, `time` in epoch seconds.
 
-    `popularity`: the item's decayed count, over about a quarter, when it was last looked up.
+    `popularity`: the item's decayed count, over about a quarter, when it was last looked up. `place`: of its record in
+    the log (`placed_time`).
     """
 
     item_id: str
@@ -37,6 +39,7 @@ class WeightedInteraction:
     weight: float
     time: float
     popularity: float = 0.0
+    place: int = UNPLACED
 
 
 @dataclass(slots=True)
@@ -66,22 +69,22 @@ class SeenItems:
 
     def add(self, interaction: WeightedInteraction) -> None:
         """Note the item of an interaction in the sets that its type and weight belong to."""
-        item_id, time = interaction.item_id, interaction.time
+        item_id, time, place = interaction.item_id, interaction.time, interaction.place
         if interaction.type != "impression":
-            self.viewed = self.viewed.add(item_id, time)
+            self.viewed = self.viewed.add(item_id, time, place)
         if interaction.type == "purchase":
-            self.purchased = self.purchased.add(item_id, time)
+            self.purchased = self.purchased.add(item_id, time, place)
         if interaction.weight > 0:
-            self.recents = self.recents.add(item_id, time)
+            self.recents = self.recents.add(item_id, time, place)
             self.note_popularity({item_id: interaction.popularity})
             if interaction.type not in ("view", "click"):
-                self.liked = self.liked.add(item_id, time)
+                self.liked = self.liked.add(item_id, time, place)
         elif interaction.type in ("dislike", "hide", "rating") and interaction.weight < 0:
-            self.disliked = self.disliked.add(item_id, time)
+            self.disliked = self.disliked.add(item_id, time, place)
 
     def drop_older_half(self) -> bool:
         """Drop the older half of the largest sets; False when nothing is left."""
-        largest = max(len(self.shown), *(len(getattr(self, name).times) for name in SETS))
+        largest = max(len(self.shown), *(len(getattr(self, name).entries) for name in SETS))
         if largest == 0:
             return False
         half = largest // 2
@@ -101,8 +104,8 @@ class SeenItems:
         self.counted = {**self.counted, item_id: max(time, last or time)}
         if len(self.counted) > MAX_COUNTED:
             latest = max(self.counted.values())
-            fresh = [(item, at) for item, at in self.counted.items() if latest - at < HOUR]
-            self.counted = dict(fresh[-MAX_COUNTED // 2 :])
+            fresh = sorted((at, item) for item, at in self.counted.items() if latest - at < HOUR)
+            self.counted = {item: at for at, item in fresh[-MAX_COUNTED // 2 :]}
         return True
 
     def hidden(self, kinds: Iterable[str]) -> dict[str, float]:
@@ -117,8 +120,8 @@ class SeenItems:
             elif kind == "purchased":
                 times |= self.purchased.times
             elif kind == "disliked":
-                liked = self.liked.times
-                times |= {i: at for i, at in self.disliked.times.items() if liked.get(i, -math.inf) < at}
+                liked = self.liked.entries
+                times |= {i: at[0] for i, at in self.disliked.entries.items() if i not in liked or liked[i] < at}
         return times
 
     def history(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
@@ -132,9 +135,9 @@ class SeenItems:
     def note_popularity(self, seen: Mapping[str, float]) -> None:
         """Keep the highest popularity of each recent item, and of these alone."""
         higher = {i: each for i, each in seen.items() if each > self.popularity.get(i, 0.0)}
-        if higher or not self.popularity.keys() <= self.recents.times.keys():
+        if higher or not self.popularity.keys() <= self.recents.entries.keys():
             known = {**self.popularity, **higher}
-            self.popularity = {i: each for i, each in known.items() if i in self.recents.times}
+            self.popularity = {i: each for i, each in known.items() if i in self.recents.entries}
 
 
 @lru_cache

@@ -1,11 +1,12 @@
 """The state of a profile as one string: all of it that nothing filters or searches by.
 
-Its form is `2.PACKED.POPULARITY.EVENT_IDS`, the three in base64, all numbers little-endian. PACKED is deflated, with a
-dictionary of what every state has: the length of a JSON object (4 bytes), that object, and the columns of `item_table`.
-The others wouldn't deflate: POPULARITY is 3 bytes for each recent item, a float32 without its lowest byte; EVENT_IDS
-are 7 bytes for each hash of 53 bits, oldest first. A new field goes into `_fields`, and into `codec.decode_profile`.
+Its form is `3.PACKED.NUMBERS.POPULARITY.EVENT_IDS`, the four in base64, all numbers little-endian. PACKED is deflated,
+with a dictionary of what every state has: the length of a JSON object (4 bytes), that object, and the columns of
+`item_table`. The others wouldn't deflate: NUMBERS are its times and places; POPULARITY is the upper half of a float32
+for each recent item; EVENT_IDS are 7 bytes for each hash of 53 bits, oldest first. A new field goes into `_fields`, and
+into `codec.decode_profile`.
 
-Version 1, which older profiles and transfers in flight may still hold, is a JSON object with the sets as lists.
+Older profiles and transfers in flight may still hold another version, of events without their places: `former_states`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from typing import Any
 
 import orjson
 
-from eddyline.model.exposures import ExposureHistory
 from eddyline.model.newest_items import NewestItems
 from eddyline.model.offsets import offsets_to_json
-from eddyline.model.profile.item_table import pack_seen, unpack_recents, unpack_seen
+from eddyline.model.profile.former_states import read_first_version, unpack_second_version
+from eddyline.model.profile.item_table import StoredItems, pack_items, unpack_items
 from eddyline.model.profile.narrow import drop_byte, restore_byte
 from eddyline.model.profile.profile import Profile
 from eddyline.model.profile.seen_items import SeenItems
 from eddyline.model.profile.taste import VECTORS
 from eddyline.settings import ProfileSettings
 
-VERSION = 2
-READABLE = (1, VERSION)
+VERSION = 3
+READABLE = (1, 2, VERSION)
 FAST = 1
 """Level of deflate: level 6 saves 3 % and takes longer."""
 DICTIONARY = (
@@ -55,11 +56,11 @@ class StoredState:
 
 def write_state(profile: Profile) -> str:
     """Return the state of a profile."""
-    items, columns, popularity = pack_seen(profile.seen)
-    fields = orjson.dumps({**_fields(profile), "items": items})
+    items = pack_items(profile.seen)
+    fields = orjson.dumps({**_fields(profile), "items": items.fields})
     deflate = zlib.compressobj(FAST, zdict=DICTIONARY)
-    packed = deflate.compress(b"".join((struct.pack("<I", len(fields)), fields, columns))) + deflate.flush()
-    parts = (packed, popularity, _pack_event_ids(profile.delivery.event_ids))
+    packed = deflate.compress(b"".join((struct.pack("<I", len(fields)), fields, items.columns))) + deflate.flush()
+    parts = (packed, items.numbers, items.popularity, _pack_event_ids(profile.delivery.event_ids))
     return ".".join((str(VERSION), *(b64encode(part).decode() for part in parts)))
 
 
@@ -70,24 +71,41 @@ def state_version(state: str) -> int:
 
 def read_state(state: str, settings: ProfileSettings) -> StoredState:
     """Invert `write_state`; the version is one of `READABLE`. Raises ValueError, KeyError or TypeError for rubbish."""
-    if state_version(state) == 1:
-        return _read_first_version(orjson.loads(state), settings)
-    _, packed, popularity, event_ids = state.split(".")
-    fields, columns = _inflate(packed)
+    version = state_version(state)
+    if version == 1:
+        fields = orjson.loads(state)
+        return StoredState(fields, read_first_version(fields, settings), tuple(fields["event_ids"]))
+    *parts, event_ids = state.split(".")[1:]
+    fields, items = _read_items(version, parts)
     try:
-        seen = unpack_seen(fields["items"], columns, b64decode(popularity, validate=True), settings)
-    except (IndexError, struct.error) as error:
+        seen = items.to_seen(fields["items"], settings)
+    except IndexError as error:
         raise ValueError(f"is not a packed state: {error}") from error
-    return StoredState(fields, seen, _unpack_event_ids(b64decode(event_ids, validate=True)))
+    return StoredState(fields, seen, _unpack_event_ids(_decode(event_ids)))
 
 
 def read_recents(state: str) -> list[str]:
     """Return the recent items of a state, newest first, without reading the rest of it."""
-    if state_version(state) == 1:
+    version = state_version(state)
+    if version == 1:
         return [item_id for item_id, _ in orjson.loads(state)["recents"]]
-    fields, columns = _inflate(state.split(".")[1])
-    times = unpack_recents(fields["items"], columns)
-    return NewestItems(len(times), times).newest_first()
+    _, items = _read_items(version, state.split(".")[1:-1])
+    recents = next(items.kinds(1))
+    return NewestItems.from_entries(len(recents), recents).newest_first()
+
+
+def _read_items(version: int, parts: Sequence[str]) -> tuple[dict[str, Any], StoredItems]:
+    """Return (fields, the items). `parts`: from PACKED to POPULARITY."""
+    fields, columns = _inflate(parts[0])
+    unpack = unpack_second_version if version == 2 else unpack_items
+    try:
+        return fields, unpack(fields["items"], columns, *map(_decode, parts[1:]))
+    except IndexError as error:
+        raise ValueError(f"is not a packed state: {error}") from error
+
+
+def _decode(text: str) -> bytes:
+    return b64decode(text, validate=True)
 
 
 def _fields(profile: Profile) -> dict[str, Any]:
@@ -111,7 +129,7 @@ def _fields(profile: Profile) -> dict[str, Any]:
 def _inflate(packed: str) -> tuple[dict[str, Any], bytes]:
     inflate = zlib.decompressobj(zdict=DICTIONARY)
     try:
-        content = inflate.decompress(b64decode(packed, validate=True))
+        content = inflate.decompress(_decode(packed))
     except zlib.error as error:
         raise ValueError(f"is not a packed state: {error}") from error
     if not inflate.eof:
@@ -127,19 +145,3 @@ def _pack_event_ids(event_ids: Sequence[int]) -> bytes:
 def _unpack_event_ids(packed: bytes) -> tuple[int, ...]:
     whole = restore_byte(packed, 8, HIGHEST_BYTE)
     return struct.unpack(f"<{len(whole) // 8}Q", whole)
-
-
-def _read_first_version(fields: Mapping[str, Any], settings: ProfileSettings) -> StoredState:
-    # Profiles of before `shown` and `popularity` were kept lack them.
-    shown = {item_id: tuple(minutes) for item_id, minutes in fields.get("shown", {}).items()}
-    seen = SeenItems(
-        recents=NewestItems.from_times(settings.recents, dict(fields["recents"])),
-        viewed=NewestItems.from_times(settings.seen, dict(fields["viewed"])),
-        purchased=NewestItems.from_times(settings.seen, dict(fields["purchased"])),
-        disliked=NewestItems.from_times(settings.seen, dict(fields["disliked"])),
-        liked=NewestItems.from_times(settings.seen, dict(fields["liked"])),
-        shown=ExposureHistory.from_minutes(settings.exposures, shown),
-        popularity=fields.get("popularity", {}),
-        counted=fields["counted"],
-    )
-    return StoredState(fields, seen, tuple(fields["event_ids"]))

@@ -146,7 +146,7 @@ def plan_retrieval(
     unused = 0.0
     if "affinity" not in rows:
         unused, weights["affinity"] = weights["affinity"], 0.0
-    if not profile.seen.recents.times:
+    if not profile.seen.recents.entries:
         weights["people"] = 0.0
     distance = distance_of(profile.taste.space)
     return RetrievalPlan(dense, weights, rows, recents, unused, activity, distance, _is_cold(profile))
@@ -164,7 +164,7 @@ def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage])
 
 
 def _is_cold(profile: Profile) -> bool:
-    is_idle = not profile.seen.recents.times and all(one.direction() is None for one in profile.taste.sums)
+    is_idle = not profile.seen.recents.entries and all(one.direction() is None for one in profile.taste.sums)
     return is_idle and profile.taste.onboarding is None
 
 
