@@ -56,12 +56,14 @@ class Evaluation:
         Raises `InvalidInput` where there is nobody to recommend to.
         """
         searches = SearchCache()
-        state = InMemoryState(self.log, self.content, self.settings, self.answers)
+        state = InMemoryState(self.log, self.content, self.settings, self.answers, self.protocol.repeats)
         recommenders = {
-            name: partial(StrategyRecommender(one.ranking, one.strategy, searches).recommend, state)
+            name: partial(StrategyRecommender(one.ranking, one.strategy, searches).prepare, state)
             for name, one in contenders.items()
         }
-        return run(self.log, self.content, state.learn, recommenders, begin, self.protocol, progress, what)
+        return run(
+            self.log, self.content, state.learn, state.settle, recommenders, begin, self.protocol, progress, what
+        )
 
     def compare(
         self,
