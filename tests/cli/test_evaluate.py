@@ -90,6 +90,9 @@ def test_all_strategies_are_compared_by_their_shipped_weights_the_default_first(
         "new people",
         "new items",
         "after a pause",
+        "first of its moment",
+        "first after the split",
+        "last of a person",
         "shuffled",
     }
     assert {row["metric"] for row in found} == {"hr", "ndcg", "mrr", "coverage", "diversity", "novelty"}

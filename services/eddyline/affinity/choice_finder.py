@@ -53,7 +53,10 @@ class ChoiceFinder:
         plan = plan_choice(profile, activity.timestamp, self._taus, self._ranking)
         found = self._search(plan, profile, activity.timestamp)
         candidates = merge_candidates(found, self._ranking.candidates, unscored=ORDERED)
-        return to_choice(candidates, plan, activity.item_id, self._ranking, activity.timestamp)
+        if activity.item_id not in candidates.item_ids:
+            return None
+        chosen = list(candidates.item_ids).index(activity.item_id)
+        return to_choice(candidates, plan, chosen, self._ranking, activity.timestamp)
 
     def _search(self, plan: RetrievalPlan, profile: Profile, now: float) -> dict[str, list[Hit]]:
         """Run the queries of a plan; return each source's hits with what ranking reads of them."""

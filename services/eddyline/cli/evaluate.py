@@ -69,6 +69,10 @@ def evaluate(
     min_events: Annotated[
         int, typer.Option("--min-events", min=0, help="Events after which a person counts as known.")
     ] = 5,
+    repeats: Annotated[
+        bool,
+        typer.Option("--repeats", help="Also recommend for events with items that the person has met, of all items."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the shuffling, the resampling and the search.")] = 0,
     no_shuffled: Annotated[
         bool, typer.Option("--no-shuffled", help="Skip the second run, with visits shuffled.")
@@ -95,7 +99,7 @@ def evaluate(
         plot.check()
     contenders = _contenders(settings, strategy)
     options = EvaluationOptions(
-        share, EvaluationProtocol(k, stride, min_events), seed, not no_shuffled, trials if tune else 0
+        share, EvaluationProtocol(k, stride, min_events, repeats), seed, not no_shuffled, trials if tune else 0
     )
     started = time.monotonic()
     log = read(open_source(path), settings.events)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from eddyline.evaluation.interaction_log import IMPRESSION, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.strategy_recommender import SearchCache
-from eddyline.model.ranking import ORDERED, merge_candidates
 from eddyline.model.ranking.blend import BlendLearner
 from eddyline.model.ranking.choices import plan_choice, shipped_weights, to_choice, with_weights
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
 import os
+import numpy as np
 SAMPLED = int(os.environ.get("SAMPLED","200"))
 """One choice in so many is learnt from."""
 
@@ -43,8 +43,7 @@ class LoggedChoices:
         if self._events % SAMPLED or profile.is_unknown:
             return
         plan = plan_choice(profile, event.time, state.taus, self._ranking)
-        lists = self._searches.for_request(state, event.person, event.time).run(plan, self._ranking)
-        candidates = merge_candidates(lists, self._ranking.candidates, unscored=ORDERED)
-        choice = to_choice(candidates, plan, state.catalogue.item_ids[event.item], self._ranking, event.time)
-        if choice is not None:
-            self._learner.learn(choice)
+        candidates = self._searches.for_request(state, event.person, event.time).run(plan, self._ranking)()
+        found = np.flatnonzero(candidates.places == event.item)
+        if len(found):
+            self._learner.learn(to_choice(candidates, plan, int(found[0]), self._ranking, event.time))

@@ -57,14 +57,14 @@ class Evaluation:
         Raises `InvalidInput` where there is nobody to recommend to.
         """
         searches = SearchCache()
-        state = InMemoryState(self.log, self.content, self.settings, self.answers)
+        state = InMemoryState(self.log, self.content, self.settings, self.answers, self.protocol.repeats)
         tuned = {
             name: LoggedChoices(one.ranking, one.strategy, searches)
             for name, one in contenders.items()
             if one.strategy.learned
         }
         recommenders = {
-            name: partial(StrategyRecommender(one.ranking, one.strategy, searches, tuned.get(name)).recommend, state)
+            name: partial(StrategyRecommender(one.ranking, one.strategy, searches, tuned.get(name)).prepare, state)
             for name, one in contenders.items()
         }
 
@@ -73,7 +73,7 @@ class Evaluation:
                 choices.observe(state, event)
             state.learn(event)
 
-        res = run(self.log, self.content, learn, recommenders, begin, self.protocol, progress, what)
+        res = run(self.log, self.content, learn, state.settle, recommenders, begin, self.protocol, progress, what)
         for name, c in tuned.items(): print(name, c.learner.choices, c.learner.weights, c.learner.loss, c.learner.shipped_loss, c.learner.restored)
         return res
 

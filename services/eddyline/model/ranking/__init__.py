@@ -6,7 +6,7 @@
 
 from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours
 from eddyline.model.ranking.options import RankOptions, ScoreBoost, rank_options
-from eddyline.model.ranking.ranker import RankedItem, rank
+from eddyline.model.ranking.ranker import RankedItem, rank, rank_rows
 from eddyline.model.ranking.recent_items import DETAILED_RECENTS, PriceAndImage
 from eddyline.model.ranking.retrieval_plan import (
     ORDERED,
@@ -39,6 +39,7 @@ __all__ = [
     "plan_retrieval",
     "rank",
     "rank_options",
+    "rank_rows",
     "score_by_neighbours",
     "with_recent_items",
 ]

@@ -35,15 +35,13 @@ def plan_choice(profile: Profile, now: float, taus: TimeConstants, settings: Ran
 
 
 def to_choice(
-    candidates: Candidates, plan: RetrievalPlan, chosen: str, settings: RankingSettings, now: float
-) -> Choice | None:
-    """Return the choice of an item among what was found by the plan; None where it wasn't found."""
-    if chosen not in candidates.item_ids or len(candidates) < 2:
-        return None
+    candidates: Candidates, plan: RetrievalPlan, chosen: int, settings: RankingSettings, now: float
+) -> Choice:
+    """Return the choice of one candidate, by its row, among what was found by the plan."""
     values = np.zeros((len(LEARNED_TERMS), len(candidates)), np.float32)
     for name, column in score_terms(candidates, plan, settings, now).items():
         values[_TERM_OF[name]] += column
-    return Choice(values, list(candidates.item_ids).index(chosen), plan.session_activity)
+    return Choice(values, chosen, plan.session_activity)
 
 
 def shipped_weights(strategy: StrategySettings) -> BlendWeights:
