@@ -43,7 +43,7 @@ class LoggedChoices:
         if self._events % SAMPLED or profile.is_unknown:
             return
         plan = plan_choice(profile, event.time, state.taus, self._ranking)
-        candidates = self._searches.for_request(state, event.person, event.time).run(plan, self._ranking)()
+        candidates = self._searches.for_request(state, event.person, event.time).run(plan, self._ranking, self._ranking.candidates)()
         found = np.flatnonzero(candidates.places == event.item)
         if len(found):
             self._learner.learn(to_choice(candidates, plan, int(found[0]), self._ranking, event.time))

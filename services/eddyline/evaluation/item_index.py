@@ -16,6 +16,7 @@ from eddyline.evaluation.inverted_index import Floats, Integers, InvertedIndex
 from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.distance import Distance, similarities
 from eddyline.model.events import Content
+from eddyline.model.affinity import next_dimensions
 from eddyline.model.ids import item_dimension
 from eddyline.model.ranking import Candidates, PriceAndImage
 from eddyline.model.ranking.candidates import Column, trend_time
@@ -38,7 +39,8 @@ class ItemIndex:
         self._columns = np.ascontiguousarray(content.T)  # a third faster to multiply with
         self.item_ids = [item.item_id for item in items]
         self.place_of = {item_id: place for place, item_id in enumerate(self.item_ids)}
-        self.affinity = InvertedIndex(len(items), map(item_dimension, self.item_ids))
+        dimensions = np.fromiter(map(item_dimension, self.item_ids), np.uint32)
+        self.affinity = InvertedIndex(len(items), np.concatenate((dimensions, next_dimensions(dimensions))).tolist())
         self.trends: Mapping[str, NDArray[np.float64]] = {
             window: np.full(len(items), -np.inf) for window in TREND_HALF_LIVES
         }

@@ -19,6 +19,7 @@ from eddyline.model.ranking import (
     plan_retrieval,
     rank_options,
     rank_rows,
+    search_depth,
     with_recent_items,
 )
 from eddyline.model.trends import POPULARITY
@@ -50,7 +51,7 @@ class StrategyRecommender:
         newest = islice(plan.recents, DETAILED_RECENTS)
         plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
         options = rank_options(plan, strategy, settings, now, k, profile.person, varies=self._varies)
-        found = self._shared.for_request(state, person, now).run(plan, settings)
+        found = self._shared.for_request(state, person, now).run(plan, settings, search_depth(settings, k))
 
         def answer() -> Sequence[int]:
             candidates = found(with_vectors=strategy.diversity > 0)
@@ -130,12 +131,12 @@ class RequestSearches:
         self._asked: dict[Hashable, DenseSearch] = {}
         self._snapshots: dict[str, IndexSnapshot] = {}
 
-    def run(self, plan: RetrievalPlan, settings: RankingSettings) -> Callable[..., IndexedCandidates]:
-        """Search every source: what the person has seen is left out first, then come the best `candidates`.
+    def run(self, plan: RetrievalPlan, settings: RankingSettings, depth: int) -> Callable[..., IndexedCandidates]:
+        """Search every source: what the person has seen is left out first, then come the best `depth`.
 
         Returns what makes the candidates, `with_vectors` or without.
         """
-        depth, window, catalogue = settings.candidates, settings.trending_window, self._state.catalogue
+        window, catalogue = settings.trending_window, self._state.catalogue
         keys: dict[str, Hashable] = {name: (depth, vector.tobytes()) for name, vector in plan.dense.items()}
         for name, vector in plan.dense.items():
             if keys[name] not in self._asked:

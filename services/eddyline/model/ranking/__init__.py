@@ -16,6 +16,7 @@ from eddyline.model.ranking.retrieval_plan import (
     AffinityQuery,
     RetrievalPlan,
     plan_retrieval,
+    search_depth,
     with_recent_items,
 )
 from eddyline.model.ranking.terms import freshness
@@ -41,5 +42,6 @@ __all__ = [
     "rank_options",
     "rank_rows",
     "score_by_neighbours",
+    "search_depth",
     "with_recent_items",
 ]
