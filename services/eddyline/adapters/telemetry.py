@@ -90,6 +90,12 @@ class Metrics:
             "Time from an interaction's broker timestamp until its profile is durable",
         )
         self.learnt = counter("eddyline_affinity_learnt_total", "Activities that items have learnt from")
+        self.choices = counter("eddyline_affinity_choices_total", "Choices that learned strategies have learnt from")
+        self.blend_loss = gauge(
+            "eddyline_blend_loss",
+            "Mean loss of a late choice in nats, before it is learnt from: by the learned weights, and by the shipped ones",
+            ("strategy", "weights"),
+        )
         self.seeded = counter("eddyline_affinity_seeded_total", "Items whose rows were seeded from similar ones")
         self.recommendations = counter(
             "eddyline_reader_recommendations_total", "Recommendation lists served", ("cold_start", "degraded")

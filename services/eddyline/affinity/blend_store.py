@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from eddyline.adapters.telemetry import Metrics
-from eddyline.adapters.vectors import BLENDS, Point, VectorStore, blend_point_id
+from eddyline.adapters.vectors import BLENDS, Point, VectorStore
+from eddyline.model.ids import blend_point_id
 from eddyline.model.ranking.blend import BlendLearner, Choice
 from eddyline.model.ranking.choices import shipped_weights
 from eddyline.settings import StrategySettings
@@ -39,7 +40,7 @@ class BlendStore:
                 learner = self._learner(name, strategy, partition)
                 for choice in several:
                     learner.learn(choice)
-                points.append(_to_point(name, partition, learner))
+                points.append(_to_point(name, partition, strategy, learner))
                 self._metrics.blend_loss.labels(name, "learned").set(learner.loss)
                 self._metrics.blend_loss.labels(name, "shipped").set(learner.shipped_loss)
             self._metrics.choices.inc(len(several))
@@ -56,3 +57,22 @@ class BlendStore:
                 learner.restore(stored.payload["state"])
             self._learners[name, partition] = learner
         return learner
+
+
+def _shipped(strategy: StrategySettings) -> list[float]:
+    """Return what it began with: from other weights, it begins anew."""
+    weights = shipped_weights(strategy)
+    return [*weights.running.values(), *weights.start.values()]
+
+
+def _to_point(name: str, partition: int, strategy: StrategySettings, learner: BlendLearner) -> Point:
+    weights = learner.weights
+    payload = {
+        "strategy": name,
+        "running": dict(weights.running),
+        "start": dict(weights.start),
+        "choices": learner.choices,
+    }
+    return Point(
+        blend_point_id(name, partition), {}, payload | {"shipped": _shipped(strategy), "state": learner.to_state()}
+    )

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from eddyline.adapters.kafka import Message, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, VectorStore
+from eddyline.affinity.blend_store import BlendStore
+from eddyline.affinity.choice_finder import ChoiceFinder
 from eddyline.affinity.row_state import RowUpdate
 from eddyline.affinity.row_store import RowStore
 from eddyline.affinity.seeder import Seeder
 from eddyline.model.events import RowEvent, parse_row_event
+from eddyline.model.ranking.blend import Choice
 from eddyline.settings import AffinitySettings
 from eddyline.topics import ACTIVITY
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceLearning:
+    """What learned strategies learn by: choices, as they are found, and the learners."""
+
+    finder: ChoiceFinder
+    blends: BlendStore
 
 
 class AffinityLearner:
@@ -34,14 +46,17 @@ class AffinityLearner:
         settings: AffinitySettings = AffinitySettings(),
         partitions: int = 1,
         metrics: Metrics | None = None,
+        choices: ChoiceLearning | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`collections`: the concrete ones; the aliases do in a store of one generation.
 
-        `partitions`: of the topic, for knowing whose an item without any activity is. `monotonic` in seconds.
+        `partitions`: of the topic, for knowing whose an item without any activity is. `choices`: what learned strategies
+        learn by; None: there are none. `monotonic` in seconds.
         """
         self._settings = settings
         self._metrics = metrics or Metrics()
+        self._choices = choices
         self._rows = RowStore(store, collections.rows, settings)
         self._seeding = Seeder(store, self._rows, collections, settings, partitions, self._metrics, monotonic)
 
@@ -57,9 +72,23 @@ class AffinityLearner:
         for message in batch:
             updates[message.value.item_id].apply(message.value, message.record)
         changed = {item_id: update for item_id, update in updates.items() if update.changed}
+        choices = self._find_choices(updates.values(), partitions)
         if changed:
             self._rows.write({item_id: update.result() for item_id, update in changed.items()}, partitions)
+        if self._choices is not None and choices:
+            self._choices.blends.learn(choices)
         self._metrics.learnt.inc(sum(update.applied for update in changed.values()))
+
+    def _find_choices(self, updates: Iterable[RowUpdate], partitions: Mapping[str, int]) -> dict[int, list[Choice]]:
+        """Find the choices behind the activities of the sample, by partition: before any row knows of them."""
+        found: dict[int, list[Choice]] = {}
+        if self._choices is None:
+            return found
+        for activity in (one for update in updates for one in update.samples):
+            choice = self._choices.finder.find(activity)
+            if choice is not None:
+                found.setdefault(partitions[activity.item_id], []).append(choice)
+        return found
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """Own these partitions, whose new items are ours to seed."""
@@ -71,6 +100,8 @@ class AffinityLearner:
         """Give these partitions up."""
         gone = [source.partition for source in partitions]
         self._rows.remove_partitions(gone)
+        if self._choices is not None:
+            self._choices.blends.forget(gone)
         self._seeding.remove_partitions(gone)
 
     def tick(self) -> None:

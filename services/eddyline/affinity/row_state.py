@@ -109,6 +109,8 @@ class RowUpdate:
         self.changed = False
         self.applied = 0
         """Activities that were learnt from."""
+        self.samples: list[Activity] = []
+        """Those of them that weights are fitted to."""
 
     def apply(self, event: Activity | Listing, record: Record) -> None:
         """Apply a record, unless it was applied before: by its offset, or sent again by a profiler that crashed."""
@@ -161,6 +163,8 @@ class RowUpdate:
         if source in state.sources:
             return {}
         self.applied += 1
+        if event.before is not None:
+            self.samples.append(event)
         trend = state.trend
         if event.position is None:
             self._updates.append(affinity.forward_update(event.dimensions, event.timestamp))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+
+import numpy as np
 
 from eddyline.evaluation.interaction_log import IMPRESSION, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
@@ -11,9 +13,8 @@ from eddyline.model.ranking.blend import BlendLearner
 from eddyline.model.ranking.choices import plan_choice, shipped_weights, to_choice, with_weights
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
-import os
-import numpy as np
-SAMPLED = int(os.environ.get("SAMPLED","200"))
+
+SAMPLED = int(os.environ.get("SAMPLED", "200"))
 """One choice in so many is learnt from."""
 
 
@@ -43,7 +44,9 @@ class LoggedChoices:
         if self._events % SAMPLED or profile.is_unknown:
             return
         plan = plan_choice(profile, event.time, state.taus, self._ranking)
-        candidates = self._searches.for_request(state, event.person, event.time).run(plan, self._ranking, self._ranking.candidates)()
+        candidates = self._searches.for_request(state, event.person, event.time).run(
+            plan, self._ranking, self._ranking.candidates
+        )()
         found = np.flatnonzero(candidates.places == event.item)
         if len(found):
             self._learner.learn(to_choice(candidates, plan, int(found[0]), self._ranking, event.time))

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.evaluation.inverted_index import Floats, Integers, InvertedIndex
+from eddyline.model.affinity import next_dimensions
 from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.distance import Distance, similarities
 from eddyline.model.events import Content
-from eddyline.model.affinity import next_dimensions
 from eddyline.model.ids import item_dimension
 from eddyline.model.ranking import Candidates, PriceAndImage
 from eddyline.model.ranking.candidates import Column, trend_time

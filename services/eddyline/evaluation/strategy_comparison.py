@@ -74,7 +74,10 @@ class Evaluation:
             state.learn(event)
 
         res = run(self.log, self.content, learn, state.settle, recommenders, begin, self.protocol, progress, what)
-        for name, c in tuned.items(): print(name, c.learner.choices, c.learner.weights, c.learner.loss, c.learner.shipped_loss, c.learner.restored)
+        for name, c in tuned.items():
+            print(
+                name, c.learner.choices, c.learner.weights, c.learner.loss, c.learner.shipped_loss, c.learner.restored
+            )
         return res
 
     def compare(

@@ -34,7 +34,12 @@ class StrategyRecommender:
     """
 
     def __init__(
-        self, ranking: RankingSettings, strategy: StrategySettings, shared: SearchCache, tuned=None, varies: bool = False
+        self,
+        ranking: RankingSettings,
+        strategy: StrategySettings,
+        shared: SearchCache,
+        tuned=None,
+        varies: bool = False,
     ) -> None:
         self._ranking, self._strategy, self._shared, self._varies = ranking, strategy, shared, varies
         self._tuned = tuned

@@ -55,6 +55,11 @@ def person_point_id(person: Person) -> str:
     return str(uuid.uuid5(NAMESPACE, "person:" + person.key))
 
 
+def blend_point_id(strategy: str, partition: int) -> str:
+    """Return the point id of what a strategy has learnt of a partition of `activity`."""
+    return str(uuid.uuid5(NAMESPACE, f"blend:{partition}:{strategy}"))
+
+
 @lru_cache(maxsize=65_536)
 def item_dimension(item_id: str) -> int:
     """Return the sparse dimension that stands for an item: a stable 32-bit hash (collisions are summed)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from eddyline.model.experiments.verdicts import Verdict, parse_verdict
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
 from eddyline.reader.schemas import RecommendationRequest
-from eddyline.settings import Settings, StrategySettings
+from eddyline.settings import RankingSettings, Settings, StrategySettings
 
 CHECK_SECONDS = 1.0
 REQUEST_OPTIONS = ("diversity", "explore", "per_category")
@@ -88,13 +88,17 @@ class EffectiveStrategy:
 
     @classmethod
     def merge(
-        cls, settings: Settings, request: RecommendationRequest, variant: Variant | None, by_rules: str | None
+        cls,
+        ranking: RankingSettings,
+        strategies: Mapping[str, StrategySettings],
+        request: RecommendationRequest,
+        variant: Variant | None,
+        by_rules: str | None,
     ) -> EffectiveStrategy:
         """Merge what may set an option: the request comes first, then the variant, the rules, and the settings. Of two
         caps per category, the smaller one holds for a request."""
-        ranking = settings.ranking
         name = request.strategy or (variant and variant.strategy) or by_rules or ranking.strategy
-        strategy = settings.strategies[name]
+        strategy = strategies[name]
         if variant is not None:
             strategy = variant.applied(strategy)
         if request.diversity is not None:

@@ -8,11 +8,14 @@ from typing import Any
 
 from eddyline.adapters.vectors import ROWS, Point, Sparse, VectorStore
 from eddyline.model.ids import item_dimension, item_point_id
-from eddyline.model.ranking import RankedItem, RetrievalPlan
+from eddyline.model.ranking import SEQUENTIAL, RankedItem, RetrievalPlan
 from eddyline.reader.catalogue_cache import RANKED_AGE, CatalogueCache, any_item
 
 SENTENCES: Mapping[str, str] = {
     "affinity": "chosen after what you opened lately",
+    "next": "chosen right after what you opened last",
+    "recent": "chosen after what you opened lately",
+    "lasting": "chosen after what you opened before",
     "people": "people with a history like yours chose it",
     "session": "close to what you are looking at now",
     "taste": "close to what you liked lately",
@@ -37,7 +40,7 @@ def explain_items(
     For "because you opened X", read the rows of the items in question, and the title of X. Raises `Unavailable`.
     """
     reasons = {item.item_id: _largest_reason(item, plan) for item in items}
-    by_affinity = [item_id for item_id, reason in reasons.items() if reason == "affinity"]
+    by_affinity = [item_id for item_id, reason in reasons.items() if reason in SEQUENTIAL]
     opened = _opened_titles(store, catalogue, by_affinity, plan)
     return [replace(item, because=_sentence(item, reasons[item.item_id], opened.get(item.item_id))) for item in items]
 

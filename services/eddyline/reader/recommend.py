@@ -38,6 +38,7 @@ from eddyline.reader.catalogue_cache import passing
 from eddyline.reader.experiments import ActiveExperiments, EffectiveStrategy
 from eddyline.reader.explanations import PROMOTED, explain_items
 from eddyline.reader.item_finder import ItemFinder
+from eddyline.reader.learned_weights import LearnedWeights
 from eddyline.reader.lists import END, NO_ITEMS, render_items
 from eddyline.reader.profiles import ProfileReader, apply_inline_events, retry_on_generation_change
 from eddyline.reader.reporting import ExposureLog, ServedListLog
@@ -102,6 +103,7 @@ class Reader:
         self._store, self._settings, self._metrics = store, settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._exposures, self._served_lists, self._experiments = exposures, served_lists, experiments
+        self._strategies = LearnedWeights(store, settings.strategies, monotonic)
         self._taus = TimeConstants.from_settings(settings.profile)
         self._rules = RuleSet.from_settings(settings)
         self.finder = ItemFinder(store, settings.reader, metrics, monotonic)
@@ -184,7 +186,7 @@ class Reader:
         situation = context.situation(self._rules, profile)
         adjustments = evaluate_rules(self._rules, situation)
         variant = context.experiments.variant(assignment)
-        strategy = EffectiveStrategy.merge(settings, request, variant, adjustments.strategy)
+        strategy = EffectiveStrategy.merge(ranking, self._strategies.current(), request, variant, adjustments.strategy)
         factors = adjustments.weights if settings.images.enabled else {**adjustments.weights, "image": 0.0}
         plan = plan_retrieval(profile, now, self._taus, ranking, strategy.settings, factors)
         plan = self._retriever.add_recent_details(plan)

@@ -9,10 +9,12 @@ from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
 from eddyline.adapters.kafka import ensure_topics
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
+    BLENDS,
     ITEMS,
     ROWS,
     CollectionSpec,
     VectorStore,
+    blend_collection,
     generations,
     image_part,
     item_collection,
@@ -33,7 +35,7 @@ ABSENT_POINT = "00000000-0000-0000-0000-000000000000"
 def check_collections(store: VectorStore) -> None:
     """Raise unless the store answers and holds its collections."""
     store.check()
-    for name in NAMES:
+    for name in (*NAMES, BLENDS):
         store.retrieve(name, [ABSENT_POINT], payload=())
 
 
@@ -55,6 +57,7 @@ def create_collections(store: VectorStore, settings: Settings, dimension: int, d
         store.ensure(replace(rows, name=first))
         complete_rows(store, store.aliases()[ITEMS], first)
     generations.establish(store, (rows,))
+    store.ensure(blend_collection())
 
 
 def collection_specs(settings: Settings, dimension: int, distance: Distance) -> list[CollectionSpec]:

@@ -20,7 +20,7 @@ from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions
 from eddyline.adapters.language_detector import language_detector
 from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Collections, image_part
 from eddyline.adapters.vectors.generations import group_of
-from eddyline.affinity import AffinityLearner
+from eddyline.affinity import AffinityLearner, BlendStore, ChoiceFinder, ChoiceLearning
 from eddyline.collector.api import Collector
 from eddyline.embedder.handler import Embedder
 from eddyline.encoder import api as encoder_api
@@ -127,6 +127,7 @@ def build_profiler(resources: Resources) -> Role:
             resources.metrics,
             collections=collections,
             backward_window=settings.affinity.backward_window,
+            samples_choices=settings.learns_strategies,
         )
 
     return Role(consumer=_consumer(resources, "profiler", (ITEMS, PROFILES), handler))
@@ -134,10 +135,14 @@ def build_profiler(resources: Resources) -> Role:
 
 def build_affinity(resources: Resources) -> Role:
     """Build what turns activity into affinity rows and trends."""
-    settings, partitions = resources.settings.affinity, resources.options.partitions
+    settings, partitions = resources.settings, resources.options.partitions
 
     def handler(collections: Collections) -> AffinityLearner:
-        return AffinityLearner(resources.store, collections, settings, partitions, resources.metrics)
+        choices = None
+        if settings.learns_strategies:
+            finder = ChoiceFinder(resources.store, collections, settings.ranking, settings.profile)
+            choices = ChoiceLearning(finder, BlendStore(resources.store, settings.strategies, resources.metrics))
+        return AffinityLearner(resources.store, collections, settings.affinity, partitions, resources.metrics, choices)
 
     return Role(consumer=_consumer(resources, "affinity", (ITEMS, ROWS), handler))
 

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         }
         return {**built_in, **changed}
 
+    @property
+    def learns_strategies(self) -> bool:
+        """Whether the weights of any strategy are learnt."""
+        return any(strategy.learned for strategy in self.strategies.values())
+
     @model_validator(mode="after")
     def _knows_its_strategy(self) -> Settings:
         if self.ranking.strategy not in self.strategies:

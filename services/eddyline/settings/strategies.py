@@ -27,7 +27,7 @@ TERMS: tuple[Term, ...] = get_args(Term)
 
 
 LEARNED_TERMS: tuple[Term, ...] = (
-    "next", "recent", "lasting", "taste", "session", "popularity", "trending", "freshness"
+    "affinity", "next", "recent", "taste", "session", "popularity", "trending", "freshness"
 )  # fmt: skip
 """Terms whose weights a learned strategy learns; the others stay as they are set."""
 
@@ -97,19 +97,17 @@ STRATEGIES: Mapping[str, StrategySettings] = {
     ),
     "learned": StrategySettings(
         learned=True,
+        affinity=3.0,
         next=0.5,
-        recent=1.2,
-        lasting=0.8,
-        taste=0.3,
-        session=0.5,
-        popularity=2.0,
-        trending=0.5,
+        recent=0.7,
+        taste=0.15,
+        session=0.3,
+        popularity=1.5,
+        trending=0.2,
         freshness=0.1,
         explore=0.05,
         rotation=0.2,
     ),
-    "next": StrategySettings(next=1.0, popularity=0.001),
-    "recent": StrategySettings(recent=1.0, popularity=0.001),
     "articles": StrategySettings(taste=0.5, people=0.3, trending=0.2),
     "content": StrategySettings(taste=1.0, session=1.2),
     "affinity": StrategySettings(affinity=1.0),

@@ -29,9 +29,11 @@ from eddyline.adapters.vectors.generations import Collections
 from eddyline.adapters.vectors.profile_points import retrieve_profiles, scroll_profiles
 from eddyline.adapters.vectors.request_batches import in_batches
 from eddyline.adapters.vectors.schema import (
+    BLENDS,
     ITEMS,
     PROFILES,
     ROWS,
+    blend_collection,
     image_part,
     item_collection,
     profile_collection,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from eddyline.adapters.vectors.server_store import ServerStore
 
 __all__ = [
+    "BLENDS",
     "ITEMS",
     "PROFILES",
     "ROWS",
@@ -71,6 +74,7 @@ __all__ = [
     "Sparse",
     "Vector",
     "VectorStore",
+    "blend_collection",
     "cosine_or_zero",
     "image_part",
     "in_batches",

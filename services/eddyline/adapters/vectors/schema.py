@@ -15,6 +15,9 @@ ROWS = "rows"
 PROFILES = "profiles"
 """Aliases of the live generation, which readers use, and the logical names of collections."""
 
+BLENDS = "blends"
+"""What learned strategies have learnt: one point for each strategy and partition of `activity`; of no generation."""
+
 LISTING_INDEXES: Mapping[str, AttributeKind] = {
     "item_id": AttributeKind.KEYWORD,
     "servable": AttributeKind.BOOL,
@@ -81,6 +84,11 @@ def row_collection(attributes: Mapping[str, AttributeKind], name: str = ROWS) ->
         sparse=("affinity",),
         indexes={**ROW_INDEXES, **_attribute_indexes(attributes)},
     )
+
+
+def blend_collection() -> CollectionSpec:
+    """Specify blends: a few points without any vector."""
+    return CollectionSpec(name=BLENDS, dense={}, indexes={"strategy": AttributeKind.KEYWORD})
 
 
 def _attribute_indexes(attributes: Mapping[str, AttributeKind]) -> dict[str, AttributeKind]:

@@ -17,7 +17,7 @@ SAMPLED = 200
 """One choice in so many is learnt from: finding what else there was costs as much as a list."""
 SOMEONE = Person("a", "someone")
 """Whose a profile is that goes with a choice."""
-UNIT = StrategySettings.model_validate(dict.fromkeys(LEARNED_TERMS, 1.0))
+UNIT = StrategySettings.model_validate({**dict.fromkeys(LEARNED_TERMS, 1.0), "learned": True})
 """Weighs each term by 1, so that what they come to is their values."""
 _TERM_OF = {term: row for row, term in enumerate(LEARNED_TERMS)} | {
     source: LEARNED_TERMS.index("taste") for source in ("lifetime", "onboarding")

@@ -93,6 +93,8 @@ class RetrievalPlan:
     session_activity: float = 0.0
     """1 in the middle of a visit, 0 at its beginning."""
     distance: Distance = Distance.COSINE
+    is_learned: bool = False
+    """Whether the weights are learnt: then nothing else shifts them."""
     is_cold: bool = False
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
     prices: PricePreference | None = None
@@ -152,7 +154,7 @@ def plan_retrieval(
     if not profile.seen.recents.entries:
         weights["people"] = 0.0
     distance = distance_of(profile.taste.space)
-    return RetrievalPlan(dense, weights, rows, recents, unused, activity, distance, _is_cold(profile))
+    return RetrievalPlan(dense, weights, rows, recents, unused, activity, distance, strategy.learned, _is_cold(profile))
 
 
 _EVERYONE = {"people": 0.0, "price": 0.0, "image": 0.0} | dict.fromkeys(SEQUENTIAL, 0.0)

@@ -83,6 +83,8 @@ def _shrunk(means: Column, counts: Column, prior: float) -> Column:
 def _weights(candidates: Candidates, plan: RetrievalPlan) -> dict[str, float]:
     """Return the plan's weights, with what affinity can't use given to the content terms."""
     weights = dict(plan.weights)
+    if plan.is_learned:
+        return weights
     content = sum(weights.get(name, 0.0) for name in DENSE)
     if content > 0 and weights["affinity"] + plan.unused_affinity > 0:
         scores = candidates.scores.get("affinity")

@@ -1,0 +1,53 @@
+"""What learned strategies weigh by now: read from the store about once a second, by the request that comes then."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+
+from eddyline.adapters.vectors import BLENDS, VectorStore, scroll_pages
+from eddyline.model.ranking.blend import BlendWeights, average
+from eddyline.model.ranking.choices import with_weights
+from eddyline.settings import StrategySettings
+
+READ_SECONDS = 1.0
+
+
+class LearnedWeights:
+    """The strategies of the settings, those that are learned with what the owners of all partitions have learnt.
+
+    May be called from any thread. `monotonic` in seconds.
+    """
+
+    def __init__(
+        self, store: VectorStore, strategies: Mapping[str, StrategySettings], monotonic: Callable[[], float]
+    ) -> None:
+        self._store, self._settings, self._monotonic = store, strategies, monotonic
+        self._is_any = any(strategy.learned for strategy in strategies.values())
+        self._strategies, self._read_at = strategies, -math.inf
+        self._lock = threading.Lock()
+
+    def current(self) -> Mapping[str, StrategySettings]:
+        """Return every strategy by name. Raises `Unavailable`."""
+        if self._is_any and self._monotonic() - self._read_at >= READ_SECONDS and self._lock.acquire(blocking=False):
+            try:
+                self._read()
+            finally:
+                self._lock.release()
+        return self._strategies
+
+    def _read(self) -> None:
+        learnt: dict[str, list[tuple[BlendWeights, int]]] = {}
+        for page in scroll_pages(self._store, BLENDS, payload=("strategy", "running", "start", "choices")):
+            for point in page:
+                weights = BlendWeights(point.payload["running"], point.payload["start"])
+                learnt.setdefault(point.payload["strategy"], []).append((weights, point.payload["choices"]))
+        averages = {name: average(of_partitions) for name, of_partitions in learnt.items()}
+        self._strategies = {
+            name: with_weights(strategy, weights)
+            if strategy.learned and (weights := averages.get(name)) is not None
+            else strategy
+            for name, strategy in self._settings.items()
+        }
+        self._read_at = self._monotonic()
