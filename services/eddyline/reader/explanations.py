@@ -15,7 +15,6 @@ SENTENCES: Mapping[str, str] = {
     "affinity": "chosen after what you opened lately",
     "next": "chosen right after what you opened last",
     "recent": "chosen after what you opened lately",
-    "lasting": "chosen after what you opened before",
     "people": "people with a history like yours chose it",
     "session": "close to what you are looking at now",
     "taste": "close to what you liked lately",

@@ -11,7 +11,6 @@ Term: TypeAlias = Literal[
     "affinity",
     "next",
     "recent",
-    "lasting",
     "taste",
     "session",
     "people",
@@ -38,12 +37,10 @@ class StrategySettings(Section):
     affinity: NotNegative = 0.0
     """What people chose after the items that this person chose recently."""
     next: NotNegative = 0.0
-    """What people chose right after the newest item that this person chose. Like the two below, not 0…1, but the
+    """What people chose right after the newest item that this person chose. Like the one below, not 0…1, but the
     logarithm of the evidence: none is 0."""
     recent: NotNegative = 0.0
     """What people chose after the newest few."""
-    lasting: NotNegative = 0.0
-    """What people chose after any of them, of the last visits, too."""
     taste: NotNegative = 0.0
     """Content close to the long-term taste (or, while behaviour is thin, to the onboarding answers)."""
     session: NotNegative = 0.0

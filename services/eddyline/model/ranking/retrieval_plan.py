@@ -46,7 +46,7 @@ from eddyline.settings import RankingSettings, StrategySettings
 
 DENSE = ("taste", "lifetime", "session", "onboarding")
 """Sources that are searched by a content vector."""
-SEQUENTIAL = ("affinity", "next", "recent", "lasting")
+SEQUENTIAL = ("affinity", "next", "recent")
 """Sources that are searched in rows by the recent items."""
 ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
 """Sources that are an order of the store's own, the same for everyone."""
@@ -55,8 +55,8 @@ RECENT_DETAILS = ("price", "image")
 
 RECENT_HALF_LIFE, LASTING_HALF_LIFE = 2.0, 30.0
 """Positions after which a recent item's weight in the affinity query halves: its passing part, and its lasting one."""
-REACH, LASTING_REACH = 12, 60
-"""Newest recent items that the sources `recent` and `lasting` are searched by."""
+REACH = 12
+"""Newest recent items that the source `recent` is searched by."""
 LASTING_WEIGHT = 0.13
 """The lasting part, beside 1. On a visit's first list it is all there is."""
 SESSION_EVIDENCE = 1.5
@@ -242,15 +242,14 @@ def _row_queries(
     newest = profile.seen.recents.newest_first()
     if weights["next"] > 0:
         queries["next"] = AffinityQuery(next_dimensions(np.array([item_dimension(newest[0])], np.uint32)), _ONE)
-    for name, half_life, reach in (("recent", RECENT_HALF_LIFE, REACH), ("lasting", LASTING_HALF_LIFE, LASTING_REACH)):
-        if weights[name] > 0:
-            damping = {
-                item_id: (profile.seen.popularity.get(item_id, 0.0) + 1.0) ** -settings.popularity_damping
-                for item_id in newest[:reach]
+    if weights["recent"] > 0:
+        queries["recent"] = _row_query(
+            {
+                item_id: 0.5 ** (position / RECENT_HALF_LIFE)
+                / (profile.seen.popularity.get(item_id, 0.0) + 1.0) ** settings.popularity_damping
+                for position, item_id in enumerate(newest[:REACH])
             }
-            queries[name] = _row_query(
-                {item_id: part * 0.5 ** (k / half_life) for k, (item_id, part) in enumerate(damping.items())}
-            )
+        )
     return queries
 
 

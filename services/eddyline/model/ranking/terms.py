@@ -2,7 +2,7 @@
 
 - `affinity`, `people`: sums of evidence, over the largest of them, to the power of `EVIDENCE_POWER`: no evidence is
   nothing.
-- `next`, `recent`, `lasting`: the logarithm ln(1 + x / `EVIDENCE_UNIT`) of the evidence x: none is nothing, and what
+- `next`, `recent`: the logarithm ln(1 + x / `EVIDENCE_UNIT`) of the evidence x: none is nothing, and what
   few have taught counts little. What isn't on a full list has some, too: half of that of its last is assumed.
 - `taste`, `lifetime`, `session`, `onboarding`: similarities of content, whose level says little. Each is brought to 0…1
   by its own list: the best is 1, the end of the list is 0, and what isn't on it gets 0.
@@ -33,7 +33,7 @@ from eddyline.model.trends import POPULARITY
 from eddyline.settings import RankingSettings
 
 EVIDENCE = ("affinity", "people")
-SEQUENCE = ("next", "recent", "lasting")
+SEQUENCE = ("next", "recent")
 EVIDENCE_UNIT = 0.1
 """Sum of a row's weights at which a term of `SEQUENCE` is ln 2."""
 EVIDENCE_POWER = 0.85
