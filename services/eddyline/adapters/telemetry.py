@@ -93,7 +93,7 @@ class Metrics:
         self.choices = counter("eddyline_affinity_choices_total", "Choices that learned strategies have learnt from")
         self.blend_loss = gauge(
             "eddyline_blend_loss",
-            "Mean loss of a late choice in nats, before it is learnt from: by the learned weights, and by the shipped ones",
+            "Mean loss of late choices in nats, before they are learnt from: by learned weights, by shipped ones",
             ("strategy", "weights"),
         )
         self.seeded = counter("eddyline_affinity_seeded_total", "Items whose rows were seeded from similar ones")

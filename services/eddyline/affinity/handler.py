@@ -8,6 +8,7 @@ calls come from the consume loop's one thread.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from eddyline.model.events import RowEvent, parse_row_event
 from eddyline.model.ranking.blend import Choice
 from eddyline.settings import AffinitySettings
 from eddyline.topics import ACTIVITY
+
+CHOICE_SHARE = 0.05
+"""Share of the time that may be spent on finding choices; under load, fewer of the sample are learnt from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,12 @@ class AffinityLearner:
     ) -> None:
         """`collections`: the concrete ones; the aliases do in a store of one generation.
 
-        `partitions`: of the topic, for knowing whose an item without any activity is. `choices`: what learned strategies
-        learn by; None: there are none. `monotonic` in seconds.
+        `partitions`: of the topic, for knowing whose an item without any activity is. `choices`: what learned
+        strategies learn by; None: there are none. `monotonic` in seconds.
         """
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self._choices = choices
+        self._choices, self._monotonic, self._next_choice = choices, monotonic, -math.inf
         self._rows = RowStore(store, collections.rows, settings)
         self._seeding = Seeder(store, self._rows, collections, settings, partitions, self._metrics, monotonic)
 
@@ -85,7 +89,12 @@ class AffinityLearner:
         if self._choices is None:
             return found
         for activity in (one for update in updates for one in update.samples):
+            began = self._monotonic()
+            if began < self._next_choice:
+                break
             choice = self._choices.finder.find(activity)
+            ended = self._monotonic()
+            self._next_choice = ended + (ended - began) / CHOICE_SHARE
             if choice is not None:
                 found.setdefault(partitions[activity.item_id], []).append(choice)
         return found

@@ -1,8 +1,6 @@
-"""Learned strategies in an evaluation: fitted to the choices of the log as the tuner does it, one in so many."""
+"""Learned strategies in an evaluation: fitted to the choices of the log, one in so many, as affinity does it."""
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 
@@ -10,43 +8,36 @@ from eddyline.evaluation.interaction_log import IMPRESSION, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.strategy_recommender import SearchCache
 from eddyline.model.ranking.blend import BlendLearner
-from eddyline.model.ranking.choices import plan_choice, shipped_weights, to_choice, with_weights
+from eddyline.model.ranking.choices import SAMPLED, plan_choice, shipped_weights, to_choice, with_weights
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
 
-SAMPLED = int(os.environ.get("SAMPLED", "200"))
-"""One choice in so many is learnt from."""
-
 
 class LoggedChoices:
-    """Learns the weights of one strategy from what people of the log choose for the first time."""
+    """Learns the weights of a strategy from what people of the log choose for the first time."""
 
     def __init__(self, ranking: RankingSettings, strategy: StrategySettings, searches: SearchCache) -> None:
-        self._ranking, self._strategy, self._searches = ranking, strategy, searches
+        self._ranking, self._shipped, self._searches = ranking, strategy, searches
         self._learner = BlendLearner(LEARNED_TERMS, shipped_weights(strategy))
-        self._events = 0
+        self._seen = 0
+        self._strategy = with_weights(strategy, self._learner.weights)
 
-    @property
-    def strategy(self) -> StrategySettings:
+    def __call__(self) -> StrategySettings:
         """Return the strategy with the weights of now."""
-        return with_weights(self._strategy, self._learner.weights)
-
-    @property
-    def learner(self):
-        return self._learner
+        return self._strategy
 
     def observe(self, state: InMemoryState, event: LoggedInteraction) -> None:
         """Learn from an event that the state hasn't learnt yet, if it is one of the sample."""
-        if event.type == IMPRESSION or event.weight <= 0 or event.item in set(state.seen(event.person).tolist()):
+        if event.type == IMPRESSION or event.weight <= 0 or state.has_seen(event.person, event.item):
             return
-        self._events += 1
+        self._seen += 1
         profile = state.profile(event.person, event.time)
-        if self._events % SAMPLED or profile.is_unknown:
+        if self._seen % SAMPLED or profile.is_unknown:
             return
         plan = plan_choice(profile, event.time, state.taus, self._ranking)
-        candidates = self._searches.for_request(state, event.person, event.time).run(
-            plan, self._ranking, self._ranking.candidates
-        )()
-        found = np.flatnonzero(candidates.places == event.item)
-        if len(found):
-            self._learner.learn(to_choice(candidates, plan, int(found[0]), self._ranking, event.time))
+        searches = self._searches.for_request(state, event.person, event.time)
+        candidates = searches.run(plan, self._ranking, self._ranking.candidates)()
+        chosen = np.flatnonzero(candidates.places == event.item)
+        if len(chosen):
+            self._learner.learn(to_choice(candidates, plan, int(chosen[0]), self._ranking, event.time))
+            self._strategy = with_weights(self._shipped, self._learner.weights)

@@ -78,6 +78,10 @@ class InMemoryState:
         known = self._seen[person]
         return np.fromiter(known, dtype=np.int64, count=len(known))
 
+    def has_seen(self, person: int, item: int) -> bool:
+        """Return whether the person has met the item, however long ago."""
+        return item in self._seen[person]
+
     def neighbours(self, person: int, count: int) -> list[tuple[Integers, float]]:
         """Find the `count` others with the most similar history: places of their recent items, and the similarity."""
         for changed in self._changed:

@@ -64,7 +64,9 @@ class Evaluation:
             if one.strategy.learned
         }
         recommenders = {
-            name: partial(StrategyRecommender(one.ranking, one.strategy, searches, tuned.get(name)).prepare, state)
+            name: partial(
+                StrategyRecommender(one.ranking, one.strategy, searches, learned=tuned.get(name)).prepare, state
+            )
             for name, one in contenders.items()
         }
 
@@ -73,12 +75,7 @@ class Evaluation:
                 choices.observe(state, event)
             state.learn(event)
 
-        res = run(self.log, self.content, learn, state.settle, recommenders, begin, self.protocol, progress, what)
-        for name, c in tuned.items():
-            print(
-                name, c.learner.choices, c.learner.weights, c.learner.loss, c.learner.shipped_loss, c.learner.restored
-            )
-        return res
+        return run(self.log, self.content, learn, state.settle, recommenders, begin, self.protocol, progress, what)
 
     def compare(
         self,

@@ -38,20 +38,19 @@ class StrategyRecommender:
         ranking: RankingSettings,
         strategy: StrategySettings,
         shared: SearchCache,
-        tuned=None,
         varies: bool = False,
+        learned: Callable[[], StrategySettings] | None = None,
     ) -> None:
-        self._ranking, self._strategy, self._shared, self._varies = ranking, strategy, shared, varies
-        self._tuned = tuned
+        """`learned`: returns the strategy with the weights of now, where they are learnt."""
+        self._ranking, self._shared, self._varies = ranking, shared, varies
+        self._strategy = learned or (lambda: strategy)
 
     def prepare(self, state: InMemoryState, person: int, now: float, k: int) -> Callable[[], Sequence[int]]:
         """Take down what is known at `now` (epoch seconds); return what makes the list of it, whatever is learnt since.
 
         The list has at most `k` places of items, the best first, none that the person has seen.
         """
-        profile, settings, strategy = state.profile(person, now), self._ranking, self._strategy
-        if self._tuned is not None:
-            strategy = self._tuned.strategy
+        profile, settings, strategy = state.profile(person, now), self._ranking, self._strategy()
         plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
         newest = islice(plan.recents, DETAILED_RECENTS)
         plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})

@@ -12,11 +12,11 @@ those of its first list. One choice of item c is one step down the gradient of $
 $$g_t = \sum_i P(i) f_{it} - f_{ct}, \quad w_t \leftarrow \max(0, w_t - \eta \frac{a\,g_t}{\sqrt{G_t}})$$
 
 with $G_t$ the sum of the squares of its gradients so far (AdaGrad: Duchi, Hazan and Singer, JMLR 2011), and v
-likewise, with $1 - a$. No term can count against an item, so no weight is negative. Every step moves a weight by at most
-$\eta$ (`LEARNING_RATE`), whatever was chosen.
+likewise, with $1 - a$. No term can count against an item, so no weight is negative. Every step moves a weight by
+at most $\eta$ (`LEARNING_RATE`), whatever was chosen.
 
-Newest choices are rehearsed: each step is followed by some on earlier ones, drawn with a seed, so that a few hundred
-choices are enough. The first list's weights are drawn to the running ones, since fewer choices teach them.
+Newest choices are rehearsed: each step is followed by one on an earlier choice, drawn with a seed, so that fewer are
+enough. The first list's weights are drawn to the running ones, since fewer choices teach them.
 
 *Guardrail*: the loss of each choice, before it is learnt from (prequential: Dawid, 1984), is compared with the loss by
 the shipped weights. Where the learnt ones have done worse over some hundred choices, they are the shipped ones again.
@@ -40,7 +40,7 @@ LEARNING_RATE = 0.1
 """Most that one step moves a weight."""
 FIRST_GRADIENT = 0.1
 """Added to the root of the sum of squares, so that the first choices don't move a weight by whole steps."""
-REHEARSED = 4
+REHEARSED = 1
 """Earlier choices that each new one is followed by."""
 REMEMBERED = 512
 """Newest choices to rehearse."""

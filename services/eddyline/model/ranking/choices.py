@@ -13,8 +13,8 @@ from eddyline.model.ranking.terms import score_terms
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
 
-SAMPLED = 200
-"""One choice in so many is learnt from: finding what else there was costs as much as a list."""
+SAMPLED = 20
+"""One choice in so many may be learnt from."""
 SOMEONE = Person("a", "someone")
 """Whose a profile is that goes with a choice."""
 UNIT = StrategySettings.model_validate({**dict.fromkeys(LEARNED_TERMS, 1.0), "learned": True})

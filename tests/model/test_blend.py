@@ -1,0 +1,129 @@
+"""The blend that learns: its weights go where people's choices are, by bounded steps, and back where they do worse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eddyline.model.ranking.blend import (
+    LEARNING_RATE,
+    MEMORY,
+    REHEARSED,
+    BlendLearner,
+    BlendWeights,
+    Choice,
+    average,
+)
+
+TERMS = ("affinity", "taste", "popularity")
+SHIPPED = BlendWeights({"affinity": 1.0, "taste": 1.0, "popularity": 1.0}, {"popularity": 2.0})
+
+
+def choices(term: int, count: int, activity: float = 1.0, seed: int = 1) -> list[Choice]:
+    """Choices of twenty candidates each, of the one that is best by one term."""
+    draw = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        values = draw.random((len(TERMS), 20)).astype(np.float32)
+        made.append(Choice(values, int(values[term].argmax()), activity))
+    return made
+
+
+def learner(*learnt: Choice) -> BlendLearner:
+    one = BlendLearner(TERMS, SHIPPED)
+    for choice in learnt:
+        one.learn(choice)
+    return one
+
+
+def test_before_any_choice_the_weights_are_the_shipped_ones():
+    weights = learner().weights
+
+    assert weights.running == SHIPPED.running
+    assert weights.start == {**SHIPPED.running, "popularity": 2.0}
+    assert weights.at(0.5)["popularity"] == 1.5
+
+
+@pytest.mark.parametrize("term", range(len(TERMS)))
+def test_the_term_that_people_go_by_comes_to_weigh_most(term: int):
+    weights = learner(*choices(term, 400)).weights.running
+
+    assert max(weights, key=lambda name: weights[name]) == TERMS[term]
+    assert all(weight < weights[TERMS[term]] / 4 for name, weight in weights.items() if name != TERMS[term])
+
+
+def test_what_is_learnt_of_first_lists_stays_theirs():
+    both = zip(choices(0, 300, activity=1.0), choices(1, 300, activity=0.0, seed=2), strict=True)
+    mixed = [choice for pair in both for choice in pair]
+    weights = learner(*mixed).weights
+
+    assert weights.running["affinity"] > weights.running["taste"]
+    assert weights.start["taste"] > weights.start["affinity"]
+
+
+def test_the_mean_loss_falls_and_is_below_that_of_the_shipped_weights():
+    early, late = learner(*choices(0, 20)), learner(*choices(0, 600))
+
+    assert late.loss < early.loss - 0.3
+    assert late.loss < late.shipped_loss - 0.3
+
+
+def test_weights_that_do_worse_than_the_shipped_ones_are_given_up():
+    misled = learner(*choices(0, 400))
+    assert misled.restored == 0
+
+    for choice in choices(1, int(2 * MEMORY), seed=3):
+        misled.learn(choice)
+
+    assert misled.restored >= 1
+    assert misled.weights.running["taste"] > misled.weights.running["affinity"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.floats(0, 1), st.floats(0, 1e4, width=32), st.integers(0, 1000)), max_size=20
+    )
+)
+def test_no_choice_moves_a_weight_far_or_below_zero(drawn: list[tuple[int, float, float, int]]):
+    one = learner()
+    for term, activity, scale, seed in drawn:
+        before = one.weights
+        choice = choices(term, 1, activity, seed)[0]
+        one.learn(Choice(choice.values * np.float32(scale), choice.chosen, activity))
+        for old, new in ((before.running, one.weights.running), (before.start, one.weights.start)):
+            assert all(weight >= 0.0 for weight in new.values())
+            assert all(abs(new[name] - old[name]) <= 1.1 * LEARNING_RATE * (1 + REHEARSED) for name in new)
+
+
+def test_the_same_choices_give_the_same_weights():
+    assert learner(*choices(0, 50)).weights == learner(*choices(0, 50)).weights
+
+
+def test_a_learner_goes_on_where_another_was():
+    first = learner(*choices(0, 300))
+    second = learner()
+    second.restore(first.to_state())
+
+    assert second.weights == first.weights
+    assert (second.choices, second.loss, second.shipped_loss) == (300, first.loss, first.shipped_loss)
+
+
+def test_a_term_that_is_new_since_begins_as_shipped():
+    before = BlendLearner(TERMS[:2], SHIPPED)
+    for choice in choices(0, 100):
+        before.learn(Choice(choice.values[:2], choice.chosen, choice.activity))
+    after = learner()
+    after.restore(before.to_state())
+
+    assert after.weights.running == {**before.weights.running, "popularity": 1.0}
+    assert after.weights.start["popularity"] == 2.0
+
+
+def test_learners_of_parts_of_a_stream_are_averaged_by_how_much_each_has_seen():
+    one, other = BlendWeights({"affinity": 1.0}, {"affinity": 0.0}), BlendWeights({"affinity": 4.0}, {"affinity": 3.0})
+
+    assert average([(one, 200), (other, 100)]) == BlendWeights({"affinity": 2.0}, {"affinity": 1.0})
+    assert average([]) is None
+    assert average([(one, 0)]) is None
