@@ -44,7 +44,7 @@ REHEARSED = 1
 """Earlier choices that each new one is followed by."""
 REMEMBERED = 512
 """Newest choices to rehearse."""
-SHRINKAGE = 0.002
+SHRINKAGE = 0.0005
 """Share of the way to the running weights that the first list's go at each step."""
 MEMORY = 200.0
 """Choices over which the mean losses are taken: each counts for 1 - 1/`MEMORY` of the next."""
