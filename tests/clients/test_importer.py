@@ -130,7 +130,7 @@ def test_a_stopped_import_goes_on_where_it_was_and_nothing_counts_twice(api: Fak
     report = api.run(path, state)
     assert report.skipped == {"items": 1, "users": 0, "events": 500}
     assert report.sent == {"items": 0, "users": 0, "events": 700}
-    assert set(api.events) == {f"e{n}" for n in range(1200)}
+    assert list(api.events) == [f"e{n}" for n in range(1200)]
     assert api.items == {"i": 1}
 
 
@@ -157,6 +157,7 @@ def test_a_batch_that_is_too_large_is_sent_in_parts(api: FakeApi, tmp_path: Path
     path = jsonl(tmp_path / "a.jsonl", *(event(n) for n in range(300)))
     report = api.run(path)
     assert report.sent["events"] == len(api.events) == 300
+    assert list(api.events) == [f"e{n}" for n in range(300)], "in the order of the file"
 
 
 def test_what_is_refused_is_reported_with_its_line_and_the_rest_is_taken(api: FakeApi, tmp_path: Path) -> None:

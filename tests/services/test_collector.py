@@ -312,6 +312,13 @@ def test_what_is_wrong_in_a_batch_is_named_and_the_rest_is_taken(it: Place) -> N
     assert [event["event_id"] for event in it.events()] == ["e0", "e2"]
 
 
+def test_a_batch_lies_on_its_topic_in_its_own_order_and_has_one_time(it: Place) -> None:
+    items = ["c", "a", "d", "b"]
+    it.post({"events": [{**CLICK, "item_id": item} for item in items]})
+    assert [event["item_id"] for event in it.events()] == items
+    assert len({event["timestamp"] for event in it.events()}) == 1
+
+
 def test_a_batch_of_nothing_but_refusals_is_itself_refused(it: Place) -> None:
     said = problem(it.post({"events": [{**CLICK, "type": "wave"}, {**CLICK, "value": "x"}]}), 422)
     assert said["accepted"] == 0

@@ -12,6 +12,7 @@ from tests.support.stored_profile import open_payload
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.errors import InvalidEvent
 from eddyline.model.ids import Person
+from eddyline.model.placed_time import place_of
 from eddyline.model.profile import SETS, Profile
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -105,6 +106,26 @@ def test_what_is_done_under_the_anonymous_id_later_follows(it: Profiling) -> Non
     it.clock.forward(1000)
     it.deliver()
     same(it.stored(), expected(signed_in(0, "a"), signed_in(1, "b", at=NOW + 60), signed_in(2, "c", at=NOW + 120)))
+
+
+@pytest.mark.parametrize("where", ["right", "wrong"])
+def test_what_was_done_at_one_moment_keeps_its_order_across_the_identification(it: Profiling, where: str) -> None:
+    """However often it is forwarded: from the partition where an app put it to the visitor's, and to the user's."""
+    partition = HERE if where == "right" else (HERE + 1) % PARTITIONS
+    seen = len(it.producer.to("interactions"))
+    it.feed(anonymous(0, "d", partition=partition), anonymous(1, "b", partition=partition))
+    it.deliver(seen)
+    seen = len(it.producer.to("interactions"))
+    it.feed(identify(100_000))
+    it.deliver(seen)
+    seen = len(it.producer.to("interactions"))
+    it.passed_on[HERE] = 200_000
+    it.feed(anonymous(200_000, "c", partition=partition), anonymous(200_001, "a", partition=partition))
+    it.deliver(seen)
+    recents = it.stored().seen.recents
+    assert recents.newest_first() == ["a", "c", "b", "d"]
+    offsets = [0, 1, 200_000, 200_001]
+    assert [place for _, place in recents.entries.values()] == [place_of(partition, offset) for offset in offsets]
 
 
 def test_an_event_that_was_counted_before_the_identification_does_not_follow_again(it: Profiling) -> None:

@@ -16,6 +16,8 @@ from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.decay import MINUTE
 from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.model.placed_time import place_of
+from eddyline.model.profile import stored_recents
 from eddyline.profiler.handler import SLICE_PEOPLE
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
 from eddyline.settings import EventSettings, ProfileSettings
@@ -196,6 +198,22 @@ def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> N
     it.feed(click(0, "a"), click(1, "b", at=NOW + 2), click(2, "c", at=NOW + 1, arrived=NOW + 3))
     assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["a"]]
     assert it.stored().seen.recents.newest_first() == ["b", "c", "a"]
+
+
+def test_what_was_done_at_one_moment_is_in_the_order_in_which_it_was_sent(it: Profiling) -> None:
+    it.feed(click(0, "c"), click(1, "a"), click(2, "b"))
+    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["c"], ["a", "c"]]
+    assert it.stored().seen.recents.newest_first() == ["b", "a", "c"]
+    assert stored_recents(it.point().payload) == ["b", "a", "c"]
+
+
+def test_what_waited_for_its_item_is_put_where_it_was_sent(it: Profiling) -> None:
+    it.feed(click(0, "b"), click(1, "late"), click(2, "a"))
+    it.restart()
+    it.add_items("late")
+    it.profiler.tick()
+    assert it.stored().seen.recents.newest_first() == ["a", "late", "b"]
+    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["b"], ["b"]]
 
 
 @pytest.mark.parametrize("kind", ["dislike", "skip", "impression"])
@@ -407,6 +425,17 @@ def test_a_record_on_the_wrong_partition_goes_to_its_persons_and_counts_once() -
         it.feed(redelivered(sent, offset, partition=right, at=NOW + 60))
     assert it.stored().events == 1
     assert it.stored().last_seen == NOW, "it happened when it arrived first"
+
+
+def test_records_on_the_wrong_partition_keep_their_order() -> None:
+    it = Profiling(partitions=4)
+    it.add_items("a", "b", "c")
+    wrong = (partition_of(b"u:ada", 4) + 1) % 4
+    it.feed(*(click(offset, item, partition=wrong, key="ada") for offset, item in enumerate("cab")))
+    it.deliver()
+    places = [place_of(wrong, offset) for offset in range(3)]
+    assert it.stored().seen.recents.entries == dict(zip("cab", [(NOW, place) for place in places], strict=True))
+    assert it.stored().seen.recents.newest_first() == ["b", "a", "c"]
 
 
 def test_people_of_several_partitions_are_written_under_their_own_epochs() -> None:
