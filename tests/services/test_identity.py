@@ -250,8 +250,18 @@ def test_a_transfer_that_is_none_is_refused(it: Profiling) -> None:
         it.profiler.parse(record("interactions", "u:ada", value))
 
 
-def test_a_passage_that_is_none_is_refused(it: Profiling) -> None:
-    stray = signed_in(0, "a", headers=(("eddyline-origin", b"nonsense"),))
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"eddyline-origin": b"nonsense"},
+        {"eddyline-origin": b"log-1:1:-5"},
+        {"eddyline-origin": b"log-1:1:5", "eddyline-after": b"x"},
+        {"eddyline-origin": b"log-1:1:5", "eddyline-authored": b"log-1:99999:0"},
+        {"eddyline-origin": b"log-1:1:5", "eddyline-authored": b"log-1:0:281474976710656"},
+    ],
+)
+def test_a_passage_that_is_none_is_refused(it: Profiling, headers: dict[str, bytes]) -> None:
+    stray = signed_in(0, "a", headers=tuple(headers.items()))
     with pytest.raises(InvalidEvent, match="eddyline-origin"):
         it.profiler.parse(stray)
 
