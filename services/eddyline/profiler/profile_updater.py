@@ -160,10 +160,11 @@ def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_wi
     """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late one
     came after those alone that are before it in time or, at its own time, in the log."""
     weight, at, source, entry = parsed.weight, parsed.time, parsed.record.place, (parsed.time, parsed.place)
-    entries = profile.seen.recents.entries
-    recents = [
-        recent for recent in profile.seen.recents.newest_first() if recent != item_id and entries[recent] < entry
-    ]
+    entries, recents = profile.seen.recents.entries, profile.seen.recents.newest_first()
+    if recents and entries[recents[0]] >= entry:
+        recents = [recent for recent in recents if entries[recent] < entry]
+    if item_id in entries:
+        recents = [recent for recent in recents if recent != item_id]
     yield _to_activity(item_id, source, activity_bytes(item_id, recents, weight, at, source))
     for rank, recent in enumerate(recents[:backward_window]):
         reverse = f"{source}/{rank}"

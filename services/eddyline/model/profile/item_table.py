@@ -30,6 +30,8 @@ COUNTED = len(SETS)
 IS_HELD = tuple(bytes(flags >> kind & 1 for flags in range(256)) for kind in range(COUNTED + 2))
 """For each kind: whether a byte of flags has its own; and whether the item was counted at a time of its own."""
 COUNTED_APART = 1 << COUNTED + 1
+VIEWED = SETS.index("viewed")
+VIEWED_FLAG = bytes.maketrans(b"\1", bytes([1 << VIEWED]))
 UNITS = (1e3, 1e6)
 """Of times, in a second: they are whole in one of these, or else kept by the bits of their doubles."""
 LARGEST_EXACT = 2.0**53
@@ -92,13 +94,20 @@ def pack_items(seen: SeenItems) -> PackedItems:
     placed: tuple[Entries, ...] = tuple(getattr(seen, name).entries for name in SETS)
     ids, shared = _shared_entries(placed, seen.counted)
     ordinals = dict(zip(ids, range(len(ids)), strict=True))
-    flags = bytearray(len(ids))
-    own = [_mark(flags, 1 << kind, entries, ordinals, shared) for kind, entries in enumerate(placed)]
-    own_entries = [entries[ids[at]] for entries, apart in zip(placed, own, strict=True) for at in apart]
+    # The shared entry of what was viewed is that of `viewed`: there is nothing to compare.
+    flags = bytearray(bytes(map(seen.viewed.entries.__contains__, ids)).translate(VIEWED_FLAG))
+    own = [
+        [] if kind == VIEWED else _mark(flags, 1 << kind, entries, ordinals, shared)
+        for kind, entries in enumerate(placed)
+    ]
     counted_apart = _mark_counted(flags, seen.counted, ordinals, shared)
-    own_entries += [(seen.counted[ids[at]], shared[at][1]) for at in counted_apart]
-    unit, numbers = _to_whole([*shared, *own_entries])
-    widths, packed = pack_whole(_differences(numbers, len(ids), [*chain.from_iterable(own), *counted_apart]).ravel())
+    entries, own_ordinals = shared, counted_apart
+    if any(own):
+        entries = shared + [kind[ids[at]] for kind, apart in zip(placed, own, strict=True) for at in apart]
+        own_ordinals = [*chain.from_iterable(own), *counted_apart]
+    entries = entries + [(seen.counted[ids[at]], shared[at][1]) for at in counted_apart]
+    unit, numbers = _to_whole(entries)
+    widths, packed = pack_whole(_differences(numbers, len(ids), own_ordinals).ravel())
     popularity = list(map(seen.popularity.get, compress(ids, flags.translate(IS_HELD[0])), repeat(0.0)))
     fields = {"ids": ids, "own": own, "unit": unit, "shown": _pack_exposures(seen.shown)}
     upper_halves = np.array(popularity, "<f4").view("<u2")[1::2]
@@ -161,14 +170,13 @@ def _mark_counted(
 def _to_whole(entries: Sequence[PlacedTime]) -> tuple[float | None, NDArray[np.int64]]:
     """Return (unit, times in it and places, shape (2, n)); None, and the bits of the times' doubles, where they aren't
     whole in any unit."""
-    numbers = np.empty((2, len(entries)), np.int64)
-    numbers[1] = [place for _, place in entries]
-    exact = np.array([time for time, _ in entries])
+    times, places = zip(*entries, strict=True) if entries else ((), ())
+    numbers, exact = np.empty((2, len(entries)), np.int64), np.array(times, np.float64)
+    numbers[1] = places
     for unit in UNITS:
         scaled = np.rint(exact * unit)
-        if (scaled / unit == exact).all() and -LARGEST_EXACT < scaled.min(initial=0) <= scaled.max(
-            initial=0
-        ) < LARGEST_EXACT:
+        is_exact = scaled.max(initial=0) < LARGEST_EXACT and scaled.min(initial=0) > -LARGEST_EXACT
+        if is_exact and (scaled / unit == exact).all():
             numbers[0] = scaled
             return unit, numbers
     numbers[0] = exact.view(np.int64)
