@@ -42,7 +42,7 @@ from eddyline.adapters.vectors import (
 from eddyline.affinity import AffinityLearner
 from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW
-from eddyline.model.events import Activity
+from eddyline.model.events import Activity, pack_dimensions
 from eddyline.model.ids import item_point_id
 from eddyline.model.listing import row_listing
 from eddyline.runtime.collection_setup import create_collections
@@ -101,7 +101,11 @@ def activity(items: int, events: int) -> list[Record]:
         person, item = recents[random.integers(PEOPLE)], f"item-{number}"
         before = [recent for recent in person if recent != item]
         said = Activity(
-            item_id=item, recents=before, weight=1.0, timestamp=NOW + offset, source=f"interactions:0:{offset}"
+            item_id=item,
+            recents=pack_dimensions(before),
+            weight=1.0,
+            timestamp=NOW + offset,
+            source=f"interactions:0:{offset}",
         )
         records.append(Record("activity", 0, offset, item.encode(), said.to_bytes(), 0, "log"))
         if item in person:
@@ -200,7 +204,7 @@ def fold(records: Sequence[Record]) -> None:
     rows = {activity.item_id: NO_ROW for activity in said}
     began = time.perf_counter()
     for one in said:
-        lesson = algebra.forward_update(one.recents, one.timestamp)
+        lesson = algebra.forward_update(one.dimensions, one.timestamp)
         rows[one.item_id] = algebra.fold(rows[one.item_id], [lesson], settings)
     print(f"the fold alone: {(time.perf_counter() - began) / len(said) * 1e6:.0f} µs an activity")
 

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from eddyline import reader
 from eddyline.adapters.http import create_app
-from eddyline.adapters.kafka import Outgoing, RecordMetadata
+from eddyline.adapters.kafka import Acknowledgements, Outgoing, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas
 from eddyline.collector.api import Collector
@@ -64,6 +64,10 @@ class AcknowledgingProducer:
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         """Acknowledge them."""
         return [self.send(record).result() for record in records]
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        """Acknowledge them."""
+        return lambda: self.send_all(records)
 
     def check(self) -> None:
         """It is always there."""

@@ -33,6 +33,7 @@ import numpy as np
 from confluent_kafka.admin import AdminClient
 
 from eddyline.adapters.kafka import (
+    Acknowledgements,
     ConsumeLoop,
     EmbeddedBroker,
     FileDeadLetterWriter,
@@ -41,7 +42,6 @@ from eddyline.adapters.kafka import (
     LoopOptions,
     Message,
     Outgoing,
-    RecordMetadata,
     ensure_topics,
 )
 from eddyline.adapters.telemetry import Metrics
@@ -85,12 +85,12 @@ class AutoCommitting(ConsumeLoop[Any]):
 class NotWaiting(KafkaProducer):
     """Sends, and hopes for the best."""
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
         for record in records:
             self._library.produce(
                 self._options.prefix + record.topic, record.value, record.key, headers=list(record.headers)
             )
-        return []
+        return list
 
 
 class Unconditional:

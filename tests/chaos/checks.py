@@ -210,7 +210,7 @@ def _check_rows(store: VectorStore, rows: str, log: LogReader) -> Iterable[str]:
         counted = (point.payload.get("trend") or {}).get("count", 0)
         if counted != len(events):
             yield f"{item}: its row has counted {counted}, the log has {len(events)}"
-        updates = [affinity.forward_update(event.recents, event.timestamp) for event in events.values()]
+        updates = [affinity.forward_update(event.dimensions, event.timestamp) for event in events.values()]
         expected = affinity.merge([affinity.NO_ROW, *updates], AffinitySettings())
         found = restored(point)
         mine = dict(zip(found.indices.tolist(), found.weights.tolist(), strict=True))

@@ -19,7 +19,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, RecordMetadata, TopicPartition
+from eddyline.adapters.kafka import (
+    Acknowledgements,
+    Message,
+    Outgoing,
+    Producer,
+    Record,
+    RecordMetadata,
+    TopicPartition,
+)
 from eddyline.adapters.vectors import Filter, Point, VectorStore
 from eddyline.profiler import ParsedEvent, Profiler
 
@@ -69,16 +77,22 @@ class FailingProducer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
         self._point.reach("before activity")
         half = len(records) // 2
         if half and self._point.due("some activity"):
             first = self._inner.send_all(records[:half])
             self._point.fire()
-            return first + self._inner.send_all(records[half:])
-        sent = self._inner.send_all(records)
-        self._point.reach("activity acknowledged")
-        return sent
+            rest = self._inner.begin_all(records[half:])
+            return lambda: first + rest()
+        acknowledged = self._inner.begin_all(records)
+
+        def wait() -> list[RecordMetadata]:
+            sent = acknowledged()
+            self._point.reach("activity acknowledged")
+            return sent
+
+        return wait
 
 
 class FailingStore:

@@ -22,7 +22,7 @@ from eddyline.evaluation.strategy_recommender import RequestSearches
 from eddyline.model.decay import DAY, HOUR, MINUTE
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
-from eddyline.model.ranking import ORDERED, merge_candidates, plan_retrieval, rank, rank_options
+from eddyline.model.ranking import ORDERED, merge_candidates, plan_retrieval, rank, rank_options, search_depth
 from eddyline.settings import Settings
 
 START = 1_790_000_000.0
@@ -130,15 +130,14 @@ class World:
         memory, ranking = self.memory, self.settings.ranking
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
-        lists = RequestSearches(memory, person, now).run(asked, ranking)
+        depth = search_depth(ranking, LIMIT)
+        lists = RequestSearches(memory, person, now).run(asked, ranking, depth)
         pause = ranking.visit_pause_minutes * MINUTE
         began = profile.seen.shown.visit_start(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)
         usual = rank_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)
         options = replace(usual, fatigue=profile.fatigue(began, began))
-        listed = [
-            one.item_id for one in rank(merge_candidates(lists, ranking.candidates, unscored=ORDERED), asked, options)
-        ]
+        listed = [one.item_id for one in rank(merge_candidates(lists, depth, unscored=ORDERED), asked, options)]
         profile.show(listed, now)
         return [memory.catalogue.place_of[item_id] for item_id in listed]
 

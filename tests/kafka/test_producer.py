@@ -74,6 +74,19 @@ def test_send_all_waits_for_room_and_says_when_it_cannot_deliver(kafka: KafkaFor
     nowhere.close()
 
 
+def test_what_is_begun_is_on_its_way_before_anybody_waits_for_it(kafka: KafkaForTest) -> None:
+    producer, handler = kafka.producer(), RecordingHandler()
+    with running(a_loop(kafka, handler)):
+        acknowledged = producer.begin_all(numbered(20))
+        wait_until(lambda: len(handler.handled) == 20, "all are read")
+        assert len(acknowledged()) == 20
+    nowhere = KafkaProducer(replace(kafka.options, bootstrap_servers="127.0.0.1:1"), delivery_seconds=0.3)
+    refused = nowhere.begin_all(numbered(20))
+    with pytest.raises(Unavailable):
+        refused()
+    nowhere.close()
+
+
 @pytest.mark.slow(10)
 def test_a_topic_that_does_not_exist_fails_in_time(real_kafka: KafkaForTest) -> None:
     producer = KafkaProducer(replace(real_kafka.options, prefix=real_kafka.options.prefix + "no."))

@@ -27,12 +27,17 @@ times = st.floats(NOW - 400 * DAY, NOW)
 events = st.lists(st.tuples(recents, times), min_size=1, max_size=15)
 
 
+def lesson(recents: Sequence[str], time: float) -> AffinityRow:
+    """What an item learns when it comes after these."""
+    return affinity.forward_update(np.array([item_dimension(recent) for recent in recents], np.uint32), time)
+
+
 def learnt(
     all_events: Sequence[Event], settings: AffinitySettings = SETTINGS, row: AffinityRow = NO_ROW
 ) -> AffinityRow:
     """One event at a time."""
     for recents, time in all_events:
-        row = affinity.fold(row, [affinity.forward_update(recents, time)], settings)
+        row = affinity.fold(row, [lesson(recents, time)], settings)
     return row
 
 
@@ -69,7 +74,7 @@ def test_merging_is_associative_and_commutative(one: list[Event], two: list[Even
 
 @given(events)
 def test_a_batch_teaches_what_its_events_do_one_by_one(all_events: list[Event]) -> None:
-    lessons = [affinity.forward_update(recents, time) for recents, time in all_events]
+    lessons = [lesson(recents, time) for recents, time in all_events]
     same(affinity.fold(NO_ROW, lessons, SETTINGS), learnt(all_events))
 
 
@@ -81,15 +86,15 @@ def test_no_event_leaves_a_row_as_it_is(all_events: list[Event]) -> None:
 
 
 def test_a_recent_item_weighs_by_how_recent_it_is() -> None:
-    row = affinity.forward_update(["a", "b", "c", "d"], NOW)
+    row = lesson(["a", "b", "c", "d"], NOW)
     by_position = [entries(row)[item_dimension(name)] for name in "abcd"]
     assert by_position == pytest.approx([0.5 ** (k / 3) + 0.7 * 0.5 ** (k / 20) for k in range(4)])
     assert (row.count, row.time) == (1.0, NOW)
 
 
-def test_items_that_share_a_dimension_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(affinity, "item_dimension", lambda item_id: {"a": 7, "b": 9}.get(item_id, 7))
-    row = learnt([(["a", "b", "c"], NOW), (["c"], NOW)])
+def test_items_that_share_a_dimension_are_summed() -> None:
+    lessons = [affinity.forward_update(np.array(dimensions, np.uint32), NOW) for dimensions in ([7, 9, 7], [7])]
+    row = affinity.fold(NO_ROW, lessons, SETTINGS)
     first, second, third = affinity.positional_weights(3)
     assert entries(row) == pytest.approx({7: 2 * first + third, 9: second})
 
@@ -97,7 +102,7 @@ def test_items_that_share_a_dimension_are_summed(monkeypatch: pytest.MonkeyPatch
 def test_someone_without_a_past_raises_only_the_count() -> None:
     row = learnt([(["a"], NOW), ([], NOW)])
     assert row.count == 2
-    assert entries(row) == entries(affinity.forward_update(["a"], NOW))
+    assert entries(row) == entries(lesson(["a"], NOW))
 
 
 # -- fading ------------------------------------------------------------------------------------------------------------
@@ -192,7 +197,9 @@ def test_of_two_equal_rows_the_one_that_came_more_often_is_divided_by_more() -> 
 
 @pytest.mark.parametrize("position", [0, 1, 5])
 def test_a_recent_item_learns_what_followed_it_and_its_count_stays(position: int) -> None:
-    row = affinity.fold(learnt([(["a"], NOW)]), [affinity.backward_update("next", position, NOW)], SETTINGS)
+    row = affinity.fold(
+        learnt([(["a"], NOW)]), [affinity.backward_update(item_dimension("next"), position, NOW)], SETTINGS
+    )
     expected = 0.8 * affinity.positional_weights(10)[position]
     assert entries(row)[item_dimension("next")] == pytest.approx(expected)
     assert row.count == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import orjson
 import pytest
 
@@ -19,10 +20,11 @@ from eddyline.model.events import (
     activity_bytes,
     clamp_event_time,
     interaction_weight,
+    pack_dimensions,
     parse_event,
     parse_impression,
 )
-from eddyline.model.ids import Person
+from eddyline.model.ids import Person, item_dimension
 from eddyline.settings import EventSettings
 
 NOW = 1_790_000_000.0
@@ -177,10 +179,23 @@ SEEN = '{"type":"impression","request_id":"r","user_id":"u"%s}'
 def test_an_activity_is_written_as_its_model_would(
     position: int | None, recents: list[str], weight: float, timestamp: float
 ) -> None:
+    packed = pack_dimensions(recents)
     activity = Activity(
-        item_id="a/ü", recents=recents, position=position, weight=weight, timestamp=timestamp, source="log:0:1"
+        item_id="a/ü", recents=packed, position=position, weight=weight, timestamp=timestamp, source="log:0:1"
     )
-    assert activity_bytes("a/ü", recents, weight, timestamp, "log:0:1", position) == activity.to_bytes()
+    written = activity_bytes("a/ü", packed, weight, timestamp, "log:0:1", position)
+    assert written == activity.to_bytes()
+    read = parse_event(Activity, written)
+    assert read.dimensions.tolist() == [item_dimension(recent) for recent in recents]
+
+
+def test_an_activity_that_names_its_recents_as_they_once_were_teaches_the_same() -> None:
+    names = [f"item {number}" for number in range(100)]
+    fields = {"item_id": "a", "weight": 1.0, "timestamp": NOW, "source": "log:0:1"}
+    former = parse_event(Activity, orjson.dumps({**fields, "recents": names}))
+    packed = parse_event(Activity, orjson.dumps({**fields, "recents": pack_dimensions(names)}))
+    assert packed.dimensions.tolist() == former.dimensions.tolist()
+    assert former.dimensions.dtype == packed.dimensions.dtype == np.uint32
 
 
 def test_what_was_served_and_what_was_seen_share_a_topic() -> None:

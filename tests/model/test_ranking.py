@@ -279,6 +279,13 @@ def test_to_someone_new_the_recent_taste_is_all_there_is() -> None:
     assert person.weights.get("lifetime", 0.0) < 0.01
 
 
+def test_what_hardly_weighs_is_not_searched_for() -> None:
+    newcomer = planned(person_with(([1.0, 0.0], 1.0, NOW - 60)))
+    assert newcomer.dense.keys() == {"taste", "session"}, "their lifetime is their taste"
+    assert newcomer.weights["taste"] == pytest.approx(CONTENT.weights(newcomer.session_activity)["taste"])
+    assert planned(person_with(([1.0, 0.0], 1.0, NOW - 30 * DAY))).dense.keys() == {"taste", "lifetime"}
+
+
 def test_answers_count_until_behaviour_speaks() -> None:
     profile = Profile(Person("u", "ada"), SETTINGS)
     profile.onboard(np.array([0.0, 1.0]), LogPosition("log", 0, 0), None, {})

@@ -14,7 +14,7 @@ from eddyline.adapters.vectors import ITEMS, ROWS, Distance, Nearest, Point, Que
 from eddyline.affinity import AffinityLearner
 from eddyline.model import affinity as algebra
 from eddyline.model.affinity import NO_ROW, AffinityRow
-from eddyline.model.events import Activity, parse_event
+from eddyline.model.events import Activity, pack_dimensions, parse_event
 from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.model.listing import row_listing, servable_fields
 from eddyline.runtime.collection_setup import create_collections
@@ -120,7 +120,7 @@ def came(
         "weight": 1.0,
         "timestamp": at,
         "source": source or f"interactions:0:{offset}",
-        "recents": list(recents),
+        "recents": pack_dimensions(recents),
         **({} if position is None else {"position": position}),
     }
     return record("activity", item, value, offset, log=log)
@@ -132,7 +132,7 @@ def learnt(records: Iterable[Record], item: str, settings: AffinitySettings = SE
     for one in records:
         said = parse_event(Activity, one.value)
         if said.item_id == item:
-            row = algebra.fold(row, [algebra.forward_update(said.recents, said.timestamp)], settings)
+            row = algebra.fold(row, [algebra.forward_update(said.dimensions, said.timestamp)], settings)
     return row
 
 

@@ -71,7 +71,17 @@ def test_an_untouched_item_has_no_trend(it: Learning) -> None:
     assert order(it, "quarter") == ["a"]
 
 
-@pytest.mark.parametrize("wrong", [{"weight": 0}, {"position": -1}, {"position": 10**9}, {"recents": ["b", 3]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"weight": 0},
+        {"position": -1},
+        {"position": 10**9},
+        {"recents": ["b", 3]},
+        {"recents": "AAA="},
+        {"recents": "é"},
+    ],
+)
 def test_what_cannot_be_read_is_refused(it: Learning, wrong: dict[str, Any]) -> None:
     value = {"item_id": "a", "weight": 1, "timestamp": NOW, "source": "x", **wrong}
     with pytest.raises(InvalidEvent) as refusal:

@@ -20,7 +20,15 @@ from tests.services.serving import problem, served
 from tests.support.fakes import FakeProducer
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import ConsumeLoop, EmbeddedBroker, KafkaProducer, Outgoing, Producer, RecordMetadata
+from eddyline.adapters.kafka import (
+    Acknowledgements,
+    ConsumeLoop,
+    EmbeddedBroker,
+    KafkaProducer,
+    Outgoing,
+    Producer,
+    RecordMetadata,
+)
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.errors import Unavailable
@@ -57,7 +65,11 @@ class Holding:
         self._held.clear()
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
-        return [self.send(record).result() for record in records]
+        return self.begin_all(records)()
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        sent = [self.send(record) for record in records]
+        return lambda: [each.result() for each in sent]
 
     def check(self) -> None: ...
 

@@ -246,6 +246,39 @@ def test_what_is_hidden_beyond_what_is_filtered_out_is_dropped(monkeypatch: pyte
     assert set(lists[0]) == set(lists[1])
 
 
+FEW = SETTINGS.model_copy(update={"ranking": RankingSettings(candidates=10)})
+
+
+def test_a_list_longer_than_the_candidates_is_filled() -> None:
+    with stocked(FEW).open() as shop:
+        assert len(shop.asked(limit=35)["items"]) == 35
+
+
+def test_a_list_that_a_category_may_not_fill_is_searched_for_deeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = stocked(FEW)
+    shop.put(*({"item_id": f"new{n}", "title": f"orbit {n}", "category": "space"} for n in range(12)))
+    shop.did("ada", "new0")
+    with shop.open():
+        listed = shop.recommend("ada", limit=4, per_category=2, explore=0)["items"]
+        assert sorted(item["category"] for item in listed) == ["kitchen", "kitchen", "space", "space"]
+        searched = Searches(shop, monkeypatch)
+        shop.recommend("ada", limit=40, strict=True, category="kitchen")
+        assert searched.count == 2, "of what passes, all was found: no deeper search"
+
+
+class Searches:
+    """Counts the batches of queries that the shop's store is sent."""
+
+    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, query = 0, shop.store.query
+
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            return query(*arguments)
+
+        monkeypatch.setattr(shop.store, "query", counted)
+
+
 # -- the cache itself --------------------------------------------------------------------------------------------------
 
 

@@ -11,13 +11,15 @@ import pytest
 from tests.services.profiling import SPACE, Profiling, click, erased, onboarded, same_sums
 from tests.support.fakes import NOW, near, record, redelivered, text_vector
 
-from eddyline.adapters.kafka import Record, TopicPartition, partition_of
+from eddyline.adapters.kafka import Acknowledgements, Outgoing, Record, TopicPartition, partition_of
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.decay import MINUTE
+from eddyline.model.events import pack_dimensions
 from eddyline.model.ids import Person, item_point_id, person_point_id
 from eddyline.model.placed_time import place_of
 from eddyline.model.profile import stored_recents
+from eddyline.profiler import profile_store, to_profile_point
 from eddyline.profiler.handler import SLICE_PEOPLE
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
 from eddyline.settings import EventSettings, ProfileSettings
@@ -139,6 +141,21 @@ def test_activity_is_acknowledged_before_profiles_are_written(it: Profiling) -> 
     assert it.journal == ["send activity", "send activity", "upsert profiles 1"]
 
 
+def test_points_are_made_while_activity_is_being_acknowledged(it: Profiling, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin_all(records: Sequence[Outgoing]) -> Acknowledgements:
+        it.journal.append("sent")
+        return lambda: it.journal.append("acknowledged") or []  # type: ignore[func-returns-value]
+
+    def to_point(*arguments: Any) -> Point:
+        it.journal.append("made a point")
+        return to_profile_point(*arguments)
+
+    monkeypatch.setattr(it.producer, "begin_all", begin_all)
+    monkeypatch.setattr(profile_store, "to_profile_point", to_point)
+    it.feed(click(0, "a"))
+    assert it.journal == ["sent", "made a point", "acknowledged", "upsert profiles 1"]
+
+
 def test_a_failed_write_leaves_nothing_behind_and_the_next_attempt_folds_everything(it: Profiling) -> None:
     it.feed(click(0, "a"))
     batch = [click(1, "b"), click(2, "c", user="bob")]
@@ -190,13 +207,13 @@ def test_activity_names_the_item_and_what_came_before_it(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "b", at=NOW + 1), click(2, "c", at=NOW + 2))
     sent = it.producer.to("activity")
     assert [one.key for one in sent] == [b"a", b"b", b"c"]
-    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["b", "a"]]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "a", "ba"]))
     assert dict(sent[2].headers)["ce_id"] == b"log-1:0:2"
 
 
 def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "b", at=NOW + 2), click(2, "c", at=NOW + 1, arrived=NOW + 3))
-    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["a"], ["a"]]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "a", "a"]))
     assert it.stored().seen.recents.newest_first() == ["b", "c", "a"]
 
 

@@ -11,6 +11,7 @@ import orjson
 from tests.support.fakes import LOG, Clock
 
 from eddyline.adapters.kafka import (
+    Acknowledgements,
     LogReader,
     OffsetAndMetadata,
     Outgoing,
@@ -88,7 +89,11 @@ class LogProducer:
         return future
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
-        return [self._log.append(record) for record in records]
+        return self.begin_all(records)()
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        sent = [self._log.append(record) for record in records]
+        return lambda: sent
 
     def check(self) -> None:
         """It always answers."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tests.support.memory_store import MemoryStore
 from tests.support.stored_profile import open_payload
 
-from eddyline.adapters.kafka import Headers, Message, Outgoing, Record, RecordMetadata
+from eddyline.adapters.kafka import Acknowledgements, Headers, Message, Outgoing, Record, RecordMetadata
 from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Distance, Filter, Point, Query, Scored, Vector
 from eddyline.errors import Unavailable
 from eddyline.model.distance import distance_of
@@ -73,7 +73,11 @@ class FakeProducer:
             return future
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
-        return [self.send(record).result() for record in records]
+        return self.begin_all(records)()
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        sent = [self.send(record) for record in records]
+        return lambda: [each.result() for each in sent]
 
     def check(self) -> None:
         if self.refuse is not None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import orjson
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
@@ -128,7 +130,8 @@ class QdrantRest:
                 return _error(400, f"Wrong input: {error}")
             if isinstance(result, Response):
                 return result
-            return JSONResponse({"result": result, "status": "ok", "time": 0.0})
+            body = orjson.dumps({"result": result, "status": "ok", "time": 0.0}, option=orjson.OPT_SERIALIZE_NUMPY)
+            return Response(body, media_type="application/json")
 
         return answer
 
@@ -233,7 +236,7 @@ class QdrantRest:
             with_payload=True if asked.with_payload is None else asked.with_payload,
             with_vectors=asked.with_vector or False,
         )
-        return [_dump(record) for record in records]
+        return [_dump_point(record) for record in records]
 
     async def _update_vectors(self, request: Request) -> Any:
         asked = models.UpdateVectors.model_validate_json(await request.body())
@@ -266,7 +269,8 @@ class QdrantRest:
             self._needs_size(name, search)
             if search.limit is not None and search.limit < 1:
                 raise _RefusalError(422, "Validation error in JSON body: [searches[0].limit: must be at least 1]")
-        return [_dump(answer) for answer in self._client.query_batch_points(name, asked.searches)]
+        answers = self._client.query_batch_points(name, asked.searches)
+        return [{"points": [_dump_point(point) for point in answer.points]} for answer in answers]
 
     def _needs_range_index(self, collection: str, query: Any) -> None:
         if not isinstance(query, models.OrderByQuery):
@@ -297,7 +301,7 @@ class QdrantRest:
             with_payload=True if asked.with_payload is None else asked.with_payload,
             with_vectors=asked.with_vector or False,
         )
-        return {"points": [_dump(record) for record in records], "next_page_offset": following}
+        return {"points": [_dump_point(record) for record in records], "next_page_offset": following}
 
     async def _count(self, request: Request) -> Any:
         asked = models.CountRequest.model_validate_json(await request.body())
@@ -315,6 +319,22 @@ _COMPLETED = {"operation_id": 0, "status": "completed"}
 
 def _dump(model: Any) -> Any:
     return model.model_dump(mode="json", exclude_none=True)
+
+
+def _dump_point(point: models.Record | models.ScoredPoint) -> Any:
+    """Vectors and scores are float32, and written with as many digits as that takes."""
+    dumped = _dump(point)
+    if "score" in dumped:
+        dumped["score"] = np.float32(dumped["score"])
+    if isinstance(dumped.get("vector"), dict):
+        dumped["vector"] = {name: _narrow(vector) for name, vector in dumped["vector"].items()}
+    return dumped
+
+
+def _narrow(vector: Any) -> Any:
+    if isinstance(vector, dict):
+        return {**vector, "values": np.asarray(vector["values"], np.float32)}
+    return np.asarray(vector, np.float32)
 
 
 def _error(status: int, reason: str) -> Response:

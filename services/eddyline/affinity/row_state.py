@@ -163,11 +163,12 @@ class RowUpdate:
         self.applied += 1
         trend = state.trend
         if event.position is None:
-            self._updates.append(affinity.forward_update(event.recents, event.timestamp))
+            self._updates.append(affinity.forward_update(event.dimensions, event.timestamp))
             trend = _counted(trend, event.timestamp)
         else:
             self._updates += [
-                affinity.backward_update(follower, event.position, event.timestamp) for follower in event.recents
+                affinity.backward_update(follower, event.position, event.timestamp)
+                for follower in event.dimensions.tolist()
             ]
         return {"sources": (*state.sources, source)[-SOURCES:], "trend": trend}
 

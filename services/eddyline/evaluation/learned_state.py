@@ -14,6 +14,7 @@ from eddyline.evaluation.item_index import InvertedIndex, ItemIndex, top
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, AffinityRow
 from eddyline.model.distance import Distance, normalise_rows, similarities, space_of
+from eddyline.model.ids import item_dimension
 from eddyline.model.offsets import LogPosition
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.settings import Settings
@@ -105,9 +106,10 @@ class InMemoryState:
     def _learn_affinity(self, item: int, recents: list[str], time: float) -> None:
         settings = self.settings.affinity
         self.catalogue.count(item, time)
-        self._add_update(item, affinity.forward_update(recents, time))
+        dimensions = np.array(list(map(item_dimension, recents)), np.uint32)
+        self._add_update(item, affinity.forward_update(dimensions, time))
         for position, recent in enumerate(recents[: settings.backward_window]):
-            update = affinity.backward_update(self.catalogue.item_ids[item], position, time)
+            update = affinity.backward_update(item_dimension(self.catalogue.item_ids[item]), position, time)
             self._add_update(self.catalogue.place_of[recent], update)
 
     def _add_update(self, item: int, update: AffinityRow) -> None:

@@ -21,6 +21,7 @@ from eddyline.model.ranking import (
     rank,
     rank_options,
     score_by_neighbours,
+    search_depth,
     with_recent_items,
 )
 from eddyline.settings import RankingSettings, StrategySettings
@@ -44,7 +45,8 @@ class StrategyRecommender:
         plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
         newest = islice(plan.recents, DETAILED_RECENTS)
         plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
-        lists = self._shared.for_request(state, person, now).run(plan, settings)
+        depth = search_depth(settings, k)
+        lists = self._shared.for_request(state, person, now).run(plan, settings, depth)
         if strategy.diversity > 0:
             content, place_of = state.content, state.catalogue.place_of
             lists = {
@@ -52,7 +54,7 @@ class StrategyRecommender:
                 for name, found in lists.items()
             }
         options = rank_options(plan, strategy, settings, now, k, profile.person, varies=self._varies)
-        listed = rank(merge_candidates(lists, settings.candidates, unscored=ORDERED), plan, options)
+        listed = rank(merge_candidates(lists, depth, unscored=ORDERED), plan, options)
         return [state.catalogue.place_of[place.item_id] for place in listed]
 
 
@@ -80,9 +82,9 @@ class RequestSearches:
         self._person, self._blocked = person, state.seen(person)
         self._done: dict[Hashable, list[Hit]] = {}
 
-    def run(self, plan: RetrievalPlan, settings: RankingSettings) -> dict[str, list[Hit]]:
-        """Search every source: what the person has seen is left out first, then come the best `candidates`."""
-        depth, catalogue = settings.candidates, self._state.catalogue
+    def run(self, plan: RetrievalPlan, settings: RankingSettings, depth: int) -> dict[str, list[Hit]]:
+        """Search every source: what the person has seen is left out first, then come the best `depth`."""
+        catalogue = self._state.catalogue
         keys: dict[str, Hashable] = {name: (depth, vector.tobytes()) for name, vector in plan.dense.items()}
         new = [name for name, key in keys.items() if key not in self._done]
         if new:

@@ -39,7 +39,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import DAY
-from eddyline.model.ids import item_dimension
 from eddyline.settings import AffinitySettings
 
 RECENT_HALF_LIFE, SLOW_HALF_LIFE = 3.0, 20.0
@@ -100,19 +99,19 @@ def positional_weights(count: int) -> NDArray[np.float64]:
     return weights
 
 
-def forward_update(recents: Sequence[str], time: float) -> AffinityRow:
-    """What an item learns when it comes after these recents, newest first, at `time`."""
-    weights = positional_weights(len(recents))
-    return AffinityRow(*_summed([item_dimension(recent) for recent in recents], weights), 1.0, time)
+def forward_update(recents: NDArray[np.uint32], time: float) -> AffinityRow:
+    """What an item learns when it comes after these recents, given by their dimensions, newest first, at `time`."""
+    return AffinityRow(*_summed(recents, positional_weights(len(recents))), 1.0, time)
 
 
-def backward_update(item_id: str, position: int, time: float) -> AffinityRow:
-    """What the recent item at `position` learns, the other way round, when `item_id` comes after it at `time`.
+def backward_update(follower: int, position: int, time: float) -> AffinityRow:
+    """What the recent item at `position` learns, the other way round, when the item of dimension `follower` comes after
+    it at `time`.
 
     It didn't come itself, so its count stays.
     """
     weight = BACKWARD_WEIGHT * float(positional_weights(position + 1)[-1])
-    return AffinityRow.from_weights({item_dimension(item_id): weight}, 0.0, time)
+    return AffinityRow.from_weights({follower: weight}, 0.0, time)
 
 
 def fold(row: AffinityRow, updates: Iterable[AffinityRow], settings: AffinitySettings) -> AffinityRow:
@@ -166,10 +165,12 @@ def seed_row(neighbours: Sequence[tuple[AffinityRow, float]], settings: Affinity
     return prune(merge([NO_ROW, *parts], settings), settings)
 
 
-def _summed(dimensions: Sequence[int], weights: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+def _summed(
+    dimensions: NDArray[np.uint32], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
     """Return the distinct dimensions, and the sum of the weights of each."""
-    indices = np.array(dimensions, dtype=np.uint32)
-    return (indices, weights) if len(set(dimensions)) == len(dimensions) else _grouped(indices, weights)
+    is_distinct = len(set(dimensions.tolist())) == len(dimensions)
+    return (dimensions, weights) if is_distinct else _grouped(dimensions, weights)
 
 
 def _grouped(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from eddyline.adapters.kafka import DeadLetterWriter, Outgoing, Producer, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.model.events import WireModel
@@ -56,12 +58,21 @@ class Outbox:
         self._sent: set[tuple[str, int]] = set()
         self._kept: set[str] = set()
 
-    def send(self, attempt: Attempt) -> None:
-        """Return when all is acknowledged and every dead letter kept. Raises `Unavailable`; some may be out then."""
+    def begin(self, attempt: Attempt) -> Callable[[], None]:
+        """Send; what is returned waits until all is acknowledged and every dead letter kept. Both raise `Unavailable`;
+        some may be out then."""
         outgoing = {key: record for key, record in attempt.outgoing.items() if key not in self._sent}
-        if outgoing:
-            self._producer.send_all(list(outgoing.values()))
-            self._sent |= outgoing.keys()
+        acknowledged = self._producer.begin_all(list(outgoing.values())) if outgoing else None
+
+        def finish() -> None:
+            if acknowledged is not None:
+                acknowledged()
+                self._sent.update(outgoing)
+            self._keep_dead_letters(attempt)
+
+        return finish
+
+    def _keep_dead_letters(self, attempt: Attempt) -> None:
         letters = {place: letter for place, letter in attempt.dead_letters.items() if place not in self._kept}
         if letters:
             self._dead_letters.put_all(list(letters.values()))

@@ -174,9 +174,12 @@ class Profiler:
     # -- durable effects ----------------------------------------------------------------------------------------
 
     def _commit(self, attempt: Attempt) -> None:
-        """All that must be out acknowledged, then profiles durable, then the cache: in this order."""
-        self._outbox.send(attempt)
-        self._profiles.write(attempt)
+        """All that must be out acknowledged, then profiles durable, then the cache: in this order. Points are made
+        while Kafka acknowledges."""
+        finish_sending = self._outbox.begin(attempt)
+        points = self._profiles.to_points(attempt)
+        finish_sending()
+        self._profiles.write(attempt, points)
         self._outbox.clear()
         for profile in attempt.profiles.values():
             self._pending.note(profile)

@@ -92,10 +92,20 @@ class ProfileStore:
             attempt.profiles[person] = profile
             attempt.partitions[person] = partition
 
-    def write(self, attempt: Attempt) -> None:
-        """Make what changed durable, unless a higher epoch has written it; then the copies are the cached ones."""
+    def to_points(self, attempt: Attempt) -> dict[float, list[Point]]:
+        """Return what changed as points, by the epoch that they are written under."""
+        points: defaultdict[float, list[Point]] = defaultdict(list)
+        for person in attempt.changed:
+            profile = attempt.profiles[person]
+            points[profile.delivery.epoch].append(to_profile_point(profile, attempt.partitions[person]))
+        return points
+
+    def write(self, attempt: Attempt, points: Mapping[float, list[Point]]) -> None:
+        """Make the points of an attempt durable, unless a higher epoch has written them; then its copies are the cached
+        profiles."""
         try:
-            self._upsert(attempt)
+            for epoch, changed in points.items():
+                self._store.upsert(self._collection, changed, condition=not_above(epoch))
         except Unavailable:
             self._fence.outdate(attempt.partitions.values())
             raise
@@ -107,14 +117,6 @@ class ProfileStore:
             person, profile = self._cache.popitem(last=False)
             if not profile.delivery.pending:
                 self._owner.pop(person, None)
-
-    def _upsert(self, attempt: Attempt) -> None:
-        by_epoch: defaultdict[float, list[Profile]] = defaultdict(list)
-        for person in attempt.changed:
-            by_epoch[attempt.profiles[person].delivery.epoch].append(attempt.profiles[person])
-        for epoch, profiles in by_epoch.items():
-            points = [to_profile_point(profile, attempt.partitions[profile.person]) for profile in profiles]
-            self._store.upsert(self._collection, points, condition=not_above(epoch))
 
     def sweep(self, unused_since: float) -> None:
         """Remove the tombstones that have been of no use since then, whoever owns them."""

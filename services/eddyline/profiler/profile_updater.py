@@ -21,6 +21,7 @@ from eddyline.model.events import (
     Transfer,
     activity_bytes,
     cloud_event_headers,
+    pack_dimensions,
 )
 from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, pack_profile
@@ -165,10 +166,11 @@ def _activities(profile: Profile, item_id: str, parsed: ParsedEvent, backward_wi
         recents = [recent for recent in recents if entries[recent] < entry]
     if item_id in entries:
         recents = [recent for recent in recents if recent != item_id]
-    yield _to_activity(item_id, source, activity_bytes(item_id, recents, weight, at, source))
+    yield _to_activity(item_id, source, activity_bytes(item_id, pack_dimensions(recents), weight, at, source))
+    followed_by = pack_dimensions((item_id,))
     for rank, recent in enumerate(recents[:backward_window]):
         reverse = f"{source}/{rank}"
-        yield _to_activity(recent, reverse, activity_bytes(recent, [item_id], weight, at, reverse, rank))
+        yield _to_activity(recent, reverse, activity_bytes(recent, followed_by, weight, at, reverse, rank))
 
 
 def _to_activity(item_id: str, source: str, value: bytes) -> Outgoing:

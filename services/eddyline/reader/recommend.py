@@ -23,7 +23,15 @@ from eddyline.model.experiments.assignment import Assignment
 from eddyline.model.filters import excluding_items, servable_items
 from eddyline.model.ids import Person, item_point_id
 from eddyline.model.profile import TimeConstants
-from eddyline.model.ranking import RankedItem, RankOptions, merge_candidates, plan_retrieval, rank, rank_options
+from eddyline.model.ranking import (
+    RankedItem,
+    RankOptions,
+    merge_candidates,
+    plan_retrieval,
+    rank,
+    rank_options,
+    search_depth,
+)
 from eddyline.model.rules import RuleSet, active_promotions, evaluate_rules, place_promotions
 from eddyline.reader.browse import Browse
 from eddyline.reader.catalogue_cache import passing
@@ -185,7 +193,7 @@ class Reader:
         hidden = frozenset(seen).union(request.exclude)
         left_out = nlargest(MAX_FILTERED, seen, key=seen.__getitem__) if len(seen) > MAX_FILTERED else seen
         shared = servable_items(now) & context.filter
-        shared_depth = ranking.candidates + context.cursor.depth
+        shared_depth = search_depth(ranking, request.limit) + context.cursor.depth
         return EffectiveRequest(
             context=context,
             profile=profile,
@@ -204,8 +212,18 @@ class Reader:
         )
 
     def _ranked(self, request: EffectiveRequest) -> list[RankedItem]:
-        """Find and rank; and once more without those of the list that may not be shown any more, where there are."""
-        retrieved, options = self._retriever.find(request), self._rank_options(request)
+        """Find and rank; and search deeper, once, where there is more and too little of what was found may be shown."""
+        options, retrieved = self._rank_options(request), self._retriever.find(request)
+        items = self._ranked_showable(request, retrieved, options)
+        if len(items) >= options.limit or retrieved.is_complete or options.min_score is not None:
+            return items
+        deeper = request.deeper()
+        return self._ranked_showable(deeper, self._retriever.find(deeper), options)
+
+    def _ranked_showable(
+        self, request: EffectiveRequest, retrieved: RetrievedCandidates, options: RankOptions
+    ) -> list[RankedItem]:
+        """Rank; and once more without those of the list that may not be shown any more, where there are."""
         while True:
             items = _rank(request, retrieved, options)
             current = self._retriever.showable((item.item_id for item in items), request)

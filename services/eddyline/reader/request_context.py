@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eddyline.adapters.vectors import Filter
@@ -18,6 +18,7 @@ from eddyline.model.rules import ActivePromotion, RuleSet, Situation, read_situa
 from eddyline.reader.catalogue_cache import Passes
 from eddyline.reader.cursor import Cursor, parse_cursor, request_fingerprint
 from eddyline.reader.experiments import ActiveExperiments, EffectiveStrategy
+from eddyline.reader.item_finder import DEEPER
 from eddyline.reader.profiles import parse_inline_events
 from eddyline.reader.schemas import RecommendationRequest, RequestBoost
 from eddyline.settings import Settings
@@ -125,6 +126,10 @@ class EffectiveRequest:
     """How many items of each source are searched for."""
     depth: int
     """How many of those that depend on the person: more where the filter doesn't leave out all hidden items."""
+
+    def deeper(self) -> EffectiveRequest:
+        """Return it with searches that go deeper, where too little of what they found may be shown."""
+        return replace(self, depth=DEEPER * self.depth, shared_depth=DEEPER * self.shared_depth)
 
     @property
     def is_pooled(self) -> bool:

@@ -56,10 +56,14 @@ QueryKey: TypeAlias = tuple[Literal["shared", "own", "promotion"], str]
 
 @dataclass(frozen=True, slots=True)
 class RetrievedCandidates:
-    """What was found: the candidates, and each promotion's items."""
+    """What was found: the candidates, and each promotion's items.
+
+    `is_complete`: nothing else passes the filter, however deep a search goes.
+    """
 
     candidates: Candidates
     promoted: Sequence[tuple[ActivePromotion, list[Hit]]]
+    is_complete: bool
 
 
 class Retriever:
@@ -96,6 +100,7 @@ class Retriever:
                 (promotion, to_hits(found, _passing(known, promotion, request.context.now)))
                 for promotion, found in zip(request.promotions, promoted, strict=True)
             ],
+            all(len(found) < request.shared_depth for found in lists.values()),
         )
 
     def _search(self, request: EffectiveRequest) -> tuple[dict[str, list[Scored]], list[list[Scored]]]:

@@ -111,6 +111,6 @@ class Runtime:
         drain = self.resources.broker is not None and self._consumers.failure is None
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
-        self._consumers.stop(drain)
+        self.resources.is_drained = self._consumers.stop(drain)
         if self._insights is not None:
             self._insights.close(drain)

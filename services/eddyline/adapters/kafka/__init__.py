@@ -4,6 +4,7 @@ from eddyline.adapters.kafka.batch import INVALID
 from eddyline.adapters.kafka.client_config import QUEUE_BYTES, KafkaOptions
 from eddyline.adapters.kafka.consume_loop import ConsumeLoop
 from eddyline.adapters.kafka.contract import (
+    Acknowledgements,
     DeadLetterWriter,
     Handler,
     Headers,
@@ -38,6 +39,7 @@ from eddyline.adapters.kafka.topic_tail import TopicTail
 __all__ = [
     "INVALID",
     "QUEUE_BYTES",
+    "Acknowledgements",
     "ConsumeLoop",
     "DeadLetter",
     "DeadLetterLog",

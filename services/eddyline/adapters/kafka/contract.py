@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -116,6 +116,10 @@ class Handler(Protocol[Parsed]):
         `handle`."""
 
 
+Acknowledgements: TypeAlias = Callable[[], list[RecordMetadata]]
+"""Waits until all records are acknowledged. Raises `Unavailable` if any is not."""
+
+
 class Producer(Protocol):
     """An idempotent producer: every record is acknowledged by all in-sync replicas or its future fails."""
 
@@ -127,6 +131,10 @@ class Producer(Protocol):
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         """Send in order, waiting for room, and return when all are acknowledged. Raises `Unavailable` if any is not."""
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        """Send as `send_all`, and return what waits for the acknowledgements, to be called once. Raises `Unavailable`
+        where there is no room."""
 
     def check(self) -> None:
         """Raise `Unavailable` unless the cluster answers."""

@@ -24,7 +24,7 @@ _FLUSH_SECONDS = 0.02
 
 
 class FeedbackProducer(KafkaProducer):
-    """For the in-process broker. In `topic`, `send_all` doesn't wait for room, since only its caller can make any: what
+    """For the in-process broker. In `topic`, sending doesn't wait for room, since only its caller can make any: what
     doesn't fit waits in memory, which is where that broker's log is as well, and is written in order as room appears.
 
     The guard lets nobody else write to the topic meanwhile, so that what waits is bounded by what the topic held.

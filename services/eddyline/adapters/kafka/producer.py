@@ -24,7 +24,7 @@ from eddyline.adapters.kafka.client_config import (
     create_client,
     producer_config,
 )
-from eddyline.adapters.kafka.contract import Outgoing, RecordMetadata, TopicPartition
+from eddyline.adapters.kafka.contract import Acknowledgements, Outgoing, RecordMetadata, TopicPartition
 from eddyline.adapters.kafka.delivery_reports import DeliveryReport, DeliveryReports
 from eddyline.adapters.kafka.partitioner import partition_of
 from eddyline.adapters.kafka.retention import RetentionGuard
@@ -83,12 +83,17 @@ class KafkaProducer:
         may raise; some records may have been written then, so the caller must be ready to send all of them
         again.
         """
+        return self.begin_all(records)()
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        """Send in order, waiting for room; what is returned waits for the acknowledgements. The two raise what
+        `send_all` does."""
         deadline = time.monotonic() + self._delivery_seconds
         reports = DeliveryReports(len(records))
         for index, record in enumerate(records):
             self._enqueue(record, reports.slot(index), deadline)
         # The library's own time-out comes first; the margin is for a poll thread that is starved.
-        return reports.wait(2 * self._delivery_seconds)
+        return partial(reports.wait, 2 * self._delivery_seconds)
 
     def check(self) -> None:
         """Raise `Unavailable` unless the cluster answers within two seconds."""

@@ -17,6 +17,7 @@ import orjson
 
 from eddyline.adapters.kafka import (
     INVALID,
+    Acknowledgements,
     DeadLetterWriter,
     LogReader,
     Message,
@@ -74,11 +75,16 @@ class GatedOutputs:
 
     def send_all(self, records: Sequence[Outgoing]) -> list[RecordMetadata]:
         """Send records, or seem to."""
+        return self.begin_all(records)()
+
+    def begin_all(self, records: Sequence[Outgoing]) -> Acknowledgements:
+        """Send records, or seem to; what is returned waits for them."""
         if self.open and self._producer is not None:
             for record in records:
                 self._keep(record)
-            return self._producer.send_all(records)
-        return [self.send(record).result() for record in records]
+            return self._producer.begin_all(records)
+        sent = [self.send(record).result() for record in records]
+        return lambda: sent
 
     def check(self) -> None:
         """Raise `Unavailable` unless the cluster answers."""

@@ -3,7 +3,7 @@
 The wire format is JSON. Every model is versioned by `v` (1, where it is missing); `schemas/` is generated from here.
 """
 
-from eddyline.model.events.activity import Activity, Listing, RowEvent, activity_bytes, parse_row_event
+from eddyline.model.events.activity import Activity, Listing, RowEvent, activity_bytes, pack_dimensions, parse_row_event
 from eddyline.model.events.entities import (
     Availability,
     Content,
@@ -91,6 +91,7 @@ __all__ = [
     "format_timestamp",
     "interaction_weight",
     "load_json",
+    "pack_dimensions",
     "parse_duration",
     "parse_event",
     "parse_impression",

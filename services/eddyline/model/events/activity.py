@@ -3,15 +3,34 @@ filter the item by. Internal: our own services write and read it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import orjson
-from pydantic import Field, JsonValue
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, JsonValue
 
 from eddyline.model.events.interactions import RecordOrigin
 from eddyline.model.events.timestamps import Timestamp, format_timestamp
 from eddyline.model.events.wire import VERSION, Id, WireModel, load_json, validate_event
+from eddyline.model.ids import item_dimension
+
+_DIMENSION = np.dtype("<u4")
+
+
+def pack_dimensions(item_ids: Iterable[str]) -> str:
+    """Return the sparse dimensions of items as text: four bytes each, little-endian, all of them in base64."""
+    dimensions = list(map(item_dimension, item_ids))
+    return b64encode(struct.pack(f"<{len(dimensions)}I", *dimensions)).decode()
+
+
+def _packed_dimensions(text: str) -> str:
+    if len(b64decode(text, validate=True)) % _DIMENSION.itemsize:
+        raise ValueError("must be dimensions of four bytes each")
+    return text
 
 
 class Activity(WireModel):
@@ -23,8 +42,9 @@ class Activity(WireModel):
     ce_name: ClassVar = "activity"
 
     item_id: Id
-    recents: list[str] = []
-    """Newest first, without the item itself."""
+    recents: Annotated[str, AfterValidator(_packed_dimensions)] | list[str] = ""
+    """Newest first, without the item itself: the sparse dimension of each, 4 bytes, little-endian, all of them in
+    base64. Records from before hold their ids."""
     position: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Where this item was among the person's recents, 0 being the newest, when the other came. It makes no trend."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,9 +52,16 @@ class Activity(WireModel):
     source: str
     """`log:partition:offset` of the interaction; with `/position` where there is one."""
 
+    @property
+    def dimensions(self) -> NDArray[np.uint32]:
+        """Return the sparse dimension of each recent item, newest first: all that a row learns from."""
+        if isinstance(self.recents, str):
+            return np.frombuffer(b64decode(self.recents), _DIMENSION)
+        return np.array(list(map(item_dimension, self.recents)), np.uint32)
+
 
 def activity_bytes(
-    item_id: str, recents: Sequence[str], weight: float, timestamp: float, source: str, position: int | None = None
+    item_id: str, recents: str, weight: float, timestamp: float, source: str, position: int | None = None
 ) -> bytes:
     """Return the same as `Activity(…).to_bytes()`, of values that are valid, as a profiler's own are. It takes a fifth
     of the time, and is done several times for each event."""

@@ -15,6 +15,7 @@ from eddyline.model.ranking.retrieval_plan import (
     AffinityQuery,
     RetrievalPlan,
     plan_retrieval,
+    search_depth,
     with_recent_items,
 )
 from eddyline.model.ranking.terms import freshness
@@ -38,5 +39,6 @@ __all__ = [
     "rank",
     "rank_options",
     "score_by_neighbours",
+    "search_depth",
     "with_recent_items",
 ]

@@ -57,6 +57,8 @@ SESSION_EVIDENCE = 1.5
 """Decayed evidence at which the session gets half of its weight."""
 TASTE_EVIDENCE = 4.0
 """Decayed evidence at which the recent taste of someone known for long gets half of the long-term share."""
+NEGLIGIBLE_SHARE = 0.01
+"""Share of a weight at which it isn't worth a search: someone's recent taste is their lifetime's while they are new."""
 SIMILAR_PEOPLE = 30
 """People with a similar history to look up, where `people` has a weight."""
 
@@ -149,6 +151,11 @@ def plan_retrieval(
 _EVERYONE = {"affinity": 0.0, "people": 0.0, "price": 0.0, "image": 0.0}
 
 
+def search_depth(settings: RankingSettings, limit: int) -> int:
+    """Return how many items of each source to search for, for a list of `limit`: one source alone can fill it."""
+    return max(settings.candidates, limit)
+
+
 def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
     """Add what is known of its recent items to a plan; a term of which nothing is known has no weight."""
     prices = price_preference(plan.recents, details) if plan.weights["price"] > 0 else None
@@ -180,8 +187,9 @@ def _long_term(
         known = 1.0
     elif not present:
         known = 0.0
-    total = sum(share for _, share in present.values())
-    found = {name: (vector, weight * known * share / total) for name, (vector, share) in present.items()}
+    heard = {name: (vector, share) for name, (vector, share) in present.items() if share > NEGLIGIBLE_SHARE} or present
+    total = sum(share for _, share in heard.values())
+    found = {name: (vector, weight * known * share / total) for name, (vector, share) in heard.items()}
     if profile.taste.onboarding is not None and known < 1.0:
         found["onboarding"] = (query_vector(profile.taste.onboarding, distance), weight * (1.0 - known))
     return found
@@ -190,7 +198,7 @@ def _long_term(
 def _session(profile: Profile, now: float, taus: TimeConstants, weight: float) -> dict[str, tuple[Vector, float]]:
     vector = interest_vector(profile.taste.sums.session, distance_of(profile.taste.space))
     share = _share(profile.taste.sums.session.weight_at(now, taus.session), SESSION_EVIDENCE)
-    return {"session": (vector, weight * share)} if vector is not None and share > 0.01 else {}
+    return {"session": (vector, weight * share)} if vector is not None and share > NEGLIGIBLE_SHARE else {}
 
 
 def _recents(profile: Profile, activity: float, settings: RankingSettings) -> dict[str, float]:
