@@ -219,7 +219,7 @@ def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> N
 
 def test_what_was_done_at_one_moment_is_in_the_order_in_which_it_was_sent(it: Profiling) -> None:
     it.feed(click(0, "c"), click(1, "a"), click(2, "b"))
-    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["c"], ["a", "c"]]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "c", "ac"]))
     assert it.stored().seen.recents.newest_first() == ["b", "a", "c"]
     assert stored_recents(it.point().payload) == ["b", "a", "c"]
 
@@ -230,7 +230,7 @@ def test_what_waited_for_its_item_is_put_where_it_was_sent(it: Profiling) -> Non
     it.add_items("late")
     it.profiler.tick()
     assert it.stored().seen.recents.newest_first() == ["a", "late", "b"]
-    assert [one["recents"] for one in it.producer.values("activity")] == [[], ["b"], ["b"]]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "b", "b"]))
 
 
 @pytest.mark.parametrize("kind", ["dislike", "skip", "impression"])
