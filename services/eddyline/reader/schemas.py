@@ -13,6 +13,7 @@ from eddyline.model.events import (
     Id,
     Timestamp,
     TimeText,
+    format_timestamp,
     parse_timestamp_text,
 )
 from eddyline.model.filters import MAX_IDS
@@ -59,7 +60,7 @@ class ListQuery(_Page):
         """Return the filter parameters in the JSON grammar."""
         given: dict[str, Any] = {"category": self.category, "tag": self.tag}
         if self.published_after is not None:
-            given["published_at"] = {"gt": parse_timestamp_text(self.published_after)}
+            given["published_at"] = {"gt": format_timestamp(parse_timestamp_text(self.published_after))}
         return {name: value for name, value in given.items() if value}
 
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from eddyline.adapters.http.in_flight import InFlightLimit
 from eddyline.errors import InvalidInput, TooLarge
-from eddyline.model.events import check_id, explain_validation_error, load_json
+from eddyline.model.events import RECEIVED, check_id, explain_validation_error, load_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,7 +50,7 @@ async def read_json(request: Request, limit: int, in_flight: InFlightLimit | Non
 def validate_input(model: type[Model], value: Any) -> Model:
     """Check a body, or a query, that is decoded. Raises `InvalidInput` with the field and the reason."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=RECEIVED)
     except ValidationError as error:
         raise InvalidInput(*explain_validation_error(error)) from None
 

@@ -9,6 +9,8 @@ from eddyline.model.events.entities import (
     Content,
     Rating,
     User,
+    clamp_entity_time,
+    parse_entity,
 )
 from eddyline.model.events.impressions import (
     ImpressionReport,
@@ -30,6 +32,7 @@ from eddyline.model.events.interactions import (
     parse_person_event,
 )
 from eddyline.model.events.timestamps import (
+    RECEIVED,
     DurationText,
     Timestamp,
     TimeText,
@@ -56,6 +59,7 @@ from eddyline.model.events.wire import (
 
 __all__ = [
     "RATING",
+    "RECEIVED",
     "Activity",
     "Availability",
     "Content",
@@ -85,6 +89,7 @@ __all__ = [
     "WireModel",
     "activity_bytes",
     "check_id",
+    "clamp_entity_time",
     "clamp_event_time",
     "cloud_event_headers",
     "explain_validation_error",
@@ -92,6 +97,7 @@ __all__ = [
     "interaction_weight",
     "load_json",
     "parse_duration",
+    "parse_entity",
     "parse_event",
     "parse_impression",
     "parse_person_event",

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.timestamps import RECEIVED
 from eddyline.model.ids import Person
 
 MAX_ID_BYTES = 512
@@ -115,7 +116,7 @@ def validate_event(model: type[Model], value: Any) -> Model:
     if not isinstance(value, dict):
         raise InvalidEvent(f"must be a JSON object, not {_kind(value)}")
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=RECEIVED)
     except ValidationError as error:
         raise InvalidEvent(*explain_validation_error(error)) from None
 
