@@ -84,6 +84,11 @@ class Metrics:
         self.repeated = counter(
             "eddyline_profiler_repeated_total", "Records skipped because they were folded before", ("by",)
         )
+        self.shed = counter(
+            "eddyline_profiler_shed_total",
+            "Entries that profiles too large to be written or handed over have shed: seen items, pending interactions",
+            ("what",),
+        )
         self.waiting = gauge("eddyline_profiler_waiting", "Items that pending interactions of this process wait for")
         self.visible_seconds = latency(
             "eddyline_profiler_visible_seconds",

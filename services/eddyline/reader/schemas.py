@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eddyline.model.events import (
-    ContextValue,
+    Context,
     DurationText,
     Finite,
     Id,
@@ -157,7 +157,7 @@ class RecommendationRequest(_RecommendationOptions):
     """Not these items."""
     boost: Annotated[list[RequestBoost], Field(max_length=20)] = []
     """Items whose scores are multiplied."""
-    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    context: Context = {}
     """device, locale, location, timezone (an IANA name) and whatever else the rules of the settings look at."""
 
 

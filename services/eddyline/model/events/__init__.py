@@ -43,7 +43,7 @@ from eddyline.model.events.timestamps import (
     parse_timestamp_text,
 )
 from eddyline.model.events.wire import (
-    ContextValue,
+    Context,
     Finite,
     Id,
     Model,
@@ -63,7 +63,7 @@ __all__ = [
     "Activity",
     "Availability",
     "Content",
-    "ContextValue",
+    "Context",
     "DurationText",
     "Erased",
     "Exposure",
