@@ -28,6 +28,10 @@ class TooLarge(InvalidInput):
     """A body or a batch over its limit (HTTP 413)."""
 
 
+class UnsupportedEncoding(InvalidInput):
+    """A body that is encoded in a way that isn't read (HTTP 415)."""
+
+
 class NotFound(EddylineError):
     """A person, an item or a page that doesn't exist (HTTP 404)."""
 

@@ -44,6 +44,12 @@ class Metrics:
         self.request_seconds = latency(
             "eddyline_http_request_seconds", "Time to answer an HTTP request", ("method", "route")
         )
+        self.refused = counter(
+            "eddyline_http_refused_total",
+            "Requests and connections refused before a route saw them, by the limit that they exceeded",
+            ("limit",),
+        )
+        self.unfinished = gauge("eddyline_http_unfinished_bytes", "Bytes of request bodies that haven't come whole")
         self.accepted = counter("eddyline_collector_accepted_total", "Records acknowledged by the broker", ("topic",))
         self.rejected = counter("eddyline_collector_rejected_total", "Events refused as invalid", ("field",))
         self.in_flight = gauge(
