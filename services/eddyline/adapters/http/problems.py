@@ -13,7 +13,18 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from eddyline.errors import InvalidInput, NotEnabled, NotFound, Overloaded, TooLarge, Unavailable, UnsupportedEncoding
+from eddyline.errors import (
+    MAX_FIELD,
+    MAX_REASON,
+    InvalidInput,
+    NotEnabled,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unavailable,
+    UnsupportedEncoding,
+    clip,
+)
 
 log = structlog.get_logger("http")
 
@@ -50,7 +61,7 @@ def problem_fields(status: int, detail: str, field: str | None = None) -> dict[s
         "type": "about:blank",
         "title": _TITLES.get(status, "Error"),
         "status": status,
-        "detail": detail,
+        "detail": clip(detail, MAX_REASON + MAX_FIELD),
     }
     return fields if field is None else {**fields, "field": field}
 
@@ -98,7 +109,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def _http(request: Request, error: HTTPException) -> Response:
-    path = request.url.path
+    path = clip(request.url.path, MAX_FIELD)
     detail = {
         404: f"there is nothing at {path}; the API is described at /docs",
         405: f"{path} doesn't take {request.method}",
