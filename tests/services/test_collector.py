@@ -238,8 +238,8 @@ def test_the_type_of_what_was_seen_stays_its_own_whatever_the_settings_weigh(it:
         ({**CLICK, "timestamp": True}, "timestamp", "RFC 3339"),
         ({**CLICK, "timestamp": -1}, "timestamp", "before 1970"),
         ({**CLICK, "timestamp": -9.9e10}, "timestamp", "before the year 1"),
-        ({**CLICK, "timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp", "before the year 1"),
-        ({**CLICK, "timestamp": "9999-12-31T23:59:59-14:00"}, "timestamp", "beyond the year 9999"),
+        ({**CLICK, "timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp", "before 1970"),
+        ({**CLICK, "timestamp": "9999-12-31T23:59:59-14:00"}, "timestamp", "24 hours ahead"),
         ({**CLICK, "timestamp": 10**400}, None, ""),
         ({**CLICK, "dwell_ms": -1}, "dwell_ms", "0"),
         ({**CLICK, "dwell_ms": "long"}, "dwell_ms", "number"),
@@ -497,6 +497,24 @@ def test_a_body_with_more_pictures_than_it_may_have_bytes_is_too_large(it: Place
     items = [{"item_id": str(n), "title": "t", "image_url": an_upload(262_144)} for n in range(4)]
     assert problem(it.post({"items": items}, "/v1/items"), 413)["field"] == "body"
     assert it.post({"items": items[:2]}, "/v1/items").json()["accepted"] == 2
+
+
+def test_what_people_and_items_say_of_themselves_is_bounded_in_bytes_as_it_is_passed_on(it: Place) -> None:
+    numbers = b",".join([b"1e15"] * 52_350)
+    body = b'{"interests":["a","b"],"attributes":{"a":[%s]}}' % numbers
+    answer = it.client.put("/v1/users/x", content=body)
+    assert problem(answer, 422)["field"] == "attributes"
+    assert "bytes as JSON, at most 16,384 are taken" in answer.text
+    answer = it.client.put("/v1/items/x", json={"title": "t", "attributes": {"a": ["\x01" * 1000, "x" * 11_000]}})
+    assert problem(answer, 422)["field"] == "attributes", "an escape takes six bytes"
+    assert it.client.put("/v1/users/x", json={"attributes": {"a": "x" * 16_000}}).status_code == 202
+
+
+def test_a_context_is_bounded_in_bytes(it: Place) -> None:
+    answer = it.post({**CLICK, "context": {f"k{n}": "🎬" * 1024 for n in range(31)}})
+    assert problem(answer, 422)["field"] == "context"
+    assert "at most 8,192" in answer.text
+    assert it.post({**CLICK, "context": {f"k{n}": "🎬" * 240 for n in range(8)}}).status_code == 202
 
 
 def test_items_and_availability_are_taken_in_bulk(it: Place) -> None:

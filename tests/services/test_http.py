@@ -82,8 +82,8 @@ def test_a_handler_gets_what_its_signature_names(client: httpx.Client) -> None:
     }
 
 
-def test_what_is_left_out_has_its_default_and_of_what_is_repeated_the_last_counts(client: httpx.Client) -> None:
-    said = client.get("/things/a/parts?limit=1&limit=2&hide=").json()
+def test_what_is_left_out_has_its_default(client: httpx.Client) -> None:
+    said = client.get("/things/a/parts?limit=2&hide=").json()
     assert (said["limit"], said["tag"], said["hide"], said["since"]) == (2, [], [""], "ever")
     assert (said["key"], said["name"]) == (None, "none")
 
@@ -94,7 +94,10 @@ def test_what_is_left_out_has_its_default_and_of_what_is_repeated_the_last_count
         ("limit=0", {}, "limit", "greater than or equal to 1 (it is '0')"),
         ("limit=", {}, "limit", "integer"),
         ("since=now", {}, "since", "there is no such field"),
-        ("colour=red&colour=blue", {}, "colour", "there is no such field"),
+        ("colour=red", {}, "colour", "there is no such field"),
+        ("limit=1&limit=2", {}, "limit", "is given twice"),
+        ("from=a&tag=b&from=a", {}, "from", "is given twice"),
+        ("colour=red&colour=blue", {}, "colour", "is given twice"),
         ("", {"key": "123456"}, "key", "at most 5 characters"),
         ("limit=0", {"key": "123456"}, "limit", "1"),
     ],
@@ -106,6 +109,11 @@ def test_a_wrong_parameter_is_refused_by_its_name(
     assert said["field"] == field
     assert said["detail"].startswith(f"{field}: ")
     assert reason in said["detail"]
+
+
+def test_an_error_quotes_no_more_than_some_hundred_characters(client: httpx.Client) -> None:
+    for path in (f"/things/a/parts?{'x' * 20_000}=1", f"/things/a/parts?limit={'9' * 20_000}", "/" + "x" * 20_000):
+        assert len(client.get(path).text) < 1500
 
 
 def test_a_parameter_from_nowhere_is_noticed_when_the_application_is_built() -> None:

@@ -44,6 +44,12 @@ class Metrics:
         self.request_seconds = latency(
             "eddyline_http_request_seconds", "Time to answer an HTTP request", ("method", "route")
         )
+        self.refused = counter(
+            "eddyline_http_refused_total",
+            "Requests and connections refused before a route saw them, by the limit that they exceeded",
+            ("limit",),
+        )
+        self.unfinished = gauge("eddyline_http_unfinished_bytes", "Bytes of request bodies that haven't come whole")
         self.accepted = counter("eddyline_collector_accepted_total", "Records acknowledged by the broker", ("topic",))
         self.rejected = counter("eddyline_collector_rejected_total", "Events refused as invalid", ("field",))
         self.in_flight = gauge(
@@ -83,6 +89,11 @@ class Metrics:
         self.folded = counter("eddyline_profiler_folded_total", "Interactions folded into profiles")
         self.repeated = counter(
             "eddyline_profiler_repeated_total", "Records skipped because they were folded before", ("by",)
+        )
+        self.shed = counter(
+            "eddyline_profiler_shed_total",
+            "Entries that profiles too large to be written or handed over have shed: seen items, pending interactions",
+            ("what",),
         )
         self.waiting = gauge("eddyline_profiler_waiting", "Items that pending interactions of this process wait for")
         self.visible_seconds = latency(

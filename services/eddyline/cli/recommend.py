@@ -162,17 +162,11 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
 
 def directly(reader: Reader) -> Ask:
     """Ask a reader in this process."""
-    from pydantic import ValidationError
-
-    from eddyline.model.events import explain_validation_error
+    from eddyline.adapters.http import validate_input
     from eddyline.reader.schemas import RecommendationRequest
 
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            request = RecommendationRequest.model_validate(body)
-        except ValidationError as error:
-            raise InvalidInput(*explain_validation_error(error)) from None
-        return reader.recommend(request)
+        return reader.recommend(validate_input(RecommendationRequest, body))
 
     return ask
 

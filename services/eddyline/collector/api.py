@@ -39,6 +39,7 @@ from eddyline.model.events import (
     Interaction,
     User,
     WireModel,
+    clamp_entity_time,
     clamp_event_time,
     cloud_event_headers,
     interaction_weight,
@@ -172,14 +173,12 @@ class Collector:
         interaction_weight(event, self._events)
         return event
 
-    def _entity(self, model: type[WireModel], given: Any, now: float) -> tuple[str, Outgoing]:
-        entity = validate_event(model, given)
+    def _entity(self, model: type[Content | Availability | User], given: Any, now: float) -> tuple[str, Outgoing]:
+        entity = clamp_entity_time(validate_event(model, given), now)
         if isinstance(entity, Content):
             self._check_upload(entity)
         topic, key = _ENTITIES[model]
         name = getattr(entity, key)
-        if getattr(entity, "timestamp") is None:  # noqa: B009
-            entity = entity.model_copy(update={"timestamp": now})
         return name, _to_record(topic, name, entity, str(uuid.uuid4()))
 
     def _check_upload(self, item: Content) -> None:

@@ -24,6 +24,8 @@ from eddyline.model.profile import Profile, unpack_profile
 from eddyline.settings import EventSettings, ProfileSettings
 
 GROUP = "profiler"
+HEADER_BYTES = 16_384
+"""Most bytes of a record's headers: they travel with it, and wait with it in the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,9 @@ class ParsedEvent:
 def read_event(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
     """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead."""
     forwarded = ForwardedFrom.from_headers(record.headers)
+    headers = sum(len(name.encode()) + len(value) for name, value in record.headers)
+    if headers > HEADER_BYTES:
+        raise InvalidEvent(f"its headers have {headers:,} bytes, at most {HEADER_BYTES:,} are taken")
     event = parse_person_event(record.value)
     weight, time, snapshot = 0.0, record.timestamp / 1000, None
     if isinstance(event, Interaction):

@@ -68,7 +68,12 @@ class Runtime:
         is_api = self.resources.has_store
         bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
         app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins if is_api else ())
-        self._server = HttpServer(app, *(listeners or [listen(settings.server.host, settings.server.port)]))
+        self._server = HttpServer(
+            app,
+            *(listeners or [listen(settings.server.host, settings.server.port)]),
+            settings=settings.server,
+            metrics=self.metrics,
+        )
         self._consumers = ConsumerThreads(consumers, self.resources.read_generations, self._server.stop)
 
     @property

@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from eddyline.errors import Misconfigured
+from eddyline.errors import Misconfigured, clip
 from eddyline.settings.root import Settings
 from eddyline.settings.section import Section
 
 CONFIG_VARIABLE = "EDDYLINE_CONFIG"
 DEFAULT_FILE = Path("eddyline.toml")
+QUOTED = 300
+"""Most characters of what is wrong, in a message."""
 
 
 def load(file: Path | None = None) -> Settings:
@@ -38,7 +40,7 @@ def load(file: Path | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         source = f"the environment or {path}" if path else "the environment"
-        lines = [f"  {_where(e['loc'], given)}: {_message(e)}" for e in error.errors(include_url=False)]
+        lines = [f"  {clip(_where(e['loc'], given), QUOTED)}: {_message(e)}" for e in error.errors(include_url=False)]
         raise Misconfigured(f"wrong settings in {source}:\n" + "\n".join(lines)) from None
     except ValueError as error:  # pydantic-settings: a variable that isn't the JSON it should be
         raise Misconfigured(f"wrong settings in the environment: {error}") from None
@@ -102,8 +104,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise Misconfigured(f"there is no settings file {path}") from None
     except OSError as error:
         raise Misconfigured(f"the settings file {path} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or brackets that deep
+        raise Misconfigured(f"{path} is not valid TOML: {clip(str(error), QUOTED)}") from None
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
@@ -123,4 +125,5 @@ def _message(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such setting"
     shown = None if _is_secret(_dotted(error["loc"])) else error.get("input")
-    return f"{error['msg']}" + (f" (it is {shown!r})" if isinstance(shown, str | int | float | bool) else "")
+    quoted = f" (it is {clip(repr(shown), QUOTED)})" if isinstance(shown, str | int | float | bool) else ""
+    return clip(error["msg"], QUOTED) + quoted

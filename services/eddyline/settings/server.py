@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from eddyline.settings.section import Count, Section
+from eddyline.settings.section import Count, Positive, Section
 
 
 class ServerSettings(Section):
@@ -24,7 +24,18 @@ class ServerSettings(Section):
     """Most events or items in one request."""
     max_in_flight_bytes: Count = 67_108_864
     """Most bytes taken in and not yet acknowledged by the broker; beyond, a 503. (Small events take about ten times as
-    much memory.)"""
+    much memory.) As many more may be in bodies that haven't come whole, half of them from one client."""
+    max_header_bytes: Count = 32_768
+    """Largest headers of a request, with its address; beyond, a 431. Chunk extensions and trailers may take as much."""
+    header_seconds: Positive = 10.0
+    """How long headers may take to come; longer is a 408."""
+    body_seconds: Positive = 60.0
+    """How long a body may take to come; longer is a 408."""
+    max_connections: Count = 512
+    """Most connections at once; beyond, a 503. One address may have half of them."""
+    max_requests: Count = 256
+    """Most requests that are being answered at once, not counting those whose bodies haven't come whole; beyond, a 503.
+    One client may have half of them. (Behind a proxy on the same host, `X-Forwarded-For` says who that is.)"""
 
     @model_validator(mode="after")
     def _takes_a_whole_body(self) -> ServerSettings:

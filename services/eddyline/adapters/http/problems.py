@@ -13,7 +13,18 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from eddyline.errors import InvalidInput, NotEnabled, NotFound, Overloaded, TooLarge, Unavailable
+from eddyline.errors import (
+    MAX_FIELD,
+    MAX_REASON,
+    InvalidInput,
+    NotEnabled,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unavailable,
+    UnsupportedEncoding,
+    clip,
+)
 
 log = structlog.get_logger("http")
 
@@ -33,12 +44,26 @@ _TITLES = {
     400: "Bad request",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     413: "Too large",
+    415: "Unsupported encoding",
     422: "Invalid input",
+    431: "Headers too large",
     500: "Internal error",
     501: "Not enabled",
     503: "Unavailable",
 }
+
+
+def problem_fields(status: int, detail: str, field: str | None = None) -> dict[str, Any]:
+    """Return the members of a problem."""
+    fields: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": clip(detail, MAX_REASON + MAX_FIELD),
+    }
+    return fields if field is None else {**fields, "field": field}
 
 
 def problem_response(
@@ -49,12 +74,8 @@ def problem_response(
     **more: Any,
 ) -> Response:
     """Make a problem+json response; `more` are further members."""
-    body: dict[str, Any] = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status}
-    body["detail"] = detail
-    if field is not None:
-        body["field"] = field
     return Response(
-        orjson.dumps(body | more),
+        orjson.dumps(problem_fields(status, detail, field) | more),
         status_code=status,
         media_type="application/problem+json",
         headers=dict(headers or {}),
@@ -65,6 +86,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """Answer an error that was raised before anything of the response was sent. None shows a stack trace; what nobody
     expected is a 500, and logged once; the connection stays usable."""
     match error:
+        case UnsupportedEncoding():
+            return problem_response(415, str(error), error.field, headers={"Accept-Encoding": "gzip"})
         case InvalidInput():
             return problem_response(413 if isinstance(error, TooLarge) else 422, str(error), error.field)
         case NotFound():
@@ -86,7 +109,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def _http(request: Request, error: HTTPException) -> Response:
-    path = request.url.path
+    path = clip(request.url.path, MAX_FIELD)
     detail = {
         404: f"there is nothing at {path}; the API is described at /docs",
         405: f"{path} doesn't take {request.method}",
