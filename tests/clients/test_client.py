@@ -15,6 +15,7 @@ import pytest
 from eddyline.clients import FOR_A_MINUTE, NO_RETRIES, WHILE_BUSY, AsyncClient, Client, Failure, Retries
 from eddyline.errors import (
     EddylineError,
+    Forbidden,
     InvalidInput,
     NotEnabled,
     NotFound,
@@ -64,7 +65,10 @@ def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.R
         ),
         (404, None, UnexpectedResponse, "answered 404"),
         (405, {"detail": "doesn't take GET"}, UnexpectedResponse, "answered 405"),
-        (401, None, UnexpectedResponse, "answered 401"),
+        (401, None, Forbidden, "answered 401"),
+        (403, {"detail": "not your scope"}, Forbidden, "answered 403 (not your scope): EDDYLINE_API_KEY is the key"),
+        (418, None, UnexpectedResponse, "answered 418"),
+        (429, {"detail": "slow down"}, Unavailable, "answered 429 (slow down)"),
         (500, {"detail": "something went wrong"}, UnexpectedResponse, "answered 500 (something went wrong)"),
         (200, None, UnexpectedResponse, "answered 200"),
         (501, {"detail": "turn it on"}, NotEnabled, "turn it on"),

@@ -10,7 +10,7 @@ import httpx
 from fastapi import APIRouter
 
 from eddyline import reader
-from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, listen
+from eddyline.adapters.http import AccessControl, HttpServer, ReadinessCheck, create_app, listen
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 
@@ -23,9 +23,10 @@ def served(
     checks: Mapping[str, ReadinessCheck] | None = None,
     metrics: Metrics | None = None,
     cors_origins: Iterable[str] = (),
+    access: AccessControl | None = None,
 ) -> Iterator[httpx.Client]:
     """A client of the application of these routes."""
-    app = create_app(routers, checks or {}, metrics or Metrics(), BODIES, cors_origins)
+    app = create_app(routers, checks or {}, metrics or Metrics(), BODIES, cors_origins, access)
     server = HttpServer(app, listen("127.0.0.1", 0))
     server.start()
     try:

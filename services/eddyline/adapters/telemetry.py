@@ -40,9 +40,16 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         latency = partial(Histogram, buckets=_LATENCY, registry=self.registry)
-        self.requests = counter("eddyline_http_requests_total", "HTTP requests answered", ("method", "route", "status"))
+        self.requests = counter(
+            "eddyline_http_requests_total",
+            "HTTP requests answered, by the name of their key where there is one",
+            ("method", "route", "status", "key"),
+        )
         self.request_seconds = latency(
             "eddyline_http_request_seconds", "Time to answer an HTTP request", ("method", "route")
+        )
+        self.keys_refused = gauge(
+            "eddyline_http_keys_refused", "1 while a changed file of keys is refused: the previous keys stay in force"
         )
         self.accepted = counter("eddyline_collector_accepted_total", "Records acknowledged by the broker", ("topic",))
         self.rejected = counter("eddyline_collector_rejected_total", "Events refused as invalid", ("field",))

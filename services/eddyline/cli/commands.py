@@ -16,8 +16,9 @@ from eddyline.cli.dead_letters import dlq
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
 from eddyline.cli.insights import insights
+from eddyline.cli.keys import keys
 from eddyline.cli.recommend import recommend
-from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Port, Url, load_settings
+from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Insecure, Port, Url, load_settings
 from eddyline.cli.simulate import simulate
 from eddyline.cli.terminal_output import errors, print_json
 from eddyline.errors import EddylineError, Misconfigured
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(dlq)
 app.add_typer(insights)
 app.add_typer(experiments)
+app.add_typer(keys)
 app.command()(audit)
 app.command()(recommend)
 app.command()(evaluate)
@@ -76,7 +78,13 @@ def _root(
 
 
 @app.command()
-def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
+def up(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    insecure: Insecure = False,
+) -> None:
     """Run everything in this one process, with the in-process broker and vector store.
 
     Where a Kafka cluster or a Qdrant server is configured, it is used instead of the embedded one.
@@ -84,7 +92,7 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
     from eddyline.cli.startup_messages import WITHOUT_INSIGHTS
     from eddyline.runtime.startup_checks import roles_of_up
 
-    loaded = load_settings(config, data_dir, host, port)
+    loaded = load_settings(config, data_dir, host, port, insecure)
     roles = roles_of_up(loaded)
     if loaded.insights.enabled and "insights" not in roles:
         print(WITHOUT_INSIGHTS, flush=True)
@@ -110,9 +118,10 @@ def serve(
     config: ConfigFile = None,
     host: Host = None,
     port: Port = None,
+    insecure: Insecure = False,
 ) -> None:
     """Run several services in this process, against Kafka and Qdrant."""
-    loaded = load_settings(config, None, host, port)
+    loaded = load_settings(config, None, host, port, insecure)
     names = [role.strip() for role in roles.split(",") if role.strip()]
     if workers == 1:
         _serve(loaded, names)
@@ -121,8 +130,8 @@ def serve(
 
 
 def _add_service(role: str, text: str) -> None:
-    def command(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-        _serve(load_settings(config, None, host, port), [role])
+    def command(config: ConfigFile = None, host: Host = None, port: Port = None, insecure: Insecure = False) -> None:
+        _serve(load_settings(config, None, host, port, insecure), [role])
 
     app.command(name=role, help=text)(command)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from eddyline.cli.shared_options import RUNNING, ListLength, Strategy, Url
+from eddyline.cli.shared_options import RUNNING, ListLength, Strategy, Url, api_key
 from eddyline.cli.terminal_output import errors, output, print_json, print_line
 from eddyline.errors import EddylineError
 
@@ -88,7 +88,7 @@ def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
     """Connect to a running Eddyline, with a connection for each list that is asked for at once."""
     from eddyline.clients.simulator import Connection
 
-    return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter)
+    return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter, api_key=api_key())
 
 
 @asynccontextmanager

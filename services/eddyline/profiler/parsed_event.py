@@ -19,6 +19,7 @@ from eddyline.model.events import (
 )
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
+from eddyline.model.placeholders import refuse_placeholders
 from eddyline.model.profile import Profile, unpack_profile
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -77,9 +78,12 @@ class ParsedEvent:
 
 
 def read_event(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
-    """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead."""
+    """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead, an id of
+    nobody."""
     forwarded = ForwardedFrom.from_headers(record.headers)
     event = parse_person_event(record.value)
+    if isinstance(event, Interaction | Identify | Onboarded):
+        refuse_placeholders(event, events)
     weight, time, snapshot = 0.0, record.timestamp / 1000, None
     if isinstance(event, Interaction):
         weight = interaction_weight(event, events)

@@ -4,6 +4,7 @@ Read from the environment (`EDDYLINE_KAFKA__BOOTSTRAP_SERVERS`) over a TOML file
 defaults. A wrong or unknown one is refused by name. `docs/configuration.md` is generated from these classes.
 """
 
+from eddyline.settings.access import IdentitySettings, KeyFile, KeySettings, Scope
 from eddyline.settings.affinity import AffinitySettings
 from eddyline.settings.encoder import EncoderSettings, TemplateSettings
 from eddyline.settings.events import RESERVED_EVENT_TYPES, EventSettings
@@ -30,15 +31,19 @@ __all__ = [
     "BoostSettings",
     "EncoderSettings",
     "EventSettings",
+    "IdentitySettings",
     "ImageSettings",
     "InsightsSettings",
     "KafkaSettings",
+    "KeyFile",
+    "KeySettings",
     "ProfileSettings",
     "PromotionSettings",
     "QdrantSettings",
     "RankingSettings",
     "ReaderSettings",
     "RuleSettings",
+    "Scope",
     "ServerSettings",
     "Settings",
     "StrategySettings",

@@ -88,7 +88,8 @@ class EncoderSettings(Section):
     api_key: SecretStr | None = None
     """Sent as a bearer token. Give it by the environment: EDDYLINE_ENCODER__API_KEY."""
     serving_key: SecretStr | None = None
-    """What others must send to `eddyline encoder` as a bearer token: their `api_key`. Unset, anyone is answered."""
+    """What others must send to `eddyline encoder` as a bearer token: their `api_key`. A key with the scope `operate`
+    will do as well."""
     dimensions: Count | None = None
     """Length of the vectors to ask an `openai` endpoint for, where the model can shorten them."""
     timeout_seconds: Positive = 30.0
