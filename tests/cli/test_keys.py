@@ -6,10 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-import httpx
 import pytest
 from pydantic import SecretStr
-from tests.support.system import eddyline, run, wait_until
 from typer.testing import CliRunner
 
 from eddyline.adapters.http.keys import hash_key, load_keys
@@ -77,36 +75,3 @@ def test_an_encoders_own_key_will_do_for_it_alone(tmp_path: Path) -> None:
     check_address(settings, ("encoder",))
     with pytest.raises(Misconfigured):
         check_address(settings, ("collector",))
-
-
-@pytest.mark.process
-@pytest.mark.slow(30)
-def test_eddyline_up_asks_for_keys_and_takes_new_ones_while_it_runs(tmp_path: Path) -> None:
-    refused = run("up", "--host", "0.0.0.0", "--port", "0", env={"EDDYLINE_KEYS_FILE": str(tmp_path / "none")})
-    assert refused.returncode == 2
-    assert "eddyline keys new" in refused.stderr
-    path = tmp_path / "keys.toml"
-    old, lines = make("--name", "old", "--scope", "events", "--scope", "catalogue", "--scope", "lists")
-    path.write_text(lines)
-    env = {"EDDYLINE_KEYS_FILE": str(path), "EDDYLINE_INSIGHTS__ENABLED": "false"}
-    with eddyline("up", "--data-dir", str(tmp_path / "data"), log=tmp_path / "log.txt", env=env) as it:
-
-        def status(key: str) -> int:
-            return httpx.get(f"{it.url}/v1/trending", headers={"Authorization": f"Bearer {key}"}).status_code
-
-        assert httpx.get(f"{it.url}/readyz").json() == {"status": "ready"}
-        assert (status("edk_guessed"), status(old)) == (401, 200)
-        items = tmp_path / "items.jsonl"
-        items.write_text('{"item_id": "a", "title": "An item"}\n')
-        command = ("import", str(items), "--url", it.url, "--state", str(tmp_path / "state.json"))
-        missing = run(*command)
-        assert missing.returncode == 1
-        assert "EDDYLINE_API_KEY" in missing.stderr
-        done = run(*command, env={"EDDYLINE_API_KEY": old})
-        assert done.returncode == 0, done.stderr
-        new, lines = make("--name", "new", "--scope", "lists")
-        path.write_text(lines)
-        wait_until(lambda: status(new) == 200, "the new key is known")
-        assert status(old) == 401
-        assert old not in it.log
-        assert new not in it.log

@@ -13,6 +13,8 @@ from structlog.dev import plain_traceback
 from structlog.processors import JSONRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from eddyline.settings import mask_credentials
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENCY = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -150,12 +152,14 @@ class Metrics:
 def configure_logging(level: str, form: Literal["console", "json"]) -> None:
     """Send every log line to standard error, as text for people or as one JSON object a line.
 
-    Tracebacks come without the values of variables: those hold what people did, and keys.
+    Tracebacks come without the values of variables: those hold what people did, and keys. The passwords of URLs are
+    masked.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _mask_credentials,
     ]
     final: list[structlog.typing.Processor] = (
         [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
@@ -171,3 +175,7 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
     )
+
+
+def _mask_credentials(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: mask_credentials(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -62,7 +62,7 @@ def main() -> NoReturn:
 def _leave(code: int, reason: str | None = None) -> NoReturn:
     """End the process. Everything of ours is closed by now; the libraries' own teardown only prints noise."""
     if reason is not None:
-        print(f"eddyline: {reason}", file=sys.stderr)
+        print(f"eddyline: {settings.mask_credentials(reason)}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -279,6 +279,7 @@ def _serve(loaded: Settings, roles: Sequence[str]) -> None:
     from eddyline.runtime.process import Runtime
 
     configure_logging(loaded.log_level, loaded.log_format)
+    os.umask(0o077)  # what a service keeps on the disk is about people
     runtime = Runtime(loaded, roles)
     for line in startup_lines(runtime, loaded):
         print(line, flush=True)

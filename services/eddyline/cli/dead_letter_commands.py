@@ -42,7 +42,7 @@ from eddyline.maintenance.dead_letters import (
 )
 from eddyline.model.events import parse_timestamp_text
 from eddyline.runtime.connections import dead_letters_directory, kafka_options
-from eddyline.settings import Settings
+from eddyline.settings import Settings, mask_credentials
 from eddyline.topics import DEAD_LETTER_SUFFIX, SOURCE_TOPICS
 
 MAX_SHOWN = 20
@@ -216,7 +216,7 @@ def _destination(opened: OpenDeadLetters, url: str) -> Iterator[tuple[ReplayDest
         yield TopicDestination(opened.producer), f"to their topics {opened.where}"
         return
     with Client(url, retries=WHILE_BUSY, api_key=opened.api_key) as client:
-        yield HttpDestination(client), f"through {url}"
+        yield HttpDestination(client), f"through {mask_credentials(url)}"
 
 
 def _unsendable(

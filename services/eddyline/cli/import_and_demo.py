@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from eddyline.adapters.private_files import make_private
 from eddyline.cli.shared_options import api_key
 from eddyline.cli.startup_messages import LISTENING
 from eddyline.cli.terminal_output import ProgressBars, first_lines, print_line
@@ -78,7 +79,7 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool) -> None:
 @contextmanager
 def _eddyline_up(data_dir: Path, port: int, console: Console) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`eddyline up` as a child; it is stopped, and waited for, at the end."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(data_dir)
     log_file = data_dir / "log.txt"
     command = [sys.executable, "-m", "eddyline", "up", "--data-dir", str(data_dir), "--port", str(port)]
     with log_file.open("w", encoding="utf-8") as log:

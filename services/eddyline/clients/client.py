@@ -29,6 +29,7 @@ from eddyline.errors import (
     Unavailable,
     UnexpectedResponse,
 )
+from eddyline.settings import mask_credentials
 
 Json: TypeAlias = dict[str, Any]
 Fields: TypeAlias = Mapping[str, Any]
@@ -93,7 +94,7 @@ class Client:
     ) -> None:
         """`timeout` and what `sleep` takes are in seconds."""
         self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, headers=_headers(api_key))
-        self._url, self._retries, self._sleep = url, retries, sleep
+        self._url, self._retries, self._sleep = mask_credentials(url), retries, sleep
 
     def __enter__(self) -> Self:
         return self
@@ -227,7 +228,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(
             base_url=url, timeout=timeout, limits=limits, transport=transport, headers=_headers(api_key)
         )
-        self._url, self._retries, self._sleep = url, retries, sleep
+        self._url, self._retries, self._sleep = mask_credentials(url), retries, sleep
         self._monotonic, self._on_retry = monotonic, on_retry
 
     async def __aenter__(self) -> Self:
@@ -344,14 +345,18 @@ def _error(response: httpx.Response) -> EddylineError:
     if status in (400, 413, 422):
         return (TooLarge if status == 413 else InvalidInput)(detail.removeprefix(f"{field}: "), field)
     if status in (401, 403):
-        return Forbidden(f"{response.request.url} answered {status} ({detail}): EDDYLINE_API_KEY is the key to send")
+        return Forbidden(f"{_address(response)} answered {status} ({detail}): EDDYLINE_API_KEY is the key to send")
     if status == 404 and "detail" in problem and not detail.startswith("there is nothing at"):
         return NotFound(detail)
     if status == 501:
         return NotEnabled(detail)
     if status in AWAY | BUSY:
-        return Unavailable(f"{response.request.url} answered {status} ({detail})")
-    return UnexpectedResponse(str(response.request.url), status, detail)
+        return Unavailable(f"{_address(response)} answered {status} ({detail})")
+    return UnexpectedResponse(_address(response), status, detail)
+
+
+def _address(response: httpx.Response) -> str:
+    return mask_credentials(str(response.request.url))
 
 
 def _rejections(response: httpx.Response) -> Rejections:
@@ -361,7 +366,7 @@ def _rejections(response: httpx.Response) -> Rejections:
 def _body(response: httpx.Response) -> Json:
     body = _object(response)
     if not body:
-        raise UnexpectedResponse(str(response.request.url), response.status_code, response.text[:200])
+        raise UnexpectedResponse(_address(response), response.status_code, response.text[:200])
     return body
 
 

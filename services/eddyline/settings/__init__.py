@@ -12,6 +12,7 @@ from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
 from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.loader import describe, effective, load
+from eddyline.settings.masking import mask_credentials
 from eddyline.settings.profile import ProfileSettings
 from eddyline.settings.qdrant import QdrantSettings
 from eddyline.settings.ranking import RankingSettings
@@ -52,4 +53,5 @@ __all__ = [
     "describe",
     "effective",
     "load",
+    "mask_credentials",
 ]

@@ -28,6 +28,7 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
     to_fields,
     without_duplicates,
 )
+from eddyline.adapters.private_files import make_private
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
 SUFFIX = ".jsonl"
@@ -43,7 +44,7 @@ class FileDeadLetterWriter:
 
     def __init__(self, directory: Path, clock: Clock = time.time) -> None:
         self._directory, self._clock = directory, clock
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory)
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Keep `record`. Raises `OSError` when the disk refuses, which stops the service."""
