@@ -122,6 +122,16 @@ def test_our_containers_can_write_nothing_but_their_tmp(services: dict[str, Any]
         assert all(volume.endswith(":ro") for volume in service["volumes"]), name
 
 
+def test_no_container_gains_privileges_or_processes_without_end(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert 0 < service["pids_limit"] <= 2000, name
+
+
+def test_pages_in_a_browser_on_this_host_can_not_read_qdrant(services: dict[str, Any]) -> None:
+    assert services["qdrant"]["environment"]["QDRANT__SERVICE__ENABLE_CORS"] == "false"
+
+
 def test_our_containers_answer_anyone_only_while_nobody_else_reaches_them(
     compose: dict[str, Any], services: dict[str, Any]
 ) -> None:

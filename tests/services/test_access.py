@@ -128,7 +128,7 @@ def test_the_documentation_names_every_route(door: Door) -> None:
 
 def test_the_api_document_says_which_scopes_a_route_takes() -> None:
     document = describe_api().openapi()
-    assert set(document["components"]["securitySchemes"]) == {"bearer", "parameter"}
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "parameter", "proof"}
     assert document["paths"]["/v1/events"]["post"]["security"] == [{"bearer": ["events"]}, {"parameter": ["events"]}]
     assert document["paths"]["/v1/items/{item_id}"]["get"]["security"] == [
         {"bearer": ["catalogue"]},
@@ -262,6 +262,14 @@ def test_keys_are_random_and_as_long_as_they_must_be() -> None:
     made = {new_key() for _ in range(100)}
     assert len(made) == 100
     assert all(key.startswith("edk_") and len(key) == 4 + 43 for key in made)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/list", "/nothing", "/docs"])
+def test_no_answer_is_kept_framed_or_taken_for_something_else(client: httpx.Client, path: str) -> None:
+    for headers in ({}, bearer(KEYS["lists"])):
+        found = client.get(path, headers=headers).headers
+        assert (found["cache-control"], found["x-content-type-options"]) == ("no-store", "nosniff")
+        assert (found["x-frame-options"], found["referrer-policy"]) == ("DENY", "no-referrer")
 
 
 # -- without keys: browsers on this machine --------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import typer
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
 from eddyline.cli.dead_letters import dlq
+from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
 from eddyline.cli.insights import insights
@@ -39,6 +40,7 @@ app.add_typer(keys)
 app.command()(audit)
 app.command()(recommend)
 app.command()(evaluate)
+app.command()(erase)
 app.command()(simulate)
 
 

@@ -31,6 +31,12 @@ SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
         "name": "key",
         "description": "For `sendBeacon`, which sends no headers: a key with the scope `events` alone",
     },
+    "proof": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Eddyline-Proof",
+        "description": "With `identity.secret`, beside a key without the scope `people`: of whom the request is for",
+    },
 }
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -34,6 +34,13 @@ ReadinessCheck: TypeAlias = Callable[[], None]
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 Served: TypeAlias = tuple[APIRoute, Endpoint, RouteAccess]
 """A route, what answers it, and who may call it."""
+SECURITY_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+"""Of every response: most are about someone, and none is a page to be framed."""
 TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
@@ -111,6 +118,7 @@ class Application(FastAPI):
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
             await send(message)
 
         try:
