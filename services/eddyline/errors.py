@@ -39,6 +39,27 @@ class NotFound(EddylineError):
     """A person, an item or a page that doesn't exist (HTTP 404)."""
 
 
+class Unauthenticated(EddylineError):
+    """A request without a key that is known (HTTP 401)."""
+
+
+class Forbidden(EddylineError):
+    """Something that this key, or this proof, doesn't allow; or that is refused to pages of other sites (HTTP 403)."""
+
+
+class WrongHost(EddylineError):
+    """A request by a name that isn't this host's, as of a page that had its own name point here (HTTP 421)."""
+
+
+class RateLimited(EddylineError):
+    """More requests than a key may send (HTTP 429 with Retry-After)."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        """`retry_after` is in seconds."""
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
 class NotEnabled(EddylineError):
     """A feature that is turned off in this process; the message says how to turn it on (HTTP 501)."""
 

@@ -10,7 +10,7 @@ import httpx
 from fastapi import APIRouter
 
 from eddyline import reader
-from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, listen
+from eddyline.adapters.http import AccessControl, HttpServer, ReadinessCheck, create_app, listen
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.settings import ServerSettings
@@ -25,10 +25,11 @@ def served(
     metrics: Metrics | None = None,
     cors_origins: Iterable[str] = (),
     settings: ServerSettings = ServerSettings(),
+    access: AccessControl | None = None,
 ) -> Iterator[httpx.Client]:
     """A client of the application of these routes."""
     metrics = metrics or Metrics()
-    app = create_app(routers, checks or {}, metrics, BODIES, cors_origins)
+    app = create_app(routers, checks or {}, metrics, BODIES, cors_origins, access)
     server = HttpServer(app, listen("127.0.0.1", 0), settings=settings, metrics=metrics)
     server.start()
     try:

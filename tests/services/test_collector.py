@@ -625,3 +625,35 @@ def test_the_documentation_needs_nothing_from_outside(it: Place) -> None:
     assert "https://" not in page.text
     problem(it.client.get("/docs/assets/../../app.py"), 404)
     problem(it.client.get("/docs/assets/%2e%2e/%2e%2e/app.py"), 404)
+
+
+# -- ids that name nobody ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["undefined", "null", "[object Object]", "NaN", " None ", "0", "ANONYMOUS"])
+def test_a_placeholder_is_nobodys_id(it: Place, name: str) -> None:
+    events = [
+        {"type": "identify", "anonymous_id": "v1", "user_id": name},
+        {"type": "identify", "anonymous_id": name, "user_id": "ada"},
+        {"type": "click", "user_id": name, "item_id": "a"},
+        {"type": "click", "anonymous_id": name, "item_id": "a"},
+        {"type": "click", "user_id": "ada", "anonymous_id": name, "item_id": "a"},
+        {"type": "impression", "user_id": name, "request_id": "r"},
+    ]
+    answer = it.post({"events": [*events, {"type": "click", "user_id": "ada", "item_id": name}]}).json()
+    assert [one["index"] for one in answer["rejected"]] == list(range(len(events)))
+    assert all("events.placeholder_ids" in one["reason"] for one in answer["rejected"])
+    assert [one["field"] for one in answer["rejected"]][:2] == ["user_id", "anonymous_id"]
+    assert [one["item_id"] for one in it.events()] == [name]
+    path = f"/v1/users/{quote(name, safe='')}"
+    assert problem(it.client.put(path, json={"interests": ["a"]}), 422)["field"] == "user_id"
+    assert it.client.delete(path).status_code == 202
+
+
+def test_which_ids_are_placeholders_is_a_setting() -> None:
+    producer = FakeProducer()
+    collector = Collector(producer, EventSettings(placeholder_ids=("Nobody",)), ServerSettings(), Metrics())
+    with served(collector.router()) as client:
+        for name, status in (("nobody", 422), ("undefined", 202)):
+            answer = client.post("/v1/events", json={"type": "click", "user_id": name, "item_id": "a"})
+            assert answer.status_code == status

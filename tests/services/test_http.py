@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from structlog.testing import capture_logs
 from tests.services.serving import problem, served
 
-from eddyline.adapters.http import WorkerThreads, create_app, json_response
+from eddyline.adapters.http import WorkerThreads, create_app, json_response, open_to
 from eddyline.adapters.kafka import RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
@@ -34,7 +34,7 @@ class Wanted(BaseModel):
 def router() -> APIRouter:
     routes = APIRouter(tags=["testing"])
 
-    @routes.get("/things/{thing_id}/parts")
+    @routes.get("/things/{thing_id}/parts", openapi_extra=open_to())
     async def parts(
         request: Request,
         thing_id: str,
@@ -45,7 +45,7 @@ def router() -> APIRouter:
         said = {"method": request.method, "thing": thing_id, "key": key, "name": own_name}
         return json_response(said | query.model_dump())
 
-    @routes.get("/fail/{how}")
+    @routes.get("/fail/{how}", openapi_extra=open_to())
     async def fail(how: str) -> Response:
         raise {"gone": NotFound("it is gone"), "down": Unavailable("no store")}.get(how, ZeroDivisionError("a secret"))
 
@@ -62,7 +62,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 def counted(**labels: str) -> float:
-    return METRICS.registry.get_sample_value("eddyline_http_requests_total", labels) or 0.0
+    return METRICS.registry.get_sample_value("eddyline_http_requests_total", {"key": "", **labels}) or 0.0
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------
@@ -119,11 +119,22 @@ def test_an_error_quotes_no_more_than_some_hundred_characters(client: httpx.Clie
 def test_a_parameter_from_nowhere_is_noticed_when_the_application_is_built() -> None:
     routes = APIRouter()
 
-    @routes.get("/things")
+    @routes.get("/things", openapi_extra=open_to())
     async def things(_limit: int = 10) -> Response:
         return json_response([])
 
     with pytest.raises(TypeError, match="_limit"):
+        create_app([routes], {}, Metrics())
+
+
+def test_a_route_that_does_not_say_who_may_call_it_is_noticed_when_the_application_is_built() -> None:
+    routes = APIRouter()
+
+    @routes.get("/things")
+    async def things() -> Response:
+        return json_response([])
+
+    with pytest.raises(TypeError, match="/things: nothing says who may call it"):
         create_app([routes], {}, Metrics())
 
 

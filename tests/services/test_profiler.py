@@ -670,3 +670,19 @@ def test_profiles_can_be_found_by_what_they_are_indexed_for(it: Profiling) -> No
     [point] = page
     assert point.id == person_point_id(Person("u", "ada"))
     assert (point.payload["person"], point.payload["waiting"]) == ("u:ada", 0)
+
+
+@pytest.mark.parametrize("name", ["undefined", " NULL", "[object Object]"])
+def test_a_record_that_names_nobody_is_refused_so_that_strangers_do_not_become_one_person(
+    name: str, it: Profiling
+) -> None:
+    said = {"type": "identify", "anonymous_id": "v1", "user_id": name}
+    for one in (
+        click(0, "a", user=name),
+        record("interactions", "a:v1", said, 1),
+        record("interactions", f"a:{name}", said | {"anonymous_id": name, "user_id": "ada"}, 2),
+        onboarded(3, user=name),
+    ):
+        with pytest.raises(InvalidEvent, match="names nobody"):
+            it.profiler.parse(one)
+    it.profiler.parse(erased(4, user=name))

@@ -18,6 +18,7 @@ from eddyline.cli.shared_options import (
     ListLength,
     ReaderUrl,
     Strategy,
+    api_key,
     load_settings,
     opened_store,
 )
@@ -150,7 +151,7 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     with ExitStack() as stack:
         if url is not None:
             store = stack.enter_context(opened_store(settings)) if everyone else None
-            yield over_http(stack.enter_context(Client(url, TIMEOUT_SECONDS))), store
+            yield over_http(stack.enter_context(Client(url, TIMEOUT_SECONDS, api_key=api_key(settings)))), store
             return
         active, metrics = ActiveExperiments(load_experiments(settings.experiments_file, settings)), Metrics()
         store = stack.enter_context(opened_store(settings))

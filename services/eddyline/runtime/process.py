@@ -23,6 +23,7 @@ from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, liste
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
+from eddyline.runtime.access import access_control, check_address, open_keys
 from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.consumers import ConsumerThreads
 from eddyline.runtime.resources import Resources
@@ -43,6 +44,7 @@ class Runtime:
         `listeners`: where to answer, instead of the settings' address; it closes them.
         """
         self.roles = check_roles(settings, roles)
+        check_address(settings, self.roles)
         self._stopping = threading.Event()
         self.metrics = Metrics()
         self.resources = Resources(settings, self.roles, self.metrics)
@@ -67,7 +69,17 @@ class Runtime:
         routers = [role.routes for role in built if role.routes is not None]
         is_api = self.resources.has_store
         bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
-        app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins if is_api else ())
+        keys = open_keys(settings, self.roles, self.metrics)
+        self.resources.stack.callback(keys.close)
+        keys.start()
+        app = create_app(
+            routers,
+            checks,
+            self.metrics,
+            bodies,
+            settings.server.cors_origins if is_api else (),
+            access_control(settings, keys),
+        )
         self._server = HttpServer(
             app,
             *(listeners or [listen(settings.server.host, settings.server.port)]),

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from eddyline.errors import Misconfigured, clip
+from eddyline.settings.masking import is_harmless, mask_client_setting, mask_credentials, mask_urls
 from eddyline.settings.root import Settings
 from eddyline.settings.section import Section
 
@@ -47,11 +48,10 @@ def load(file: Path | None = None) -> Settings:
 
 
 def effective(settings: Settings) -> dict[str, Any]:
-    """Return the settings in force, as plain JSON types, secrets masked."""
-    shown: dict[str, Any] = settings.model_dump(mode="json")
-    shown["kafka"]["client"] = {
-        name: "**********" if _is_secret(name) else value for name, value in shown["kafka"]["client"].items()
-    }
+    """Return the settings in force, as plain JSON types, with all masked that may be a secret."""
+    shown: dict[str, Any] = mask_urls(settings.model_dump(mode="json"))
+    client = shown["kafka"]["client"]
+    shown["kafka"]["client"] = {name: mask_client_setting(name, value) for name, value in client.items()}
     return shown
 
 
@@ -92,11 +92,6 @@ def _is_known(name: str, known: set[str]) -> bool:
     return name in known or name in sections or name.startswith(parents)
 
 
-def _is_secret(name: str) -> bool:
-    words = ("password", "secret", "key.pem", "token", "jaas", "oauthbearer.config", "api_key")
-    return any(word in name.lower() for word in words)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -124,6 +119,6 @@ def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> str:
 def _message(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such setting"
-    shown = None if _is_secret(_dotted(error["loc"])) else error.get("input")
+    shown = error.get("input") if is_harmless(Settings, error["loc"]) else None
     quoted = f" (it is {clip(repr(shown), QUOTED)})" if isinstance(shown, str | int | float | bool) else ""
-    return clip(error["msg"], QUOTED) + quoted
+    return mask_credentials(clip(error["msg"], QUOTED) + quoted)

@@ -16,6 +16,11 @@ class ServerSettings(Section):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes any free one."""
+    insecure: bool = False
+    """Listen elsewhere than on this machine although there are no keys: whoever reaches the port may do everything."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may call this host by, e.g. ["eddyline.example"]. Without keys an address, or a name without
+    a dot, is always one; with keys, and none set, any name is."""
     cors_origins: tuple[str, ...] = ()
     """Origins that browsers may call from, e.g. ["https://shop.example"]; none by default."""
     max_body_bytes: Count = 1_048_576

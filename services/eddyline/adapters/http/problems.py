@@ -16,13 +16,17 @@ from starlette.requests import ClientDisconnect
 from eddyline.errors import (
     MAX_FIELD,
     MAX_REASON,
+    Forbidden,
     InvalidInput,
     NotEnabled,
     NotFound,
     Overloaded,
+    RateLimited,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnsupportedEncoding,
+    WrongHost,
     clip,
 )
 
@@ -42,12 +46,16 @@ class Problem(BaseModel):
 
 _TITLES = {
     400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     408: "Too slow",
     413: "Too large",
     415: "Unsupported encoding",
+    421: "Wrong host",
     422: "Invalid input",
+    429: "Too many requests",
     431: "Headers too large",
     500: "Internal error",
     501: "Not enabled",
@@ -94,6 +102,14 @@ async def answer_error(request: Request, error: Exception) -> Response:
             return problem_response(404, str(error))
         case NotEnabled():
             return problem_response(501, str(error))
+        case Unauthenticated():
+            return problem_response(401, str(error), headers={"WWW-Authenticate": "Bearer"})
+        case Forbidden():
+            return problem_response(403, str(error))
+        case WrongHost():
+            return problem_response(421, str(error))
+        case RateLimited():
+            return problem_response(429, str(error), headers=retry_after_header(error.retry_after))
         case Overloaded():
             headers = retry_after_header(error.retry_after)
             return problem_response(503, str(error), headers=headers, accepted=0, acknowledged=[])
@@ -104,7 +120,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
         case ClientDisconnect():  # nobody reads the response; it keeps the metrics from calling it our fault
             return problem_response(400, "the body ended early")
         case _:
-            log.error("request failed", path=request.scope["path"], exc_info=error)
+            caller = request.scope.get("caller")
+            log.error("request failed", path=request.scope["path"], key=caller and caller.name, exc_info=error)
             return problem_response(500, "something went wrong here; it has been logged")
 
 

@@ -30,6 +30,7 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
     to_fields,
     without_duplicates,
 )
+from eddyline.adapters.private_files import make_private
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
 SUFFIX = ".jsonl"
@@ -55,7 +56,7 @@ class FileDeadLetterWriter:
         self._directory, self._clock, self._max_file_bytes = directory, clock, max_file_bytes
         self._next_expiry: dict[str, float] = {}
         """By topic."""
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory)
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Keep `record`. Raises `OSError` when the disk refuses, which stops the service."""
