@@ -175,10 +175,10 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
 ) -> None:
     seen: list[InteractionLog] = []
 
-    def watched(self: Evaluation, contenders: Any, begin: int, progress: Any, what: str = "events") -> Any:
+    def watched(self: Evaluation, contenders: Any, begin: int, progress: Any, what: str = "events", **more: Any) -> Any:
         if what.startswith("trial"):
             seen.append(self.log)
-        return run(self, contenders, begin, progress, what)
+        return run(self, contenders, begin, progress, what, **more)
 
     run = Evaluation.run
     monkeypatch.setattr(Evaluation, "run", watched)

@@ -41,6 +41,7 @@ class EvaluationOptions:
     shuffled: bool
     trials: int
     """0: nothing is tuned."""
+    against: list[str]
 
 
 def evaluate(
@@ -51,6 +52,10 @@ def evaluate(
     strategy: Annotated[
         list[str] | None,
         typer.Option("--strategy", help="Strategy to compare; repeatable; by default all, the default one first."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="Baseline to compare with: sasrec, ease, vsknn, popularity-window; repeatable."),
     ] = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Recommend for every N-th event only.")] = 1,
     folder: Annotated[
@@ -87,6 +92,7 @@ def evaluate(
     from eddyline.cli import evaluation_views as views
     from eddyline.clients.sources import open_source
     from eddyline.evaluation import metrics_plot as plot
+    from eddyline.evaluation.baselines import baseline_factory
     from eddyline.evaluation.interaction_log import read
     from eddyline.evaluation.prequential import EvaluationProtocol
 
@@ -98,8 +104,14 @@ def evaluate(
     if folder is not None and not no_plot:
         plot.check()
     contenders = _contenders(settings, strategy)
+    baselines = [baseline_factory(name) for name in dict.fromkeys(against or ())]
     options = EvaluationOptions(
-        share, EvaluationProtocol(k, stride, min_events, repeats), seed, not no_shuffled, trials if tune else 0
+        share,
+        EvaluationProtocol(k, stride, min_events, repeats),
+        seed,
+        not no_shuffled,
+        trials if tune else 0,
+        against or [],
     )
     started = time.monotonic()
     log = read(open_source(path), settings.events)
@@ -111,7 +123,9 @@ def evaluate(
             name, better = next(iter(contenders)), _tuned(evaluation, contenders, options, bars, out)
             contenders[TUNED.format(name)] = better
         begin = log.position(1.0 - options.share)
-        comparison = evaluation.compare(contenders, begin, options.seed, options.shuffled, bars)
+        comparison = replace(evaluation, baselines=baselines).compare(
+            contenders, begin, options.seed, options.shuffled, bars
+        )
     views.show(comparison.measured, k, out)
     for line in views.speed(comparison.answered, time.monotonic() - started):
         print_line(out, line)
