@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,15 @@ from eddyline.evaluation.baselines import BaselineFactory, BaselineTask
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.metrics import SliceMetrics, measure
-from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, Recommend, run
+from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, MakeList, Recommend, run
 from eddyline.evaluation.strategy_recommender import SearchCache, StrategyRecommender
 from eddyline.settings import RankingSettings, Settings, StrategySettings
 
 SHUFFLED = "shuffled"
 """The slice of all requests of a run over the log that was shuffled inside each visit."""
+
+RecommendFrom: TypeAlias = Callable[[InMemoryState, int, float, int], MakeList]
+"""As `Recommend`, from a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,22 @@ class Evaluation:
         Raises `InvalidInput` where there is nobody to recommend to.
         """
         searches = SearchCache()
-        state = InMemoryState(self.log, self.content, self.settings, self.answers, self.protocol.repeats)
-        recommenders: dict[str, Recommend] = {
-            name: partial(StrategyRecommender(one.ranking, one.strategy, searches).prepare, state)
-            for name, one in contenders.items()
+        recommenders = {
+            name: StrategyRecommender(one.ranking, one.strategy, searches).prepare for name, one in contenders.items()
         }
+        return self.run_with(recommenders, begin, progress, what, seed)
+
+    def run_with(
+        self,
+        asked: Mapping[str, RecommendFrom],
+        begin: int,
+        progress: ProgressListener,
+        what: str = "events",
+        seed: int = 0,
+    ) -> EvaluationRun:
+        """Run the log once with what recommends by the learnt state."""
+        state = InMemoryState(self.log, self.content, self.settings, self.answers, self.protocol.repeats)
+        recommenders: dict[str, Recommend] = {name: partial(ask, state) for name, ask in asked.items()}
         task = BaselineTask(len(self.log.items), begin, len(self.log.events), self.protocol.repeats, seed, progress)
         baselines = [make(task) for make in self.baselines]
         for baseline in baselines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,13 @@ from eddyline.model.trends import POPULARITY
 from eddyline.settings import RankingSettings, StrategySettings
 
 
+class FindCandidates(Protocol):
+    """Makes one table of what all sources found."""
+
+    def __call__(self, with_vectors: bool = False) -> IndexedCandidates:
+        """Return the candidates, with their content or without."""
+
+
 class StrategyRecommender:
     """Recommends by one strategy, as a reader with these settings would.
 
@@ -42,12 +50,10 @@ class StrategyRecommender:
 
         The list has at most `k` places of items, the best first, none that the person has seen.
         """
-        profile, settings, strategy = state.profile(person, now), self._ranking, self._strategy
-        plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
-        newest = islice(plan.recents, DETAILED_RECENTS)
-        plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
-        options = rank_options(plan, strategy, settings, now, k, profile.person, varies=self._varies)
-        found = self._shared.for_request(state, person, now).run(plan, settings)
+        settings, strategy = self._ranking, self._strategy
+        plan, found = prepare_candidates(state, person, now, settings, strategy, self._shared)
+        whom = state.profile(person, now).person
+        options = rank_options(plan, strategy, settings, now, k, whom, varies=self._varies)
 
         def answer() -> Sequence[int]:
             candidates = found(with_vectors=strategy.diversity > 0)
@@ -55,6 +61,22 @@ class StrategyRecommender:
             return candidates.places[rows].tolist()  # type: ignore[no-any-return]
 
         return answer
+
+
+def prepare_candidates(
+    state: InMemoryState,
+    person: int,
+    now: float,
+    settings: RankingSettings,
+    strategy: StrategySettings,
+    shared: SearchCache,
+) -> tuple[RetrievalPlan, FindCandidates]:
+    """Plan a strategy's searches for a person and do what events change the outcome of; return what does the rest."""
+    profile = state.profile(person, now)
+    plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
+    newest = islice(plan.recents, DETAILED_RECENTS)
+    plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
+    return plan, shared.for_request(state, person, now).run(plan, settings)
 
 
 class SearchCache:
@@ -127,7 +149,7 @@ class RequestSearches:
         self._asked: dict[Hashable, DenseSearch] = {}
         self._snapshots: dict[str, IndexSnapshot] = {}
 
-    def run(self, plan: RetrievalPlan, settings: RankingSettings) -> Callable[..., IndexedCandidates]:
+    def run(self, plan: RetrievalPlan, settings: RankingSettings) -> FindCandidates:
         """Search every source: what the person has seen is left out first, then come the best `candidates`.
 
         Returns what makes the candidates, `with_vectors` or without.

@@ -17,7 +17,7 @@ from eddyline.model.ranking.retrieval_plan import (
     plan_retrieval,
     with_recent_items,
 )
-from eddyline.model.ranking.terms import freshness
+from eddyline.model.ranking.terms import freshness, score_terms
 
 __all__ = [
     "DETAILED_RECENTS",
@@ -39,5 +39,6 @@ __all__ = [
     "rank_options",
     "rank_rows",
     "score_by_neighbours",
+    "score_terms",
     "with_recent_items",
 ]
