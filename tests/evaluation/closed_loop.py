@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
-from eddyline.evaluation.strategy_recommender import RequestSearches
+from eddyline.evaluation.strategy_recommender import DenseSearches, RequestSearches
 from eddyline.model.decay import DAY, HOUR, MINUTE
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
-from eddyline.model.ranking import ORDERED, merge_candidates, plan_retrieval, rank, rank_options, search_depth
+from eddyline.model.ranking import plan_retrieval, rank_options, rank_rows, search_depth
 from eddyline.settings import Settings
 
 START = 1_790_000_000.0
@@ -130,16 +130,17 @@ class World:
         memory, ranking = self.memory, self.settings.ranking
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
-        depth = search_depth(ranking, LIMIT)
-        lists = RequestSearches(memory, person, now).run(asked, ranking, depth)
+        searches = RequestSearches(memory, person, now, DenseSearches(memory.catalogue))
+        found = searches.run(asked, ranking, search_depth(ranking, LIMIT))
         pause = ranking.visit_pause_minutes * MINUTE
         began = profile.seen.shown.visit_start(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)
         usual = rank_options(asked, strategy, ranking, now, LIMIT, profile.person, varies=varies)
         options = replace(usual, fatigue=profile.fatigue(began, began))
-        listed = [one.item_id for one in rank(merge_candidates(lists, depth, unscored=ORDERED), asked, options)]
-        profile.show(listed, now)
-        return [memory.catalogue.place_of[item_id] for item_id in listed]
+        candidates = found()
+        rows = [row for row, _ in rank_rows(candidates, asked, options).rows]
+        profile.show([candidates.item_ids[row] for row in rows], now)
+        return [int(candidates.places[row]) for row in rows]
 
     def _chosen(self, person: int, listed: Sequence[int]) -> list[int]:
         looked_at = self._random.random(len(listed)) < 1.0 / np.log2(np.arange(2, len(listed) + 2))

@@ -42,14 +42,18 @@ def test_the_metrics_of_known_ranks() -> None:
 
 
 def test_diversity_is_one_minus_the_mean_cosine_of_all_pairs() -> None:
-    rows = np.asarray([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
-    assert diversity(rows) == pytest.approx(1 - (0 + 0.6 + 0.8) / 3)
-    assert math.isnan(diversity(rows[:1]))
+    content = np.asarray([[1, 0], [0, 2], [0.6, 0.8]], dtype=np.float32)
+    found = diversity(content, np.asarray([[0, 1, 2], [2, 1, -1], [0, -1, -1], [-1, -1, -1]], dtype=np.int32))
+    assert found[:2] == pytest.approx([1 - (0 + 0.6 + 0.8) / 3, 1 - 0.8])
+    assert np.isnan(found[2:]).all()
 
 
 def test_novelty_is_the_mean_information_of_the_items() -> None:
-    assert novelty([3.0, 0.0], total=4.0, items=4) == pytest.approx((1 + 3) / 2)
-    assert math.isnan(novelty([], total=4.0, items=4))
+    lists = np.asarray([[0, 1], [0, -1], [-1, -1]], dtype=np.int32)
+    counts, totals = np.asarray([[3, 0], [3, 9], [9, 9]]), np.asarray([4, 4, 4])
+    found = novelty(lists, counts, totals, items=4)
+    assert found[:2] == pytest.approx([(1 + 3) / 2, 1])
+    assert math.isnan(found[2])
 
 
 def test_an_interval_is_as_wide_as_theory_says() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidInput
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
-from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, run
+from eddyline.evaluation.prequential import AT_ONCE, EvaluationProtocol, EvaluationRun, MakeList, run
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
 
@@ -34,6 +33,9 @@ class Tally:
         self.seen[event.person].add(event.item)
         self.learnt.append(event)
 
+    def settle(self) -> None:
+        """There is nothing to be folded."""
+
 
 class MostCounted:
     """The items that came most often, of equals the last; each request is kept, with what was known."""
@@ -41,10 +43,11 @@ class MostCounted:
     def __init__(self) -> None:
         self.asked: list[tuple[int, float, int]] = []
 
-    def recommend(self, state: Tally, person: int, now: float, k: int) -> Sequence[int]:
+    def recommend(self, state: Tally, person: int, now: float, k: int) -> MakeList:
         self.asked.append((person, now, len(state.learnt)))
         left = [item for item in range(len(state.content)) if item not in state.seen[person]]
-        return sorted(left, key=lambda item: (-state.counts[item], -item))[:k]
+        listed = sorted(left, key=lambda item: (-state.counts[item], -item))[:k]
+        return lambda: listed
 
 
 def log_of(*rows: tuple[int, int], items: int = 4, step: float = 1.0) -> InteractionLog:
@@ -65,7 +68,9 @@ POPULAR = log_of((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 def evaluated(log: InteractionLog, begin: int, protocol: EvaluationProtocol) -> tuple[EvaluationRun, MostCounted]:
     recommender, tally = MostCounted(), Tally(len(log.items))
     recommend = partial(recommender.recommend, tally)
-    answered = run(log, tally.content, tally.learn, {"most": recommend}, begin, protocol, ProgressListener())
+    answered = run(
+        log, tally.content, tally.learn, tally.settle, {"most": recommend}, begin, protocol, ProgressListener()
+    )
     return answered, recommender
 
 
@@ -98,10 +103,12 @@ def test_the_rank_is_the_place_on_the_list() -> None:
 def test_a_list_longer_than_k_gains_nothing() -> None:
     tally, protocol = Tally(4), EvaluationProtocol(k=1, min_events=1)
 
-    def everything(person: int, now: float, k: int) -> Sequence[int]:
+    def everything(person: int, now: float, k: int) -> MakeList:
         return MostCounted().recommend(tally, person, now, 100 * k)
 
-    answered = run(POPULAR, tally.content, tally.learn, {"all": everything}, 3, protocol, ProgressListener())
+    answered = run(
+        POPULAR, tally.content, tally.learn, tally.settle, {"all": everything}, 3, protocol, ProgressListener()
+    )
     assert answered.lists["all"].rank.tolist() == [0, 1, 1]
 
 
@@ -126,7 +133,55 @@ def test_slices_hold_what_their_names_say() -> None:
     assert asked["positive"] == [5, 6, 7, 8, 9, 10]
     assert asked["new people"] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 12]
     assert asked["new items"] == asked["all"]
-    assert asked["after a pause"] == asked["all"]
+    assert asked["after a pause"] == asked["first of its moment"] == asked["all"]
+    assert asked["first after the split"] == [5]
+    assert asked["last of a person"] == [11]
+    assert "repeats" not in asked
+
+
+def test_what_comes_at_one_moment_with_the_one_before_is_no_first_of_its_moment() -> None:
+    """Person 0 buys two things at a time, and somebody else one in between."""
+    rows = log_of((0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1), (1, 2), items=4)
+    times = [0.0, 0.0, 0.0, 60.0, 60.0, 60.0, 61.0]
+    events = tuple(event._replace(time=time) for event, time in zip(rows.events, times, strict=True))
+    log = InteractionLog("test", "0", rows.items, rows.people, events)
+    answered, _ = evaluated(log, 1, EvaluationProtocol(k=1, min_events=1))
+    assert answered.event[answered.slices["all"]].tolist() == [1, 3, 4, 5, 6]
+    assert answered.event[answered.slices["first of its moment"]].tolist() == [3, 5, 6]
+    assert answered.event[answered.slices["first after the split"]].tolist() == [1, 5]
+    assert answered.event[answered.slices["last of a person"]].tolist() == [4, 6]
+
+
+def test_repeats_are_asked_about_on_demand() -> None:
+    log = log_of((0, 0), (0, 1), (0, 0), (0, 2))
+    without, _ = evaluated(log, 1, EvaluationProtocol(k=1, min_events=1))
+    answered, _ = evaluated(log, 1, EvaluationProtocol(k=1, min_events=1, repeats=True))
+    assert without.event.tolist() == [1, 3]
+    assert answered.event.tolist() == [1, 2, 3]
+    assert answered.event[answered.slices["repeats"]].tolist() == [2]
+
+
+def test_lists_that_are_made_later_are_scored_by_what_was_known_when_they_were_asked_for() -> None:
+    """More requests than are made at once; novelty is of the counts before each."""
+    count = 3 * AT_ONCE + 5
+    log = log_of(*((0, item) for item in range(count)), items=count)
+    tally, made = Tally(count), list[int]()
+
+    def first(person: int, now: float, k: int) -> MakeList:
+        number = len(tally.learnt)
+
+        def make() -> list[int]:
+            made.append(number)
+            return [number]
+
+        return make
+
+    protocol = EvaluationProtocol(k=1, min_events=1)
+    answered = run(log, tally.content, tally.learn, tally.settle, {"first": first}, 1, protocol, ProgressListener())
+    assert made == list(range(1, count))
+    assert answered.lists["first"].rank.tolist() == [1] * (count - 1)
+    expected = -np.log2(1.0 / (np.arange(1, count) + count))
+    assert answered.lists["first"].novelty == pytest.approx(expected)
 
 
 def test_an_item_is_new_until_it_has_five_events_and_a_pause_lasts_an_hour() -> None:

@@ -94,7 +94,7 @@ def test_the_same_events_give_the_lists_that_the_services_give(
             if step % 3 == 0:
                 for asked in (person, PEOPLE):  # someone known, and someone nobody has heard of
                     listed = shop.recommend(people[asked].id, limit=8, strategy=name, strict=True)["items"]
-                    ours = served.recommend(memory, asked, shop.clock(), 8)
+                    ours = served.prepare(memory, asked, shop.clock(), 8)()
                     assert [items[place].item_id for place in ours] == [one["item_id"] for one in listed]
                     compared += len(listed)
             shop.did(people[person].id, items[item].item_id, kind)
@@ -133,7 +133,7 @@ def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
     for item in range(ITEMS - 3):
         memory.learn(LoggedInteraction(0, item, "like", 3.0, NOW + item, f"e{item}"))
     served = StrategyRecommender(settings.ranking, settings.strategies["eddyline"], SearchCache(), varies=True)
-    listed = served.recommend(memory, 0, NOW + ITEMS, 10)
+    listed = served.prepare(memory, 0, NOW + ITEMS, 10)()
     assert sorted(listed) == [ITEMS - 3, ITEMS - 2, ITEMS - 1]
 
 
@@ -147,6 +147,35 @@ def test_what_has_one_time_is_learnt_in_the_order_of_the_log() -> None:
     assert recents == [items[item].item_id for item in reversed(chosen)]
 
 
+def test_with_repeats_what_was_seen_is_recommended_again() -> None:
+    items = contents()
+    memory = InMemoryState(
+        InteractionLog("test", "0", items, (Person("u", "p"),), ()), vectors(items), SETTINGS, repeats=True
+    )
+    memory.learn(LoggedInteraction(0, 3, "like", 3.0, NOW, "e"))
+    served = StrategyRecommender(SETTINGS.ranking, StrategySettings(popularity=1.0), SearchCache())
+    assert served.prepare(memory, 0, NOW + 1, 1)() == [3]
+
+
+@pytest.mark.slow(10)
+def test_a_list_that_is_made_later_is_the_list_of_its_moment() -> None:
+    items = contents()
+    people = tuple(Person("u", str(number)) for number in range(PEOPLE))
+    log = InteractionLog("test", "0", items, people, ())
+    at_once, later = (InMemoryState(log, vectors(items), SETTINGS) for _ in range(2))
+    for name, strategy in SETTINGS.strategies.items():
+        ours = StrategyRecommender(SETTINGS.ranking, strategy, SearchCache())
+        theirs = StrategyRecommender(SETTINGS.ranking, strategy, SearchCache())
+        expected, prepared, at = [], [], NOW
+        for step, (person, item, kind, pause) in enumerate(deeds(40)):
+            at += pause
+            expected.append(ours.prepare(at_once, person, at, 8)())
+            prepared.append(theirs.prepare(later, person, at, 8))
+            for state in (at_once, later):
+                state.learn(LoggedInteraction(person, item, kind, 1.0, at, f"{name}{step}"))
+        assert [make() for make in prepared] == expected
+
+
 def test_onboarding_answers_count_from_their_time_on() -> None:
     items, person = contents(), Person("u", "p")
     answers = {0: User(user_id="p", interests=["soup"], timestamp=NOW)}
@@ -154,7 +183,7 @@ def test_onboarding_answers_count_from_their_time_on() -> None:
     memory = InMemoryState(log, vectors(items), SETTINGS, {0: vectors(items)[7]})
     served = StrategyRecommender(SETTINGS.ranking, SETTINGS.strategies["content"], SearchCache())
     assert memory.profile(0, NOW - 1).is_unknown
-    assert served.recommend(memory, 0, NOW, 1) == [7]
+    assert served.prepare(memory, 0, NOW, 1)() == [7]
 
 
 def test_new_items_begin_with_what_their_neighbours_learnt() -> None:
@@ -171,7 +200,7 @@ def test_new_items_begin_with_what_their_neighbours_learnt() -> None:
             memory.learn(LoggedInteraction(person, 1, "click", 1.0, NOW + 10 + person, f"b{person}"))
         memory.learn(LoggedInteraction(2, 0, "click", 1.0, NOW + 20, "c"))
         served = StrategyRecommender(settings.ranking, StrategySettings(affinity=1.0), SearchCache())
-        found[neighbours] = list(served.recommend(memory, 2, NOW + 30, 2))
+        found[neighbours] = list(served.prepare(memory, 2, NOW + 30, 2)())
     assert found[0][0] == found[3][0] == 1
     assert found[3][1] == ITEMS - 1
     assert found[0][1] != ITEMS - 1

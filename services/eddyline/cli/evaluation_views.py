@@ -19,6 +19,10 @@ TITLES = {
     "new people": f"New people: the first {FIRST_EVENTS} events of a person",
     "new items": f"New items: fewer than {FEW_EVENTS} events before",
     "after a pause": "The first event after a pause of an hour",
+    "first of its moment": "Events at another time than the person's one before",
+    "first after the split": "Each person's first event after the split",
+    "last of a person": "Each person's last event in the log (leave one out)",
+    "repeats": "Repeats: of an item that the person had met",
     "shuffled": "All, in a log that is shuffled inside each visit",
 }
 NAMES = {

@@ -121,6 +121,33 @@ class PriorCounts:
         return cls(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2], rows[:, 3].astype(np.bool_))
 
 
+@dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """Counts of each item's events before any place of the log, without impressions. `keys`: item * span + place."""
+
+    places: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    span: int
+
+    @classmethod
+    def from_events(cls, events: Sequence[LoggedInteraction]) -> ItemCounts:
+        """Index them by item."""
+        is_counted = np.array([event.type != IMPRESSION for event in events], dtype=np.bool_)
+        places, span = np.flatnonzero(is_counted), len(events) + 1
+        items = np.array([event.item for event in events], dtype=np.int64)
+        return cls(places, np.sort(items[places] * span + places), span)
+
+    def before(self, items: NDArray[np.int32], places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count the events of each item (requests, k) before the place of its request (requests)."""
+        begins = items.astype(np.int64) * self.span
+        found = np.searchsorted(self.keys, begins + places[:, np.newaxis]) - np.searchsorted(self.keys, begins)
+        return np.asarray(found, dtype=np.int64)
+
+    def all_before(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count the events of all items before each place."""
+        return np.asarray(np.searchsorted(self.places, places), dtype=np.int64)
+
+
 def read(source: Source, settings: EventSettings) -> InteractionLog:
     """Read all of a source. Raises `InvalidInput` naming the line, or saying what the log lacks."""
     items = {item.item_id: item for _, item in _parsed(source.items(), Content)}

@@ -6,22 +6,28 @@ Items are places 0…n-1 in the log's list. They are all there from the start.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eddyline.evaluation.inverted_index import Floats, Integers, InvertedIndex
 from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.distance import Distance, similarities
 from eddyline.model.events import Content
-from eddyline.model.ranking import PriceAndImage
+from eddyline.model.ids import item_dimension
+from eddyline.model.ranking import Candidates, PriceAndImage
+from eddyline.model.ranking.candidates import Column, trend_time
+from eddyline.model.ranking.seeded_random import item_hashes
 from eddyline.model.trends import POPULARITY, TREND_HALF_LIVES, trend_tau
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
-SMALLEST = 4
-"""Entries that a column has room for at first."""
+
+class SearchResult(NamedTuple):
+    """What a source found: places of items, the best first, and their scores."""
+
+    places: Integers
+    scores: NDArray[np.floating]
 
 
 class ItemIndex:
@@ -32,38 +38,30 @@ class ItemIndex:
         self._columns = np.ascontiguousarray(content.T)  # a third faster to multiply with
         self.item_ids = [item.item_id for item in items]
         self.place_of = {item_id: place for place, item_id in enumerate(self.item_ids)}
-        self.affinity = InvertedIndex(len(items))
+        self.affinity = InvertedIndex(len(items), map(item_dimension, self.item_ids))
         self.trends: Mapping[str, NDArray[np.float64]] = {
             window: np.full(len(items), -np.inf) for window in TREND_HALF_LIVES
         }
         """Logarithms of forward-decayed counts, minus infinity where there are none."""
-        self.listed_at = np.asarray([_listed_at(item) for item in items], dtype=np.float64)
-        """Epoch seconds; minus infinity where unknown."""
-        self._payloads = [_payload(item) for item in items]
+        self.chosen = np.zeros(len(items))
+        """How often each was chosen, ever."""
+        self.fixed = _FixedColumns.from_items(items)
+        self._orders: dict[str, _DescendingOrder] = {}
 
     def count(self, item: int, time: float) -> None:
         """Count that someone chose the item."""
         for window, logarithms in self.trends.items():
             known = float(logarithms[item])
-            logarithms[item] = add_to_decayed_count(None if known == -np.inf else known, 1.0, time, trend_tau(window))
-        chosen = self._payloads[item].get("trend", {}).get("count", 0) + 1
-        windows = {window: float(each[item]) for window, each in self.trends.items()}
-        self._payloads[item]["trend"] = {**windows, "count": chosen}
+            value = add_to_decayed_count(None if known == -np.inf else known, 1.0, time, trend_tau(window))
+            if window in self._orders:
+                self._orders[window].move(item, known, value)
+            logarithms[item] = value
+        self.chosen[item] += 1
 
     def popularity(self, item: int, now: float) -> float:
         """Compute the item's decayed count over about a quarter."""
         known = float(self.trends[POPULARITY][item])
         return decayed_count_at(None if known == -np.inf else known, now, trend_tau(POPULARITY))
-
-    def payload(self, item: int, now: float) -> Mapping[str, Any]:
-        """Give what the store has beside the vectors, as far as ranking reads it.
-
-        Items are there from the start, whatever the date they are listed with; one that isn't over yet says nothing.
-        """
-        payload = self._payloads[item]
-        if self.listed_at[item] <= now:
-            return payload
-        return {name: value for name, value in payload.items() if name != "listed_at"}
 
     def detail(self, item_id: str) -> PriceAndImage:
         """Give what ranking reads of a recent item. There are no pictures."""
@@ -75,15 +73,28 @@ class ItemIndex:
             return np.stack([similarities(vector, self.content, self.distance) for vector in vectors])
         return np.asarray(np.stack(vectors).astype(np.float32, copy=False) @ self._columns)
 
-    def ordered(self, field: str, now: float) -> NDArray[np.float64]:
-        """Give the values to order by: a `trend.<window>`, or `listed_at`; minus infinity where there is none."""
+    def listed_at(self, now: float) -> Column:
+        """Return when each was published, in epoch seconds; -inf where unknown.
+
+        Items are there from the start, whatever the date they are listed with: one that isn't over yet says nothing.
+        """
+        return np.where(self.fixed.listed_at <= now, self.fixed.listed_at, -np.inf)
+
+    def first_by(self, field: str, now: float, depth: int, is_blocked: NDArray[np.bool_]) -> SearchResult:
+        """Find the first `depth` by a `trend.<window>` or `listed_at`, largest first, equals by place: none that is
+        blocked, mask (items), and none without a value."""
         if field == "listed_at":
-            return np.where(self.listed_at <= now, self.listed_at, -np.inf)
-        return self.trends[field.removeprefix("trend.")]
+            values = self.listed_at(now)
+            return top(values, depth, np.flatnonzero(is_blocked))
+        window = field.removeprefix("trend.")
+        if window not in self._orders:
+            self._orders[window] = _DescendingOrder(self.trends[window])
+        places = self._orders[window].first(depth, is_blocked)
+        return SearchResult(places, self.trends[window][places])
 
 
-def top(scores: NDArray[np.floating], depth: int, blocked: Integers) -> Integers:
-    """Integers of the best `depth` scores above minus infinity, best first, equals by place; none of `blocked`."""
+def top(scores: NDArray[np.floating], depth: int, blocked: Integers) -> SearchResult:
+    """Find the best `depth` scores above minus infinity, best first, equals by place; none of `blocked`, places."""
     left = scores.copy()
     left[blocked] = -np.inf
     if depth < len(left):
@@ -92,106 +103,173 @@ def top(scores: NDArray[np.floating], depth: int, blocked: Integers) -> Integers
         found = np.flatnonzero(left >= worst) if worst > -np.inf else np.flatnonzero(left > -np.inf)
     else:
         found = np.flatnonzero(left > -np.inf)
-    return found[np.argsort(-left[found], kind="stable")][:depth]
+    places = found[np.argsort(-left[found], kind="stable")][:depth]
+    return SearchResult(places, scores[places])
 
 
-def _payload(item: Content) -> dict[str, Any]:
-    listed_at = _listed_at(item)
-    known = {} if listed_at == -np.inf else {"listed_at": listed_at}
-    rated = {} if item.rating is None else {"rating": item.rating.model_dump()}
-    priced = {} if item.price is None else {"offer": {"price": item.price}}
-    return {"item_id": item.item_id, "meta": {"category": item.category, **rated}, **priced, **known}
+class _DescendingOrder:
+    """Places by their values, largest first, equals by place; those at minus infinity are left out.
+
+    Values only grow.
+    """
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        known = np.flatnonzero(values > -np.inf)
+        order = known[np.argsort(-values[known], kind="stable")]
+        self._count = len(order)
+        self._places = np.zeros(len(values), dtype=np.int64)
+        self._negated = np.zeros(len(values))
+        self._places[: self._count], self._negated[: self._count] = order, -values[order]
+
+    def move(self, place: int, before: float, value: float) -> None:
+        """Put a place where its new value belongs."""
+        old = self._count if before == -np.inf else self._find(place, before, self._count)
+        if old == self._count:
+            self._count += 1
+        new = self._find(place, value, old)
+        for array, entry in ((self._places, place), (self._negated, -value)):
+            array[new + 1 : old + 1] = array[new:old]
+            array[new] = entry
+
+    def first(self, depth: int, is_blocked: NDArray[np.bool_]) -> Integers:
+        """Return the first `depth` that aren't blocked."""
+        reach, count = depth, self._count
+        while True:
+            reach = min(2 * reach, count)
+            places = self._places[:reach]
+            left = places[~is_blocked[places]]
+            if len(left) >= depth or reach == count:
+                return left[:depth]
+
+    def _find(self, place: int, value: float, end: int) -> int:
+        """Find where, before `end`, a place of this value is, or belongs."""
+        negated = self._negated[:end]
+        low = int(np.searchsorted(negated, -value, side="left"))
+        high = int(np.searchsorted(negated, -value, side="right"))
+        return low + int(np.searchsorted(self._places[low:high], place))
+
+
+@dataclass(frozen=True, slots=True)
+class _FixedColumns:
+    """What ranking reads of the items and no event changes, shape (n) each."""
+
+    ids: NDArray[np.object_]
+    id_ranks: Integers
+    hashes: NDArray[np.uint64]
+    listed_at: Column
+    prices: Column
+    ratings: Column
+    raters: Column
+    categories: NDArray[np.intp]
+
+    @classmethod
+    def from_items(cls, items: Sequence[Content]) -> _FixedColumns:
+        """Take them from the items as the store's payloads have them."""
+        payloads = [
+            {"meta": {"category": item.category, "rating": None if item.rating is None else item.rating.model_dump()}}
+            | ({} if item.price is None else {"offer": {"price": item.price}})
+            for item in items
+        ]
+        item_ids = [item.item_id for item in items]
+        columns = Candidates(item_ids, payloads)
+        id_ranks = np.empty(len(items), dtype=np.int64)
+        id_ranks[columns.by_id()] = np.arange(len(items))
+        return cls(
+            np.array(item_ids, dtype=np.object_),
+            id_ranks,
+            item_hashes(item_ids),
+            np.asarray([_listed_at(item) for item in items], dtype=np.float64),
+            columns.prices(),
+            *columns.ratings(),
+            columns.categories(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedCandidates(Candidates):
+    """Candidates by their places: their columns are taken from the index's, without an object each.
+
+    `trends`, `times_chosen`: the index's columns, as they were when it was searched, at `now` (epoch seconds).
+    """
+
+    index: ItemIndex = field(kw_only=True)
+    places: Integers = field(kw_only=True)
+    trends: Mapping[str, Column] = field(kw_only=True)
+    times_chosen: Column = field(kw_only=True)
+    now: float = field(kw_only=True)
+
+    @classmethod
+    def merge(
+        cls,
+        found: Mapping[str, SearchResult],
+        depth: int,
+        unscored: Sequence[str],
+        snapshot: IndexSnapshot,
+        with_vectors: bool,
+    ) -> IndexedCandidates:
+        """Merge what the sources found, as `merge_candidates` does."""
+        index = snapshot.index
+        places = np.unique(np.concatenate([one.places for one in found.values()]))
+        scores, floors = {}, {}
+        for name, one in found.items():
+            if name not in unscored:
+                scores[name] = np.full(len(places), np.nan)
+                scores[name][np.searchsorted(places, one.places)] = one.scores
+                if len(one.places) >= depth:
+                    floors[name] = float(one.scores[-1])
+        vectors = list(index.content[places]) if with_vectors else ()
+        return cls(
+            list(index.fixed.ids[places]), (), scores, floors, vectors,
+            index=index, places=places, trends=snapshot.trends, times_chosen=snapshot.chosen, now=snapshot.now,
+        )  # fmt: skip
+
+    def kept(self, keep: NDArray[np.bool_]) -> IndexedCandidates:
+        """Return some of them; the floors stay the sources' own."""
+        kept = Candidates.kept(self, keep)
+        return replace(self, item_ids=kept.item_ids, scores=kept.scores, vectors=kept.vectors, places=self.places[keep])
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """Return a hash of each id, for draws."""
+        return self.index.fixed.hashes[self.places]
+
+    def by_id(self) -> NDArray[np.intp]:
+        """Return the rows in the order of their ids."""
+        return np.argsort(self.index.fixed.id_ranks[self.places])
+
+    def counts(self, window: str, now: float) -> Column:
+        """Return decayed counts of people who chose each, shape (n), in a trend window, at `now` (epoch seconds)."""
+        return np.exp(np.minimum(700.0, self.trends[window][self.places] - trend_time(now, window)))
+
+    def chosen(self) -> Column:
+        """Return how often each was chosen, ever."""
+        return self.times_chosen[self.places]
+
+    def listed_at(self) -> Column:
+        """Return when each was published; -inf where unknown, or not over yet."""
+        return self.index.listed_at(self.now)[self.places]
+
+    def prices(self) -> Column:
+        """Return the price of each; nan where there is none."""
+        return self.index.fixed.prices[self.places]
+
+    def ratings(self) -> tuple[Column, Column]:
+        """Return the mean rating of each in 0…1 of its scale, and of how many people; 0 of 0 where there is none."""
+        return self.index.fixed.ratings[self.places], self.index.fixed.raters[self.places]
+
+    def categories(self) -> NDArray[np.intp]:
+        """Return a number for the category of each; -1 where there is none."""
+        return self.index.fixed.categories[self.places]
+
+
+class IndexSnapshot:
+    """What events change of an index, as it is when it is taken, at `now`: the columns of these trend windows."""
+
+    def __init__(self, index: ItemIndex, windows: Sequence[str], now: float) -> None:
+        self.index, self.now = index, now
+        self.trends = {window: index.trends[window].copy() for window in windows}
+        self.chosen = index.chosen.copy()
 
 
 def _listed_at(item: Content) -> float:
     known = item.published_at if item.published_at is not None else item.timestamp
     return -np.inf if known is None else known
-
-
-@dataclass(slots=True)
-class _Row:
-    """Where a row's entries are: dimensions, ascending, and for each its column and its place in that column."""
-
-    dimensions: NDArray[np.uint32]
-    columns: Integers
-    slots: Integers
-
-
-class InvertedIndex:
-    """One sparse row per item. Rows are written often and read rarely: a written one is pending until the next query.
-
-    All columns lie in one pool, each with some room to grow; one that is full moves to the pool's end. An entry that
-    leaves a row stays in its column as a zero; should it come back, it gets a later place, and that one counts.
-    """
-
-    def __init__(self, items: int) -> None:
-        nothing = np.zeros(0, dtype=np.int64)
-        self._items = items
-        self._rows = [_Row(np.zeros(0, dtype=np.uint32), nothing, nothing)] * items
-        self._pending: dict[int, tuple[NDArray[np.uint32], Floats]] = {}
-        self._column_of: dict[int, int] = {}
-        self._starts, self._sizes, self._rooms = nothing.copy(), nothing.copy(), nothing.copy()
-        self._used = 0
-        self._owners = np.zeros(1024, dtype=np.int32)
-        self._values = np.zeros(1024, dtype=np.float32)
-
-    def write(self, item: int, indices: NDArray[np.uint32], values: Floats) -> None:
-        """Replace an item's row; `indices` are distinct."""
-        self._pending[item] = indices, values
-
-    def scores(self, indices: NDArray[np.uint32], values: NDArray[np.floating]) -> Floats:
-        """Compute the dot products of a sparse query with every row, shape (items); 0 where nothing is shared."""
-        for item, (dimensions, weights) in self._pending.items():
-            self._put(item, dimensions, weights)
-        self._pending.clear()
-        scores = np.zeros(self._items, dtype=np.float32)
-        for dimension, weight in zip(indices.tolist(), values.tolist(), strict=True):
-            column = self._column_of.get(dimension)
-            if column is not None:
-                part = slice(int(self._starts[column]), int(self._starts[column] + self._sizes[column]))
-                # Where an owner comes twice, numpy keeps the later sum: the earlier entry is a zero that was left.
-                scores[self._owners[part]] += np.float32(weight) * self._values[part]
-        return scores
-
-    def _put(self, item: int, indices: NDArray[np.uint32], values: Floats) -> None:
-        order = np.argsort(indices, kind="stable")
-        dimensions, weights, row = indices[order], values[order], self._rows[item]
-        at = np.searchsorted(row.dimensions, dimensions)
-        known = np.zeros(len(dimensions), dtype=np.bool_)
-        inside = at < len(row.dimensions)
-        known[inside] = row.dimensions[at[inside]] == dimensions[inside]
-        left = np.ones(len(row.dimensions), dtype=np.bool_)
-        left[at[known]] = False
-        self._values[self._starts[row.columns[left]] + row.slots[left]] = 0.0
-        columns, slots = np.empty(len(dimensions), dtype=np.int64), np.empty(len(dimensions), dtype=np.int64)
-        columns[known], slots[known] = row.columns[at[known]], row.slots[at[known]]
-        for place in np.flatnonzero(~known).tolist():
-            columns[place], slots[place] = self._append(int(dimensions[place]), item)
-        self._values[self._starts[columns] + slots] = weights
-        self._rows[item] = _Row(dimensions, columns, slots)
-
-    def _append(self, dimension: int, item: int) -> tuple[int, int]:
-        """Add an entry; return its column, and its place there."""
-        column = self._column_of.setdefault(dimension, len(self._column_of))
-        if column == len(self._starts):
-            more = max(1024, column)
-            self._starts, self._sizes, self._rooms = (
-                np.concatenate([each, np.zeros(more, dtype=np.int64)])
-                for each in (self._starts, self._sizes, self._rooms)
-            )
-        slot = int(self._sizes[column])
-        if slot == self._rooms[column]:
-            self._move(column, max(SMALLEST, 2 * slot))
-        self._owners[self._starts[column] + slot] = item
-        self._sizes[column] += 1
-        return column, slot
-
-    def _move(self, column: int, room: int) -> None:
-        """Give a column more room, at the end of the pool."""
-        while self._used + room > len(self._owners):
-            self._owners = np.concatenate([self._owners, np.zeros_like(self._owners)])
-            self._values = np.concatenate([self._values, np.zeros_like(self._values)])
-        start, size, end = int(self._starts[column]), int(self._sizes[column]), self._used
-        for pool in (self._owners, self._values):
-            pool[end : end + size] = pool[start : start + size]
-        self._starts[column], self._rooms[column], self._used = end, room, end + room

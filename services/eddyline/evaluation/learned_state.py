@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.evaluation.interaction_log import IMPRESSION, InteractionLog, LoggedInteraction
-from eddyline.evaluation.item_index import InvertedIndex, ItemIndex, top
+from eddyline.evaluation.inverted_index import Integers, InvertedIndex
+from eddyline.evaluation.item_index import ItemIndex, top
 from eddyline.model import affinity
 from eddyline.model.affinity import NO_ROW, AffinityRow
 from eddyline.model.distance import Distance, normalise_rows, similarities, space_of
@@ -26,7 +27,8 @@ SPACE = "evaluation"
 
 
 class InMemoryState:
-    """Profiles, affinity rows and trends. `content`: the items' vectors; `answers`: onboarding, by person."""
+    """Profiles, affinity rows and trends. `content`: the items' vectors; `answers`: onboarding, by person; `repeats`:
+    nothing is hidden from a person because they met it."""
 
     def __init__(
         self,
@@ -34,18 +36,20 @@ class InMemoryState:
         content: NDArray[np.float32],
         settings: Settings,
         answers: Mapping[int, NDArray[np.float32]] | None = None,
+        repeats: bool = False,
     ) -> None:
         distance = Distance.named(settings.encoder.distance)
         self._space = space_of(distance, SPACE)
         self.settings, self.catalogue = settings, ItemIndex(log.items, content, distance)
         self.taus = TimeConstants.from_settings(settings.profile)
-        self._log, self._answers = log, answers or {}
+        self._log, self._answers, self._repeats = log, answers or {}, repeats
         self._vectors = content.astype(np.float64)
         self._profiles: dict[int, Profile] = {}
         self._seen: defaultdict[int, set[int]] = defaultdict(set)
         self._rows: dict[int, AffinityRow] = {}
-        self._histories = InvertedIndex(len(log.people))
+        self._histories = InvertedIndex(len(log.people), map(item_dimension, self.catalogue.item_ids))
         self._changed: set[int] = set()
+        self._recents: dict[int, Integers] = {}
         self._pending: defaultdict[int, list[AffinityRow]] = defaultdict(list)
         self._updated: set[int] = set()
         self._seeded = False
@@ -70,19 +74,26 @@ class InMemoryState:
         return profile
 
     def seen(self, person: int) -> NDArray[np.int64]:
-        """Return the places of all items that the person has had to do with, however long ago."""
+        """Return the places of all items that are hidden from the person: those they met, however long ago."""
         known = self._seen[person]
         return np.fromiter(known, dtype=np.int64, count=len(known))
 
-    def neighbours(self, person: int, count: int) -> list[tuple[list[str], float]]:
-        """Find the recent items of the `count` others with the most similar history, and how similar each is."""
+    def neighbours(self, person: int, count: int) -> list[tuple[Integers, float]]:
+        """Find the `count` others with the most similar history: places of their recent items, and the similarity."""
         for changed in self._changed:
             self._histories.write(changed, *self._profiles[changed].seen.history())
+            self._recents.pop(changed, None)
         self._changed.clear()
         scores = self._histories.scores(*self._profiles[person].seen.history())
         scores[scores <= 0] = -np.inf
-        nearest = top(scores, count, np.asarray([person]))
-        return [(self._profiles[near].seen.recents.newest_first(), float(scores[near])) for near in nearest.tolist()]
+        nearest, similarity = top(scores, count, np.asarray([person]))
+        return list(zip(map(self._recents_of, nearest.tolist()), similarity.tolist(), strict=True))
+
+    def _recents_of(self, person: int) -> Integers:
+        if person not in self._recents:
+            recents = self._profiles[person].seen.recents.times
+            self._recents[person] = np.array([self.catalogue.place_of[item_id] for item_id in recents], dtype=np.int64)
+        return self._recents[person]
 
     def learn(self, event: LoggedInteraction) -> None:
         """Take an event in as the profiler does, and the affinity service after it."""
@@ -100,7 +111,7 @@ class InMemoryState:
             self.taus,
         )
         self._changed.add(event.person)
-        if event.type != IMPRESSION:
+        if event.type != IMPRESSION and not self._repeats:
             self._seen[event.person].add(event.item)
 
     def _learn_affinity(self, item: int, recents: list[str], time: float) -> None:

@@ -18,7 +18,7 @@ differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,8 @@ RESAMPLES = 1000
 LEVEL = 0.95
 AT_ONCE = 4_000_000
 """Most cells of a table of resamples that are in memory at once."""
+LISTS_AT_ONCE = 1024
+"""Most lists whose items' vectors are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,22 +192,32 @@ def _estimate(value: float, resampled: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def diversity(content: NDArray[np.float32]) -> float:
-    """Compute 1 - the mean cosine of all pairs of rows; not a number for fewer than two.
+def diversity(content: NDArray[np.float32], lists: NDArray[np.int32]) -> Floats:
+    """Compute 1 - the mean cosine of all pairs of a list's items; not a number for fewer than two.
 
-    The sum of all pairs' cosines is (|sum of the rows' directions|^2 - their own) / 2.
+    `content`: the items' vectors; `lists`: places of items (requests, k), -1 where a list is shorter. The sum of all
+    pairs' cosines is (|sum of the rows' directions|^2 - their own) / 2.
     """
-    count = len(content)
-    if count < 2:
-        return float("nan")
-    rows = normalise_rows(content.astype(np.float64))
-    total = rows.sum(axis=0)
-    own = float(np.sum(rows**2))
-    return 1.0 - (float(total @ total) - own) / (count * (count - 1))
+    parts = [np.zeros(0)]
+    for start in range(0, len(lists), LISTS_AT_ONCE):
+        places = lists[start : start + LISTS_AT_ONCE]
+        present = places >= 0
+        rows = np.zeros((*places.shape, content.shape[1]))
+        rows[present] = normalise_rows(content[places[present]].astype(np.float64))
+        total, count = rows.sum(axis=1), present.sum(axis=1)
+        own = np.einsum("nkd,nkd->n", rows, rows)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (np.einsum("nd,nd->n", total, total) - own) / (count * (count - 1))
+        parts.append(np.where(count > 1, 1.0 - mean, np.nan))
+    return np.concatenate(parts)
 
 
-def novelty(counts: Sequence[float] | Floats, total: float, items: int) -> float:
-    """Average -log2((n + 1) / (total + items)) over a list's items, `counts` being their n; not a number for none."""
-    if len(counts) == 0:
-        return float("nan")
-    return float(np.mean(-np.log2((np.asarray(counts, dtype=np.float64) + 1.0) / (total + items))))
+def novelty(lists: NDArray[np.int32], counts: NDArray[np.int64], totals: NDArray[np.int64], items: int) -> Floats:
+    """Average -log2((n + 1) / (total + items)) over each list's items; not a number for none.
+
+    `counts` (requests, k): the n of each; `totals` (requests): all events so far.
+    """
+    present = lists >= 0
+    information = -np.log2((counts + 1.0) / (totals + items)[:, np.newaxis])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(present, information, 0.0).sum(axis=1) / present.sum(axis=1))

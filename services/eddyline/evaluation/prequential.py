@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from eddyline.clients.progress import ProgressListener
 from eddyline.errors import InvalidInput
-from eddyline.evaluation.interaction_log import IMPRESSION, VISIT_GAP, InteractionLog, LoggedInteraction, PriorCounts
+from eddyline.evaluation.interaction_log import (
+    IMPRESSION,
+    VISIT_GAP,
+    InteractionLog,
+    ItemCounts,
+    LoggedInteraction,
+    PriorCounts,
+)
 from eddyline.evaluation.metrics import StrategyLists, diversity, novelty
 
 FIRST_EVENTS = 10
@@ -26,20 +33,26 @@ FEW_EVENTS = 5
 """An item with fewer events is new."""
 STEP = 500
 """Events between two moves of the progress bar."""
-Recommend: TypeAlias = Callable[[int, float, int], Sequence[int]]
-"""Lists, for a person at a time in epoch seconds, at most k places of items, best first, by what is learnt by then."""
+AT_ONCE = 64
+"""Most requests whose lists are made together."""
+MakeList: TypeAlias = Callable[[], Sequence[int]]
+"""Makes a list of places of items, best first."""
+Recommend: TypeAlias = Callable[[int, float, int], MakeList]
+"""Takes down what is known of a person at a time in epoch seconds, and returns what makes a list of at most k items of
+it, at once or when more has been learnt; lists are made in the order of their requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProtocol:
     """Which lists are made: of `k` items, for every `stride`-th event, for people with `min_events` before.
 
-    New people's are reported apart.
+    New people's are reported apart. `repeats`: also for events with items that the person has met, of all items.
     """
 
     k: int = 10
     stride: int = 1
     min_events: int = 5
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ def run(
     log: InteractionLog,
     content: NDArray[np.float32],
     learn: Callable[[LoggedInteraction], None],
+    settle: Callable[[], None],
     recommenders: Mapping[str, Recommend],
     begin: int,
     protocol: EvaluationProtocol,
@@ -68,11 +82,12 @@ def run(
 ) -> EvaluationRun:
     """Learn everything in order, and recommend first for the events from place `begin` on.
 
-    `content`: the items' vectors, (items, dimension). Raises `InvalidInput` where there is nothing to recommend for.
+    `content`: the items' vectors, (items, dimension); `settle` is called before each request. Raises `InvalidInput`
+    where there is nothing to recommend for.
     """
     before = PriorCounts.before_each(log.events)
     requests = _requests(log, before, begin, protocol)
-    slices = {name: mask[requests] for name, mask in _slices(log, before, protocol).items()}
+    slices = {name: mask[requests] for name, mask in _slices(log, before, requests, protocol).items()}
     total, k = int(requests.sum()), protocol.k
     if not slices["all"].any():
         raise InvalidInput(
@@ -80,80 +95,102 @@ def run(
             f"is one to recommend for (new to someone with {protocol.min_events} events before; see --share and "
             "--min-events)"
         )
-    answers = {name: _ListRecorder(total, k) for name in recommenders}
-    counts = np.zeros(len(log.items))
+    recorders = {name: _ListRecorder(recommend, total, k) for name, recommend in recommenders.items()}
     progress.start(what, len(log.events), 0)
     row = 0
     for place, event in enumerate(log.events):
         if requests[place]:
-            for name, recommend in recommenders.items():
-                started = time.perf_counter()
-                listed = recommend(event.person, event.time, k)
-                answers[name].seconds += time.perf_counter() - started
-                answers[name].note(row, listed, event.item, content, counts)
+            settle()
+            for recorder in recorders.values():
+                recorder.prepare(event)
             row += 1
+            if row % AT_ONCE == 0 or row == total:
+                for recorder in recorders.values():
+                    recorder.make_lists(row)
         learn(event)
-        if event.type != IMPRESSION:
-            counts[event.item] += 1
         if (place + 1) % STEP == 0:
             progress.advance(what, STEP)
     progress.advance(what, len(log.events) % STEP)
+    asked, counts = np.flatnonzero(requests), ItemCounts.from_events(log.events)
     return EvaluationRun(
-        event=np.flatnonzero(requests),
+        event=asked,
         person=np.fromiter((event.person for event in log.events), dtype=np.int64)[requests],
         slices=slices,
-        lists={name: answer.lists for name, answer in answers.items()},
-        seconds={name: answer.seconds for name, answer in answers.items()},
+        lists={
+            name: StrategyLists(
+                one.items,
+                one.rank,
+                diversity(content, one.items),
+                novelty(one.items, counts.before(one.items, asked), counts.all_before(asked), len(log.items)),
+            )
+            for name, one in recorders.items()
+        },
+        seconds={name: one.seconds for name, one in recorders.items()},
     )
 
 
 class _ListRecorder:
-    """Records one strategy's lists, as they come."""
+    """Records one strategy's lists, as they come: `items` (requests, k) and `rank` (requests)."""
 
-    def __init__(self, requests: int, k: int) -> None:
+    def __init__(self, recommend: Recommend, requests: int, k: int) -> None:
+        self._recommend, self._k = recommend, k
+        self._prepared: list[tuple[int, MakeList]] = []
         self.seconds = 0.0
-        self.lists = StrategyLists(
-            items=np.full((requests, k), -1, dtype=np.int32),
-            rank=np.zeros(requests, dtype=np.int32),
-            diversity=np.full(requests, np.nan),
-            novelty=np.full(requests, np.nan),
-        )
+        self.items = np.full((requests, k), -1, dtype=np.int32)
+        self.rank = np.zeros(requests, dtype=np.int32)
 
-    def note(
-        self,
-        row: int,
-        listed: Sequence[int],
-        came: int,
-        content: NDArray[np.float32],
-        counts: NDArray[np.float64],
-    ) -> None:
-        """Score a list, of which at most k count; `came` is the item that came next."""
-        lists = self.lists
-        places = np.asarray(listed, dtype=np.int32)[: lists.items.shape[1]]
-        lists.items[row, : len(places)] = places
-        found = np.flatnonzero(places == came)
-        lists.rank[row] = found[0] + 1 if len(found) else 0
-        lists.diversity[row] = diversity(content[places])
-        lists.novelty[row] = novelty(counts[places], float(counts.sum()), len(counts))
+    def prepare(self, event: LoggedInteraction) -> None:
+        """Ask for the list before this event, of which the item is the one that comes next."""
+        started = time.perf_counter()
+        self._prepared.append((event.item, self._recommend(event.person, event.time, self._k)))
+        self.seconds += time.perf_counter() - started
+
+    def make_lists(self, end: int) -> None:
+        """Make the lists of all prepared requests, the last of which is the one before row `end`."""
+        started = time.perf_counter()
+        for row, (came, make_list) in enumerate(self._prepared, end - len(self._prepared)):
+            places = np.asarray(make_list(), dtype=np.int32)[: self._k]
+            self.items[row, : len(places)] = places
+            found = np.flatnonzero(places == came)
+            self.rank[row] = found[0] + 1 if len(found) else 0
+        self._prepared.clear()
+        self.seconds += time.perf_counter() - started
 
 
 def _requests(log: InteractionLog, before: PriorCounts, begin: int, protocol: EvaluationProtocol) -> NDArray[np.bool_]:
-    """Mask the events that are recommended for: an item that the person hasn't had to do with, and no impression."""
+    """Mask the events that are recommended for: no impressions, and of items that the person hasn't met, unless repeats
+    are asked about."""
     places = np.arange(len(log.events))
     impression = np.fromiter((event.type == IMPRESSION for event in log.events), dtype=np.bool_, count=len(places))
     in_turn = (places >= begin) & ((places - begin) % protocol.stride == 0)
     someone = (before.of_person >= protocol.min_events) | (before.of_person < FIRST_EVENTS)
-    return np.asarray(in_turn & someone & ~impression & ~before.is_repeat)
+    return np.asarray(in_turn & someone & ~impression & (protocol.repeats | ~before.is_repeat))
 
 
-def _slices(log: InteractionLog, before: PriorCounts, protocol: EvaluationProtocol) -> dict[str, NDArray[np.bool_]]:
+def _slices(
+    log: InteractionLog, before: PriorCounts, requests: NDArray[np.bool_], protocol: EvaluationProtocol
+) -> dict[str, NDArray[np.bool_]]:
     """Name the slices that are reported, each a mask over all events."""
     weights = np.fromiter((event.weight for event in log.events), dtype=np.float64, count=len(log.events))
+    people = np.fromiter((event.person for event in log.events), dtype=np.int64, count=len(log.events))
+    impression = np.fromiter((event.type == IMPRESSION for event in log.events), dtype=np.bool_, count=len(log.events))
     known = before.of_person >= protocol.min_events
-    return {
+    slices = {
         "all": known,
         "positive": known & (weights > 0),
         "new people": before.of_person < FIRST_EVENTS,
         "new items": known & (before.of_item < FEW_EVENTS),
         "after a pause": known & (before.of_person > 0) & (before.pause >= VISIT_GAP),
+        "first of its moment": known & (before.pause > 0),
+        "first after the split": known & _first_of_each(people, requests & known),
+        "last of a person": known & _first_of_each(people[::-1], ~impression[::-1])[::-1],
     }
+    return slices | ({"repeats": known & before.is_repeat} if protocol.repeats else {})
+
+
+def _first_of_each(people: NDArray[np.int64], considered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mask the first event of each person among those that are considered."""
+    places = np.flatnonzero(considered)
+    first = np.zeros(len(people), dtype=np.bool_)
+    first[places[np.unique(people[places], return_index=True)[1]]] = True
+    return first

@@ -6,7 +6,7 @@
 
 from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours
 from eddyline.model.ranking.options import RankOptions, ScoreBoost, rank_options
-from eddyline.model.ranking.ranker import RankedItem, rank
+from eddyline.model.ranking.ranker import RankedItem, rank, rank_rows
 from eddyline.model.ranking.recent_items import DETAILED_RECENTS, PriceAndImage
 from eddyline.model.ranking.retrieval_plan import (
     ORDERED,
@@ -18,7 +18,7 @@ from eddyline.model.ranking.retrieval_plan import (
     search_depth,
     with_recent_items,
 )
-from eddyline.model.ranking.terms import freshness
+from eddyline.model.ranking.terms import freshness, score_terms
 
 __all__ = [
     "DETAILED_RECENTS",
@@ -38,7 +38,9 @@ __all__ = [
     "plan_retrieval",
     "rank",
     "rank_options",
+    "rank_rows",
     "score_by_neighbours",
+    "score_terms",
     "search_depth",
     "with_recent_items",
 ]

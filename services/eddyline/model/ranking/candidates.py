@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import LANDMARK, Vector
+from eddyline.model.ranking.seeded_random import item_hashes
 from eddyline.model.trends import trend_tau
 
 Column: TypeAlias = NDArray[np.float64]
@@ -56,6 +57,14 @@ class Candidates:
             self.floors,
             list(compress(self.vectors, kept)),
         )
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """Return a hash of each id, for draws."""
+        return item_hashes(self.item_ids)
+
+    def by_id(self) -> NDArray[np.intp]:
+        """Return the rows in the order of their ids."""
+        return np.array(sorted(range(len(self)), key=self.item_ids.__getitem__), np.intp)
 
     def normalised(self, source: str) -> Column:
         """Bring a source's scores to 0…1 by its own list, min-max: the best is 1, the floor (or else the last) is 0,

@@ -20,21 +20,19 @@ FIRST_EXPLORED = 2
 
 
 def select(
-    candidates: Candidates,
-    item_hashes: NDArray[np.uint64],
-    scores: Column,
-    order: NDArray[np.intp],
-    options: RankOptions,
+    candidates: Candidates, scores: Column, order: NDArray[np.intp], options: RankOptions
 ) -> list[tuple[int, bool]]:
     """Return the rows of the list's items in its order, and whether each is there by exploration.
 
     `order`: the rows that may be chosen, best first.
     """
-    if options.diversity <= 0 and options.per_category is None and options.explore <= 0:
-        return [(int(row), False) for row in order[: options.limit]]
-    selection = _DiverseSelection(candidates, item_hashes, scores, order, options)
-    explored = seeded_random.uniform_draws(options.limit, options.seed, EXPLORATION) < options.explore
-    explored[:FIRST_EXPLORED] = False
+    explored = np.zeros(options.limit, np.bool_)
+    if options.explore > 0:
+        explored = seeded_random.uniform_draws(options.limit, options.seed, EXPLORATION) < options.explore
+        explored[:FIRST_EXPLORED] = False
+    if options.diversity <= 0 and options.per_category is None and not explored.any():
+        return [(row, False) for row in order[: options.limit].tolist()]
+    selection = _DiverseSelection(candidates, scores, order, options)
     selected = []
     for is_explored in explored.tolist():
         index = selection.novel() if is_explored else selection.best()
@@ -56,7 +54,6 @@ class _DiverseSelection:
     def __init__(
         self,
         candidates: Candidates,
-        item_hashes: NDArray[np.uint64],
         scores: Column,
         order: NDArray[np.intp],
         options: RankOptions,
@@ -74,7 +71,7 @@ class _DiverseSelection:
         self._matrix = _unit_rows(self._vectors[:reach])
         if options.explore > 0:
             counts = candidates.counts(POPULARITY, options.now)[order]
-            draws = seeded_random.gumbel_draws(item_hashes[order], options.seed, EXPLORATION)
+            draws = seeded_random.gumbel_draws(candidates.hashes()[order], options.seed, EXPLORATION)
             self._novelty = draws - np.log1p(counts)
 
     def best(self) -> int | None:

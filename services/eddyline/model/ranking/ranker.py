@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from eddyline.model.ranking.candidates import Candidates, Column
 from eddyline.model.ranking.diversity import select
 from eddyline.model.ranking.options import RankOptions
 from eddyline.model.ranking.retrieval_plan import RetrievalPlan
-from eddyline.model.ranking.seeded_random import gumbel_draws, item_hashes
+from eddyline.model.ranking.seeded_random import gumbel_draws
 from eddyline.model.ranking.terms import score_terms
 
 ROTATION = "rotation"
@@ -49,35 +49,52 @@ class RankedItem:
         return category
 
 
+@dataclass(frozen=True, slots=True)
+class RankedRows:
+    """A list as rows of its candidates, best first, each with whether it is there by exploration.
+
+    `scores`, and the `terms` that add up to them: of all candidates, shape (n).
+    """
+
+    rows: Sequence[tuple[int, bool]]
+    scores: Column
+    terms: Mapping[str, Column]
+
+
 def rank(candidates: Candidates, plan: RetrievalPlan, options: RankOptions) -> list[RankedItem]:
     """Return the best `limit` of the candidates, best first; equal scores in the order of their ids.
 
     Works for any number of candidates. Those of `exclude` are left out before anything is normalised by them, except
     for the floors, which are the sources' own. Those that are `excluded` were there: the others' scores stay.
     """
-    keep = ~np.array(list(map(options.exclude.__contains__, candidates.item_ids)), np.bool_)
-    left = candidates.kept(keep)
-    if not len(left):
-        return []
-    parts = score_terms(left, plan, options.settings, options.now)
-    is_random = options.rotation > 0 or options.explore > 0
-    hashes = item_hashes(left.item_ids) if is_random else np.zeros(0, np.uint64)
-    _adjust(left, hashes, parts, options)
-    rounded = {name: np.round(column, 6) for name, column in parts.items()}
-    scores = np.round(np.sum(list(rounded.values()), axis=0), 6) if rounded else np.zeros(len(left))
+    left = candidates
+    if options.exclude:
+        left = candidates.kept(~np.array(list(map(options.exclude.__contains__, candidates.item_ids)), np.bool_))
+    ranked = rank_rows(left, plan, options)
     return [
         RankedItem(
             left.item_ids[row],
-            float(scores[row]),
+            float(ranked.scores[row]),
             left.payloads[row],
-            {name: float(column[row]) for name, column in rounded.items()},
+            {name: float(column[row]) for name, column in ranked.terms.items()},
             explored,
         )
-        for row, explored in select(left, hashes, scores, _order(left, scores, options), options)
+        for row, explored in ranked.rows
     ]
 
 
-def _adjust(candidates: Candidates, hashes: NDArray[np.uint64], parts: dict[str, Column], options: RankOptions) -> None:
+def rank_rows(candidates: Candidates, plan: RetrievalPlan, options: RankOptions) -> RankedRows:
+    """Rank as `rank` does, without making an object of each item; `exclude` is the caller's business."""
+    if not len(candidates):
+        return RankedRows((), np.zeros(0), {})
+    parts = score_terms(candidates, plan, options.settings, options.now)
+    _adjust(candidates, parts, options)
+    rounded = {name: np.round(column, 6) for name, column in parts.items()}
+    scores = np.round(np.sum(list(rounded.values()), axis=0), 6) if rounded else np.zeros(len(candidates))
+    return RankedRows(select(candidates, scores, _order(candidates, scores, options), options), scores, rounded)
+
+
+def _adjust(candidates: Candidates, parts: dict[str, Column], options: RankOptions) -> None:
     """Multiply the score by boosts, fatigue and rotation; as terms, they are what that adds or takes."""
     score = np.sum(list(parts.values()), axis=0) if parts else np.zeros(len(candidates))
     if options.boosts:
@@ -91,7 +108,8 @@ def _adjust(candidates: Candidates, hashes: NDArray[np.uint64], parts: dict[str,
         parts["fatigue"] = score * (np.exp2(-exposures / options.settings.fatigue_exposures) - 1.0)
         score = score + parts["fatigue"]
     if options.rotation > 0:
-        parts[ROTATION] = score * np.expm1(options.rotation * gumbel_draws(hashes, options.seed, ROTATION))
+        draws = gumbel_draws(candidates.hashes(), options.seed, ROTATION)
+        parts[ROTATION] = score * np.expm1(options.rotation * draws)
 
 
 def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDArray[np.intp]:
@@ -99,7 +117,7 @@ def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDAr
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     if len(order) > 1 and (ordered[1:] == ordered[:-1]).any():
-        by_id = np.array(sorted(range(len(order)), key=candidates.item_ids.__getitem__), np.intp)
+        by_id = candidates.by_id()
         order = by_id[np.argsort(-scores[by_id], kind="stable")]
     if options.min_score is not None:
         order = order[scores[order] >= options.min_score]

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -203,13 +204,21 @@ def _session(profile: Profile, now: float, taus: TimeConstants, weight: float) -
 
 def _recents(profile: Profile, activity: float, settings: RankingSettings) -> dict[str, float]:
     """Weigh each recent item, newest first."""
-    weights = {}
-    for position, item_id in enumerate(profile.seen.recents.newest_first()):
-        fast = activity * 0.5 ** (position / RECENT_HALF_LIFE)
-        slow = LASTING_WEIGHT * 0.5 ** (position / LASTING_HALF_LIFE)
-        popularity = profile.seen.popularity.get(item_id, 0.0)
-        weights[item_id] = (fast + slow) / (popularity + 1.0) ** settings.popularity_damping
-    return {item_id: weight for item_id, weight in weights.items() if weight > 0}
+    item_ids = profile.seen.recents.newest_first()
+    passing, lasting = _positional_parts(len(item_ids))
+    popularity = np.array([profile.seen.popularity.get(item_id, 0.0) for item_id in item_ids])
+    weights = (activity * passing + lasting) / (popularity + 1.0) ** settings.popularity_damping
+    return {item_id: weight for item_id, weight in zip(item_ids, weights.tolist(), strict=True) if weight > 0}
+
+
+@lru_cache(maxsize=1024)
+def _positional_parts(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the passing part of each position's weight and the lasting one, read-only."""
+    positions = np.arange(count)
+    parts = 0.5 ** (positions / RECENT_HALF_LIFE), LASTING_WEIGHT * 0.5 ** (positions / LASTING_HALF_LIFE)
+    for part in parts:
+        part.setflags(write=False)
+    return parts
 
 
 def _affinity_query(recents: Mapping[str, float]) -> AffinityQuery:
