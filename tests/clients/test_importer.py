@@ -181,6 +181,19 @@ def test_events_are_moved_alike_so_that_the_newest_happens_now_also_after_a_stop
     assert [round(later - earlier, 3) for earlier, later in pairwise(times)] == [1.0] * 599
 
 
+def test_events_of_which_the_newest_never_happens_are_moved_no_further_than_there_is_time(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    events = [
+        {"type": "click", "item_id": "i", "user_id": "u", "timestamp": f"{year}-12-31T00:00:00Z"}
+        for year in (2024, 9999)
+    ]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join(map(orjson.dumps, events)))
+    api.run(file, ends_now=True)
+    assert sorted(parse_timestamp(one["timestamp"]) for one in api.events.values()) == [0.0, NOW]
+
+
 def test_without_a_reader_at_the_address_events_are_sent_at_once(api: FakeApi, tmp_path: Path) -> None:
     api.read, api.detail = lambda: 404, "there is nothing at /v1/items/i"
     path = jsonl(tmp_path / "a.jsonl", {"item_id": "i", "title": "T"}, event(1))

@@ -686,3 +686,17 @@ def test_a_record_that_names_nobody_is_refused_so_that_strangers_do_not_become_o
         with pytest.raises(InvalidEvent, match="names nobody"):
             it.profiler.parse(one)
     it.profiler.parse(erased(4, user=name))
+
+
+def test_cached_profiles_are_bounded_in_bytes_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eddyline.profiler.profile_store.CACHED_BYTES", 1_000_000)
+    it = Profiling()
+    it.add_items("a")
+    attributes = {"about": "".join(chr(0x4E00 + n) for n in range(5000))}
+    for n in range(60):
+        it.feed(onboarded(2 * n, user=f"p{n}", source=n, attributes=attributes), click(2 * n + 1, "a", user=f"p{n}"))
+    cached = [n for n in range(60) if it.profiler._profiles.cached(Person("u", f"p{n}")) is not None]
+    assert 2 < len(cached) < 20, "people with much take the room of many"
+    assert cached == list(range(60 - len(cached), 60))
+    it.feed(click(200, "a", user="p0"))
+    assert it.stored("u:p0").events == 2

@@ -581,3 +581,8 @@ def test_the_cache_is_bounded_whatever_is_asked(fresh: Shop) -> None:
         lists.put((f"list {n}",), [])
     kept = [n for n in range(300) if lists.get_stale(f"list {n}") is not None]
     assert kept == list(range(100, 300))
+    for n in range(100):
+        lists.put((f"long {n}", "x" * 1_000_000), [])
+    kept = [n for n in range(100) if lists.get_stale(f"long {n}") is not None]
+    assert 5 < len(kept) < 20
+    assert kept[-1] == 99, "the newest stay"

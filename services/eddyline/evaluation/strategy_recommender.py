@@ -73,7 +73,8 @@ def prepare_candidates(
     shared: SearchCache,
     k: int,
 ) -> tuple[RetrievalPlan, FindCandidates]:
-    """Plan a strategy's searches for a list of `k` and do what events change the outcome of; return what does the rest."""
+    """Plan a strategy's searches for a list of `k`, and do those whose outcome events change; return what does the
+    rest."""
     profile = state.profile(person, now)
     plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
     newest = islice(plan.recents, DETAILED_RECENTS)
