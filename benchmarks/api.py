@@ -2,9 +2,9 @@
 
 Requests go to the ASGI application as uvicorn hands them over, with no network. Events go to a producer that
 acknowledges at once, and lists come from a reader that returns twenty made items: what remains is routing, parsing,
-validation, threads, metrics and JSON. The floors are a bare Starlette route, and our `/healthz`. Figures are the
-processor time of one request, all threads and the kernel's part in it: of rounds of each kind in turns, the median and
-the least, which what else the machine does disturbs less.
+validation, threads, metrics and JSON. The floors are a bare Starlette route, and our `/healthz`; beside each kind is
+the same with a key, one of a hundred. Figures are the processor time of one request, all threads and the kernel's part
+in it: of rounds of each kind in turns, the median and the least, which what else the machine does disturbs less.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,15 +24,17 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message
+from starlette.types import Scope as HttpScope
 
 from eddyline import reader
-from eddyline.adapters.http import create_app
+from eddyline.adapters.http import AccessControl, KeyRing, create_app
+from eddyline.adapters.http.keys import hash_key, new_key
 from eddyline.adapters.kafka import Acknowledgements, Outgoing, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas
 from eddyline.collector.api import Collector
-from eddyline.settings import EventSettings, ServerSettings
+from eddyline.settings import EventSettings, KeySettings, Scope, ServerSettings
 
 LIST_ITEMS = 20
 EVENT = {
@@ -41,8 +44,11 @@ EVENT = {
     "context": {"surface": "home", "device": "phone"},
 }
 ASKED = {"anonymous_id": "load-17", "limit": LIST_ITEMS, "surface": "home", "recent": [{"item_id": "load-4711"}]}
+BARE = "bare Starlette route"
+KEYED = ", with a key"
+KEYS = 100
 WORKS: dict[str, tuple[str, str, Any]] = {
-    "bare Starlette route": ("GET", "/", None),
+    BARE: ("GET", "/", None),
     "GET /healthz": ("GET", "/healthz", None),
     "POST of an event": ("POST", "/v1/events", EVENT),
     "GET of a list": ("GET", f"/v1/users/load-17/recommendations?limit={LIST_ITEMS}&surface=home", None),
@@ -112,21 +118,35 @@ async def bare_route(_request: Request) -> Response:
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-def eddyline() -> ASGIApp:
+def eddyline(keys: Sequence[KeySettings] = ()) -> ASGIApp:
     """Build the API with what costs nothing behind it."""
     metrics, lists = Metrics(), MadeLists()
     collector = Collector(AcknowledgingProducer(), EventSettings(), ServerSettings(), metrics)
     routers = [collector.router(), reader.router(lists, 1 << 20)]  # type: ignore[arg-type]
-    return create_app(routers, {}, metrics, (*schemas.BODIES, *reader.BODIES))
+    access = AccessControl(KeyRing(Path("no keys.toml"), metrics, keys))
+    return create_app(routers, {}, metrics, (*schemas.BODIES, *reader.BODIES), access=access)
 
 
-async def send_requests(app: ASGIApp, count: int, method: str, target: str, body: Any) -> None:
+def make_keys() -> tuple[str, list[KeySettings]]:
+    """Make some keys; return the first, and what settings hold of all."""
+    made = [new_key() for _ in range(KEYS)]
+    hashes = [hash_key(key.encode()).hex() for key in made]
+    scopes = frozenset({Scope.EVENTS, Scope.LISTS})
+    rate = 1e9  # counted, and never reached
+    held = [
+        KeySettings(name=f"key-{number}", scopes=scopes, hash=one, requests_per_second=rate)
+        for number, one in enumerate(hashes)
+    ]
+    return made[0], held
+
+
+async def send_requests(app: ASGIApp, key: str, count: int, method: str, target: str, body: Any) -> None:
     """Send a request so many times, one after another, as uvicorn would hand it over."""
     content = b"" if body is None else orjson.dumps(body)
     path, _, query = target.partition("?")
     headers = {"host": "127.0.0.1", "content-type": "application/json", "user-agent": "benchmark", "accept": "*/*"}
-    headers |= {"content-length": str(len(content))}
-    scope: Scope = {
+    headers |= {"content-length": str(len(content))} | ({"authorization": f"Bearer {key}"} if key else {})
+    scope: HttpScope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -154,12 +174,18 @@ async def send_requests(app: ASGIApp, count: int, method: str, target: str, body
 
 async def measure(requests: int, rounds: int) -> dict[str, list[float]]:
     """Return the processor seconds of one request in each round, by work."""
-    bare, ours = Starlette(routes=[Route("/", bare_route)]), eddyline()
-    taken: dict[str, list[float]] = {name: [] for name in WORKS}
+    key, keys = make_keys()
+    bare, ours, keyed = Starlette(routes=[Route("/", bare_route)]), eddyline(), eddyline(keys)
+    apps: dict[str, tuple[ASGIApp, str, tuple[str, str, Any]]] = {}
+    for name, work in WORKS.items():
+        apps[name] = (bare if name == BARE else ours), "", work
+        if name != BARE:
+            apps[name + KEYED] = keyed, key, work
+    taken: dict[str, list[float]] = {name: [] for name in apps}
     for number in range(rounds + 1):
-        for name, work in WORKS.items():
+        for name, (app, sent, work) in apps.items():
             before = time.process_time()
-            await send_requests(bare if work[1] == "/" else ours, requests, *work)
+            await send_requests(app, sent, requests, *work)
             if number:  # the first round warms up
                 taken[name].append((time.process_time() - before) / requests)
     return taken
@@ -175,7 +201,10 @@ def main() -> None:
         taken = runner.run(measure(options.requests, options.rounds))
     print(f"{options.rounds} rounds of {options.requests} requests, processor time of one")
     for name, seconds in taken.items():
-        print(f"{name:22} median {1e6 * statistics.median(seconds):7.1f} µs   least {1e6 * min(seconds):7.1f} µs")
+        print(f"{name:34} median {1e6 * statistics.median(seconds):7.1f} µs   least {1e6 * min(seconds):7.1f} µs")
+    for name in (name for name in WORKS if name != BARE):
+        ratio = min(taken[name]) / min(taken[name + KEYED])
+        print(f"throughput with a key to without, by the least, {name}: {ratio:.3f}")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def serve_encoder(port: int) -> None:
     from eddyline.encoder.api import router
 
     app = FastAPI()
-    app.include_router(router(MadeVectors(), None, 64 << 20))
+    app.include_router(router(MadeVectors(), 64 << 20))
     uvicorn.run(app, port=port, log_level="warning")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MAX_REASON, MAX_FIELD = 1000, 200
+"""Most characters of a reason and of a field: both may quote what was sent."""
+
 
 class EddylineError(Exception):
     """The root: anything below says what was wrong, where, and how to fix it."""
@@ -15,9 +18,9 @@ class InvalidInput(EddylineError):
 
     def __init__(self, reason: str, field: str | None = None) -> None:
         """`field` is the dotted path of the offending value, None where there is none."""
-        self.reason = reason
-        self.field = field
-        super().__init__(f"{field}: {reason}" if field else reason)
+        self.reason = clip(reason, MAX_REASON)
+        self.field = field if field is None else clip(field, MAX_FIELD)
+        super().__init__(f"{self.field}: {self.reason}" if field else self.reason)
 
 
 class InvalidEvent(InvalidInput):
@@ -28,8 +31,33 @@ class TooLarge(InvalidInput):
     """A body or a batch over its limit (HTTP 413)."""
 
 
+class UnsupportedEncoding(InvalidInput):
+    """A body that is encoded in a way that isn't read (HTTP 415)."""
+
+
 class NotFound(EddylineError):
     """A person, an item or a page that doesn't exist (HTTP 404)."""
+
+
+class Unauthenticated(EddylineError):
+    """A request without a key that is known (HTTP 401)."""
+
+
+class Forbidden(EddylineError):
+    """Something that this key, or this proof, doesn't allow; or that is refused to pages of other sites (HTTP 403)."""
+
+
+class WrongHost(EddylineError):
+    """A request by a name that isn't this host's, as of a page that had its own name point here (HTTP 421)."""
+
+
+class RateLimited(EddylineError):
+    """More requests than a key may send (HTTP 429 with Retry-After)."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        """`retry_after` is in seconds."""
+        self.retry_after = retry_after
+        super().__init__(reason)
 
 
 class NotEnabled(EddylineError):
@@ -99,3 +127,8 @@ class Fenced(EddylineError):
 
 class TooManyDeadLetters(EddylineError):
     """More than the set share of records were dead letters: the input is wrong, so the service stops."""
+
+
+def clip(text: str, limit: int) -> str:
+    """Return the text, or as much of it as there is room for."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -103,7 +103,8 @@ def _check_person(
         "liked": (settings.seen, [d for d in interactions if d.weight > 0 and d.type not in ("click", "view")]),
     }
     for name, (size, counted) in sets.items():
-        wrong(name, state[name], newest(counted, size))
+        places = state["places"][name]
+        wrong(name, {item: (time, places[item]) for item, time in state[name].items()}, newest(counted, size))
     for name, half_life in _half_lives(settings).items():
         _check_sum(key, name, expected, half_life, state[name], vectors.get(name), findings)
 

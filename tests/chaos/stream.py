@@ -220,11 +220,13 @@ class Stream:
         return self._late[0]
 
     def _burst(self, now: float) -> Iterator[Event]:
-        bot = self._rng.choice(self._bots)
+        bot, at_once, at = self._rng.choice(self._bots), self._rng.random() < 0.5, self._recently(now)
         for _ in range(self._rng.randint(100, 180)):
             if self._number % EVERY_POISON == EVERY_POISON - 1:
                 yield self._poison(now)
-            yield self._interaction(bot, self._rng.choice(bot.items), self._recently(now), "click", now)
+            yield self._interaction(
+                bot, self._rng.choice(bot.items), at if at_once else self._recently(now), "click", now
+            )
 
     def _interaction(self, someone: Someone, item: str, at: float | None, type: str, now: float) -> Event:
         rng = self._rng

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tests.chaos.stream import Event
 from tests.support.fakes import text_vector
 
+from eddyline.model.placed_time import place_of
 from eddyline.settings import EventSettings, ProfileSettings
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -180,9 +181,11 @@ def sum_of(interactions: Sequence[CountedInteraction], half_life: float) -> Sum 
     return Sum(np.asarray(faded) @ vectors, weight, time)
 
 
-def newest(interactions: Sequence[CountedInteraction], size: int) -> dict[str, float]:
-    """The newest distinct items of these interactions, and when."""
-    times: dict[str, float] = {}
+def newest(interactions: Sequence[CountedInteraction], size: int) -> dict[str, tuple[float, int]]:
+    """The newest distinct items of these interactions, when, and where the author of each had put it: what happened at
+    one time is in the order of the log."""
+    entries: dict[str, tuple[float, int]] = {}
     for interaction in interactions:
-        times[interaction.item] = max(interaction.at, times.get(interaction.item, interaction.at))
-    return dict(sorted(times.items(), key=lambda each: (each[1], each[0]), reverse=True)[:size])
+        entry = interaction.at, place_of(*interaction.event.place)
+        entries[interaction.item] = max(entry, entries.get(interaction.item, entry))
+    return dict(sorted(entries.items(), key=lambda each: each[1], reverse=True)[:size])

@@ -23,6 +23,7 @@ from eddyline.adapters import encoders
 from eddyline.cli import app
 from eddyline.cli import evaluation_views as views
 from eddyline.errors import EddylineError, Misconfigured
+from eddyline.evaluation.baselines.popularity_window import WINDOWS
 from eddyline.evaluation.interaction_log import InteractionLog
 from eddyline.evaluation.metrics import StrategyLists, measure
 from eddyline.evaluation.strategy_comparison import Evaluation
@@ -175,21 +176,19 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
 ) -> None:
     seen: list[InteractionLog] = []
 
-    def watched(self: Evaluation, contenders: Any, begin: int, progress: Any, what: str = "events") -> Any:
-        if what.startswith("trial"):
+    def watched(self: Evaluation, asked: Any, begin: int, progress: Any, what: str = "events", seed: int = 0) -> Any:
+        if what == "tuning":
             seen.append(self.log)
-        return run(self, contenders, begin, progress, what)
+        return run(self, asked, begin, progress, what, seed)
 
-    run = Evaluation.run
-    monkeypatch.setattr(Evaluation, "run", watched)
+    run = Evaluation.run_with
+    monkeypatch.setattr(Evaluation, "run_with", watched)
     output = tmp_path / "out"
     shown = evaluate(
         log,
         "--strategy",
         "content",
         "--tune",
-        "--trials",
-        5,
         "--no-shuffled",
         "--no-plot",
         "--requests",
@@ -201,12 +200,11 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
     assert seen
     for part in seen:
         assert asked.isdisjoint(event.event_id for event in part.events)
-    table = shown.stdout[shown.stdout.index("[ranking]") : shown.stdout.index("All: people")]
+    table = shown.stdout[shown.stdout.index("[strategies.content]") : shown.stdout.index("All: people")]
     pasted = Settings(**tomllib.loads(table))
     ran = json.loads((output / "run.json").read_text())
     assert list(ran["contenders"]) == ["content", "content (tuned)"]
     assert ran["contenders"]["content (tuned)"]["strategy"] == pasted.strategies["content"].model_dump(mode="json")
-    assert ran["contenders"]["content (tuned)"]["ranking"] == pasted.ranking.model_dump(mode="json")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -223,6 +221,24 @@ def test_no_figure_is_cut_off(width: int) -> None:
     assert ("12.50" in shown) == (width == 120)
 
 
+@pytest.mark.slow(10)
+def test_baselines_are_in_the_same_tables_on_the_same_requests(log: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    against = ("--against", "vsknn", "--against", "ease", "--against", "popularity-window")
+    evaluate(log, "--strategy", "affinity", *against, "--repeats", "--requests", "--no-plot", "--output", output)
+    found = rows(output / "metrics.csv")
+    names = ["affinity", "vsknn", "ease (frozen)", "ease (refitted)", *(f"popularity of a {one}" for one in WINDOWS)]
+    assert list(dict.fromkeys(row["strategy"] for row in found)) == names
+    assert {row["slice"] for row in found} >= {"all", "repeats", "shuffled"}
+    of_all = [row["difference"] for row in found if (row["slice"], row["metric"]) == ("all", "hr")]
+    assert of_all[0] == ""
+    assert all(of_all[1:])
+    asked = rows(output / "requests.csv")
+    of_each = [[row["event_id"] for row in asked if row["strategy"] == name] for name in names]
+    assert all(one == of_each[0] for one in of_each)
+    assert json.loads((output / "run.json").read_text())["against"] == ["vsknn", "ease", "popularity-window"]
+
+
 def test_own_strategies_of_the_settings_can_be_compared(log: Path, tmp_path: Path) -> None:
     config = tmp_path / "my.toml"
     config.write_text("[strategies.mine]\naffinity = 2.0\n")
@@ -234,6 +250,7 @@ def test_own_strategies_of_the_settings_can_be_compared(log: Path, tmp_path: Pat
     ("arguments", "reason"),
     [
         (["--strategy", "best"], r"no strategy best: there are eddyline, .*\[strategies.NAME\]"),
+        (["--against", "bert"], "no baseline bert: there are sasrec, "),
         (["--min-events", "1000", "--share", "0.01"], "too small"),
     ],
 )

@@ -131,7 +131,7 @@ class Running:
 
     async def run(self) -> SimulationReport:
         connection = Connection(
-            "http://eddyline.test", self.plan.concurrency, self.report, self._sleep, self.clock, self._transport
+            "http://eddyline", self.plan.concurrency, self.report, self._sleep, self.clock, self._transport
         )
         async with connection:
             driver = Driver(

@@ -15,6 +15,7 @@ import pytest
 from eddyline.clients import FOR_A_MINUTE, NO_RETRIES, WHILE_BUSY, AsyncClient, Client, Failure, Retries
 from eddyline.errors import (
     EddylineError,
+    Forbidden,
     InvalidInput,
     NotEnabled,
     NotFound,
@@ -64,7 +65,10 @@ def in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[httpx.R
         ),
         (404, None, UnexpectedResponse, "answered 404"),
         (405, {"detail": "doesn't take GET"}, UnexpectedResponse, "answered 405"),
-        (401, None, UnexpectedResponse, "answered 401"),
+        (401, None, Forbidden, "answered 401"),
+        (403, {"detail": "not your scope"}, Forbidden, "answered 403 (not your scope): EDDYLINE_API_KEY is the key"),
+        (418, None, UnexpectedResponse, "answered 418"),
+        (429, {"detail": "slow down"}, Unavailable, "answered 429 (slow down)"),
         (500, {"detail": "something went wrong"}, UnexpectedResponse, "answered 500 (something went wrong)"),
         (200, None, UnexpectedResponse, "answered 200"),
         (501, {"detail": "turn it on"}, NotEnabled, "turn it on"),
@@ -184,3 +188,20 @@ def test_clients_need_no_model_no_kafka_and_no_store() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_passwords_of_the_address_are_in_no_error() -> None:
+    address = "http://eddy:hunter2@eddyline.test"
+    for one in (httpx.ConnectError("nobody"), httpx.Response(401), httpx.Response(503), httpx.Response(500)):
+        handler, _ = in_turn(one)
+        with Client(address, transport=httpx.MockTransport(handler)) as it, pytest.raises(EddylineError) as raised:
+            it.item("x")
+        assert "***@eddyline.test" in str(raised.value)
+        assert "hunter2" not in str(raised.value)
+
+
+def test_a_key_is_sent_with_every_request() -> None:
+    handler, requests = in_turn(httpx.Response(200, json={"item_id": "x"}))
+    with Client(URL, transport=httpx.MockTransport(handler), api_key="edk_x") as it:
+        it.item("x")
+    assert requests[0].headers["authorization"] == "Bearer edk_x"

@@ -130,7 +130,7 @@ def test_a_stopped_import_goes_on_where_it_was_and_nothing_counts_twice(api: Fak
     report = api.run(path, state)
     assert report.skipped == {"items": 1, "users": 0, "events": 500}
     assert report.sent == {"items": 0, "users": 0, "events": 700}
-    assert set(api.events) == {f"e{n}" for n in range(1200)}
+    assert list(api.events) == [f"e{n}" for n in range(1200)]
     assert api.items == {"i": 1}
 
 
@@ -157,6 +157,7 @@ def test_a_batch_that_is_too_large_is_sent_in_parts(api: FakeApi, tmp_path: Path
     path = jsonl(tmp_path / "a.jsonl", *(event(n) for n in range(300)))
     report = api.run(path)
     assert report.sent["events"] == len(api.events) == 300
+    assert list(api.events) == [f"e{n}" for n in range(300)], "in the order of the file"
 
 
 def test_what_is_refused_is_reported_with_its_line_and_the_rest_is_taken(api: FakeApi, tmp_path: Path) -> None:
@@ -178,6 +179,19 @@ def test_events_are_moved_alike_so_that_the_newest_happens_now_also_after_a_stop
     times = [parse_timestamp(api.events[f"e{n}"]["timestamp"]) for n in range(600)]
     assert times[-1] == pytest.approx(NOW)
     assert [round(later - earlier, 3) for earlier, later in pairwise(times)] == [1.0] * 599
+
+
+def test_events_of_which_the_newest_never_happens_are_moved_no_further_than_there_is_time(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    events = [
+        {"type": "click", "item_id": "i", "user_id": "u", "timestamp": f"{year}-12-31T00:00:00Z"}
+        for year in (2024, 9999)
+    ]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join(map(orjson.dumps, events)))
+    api.run(file, ends_now=True)
+    assert sorted(parse_timestamp(one["timestamp"]) for one in api.events.values()) == [0.0, NOW]
 
 
 def test_without_a_reader_at_the_address_events_are_sent_at_once(api: FakeApi, tmp_path: Path) -> None:

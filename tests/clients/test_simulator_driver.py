@@ -212,7 +212,7 @@ def test_nobody_at_the_address_is_said_at_once() -> None:
 
     fake.answer = refuse  # type: ignore[method-assign]
     running = Running(fake)
-    with pytest.raises(Unavailable, match=r"http://eddyline.test can't be reached .*eddyline up.*--url"):
+    with pytest.raises(Unavailable, match=r"http://eddyline can't be reached .*eddyline up.*--url"):
         run(running)
     assert running.slept == []
 

@@ -53,6 +53,18 @@ def test_the_old_movielens_layout_is_read_too(tmp_path: Path) -> None:
     assert [line.value["user_id"] for line in source.events()] == ["22", "196"]
 
 
+def test_ratings_of_the_same_time_stay_in_the_order_of_their_file(tmp_path: Path) -> None:
+    new, old = movielens(tmp_path / "new"), tmp_path / "old"
+    old.mkdir()
+    rows = [("9", "30", 5, 200), ("9", "4", 1, 200), ("10", "5", 3, 200), ("9", "2", 2, 100)]
+    head = "userId,movieId,rating,timestamp\n"
+    (new / "ratings.csv").write_text(head + "".join(f"{u},{m},{v},{t}\n" for u, m, v, t in rows))
+    (old / "u.item").write_text("")
+    (old / "u.data").write_text("".join(f"{u}\t{m}\t{v}\t{t}\n" for u, m, v, t in rows))
+    for folder in (new, old):
+        assert [line.value["item_id"] for line in open_source(folder).events()] == ["2", "30", "4", "5"]
+
+
 def test_json_lines_and_csv_are_told_apart_by_their_fields(tmp_path: Path) -> None:
     lines = [{"type": "click", "event_id": "e1"}, {"item_id": "i", "title": "T"}, {"user_id": "u", "interests": ["x"]}]
     (tmp_path / "a.jsonl").write_bytes(b"\n\n".join(orjson.dumps(line) for line in lines))

@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT
 from eddyline.adapters.telemetry import Metrics
 from eddyline.insights.kpis import Kpis
 from eddyline.insights.statistics import plan_sample_size
-from eddyline.runtime.documents import settings_table, strategies_table
+from eddyline.runtime.documents import access_table, settings_table, strategies_table
 
 
 def metrics_table() -> str:
@@ -64,6 +64,7 @@ def kpis_table() -> str:
 
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs" / "configuration.md", settings_table),
+    "access": (ROOT / "docs" / "security.md", access_table),
     "strategies": (ROOT / "docs" / "ranking.md", strategies_table),
     "kpis": (ROOT / "docs" / "insights.md", kpis_table),
     "metrics": (ROOT / "docs" / "operations.md", metrics_table),

@@ -16,6 +16,7 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=inde
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (?P<text>.+)$", re.MULTILINE)
 EXPERIMENTS = "toml experiments"
+KEYS = "toml keys"
 """A block of an experiments file, not of the settings."""
 SKIP = re.compile(r'\bskip="(?P<reason>[^"]*)"')
 
@@ -56,7 +57,7 @@ class Step:
 
 def pages() -> list[Path]:
     """Return every page, the tutorial first: it starts from an empty Eddyline, and the others ask for its items."""
-    owned = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "examples/README.md")
+    owned = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md", "examples/README.md")
     others = sorted(page for page in (ROOT / "docs").glob("*.md") if page != TUTORIAL)
     return [TUTORIAL, *(ROOT / name for name in owned), *others]
 

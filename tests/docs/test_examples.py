@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 from tests.docs import shapes
-from tests.docs.pages import EXPERIMENTS, ROOT, TUTORIAL, Block, Step, blocks, pages, steps
+from tests.docs.pages import EXPERIMENTS, KEYS, ROOT, TUTORIAL, Block, Step, blocks, pages, steps
 from tests.docs.shell import Answer, Shell
 
 from eddyline.model import events
 from eddyline.model.experiments import definitions as experiments
 from eddyline.model.rules import RuleSet
-from eddyline.settings import Settings
+from eddyline.settings import KeyFile, Settings
 
 WITHIN_SECONDS = 15.0
 WRITES = re.compile(r"-X |/v1/events\b|/v1/items(/availability)? ")
 MODEL = re.compile(r'\bmodel="(?P<name>\w+)"')
-LANGUAGES = {"sh", "json", "toml", "python", "text"}
+LANGUAGES = {"sh", "json", "toml", "python", "javascript", "text"}
 
 
 def _all_blocks() -> list[Block]:
@@ -57,6 +57,8 @@ def test_every_block_has_a_known_language() -> None:
 def test_settings_and_experiments_shown_are_such(block: Block) -> None:
     if EXPERIMENTS in block.info:
         assert len(experiments.parse_experiments(block.text, Settings(), block.where))
+    elif KEYS in block.info:
+        assert KeyFile(**tomllib.loads(block.text)).keys
     else:
         RuleSet.from_settings(Settings(**tomllib.loads(block.text)))
 

@@ -130,7 +130,8 @@ class World:
         memory, ranking = self.memory, self.settings.ranking
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
-        found = RequestSearches(memory, person, now, DenseSearches(memory.catalogue)).run(asked, ranking, search_depth(ranking, LIMIT))
+        searches = RequestSearches(memory, person, now, DenseSearches(memory.catalogue))
+        found = searches.run(asked, ranking, search_depth(ranking, LIMIT))
         pause = ranking.visit_pause_minutes * MINUTE
         began = profile.seen.shown.visit_start(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)

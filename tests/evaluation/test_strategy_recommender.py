@@ -137,6 +137,16 @@ def test_nobody_is_recommended_what_they_have_seen_however_long_ago() -> None:
     assert sorted(listed) == [ITEMS - 3, ITEMS - 2, ITEMS - 1]
 
 
+def test_what_has_one_time_is_learnt_in_the_order_of_the_log() -> None:
+    items = contents()
+    memory = InMemoryState(InteractionLog("test", "0", items, (Person("u", "p"),), ()), vectors(items), SETTINGS)
+    chosen = [3, 0, 2, 1]
+    for item in chosen:
+        memory.learn(LoggedInteraction(0, item, "purchase", 5.0, NOW, f"e{item}"))
+    recents = memory.profile(0, NOW).seen.recents.newest_first()
+    assert recents == [items[item].item_id for item in reversed(chosen)]
+
+
 def test_with_repeats_what_was_seen_is_recommended_again() -> None:
     items = contents()
     memory = InMemoryState(

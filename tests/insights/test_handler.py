@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
@@ -17,6 +18,8 @@ from tests.support.recount import recount
 from tests.support.rows import MemoryTables
 
 from eddyline.adapters.kafka import Record, partition_of
+from eddyline.errors import TooManyDeadLetters
+from eddyline.insights import handler as handler_module
 from eddyline.insights.handler import PartitionHandler
 from eddyline.insights.impression_attribution import Contribution, measure_contribution
 from eddyline.insights.moments import Moments
@@ -433,8 +436,78 @@ def test_a_person_whose_records_cannot_be_folded_stops_nobody(monkeypatch: pytes
     partition = folded(log)
     assert partition.total() == Counter(organic_clicks=1)
     assert [(reason, detail) for _, reason, detail in partition.dead_letters] == [
-        ("insights_failed", "ZeroDivisionError: a bug")
+        ("handler_failed", "ZeroDivisionError: a bug")
     ]
+
+
+@pytest.mark.parametrize("fails", ["clamp_event_time", "ForwardedFrom", "partition_of"])
+def test_a_record_that_breaks_the_handler_becomes_a_dead_letter_and_the_rest_goes_on(
+    log: Log, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Wherever that is, and whatever is in the same batch."""
+    real: Any = getattr(handler_module, fails)
+
+    class Breaks:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, *args: Any) -> Any:
+            self._look()
+            return real(*args)
+
+        def from_headers(self, *args: Any) -> Any:
+            self._look()
+            return real.from_headers(*args)
+
+        def _look(self) -> None:
+            frame = inspect.currentframe()
+            while frame is not None:
+                if frame.f_locals.get("record") is poison:
+                    raise ZeroDivisionError("a bug")
+                frame = frame.f_back
+
+    monkeypatch.setattr(handler_module, fails, Breaks())
+    for number in range(40):
+        log.did(f"e{number}", "item-1", NOW)
+    poison = log.records[17]
+    partition = folded(log)
+    assert partition.total() == Counter(organic_clicks=39)
+    assert [(record.offset, reason) for record, reason, _ in partition.dead_letters] == [(17, "handler_failed")]
+    assert partition.counts() == {"records": 40, "failed": 1}
+
+
+def test_a_bug_that_hits_every_record_stops_it(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(handler_module, "parse_person_event", breaks)
+    for number in range(200):
+        log.did(f"e{number}", "item-1", NOW)
+    with pytest.raises(TooManyDeadLetters, match="a bug"):
+        folded(log)
+
+
+def test_names_beyond_a_number_count_as_other(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eddyline.insights.known_names.MAX_COMBINATIONS", 3)
+    monkeypatch.setattr("eddyline.insights.known_names.MAX_CATEGORIES", 2)
+    for number in range(6):
+        items = [ServedItem(item_id="item-1", rank=1, category=f"category-{number}")]
+        log.seen(f"r{number}", NOW + number, items=items, surface=f"s{number}", experiment="e", variant=f"v{number}")
+    partition = folded(log)
+    assert partition.total()["requests"] == 6
+    keys = [parse_row_key(key) for key in partition.tables.keys(WINDOWS)]
+    cells = [key.dimensions for key in keys if isinstance(key, CellKey)]
+    assert {cell.surface for cell in cells} == {"s0", "s1", "s2", "other"}
+    assert {cell.category for cell in cells} == {"", "category-0", "category-1", "other"}
+    variants = {key for key in keys if isinstance(key, VariantKey)}
+    assert len(variants) == 4
+    assert VariantKey("other", "other", "other") in variants
+    partition.handler = partition._start()
+    last = log.seen("again", NOW + 9, items=ranked(["item-1"]), surface="s1", experiment="e", variant="v1")
+    assert partition.take([last])
+    assert partition.total()["requests"] == 7
+    keys = [parse_row_key(key) for key in partition.tables.keys(WINDOWS)]
+    assert len({key.dimensions.surface for key in keys if isinstance(key, CellKey)}) == 4
 
 
 def test_an_erased_person_is_forgotten_and_what_was_counted_stays(log: Log) -> None:
@@ -506,7 +579,7 @@ def test_a_value_that_is_no_price_becomes_a_dead_letter(log: Log, value: float) 
     log.did("e2", "item-1", NOW, type="purchase", value=2.5)
     partition = folded(log)
     assert (partition.total()["conversions"], partition.total()["revenue"]) == (1, 2_500_000)
-    assert [reason for _, reason, _ in partition.dead_letters] == ["insights_failed"]
+    assert [reason for _, reason, _ in partition.dead_letters] == ["invalid_event"]
     assert "no price" in partition.dead_letters[0][2]
 
 
@@ -546,7 +619,7 @@ def test_a_list_whose_rows_are_too_large_to_write_becomes_a_dead_letter(
     log.served("usual", NOW, ["item-1"])
     partition = folded(log)
     assert partition.total()["requests"] == 2
-    assert [(record.offset, reason) for record, reason, _ in partition.dead_letters] == [(0, "insights_failed")]
+    assert [(record.offset, reason) for record, reason, _ in partition.dead_letters] == [(0, "handler_failed")]
     assert "bytes" in partition.dead_letters[0][2]
     assert partition.counts() == {"records": 3, "failed": 1}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 from tests.kafka.letters import BURIED, a_record, found, letters, offsets, remove
+from tests.support.fakes import Clock
 
 from eddyline.adapters.kafka import DeadLetter, FileDeadLetterStore, FileDeadLetterWriter, UnreadableDeadLetter
 from eddyline.errors import Misconfigured, Unavailable
@@ -76,12 +77,32 @@ def test_letters_are_told_apart_by_their_log_and_found_by_their_place(tmp_path: 
 def test_a_letter_that_was_kept_twice_is_read_once(tmp_path: Path, box: FileDeadLetterStore) -> None:
     keep(tmp_path, 7, 2)
     keep(tmp_path, 7, 2)
-    FileDeadLetterWriter(tmp_path).put(a_record(7), "unknown_item", "another reason")
+    FileDeadLetterWriter(tmp_path, lambda: BURIED).put(a_record(7), "unknown_item", "another reason")
     assert offsets(box) == [7, 8, 7]
     (log,) = box.logs()
     remove(log, 8)
     assert offsets(box) == [7, 7]
     assert len((tmp_path / "users.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_a_file_keeps_the_newer_half_of_what_is_too_much(tmp_path: Path, box: FileDeadLetterStore) -> None:
+    into = FileDeadLetterWriter(tmp_path, lambda: BURIED, max_file_bytes=50_000)
+    for offset in range(100):
+        into.put(a_record(offset, value=b"x" * 3000), "invalid_event", "")
+        assert (tmp_path / "users.jsonl").stat().st_size <= 50_000
+    kept = offsets(box)
+    assert kept == list(range(kept[0], 100))
+    assert len(kept) >= 5
+
+
+def test_what_is_older_than_thirty_days_goes(tmp_path: Path, box: FileDeadLetterStore) -> None:
+    clock = Clock(BURIED)
+    into = FileDeadLetterWriter(tmp_path, clock)
+    for offset in range(4):
+        into.put(a_record(offset), "invalid_event", "")
+        clock.forward(10 * 86_400)
+    into.put(a_record(4), "invalid_event", "")
+    assert offsets(box) == [1, 2, 3, 4]
 
 
 def test_a_directory_that_is_not_there_holds_none_and_is_not_made(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from eddyline.errors import InvalidEvent
 from eddyline.model import events
 from eddyline.model.events import (
     Activity,
+    Availability,
     Content,
     ImpressionReport,
     Interaction,
@@ -21,6 +22,7 @@ from eddyline.model.events import (
     clamp_event_time,
     interaction_weight,
     pack_dimensions,
+    parse_entity,
     parse_event,
     parse_impression,
 )
@@ -241,6 +243,55 @@ def test_a_wrong_impression_is_refused_with_the_field(data: bytes, field: str | 
 )
 def test_a_time_in_a_text_is_rfc_3339_or_epoch(text: str, seconds: float) -> None:
     assert events.parse_timestamp_text(text) == seconds
+
+
+END_OF_TIME = "9999-12-31T23:59:59Z"
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        '"9999-12-31T23:59:59.9999999Z"',  # .NET's DateTime.MaxValue, SQL Server's datetime2
+        '"9999-12-31T23:59:59.9999999-08:00"',
+        '"9999-12-31T23:59:59.999999+00:00"',  # Python's datetime.max
+        '"+1000000000-12-31T23:59:59.999999999Z"',  # Java's Instant.MAX
+        '"+275760-09-13T00:00:00.000Z"',  # JavaScript's last Date
+        '"infinity"',  # PostgreSQL's
+        "9223372036854775807",  # Java's Long.MAX_VALUE
+        "8640000000000000",
+        "253402300799999",
+    ],
+)
+def test_what_programs_write_for_never_is_the_end_of_the_year_9999(never: str) -> None:
+    event = parse_event(Content, f'{{"item_id":"i","title":"t","expires_at":{never}}}'.encode())
+    assert event.model_dump(mode="json")["expires_at"] == END_OF_TIME
+    assert parse_event(Content, event.to_bytes()) == event
+
+
+@pytest.mark.parametrize("never", ['"0001-01-01T00:00:00Z"', '"0001-01-01T00:00:00+02:00"', "-62135596800000"])
+def test_the_first_time_of_dot_net_is_a_time(never: str) -> None:
+    event = parse_event(Content, f'{{"item_id":"i","title":"t","published_at":{never}}}'.encode())
+    assert event.model_dump(mode="json")["published_at"] == "0001-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("year", [1, 1950, 2026, 5139, 6000, 9999])
+def test_a_time_is_parsed_once_and_stays_epoch_seconds(year: int) -> None:
+    text = f"{year:04}-07-01T00:00:00Z"
+    event = parse_event(Content, f'{{"item_id":"i","title":"t","published_at":"{text}"}}'.encode())
+    again = Content(**event.model_dump(mode="python"))
+    assert again.model_dump(mode="json")["published_at"] == text
+
+
+def test_a_state_from_the_future_is_clamped_or_refused_as_an_event_is() -> None:
+    value = '{"item_id":"i","available":true,"price":1,"timestamp":%s}'
+    a_little = parse_entity(Availability, (value % (NOW + 3600)).encode(), NOW)
+    assert a_little.timestamp == NOW
+    assert parse_entity(Availability, (value % (NOW - 3600)).encode(), NOW).timestamp == NOW - 3600
+    assert parse_entity(Availability, (value % "null").encode(), NOW).timestamp == NOW
+    for timestamp in (f'"{END_OF_TIME}"', NOW + 2 * 86_400, -1):
+        with pytest.raises(InvalidEvent) as refused:
+            parse_entity(Availability, (value % timestamp).encode(), NOW)
+        assert refused.value.field == "timestamp"
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2023-11-14T22:13:20", "nan", "1e300"])

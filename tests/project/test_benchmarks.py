@@ -87,8 +87,13 @@ def test_a_request_is_compared_with_a_bare_route() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = re.findall(r"^(.+?) +median +(\d+\.\d) µs +least +(\d+\.\d) µs$", done.stdout, re.MULTILINE)
-    kinds = ["bare Starlette route", "GET /healthz", "POST of an event", "GET of a list", "POST for a list"]
-    assert [name for name, _, _ in rows] == kinds
+    kinds = ["GET /healthz", "POST of an event", "GET of a list", "POST for a list"]
+    twice = [name + more for name in kinds for more in ("", ", with a key")]
+    assert [name for name, _, _ in rows] == ["bare Starlette route", *twice]
+    ratios = re.findall(
+        r"^throughput with a key to without, by the least, (.+): (\d\.\d{3})$", done.stdout, re.MULTILINE
+    )
+    assert [name for name, _ in ratios] == kinds
     assert all(0 < float(least) <= float(median) for _, median, least in rows)
 
 

@@ -119,7 +119,31 @@ def test_our_containers_can_write_nothing_but_their_tmp(services: dict[str, Any]
         assert service["read_only"], name
         assert service["tmpfs"] == ["/tmp"]
         assert service["cap_drop"] == ["ALL"]
-        assert not service.get("volumes")
+        assert all(volume.endswith(":ro") for volume in service["volumes"]), name
+
+
+def test_no_container_gains_privileges_or_processes_without_end(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert 0 < service["pids_limit"] <= 2000, name
+
+
+def test_pages_in_a_browser_on_this_host_can_not_read_qdrant(services: dict[str, Any]) -> None:
+    assert services["qdrant"]["environment"]["QDRANT__SERVICE__ENABLE_CORS"] == "false"
+
+
+def test_our_containers_answer_anyone_only_while_nobody_else_reaches_them(
+    compose: dict[str, Any], services: dict[str, Any]
+) -> None:
+    for name in OURS:
+        environment = services[name]["environment"]
+        assert environment["EDDYLINE_SERVER__INSECURE"] == "true"
+        source, target, _ = services[name]["volumes"][0].split(":")
+        assert environment["EDDYLINE_KEYS_FILE"] == f"{target}/keys.toml"
+        assert (ROOT / source).is_dir()
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", [])), (
+        "a port for everyone needs keys"
+    )
 
 
 def test_settings_of_the_containers_are_settings_that_exist(

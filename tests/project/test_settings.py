@@ -136,6 +136,57 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.qdrant.api_key.get_secret_value() == "hunter1"
 
 
+def test_of_the_options_of_a_library_only_what_is_known_to_be_harmless_is_shown() -> None:
+    hidden = (
+        "ssl.key.password",
+        "ssl.keystore.passphrase",
+        "sasl.username",
+        "ssl.key.pem",
+        "plugin.own.option",
+        "token",
+    )
+    shown = ("security.protocol", "sasl.mechanism", "ssl.ca.location", "session.timeout.ms", "client.id")
+    given = "".join(f'"{name}" = "value of {name}"\n' for name in (*hidden, *shown))
+    client = settings.effective(settings.load(write(f"[kafka.client]\n{given}")))["kafka"]["client"]
+    assert {name for name, value in client.items() if value == "**********"} == set(hidden)
+    assert {name for name, value in client.items() if value == f"value of {name}"} == set(shown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[qdrant]\nurl = "http://eddy:hunter2@qdrant:6333"\n',
+        '[qdrant]\nurl = "https://hunter2@qdrant"\n',
+        '[encoder]\nkind = "http"\nurl = "http://eddy:hun@ter2@encoder/v1"\n',
+        "api_key = 481516\n",
+        '[identity]\nsecret = "hunter2"\n',
+        '[encoder]\nserving_key = ["hunter2"]\n',
+        'qdrant = "hunter2"\n',
+        '[qdrant]\npassword = "hunter2"\n',
+        '[kafka.client]\n"own.passphrase" = 481516\n',
+        '[server]\ncors_origins = "https://eddy:hunter2@shop.example"\n',
+    ],
+)
+def test_a_wrong_secret_is_not_shown_where_it_is_refused(text: str) -> None:
+    with pytest.raises(Misconfigured) as refused:
+        settings.load(write(text))
+    assert "hunter" not in str(refused.value)
+    assert "ter2" not in str(refused.value)
+    assert "481516" not in str(refused.value)
+
+
+def test_a_wrong_value_that_is_no_secret_is_shown() -> None:
+    with pytest.raises(Misconfigured, match=r"server\.port: .+ \(it is 'many'\)"):
+        settings.load(write('[server]\nport = "many"\n'))
+
+
+def test_passwords_in_addresses_are_masked_wherever_settings_are_printed() -> None:
+    shown = str(settings.effective(settings.load(write('timezone = "http://eddy:hunter2@x"\n'))))
+    assert "hunter2" not in shown
+    assert "http://***@x" in shown
+    assert settings.mask_credentials("see http://a:b@c/d?e@f and e@mail") == "see http://***@c/d?e@f and e@mail"
+
+
 def test_every_setting_is_described() -> None:
     for path, variable, _, description in settings.describe():
         assert description, path

@@ -28,6 +28,7 @@ class FakeLoop:
         self.running = False
         self.drained: bool | None = None
         self.error: Exception | None = None
+        self.dead_letters = 0
 
     def run(self) -> None:
         assert not self.running, "a loop is run at most once"
@@ -44,7 +45,7 @@ class FakeLoop:
         self.stopped.set()
 
     def status(self) -> LoopStatus:
-        return LoopStatus(self.group, running=self.running, joined=self.running)
+        return LoopStatus(self.group, running=self.running, joined=self.running, dead_letters=self.dead_letters)
 
     def lag(self) -> dict[TopicPartition, int]:
         return {TopicPartition("interactions", 0): 3}
@@ -110,8 +111,21 @@ def test_all_consume_what_is_live(world: World) -> None:
     assert [made[0][0] for made in world.made.values()] == [FIRST, FIRST]
     world.profiler.check()
     world.watch()
-    world.consumers.stop(drain=False)
+    assert not world.consumers.stop(drain=False)
     assert world.journal[2:] == ["end embedder", "end profiler"]
+
+
+@pytest.mark.parametrize("what", ["all of it", "but a record", "but for a seal", "until it failed"])
+def test_a_drain_says_whether_everything_was_handled(world: World, what: str) -> None:
+    world.watch("begin embedder", "begin profiler")
+    if what == "but a record":
+        world.loop("profiler").dead_letters = 1
+    if what == "but for a seal":
+        world.now = Generations(FIRST, {"profiles-1": 2})
+        world.watch("end profiler")
+    if what == "until it failed":
+        world.loop("profiler").error = EddylineError("a bug")
+    assert world.consumers.stop(drain=True) is (what == "all of it")
 
 
 def test_a_sealed_profile_collection_stops_the_profiler_alone_and_says_what_it_waits_for(world: World) -> None:

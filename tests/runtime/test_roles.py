@@ -16,7 +16,7 @@ from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.reader import ExposureLog, Reader, Search, ServedListLog
 from eddyline.reader.schemas import SearchQuery
-from eddyline.runtime import resources, roles
+from eddyline.runtime import clean_stop, resources, roles
 from eddyline.runtime.insights_role import is_installed
 from eddyline.runtime.process import Runtime
 from eddyline.runtime.resources import Resources
@@ -35,6 +35,27 @@ from eddyline.settings import (
 
 class Enough(Misconfigured):
     """What was to be seen is built."""
+
+
+def test_a_start_after_a_clean_stop_does_not_compare_rows_with_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bool] = []
+    monkeypatch.setattr(resources, "complete_rows", lambda *_, is_alone: compared.append(is_alone))
+    monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
+
+    def run(*, is_drained: bool, data_dir: Path = tmp_path / "data") -> int:
+        opened = Resources(Settings(data_dir=data_dir), ("collector", "embedder", "affinity"), Metrics())
+        opened.is_drained = is_drained
+        opened.stack.close()
+        return len(compared)
+
+    assert run(is_drained=True) == 1, "the first start"
+    assert run(is_drained=False) == 1
+    assert run(is_drained=True) == 2, "a stop that left something, or a crash"
+    assert run(is_drained=True) == 2
+    monkeypatch.setattr(clean_stop, "LISTED_META", ("category",))
+    assert run(is_drained=True) == 3, "other fields are copied than by that version"
 
 
 def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **server: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.services.test_access import bearer, entry, write
 from tests.support.qdrant_rest import QdrantRest
 from tests.support.system import Eddyline, run, wait_until
 
@@ -70,7 +71,7 @@ process = pytest.mark.process
 @pytest.fixture
 def workers(qdrant_rest: QdrantRest, tmp_path: Path) -> Iterator[Eddyline]:
     """Two readers on one port."""
-    env = {"EDDYLINE_QDRANT__URL": qdrant_rest.url}
+    env = {"EDDYLINE_QDRANT__URL": qdrant_rest.url, "EDDYLINE_KEYS_FILE": str(tmp_path / "keys.toml")}
     running = Eddyline(("serve", "--roles", "reader", "--workers", "2"), env, tmp_path / "log.txt")
     try:
         yield running
@@ -94,7 +95,7 @@ def worker_pids(workers: Eddyline) -> list[int]:
 
 @process
 @pytest.mark.slow(15)
-def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(workers: Eddyline) -> None:
+def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(workers: Eddyline, tmp_path: Path) -> None:
     own = own_addresses(workers)
     assert len({workers.url, *own}) == 3
     for url in own:
@@ -104,7 +105,7 @@ def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(worke
         counts = []
         for url in own:
             text = httpx.get(f"{url}/metrics", timeout=30).text
-            found = re.search(r'requests_total\{method="GET",route="other",status="404"\} (\d+)', text)
+            found = re.search(r'requests_total\{key="",method="GET",route="other",status="404"\} (\d+)', text)
             counts.append(0 if found is None else int(found[1]))
         return counts
 
@@ -112,6 +113,9 @@ def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(worke
         assert httpx.get(f"{workers.url}/v1/nothing", timeout=30).status_code == 404
     assert sum(answered()) == 40
     assert min(answered()) > 0
+    write(tmp_path / "keys.toml", entry("ops", "edk_ops", "operate"))
+    wait_until(lambda: all(httpx.get(f"{url}/metrics").status_code == 401 for url in own), "each asks for a key")
+    assert all(httpx.get(f"{url}/metrics", headers=bearer("edk_ops")).status_code == 200 for url in own)
     assert workers.stop() == 0
 
 

@@ -10,9 +10,10 @@ import httpx
 from fastapi import APIRouter
 
 from eddyline import reader
-from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, listen
+from eddyline.adapters.http import AccessControl, HttpServer, ReadinessCheck, create_app, listen
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
+from eddyline.settings import ServerSettings
 
 BODIES = (*collector.BODIES, *reader.BODIES)
 
@@ -23,10 +24,13 @@ def served(
     checks: Mapping[str, ReadinessCheck] | None = None,
     metrics: Metrics | None = None,
     cors_origins: Iterable[str] = (),
+    settings: ServerSettings = ServerSettings(),
+    access: AccessControl | None = None,
 ) -> Iterator[httpx.Client]:
     """A client of the application of these routes."""
-    app = create_app(routers, checks or {}, metrics or Metrics(), BODIES, cors_origins)
-    server = HttpServer(app, listen("127.0.0.1", 0))
+    metrics = metrics or Metrics()
+    app = create_app(routers, checks or {}, metrics, BODIES, cors_origins, access)
+    server = HttpServer(app, listen("127.0.0.1", 0), settings=settings, metrics=metrics)
     server.start()
     try:
         with httpx.Client(base_url=server.url, timeout=10.0) as client:

@@ -67,8 +67,8 @@ def bulk(kilobytes: int) -> dict[str, str]:
 
 def some_events(n: int) -> tuple[str, str, Any]:
     events = [
-        {"type": "click", "item_id": "i", "user_id": f"p{n % 13}", "event_id": f"e{n}-{m}", "context": bulk(25)}
-        for m in range(20)
+        {"type": "click", "item_id": "i", "user_id": f"p{n % 13}", "event_id": f"e{n}-{m}", "context": bulk(7)}
+        for m in range(70)
     ]
     return "POST", "/v1/events", {"events": events}
 
@@ -78,7 +78,7 @@ def an_item(n: int) -> tuple[str, str, Any]:
 
 
 def a_user(n: int) -> tuple[str, str, Any]:
-    return "PUT", f"/v1/users/u{n}", {"attributes": {f"k{m}": "x" * 5_000 for m in range(60)}}
+    return "PUT", f"/v1/users/u{n}", {name: ["🎬" * 250] * 100 for name in ("interests", "goals")}
 
 
 @pytest.mark.slow(10)
@@ -212,7 +212,7 @@ def test_a_profiler_that_passes_on_goes_on_while_its_own_topic_is_full(
         refusals = 0
         while refusals < 200:  # what they do from now on is passed on, whole
             for n in visitors:
-                event = {"type": "click", "item_id": "a", "anonymous_id": f"v{n}", "context": bulk(20)}
+                event = {"type": "click", "item_id": "a", "anonymous_id": f"v{n}", "context": bulk(7)}
                 answer = client.post("/v1/events", json=event)
                 refusals += answer.status_code == 503
                 sent[f"p{n}"] += answer.status_code == 202

@@ -198,6 +198,8 @@ def test_an_item_says_when_its_vector_was_made_and_the_how_many_th_it_is(it: Emb
         (record("content", "a", b"{"), None),
         (record("content", "a", {"item_id": "a"}), "title"),
         (record("content", "a", {"item_id": "a", "title": "t", "published_at": -9.9e10}), "published_at"),
+        (record("content", "a", {"item_id": "a", "title": "t", "timestamp": "9999-12-31T00:00:00Z"}), "timestamp"),
+        (offer(0, timestamp="2100-01-01T00:00:00Z"), "timestamp"),
         (record("availability", "a", {"item_id": "a"}), "available"),
         (record("availability", "a", {"item_id": "a", "price": 1}), "available"),
         (record("availability", "a", {"item_id": "a", "available": True}), "price"),
@@ -258,6 +260,13 @@ def test_a_time_that_is_given_goes_over_the_time_of_arrival(it: Embedding) -> No
     it.feed(content(0, price=10, timestamp=NOW))
     it.feed(offer(50, price=8.0, timestamp=NOW - 1))
     assert it.offer()["price"] == 10
+
+
+def test_a_clock_that_is_ahead_voids_no_later_correction(it: Embedding) -> None:
+    it.feed(content(0, price=10))
+    it.feed(offer(5, price=8.0, timestamp=NOW + 7200))
+    it.feed(offer(6, price=9.0))
+    assert it.offer() == {"available": True, "price": 9.0}
 
 
 def test_several_words_on_one_item_in_a_batch_equal_the_same_in_several_batches(it: Embedding) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from structlog.testing import capture_logs
 from tests.services.serving import problem, served
 
-from eddyline.adapters.http import WorkerThreads, create_app, json_response
+from eddyline.adapters.http import WorkerThreads, create_app, json_response, open_to
 from eddyline.adapters.kafka import RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
@@ -34,7 +34,7 @@ class Wanted(BaseModel):
 def router() -> APIRouter:
     routes = APIRouter(tags=["testing"])
 
-    @routes.get("/things/{thing_id}/parts")
+    @routes.get("/things/{thing_id}/parts", openapi_extra=open_to())
     async def parts(
         request: Request,
         thing_id: str,
@@ -45,7 +45,7 @@ def router() -> APIRouter:
         said = {"method": request.method, "thing": thing_id, "key": key, "name": own_name}
         return json_response(said | query.model_dump())
 
-    @routes.get("/fail/{how}")
+    @routes.get("/fail/{how}", openapi_extra=open_to())
     async def fail(how: str) -> Response:
         raise {"gone": NotFound("it is gone"), "down": Unavailable("no store")}.get(how, ZeroDivisionError("a secret"))
 
@@ -62,7 +62,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 def counted(**labels: str) -> float:
-    return METRICS.registry.get_sample_value("eddyline_http_requests_total", labels) or 0.0
+    return METRICS.registry.get_sample_value("eddyline_http_requests_total", {"key": "", **labels}) or 0.0
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------
@@ -82,8 +82,8 @@ def test_a_handler_gets_what_its_signature_names(client: httpx.Client) -> None:
     }
 
 
-def test_what_is_left_out_has_its_default_and_of_what_is_repeated_the_last_counts(client: httpx.Client) -> None:
-    said = client.get("/things/a/parts?limit=1&limit=2&hide=").json()
+def test_what_is_left_out_has_its_default(client: httpx.Client) -> None:
+    said = client.get("/things/a/parts?limit=2&hide=").json()
     assert (said["limit"], said["tag"], said["hide"], said["since"]) == (2, [], [""], "ever")
     assert (said["key"], said["name"]) == (None, "none")
 
@@ -94,7 +94,10 @@ def test_what_is_left_out_has_its_default_and_of_what_is_repeated_the_last_count
         ("limit=0", {}, "limit", "greater than or equal to 1 (it is '0')"),
         ("limit=", {}, "limit", "integer"),
         ("since=now", {}, "since", "there is no such field"),
-        ("colour=red&colour=blue", {}, "colour", "there is no such field"),
+        ("colour=red", {}, "colour", "there is no such field"),
+        ("limit=1&limit=2", {}, "limit", "is given twice"),
+        ("from=a&tag=b&from=a", {}, "from", "is given twice"),
+        ("colour=red&colour=blue", {}, "colour", "is given twice"),
         ("", {"key": "123456"}, "key", "at most 5 characters"),
         ("limit=0", {"key": "123456"}, "limit", "1"),
     ],
@@ -108,14 +111,30 @@ def test_a_wrong_parameter_is_refused_by_its_name(
     assert reason in said["detail"]
 
 
+def test_an_error_quotes_no_more_than_some_hundred_characters(client: httpx.Client) -> None:
+    for path in (f"/things/a/parts?{'x' * 20_000}=1", f"/things/a/parts?limit={'9' * 20_000}", "/" + "x" * 20_000):
+        assert len(client.get(path).text) < 1500
+
+
 def test_a_parameter_from_nowhere_is_noticed_when_the_application_is_built() -> None:
     routes = APIRouter()
 
-    @routes.get("/things")
+    @routes.get("/things", openapi_extra=open_to())
     async def things(_limit: int = 10) -> Response:
         return json_response([])
 
     with pytest.raises(TypeError, match="_limit"):
+        create_app([routes], {}, Metrics())
+
+
+def test_a_route_that_does_not_say_who_may_call_it_is_noticed_when_the_application_is_built() -> None:
+    routes = APIRouter()
+
+    @routes.get("/things")
+    async def things() -> Response:
+        return json_response([])
+
+    with pytest.raises(TypeError, match="/things: nothing says who may call it"):
         create_app([routes], {}, Metrics())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from tests.services.profiling import Profiling, click, erased, long_item_ids, onboarded, same_sums
 from tests.support.fakes import NOW, Clock, record
@@ -11,7 +12,9 @@ from tests.support.stored_profile import open_payload
 
 from eddyline.adapters.kafka import Record, partition_of
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.wire import CONTEXT_BYTES
 from eddyline.model.ids import Person
+from eddyline.model.placed_time import place_of
 from eddyline.model.profile import SETS, Profile
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -105,6 +108,26 @@ def test_what_is_done_under_the_anonymous_id_later_follows(it: Profiling) -> Non
     it.clock.forward(1000)
     it.deliver()
     same(it.stored(), expected(signed_in(0, "a"), signed_in(1, "b", at=NOW + 60), signed_in(2, "c", at=NOW + 120)))
+
+
+@pytest.mark.parametrize("where", ["right", "wrong"])
+def test_what_was_done_at_one_moment_keeps_its_order_across_the_identification(it: Profiling, where: str) -> None:
+    """However often it is forwarded: from the partition where an app put it to the visitor's, and to the user's."""
+    partition = HERE if where == "right" else (HERE + 1) % PARTITIONS
+    seen = len(it.producer.to("interactions"))
+    it.feed(anonymous(0, "d", partition=partition), anonymous(1, "b", partition=partition))
+    it.deliver(seen)
+    seen = len(it.producer.to("interactions"))
+    it.feed(identify(100_000))
+    it.deliver(seen)
+    seen = len(it.producer.to("interactions"))
+    it.passed_on[HERE] = 200_000
+    it.feed(anonymous(200_000, "c", partition=partition), anonymous(200_001, "a", partition=partition))
+    it.deliver(seen)
+    recents = it.stored().seen.recents
+    assert recents.newest_first() == ["a", "c", "b", "d"]
+    offsets = [0, 1, 200_000, 200_001]
+    assert [place for _, place in recents.entries.values()] == [place_of(partition, offset) for offset in offsets]
 
 
 def test_an_event_that_was_counted_before_the_identification_does_not_follow_again(it: Profiling) -> None:
@@ -229,8 +252,18 @@ def test_a_transfer_that_is_none_is_refused(it: Profiling) -> None:
         it.profiler.parse(record("interactions", "u:ada", value))
 
 
-def test_a_passage_that_is_none_is_refused(it: Profiling) -> None:
-    stray = signed_in(0, "a", headers=(("eddyline-origin", b"nonsense"),))
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"eddyline-origin": b"nonsense"},
+        {"eddyline-origin": b"log-1:1:-5"},
+        {"eddyline-origin": b"log-1:1:5", "eddyline-after": b"x"},
+        {"eddyline-origin": b"log-1:1:5", "eddyline-authored": b"log-1:99999:0"},
+        {"eddyline-origin": b"log-1:1:5", "eddyline-authored": b"log-1:0:281474976710656"},
+    ],
+)
+def test_a_passage_that_is_none_is_refused(it: Profiling, headers: dict[str, bytes]) -> None:
+    stray = signed_in(0, "a", headers=tuple(headers.items()))
     with pytest.raises(InvalidEvent, match="eddyline-origin"):
         it.profiler.parse(stray)
 
@@ -417,10 +450,42 @@ def test_an_interaction_that_was_given_up_counts_when_it_is_sent_again(it: Profi
 
 
 def test_waiting_interactions_are_bounded_in_bytes_too(it: Profiling) -> None:
-    words = {f"k{n}": "x" * 1000 for n in range(30)}
-    it.feed(*(signed_in(n, f"late-{n}", context=words) for n in range(20)))
-    assert 0 < len(it.stored().delivery.pending) < 20
-    assert len(it.dead_letters.letters) == 20 - len(it.stored().delivery.pending)
+    words = {f"k{n}": "x" * 1000 for n in range(7)}
+    it.feed(*(signed_in(n, f"late-{n}", context=words) for n in range(60)))
+    pending = it.stored().delivery.pending
+    assert 0 < len(pending) < 60
+    assert [letter.offset for letter, _, _ in it.dead_letters.letters] == list(range(60 - len(pending))), "the oldest"
+
+
+@pytest.mark.parametrize("character", ["x", "🎬", '"', "\\", "\x01", "ü"])
+def test_whatever_waits_can_be_handed_over(it: Profiling, character: str) -> None:
+    """JSON within JSON escapes twice, and characters are not bytes."""
+    room = CONTEXT_BYTES // len(orjson.dumps(character)[1:-1]) - 400
+    words = {f"k{n}": character * min(1024, room - n * 1024) for n in range(31) if room > n * 1024}
+    header = (("trace", bytes(range(256)) * 30),)
+    it.feed(*(anonymous(n, f"late-{n}", context=words, headers=header) for n in range(100)), identify(100))
+    it.deliver()
+    assert it.stored(f"a:{ANONYMOUS}").identity.merged_into == Person("u", USER)
+    pending = it.stored().delivery.pending
+    assert pending, "and the newest wait on"
+    assert len(it.dead_letters.letters) + len(pending) == 100, "none is lost"
+    assert {reason for _, reason, _ in it.dead_letters.letters} == {"unknown_item"}
+
+
+def test_a_profile_that_no_record_holds_sheds_what_it_saw_first_and_then_what_waits() -> None:
+    it = Profiling(ProfileSettings(seen=3000, exposures=3000, recents=1000), PARTITIONS)
+    names = long_item_ids(3000)
+    it.add_items(*names)
+    it.feed(*(anonymous(n, name, type="like") for n, name in enumerate(names)))
+    words = {f"k{n}": "x" * 1000 for n in range(7)}
+    it.feed(*(anonymous(3000 + n, f"late-{n}", context=words) for n in range(20)), identify(3100))
+    it.deliver()
+    stored = it.stored()
+    assert 0 < len(stored.seen.liked.times) < 3000
+    assert names[-1] in stored.seen.liked.times
+    assert it.metric("eddyline_profiler_shed_total", what="seen") > 0
+    assert len(stored.delivery.pending) == 20, "what waits goes last"
+    assert it.metric("eddyline_profiler_shed_total", what="pending") == 0
 
 
 def test_events_astray_and_events_that_follow_are_passed_on_in_the_order_they_came(it: Profiling) -> None:

@@ -17,6 +17,8 @@ from eddyline.errors import Fenced, InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.decay import MINUTE
 from eddyline.model.events import pack_dimensions
 from eddyline.model.ids import Person, item_point_id, person_point_id
+from eddyline.model.placed_time import place_of
+from eddyline.model.profile import stored_recents
 from eddyline.profiler import profile_store, to_profile_point
 from eddyline.profiler.handler import SLICE_PEOPLE
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS
@@ -213,6 +215,22 @@ def test_a_late_event_did_not_come_after_what_was_done_since(it: Profiling) -> N
     it.feed(click(0, "a"), click(1, "b", at=NOW + 2), click(2, "c", at=NOW + 1, arrived=NOW + 3))
     assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "a", "a"]))
     assert it.stored().seen.recents.newest_first() == ["b", "c", "a"]
+
+
+def test_what_was_done_at_one_moment_is_in_the_order_in_which_it_was_sent(it: Profiling) -> None:
+    it.feed(click(0, "c"), click(1, "a"), click(2, "b"))
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "c", "ac"]))
+    assert it.stored().seen.recents.newest_first() == ["b", "a", "c"]
+    assert stored_recents(it.point().payload) == ["b", "a", "c"]
+
+
+def test_what_waited_for_its_item_is_put_where_it_was_sent(it: Profiling) -> None:
+    it.feed(click(0, "b"), click(1, "late"), click(2, "a"))
+    it.restart()
+    it.add_items("late")
+    it.profiler.tick()
+    assert it.stored().seen.recents.newest_first() == ["a", "late", "b"]
+    assert [one["recents"] for one in it.producer.values("activity")] == list(map(pack_dimensions, ["", "b", "b"]))
 
 
 @pytest.mark.parametrize("kind", ["dislike", "skip", "impression"])
@@ -424,6 +442,17 @@ def test_a_record_on_the_wrong_partition_goes_to_its_persons_and_counts_once() -
         it.feed(redelivered(sent, offset, partition=right, at=NOW + 60))
     assert it.stored().events == 1
     assert it.stored().last_seen == NOW, "it happened when it arrived first"
+
+
+def test_records_on_the_wrong_partition_keep_their_order() -> None:
+    it = Profiling(partitions=4)
+    it.add_items("a", "b", "c")
+    wrong = (partition_of(b"u:ada", 4) + 1) % 4
+    it.feed(*(click(offset, item, partition=wrong, key="ada") for offset, item in enumerate("cab")))
+    it.deliver()
+    places = [place_of(wrong, offset) for offset in range(3)]
+    assert it.stored().seen.recents.entries == dict(zip("cab", [(NOW, place) for place in places], strict=True))
+    assert it.stored().seen.recents.newest_first() == ["b", "a", "c"]
 
 
 def test_people_of_several_partitions_are_written_under_their_own_epochs() -> None:
@@ -641,3 +670,33 @@ def test_profiles_can_be_found_by_what_they_are_indexed_for(it: Profiling) -> No
     [point] = page
     assert point.id == person_point_id(Person("u", "ada"))
     assert (point.payload["person"], point.payload["waiting"]) == ("u:ada", 0)
+
+
+@pytest.mark.parametrize("name", ["undefined", " NULL", "[object Object]"])
+def test_a_record_that_names_nobody_is_refused_so_that_strangers_do_not_become_one_person(
+    name: str, it: Profiling
+) -> None:
+    said = {"type": "identify", "anonymous_id": "v1", "user_id": name}
+    for one in (
+        click(0, "a", user=name),
+        record("interactions", "a:v1", said, 1),
+        record("interactions", f"a:{name}", said | {"anonymous_id": name, "user_id": "ada"}, 2),
+        onboarded(3, user=name),
+    ):
+        with pytest.raises(InvalidEvent, match="names nobody"):
+            it.profiler.parse(one)
+    it.profiler.parse(erased(4, user=name))
+
+
+def test_cached_profiles_are_bounded_in_bytes_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eddyline.profiler.profile_store.CACHED_BYTES", 1_000_000)
+    it = Profiling()
+    it.add_items("a")
+    attributes = {"about": "".join(chr(0x4E00 + n) for n in range(5000))}
+    for n in range(60):
+        it.feed(onboarded(2 * n, user=f"p{n}", source=n, attributes=attributes), click(2 * n + 1, "a", user=f"p{n}"))
+    cached = [n for n in range(60) if it.profiler._profiles.cached(Person("u", f"p{n}")) is not None]
+    assert 2 < len(cached) < 20, "people with much take the room of many"
+    assert cached == list(range(60 - len(cached), 60))
+    it.feed(click(200, "a", user="p0"))
+    assert it.stored("u:p0").events == 2

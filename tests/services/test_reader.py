@@ -206,6 +206,13 @@ def test_a_filter_holds_for_every_item(it: Shop, wanted: dict[str, Any], expecte
     assert set(ids(it.asked(filter=wanted, limit=100))) == expected
 
 
+def test_years_of_five_thousand_and_more_are_times_like_others(it: Shop) -> None:
+    for path in ("/v1/items/space1/similar", "/v1/latest"):
+        for time in ("6000-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"):
+            assert ids(it.get(path, published_after=time).json()) == []
+    assert ids(it.asked(filter={"published_at": {"gt": "6000-01-01T00:00:00Z"}})) == []
+
+
 def test_parameters_filter_lists_of_every_kind(it: Shop) -> None:
     for path in ("/v1/users/ada/recommendations", "/v1/items/space1/similar", "/v1/latest"):
         assert share(it.get(path, category="kitchen").json(), "kitchen") == 1.0
@@ -460,6 +467,7 @@ def test_an_item_is_given_back_in_the_shape_that_put_takes(fresh: Shop, item_id:
         "tags": ["film"],
         "url": "https://films",
         "published_at": "2026-09-01T00:00:00Z",
+        "expires_at": "9999-12-31T00:00:00Z",
         "available": True,
         "price": 3.0,
         "attributes": {"year": 1980, "cast": ["a"], "ratio": 1.5},
@@ -573,3 +581,8 @@ def test_the_cache_is_bounded_whatever_is_asked(fresh: Shop) -> None:
         lists.put((f"list {n}",), [])
     kept = [n for n in range(300) if lists.get_stale(f"list {n}") is not None]
     assert kept == list(range(100, 300))
+    for n in range(100):
+        lists.put((f"long {n}", "x" * 1_000_000), [])
+    kept = [n for n in range(100) if lists.get_stale(f"long {n}") is not None]
+    assert 5 < len(kept) < 20
+    assert kept[-1] == 99, "the newest stay"

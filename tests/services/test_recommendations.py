@@ -448,6 +448,19 @@ def test_a_list_goes_on_while_the_situation_changes(it: Shop, changed: dict[str,
     assert not set(ids(first)) & set(ids(second))
 
 
+@pytest.mark.parametrize(("recent", "first"), [(["c", "a"], "after a"), (["a", "c"], "after c")])
+def test_what_a_request_brings_along_is_in_the_order_given(recent: list[str], first: str) -> None:
+    shop = Shop()
+    names = ["a", "c", "after a", "after c"]
+    shop.put(*({"item_id": name, "title": name, "published_at": NOW - 60} for name in names))
+    for item in ("a", "c"):
+        shop.did(f"of {item}", item, ago=60.0)
+        shop.did(f"of {item}", f"after {item}")
+    with shop.open():
+        listed = ids(shop.asked(recent=[{"item_id": item} for item in recent], strategy="affinity"))
+    assert listed[0] == first
+
+
 # -- few items, and none -----------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,8 @@ from tests.support.fakes import TinyEncoder, near, text_vector
 
 from eddyline.adapters.encoders import RemoteEncoder, RetryingEncoder, TextEncoder, create_text_encoder
 from eddyline.adapters.encoders.vector_cache import VectorCache
-from eddyline.adapters.http import HttpServer, create_app, listen
+from eddyline.adapters.http import AccessControl, HttpServer, KeyRing, create_app, listen
+from eddyline.adapters.http.keys import serving_key
 from eddyline.adapters.telemetry import Metrics
 from eddyline.encoder.api import BODIES, router
 from eddyline.errors import Misconfigured, Unavailable
@@ -34,7 +35,11 @@ SERVING_KEY = SecretStr("between-us")
 @contextmanager
 def running(encoder: TextEncoder, key: SecretStr | None = None, limit: int = 100_000) -> Iterator[str]:
     """The service's URL."""
-    server = HttpServer(create_app([router(encoder, key, limit)], {}, Metrics(), BODIES), listen("127.0.0.1", 0))
+    metrics = Metrics()
+    keys = [] if key is None else [serving_key(key.get_secret_value())]
+    access = AccessControl(KeyRing(Path("no keys.toml"), metrics, keys))
+    app = create_app([router(encoder, limit)], {}, metrics, BODIES, access=access)
+    server = HttpServer(app, listen("127.0.0.1", 0))
     server.start()
     try:
         yield server.url

@@ -86,10 +86,10 @@ def test_a_rule_holds_for_a_segment_that_attributes_make(shop: Shop) -> None:
     for name, answers in (
         ("cook", {"interests": ["bread"], "attributes": {"cooks": 3}}),
         ("chef", {"interests": ["bread"], "segment": "chefs"}),
-        ("guest", {"interests": ["bread"], "attributes": {"cooks": 2}}),
+        ("newcomer", {"interests": ["bread"], "attributes": {"cooks": 2}}),
     ):
         shop.user(name, answers)
-    assert share(shop.recommend("guest"), "kitchen") > 0.5
+    assert share(shop.recommend("newcomer"), "kitchen") > 0.5
     assert share(shop.recommend("cook"), "kitchen") < 0.5
     assert share(shop.recommend("chef"), "kitchen") < 0.5
 

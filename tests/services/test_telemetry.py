@@ -50,3 +50,12 @@ def test_machines_get_one_json_object_a_line(capsys: pytest.CaptureFixture[str])
     assert [(line["level"], line["event"]) for line in lines] == [("info", "stopping"), ("warning", "two\nlines")]
     assert lines[0]["signal"] == "SIGTERM"
     assert lines[0]["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_passwords_of_addresses_are_masked(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json" if form == "json" else "console")
+    structlog.get_logger("test").warning("no answer from http://eddy:hunter2@store/", url="https://eddy:hunter2@store")
+    shown = capsys.readouterr().err
+    assert "hunter2" not in shown
+    assert shown.count("***@store") == 2

@@ -71,10 +71,10 @@ def _sets(
     ids: list[str], own: list[list[int]], unit: float | None, flags: bytes, numbers: list[int]
 ) -> dict[str, dict[str, tuple[float, int]]]:
     apart = [place for place, flag in enumerate(flags) if flag & 1 << 6]
-    placed = [place for each in own for place in each]
-    count = len(ids) + len(placed) + len(apart)
-    times = [_time(number, unit) for number in _summed(numbers[:count], len(ids), [*placed, *apart])]
-    entries = list(zip(times, [*_summed(numbers[count:], len(ids), placed), *[-1] * len(apart)], strict=True))
+    owners = [*(place for each in own for place in each), *apart]
+    half = len(numbers) // 2
+    times, places = (_summed(each, len(ids), owners) for each in (numbers[:half], numbers[half:]))
+    entries = [(_time(time, unit), place) for time, place in zip(times, places, strict=True)]
     further = iter(entries[len(ids) :])
     found = {}
     for kind, (name, its_own) in enumerate(zip(KINDS, [*own, apart], strict=True)):

@@ -13,6 +13,8 @@ from structlog.dev import plain_traceback
 from structlog.processors import JSONRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from eddyline.settings import mask_credentials
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENCY = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -40,9 +42,22 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         latency = partial(Histogram, buckets=_LATENCY, registry=self.registry)
-        self.requests = counter("eddyline_http_requests_total", "HTTP requests answered", ("method", "route", "status"))
+        self.requests = counter(
+            "eddyline_http_requests_total",
+            "HTTP requests answered, by the name of their key where there is one",
+            ("method", "route", "status", "key"),
+        )
         self.request_seconds = latency(
             "eddyline_http_request_seconds", "Time to answer an HTTP request", ("method", "route")
+        )
+        self.refused = counter(
+            "eddyline_http_refused_total",
+            "Requests and connections refused before a route saw them, by the limit that they exceeded",
+            ("limit",),
+        )
+        self.unfinished = gauge("eddyline_http_unfinished_bytes", "Bytes of request bodies that haven't come whole")
+        self.keys_refused = gauge(
+            "eddyline_http_keys_refused", "1 while a changed file of keys is refused: the previous keys stay in force"
         )
         self.accepted = counter("eddyline_collector_accepted_total", "Records acknowledged by the broker", ("topic",))
         self.rejected = counter("eddyline_collector_rejected_total", "Events refused as invalid", ("field",))
@@ -83,6 +98,11 @@ class Metrics:
         self.folded = counter("eddyline_profiler_folded_total", "Interactions folded into profiles")
         self.repeated = counter(
             "eddyline_profiler_repeated_total", "Records skipped because they were folded before", ("by",)
+        )
+        self.shed = counter(
+            "eddyline_profiler_shed_total",
+            "Entries that profiles too large to be written or handed over have shed: seen items, pending interactions",
+            ("what",),
         )
         self.waiting = gauge("eddyline_profiler_waiting", "Items that pending interactions of this process wait for")
         self.visible_seconds = latency(
@@ -149,12 +169,14 @@ class Metrics:
 def configure_logging(level: str, form: Literal["console", "json"]) -> None:
     """Send every log line to standard error, as text for people or as one JSON object a line.
 
-    Tracebacks come without the values of variables: those hold what people did, and keys.
+    Tracebacks come without the values of variables: those hold what people did, and keys. The passwords of URLs are
+    masked.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _mask_credentials,
     ]
     final: list[structlog.typing.Processor] = (
         [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
@@ -170,3 +192,7 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
     )
+
+
+def _mask_credentials(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: mask_credentials(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -13,11 +13,13 @@ import typer
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
 from eddyline.cli.dead_letters import dlq
+from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
 from eddyline.cli.insights import insights
+from eddyline.cli.keys import keys
 from eddyline.cli.recommend import recommend
-from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Port, Url, load_settings
+from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Insecure, Port, Url, load_settings
 from eddyline.cli.simulate import simulate
 from eddyline.cli.terminal_output import errors, print_json
 from eddyline.errors import EddylineError, Misconfigured
@@ -34,9 +36,11 @@ app = typer.Typer(
 app.add_typer(dlq)
 app.add_typer(insights)
 app.add_typer(experiments)
+app.add_typer(keys)
 app.command()(audit)
 app.command()(recommend)
 app.command()(evaluate)
+app.command()(erase)
 app.command()(simulate)
 
 
@@ -60,7 +64,7 @@ def main() -> NoReturn:
 def _leave(code: int, reason: str | None = None) -> NoReturn:
     """End the process. Everything of ours is closed by now; the libraries' own teardown only prints noise."""
     if reason is not None:
-        print(f"eddyline: {reason}", file=sys.stderr)
+        print(f"eddyline: {settings.mask_credentials(reason)}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -76,7 +80,13 @@ def _root(
 
 
 @app.command()
-def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
+def up(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    insecure: Insecure = False,
+) -> None:
     """Run everything in this one process, with the in-process broker and vector store.
 
     Where a Kafka cluster or a Qdrant server is configured, it is used instead of the embedded one.
@@ -84,7 +94,7 @@ def up(config: ConfigFile = None, data_dir: DataDir = None, host: Host = None, p
     from eddyline.cli.startup_messages import WITHOUT_INSIGHTS
     from eddyline.runtime.startup_checks import roles_of_up
 
-    loaded = load_settings(config, data_dir, host, port)
+    loaded = load_settings(config, data_dir, host, port, insecure)
     roles = roles_of_up(loaded)
     if loaded.insights.enabled and "insights" not in roles:
         print(WITHOUT_INSIGHTS, flush=True)
@@ -110,9 +120,10 @@ def serve(
     config: ConfigFile = None,
     host: Host = None,
     port: Port = None,
+    insecure: Insecure = False,
 ) -> None:
     """Run several services in this process, against Kafka and Qdrant."""
-    loaded = load_settings(config, None, host, port)
+    loaded = load_settings(config, None, host, port, insecure)
     names = [role.strip() for role in roles.split(",") if role.strip()]
     if workers == 1:
         _serve(loaded, names)
@@ -121,8 +132,8 @@ def serve(
 
 
 def _add_service(role: str, text: str) -> None:
-    def command(config: ConfigFile = None, host: Host = None, port: Port = None) -> None:
-        _serve(load_settings(config, None, host, port), [role])
+    def command(config: ConfigFile = None, host: Host = None, port: Port = None, insecure: Insecure = False) -> None:
+        _serve(load_settings(config, None, host, port, insecure), [role])
 
     app.command(name=role, help=text)(command)
 
@@ -270,6 +281,7 @@ def _serve(loaded: Settings, roles: Sequence[str]) -> None:
     from eddyline.runtime.process import Runtime
 
     configure_logging(loaded.log_level, loaded.log_format)
+    os.umask(0o077)  # what a service keeps on the disk is about people
     runtime = Runtime(loaded, roles)
     for line in startup_lines(runtime, loaded):
         print(line, flush=True)

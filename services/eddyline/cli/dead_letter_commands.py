@@ -25,6 +25,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.kafka.client_config import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
+from eddyline.cli.shared_options import api_key
 from eddyline.cli.terminal_output import counted, errors, first_lines, print_line, progress_bar
 from eddyline.clients import WHILE_BUSY, Client
 from eddyline.errors import EddylineError, Misconfigured, NotFound
@@ -41,7 +42,7 @@ from eddyline.maintenance.dead_letters import (
 )
 from eddyline.model.events import parse_timestamp_text
 from eddyline.runtime.connections import dead_letters_directory, kafka_options
-from eddyline.settings import Settings
+from eddyline.settings import Settings, mask_credentials
 from eddyline.topics import DEAD_LETTER_SUFFIX, SOURCE_TOPICS
 
 MAX_SHOWN = 20
@@ -50,11 +51,12 @@ _letters = partial(counted, noun="dead letter")
 
 @dataclass(frozen=True, slots=True)
 class OpenDeadLetters:
-    """The dead letters of a deployment, and the cluster's producer; None in the embedded mode."""
+    """The dead letters of a deployment, the cluster's producer (None in the embedded mode), and the key to send."""
 
     box: DeadLetterStore
     where: str
     producer: Producer | None
+    api_key: str | None
 
 
 @contextmanager
@@ -68,11 +70,11 @@ def open_dead_letters(settings: Settings) -> Iterator[OpenDeadLetters]:
             stack.callback(producer.close)
             producer.check()
             box: DeadLetterStore = TopicDeadLetterStore(options, producer)
-            opened = OpenDeadLetters(box, f"on {options.bootstrap_servers}", producer)
+            opened = OpenDeadLetters(box, f"on {options.bootstrap_servers}", producer, api_key(settings))
         else:
             directory = dead_letters_directory(settings)
             box = FileDeadLetterStore(directory)
-            opened = OpenDeadLetters(box, f"in {directory}", None)
+            opened = OpenDeadLetters(box, f"in {directory}", None, api_key(settings))
         stack.callback(box.close)
         yield opened
 
@@ -213,8 +215,8 @@ def _destination(opened: OpenDeadLetters, url: str) -> Iterator[tuple[ReplayDest
     if opened.producer is not None:
         yield TopicDestination(opened.producer), f"to their topics {opened.where}"
         return
-    with Client(url, retries=WHILE_BUSY) as client:
-        yield HttpDestination(client), f"through {url}"
+    with Client(url, retries=WHILE_BUSY, api_key=opened.api_key) as client:
+        yield HttpDestination(client), f"through {mask_credentials(url)}"
 
 
 def _unsendable(

@@ -13,7 +13,7 @@ import typer
 
 from eddyline import __version__
 from eddyline.cli.shared_options import ConfigFile, load_settings
-from eddyline.cli.terminal_output import errors, output, print_line, progress_bars
+from eddyline.cli.terminal_output import counted, errors, output, print_line, progress_bars
 from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, StrategySettings, effective
 
@@ -39,8 +39,8 @@ class EvaluationOptions:
     protocol: EvaluationProtocol
     seed: int
     shuffled: bool
-    trials: int
-    """0: nothing is tuned."""
+    tuned: bool
+    against: list[str]
 
 
 def evaluate(
@@ -52,15 +52,18 @@ def evaluate(
         list[str] | None,
         typer.Option("--strategy", help="Strategy to compare; repeatable; by default all, the default one first."),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="Baseline to compare with: sasrec, ease, vsknn, popularity-window; repeatable."),
+    ] = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Recommend for every N-th event only.")] = 1,
     folder: Annotated[
         Path | None, typer.Option("--output", help="Folder for metrics.csv, quality.png and run.json.")
     ] = None,
     tune: Annotated[
         bool,
-        typer.Option("--tune", help="Search the first strategy's weights, on the part of the log before the last one."),
+        typer.Option("--tune", help="Fit the first strategy's weights to the part of the log before the last one."),
     ] = False,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Number of weightings that --tune tries.")] = 60,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="Length of the lists.")] = 10,
     share: Annotated[
         float,
@@ -73,7 +76,9 @@ def evaluate(
         bool,
         typer.Option("--repeats", help="Also recommend for events with items that the person has met, of all items."),
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the shuffling, the resampling and the search.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the shuffling, the resampling, the tuning and the baselines.")
+    ] = 0,
     no_shuffled: Annotated[
         bool, typer.Option("--no-shuffled", help="Skip the second run, with visits shuffled.")
     ] = False,
@@ -87,6 +92,7 @@ def evaluate(
     from eddyline.cli import evaluation_views as views
     from eddyline.clients.sources import open_source
     from eddyline.evaluation import metrics_plot as plot
+    from eddyline.evaluation.baselines import baseline_factory
     from eddyline.evaluation.interaction_log import read
     from eddyline.evaluation.prequential import EvaluationProtocol
 
@@ -98,8 +104,14 @@ def evaluate(
     if folder is not None and not no_plot:
         plot.check()
     contenders = _contenders(settings, strategy)
+    baselines = [baseline_factory(name) for name in dict.fromkeys(against or ())]
     options = EvaluationOptions(
-        share, EvaluationProtocol(k, stride, min_events, repeats), seed, not no_shuffled, trials if tune else 0
+        share,
+        EvaluationProtocol(k, stride, min_events, repeats),
+        seed,
+        not no_shuffled,
+        tune,
+        against or [],
     )
     started = time.monotonic()
     log = read(open_source(path), settings.events)
@@ -111,7 +123,9 @@ def evaluate(
             name, better = next(iter(contenders)), _tuned(evaluation, contenders, options, bars, out)
             contenders[TUNED.format(name)] = better
         begin = log.position(1.0 - options.share)
-        comparison = evaluation.compare(contenders, begin, options.seed, options.shuffled, bars)
+        comparison = replace(evaluation, baselines=baselines).compare(
+            contenders, begin, options.seed, options.shuffled, bars
+        )
     views.show(comparison.measured, k, out)
     for line in views.speed(comparison.answered, time.monotonic() - started):
         print_line(out, line)
@@ -128,15 +142,17 @@ def _tuned(
     out: Console,
 ) -> Contender:
     """Find better weights for the first contender, on a log that ends where the report begins; print and return it."""
-    from eddyline.evaluation.weight_search import as_toml, tune
+    from eddyline.evaluation.weight_tuning import as_toml, tune
 
     log, (name, base) = evaluation.log, next(iter(contenders.items()))
     before = replace(evaluation, log=log.first(log.position(1.0 - options.share)))
-    found = tune(before, base, log.position(1.0 - 2 * options.share), options.trials, options.seed, progress)
+    found = tune(before, base, log.position(1.0 - 2 * options.share), options.seed, progress)
     print_line(
-        out, f"Tuned {name}: {found.score - 1:+.1%} where it was searched, {found.trials} trials. As settings:\n"
+        out,
+        f"Tuned {name}: a loss of {found.loss_after:.3f} instead of {found.loss_before:.3f} nats on the "
+        f"{counted(found.requests, 'request')} that it was fitted to. As settings:\n",
     )
-    print_line(out, as_toml(name, found.contender))
+    print_line(out, as_toml(name, found.contender.strategy))
     return found.contender
 
 

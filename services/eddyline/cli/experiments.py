@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eddyline.adapters.experiments_file import load_experiments
-from eddyline.cli.shared_options import ConfigFile, DataDir, ReaderUrl, load_settings, opened_store
+from eddyline.cli.shared_options import ConfigFile, DataDir, ReaderUrl, api_key, load_settings, opened_store
 from eddyline.errors import Misconfigured
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant
 from eddyline.settings import Settings
@@ -59,7 +59,8 @@ def who(
         raise Misconfigured("name a user, or --anonymous with an id")
     given = (("user_id", user_id), ("anonymous_id", anonymous_id), ("surface", surface))
     query = {name: value for name, value in given if value is not None}
-    found = _assigned_here(load_settings(config, data_dir), query) if url is None else _assigned_there(url, query)
+    settings = load_settings(config, data_dir)
+    found = _assigned_here(settings, query) if url is None else _assigned_there(url, api_key(settings), query)
     if found["experiment"] is None:
         print("in no experiment: the usual list")
     else:
@@ -84,10 +85,10 @@ def _assigned_here(settings: Settings, query: dict[str, str]) -> dict[str, Any]:
         return reader.assignment(AssignmentQuery(**query))
 
 
-def _assigned_there(url: str, query: dict[str, str]) -> dict[str, Any]:
+def _assigned_there(url: str, key: str | None, query: dict[str, str]) -> dict[str, Any]:
     from eddyline.clients import Client
 
-    with Client(url, TIMEOUT_SECONDS) as client:
+    with Client(url, TIMEOUT_SECONDS, api_key=key) as client:
         return client.assignment(query)
 
 

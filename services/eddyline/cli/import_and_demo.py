@@ -14,6 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from eddyline.adapters.private_files import make_private
+from eddyline.cli.shared_options import api_key
 from eddyline.cli.startup_messages import LISTENING
 from eddyline.cli.terminal_output import ProgressBars, first_lines, print_line
 from eddyline.cli.tour_views import curl_commands, show
@@ -32,7 +34,7 @@ def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console
     """Import and report. Raises `EddylineError` when something was refused."""
     source = open_source(path)
     mark = hashlib.sha256(f"{url}\0{path.resolve()}".encode()).hexdigest()[:16]
-    with Client(url, retries=WHILE_BUSY) as client:
+    with Client(url, retries=WHILE_BUSY, api_key=api_key()) as client:
         report = import_into(client, source, state or STATES / f"{mark}.json", ends_now, console)
     if report.rejected:
         shown = "\n".join(first_lines([f"  {line}" for line in report.rejected], MAX_SHOWN))
@@ -55,7 +57,11 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool) -> None:
     """Start everything in a process of its own, import, take the tour, and keep serving."""
     source, console = open_source(path), Console()
     console.print(f"[bold]Eddyline[/]: starting everything in one process, data in {escape(str(data_dir))} …")
-    with _eddyline_up(data_dir, port, console) as (process, url), Client(url, retries=WHILE_BUSY) as client:
+    key = api_key()
+    with (
+        _eddyline_up(data_dir, port, console) as (process, url),
+        Client(url, retries=WHILE_BUSY, api_key=key) as client,
+    ):
         import_into(client, source, data_dir / "import.json", True, console)
         person, events = tour.choose_person(source)
         tour.await_quiet(client, person, events)
@@ -73,7 +79,7 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool) -> None:
 @contextmanager
 def _eddyline_up(data_dir: Path, port: int, console: Console) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`eddyline up` as a child; it is stopped, and waited for, at the end."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(data_dir)
     log_file = data_dir / "log.txt"
     command = [sys.executable, "-m", "eddyline", "up", "--data-dir", str(data_dir), "--port", str(port)]
     with log_file.open("w", encoding="utf-8") as log:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 import typer
 
-from eddyline.cli.shared_options import RUNNING, Url
+from eddyline.cli.shared_options import RUNNING, Url, api_key
 from eddyline.cli.terminal_output import errors, output, print_json, print_line
 from eddyline.clients import Client
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable, UnexpectedResponse
@@ -162,7 +162,7 @@ def _series(client: Client, window: Mapping[str, str], experiments: list[dict[st
 @contextmanager
 def _open(url: str) -> Iterator[Client]:
     """Open a client of insights, whose errors say what to start."""
-    with Client(url) as client:
+    with Client(url, api_key=api_key()) as client:
         try:
             yield client
         except Unavailable as error:

@@ -18,6 +18,7 @@ from eddyline.cli.shared_options import (
     ListLength,
     ReaderUrl,
     Strategy,
+    api_key,
     load_settings,
     opened_store,
 )
@@ -150,7 +151,7 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
     with ExitStack() as stack:
         if url is not None:
             store = stack.enter_context(opened_store(settings)) if everyone else None
-            yield over_http(stack.enter_context(Client(url, TIMEOUT_SECONDS))), store
+            yield over_http(stack.enter_context(Client(url, TIMEOUT_SECONDS, api_key=api_key(settings)))), store
             return
         active, metrics = ActiveExperiments(load_experiments(settings.experiments_file, settings)), Metrics()
         store = stack.enter_context(opened_store(settings))
@@ -162,17 +163,11 @@ def _open(settings: Settings, url: str | None, everyone: bool) -> Iterator[tuple
 
 def directly(reader: Reader) -> Ask:
     """Ask a reader in this process."""
-    from pydantic import ValidationError
-
-    from eddyline.model.events import explain_validation_error
+    from eddyline.adapters.http import validate_input
     from eddyline.reader.schemas import RecommendationRequest
 
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            request = RecommendationRequest.model_validate(body)
-        except ValidationError as error:
-            raise InvalidInput(*explain_validation_error(error)) from None
-        return reader.recommend(request)
+        return reader.recommend(validate_input(RecommendationRequest, body))
 
     return ask
 

@@ -22,6 +22,9 @@ ConfigFile = Annotated[
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded mode keeps its data.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.")]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Listen elsewhere than on this machine although there are no keys.")
+]
 RUNNING = "http://127.0.0.1:8000"
 """Where a running Eddyline listens unless it is told otherwise."""
 Url = Annotated[str, typer.Option("--url", help="URL of a running Eddyline.")]
@@ -34,18 +37,29 @@ ReaderUrl = Annotated[
 
 
 def load_settings(
-    config: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
+    config: Path | None,
+    data_dir: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    insecure: bool = False,
 ) -> Settings:
     """Load the settings and check their rules; the command line comes last. Raises `Misconfigured`."""
     from eddyline.model.rules import RuleSet
 
     loaded = settings.load(config)
     RuleSet.from_settings(loaded)
-    server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    given = (("host", host), ("port", port), ("insecure", insecure or None))
+    server = {name: value for name, value in given if value is not None}
     changes: dict[str, object] = {"server": loaded.server.model_copy(update=server)}
     if data_dir is not None:
         changes["data_dir"] = data_dir
     return loaded.model_copy(update=changes)
+
+
+def api_key(settings: Settings | None = None) -> str | None:
+    """Return the key to send to a running Eddyline, from the settings given, or those that are found."""
+    key = (settings or load_settings(None)).api_key
+    return None if key is None else key.get_secret_value()
 
 
 @contextmanager

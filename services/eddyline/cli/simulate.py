@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from eddyline.cli.shared_options import RUNNING, ListLength, Strategy, Url
+from eddyline.cli.shared_options import RUNNING, ListLength, Strategy, Url, api_key
 from eddyline.cli.terminal_output import errors, output, print_json, print_line
 from eddyline.errors import EddylineError
+from eddyline.settings import mask_credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,7 +69,7 @@ def simulate(
     finally:
         if report.lists:
             if as_json:
-                print_json({"url": url, "seed": seed, **report.as_json()})
+                print_json({"url": mask_credentials(url), "seed": seed, **report.as_json()})
             else:
                 views.show(report, output())
     if report.is_interrupted:
@@ -88,7 +89,7 @@ def connect(url: str, concurrency: int, report: SimulationReport) -> Connection:
     """Connect to a running Eddyline, with a connection for each list that is asked for at once."""
     from eddyline.clients.simulator import Connection
 
-    return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter)
+    return Connection(url, concurrency, report, asyncio.sleep, time.perf_counter, api_key=api_key())
 
 
 @asynccontextmanager

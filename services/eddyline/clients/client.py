@@ -21,6 +21,7 @@ import orjson
 
 from eddyline.errors import (
     EddylineError,
+    Forbidden,
     InvalidInput,
     NotEnabled,
     NotFound,
@@ -28,6 +29,7 @@ from eddyline.errors import (
     Unavailable,
     UnexpectedResponse,
 )
+from eddyline.settings import mask_credentials
 
 Json: TypeAlias = dict[str, Any]
 Fields: TypeAlias = Mapping[str, Any]
@@ -41,8 +43,9 @@ PAGE: Final = 100
 """Ids in a page of a list."""
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each retry: about a minute in all."""
-HEADERS: Final = {"Content-Type": "application/json"}
 AWAY: Final = frozenset({502, 503, 504})
+BUSY: Final = frozenset({429, 503})
+"""Statuses that may come with a Retry-After."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,16 @@ class Retries:
 
 
 NO_RETRIES: Final = Retries()
-WHILE_BUSY: Final = Retries(frozenset({503}), pauses=repeat(0.1))
-FOR_A_MINUTE: Final = Retries(AWAY, unreachable=True, pauses=PAUSES)
+WHILE_BUSY: Final = Retries(BUSY, pauses=repeat(0.1))
+FOR_A_MINUTE: Final = Retries(AWAY | BUSY, unreachable=True, pauses=PAUSES)
 
 
 class Client:
     """Blocking calls to the Eddyline at `url`; a context manager. `transport` replaces the network.
 
-    Each raises `Unavailable` when there is no response, or one of 502, 503 and 504, `UnexpectedResponse` for what the
-    API doesn't respond with, and what its own docstring names.
+    Each raises `Unavailable` when there is no response, or one of 429, 502, 503 and 504, `Forbidden` where `api_key` is
+    missing or may not do it, `UnexpectedResponse` for what the API doesn't respond with, and what its own docstring
+    names.
     """
 
     def __init__(
@@ -86,10 +90,11 @@ class Client:
         retries: Retries = NO_RETRIES,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        api_key: str | None = None,
     ) -> None:
         """`timeout` and what `sleep` takes are in seconds."""
-        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport)
-        self._url, self._retries, self._sleep = url, retries, sleep
+        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, headers=_headers(api_key))
+        self._url, self._retries, self._sleep = mask_credentials(url), retries, sleep
 
     def __enter__(self) -> Self:
         return self
@@ -198,7 +203,7 @@ class Client:
 
     def _attempt(self, method: str, path: str, content: bytes | None, query: Fields | None) -> Failure:
         try:
-            return self._http.request(method, path, content=content, params=query, headers=HEADERS)
+            return self._http.request(method, path, content=content, params=query)
         except httpx.HTTPError as error:
             return error
 
@@ -216,11 +221,14 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.perf_counter,
         on_retry: Callable[[Failure], None] = lambda _: None,
+        api_key: str | None = None,
     ) -> None:
         """`timeout`, `monotonic` and what `sleep` takes are in seconds."""
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, transport=transport)
-        self._url, self._retries, self._sleep = url, retries, sleep
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=timeout, limits=limits, transport=transport, headers=_headers(api_key)
+        )
+        self._url, self._retries, self._sleep = mask_credentials(url), retries, sleep
         self._monotonic, self._on_retry = monotonic, on_retry
 
     async def __aenter__(self) -> Self:
@@ -285,7 +293,7 @@ class AsyncClient:
     async def _attempt(self, method: str, path: str, content: bytes | None, query: Fields | None) -> Failure:
         began = self._monotonic()
         try:
-            response = await self._http.request(method, path, content=content, params=query, headers=HEADERS)
+            response = await self._http.request(method, path, content=content, params=query)
         except httpx.HTTPError as error:
             return error
         response.elapsed = timedelta(seconds=self._monotonic() - began)
@@ -310,6 +318,10 @@ def user_path(user_id: str) -> str:
     return f"/v1/users/{quoted(user_id)}"
 
 
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {"Content-Type": "application/json"} | ({} if api_key is None else {"Authorization": f"Bearer {api_key}"})
+
+
 def _content(body: Fields | None) -> bytes | None:
     return None if body is None else orjson.dumps(body)
 
@@ -332,13 +344,19 @@ def _error(response: httpx.Response) -> EddylineError:
     detail, field = str(problem.get("detail", response.text[:200])), problem.get("field")
     if status in (400, 413, 422):
         return (TooLarge if status == 413 else InvalidInput)(detail.removeprefix(f"{field}: "), field)
+    if status in (401, 403):
+        return Forbidden(f"{_address(response)} answered {status} ({detail}): EDDYLINE_API_KEY is the key to send")
     if status == 404 and "detail" in problem and not detail.startswith("there is nothing at"):
         return NotFound(detail)
     if status == 501:
         return NotEnabled(detail)
-    if status in AWAY:
-        return Unavailable(f"{response.request.url} answered {status} ({detail})")
-    return UnexpectedResponse(str(response.request.url), status, detail)
+    if status in AWAY | BUSY:
+        return Unavailable(f"{_address(response)} answered {status} ({detail})")
+    return UnexpectedResponse(_address(response), status, detail)
+
+
+def _address(response: httpx.Response) -> str:
+    return mask_credentials(str(response.request.url))
 
 
 def _rejections(response: httpx.Response) -> Rejections:
@@ -348,7 +366,7 @@ def _rejections(response: httpx.Response) -> Rejections:
 def _body(response: httpx.Response) -> Json:
     body = _object(response)
     if not body:
-        raise UnexpectedResponse(str(response.request.url), response.status_code, response.text[:200])
+        raise UnexpectedResponse(_address(response), response.status_code, response.text[:200])
     return body
 
 
@@ -363,7 +381,7 @@ def _object(response: httpx.Response) -> Json:
 
 def _retry_after(failure: Failure) -> float:
     """Return the seconds that a busy Eddyline asks for; 1 where there are none: a proxy may send a date, or nothing."""
-    if not isinstance(failure, httpx.Response) or failure.status_code != 503:
+    if not isinstance(failure, httpx.Response) or failure.status_code not in BUSY:
         return 0.0
     try:
         return float(failure.headers.get("Retry-After", "1"))

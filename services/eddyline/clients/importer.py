@@ -112,7 +112,7 @@ class Importer:
             digest = hashlib.blake2b(f"{self._source.fingerprint}\0{line.where}".encode(), digest_size=16)
             value = {**value, "event_id": f"import:{digest.hexdigest()}"}
         if self._shift and "timestamp" in value:
-            at = parse_timestamp(value["timestamp"]) + self._shift
+            at = max(0.0, parse_timestamp(value["timestamp"]) + self._shift)
             value = {**value, "timestamp": format_timestamp(at)}
         return value
 

@@ -18,11 +18,13 @@ import structlog
 from fastapi import APIRouter, Header, Request, Response
 
 from eddyline.adapters.http import (
+    IdentityCheck,
     InFlightLimit,
     describe_body,
     id_from_path,
     item_id_from_path,
     json_response,
+    open_to,
     read_json,
 )
 from eddyline.adapters.http.problems import problem_response, retry_after_header
@@ -30,7 +32,7 @@ from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
 from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch
-from eddyline.errors import EddylineError, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
+from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import (
     Availability,
     Content,
@@ -39,13 +41,15 @@ from eddyline.model.events import (
     Interaction,
     User,
     WireModel,
+    clamp_entity_time,
     clamp_event_time,
     cloud_event_headers,
     interaction_weight,
     validate_event,
 )
 from eddyline.model.image_urls import parse_data_url
-from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings, ImageSettings, ServerSettings
+from eddyline.model.placeholders import refuse_placeholders
+from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings, ImageSettings, Scope, ServerSettings
 from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
 
 log = structlog.get_logger("collector")
@@ -73,9 +77,10 @@ class Collector:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         images: ImageSettings = ImageSettings(),
+        identity: IdentityCheck = IdentityCheck(None),
     ) -> None:
         self._producer, self._events, self._server, self._images = producer, events, server, images
-        self._metrics, self._clock = metrics, clock
+        self._metrics, self._clock, self._identity = metrics, clock, identity
         self._in_flight = InFlightLimit(server.max_in_flight_bytes)
         metrics.in_flight.set_function(lambda: self._in_flight.bytes)
 
@@ -83,13 +88,13 @@ class Collector:
         """The routes."""
         router = APIRouter(tags=["writing"])
         options: dict[str, Any] = {"status_code": 202, "response_model": Accepted}
+        catalogue, people = open_to(Scope.CATALOGUE), open_to(Scope.PEOPLE)
 
         @router.post(
             "/v1/events",
             summary="Send events",
-            openapi_extra=describe_body(
-                Interaction, Identify, ImpressionReport, EventBatch, description="One event, or several"
-            ),
+            openapi_extra=open_to(Scope.EVENTS, in_query=True)
+            | describe_body(Interaction, Identify, ImpressionReport, EventBatch, description="One event, or several"),
             **options,
         )
         async def post_events(
@@ -97,12 +102,12 @@ class Collector:
         ) -> Response:
             events = self._batch(await self._body(request), "events")
             ids, now = _EventIdGenerator(idempotency_key), self._clock()
-            return await self._take(events, lambda one: self._event(one, ids, now))
+            return await self._take(events, lambda one: self._event(request, one, ids, now))
 
         @router.post(
             "/v1/items",
             summary="Create or replace several items",
-            openapi_extra=describe_body(Content, ItemBatch, description="One item, or several"),
+            openapi_extra=catalogue | describe_body(Content, ItemBatch, description="One item, or several"),
             **options,
         )
         async def post_items(request: Request) -> Response:
@@ -112,7 +117,8 @@ class Collector:
         @router.post(
             "/v1/items/availability",
             summary="Update price and stock only",
-            openapi_extra=describe_body(Availability, AvailabilityBatch, description="One item's, or several"),
+            openapi_extra=catalogue
+            | describe_body(Availability, AvailabilityBatch, description="One item's, or several"),
             **options,
         )
         async def post_availability(request: Request) -> Response:
@@ -122,14 +128,15 @@ class Collector:
         @router.put(
             "/v1/items/{item_id}",
             summary="Create or replace an item",
-            openapi_extra=describe_body(Content, description="The item's full state; item_id may be left out"),
+            openapi_extra=catalogue
+            | describe_body(Content, description="The item's full state; item_id may be left out"),
             **options,
         )
         async def put_item(request: Request, item_id: str) -> Response:
             named = _with_path_id(await self._body(request), "item_id", item_id_from_path(item_id))
             return await self._take_one(self._entity(Content, named, self._clock()))
 
-        @router.delete("/v1/items/{item_id}", summary="Delete an item", **options)
+        @router.delete("/v1/items/{item_id}", summary="Delete an item", openapi_extra=catalogue, **options)
         async def delete_item(item_id: str) -> Response:
             name = item_id_from_path(item_id)
             return await self._take_one((name, Outgoing(CONTENT, name.encode(), None)))
@@ -137,14 +144,14 @@ class Collector:
         @router.put(
             "/v1/users/{user_id}",
             summary="Set a person's onboarding answers, segment and attributes",
-            openapi_extra=describe_body(User, description="user_id may be left out"),
+            openapi_extra=people | describe_body(User, description="user_id may be left out"),
             **options,
         )
         async def put_user(request: Request, user_id: str) -> Response:
             named = _with_path_id(await self._body(request), "user_id", id_from_path(user_id, "user_id"))
             return await self._take_one(self._entity(User, named, self._clock()))
 
-        @router.delete("/v1/users/{user_id}", summary="Erase a person", **options)
+        @router.delete("/v1/users/{user_id}", summary="Erase a person", openapi_extra=people, **options)
         async def delete_user(user_id: str) -> Response:
             name = id_from_path(user_id, "user_id")
             return await self._take_one((name, Outgoing(USERS, name.encode(), None)))
@@ -153,8 +160,10 @@ class Collector:
 
     # -- one object → (its id, its record) ----------------------------------------------------------------------
 
-    def _event(self, given: Any, ids: _EventIdGenerator, now: float) -> tuple[str, Outgoing]:
+    def _event(self, request: Request, given: Any, ids: _EventIdGenerator, now: float) -> tuple[str, Outgoing]:
         event = self._read_event(given)
+        refuse_placeholders(event, self._events)
+        self._check_identity(request, event)
         event_id = event.event_id or ids.make(given)
         event = event.model_copy(update={"event_id": event_id, "timestamp": clamp_event_time(event.timestamp, now)})
         topic = IMPRESSIONS if isinstance(event, ImpressionReport) else INTERACTIONS
@@ -172,14 +181,24 @@ class Collector:
         interaction_weight(event, self._events)
         return event
 
-    def _entity(self, model: type[WireModel], given: Any, now: float) -> tuple[str, Outgoing]:
-        entity = validate_event(model, given)
+    def _check_identity(self, request: Request, event: Interaction | Identify | ImpressionReport) -> None:
+        """Raise `InvalidEvent` where the sender may not say so of this person: that they are this user, or are in an
+        experiment."""
+        try:
+            if isinstance(event, Identify):
+                self._identity.require_identity(request, event.user)
+            elif isinstance(event, ImpressionReport) and event.experiment is not None:
+                self._identity.require_proof(request, event.person)
+        except Forbidden as error:
+            raise InvalidEvent(str(error), "user_id" if event.person.kind == "u" else "anonymous_id") from None
+
+    def _entity(self, model: type[Content | Availability | User], given: Any, now: float) -> tuple[str, Outgoing]:
+        entity = clamp_entity_time(validate_event(model, given), now)
         if isinstance(entity, Content):
             self._check_upload(entity)
+        refuse_placeholders(entity, self._events)
         topic, key = _ENTITIES[model]
         name = getattr(entity, key)
-        if getattr(entity, "timestamp") is None:  # noqa: B009
-            entity = entity.model_copy(update={"timestamp": now})
         return name, _to_record(topic, name, entity, str(uuid.uuid4()))
 
     def _check_upload(self, item: Content) -> None:

@@ -26,10 +26,9 @@ from eddyline.model.events import (
     Onboarded,
     RecordOrigin,
     User,
-    WireModel,
     check_id,
     cloud_event_headers,
-    parse_event,
+    parse_entity,
 )
 from eddyline.model.ids import item_point_id
 from eddyline.model.image_urls import stored_image_url
@@ -74,7 +73,7 @@ class _ItemUpdate:
         return {} if self.known is None else self.known.payload.get("source") or {}
 
 
-_MODELS: Mapping[str, type[WireModel]] = {CONTENT: Content, AVAILABILITY: Availability, USERS: User}
+_MODELS: Mapping[str, type[Content | Availability | User]] = {CONTENT: Content, AVAILABILITY: Availability, USERS: User}
 _KEYS = {CONTENT: "item_id", AVAILABILITY: "item_id", USERS: "user_id"}
 
 
@@ -117,10 +116,11 @@ class Embedder:
         key, name = _key(record), _KEYS[record.topic]
         if record.value is None:
             return Tombstone(check_id(key, name))
-        event = parse_event(_MODELS[record.topic], record.value)
+        event: Content | Availability | User = parse_entity(
+            _MODELS[record.topic], record.value, record.timestamp / 1000
+        )
         if getattr(event, name) != key:
             raise InvalidEvent(f"is {getattr(event, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
-        assert isinstance(event, Content | Availability | User)
         if isinstance(event, Content):  # an uploaded picture is the image embedder's to look at: its name is kept
             return event.model_copy(update={"image_url": stored_image_url(event.image_url)})
         return event
@@ -201,8 +201,8 @@ class Embedder:
             "space": self._encoder.space,
             "meta": update.meta,
             "language": item_language(update.meta, self._detect),
-            "listed_at": _listed_at(content, record, known),
-            "offer": (offer := _offer(content, record, known.get("offer") or {})),
+            "listed_at": _listed_at(content, known),
+            "offer": (offer := _offer(content, known.get("offer") or {})),
             **servable_fields(update.meta, offer),
             "source": {"hash": update.text_hash, **record.position._asdict(), **self._history(update)},
             **_stale_image(content, record, known),
@@ -229,8 +229,8 @@ class Embedder:
         offers: dict[str, Mapping[str, Any]] = {
             item_id: stored[point].payload.get("offer") or {} for item_id, point in points.items() if point in stored
         }
-        for availability, record in updates:
-            offers[availability.item_id] = _offer(availability, record, offers.get(availability.item_id, {}))
+        for availability, _ in updates:
+            offers[availability.item_id] = _offer(availability, offers.get(availability.item_id, {}))
         payloads = {
             item_id: {
                 "offer": offers[item_id],
@@ -343,21 +343,22 @@ def _stale_image(content: Content, record: Record, known: Mapping[str, Any]) -> 
     return {} if offset is not None and offset >= record.offset else {"image": {}}
 
 
-def _listed_at(content: Content, record: Record, known: Mapping[str, Any]) -> float:
+def _listed_at(content: Content, known: Mapping[str, Any]) -> float:
     """When it became new: its publication, else its first arrival. Freshness and `latest` go by it."""
     if content.published_at is not None:
         return content.published_at
-    return float(known.get("listed_at", _time(content, record)))
+    return float(known.get("listed_at", _time(content)))
 
 
-def _offer(event: Content | Availability, record: Record, known: Mapping[str, Any]) -> Mapping[str, Any]:
+def _offer(event: Content | Availability, known: Mapping[str, Any]) -> Mapping[str, Any]:
     """Price and stock as the event has them, unless something later is known of them."""
-    at = _time(event, record)
+    at = _time(event)
     if known.get("at", -math.inf) > at:
         return known
     offer: dict[str, Any] = {"available": event.available, "at": at}
     return offer if event.price is None else {**offer, "price": event.price}
 
 
-def _time(event: Content | Availability, record: Record) -> float:
-    return event.timestamp if event.timestamp is not None else record.timestamp / 1000
+def _time(event: Content | Availability) -> float:
+    assert event.timestamp is not None, "set when it was read"
+    return event.timestamp

@@ -5,16 +5,16 @@ What it answers is what `adapters.encoders.codecs.EddylineCodec` asks.
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from eddyline.adapters.encoders import DESCRIPTION, ENCODE, TextEncoder
-from eddyline.adapters.http import describe_body, json_response, read_json, validate_input
+from eddyline.adapters.http import describe_body, json_response, open_to, read_json, validate_input
 from eddyline.model.distance import distance_of
+from eddyline.settings import Scope
 
 
 class EncoderDescription(BaseModel):
@@ -47,32 +47,27 @@ BODIES = (EncodeRequest,)
 """Models of the bodies that the routes read themselves."""
 
 
-def router(encoder: TextEncoder, api_key: SecretStr | None, max_body_bytes: int) -> APIRouter:
-    """Build the routes. With an `api_key`, only requests with it as a bearer token are answered."""
+def router(encoder: TextEncoder, max_body_bytes: int) -> APIRouter:
+    """Build the routes."""
     routes = APIRouter(tags=["encoding"])
     distance = distance_of(encoder.space).lower()
 
-    def admit(request: Request) -> None:
-        if api_key is None:
-            return
-        expected = f"Bearer {api_key.get_secret_value()}"
-        given = request.headers.get("authorization", "")
-        if not secrets.compare_digest(given.encode(), expected.encode()):
-            raise HTTPException(401, "needs its serving_key as a bearer token", {"WWW-Authenticate": "Bearer"})
-
-    @routes.get(DESCRIPTION, summary="Which model this is", response_model=EncoderDescription)
-    async def describe(request: Request) -> Response:
-        admit(request)
+    @routes.get(
+        DESCRIPTION,
+        summary="Which model this is",
+        response_model=EncoderDescription,
+        openapi_extra=open_to(Scope.OPERATE),
+    )
+    async def describe() -> Response:
         return json_response({"model": encoder.model, "dimension": encoder.dimension, "distance": distance})
 
     @routes.post(
         ENCODE,
         summary="Texts into vectors",
         response_model=EncodeResponse,
-        openapi_extra=describe_body(EncodeRequest),
+        openapi_extra=open_to(Scope.OPERATE) | describe_body(EncodeRequest),
     )
     async def encode(request: Request) -> Response:
-        admit(request)
         parsed = validate_input(EncodeRequest, await read_json(request, max_body_bytes))
         rows = await run_in_threadpool(encoder.encode, parsed.texts)
         return json_response({"model": encoder.model, "distance": distance, "vectors": rows.tolist()})

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.clients.progress import ProgressListener
+from eddyline.evaluation.baselines import BaselineFactory, BaselineTask
 from eddyline.evaluation.blend_tuning import LoggedChoices
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.metrics import SliceMetrics, measure
-from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, run
+from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, MakeList, Recommend, run
 from eddyline.evaluation.strategy_recommender import SearchCache, StrategyRecommender
 from eddyline.settings import RankingSettings, Settings, StrategySettings
 
 SHUFFLED = "shuffled"
 """The slice of all requests of a run over the log that was shuffled inside each visit."""
+
+RecommendFrom: TypeAlias = Callable[[InMemoryState, int, float, int], MakeList]
+"""As `Recommend`, from a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +53,58 @@ class Evaluation:
     answers: Mapping[int, NDArray[np.float32]]
     settings: Settings
     protocol: EvaluationProtocol
+    baselines: Sequence[BaselineFactory] = ()
+    """Whom the contenders are compared with, on the same requests."""
 
     def run(
-        self, contenders: Mapping[str, Contender], begin: int, progress: ProgressListener, what: str = "events"
+        self,
+        contenders: Mapping[str, Contender],
+        begin: int,
+        progress: ProgressListener,
+        what: str = "events",
+        seed: int = 0,
     ) -> EvaluationRun:
         """Run the log once with all contenders, recommending from place `begin` on: they share what is learnt.
+
+        `seed`: of what the baselines draw.
 
         Raises `InvalidInput` where there is nobody to recommend to.
         """
         searches = SearchCache()
-        state = InMemoryState(self.log, self.content, self.settings, self.answers, self.protocol.repeats)
-        tuned = {
+        chosen = {
             name: LoggedChoices(one.ranking, one.strategy, searches)
             for name, one in contenders.items()
             if one.strategy.learned
         }
         recommenders = {
-            name: partial(
-                StrategyRecommender(one.ranking, one.strategy, searches, learned=tuned.get(name)).prepare, state
-            )
+            name: StrategyRecommender(one.ranking, one.strategy, searches, learned=chosen.get(name)).prepare
             for name, one in contenders.items()
         }
+        return self.run_with(recommenders, begin, progress, what, seed, [one.observe for one in chosen.values()])
+
+    def run_with(
+        self,
+        asked: Mapping[str, RecommendFrom],
+        begin: int,
+        progress: ProgressListener,
+        what: str = "events",
+        seed: int = 0,
+        observers: Sequence[Callable[[InMemoryState, LoggedInteraction], None]] = (),
+    ) -> EvaluationRun:
+        """Run the log once with what recommends by the learnt state; `observers` see each event before it is learnt."""
+        state = InMemoryState(self.log, self.content, self.settings, self.answers, self.protocol.repeats)
+        recommenders: dict[str, Recommend] = {name: partial(ask, state) for name, ask in asked.items()}
+        task = BaselineTask(len(self.log.items), begin, len(self.log.events), self.protocol.repeats, seed, progress)
+        baselines = [make(task) for make in self.baselines]
+        for baseline in baselines:
+            recommenders |= baseline.recommenders()
 
         def learn(event: LoggedInteraction) -> None:
-            for choices in tuned.values():
-                choices.observe(state, event)
+            for observe in observers:
+                observe(state, event)
             state.learn(event)
+            for baseline in baselines:
+                baseline.learn(event)
 
         return run(self.log, self.content, learn, state.settle, recommenders, begin, self.protocol, progress, what)
 
@@ -86,14 +117,14 @@ class Evaluation:
         progress: ProgressListener,
     ) -> StrategyComparison:
         """Run the log, and the shuffled one, and measure. Raises `InvalidInput` as `run` does."""
-        answered, items = self.run(contenders, begin, progress), len(self.log.items)
+        answered, items = self.run(contenders, begin, progress, seed=seed), len(self.log.items)
         measured: list[SliceMetrics] = []
         for name in answered.slices:
             measured += _measure(name, answered, name, items, seed)
         if not also_shuffled:
             return StrategyComparison(measured, answered, None)
         log = self.log.shuffled(seed)
-        shuffled = replace(self, log=log).run(contenders, begin, progress, SHUFFLED)
+        shuffled = replace(self, log=log).run(contenders, begin, progress, SHUFFLED, seed)
         measured += _measure(SHUFFLED, shuffled, "all", items, seed)
         return StrategyComparison(measured, answered, (log, shuffled))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +25,13 @@ from eddyline.model.ranking import (
 )
 from eddyline.model.trends import POPULARITY
 from eddyline.settings import RankingSettings, StrategySettings
+
+
+class FindCandidates(Protocol):
+    """Makes one table of what all sources found."""
+
+    def __call__(self, with_vectors: bool = False) -> IndexedCandidates:
+        """Return the candidates, with their content or without."""
 
 
 class StrategyRecommender:
@@ -50,12 +58,10 @@ class StrategyRecommender:
 
         The list has at most `k` places of items, the best first, none that the person has seen.
         """
-        profile, settings, strategy = state.profile(person, now), self._ranking, self._strategy()
-        plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
-        newest = islice(plan.recents, DETAILED_RECENTS)
-        plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
-        options = rank_options(plan, strategy, settings, now, k, profile.person, varies=self._varies)
-        found = self._shared.for_request(state, person, now).run(plan, settings, search_depth(settings, k))
+        settings, strategy = self._ranking, self._strategy()
+        plan, found = prepare_candidates(state, person, now, settings, strategy, self._shared, k)
+        whom = state.profile(person, now).person
+        options = rank_options(plan, strategy, settings, now, k, whom, varies=self._varies)
 
         def answer() -> Sequence[int]:
             candidates = found(with_vectors=strategy.diversity > 0)
@@ -63,6 +69,24 @@ class StrategyRecommender:
             return candidates.places[rows].tolist()  # type: ignore[no-any-return]
 
         return answer
+
+
+def prepare_candidates(
+    state: InMemoryState,
+    person: int,
+    now: float,
+    settings: RankingSettings,
+    strategy: StrategySettings,
+    shared: SearchCache,
+    k: int,
+) -> tuple[RetrievalPlan, FindCandidates]:
+    """Plan a strategy's searches for a list of `k`, and do those whose outcome events change; return what does the
+    rest."""
+    profile = state.profile(person, now)
+    plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
+    newest = islice(plan.recents, DETAILED_RECENTS)
+    plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
+    return plan, shared.for_request(state, person, now).run(plan, settings, search_depth(settings, k))
 
 
 class SearchCache:
@@ -135,7 +159,7 @@ class RequestSearches:
         self._asked: dict[Hashable, DenseSearch] = {}
         self._snapshots: dict[str, IndexSnapshot] = {}
 
-    def run(self, plan: RetrievalPlan, settings: RankingSettings, depth: int) -> Callable[..., IndexedCandidates]:
+    def run(self, plan: RetrievalPlan, settings: RankingSettings, depth: int) -> FindCandidates:
         """Search every source: what the person has seen is left out first, then come the best `depth`.
 
         Returns what makes the candidates, `with_vectors` or without.

@@ -27,7 +27,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, HasId, IsEmpty, Match, Point, Range, VectorStore, in_batches
 from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidEvent, Unavailable
 from eddyline.imaging.pending_uploads import ImageReference, PendingUploads
-from eddyline.model.events import Content, check_id, parse_event
+from eddyline.model.events import Content, check_id, parse_entity
 from eddyline.model.image_urls import is_uploaded_image_name, parse_data_url
 from eddyline.model.offsets import LogPosition, stored_offset
 from eddyline.settings import ImageSettings
@@ -102,7 +102,7 @@ class ImageEmbedder:
         try:
             if record.value is None:
                 return ImageReference(check_id(record.key.decode(), "item_id"), None, record.position)
-            content = parse_event(Content, record.value)
+            content = parse_entity(Content, record.value, record.timestamp / 1000)
         except (InvalidEvent, UnicodeDecodeError):
             return None
         if content.item_id.encode() != record.key:

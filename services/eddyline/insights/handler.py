@@ -1,25 +1,34 @@
 """A partition's records into its rows: parsed, folded by person, and written so that each counts once.
 
 Runs in the worker's event loop, one batch of one partition at a time. What must be durable before what: see
-`write_plan`. A record that can't be read or measured becomes a dead letter, and so does a person's batch that hits a
-bug; anything else that is raised here ends the worker, which starts again from its last plan.
+`write_plan`. A record that can't be read becomes a dead letter; so does one that measuring fails at, which is looked
+for by halves. What says nothing of a record (a full disk), and too large a share of such records, ends the worker,
+which starts again from its last plan.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
-
-from eddyline.adapters.kafka import INVALID, Record, partition_of
-from eddyline.errors import InvalidEvent
+from eddyline.adapters.kafka import (
+    FAILED,
+    INVALID,
+    LoopOptions,
+    Record,
+    describe_failure,
+    is_records_fault,
+    log_failure,
+    partition_of,
+)
+from eddyline.errors import InvalidEvent, TooLarge, TooManyDeadLetters
 from eddyline.insights.impression_attribution import Contribution, measure_contribution
+from eddyline.insights.known_names import KnownNames
 from eddyline.insights.person_log import PersonLog
 from eddyline.insights.row_updates import RowUpdates
-from eddyline.insights.rows import PartitionProgress, parse_row
+from eddyline.insights.rows import DAY, PartitionProgress, parse_row
 from eddyline.insights.write_plan import PEOPLE, WINDOWS, PartitionTables, WritePlan, load_row
 from eddyline.model.events import (
     Erased,
@@ -45,8 +54,8 @@ MAX_PERSON_BYTES = 300_000
 """Largest row of a person; beyond, their oldest lists and actions are dropped early."""
 SLACK_SECONDS = 5.0
 """How long ago, at most, the consumer learnt that nothing is left to read."""
-
-log = structlog.get_logger("insights")
+LIMITS = LoopOptions()
+"""Of the share of records that may fail, as for other consumers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,10 @@ class PartitionHandler:
         """The broker's time of the newest record handled, by topic."""
         self._dead_letters: list[tuple[Record, str, str]] = []
         """The dead letters of the plan in hand: the record, the reason's slug, and a sentence."""
+        self._recent: deque[bool] = deque(maxlen=LIMITS.dead_letter_window)
+        """Of the newest records, whether measuring failed at them."""
+        self._names: KnownNames | None = None
+        self._next_names = 0.0
 
     def handled(self, topic: str) -> int:
         """Return the last offset handled of a topic; -1: none."""
@@ -92,27 +105,26 @@ class PartitionHandler:
         """Yield one after another what these records come to. The caller must make each plan durable, and write its
         rows, before it asks for the next. `finished`: the topics of which nothing is left to read beyond these."""
         fresh = [record for record in records if record.offset > self.handled(record.topic)]
+        self._note_names(tables)
+        count = len(fresh)
         while fresh:
-            count = len(fresh)
-            while True:
-                self._dead_letters.clear()
-                times = self._times_with(fresh[:count])
-                plan = self._plan(tables, fresh[:count], self._read_until(times, fresh[count:], finished))
-                size = len(plan.to_bytes())
-                if size <= MAX_BATCH_PLAN_BYTES or (count == 1 and size <= MAX_PLAN_BYTES):
-                    break
-                if count == 1:
-                    plan = self._plan_without(
-                        fresh[0], f"its rows take {size:,} bytes, at most {MAX_PLAN_BYTES:,} are written"
-                    )
-                    break
-                count = (count + 1) // 2
+            part, left = fresh[:count], fresh[count:]
+            times = self._times_with(part)
+            try:
+                plan = self._fitting_plan(tables, part, self._read_until(times, left, finished))
+            except Exception as error:
+                if not is_records_fault(error):
+                    raise
+                if len(part) > 1:
+                    count = (len(part) + 1) // 2
+                    continue
+                plan = self._plan_without(part[0], error)
             for letter in self._dead_letters:
                 self._write_dead_letter(*letter)
             self._times = times
             self._last = replace(plan, rows={})
             yield plan
-            fresh = fresh[count:]
+            fresh, count = left, 2 * count
 
     def idle_plan(self, finished: Set[str]) -> WritePlan:
         """Return a plan that only says how far the partition is measured. `finished`: as for `plans`."""
@@ -133,9 +145,31 @@ class PartitionHandler:
         known = {**times, **now}
         return None if any(topic not in known for topic in TOPICS) else min(known.values())
 
-    def _plan_without(self, record: Record, reason: str) -> WritePlan:
-        """What is left to do of one record that can't be measured."""
-        self._dead_letters[:] = [(record, "insights_failed", reason)]
+    def _note_names(self, tables: PartitionTables) -> None:
+        """Look now and then which names the rows have: those that are over make room for others."""
+        if self._names is None or self._clock() >= self._next_names:
+            self._names = KnownNames(tables.keys(WINDOWS))
+            self._next_names = self._clock() + DAY
+
+    def _fitting_plan(self, tables: PartitionTables, records: Sequence[Record], read: float | None) -> WritePlan:
+        """Return the plan of these records. Raises `TooLarge` where it can't be written as one record, and whatever
+        measuring them raises."""
+        self._dead_letters.clear()
+        plan = self._plan(tables, records, read)
+        size, limit = len(plan.to_bytes()), MAX_PLAN_BYTES if len(records) == 1 else MAX_BATCH_PLAN_BYTES
+        if size > limit:
+            raise TooLarge(f"its rows take {size:,} bytes, at most {limit:,} are written")
+        self._recent.extend([False] * len(records))
+        return plan
+
+    def _plan_without(self, record: Record, error: Exception) -> WritePlan:
+        """What is left to do of one record that can't be measured. Raises `TooManyDeadLetters`."""
+        log_failure("insights", record, error)
+        self._recent.append(True)
+        failed, seen = sum(self._recent), len(self._recent)
+        if seen >= LIMITS.dead_letter_minimum and failed > seen * LIMITS.dead_letter_share:
+            raise TooManyDeadLetters(f"{failed} of the last {seen} records can't be measured, the last: {error}")
+        self._dead_letters[:] = [(record, FAILED, describe_failure(error))]
         counts = Counter(self._last.progress.counts) + Counter(records=1, failed=1)
         offsets = {**self._last.offsets, record.topic: record.offset}
         progress = replace(self._last.progress, counts=dict(counts), offsets=offsets)
@@ -158,14 +192,7 @@ class PartitionHandler:
         updates = RowUpdates(self._settings, now)
         people: dict[bytes, bytes | None] = {}
         for person, events in by_person.items():
-            theirs = RowUpdates(self._settings, now)
-            try:
-                people[person.encode()] = self._fold(tables, theirs, person, events, read or 0.0, counts)
-                updates.merge(theirs)
-            except Exception as error:  # one person's records must not stop everyone's
-                log.exception("a person's records can't be measured", records=len(events))
-                for timed in events:
-                    self._fail(timed.record, error, counts)
+            people[person.encode()] = self._fold(tables, updates, person, events, read or 0.0, counts)
         windows = updates.apply(lambda key: load_row(tables, WINDOWS, key.to_bytes(), partial(parse_row, key)))
         progress = PartitionProgress(now, newest, dict(+counts), offsets, read)
         return WritePlan(self._logs, offsets, progress, {PEOPLE: people, WINDOWS: windows})
@@ -193,6 +220,9 @@ class PartitionHandler:
             return None
         if isinstance(event, ServedList):
             event = event.model_copy(update={"timestamp": at})
+        if isinstance(event, ServedList | ImpressionReport):
+            assert self._names is not None
+            event = self._names.bound(event)
         return TimedEvent(record, event, at)
 
     def _counts_elsewhere(self, event: Interaction | Erased, record: Record) -> bool:
@@ -229,9 +259,9 @@ class PartitionHandler:
                 continue
             try:
                 self._add_event(known, timed)
-            except Exception as error:
-                log.exception("a record can't be measured", place=timed.record.place, topic=timed.record.topic)
-                self._fail(timed.record, error, counts)
+            except InvalidEvent as error:
+                counts["failed"] += 1
+                self._dead_letters.append((timed.record, INVALID, str(error)))
         updates.add(person, known, before)
         counts["cut"] += known.drop_settled(read, self._settings)
         data = known.to_bytes()
@@ -254,7 +284,3 @@ class PartitionHandler:
             known.add_report(event, timed.at, place)
         elif isinstance(event, Interaction):
             known.add_action(event, event.event_id or record.place, timed.at, place, self._settings)
-
-    def _fail(self, record: Record, error: Exception, counts: Counter[str]) -> None:
-        counts["failed"] += 1
-        self._dead_letters.append((record, "insights_failed", f"{type(error).__name__}: {error}"))

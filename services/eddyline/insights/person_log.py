@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
+from eddyline.errors import InvalidEvent
 from eddyline.insights.rows import DAY, LATENCIES_MS, MILLIONTHS, RETURN_DAYS, Dimensions, VariantKey
 from eddyline.model.events import ImpressionReport, Interaction, ServedList
 from eddyline.model.placed_time import UNPLACED
@@ -160,12 +161,12 @@ class PersonLog:
             logged.seen[rank] = min(at, logged.seen.get(rank, at))
 
     def add_action(self, event: Interaction, event_id: str, at: float, place: int, settings: InsightsSettings) -> None:
-        """Add what someone did, where it can be measured. Raises ValueError for a value that is no price."""
+        """Add what someone did, where it can be measured. Raises `InvalidEvent` for a value that is no price."""
         is_click, is_conversion = event.type in settings.clicks, event.type in settings.conversions
         if self._is_erased(at) or not (is_click or is_conversion or event.dwell_ms is not None):
             return
         if is_conversion and abs(event.value or 0.0) > MAX_VALUE:
-            raise ValueError(f"value: {event.value:g} is no price, which is at most {MAX_VALUE:g}")
+            raise InvalidEvent(f"{event.value:g} is no price, which is at most {MAX_VALUE:g}", "value")
         dwell = None if event.dwell_ms is None else round(event.dwell_ms)
         value = round((event.value or 0.0) * MILLIONTHS) if is_conversion else 0
         action = LoggedAction(event.item_id, at, event.request_id, is_click, is_conversion, dwell, value, place)

@@ -45,13 +45,6 @@ class RowUpdates:
             self._change_totals(log, variant, before, after)
         remember_days(log, after)
 
-    def merge(self, other: RowUpdates) -> None:
-        """Book all that is in the other one."""
-        for key, addition in other._cells.items():
-            self._cells.setdefault(key, CellAddition()).merge(addition)
-        for variant, changes in other._changes.items():
-            self._changes.setdefault(variant, []).extend(changes)
-
     def apply(self, load: Callable[[CellKey | VariantKey], Row | None]) -> dict[bytes, bytes | None]:
         """Return the rows as they are now, by key. `load`: gives a row as it was."""
         rows: dict[bytes, bytes | None] = {}

@@ -153,12 +153,6 @@ class CellAddition(CellSums):
     people: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
 
-    def merge(self, other: CellAddition) -> None:
-        """Add all of the other one."""
-        self.add_sums(other)
-        self.people |= other.people
-        self.items |= other.items
-
     def add_change(self, before: CellAddition, after: CellAddition) -> None:
         """Add what `after` has beyond `before`."""
         self.add_sums(after)

@@ -73,8 +73,10 @@ def merge(one: Accumulator, other: Accumulator, tau: float) -> Accumulator:
         return one
     time = max(one.time, other.time)
     mine, theirs = math.exp((one.time - time) / tau), math.exp((other.time - time) / tau)
+    # Of the later of the two, as a rule the event that is folded in, nothing fades.
+    faded, fresh = (one.sum * mine, other.sum) if theirs == 1.0 else (other.sum * theirs, one.sum)
     return Accumulator(
-        sum=one.sum * mine + other.sum * theirs,
+        sum=faded + fresh,
         weight=one.weight * mine + other.weight * theirs,
         time=time,
     )

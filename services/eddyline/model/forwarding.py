@@ -64,13 +64,16 @@ class ForwardedFrom:
         if origin is None:
             return None
         try:
-            return cls(
+            forwarded = cls(
                 LogPosition.parse(origin.decode()),
                 None if after is None else int(after),
                 None if authored is None else LogPosition.parse(authored.decode()),
             )
+            for position in (forwarded.origin, forwarded.authored or forwarded.origin):
+                place_of(position.partition, position.offset)
         except ValueError:
             raise InvalidEvent(f"a header of {', '.join(HEADERS)} is not what the profiler writes", ORIGIN) from None
+        return forwarded
 
     def check(self, highest: int) -> SequenceCheck:
         """Compare it with the highest origin applied of its log and partition, -1 for none."""

@@ -61,5 +61,8 @@ class NewestItems:
     @classmethod
     def from_entries(cls, size: int, entries: Mapping[str, PlacedTime]) -> NewestItems:
         """Return these items, in whatever order they are given; the newest `size` where there are more."""
-        in_order = sorted(zip(entries.values(), entries, strict=True))
+        given = list(zip(entries.values(), entries, strict=True))
+        in_order = sorted(given)
+        if in_order == given and len(given) <= size:
+            return cls(size, entries)
         return cls(size, {item_id: entry for entry, item_id in in_order[max(0, len(in_order) - size) :]})

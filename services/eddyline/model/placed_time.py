@@ -26,5 +26,10 @@ LAST_PLACE = _MAX_PARTITIONS * _MAX_OFFSETS - 1
 
 
 def place_of(partition: int, offset: int) -> int:
-    """Return the place of a record as one number of 63 bits, which compares as (partition, offset) does."""
+    """Return the place of a record as one number of 63 bits, which compares as (partition, offset) does.
+
+    Raises ValueError for a partition or offset that no log has.
+    """
+    if not (0 <= partition < _MAX_PARTITIONS and 0 <= offset < _MAX_OFFSETS):
+        raise ValueError(f"no record is at partition {partition}, offset {offset}")
     return partition * _MAX_OFFSETS + offset

@@ -76,7 +76,7 @@ class Profiler:
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
         self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window, samples_choices)
         self._items = ItemCache(store, collections, settings, clock, monotonic)
-        self._profiles = ProfileStore(store, collections.profiles, settings)
+        self._profiles = ProfileStore(store, collections.profiles, settings, metrics)
         self._outbox = Outbox(producer, dead_letters, metrics)
         self._pending = PendingIndex()
         self._next_sweep = -math.inf

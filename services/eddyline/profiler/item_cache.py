@@ -17,6 +17,10 @@ from eddyline.settings import ProfileSettings
 TREND = f"trend.{POPULARITY}"
 ITEM_CACHE_SECONDS = 60.0
 """How long a cached item vector may be used before it is read again."""
+CACHED_BYTES = 256 * 2**20
+"""Most memory of all cached items."""
+ENTRY_BYTES = 900
+"""Of an item without its vector, its id the longest that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,15 @@ class ItemCache:
                 item = ItemVector(np.asarray(vector, dtype=np.float64), str(point.payload["space"]), now, popularity)
                 found[missing[point_id]] = self._items[missing[point_id]] = item
                 self._items.move_to_end(missing[point_id])
-        while len(self._items) > self._settings.cached_items:
+        while len(self._items) > self._max_items():
             self._items.popitem(last=False)
         return found
+
+    def _max_items(self) -> int:
+        """Return how many may be cached: as many as are set, of long vectors fewer."""
+        newest = next(reversed(self._items.values()), None)
+        by_bytes = CACHED_BYTES // (ENTRY_BYTES + (0 if newest is None else newest.vector.nbytes))
+        return min(self._settings.cached_items, by_bytes)
 
 
 def _popularity(row: Point | None, now: float) -> float:

@@ -20,10 +20,13 @@ from eddyline.model.events import (
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.placed_time import place_of
+from eddyline.model.placeholders import refuse_placeholders
 from eddyline.model.profile import Profile, unpack_profile
 from eddyline.settings import EventSettings, ProfileSettings
 
 GROUP = "profiler"
+HEADER_BYTES = 16_384
+"""Most bytes of a record's headers: they travel with it, and wait with it in the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,15 @@ class ParsedEvent:
 
 
 def read_event(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
-    """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead."""
+    """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead, an id of
+    nobody."""
     forwarded = ForwardedFrom.from_headers(record.headers)
+    headers = sum(len(name.encode()) + len(value) for name, value in record.headers)
+    if headers > HEADER_BYTES:
+        raise InvalidEvent(f"its headers have {headers:,} bytes, at most {HEADER_BYTES:,} are taken")
     event = parse_person_event(record.value)
+    if isinstance(event, Interaction | Identify | Onboarded):
+        refuse_placeholders(event, events)
     weight, time, snapshot = 0.0, record.timestamp / 1000, None
     if isinstance(event, Interaction):
         weight = interaction_weight(event, events)

@@ -15,7 +15,7 @@ from eddyline.profiler.attempt import Attempt
 
 UNKNOWN_ITEM = "unknown_item"
 PENDING_BYTES = 262_144
-"""Bytes that the pending interactions of one person may hold together."""
+"""Bytes that the pending interactions of one person may take together, as they are stored: JSON in JSON."""
 
 
 class PendingIndex:
@@ -89,13 +89,20 @@ def from_pending(entry: PendingInteraction) -> Record:
 
 def limit_pending(profile: Profile, attempt: Attempt) -> None:
     """Give up on the oldest where there are too many, or too large."""
-    size = sum(len(entry.value) for entry in profile.delivery.pending)
-    while len(profile.delivery.pending) > profile.settings.pending or size > PENDING_BYTES:
-        oldest, *rest = profile.delivery.pending
-        size -= len(oldest.value)
-        profile.delivery.pending = tuple(rest)
+    sizes = [entry.stored_bytes for entry in profile.delivery.pending]
+    size, surplus = sum(sizes), 0
+    while len(sizes) - surplus > profile.settings.pending or size > PENDING_BYTES:
+        size -= sizes[surplus]
+        surplus += 1
+    give_up_oldest(profile, surplus, attempt)
+
+
+def give_up_oldest(profile: Profile, count: int, attempt: Attempt) -> None:
+    """Give up on so many of those that have waited the longest."""
+    given_up, profile.delivery.pending = profile.delivery.pending[:count], profile.delivery.pending[count:]
+    for entry in given_up:
         too_many = "too many interactions of this person wait for unknown items"
-        give_up_pending(profile, from_pending(oldest), UNKNOWN_ITEM, too_many, attempt)
+        give_up_pending(profile, from_pending(entry), UNKNOWN_ITEM, too_many, attempt)
 
 
 def give_up_pending(profile: Profile, record: Record, reason: str, detail: str, attempt: Attempt) -> None:

@@ -6,7 +6,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+import orjson
 
+from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
     Filter,
     Match,
@@ -25,14 +27,26 @@ from eddyline.profiler.attempt import Attempt
 from eddyline.settings import ProfileSettings
 from eddyline.topics import INTERACTIONS
 
+CACHED_BYTES = 512 * 2**20
+"""Most memory of all cached profiles, estimated: a few people may have much."""
+STATE_BYTES = 4_000_000
+"""Largest state of a profile that is written: with the usual settings, and the longest ids, it takes 1.7 million."""
+_OBJECTS_PER_STATE = 8
+"""Bytes of Python's objects for each byte of a state."""
+_PROFILE_BYTES = 6_000
+"""Of a profile with next to nothing in it."""
+
 
 class ProfileStore:
     """Copies out, durable writes in. `collection` is the concrete one."""
 
-    def __init__(self, store: PointStore, collection: str, settings: ProfileSettings) -> None:
-        self._store, self._collection, self._settings = store, collection, settings
+    def __init__(self, store: PointStore, collection: str, settings: ProfileSettings, metrics: Metrics) -> None:
+        self._store, self._collection, self._settings, self._metrics = store, collection, settings, metrics
         self._fence = EpochFence(INTERACTIONS)
         self._cache: OrderedDict[Person, Profile] = OrderedDict()
+        self._sizes: dict[Person, int] = {}
+        """Of the cached ones, in bytes, estimated."""
+        self._bytes = 0
         self._owner: dict[Person, int] = {}
 
     def add_partition(self, partition: int, epoch: int) -> None:
@@ -49,7 +63,7 @@ class ProfileStore:
         self._fence.remove(gone)
         lost = [person for person, partition in self._owner.items() if partition in gone]
         for person in lost:
-            self._cache.pop(person, None)
+            self._forget(person)
             del self._owner[person]
         return lost
 
@@ -97,7 +111,7 @@ class ProfileStore:
         points: defaultdict[float, list[Point]] = defaultdict(list)
         for person in attempt.changed:
             profile = attempt.profiles[person]
-            points[profile.delivery.epoch].append(to_profile_point(profile, attempt.partitions[person]))
+            points[profile.delivery.epoch].append(self._fitting_point(profile, attempt.partitions[person]))
         return points
 
     def write(self, attempt: Attempt, points: Mapping[float, list[Point]]) -> None:
@@ -109,14 +123,35 @@ class ProfileStore:
         except Unavailable:
             self._fence.outdate(attempt.partitions.values())
             raise
+        sizes = {point.id: _memory_bytes(point) for changed in points.values() for point in changed}
         for person, profile in attempt.profiles.items():
-            self._cache[person] = profile
-            self._cache.move_to_end(person)
-            self._owner[person] = attempt.partitions[person]
-        while len(self._cache) > self._settings.cached_profiles:
-            person, profile = self._cache.popitem(last=False)
+            partition = self._owner[person] = attempt.partitions[person]
+            size = (
+                sizes.get(person_point_id(person))
+                or self._sizes.get(person)
+                or _memory_bytes(to_profile_point(profile, partition))
+            )
+            self._forget(person)
+            self._cache[person], self._sizes[person] = profile, size
+            self._bytes += size
+        while len(self._cache) > self._settings.cached_profiles or self._bytes > CACHED_BYTES:
+            person, profile = next(iter(self._cache.items()))
+            self._forget(person)
             if not profile.delivery.pending:
                 self._owner.pop(person, None)
+
+    def _forget(self, person: Person) -> None:
+        self._cache.pop(person, None)
+        self._bytes -= self._sizes.pop(person, 0)
+
+    def _fitting_point(self, profile: Profile, partition: int) -> Point:
+        """Return the profile's point; of one that a request can't hold, the oldest seen items are shed first."""
+        while len((point := to_profile_point(profile, partition)).payload["state"]) > STATE_BYTES:
+            dropped = profile.seen.drop_older_half()
+            if not dropped:
+                break
+            self._metrics.shed.labels("seen").inc(dropped)
+        return point
 
     def sweep(self, unused_since: float) -> None:
         """Remove the tombstones that have been of no use since then, whoever owns them."""
@@ -130,3 +165,12 @@ def to_profile_point(profile: Profile, partition: int) -> Point:
     if len(indices):
         vectors["history"] = Sparse(indices, values)
     return Point(person_point_id(profile.person), vectors, encode_payload(profile, partition))
+
+
+def _memory_bytes(point: Point) -> int:
+    """Estimate how much memory the profile of a point takes."""
+    payload = point.payload
+    vectors = sum(vector.nbytes for vector in point.vectors.values() if not isinstance(vector, Sparse)) * 2
+    packed = sum(map(len, payload.get("vectors", {}).values())) * 2
+    attributes = len(orjson.dumps(payload.get("attributes")))
+    return _PROFILE_BYTES + vectors + packed + _OBJECTS_PER_STATE * (len(payload["state"]) + attributes)

@@ -35,15 +35,18 @@ from eddyline.profiler.parsed_event import GROUP, ParsedEvent, read_event
 from eddyline.profiler.pending_interactions import (
     UNKNOWN_ITEM,
     from_pending,
+    give_up_oldest,
     give_up_pending,
     limit_pending,
     to_pending,
 )
 from eddyline.settings import EventSettings, ProfileSettings
-from eddyline.topics import ACTIVITY, INTERACTIONS
+from eddyline.topics import ACTIVITY, INTERACTIONS, RECORD_BYTES
 
-TRANSFER_BYTES = 900_000
-"""Largest transfer: Kafka takes records up to a megabyte."""
+TRANSFER_BYTES = RECORD_BYTES - 64_000
+"""Largest transfer: the rest is for its headers."""
+SAMPLE_BYTES = 50_000
+"""Largest state of a profile that goes with an activity."""
 
 log = structlog.get_logger("profiler")
 
@@ -78,7 +81,7 @@ class ProfileUpdater:
                 self._apply_or_hold(profile, event, parsed, items, attempt)
         elif isinstance(event, Identify):
             if self._is_new(profile, parsed):
-                _identify(profile, event, parsed, attempt)
+                self._identify(profile, event, parsed, attempt)
         elif isinstance(event, Exposure):
             _apply_exposure(profile, event, parsed, attempt)
         elif isinstance(event, Transfer):
@@ -156,8 +159,11 @@ class ProfileUpdater:
         """Yield that the item came after the person's recents; and the other way round, for the newest of these. A late
         one came after those alone that are before it in time or, at its own time, in the log."""
         weight, at, source, entry = parsed.weight, parsed.time, parsed.record.place, (parsed.time, parsed.place)
-        entries = profile.seen.recents.entries
-        recents = [item for item in profile.seen.recents.newest_first() if item != item_id and entries[item] < entry]
+        entries, recents = profile.seen.recents.entries, profile.seen.recents.newest_first()
+        if recents and entries[recents[0]] >= entry:
+            recents = [recent for recent in recents if entries[recent] < entry]
+        if item_id in entries:
+            recents = [recent for recent in recents if recent != item_id]
         before = None
         if self._samples_choices and item_id not in profile.seen.viewed.entries and is_sampled(source):
             before = _as_it_was(profile)
@@ -167,6 +173,38 @@ class ProfileUpdater:
         for rank, recent in enumerate(recents[: self._reverse_recents]):
             reverse = f"{source}/{rank}"
             yield _to_activity(recent, reverse, activity_bytes(recent, followed_by, weight, at, reverse, rank))
+
+    def _identify(self, profile: Profile, event: Identify, parsed: ParsedEvent, attempt: Attempt) -> None:
+        """Hand everything over to the user, as of exactly this offset, and forward from now on."""
+        if profile.identity.merged_into != event.user:
+            profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
+            attempt.forward(parsed.record, event.user, self._transfer(profile, event, parsed, attempt))
+            hand_over(profile, event.user)
+        profile.identity.tombstone_since = parsed.ingest_time
+
+    def _transfer(self, profile: Profile, event: Identify, parsed: ParsedEvent, attempt: Attempt) -> Transfer:
+        """Return a transfer of the profile that a record can hold. What matters least is shed first: the seen items,
+        from the oldest on, then the interactions that have waited the longest, which become dead letters."""
+        snapshot = profile.copy()
+        while True:
+            payload, vectors = pack_profile(snapshot, parsed.record.partition)
+            transfer = Transfer(
+                user_id=event.user_id,
+                anonymous_id=event.anonymous_id,
+                timestamp=parsed.time,
+                payload=payload,
+                vectors=vectors,
+            )
+            if len(transfer.to_bytes()) <= TRANSFER_BYTES:
+                return transfer
+            if dropped := snapshot.seen.drop_older_half():
+                self._metrics.shed.labels("seen").inc(dropped)
+            elif pending := len(snapshot.delivery.pending):
+                give_up_oldest(snapshot, (pending + 1) // 2, attempt)
+                self._metrics.shed.labels("pending").inc((pending + 1) // 2)
+            else:
+                return transfer
+            log.warning("a profile is too large for a transfer: its oldest entries are dropped")
 
     def _absorb(self, profile: Profile, event: Transfer, parsed: ParsedEvent, attempt: Attempt) -> None:
         """Take in what an anonymous id held. One that was identified before the user was erased goes, too."""
@@ -179,12 +217,13 @@ class ProfileUpdater:
         limit_pending(profile, attempt)
 
 
-def _as_it_was(profile: Profile) -> dict[str, Any]:
-    """Return what lists are made of, of a profile as it is now: without whose it is, and what they have told."""
+def _as_it_was(profile: Profile) -> dict[str, Any] | None:
+    """Return what lists are made of, of a profile as it is now: without whose it is, and what they have told. None where
+    that is much."""
     known = Profile(SOMEONE, profile.settings, profile.events, profile.last_seen)
     known.taste, known.seen = profile.taste, profile.seen
     payload, vectors = pack_profile(known, 0)
-    return {"payload": payload, "vectors": vectors}
+    return {"payload": payload, "vectors": vectors} if len(payload["state"]) <= SAMPLE_BYTES else None
 
 
 def _to_activity(item_id: str, source: str, value: bytes) -> Outgoing:
@@ -206,31 +245,6 @@ def _forward_to_user(profile: Profile, user: Person, parsed: ParsedEvent, attemp
     """Forward what someone did under an anonymous id to the user that it belongs to by now."""
     attempt.forward(parsed.record, user, parsed.to_forward().model_copy(update={"user_id": user.id}))
     profile.identity.tombstone_since = parsed.ingest_time
-
-
-def _identify(profile: Profile, event: Identify, parsed: ParsedEvent, attempt: Attempt) -> None:
-    """Hand everything over to the user, as of exactly this offset, and forward from now on."""
-    if profile.identity.merged_into != event.user:
-        profile.identity.note_first_seen(parsed.time, parsed.experiment_key)
-        attempt.forward(parsed.record, event.user, _transfer(profile, event, parsed))
-        hand_over(profile, event.user)
-    profile.identity.tombstone_since = parsed.ingest_time
-
-
-def _transfer(profile: Profile, event: Identify, parsed: ParsedEvent) -> Transfer:
-    snapshot = profile.copy()
-    while True:
-        payload, vectors = pack_profile(snapshot, parsed.record.partition)
-        transfer = Transfer(
-            user_id=event.user_id,
-            anonymous_id=event.anonymous_id,
-            timestamp=parsed.time,
-            payload=payload,
-            vectors=vectors,
-        )
-        if len(transfer.to_bytes()) <= TRANSFER_BYTES or not snapshot.seen.drop_older_half():
-            return transfer
-        log.warning("the oldest seen items don't fit in a transfer", limit_bytes=TRANSFER_BYTES)
 
 
 def _onboard(profile: Profile, event: Onboarded) -> None:

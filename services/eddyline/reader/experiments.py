@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import structlog
 
 from eddyline.adapters.experiments_file import load_experiments
+from eddyline.adapters.file_watcher import FileWatcher
 from eddyline.adapters.kafka import Record
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured
@@ -21,11 +20,8 @@ from eddyline.model.profile import Profile
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import RankingSettings, Settings, StrategySettings
 
-CHECK_SECONDS = 1.0
 REQUEST_OPTIONS = ("diversity", "explore", "per_category")
 """What a request may set, and a variant may change."""
-FileVersion: TypeAlias = tuple[int, int, int] | None
-"""What tells one state of a file from another: its inode, size and time in nanoseconds; None where there is none."""
 
 log = structlog.get_logger("reader")
 
@@ -142,7 +138,7 @@ class StoppedVariants:
         self._stopped = stopped
 
 
-class ExperimentsWatcher:
+class ExperimentsWatcher(FileWatcher):
     """The experiments of the settings' file, read again when it changes. A changed file that is wrong is refused as a
     whole: what was in force stays so.
 
@@ -153,25 +149,15 @@ class ExperimentsWatcher:
         self, settings: Settings, metrics: Metrics, stopped: Callable[[], Stopped] = lambda: NONE_STOPPED
     ) -> None:
         """Read the file. Raises `Misconfigured` for a wrong one."""
+        super().__init__(settings.experiments_file, "reader-experiments")
         self._settings, self._metrics, self._stopped = settings, metrics, stopped
-        self._path = settings.experiments_file
-        self._read = self._seen = self._file_version()
         self._experiments = load_experiments(self._path, settings)
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def current(self) -> ActiveExperiments:
         """Return what is in force."""
         return ActiveExperiments(self._experiments, self._stopped())
 
-    def reload_if_changed(self) -> None:
-        """Read the file if it has changed since it was read, and no more since the last check: not while it is being
-        written."""
-        version, before = self._file_version(), self._seen
-        self._seen = version
-        if version == self._read or version != before:
-            return
-        self._read = version
+    def _reload(self) -> None:
         try:
             self._experiments = load_experiments(self._path, self._settings)
         except Misconfigured as error:
@@ -180,28 +166,3 @@ class ExperimentsWatcher:
         else:
             self._metrics.experiments_refused.set(0)
             log.info("experiments reloaded", file=str(self._path), experiments=len(self._experiments))
-
-    def start(self) -> None:
-        """Check about every second."""
-        self._thread = threading.Thread(target=self._run, name="reader-experiments", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop checking."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closing.wait(CHECK_SECONDS):
-            try:
-                self.reload_if_changed()
-            except Exception:  # a bug here must not end the thread
-                log.exception("couldn't check the experiments file")
-
-    def _file_version(self) -> FileVersion:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns

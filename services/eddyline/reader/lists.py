@@ -11,7 +11,7 @@ from eddyline.adapters.vectors import Filter, Match, Nearest, OrderBy
 from eddyline.model.filters import excluding_items, parse_filter, servable_items
 from eddyline.model.ranking import Hit, RankedItem
 from eddyline.reader.catalogue_cache import Passes, passing
-from eddyline.reader.cursor import Cursor, parse_cursor, request_fingerprint
+from eddyline.reader.cursor import Cursor, cursor_key, parse_cursor, request_fingerprint
 from eddyline.reader.item_finder import ItemFinder
 from eddyline.reader.schemas import ListQuery
 from eddyline.settings import Settings
@@ -47,7 +47,8 @@ class ListContext:
         """Read what all lists have in common; `kind`: which list, and of what. Raises `InvalidInput`."""
         grammar = query.filter_grammar()
         given = parse_filter(grammar, settings.attributes, now)
-        cursor = parse_cursor(query.next, request_fingerprint(kind, grammar, query.exclude), query.limit)
+        fingerprint = request_fingerprint(kind, grammar, query.exclude)
+        cursor = parse_cursor(query.next, fingerprint, query.limit, cursor_key(settings.identity.secret))
         excluded = exclude.union(query.exclude)
         filter = servable_items(now) & given & excluding_items(excluded)
         return cls((*kind, given, excluded), filter, passing(given, now), cursor, now)

@@ -16,7 +16,7 @@ from eddyline.model.profile import Profile
 from eddyline.model.ranking import RetrievalPlan, ScoreBoost
 from eddyline.model.rules import ActivePromotion, RuleSet, Situation, read_situation
 from eddyline.reader.catalogue_cache import Passes
-from eddyline.reader.cursor import Cursor, parse_cursor, request_fingerprint
+from eddyline.reader.cursor import Cursor, cursor_key, parse_cursor, request_fingerprint
 from eddyline.reader.experiments import ActiveExperiments, EffectiveStrategy
 from eddyline.reader.item_finder import DEEPER
 from eddyline.reader.profiles import parse_inline_events
@@ -79,9 +79,11 @@ class RequestContext:
             filter &= only_items(request.candidates)
         boosts = tuple(_parse_boost(index, boost, settings, now) for index, boost in enumerate(request.boost))
         person = Person.named(request.user_id, request.anonymous_id)
+        if person is not None and settings.events.is_placeholder(person.id):
+            person = None  # strangers aren't one person, and the app still gets a list
         dumped = request.model_dump(mode="json", include=set(CURSOR_FIELDS))
         fingerprint = request_fingerprint(person and person.key, {name: dumped[name] for name in CURSOR_FIELDS})
-        cursor = parse_cursor(request.next, fingerprint, request.limit)
+        cursor = parse_cursor(request.next, fingerprint, request.limit, cursor_key(settings.identity.secret))
         recent = parse_inline_events(request.recent, settings, now)
         return cls(request, now, person, cursor, filter, boosts, recent, experiments, experiments.force(variant))
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eddyline.model.events import (
-    ContextValue,
+    Context,
     DurationText,
     Finite,
     Id,
     Timestamp,
     TimeText,
+    format_timestamp,
     parse_timestamp_text,
 )
 from eddyline.model.filters import MAX_IDS
@@ -59,7 +60,7 @@ class ListQuery(_Page):
         """Return the filter parameters in the JSON grammar."""
         given: dict[str, Any] = {"category": self.category, "tag": self.tag}
         if self.published_after is not None:
-            given["published_at"] = {"gt": parse_timestamp_text(self.published_after)}
+            given["published_at"] = {"gt": format_timestamp(parse_timestamp_text(self.published_after))}
         return {name: value for name, value in given.items() if value}
 
 
@@ -156,7 +157,7 @@ class RecommendationRequest(_RecommendationOptions):
     """Not these items."""
     boost: Annotated[list[RequestBoost], Field(max_length=20)] = []
     """Items whose scores are multiplied."""
-    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    context: Context = {}
     """device, locale, location, timezone (an IANA name) and whatever else the rules of the settings look at."""
 
 

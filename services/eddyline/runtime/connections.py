@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from eddyline.adapters.kafka import KafkaOptions
@@ -31,6 +32,7 @@ def open_store(settings: Settings) -> VectorStore:
         raise Misconfigured(
             "no Qdrant server is set (EDDYLINE_QDRANT__URL), and the embedded one needs: pip install 'eddyline[edge]'"
         ) from None
+    os.umask(0o077)  # of what this process writes from here on, others read nothing
     return EdgeStore(vectors_directory(settings))
 
 

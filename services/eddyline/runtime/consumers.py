@@ -77,11 +77,17 @@ class RoleConsumer:
         """Ask the loop to end after its batch. Takes no lock, so that a signal handler may call it."""
         self._loop.stop()
 
-    def stop(self, drain: bool) -> None:
-        """End the loop and wait for it; with `drain` only when it has handled everything, unless it must not."""
-        self._loop.stop(drain=drain and self._waiting is None, deadline_seconds=math.inf)
-        if self._thread is not None:
-            self._thread.join()
+    def stop(self, drain: bool) -> bool:
+        """End the loop and wait for it; with `drain` only when it has handled everything, unless it must not.
+
+        Returns whether it has, and has given nothing up since it began.
+        """
+        drains = drain and self._waiting is None
+        self._loop.stop(drain=drains, deadline_seconds=math.inf)
+        if self._thread is None:
+            return False
+        self._thread.join()
+        return drains and self._loop.status().dead_letters == 0
 
     def _held(self, collections: Collections) -> list[str]:
         return [collections.named(name) for name in self._holds]
@@ -144,13 +150,14 @@ class ConsumerThreads:
         for consumer in self._consumers:
             consumer.halt()
 
-    def stop(self, drain: bool) -> None:
-        """End them one after another, since each may write what the next one reads."""
+    def stop(self, drain: bool) -> bool:
+        """End them one after another, since each may write what the next one reads. Returns whether all of them have
+        handled everything, and given nothing up."""
         self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
-        for consumer in self._consumers:
-            consumer.stop(drain and not self._halted)
+        handled = [consumer.stop(drain and not self._halted) for consumer in self._consumers]
+        return all(handled) and not self._halted and self.failure is None
 
     def _watch(self) -> None:
         try:

@@ -10,7 +10,8 @@ import orjson
 from pydantic.json_schema import models_json_schema
 
 from eddyline import __version__, reader, settings
-from eddyline.adapters.http import create_app
+from eddyline.adapters.http import AccessControl, create_app
+from eddyline.adapters.http.app import Application
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.collector.api import Collector
@@ -79,7 +80,7 @@ CHANNELS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 def schema_files() -> dict[str, bytes]:
     """Generate all files of `schemas/`, by name."""
     files = {f"{name}.schema.json": _dump(_schema(name)) for name in MODELS}
-    return files | {"asyncapi.json": _dump(_asyncapi()), "openapi.json": _dump(_openapi())}
+    return files | {"asyncapi.json": _dump(_asyncapi()), "openapi.json": _dump(describe_api().openapi())}
 
 
 def settings_table() -> str:
@@ -88,6 +89,16 @@ def settings_table() -> str:
     for path, variable, default, text in settings.describe():
         shown = f"`{default}`" if default else ""
         lines.append(f"| `{path}` | `{variable}` | {shown} | {text.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def access_table() -> str:
+    """Write docs/security.md's table: which scopes may call which route."""
+    scopes = list(settings.Scope)
+    lines = [f"| | {' | '.join(f'`{scope}`' for scope in scopes)} | no key |", "| --- |" + " :-: |" * (len(scopes) + 1)]
+    for method, path, access in sorted(describe_api().access_rules(), key=lambda rule: (rule[1], rule[0])):
+        cells = ["✓" if scope in access.scopes or not access.scopes else "" for scope in scopes]
+        lines.append(f"| `{method} {path}` | {' | '.join(cells)} | {'' if access.scopes else '✓'} |")
     return "\n".join(lines)
 
 
@@ -181,8 +192,8 @@ def _asyncapi() -> dict[str, Any]:
     }
 
 
-def _openapi() -> dict[str, Any]:
-    """Describe a process with all of the API. Nothing is connected for it."""
+def describe_api(access: AccessControl | None = None) -> Application:
+    """Build a process with all of the API, as a description: nothing is connected, so that no route does anything."""
     from eddyline.insights import api as insights  # whose libraries are an extra
 
     defaults, metrics, nothing = settings.Settings(), Metrics(), cast(Any, None)
@@ -191,7 +202,7 @@ def _openapi() -> dict[str, Any]:
         reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
         insights.router(nothing, nothing),
     ]
-    return create_app(routers, {}, metrics, (*collector.BODIES, *reader.BODIES)).openapi()
+    return create_app(routers, {}, metrics, (*collector.BODIES, *reader.BODIES), access=access)
 
 
 def _dump(value: Any) -> bytes:

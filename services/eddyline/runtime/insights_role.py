@@ -18,6 +18,7 @@ import orjson
 from fastapi import APIRouter
 
 from eddyline.adapters.kafka import KafkaOptions, LogReader, Outgoing, Producer, Record, TopicTail
+from eddyline.adapters.private_files import make_private
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.experiments.definitions import Experiments
@@ -48,7 +49,7 @@ class VerdictFile:
     def apply(self, record: Record) -> None:
         """Take one record of the topic, and keep what is in force then."""
         self._verdicts.apply(record)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._path.parent)
         fresh = self._path.with_suffix(".new")
         fresh.write_bytes(orjson.dumps([one.to_bytes().decode() for one in self._verdicts.all()]))
         fresh.replace(self._path)

@@ -23,6 +23,7 @@ from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, liste
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
+from eddyline.runtime.access import access_control, check_address, open_keys
 from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.consumers import ConsumerThreads
 from eddyline.runtime.resources import Resources
@@ -43,6 +44,7 @@ class Runtime:
         `listeners`: where to answer, instead of the settings' address; it closes them.
         """
         self.roles = check_roles(settings, roles)
+        check_address(settings, self.roles)
         self._stopping = threading.Event()
         self.metrics = Metrics()
         self.resources = Resources(settings, self.roles, self.metrics)
@@ -67,8 +69,23 @@ class Runtime:
         routers = [role.routes for role in built if role.routes is not None]
         is_api = self.resources.has_store
         bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
-        app = create_app(routers, checks, self.metrics, bodies, settings.server.cors_origins if is_api else ())
-        self._server = HttpServer(app, *(listeners or [listen(settings.server.host, settings.server.port)]))
+        keys = open_keys(settings, self.roles, self.metrics)
+        self.resources.stack.callback(keys.close)
+        keys.start()
+        app = create_app(
+            routers,
+            checks,
+            self.metrics,
+            bodies,
+            settings.server.cors_origins if is_api else (),
+            access_control(settings, keys),
+        )
+        self._server = HttpServer(
+            app,
+            *(listeners or [listen(settings.server.host, settings.server.port)]),
+            settings=settings.server,
+            metrics=self.metrics,
+        )
         self._consumers = ConsumerThreads(consumers, self.resources.read_generations, self._server.stop)
 
     @property
@@ -111,6 +128,6 @@ class Runtime:
         drain = self.resources.broker is not None and self._consumers.failure is None
         if drain and (left := self._consumers.lag()):
             log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
-        self._consumers.stop(drain)
+        self.resources.is_drained = self._consumers.stop(drain)
         if self._insights is not None:
             self._insights.close(drain)

@@ -33,6 +33,7 @@ from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import distance_of
 from eddyline.profiler import Profiler
 from eddyline.reader import ExposureLog, ServedListLog
+from eddyline.runtime.clean_stop import CleanStop
 from eddyline.runtime.collection_setup import create_collections, ensure_image_vectors
 from eddyline.runtime.connections import dead_letters_directory, kafka_options, open_store
 from eddyline.runtime.startup_checks import ENCODER_ROLE
@@ -62,6 +63,9 @@ class Resources:
         self.image_encoder: ImageEncoder | None = None
         self.exposures: ExposureLog | None = None
         self.served_lists: ServedListLog | None = None
+        self.is_drained = False
+        """Whether the consumers have handled everything that the in-process broker held, and given nothing up."""
+        self._clean_stop = CleanStop(settings.data_dir / "clean-stop.json")
         self.stack = ExitStack()
         try:
             self._open()
@@ -96,6 +100,7 @@ class Resources:
             return
         self.store = open_store(settings)
         self.stack.callback(self.store.close)
+        self.stack.callback(self._mark_clean_stop)
         if self.has_broker:
             self._open_broker()
         else:
@@ -109,10 +114,17 @@ class Resources:
             live = generations.live(self.store)
             discard_unfinished_generations(self.store, live, log.warning)
             # What the in-process broker held for affinity when it ended without a stop is lost.
-            complete_rows(self.store, live.items, live.rows, is_alone=True)
+            if not self._clean_stop.take(live):
+                complete_rows(self.store, live.items, live.rows, is_alone=True)
         if "imager" in self.roles:
             self.image_encoder = ClipEncoder(settings.images)
             ensure_image_vectors(self.store, self.image_encoder.dimension)
+
+    def _mark_clean_stop(self) -> None:
+        """Spare the next start a comparison of rows with items, where all that was taken in was handled."""
+        if self.is_drained and not self.settings.qdrant.url:
+            self.store.flush()
+            self._clean_stop.leave(generations.live(self.store))
 
     def _open_broker(self) -> None:
         """Open the cluster of the settings, or the in-process broker with its guard and files for dead letters."""

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 
 from eddyline import reader
 from eddyline.adapters.encoders import ClipEncoder, create_text_encoder
+from eddyline.adapters.http import IdentityCheck
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions, TopicTail
 from eddyline.adapters.language_detector import language_detector
@@ -56,7 +57,12 @@ def build_collector(resources: Resources) -> Role:
     """Build what takes in events, items and people over HTTP."""
     settings = resources.settings
     collector = Collector(
-        resources.producer, settings.events, settings.server, resources.metrics, images=settings.images
+        resources.producer,
+        settings.events,
+        settings.server,
+        resources.metrics,
+        images=settings.images,
+        identity=IdentityCheck(settings.identity.secret),
     )
     return Role(routes=collector.router())
 
@@ -165,7 +171,8 @@ def build_reader(resources: Resources) -> Role:
         experiments=experiments.current,
     )
     stack.callback(serving.close)
-    return Role(routes=reader.router(serving, settings.server.max_body_bytes, build_search(resources, serving)))
+    search, identity = build_search(resources, serving), IdentityCheck(settings.identity.secret)
+    return Role(routes=reader.router(serving, settings.server.max_body_bytes, search, identity))
 
 
 def build_search(resources: Resources, serving: Reader) -> Search | None:
@@ -200,10 +207,7 @@ def build_insights(resources: Resources) -> Role:
 def build_encoder(resources: Resources) -> Role:
     """Build what turns texts into vectors over HTTP, for processes that have no encoder of their own."""
     assert resources.text_encoder is not None
-    settings = resources.settings
-    return Role(
-        routes=encoder_api.router(resources.text_encoder, settings.encoder.serving_key, settings.server.max_body_bytes)
-    )
+    return Role(routes=encoder_api.router(resources.text_encoder, resources.settings.server.max_body_bytes))
 
 
 BUILDERS: Mapping[str, Builder] = {

@@ -22,6 +22,7 @@ from types import FrameType
 from eddyline.adapters.http import listen, listen_together, url_of
 from eddyline.adapters.telemetry import configure_logging
 from eddyline.errors import EddylineError, Misconfigured
+from eddyline.runtime.access import check_address
 from eddyline.runtime.process import Runtime
 from eddyline.runtime.startup_checks import check_workers
 from eddyline.settings import Settings
@@ -33,6 +34,7 @@ class WorkerProcesses:
     def __init__(self, settings: Settings, roles: Sequence[str], count: int) -> None:
         """Bind the addresses. Raises `Misconfigured` where one can't be had, or the roles can't run in workers."""
         self.roles = check_workers(settings, roles)
+        check_address(settings, self.roles)
         host, port = settings.server.host, settings.server.port
         with ExitStack() as listening:
             shared = [listening.enter_context(one) for one in listen_together(host, port, count)]

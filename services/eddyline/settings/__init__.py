@@ -4,6 +4,7 @@ Read from the environment (`EDDYLINE_KAFKA__BOOTSTRAP_SERVERS`) over a TOML file
 defaults. A wrong or unknown one is refused by name. `docs/configuration.md` is generated from these classes.
 """
 
+from eddyline.settings.access import IdentitySettings, KeyFile, KeySettings, Scope
 from eddyline.settings.affinity import AffinitySettings
 from eddyline.settings.encoder import EncoderSettings, TemplateSettings
 from eddyline.settings.events import RESERVED_EVENT_TYPES, EventSettings
@@ -11,6 +12,7 @@ from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
 from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.loader import describe, effective, load
+from eddyline.settings.masking import mask_credentials
 from eddyline.settings.profile import ProfileSettings
 from eddyline.settings.qdrant import QdrantSettings
 from eddyline.settings.ranking import RankingSettings
@@ -30,15 +32,19 @@ __all__ = [
     "BoostSettings",
     "EncoderSettings",
     "EventSettings",
+    "IdentitySettings",
     "ImageSettings",
     "InsightsSettings",
     "KafkaSettings",
+    "KeyFile",
+    "KeySettings",
     "ProfileSettings",
     "PromotionSettings",
     "QdrantSettings",
     "RankingSettings",
     "ReaderSettings",
     "RuleSettings",
+    "Scope",
     "ServerSettings",
     "Settings",
     "StrategySettings",
@@ -47,4 +53,5 @@ __all__ = [
     "describe",
     "effective",
     "load",
+    "mask_credentials",
 ]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from eddyline.settings.masking import refuse_credentials
 from eddyline.settings.section import Count, Positive, Section
 
 TEMPLATE_FIELDS = ("title", "description", "category", "tags", "language")
@@ -88,7 +89,8 @@ class EncoderSettings(Section):
     api_key: SecretStr | None = None
     """Sent as a bearer token. Give it by the environment: EDDYLINE_ENCODER__API_KEY."""
     serving_key: SecretStr | None = None
-    """What others must send to `eddyline encoder` as a bearer token: their `api_key`. Unset, anyone is answered."""
+    """What others must send to `eddyline encoder` as a bearer token: their `api_key`. A key with the scope `operate`
+    will do as well."""
     dimensions: Count | None = None
     """Length of the vectors to ask an `openai` endpoint for, where the model can shorten them."""
     timeout_seconds: Positive = 30.0
@@ -99,6 +101,11 @@ class EncoderSettings(Section):
     """Most vectors of an `openai` endpoint to keep on disk, by text, so that nothing is paid for twice; 0: none."""
     cache_dir: Path = Path("~/.cache/eddyline/encoders")
     """Where cached vectors are kept, and a model that was exported to ONNX (which takes some seconds, once)."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_credentials(cls, url: str) -> str:
+        return refuse_credentials(url, "encoder.api_key (EDDYLINE_ENCODER__API_KEY)")
 
     @model_validator(mode="after")
     def _says_where(self) -> EncoderSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import field_validator
@@ -37,6 +38,34 @@ class EventSettings(Section):
     """Strength of one point of rating above or below the neutral one."""
     dwell_seconds: Positive = 10.0
     """A view of this length counts once; a longer one up to twice, a shorter one down to a quarter."""
+
+    placeholder_ids: tuple[str, ...] = (
+        "undefined",
+        "null",
+        "(null)",
+        "none",
+        "nil",
+        "nan",
+        "false",
+        "[object object]",
+        "n/a",
+        "unknown",
+        "anonymous",
+        "guest",
+        "0",
+        "-1",
+        "00000000-0000-0000-0000-000000000000",
+    )
+    """What an app sends that has lost an id: refused as a `user_id` or `anonymous_id`, in any case, since it would make
+    strangers one person."""
+
+    def is_placeholder(self, person_id: str) -> bool:
+        """Whether an id names nobody."""
+        return person_id.strip().casefold() in self._placeholders
+
+    @cached_property
+    def _placeholders(self) -> frozenset[str]:
+        return frozenset(one.casefold() for one in self.placeholder_ids)
 
     @field_validator("weights", mode="before")
     @classmethod

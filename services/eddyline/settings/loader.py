@@ -10,12 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from eddyline.errors import Misconfigured
+from eddyline.errors import Misconfigured, clip
+from eddyline.settings.masking import is_harmless, mask_client_setting, mask_credentials, mask_urls
 from eddyline.settings.root import Settings
 from eddyline.settings.section import Section
 
 CONFIG_VARIABLE = "EDDYLINE_CONFIG"
 DEFAULT_FILE = Path("eddyline.toml")
+QUOTED = 300
+"""Most characters of what is wrong, in a message."""
 
 
 def load(file: Path | None = None) -> Settings:
@@ -38,18 +41,17 @@ def load(file: Path | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         source = f"the environment or {path}" if path else "the environment"
-        lines = [f"  {_where(e['loc'], given)}: {_message(e)}" for e in error.errors(include_url=False)]
+        lines = [f"  {clip(_where(e['loc'], given), QUOTED)}: {_message(e)}" for e in error.errors(include_url=False)]
         raise Misconfigured(f"wrong settings in {source}:\n" + "\n".join(lines)) from None
     except ValueError as error:  # pydantic-settings: a variable that isn't the JSON it should be
         raise Misconfigured(f"wrong settings in the environment: {error}") from None
 
 
 def effective(settings: Settings) -> dict[str, Any]:
-    """Return the settings in force, as plain JSON types, secrets masked."""
-    shown: dict[str, Any] = settings.model_dump(mode="json")
-    shown["kafka"]["client"] = {
-        name: "**********" if _is_secret(name) else value for name, value in shown["kafka"]["client"].items()
-    }
+    """Return the settings in force, as plain JSON types, with all masked that may be a secret."""
+    shown: dict[str, Any] = mask_urls(settings.model_dump(mode="json"))
+    client = shown["kafka"]["client"]
+    shown["kafka"]["client"] = {name: mask_client_setting(name, value) for name, value in client.items()}
     return shown
 
 
@@ -90,11 +92,6 @@ def _is_known(name: str, known: set[str]) -> bool:
     return name in known or name in sections or name.startswith(parents)
 
 
-def _is_secret(name: str) -> bool:
-    words = ("password", "secret", "key.pem", "token", "jaas", "oauthbearer.config", "api_key")
-    return any(word in name.lower() for word in words)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -102,8 +99,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise Misconfigured(f"there is no settings file {path}") from None
     except OSError as error:
         raise Misconfigured(f"the settings file {path} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or brackets that deep
+        raise Misconfigured(f"{path} is not valid TOML: {clip(str(error), QUOTED)}") from None
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
@@ -122,5 +119,6 @@ def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> str:
 def _message(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such setting"
-    shown = None if _is_secret(_dotted(error["loc"])) else error.get("input")
-    return f"{error['msg']}" + (f" (it is {shown!r})" if isinstance(shown, str | int | float | bool) else "")
+    shown = error.get("input") if is_harmless(Settings, error["loc"]) else None
+    quoted = f" (it is {clip(repr(shown), QUOTED)})" if isinstance(shown, str | int | float | bool) else ""
+    return mask_credentials(clip(error["msg"], QUOTED) + quoted)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from eddyline.settings.section import Count, Positive, Section
 
 
@@ -14,7 +18,7 @@ class ProfileSettings(Section):
     """Half-life of `session`."""
     lifetime_half_life_days: Positive = 180.0
     """Half-life of `lifetime`, which still knows a person who comes back after months."""
-    recents: Count = 100
+    recents: Annotated[int, Field(ge=1, le=1000)] = 100
     """Newest distinct items of positive events kept."""
     seen: Count = 500
     """Newest distinct items kept of those seen, bought, and judged, each."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from eddyline.settings.masking import refuse_credentials
 from eddyline.settings.section import Positive, Section
 
 
@@ -18,3 +19,8 @@ class QdrantSettings(Section):
     """A call that takes longer counts as unavailable."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     """Prefix of both collections' names."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_credentials(cls, url: str) -> str:
+        return refuse_credentials(url, "qdrant.api_key (EDDYLINE_QDRANT__API_KEY)")

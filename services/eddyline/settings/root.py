@@ -7,9 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from eddyline.settings.access import IdentitySettings
 from eddyline.settings.affinity import AffinitySettings
 from eddyline.settings.encoder import EncoderSettings
 from eddyline.settings.events import EventSettings
@@ -80,6 +81,12 @@ class Settings(BaseSettings):
     promotions: tuple[PromotionSettings, ...] = ()
     """Items with positions of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
     server: ServerSettings = ServerSettings()
+    keys_file: Path = Path("keys.toml")
+    """File of the keys, if it exists (docs/security.md): then every request needs one. It is read again when it
+    changes."""
+    identity: IdentitySettings = IdentitySettings()
+    api_key: SecretStr | None = None
+    """Key that commands send to a running Eddyline. Give it by the environment: EDDYLINE_API_KEY."""
     kafka: KafkaSettings = KafkaSettings()
     qdrant: QdrantSettings = QdrantSettings()
     encoder: EncoderSettings = EncoderSettings()

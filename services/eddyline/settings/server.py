@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from eddyline.settings.section import Count, Section
+from eddyline.settings.section import Count, Positive, Section
 
 
 class ServerSettings(Section):
@@ -16,6 +16,11 @@ class ServerSettings(Section):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes any free one."""
+    insecure: bool = False
+    """Listen elsewhere than on this machine although there are no keys: whoever reaches the port may do everything."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may call this host by, e.g. ["eddyline.example"]. Without keys an address, or a name without
+    a dot, is always one; with keys, and none set, any name is."""
     cors_origins: tuple[str, ...] = ()
     """Origins that browsers may call from, e.g. ["https://shop.example"]; none by default."""
     max_body_bytes: Count = 1_048_576
@@ -24,7 +29,18 @@ class ServerSettings(Section):
     """Most events or items in one request."""
     max_in_flight_bytes: Count = 67_108_864
     """Most bytes taken in and not yet acknowledged by the broker; beyond, a 503. (Small events take about ten times as
-    much memory.)"""
+    much memory.) As many more may be in bodies that haven't come whole, half of them from one client."""
+    max_header_bytes: Count = 32_768
+    """Largest headers of a request, with its address; beyond, a 431. Chunk extensions and trailers may take as much."""
+    header_seconds: Positive = 10.0
+    """How long headers may take to come; longer is a 408."""
+    body_seconds: Positive = 60.0
+    """How long a body may take to come; longer is a 408."""
+    max_connections: Count = 512
+    """Most connections at once; beyond, a 503. One address may have half of them."""
+    max_requests: Count = 256
+    """Most requests that are being answered at once, not counting those whose bodies haven't come whole; beyond, a 503.
+    One client may have half of them. (Behind a proxy on the same host, `X-Forwarded-For` says who that is.)"""
 
     @model_validator(mode="after")
     def _takes_a_whole_body(self) -> ServerSettings:

@@ -1,5 +1,6 @@
 """The HTTP door: one way to read bodies, to answer problems, to document, to be watched, and to run."""
 
+from eddyline.adapters.http.access import AccessControl, open_to
 from eddyline.adapters.http.app import ReadinessCheck, create_app
 from eddyline.adapters.http.body import (
     describe_body,
@@ -9,14 +10,19 @@ from eddyline.adapters.http.body import (
     read_json,
     validate_input,
 )
+from eddyline.adapters.http.identity import IdentityCheck
 from eddyline.adapters.http.in_flight import InFlightLimit
+from eddyline.adapters.http.keys import KeyRing, load_keys
 from eddyline.adapters.http.problems import Problem
 from eddyline.adapters.http.server import HttpServer, listen, listen_together, url_of
 from eddyline.adapters.http.threads import WorkerThreads
 
 __all__ = [
+    "AccessControl",
     "HttpServer",
+    "IdentityCheck",
     "InFlightLimit",
+    "KeyRing",
     "Problem",
     "ReadinessCheck",
     "WorkerThreads",
@@ -27,6 +33,8 @@ __all__ = [
     "json_response",
     "listen",
     "listen_together",
+    "load_keys",
+    "open_to",
     "read_json",
     "url_of",
     "validate_input",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -15,21 +15,32 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline import __version__
+from eddyline.adapters.http.access import OPERATE, AccessControl, RouteAccess, caller_of, open_to
 from eddyline.adapters.http.body import json_response
 from eddyline.adapters.http.description import describe, serve_docs
 from eddyline.adapters.http.endpoints import Endpoint, endpoint_of
 from eddyline.adapters.http.problems import answer_error
 from eddyline.adapters.telemetry import CONTENT_TYPE, Metrics
 from eddyline.errors import EddylineError
+from eddyline.settings import Scope as KeyScope
 
 ReadinessCheck: TypeAlias = Callable[[], None]
 """Raises an `EddylineError` that says why something isn't ready."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+Served: TypeAlias = tuple[APIRoute, Endpoint, RouteAccess]
+"""A route, what answers it, and who may call it."""
+SECURITY_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+"""Of every response: most are about someone, and none is a page to be framed."""
 TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
@@ -38,10 +49,12 @@ class Application(FastAPI):
     documentation and to what there isn't.
 
     Paths are matched as they were sent, so that an id may hold an encoded slash; handlers decode their ids. Every
-    request is counted and timed, by route. Any error is a problem.
+    request is counted and timed, by route. Any error is a problem. Before anything is read, `access` decides.
     """
 
-    def __init__(self, routers: Sequence[APIRouter], metrics: Metrics, cors_origins: Sequence[str]) -> None:
+    def __init__(
+        self, routers: Sequence[APIRouter], metrics: Metrics, cors_origins: Sequence[str], access: AccessControl
+    ) -> None:
         super().__init__(
             title=TITLE,
             summary=SUMMARY,
@@ -52,15 +65,16 @@ class Application(FastAPI):
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
         self._series = cache(
-            lambda method, route, status: (
-                metrics.requests.labels(method, route, status),
+            lambda method, route, status, key: (
+                metrics.requests.labels(method, route, status, key),
                 metrics.request_seconds.labels(method, route),
             )
         )
         """The counter and the histogram of a request, looked up once."""
-        self._fixed: dict[tuple[str, str], tuple[APIRoute, Endpoint]] = {}
+        self._access = access
+        self._fixed: dict[tuple[str, str], Served] = {}
         """Routes without an id in their paths, by method and path."""
-        self._patterns: dict[str, list[tuple[APIRoute, Endpoint]]] = defaultdict(list)
+        self._patterns: dict[str, list[Served]] = defaultdict(list)
         """The others by method, in the order in which they were declared."""
         for router in routers:
             self.include_router(router)
@@ -70,12 +84,26 @@ class Application(FastAPI):
         self._answers = self._answer if not cors_origins else _with_cors(self._answer, cors_origins)
 
     def _add_endpoint(self, route: BaseRoute) -> None:
+        """Raises `TypeError` for a route that doesn't say who may call it."""
         assert isinstance(route, APIRoute)
+        security = (route.openapi_extra or {}).get("security")
+        if security is None:
+            raise TypeError(f"{route.path}: nothing says who may call it")
+        served = route, endpoint_of(route), RouteAccess.from_security(security)
         for method in route.methods or ():
             if route.param_convertors:
-                self._patterns[method].append((route, endpoint_of(route)))
+                self._patterns[method].append(served)
             else:
-                self._fixed[method, route.path] = route, endpoint_of(route)
+                self._fixed[method, route.path] = served
+
+    def access_rules(self) -> Iterator[tuple[str, str, RouteAccess]]:
+        """Yield every route with its method, and who may call it."""
+        for (method, path), (_, _, access) in self._fixed.items():
+            yield method, path, access
+        for method, patterns in self._patterns.items():
+            yield from ((method, route.path, access) for route, _, access in patterns)
+        others = [route for route in self.routes if not isinstance(route, APIRoute)]
+        yield from (("GET", route.path, OPERATE) for route in others if isinstance(route, Route | Mount))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -90,6 +118,7 @@ class Application(FastAPI):
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
             await send(message)
 
         try:
@@ -97,32 +126,41 @@ class Application(FastAPI):
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
-            answered, seconds = self._series(method, route, status)
+            answered, seconds = self._series(method, route, status, scope.get("key", ""))
             answered.inc()
             seconds.observe(time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._match(scope)
-        if endpoint is None:
-            await self._others(scope, receive, send)
-            return
         request = Request(scope, receive)
+        response: ASGIApp
         try:
-            response = await endpoint(request)
+            served = self._match(scope)
+            if served is None:
+                self._admit_to_others(scope)
+                response = self._others
+            else:
+                endpoint, access = served
+                scope["caller"] = self._access.admit(scope, access)
+                response = await endpoint(request)
         except Exception as error:
             response = await answer_error(request, error)
         await response(scope, receive, send)
 
-    def _match(self, scope: Scope) -> Endpoint | None:
-        """Return the endpoint of the request; note its route, and the ids of its path."""
+    def _admit_to_others(self, scope: Scope) -> None:
+        """Ask for a key where there is an answer: the API's description, which isn't for everyone."""
+        if any(route.matches(scope)[0] is Match.FULL for route in self.routes):
+            self._access.admit(scope, OPERATE)
+
+    def _match(self, scope: Scope) -> tuple[Endpoint, RouteAccess] | None:
+        """Return the endpoint of the request, and who may call it; note its route, and the ids of its path."""
         method, path = scope["method"], scope["path"]
         if (fixed := self._fixed.get((method, path))) is not None:
-            scope["route"], endpoint = fixed
-            return endpoint
-        for route, endpoint in self._patterns.get(method, ()):
+            scope["route"], endpoint, access = fixed
+            return endpoint, access
+        for route, endpoint, access in self._patterns.get(method, ()):
             if (match := route.path_regex.match(path)) is not None:
                 scope["route"], scope["path_params"] = route, match.groupdict()
-                return endpoint
+                return endpoint, access
         return None
 
 
@@ -143,13 +181,17 @@ def create_app(
     metrics: Metrics,
     bodies: Iterable[type[BaseModel]] = (),
     cors_origins: Iterable[str] = (),
+    access: AccessControl | None = None,
 ) -> Application:
     """Build an ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
 
     `checks`: what must be ready, by name; each is called from a thread. `bodies`: the models of the bodies that routes
-    read themselves.
+    read themselves. `access`: who may call what; None: without keys. Raises `TypeError` for a route that doesn't say
+    who may call it, or takes a parameter from nowhere.
     """
-    app = Application([*routers, _operations(checks, metrics)], metrics, list(cors_origins))
+    origins = list(cors_origins)
+    access = access or AccessControl(None, cors_origins=origins)
+    app = Application([*routers, _operations(checks, metrics)], metrics, origins, access)
     serve_docs(app)
     describe(app, bodies)
     return app
@@ -158,17 +200,24 @@ def create_app(
 def _operations(checks: Mapping[str, ReadinessCheck], metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
-    @router.get("/healthz", summary="Is the process alive?")
+    @router.get("/healthz", summary="Is the process alive?", openapi_extra=open_to())
     async def healthz() -> Response:
         return json_response({"status": "ok"})
 
-    @router.get("/readyz", summary="Is the process ready? Names what isn't", responses={503: {}})
-    async def readyz() -> Response:
+    @router.get(
+        "/readyz",
+        summary="Is the process ready? Names what isn't, to who may operate",
+        responses={503: {}},
+        openapi_extra=open_to(),
+    )
+    async def readyz(request: Request) -> Response:
         states = await run_in_threadpool(_states, checks)
         ready = all(state == "ok" for state in states.values())
-        return json_response({"status": "ready" if ready else "not ready", "checks": states}, 200 if ready else 503)
+        status: dict[str, Any] = {"status": "ready" if ready else "not ready"}
+        details = {"checks": states} if KeyScope.OPERATE in caller_of(request.scope).scopes else {}
+        return json_response(status | details, 200 if ready else 503)
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get("/metrics", summary="Prometheus metrics", openapi_extra=open_to(KeyScope.OPERATE))
     async def show_metrics() -> Response:
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 

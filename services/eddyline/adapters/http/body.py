@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -11,48 +13,80 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from eddyline.adapters.http.in_flight import InFlightLimit
-from eddyline.errors import InvalidInput, TooLarge
-from eddyline.model.events import check_id, explain_validation_error, load_json
+from eddyline.adapters.http.limits import ADMISSION, Admission
+from eddyline.errors import InvalidInput, TooLarge, UnsupportedEncoding
+from eddyline.model.events import RECEIVED, check_id, explain_validation_error, load_json
 
 Model = TypeVar("Model", bound=BaseModel)
+_Unpack: TypeAlias = Callable[[bytes, int, bool], bytes]
+"""Unpacks bytes: at most one more than there is room for; the last argument says whether others follow."""
 
 
 async def read_json(request: Request, limit: int, in_flight: InFlightLimit | None = None) -> Any:
-    """Read the body as JSON, whatever its content type (sendBeacon says text/plain).
+    """Read the body as JSON, whatever its content type (sendBeacon says text/plain), plain or gzip.
 
-    Raises `TooLarge` past `limit` bytes, without reading further, `Overloaded` where there is no more room in
-    `in_flight`, which counts it while it is read, `InvalidInput` where it isn't JSON, and `ClientDisconnect`.
+    Raises `TooLarge` past `limit` bytes, as they are sent or unpacked, without reading further; `Overloaded` where its
+    client has too much under way, or there is no more room in `in_flight`, which counts it once it is whole;
+    `UnsupportedEncoding`, `InvalidInput` where it isn't JSON, and `ClientDisconnect`.
     """
+    unpack = _unpacker(request)
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
         raise _too_large(limit)
+    admission: Admission | None = request.scope.get(ADMISSION)
     chunks: list[bytes] = []
     size = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        chunk = unpack(message.get("body", b""), limit - size, more)
+        if len(chunk) > limit - size:
+            raise _too_large(limit)
+        size += len(chunk)
+        if admission is not None and more:
+            admission.read(len(chunk))
+        chunks.append(chunk)
+    if admission is not None:
+        admission.start()
+    if in_flight is None:
+        return _decoded(b"".join(chunks))
+    in_flight.reserve(size)
     try:
-        more = True
-        while more:
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk, more = message.get("body", b""), message.get("more_body", False)
-            if size + len(chunk) > limit:
-                raise _too_large(limit)
-            if in_flight is not None:
-                in_flight.reserve(len(chunk))
-            size += len(chunk)
-            chunks.append(chunk)
         return _decoded(b"".join(chunks))
     finally:
-        if in_flight is not None:
-            in_flight.release(size)
+        in_flight.release(size)
 
 
 def validate_input(model: type[Model], value: Any) -> Model:
     """Check a body, or a query, that is decoded. Raises `InvalidInput` with the field and the reason."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=RECEIVED)
     except ValidationError as error:
         raise InvalidInput(*explain_validation_error(error)) from None
+
+
+def _unpacker(request: Request) -> _Unpack:
+    """Return what unpacks the next bytes of the body. Raises `UnsupportedEncoding`."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return lambda packed, _room, _more: packed
+    if encoding not in ("gzip", "x-gzip"):
+        raise UnsupportedEncoding(f"{encoding[:40]!r} isn't read: send it plain, or gzip", "Content-Encoding")
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    def unpack(packed: bytes, room: int, more: bool) -> bytes:
+        try:
+            plain = inflate.decompress(packed, room + 1)
+        except zlib.error as error:
+            raise InvalidInput(f"is not valid gzip: {error}", "body") from None
+        if len(plain) <= room and (inflate.unused_data or not (more or inflate.eof)):
+            raise InvalidInput("is not valid gzip: " + ("something follows it" if inflate.eof else "it is cut"), "body")
+        return plain
+
+    return unpack
 
 
 def _decoded(body: bytes) -> Any:

@@ -57,8 +57,8 @@ def _reader(route: APIRoute, parameter: inspect.Parameter) -> _Read:
 
 
 def _query_reader(model: type[BaseModel]) -> _Read:
-    """Return what reads the whole query as this model. A field that is a list may be repeated; of others the last
-    counts."""
+    """Return what reads the whole query as this model. A field that is a list may be repeated; another that
+    is given twice is refused: some proxy, or script, may have read the other one."""
     repeated = {field.alias or name for name, field in model.model_fields.items() if _is_list(field.annotation)}
 
     def read(request: Request) -> BaseModel:
@@ -66,6 +66,8 @@ def _query_reader(model: type[BaseModel]) -> _Read:
         for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
             if name in repeated:
                 given.setdefault(name, []).append(value)
+            elif name in given:
+                raise InvalidInput("is given twice, and takes one value", name)
             else:
                 given[name] = value
         return validate_input(model, given)

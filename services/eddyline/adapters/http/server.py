@@ -14,7 +14,11 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from eddyline.adapters.http.limits import RequestLimits
+from eddyline.adapters.http.protocol import ConnectionLimits
+from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
+from eddyline.settings import ServerSettings
 
 BACKLOG = 1024
 """Connections that wait to be accepted."""
@@ -31,16 +35,27 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """An HTTP server on the addresses of these listeners, which it closes."""
 
-    def __init__(self, app: ASGIApp, *listeners: socket.socket) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *listeners: socket.socket,
+        settings: ServerSettings = ServerSettings(),
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`settings`: the limits of connections and requests; `metrics`: where what exceeds them is counted."""
         self._listeners = listeners
+        metrics = metrics or Metrics()
         self._server = _Server(
-            uvicorn.Config(
-                app,
+            ConnectionLimits(
+                RequestLimits(app, settings, metrics),
+                settings,
+                metrics,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=10,
                 timeout_keep_alive=75,
+                ws="none",
             )
         )
         self._thread = threading.Thread(target=self.run, name="http", daemon=True)

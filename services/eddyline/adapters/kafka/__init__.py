@@ -1,6 +1,6 @@
 """Kafka: the only door to it, and the sole owner of `confluent_kafka`."""
 
-from eddyline.adapters.kafka.batch import INVALID
+from eddyline.adapters.kafka.batch import FAILED, INVALID, is_records_fault
 from eddyline.adapters.kafka.client_config import QUEUE_BYTES, KafkaOptions
 from eddyline.adapters.kafka.consume_loop import ConsumeLoop
 from eddyline.adapters.kafka.contract import (
@@ -24,6 +24,7 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
 from eddyline.adapters.kafka.dead_letters.file_store import FileDeadLetterStore, FileDeadLetterWriter
 from eddyline.adapters.kafka.dead_letters.topic_store import TopicDeadLetterStore, TopicDeadLetterWriter
 from eddyline.adapters.kafka.embedded import EmbeddedBroker
+from eddyline.adapters.kafka.failure_isolation import describe_failure, log_failure
 from eddyline.adapters.kafka.feedback_producer import FeedbackProducer
 from eddyline.adapters.kafka.log_lookup import LogLookup
 from eddyline.adapters.kafka.log_reader import LogReader
@@ -37,6 +38,7 @@ from eddyline.adapters.kafka.topic_admin import ensure_topics, log_identities
 from eddyline.adapters.kafka.topic_tail import TopicTail
 
 __all__ = [
+    "FAILED",
     "INVALID",
     "QUEUE_BYTES",
     "Acknowledgements",
@@ -70,7 +72,10 @@ __all__ = [
     "TopicTail",
     "UnreadableDeadLetter",
     "Watermarks",
+    "describe_failure",
     "ensure_topics",
+    "is_records_fault",
+    "log_failure",
     "log_identities",
     "murmur2",
     "partition_of",

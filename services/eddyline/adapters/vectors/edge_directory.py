@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import qdrant_edge as edge
 
+from eddyline.adapters.private_files import make_private
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.adapters.vectors.edge_conversion import to_config
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
@@ -31,8 +32,8 @@ class EdgeDirectory:
         """Raises `AlreadyRunning` where another process holds it, `Misconfigured` where it is unusable."""
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            make_private(path)
+            self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise Misconfigured(f"data directory {path} can't be used: {error}") from error
         try:

@@ -47,10 +47,11 @@ class Connection:
         sleep: Sleep,
         monotonic: Callable[[], float],
         transport: httpx.AsyncBaseTransport | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._report, self._sleep, self._monotonic = report, sleep, monotonic
         self._client = AsyncClient(
-            url, TIMEOUT_SECONDS, FOR_A_MINUTE, concurrency + 1, transport, sleep, monotonic, self._count
+            url, TIMEOUT_SECONDS, FOR_A_MINUTE, concurrency + 1, transport, sleep, monotonic, self._count, api_key
         )
 
     async def __aenter__(self) -> Self:

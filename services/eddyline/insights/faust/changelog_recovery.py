@@ -11,6 +11,7 @@ import orjson
 from rocksdict import AccessType, Options, Rdict
 
 from eddyline.adapters.kafka import Outgoing, Producer
+from eddyline.adapters.private_files import make_private
 from eddyline.insights.write_plan import WINDOWS
 from eddyline.topics import changelog_topic
 
@@ -28,7 +29,7 @@ def recover_changelogs(directory: Path, changelogs: Mapping[str, str], producer:
     if known is not None and known != dict(changelogs):
         for path in sorted(directory.glob("v*/tables/*.db")):
             _recover_table(path, producer)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_private(directory)
     fresh = marker.with_suffix(".new")
     fresh.write_bytes(orjson.dumps(dict(changelogs)))
     fresh.replace(marker)

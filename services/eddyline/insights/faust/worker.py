@@ -39,6 +39,7 @@ from eddyline.adapters.kafka import (
     log_identities,
 )
 from eddyline.adapters.telemetry import configure_logging
+from eddyline.errors import Unavailable
 from eddyline.insights.faust.application import build_application
 from eddyline.insights.faust.changelog_recovery import recover_changelogs
 from eddyline.insights.faust.tables import FaustTables
@@ -256,12 +257,18 @@ class Worker:
                 continue
             tables = FaustTables(self._tables, tp.partition)
             handler = await self._handler(tp.partition, tables)
-            await self._catch_up(tp.partition, tables, handler)
+            try:
+                await self._catch_up(tp.partition, tables, handler)
+            except Unavailable as error:  # reading the log failed: nothing was half written
+                log.warning("can't catch up; will try again", partition=tp.partition, reason=str(error))
             if not self._is_reading:
                 return
             finished = self._finished(tp.partition, {topic: handler.handled(topic) for topic in TOPICS})
-            handler.idle_plan(finished).write(tables)
-            self._sweep.drop_some(tables, tp.partition, time.time())
+            try:
+                handler.idle_plan(finished).write(tables)
+                self._sweep.drop_some(tables, tp.partition, time.time())
+            except Exception:  # what is measured doesn't depend on it
+                log.exception("looking after an idle partition failed; will try again", partition=tp.partition)
             await tables.flush()
 
     def _finished(self, partition: int, handled: Mapping[str, int]) -> set[str]:

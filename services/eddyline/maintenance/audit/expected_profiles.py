@@ -26,7 +26,7 @@ from eddyline.model.events import Erased, Interaction, PersonEvent, Transfer, pa
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person, fingerprint
 from eddyline.model.profile import Profile
-from eddyline.profiler import PENDING_BYTES, ParsedEvent
+from eddyline.profiler import PENDING_BYTES, ParsedEvent, to_pending
 from eddyline.profiler.attempt import Attempt
 from eddyline.profiler.item_cache import ITEM_CACHE_SECONDS, ItemCache
 from eddyline.profiler.profile_updater import ProfileUpdater
@@ -191,7 +191,7 @@ class ExpectedProfiles:
         embedded_at = None if source is None else source.get("embedded_at", 0.0)
         if embedded_at is None or embedded_at > at:
             self._waited[parsed.person] += 1
-            self._waiting_bytes[parsed.person] += len(parsed.record.value or b"")
+            self._waiting_bytes[parsed.person] += to_pending(item_id, parsed.record, at).stored_bytes
         if source is None or embedded_at is None:
             doubts.setdefault(GONE, GONE.format(item_id))
             return True

@@ -13,7 +13,7 @@ from eddyline.adapters.kafka import LogReader, Record
 from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import InvalidEvent
 from eddyline.model.decay import NOTHING, Accumulator, Vector
-from eddyline.model.events import Onboarded, Transfer, User, parse_event
+from eddyline.model.events import Onboarded, Transfer, User, parse_entity, parse_event
 from eddyline.model.ids import Person, item_point_id
 from eddyline.model.offsets import LogPosition
 from eddyline.model.profile import DecayedSums, Profile, TimeConstants, pack_profile, unpack_profile
@@ -44,7 +44,7 @@ class OnboardingAnswers:
         if record.value is None:
             return
         try:
-            event = parse_event(User, record.value)
+            event = parse_entity(User, record.value, record.timestamp / 1000)
         except InvalidEvent:
             return
         self._latest[key] = record.position

@@ -36,9 +36,9 @@ def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool =
     """
     counts = RowCounts()
     keys = (*LISTED, *LEARNT, "meta.title", *(f"meta.{name}" for name in LISTED_META))
-    for page in scroll_pages(store, items, payload=keys, limit=PAGE):
-        _complete_page(store, items, rows, page, counts)
-    if is_alone:
+    pages = scroll_pages(store, items, payload=keys, limit=PAGE)
+    listed = sum(_complete_page(store, items, rows, page, counts) for page in pages)
+    if is_alone and store.count(rows) > listed:
         for page in scroll_pages(store, rows, payload=(), limit=PAGE):
             there = store.retrieve(items, [point.id for point in page], payload=())
             gone = [point.id for point in page if point.id not in there]
@@ -47,7 +47,8 @@ def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool =
     return counts
 
 
-def _complete_page(store: VectorStore, items: str, rows: str, page: Sequence[Point], counts: RowCounts) -> None:
+def _complete_page(store: VectorStore, items: str, rows: str, page: Sequence[Point], counts: RowCounts) -> int:
+    """Complete the rows of a page of items; return how many of them have one."""
     unmarked = {
         point.id: servable_fields(_meta(point), point.payload.get("offer") or {})
         for point in page
@@ -74,6 +75,7 @@ def _complete_page(store: VectorStore, items: str, rows: str, page: Sequence[Poi
     store.delete_payload(items, list(learnt), LEARNT)
     counts.made += len(missing)
     counts.corrected += len(wrong)
+    return len(listings)
 
 
 def _meta(point: Point) -> Mapping[str, Any] | None:

@@ -9,6 +9,8 @@ from eddyline.model.events.entities import (
     Content,
     Rating,
     User,
+    clamp_entity_time,
+    parse_entity,
 )
 from eddyline.model.events.impressions import (
     ImpressionReport,
@@ -30,6 +32,7 @@ from eddyline.model.events.interactions import (
     parse_person_event,
 )
 from eddyline.model.events.timestamps import (
+    RECEIVED,
     DurationText,
     Timestamp,
     TimeText,
@@ -40,7 +43,7 @@ from eddyline.model.events.timestamps import (
     parse_timestamp_text,
 )
 from eddyline.model.events.wire import (
-    ContextValue,
+    Context,
     Finite,
     Id,
     Model,
@@ -56,10 +59,11 @@ from eddyline.model.events.wire import (
 
 __all__ = [
     "RATING",
+    "RECEIVED",
     "Activity",
     "Availability",
     "Content",
-    "ContextValue",
+    "Context",
     "DurationText",
     "Erased",
     "Exposure",
@@ -85,6 +89,7 @@ __all__ = [
     "WireModel",
     "activity_bytes",
     "check_id",
+    "clamp_entity_time",
     "clamp_event_time",
     "cloud_event_headers",
     "explain_validation_error",
@@ -93,6 +98,7 @@ __all__ = [
     "load_json",
     "pack_dimensions",
     "parse_duration",
+    "parse_entity",
     "parse_event",
     "parse_impression",
     "parse_person_event",

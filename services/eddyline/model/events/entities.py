@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from eddyline.model.events.timestamps import Timestamp
-from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel
+from eddyline.model.events.timestamps import Timestamp, clamp_event_time
+from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel, parse_event
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
 
 ImageAddress = Annotated[
@@ -143,3 +143,20 @@ class User(WireModel):
     segment: Short | None = None
     attributes: Attributes = {}
     timestamp: Timestamp | None = None
+
+
+Entity = TypeVar("Entity", bound=Content | Availability | User)
+
+
+def clamp_entity_time(entity: Entity, arrived: float) -> Entity:
+    """Return the state with the time at which it was true, `arrived` (epoch seconds) where that is unknown or ahead.
+
+    Raises `InvalidEvent` as `clamp_event_time` does: what came from the year 9999 would void all that comes later.
+    """
+    update = {"timestamp": clamp_event_time(entity.timestamp, arrived)}
+    return cast(Entity, entity.model_copy(update=update))
+
+
+def parse_entity(model: type[Entity], data: bytes | None, arrived: float) -> Entity:
+    """Read the value of a record of a compacted topic, which arrived then (epoch seconds). Raises `InvalidEvent`."""
+    return clamp_entity_time(parse_event(model, data), arrived)

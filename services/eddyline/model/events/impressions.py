@@ -11,7 +11,7 @@ from eddyline.errors import InvalidEvent
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     MAX_ID_BYTES,
-    ContextValue,
+    Context,
     FieldError,
     Finite,
     Id,
@@ -120,7 +120,7 @@ class ImpressionReport(_ListRecord):
     """Of the experiment's definition, as in its assignment."""
     timestamp: Timestamp | None = None
     """When it was seen; the time of arrival where missing. At most 24 hours ahead."""
-    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    context: Context = {}
     """Device, locale, …"""
 
     @model_validator(mode="before")

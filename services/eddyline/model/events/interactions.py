@@ -12,7 +12,7 @@ from eddyline.errors import InvalidEvent
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     Attributes,
-    ContextValue,
+    Context,
     FieldError,
     Finite,
     Id,
@@ -57,7 +57,7 @@ class Interaction(PersonRecord):
     dwell_ms: Annotated[float, Field(ge=0, le=86_400_000, allow_inf_nan=False)] | None = None
     request_id: Id | None = None
     """The response it came from."""
-    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    context: Context = {}
     """Surface, device, locale, …"""
 
     @model_validator(mode="after")
@@ -137,7 +137,7 @@ class Identify(WireModel):
     session_id: Id | None = None
     timestamp: Timestamp | None = None
     """When it happened; the time of arrival where missing. At most 24 hours ahead."""
-    context: Annotated[dict[Annotated[str, Field(max_length=64)], ContextValue], Field(max_length=32)] = {}
+    context: Context = {}
 
     @property
     def person(self) -> Person:

@@ -7,15 +7,21 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from eddyline.errors import InvalidEvent
 
 MILLISECONDS_FROM = 1e11
 EARLIEST_EPOCH, LATEST_EPOCH = -62_135_596_800.0, 253_402_300_799.0  # the years 1 to 9999, which RFC 3339 can write
-MAX_AHEAD_SECONDS = 86_400.0
+DAY = MAX_AHEAD_SECONDS = 86_400.0
+RECEIVED: Final = {"received": True}
+"""Pydantic's context for what came from outside: only there may a number of a `Timestamp` be milliseconds. What is made
+inside has epoch seconds, which after the year 5138 look like milliseconds."""
+_NEVER = frozenset({float(2**63 - 1), 8.64e15})
+"""The last instants of Java's long and of JavaScript's Date, in epoch milliseconds."""
+_YEAR_OF_FIVE_DIGITS = re.compile(r"\+[0-9]{5,}-")
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _DURATION_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -23,26 +29,47 @@ _DURATION_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 def parse_timestamp(value: Any) -> float:
     """Return epoch seconds from RFC 3339 with an offset, or from an epoch number (seconds; milliseconds from 1e11 on).
 
-    Raises ValueError saying what is wrong.
+    What programs write for "never" (`9999-12-31T23:59:59.9999999Z`, in any offset; `infinity`; a year of more digits;
+    the largest long) is the end of the year 9999. Call it once: epoch seconds are no valid argument. Raises ValueError
+    saying what is wrong.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("must be RFC 3339 with an offset, or an epoch number")
     if isinstance(value, str):
+        if value == "infinity" or _YEAR_OF_FIVE_DIGITS.match(value):
+            return LATEST_EPOCH
         try:
             parsed = datetime.fromisoformat(value)
         except ValueError:
             raise ValueError(f"{value[:40]!r} is not RFC 3339, e.g. 2026-03-01T12:00:00Z") from None
         if parsed.tzinfo is None:
-            raise ValueError(f"{value!r} has no offset: add Z or, say, +01:00")
+            raise ValueError(f"{value[:40]!r} has no offset: add Z or, say, +01:00")
         seconds = parsed.timestamp()
     else:
-        seconds = float(value)
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+        if seconds in _NEVER:
+            return LATEST_EPOCH
         seconds = seconds / 1000 if abs(seconds) >= MILLISECONDS_FROM else seconds
+    return _within_calendar(seconds)
+
+
+def _within_calendar(seconds: float) -> float:
+    """Return the same, within the years 1 to 9999. Raises ValueError where it is more than a day beyond them, the most
+    that an offset and a rounded fraction can make."""
     if not math.isfinite(seconds):
         raise ValueError("must be finite")
-    if not EARLIEST_EPOCH <= seconds <= LATEST_EPOCH:
-        raise ValueError(f"{value!r} is " + ("before the year 1" if seconds < 0 else "beyond the year 9999"))
-    return seconds
+    if not EARLIEST_EPOCH - DAY <= seconds <= LATEST_EPOCH + DAY:
+        raise ValueError("is " + ("before the year 1" if seconds < 0 else "beyond the year 9999"))
+    return min(max(seconds, EARLIEST_EPOCH), LATEST_EPOCH)
+
+
+def _parse_where_received(value: Any, info: ValidationInfo) -> float:
+    if info.context is not RECEIVED and isinstance(value, float):
+        return _within_calendar(value)
+    return parse_timestamp(value)
 
 
 def parse_timestamp_text(text: str) -> float:
@@ -90,7 +117,7 @@ TimeText = Annotated[str, _parsed_by(parse_timestamp_text)]
 DurationText = Annotated[str, _parsed_by(parse_duration)]
 Timestamp = Annotated[
     float,
-    BeforeValidator(parse_timestamp),
+    BeforeValidator(_parse_where_received),
     PlainSerializer(format_timestamp, return_type=str, when_used="json"),
     WithJsonSchema(
         {
@@ -99,6 +126,7 @@ Timestamp = Annotated[
         }
     ),
 ]
+"""Epoch seconds. What comes from outside (`RECEIVED`) may write it otherwise."""
 
 
 def clamp_event_time(timestamp: float | None, arrived: float) -> float:

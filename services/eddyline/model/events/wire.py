@@ -19,9 +19,14 @@ from pydantic import (
 )
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.timestamps import RECEIVED
 from eddyline.model.ids import Person
 
 MAX_ID_BYTES = 512
+ATTRIBUTE_BYTES = 16_384
+"""Most bytes of a person's or an item's attributes, as JSON: they travel, and are stored, in several records."""
+CONTEXT_BYTES = 8_192
+"""Most bytes of a context, as JSON: interactions that wait for their items keep theirs in the profile."""
 VERSION: Literal[1] = 1
 """Of all models' schemas."""
 
@@ -35,13 +40,12 @@ class FieldError(ValueError):
 
 
 def _id(value: str) -> str:
-    size = len(value.encode("utf-8", "surrogatepass"))
-    if not 1 <= size <= MAX_ID_BYTES:
-        raise ValueError(f"must be 1 to {MAX_ID_BYTES} bytes of UTF-8, this is {size}")
     try:
-        value.encode()
-    except UnicodeEncodeError:
+        size = len(orjson.dumps(value)) - 2
+    except TypeError:
         raise ValueError("must be valid UTF-8") from None
+    if not 1 <= size <= MAX_ID_BYTES:
+        raise ValueError(f"must be 1 to {MAX_ID_BYTES} bytes of UTF-8, as JSON writes it; this is {size}")
     if "\0" in value:
         raise ValueError("must not contain a NUL")
     return value
@@ -52,9 +56,29 @@ _ID: TypeAdapter[str] = TypeAdapter(Id)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Short = Annotated[str, Field(min_length=1, max_length=256)]
 Scalar: TypeAlias = str | int | Finite | bool
-ContextValue: TypeAlias = Annotated[str, Field(max_length=1024)] | int | Finite | bool
+
+
+def _takes_at_most(limit: int) -> AfterValidator:
+    """Bound a value by the bytes that it takes as JSON, which characters say little of: an escape takes six."""
+
+    def check(value: Any) -> Any:
+        size = len(orjson.dumps(value))
+        if size > limit:
+            raise ValueError(f"takes {size:,} bytes as JSON, at most {limit:,} are taken")
+        return value
+
+    return AfterValidator(check)
+
+
+Context = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=1024)] | int | Finite | bool],
+    Field(max_length=32),
+    _takes_at_most(CONTEXT_BYTES),
+]
 Attributes = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=64)], Scalar | list[Scalar] | None], Field(max_length=64)
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Scalar | list[Scalar] | None],
+    Field(max_length=64),
+    _takes_at_most(ATTRIBUTE_BYTES),
 ]
 
 
@@ -115,7 +139,7 @@ def validate_event(model: type[Model], value: Any) -> Model:
     if not isinstance(value, dict):
         raise InvalidEvent(f"must be a JSON object, not {_kind(value)}")
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=RECEIVED)
     except ValidationError as error:
         raise InvalidEvent(*explain_validation_error(error)) from None
 

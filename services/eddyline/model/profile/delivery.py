@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
 
 from eddyline.model.forwarding import ForwardedFrom, SequenceCheck
 from eddyline.model.ids import fingerprint
@@ -24,6 +27,26 @@ class PendingInteraction:
     headers: tuple[tuple[str, str], ...] = ()
     """Values as Latin-1, which keeps any bytes; so does `key`."""
     key: str | None = None
+
+    def to_fields(self) -> list[Any]:
+        """Return it as plain JSON, for the state of its profile."""
+        return [
+            self.item_id,
+            self.value,
+            self.topic,
+            self.partition,
+            self.offset,
+            self.log,
+            self.timestamp,
+            self.since,
+            self.headers,
+            self.key,
+        ]
+
+    @property
+    def stored_bytes(self) -> int:
+        """How much it takes in the state: quotes and control characters are escaped twice, other bytes grow, too."""
+        return len(orjson.dumps(self.to_fields()))
 
 
 @dataclass(slots=True)

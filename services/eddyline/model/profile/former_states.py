@@ -14,7 +14,7 @@ import numpy as np
 from eddyline.model.exposures import ExposureHistory
 from eddyline.model.newest_items import NewestItems
 from eddyline.model.placed_time import UNPLACED
-from eddyline.model.profile.item_table import StoredItems, from_whole
+from eddyline.model.profile.item_table import StoredItems, to_times
 from eddyline.model.profile.narrow import restore_byte
 from eddyline.model.profile.seen_items import SeenItems
 from eddyline.settings import ProfileSettings
@@ -44,7 +44,7 @@ def unpack_second_version(fields: Mapping[str, Any], columns: bytes, popularitie
     """Return the items of a state of the second version."""
     ids = fields["ids"]
     planes = np.frombuffer(columns[len(ids) :], np.uint8).reshape(TIME_BYTES, -1)
-    times = from_whole(np.ascontiguousarray(planes.T).view(np.int64).ravel(), fields["unit"])
+    times = to_times(np.ascontiguousarray(planes.T).view(np.int64).ravel(), fields["unit"])
     entries = [(time, UNPLACED) for time in times]
     popularity = np.frombuffer(restore_byte(popularities, 4, LOWEST_BYTE), "<f4").tolist()
     return StoredItems(ids, columns[: len(ids)], fields["own"], entries, popularity)

@@ -30,6 +30,8 @@ COUNTED = len(SETS)
 IS_HELD = tuple(bytes(flags >> kind & 1 for flags in range(256)) for kind in range(COUNTED + 2))
 """For each kind: whether a byte of flags has its own; and whether the item was counted at a time of its own."""
 COUNTED_APART = 1 << COUNTED + 1
+VIEWED = SETS.index("viewed")
+VIEWED_FLAG = bytes.maketrans(b"\1", bytes([1 << VIEWED]))
 UNITS = (1e3, 1e6)
 """Of times, in a second: they are whole in one of these, or else kept by the bits of their doubles."""
 LARGEST_EXACT = 2.0**53
@@ -92,23 +94,24 @@ def pack_items(seen: SeenItems) -> PackedItems:
     placed: tuple[Entries, ...] = tuple(getattr(seen, name).entries for name in SETS)
     ids, shared = _shared_entries(placed, seen.counted)
     ordinals = dict(zip(ids, range(len(ids)), strict=True))
-    flags = bytearray(len(ids))
-    own = [_mark(flags, 1 << kind, entries, ordinals, shared) for kind, entries in enumerate(placed)]
-    own_entries = [entries[ids[at]] for entries, apart in zip(placed, own, strict=True) for at in apart]
-    times = [time for time, _ in shared]
-    counted_apart = _mark(flags, 1 << COUNTED, seen.counted, ordinals, times)
-    for ordinal in counted_apart:
-        flags[ordinal] |= COUNTED_APART
-    own_times = [time for time, _ in own_entries] + [seen.counted[ids[at]] for at in counted_apart]
-    unit, whole_times = _to_whole([*times, *own_times])
-    places = np.array([place for _, place in chain(shared, own_entries)], np.int64)
-    own_ordinals = [*chain.from_iterable(own), *counted_apart]
-    differences = (_differences(each, len(ids), own_ordinals) for each in (whole_times, places))
-    widths, numbers = pack_whole(np.concatenate([*differences]))
+    # The shared entry of what was viewed is that of `viewed`: there is nothing to compare.
+    flags = bytearray(bytes(map(seen.viewed.entries.__contains__, ids)).translate(VIEWED_FLAG))
+    own = [
+        [] if kind == VIEWED else _mark(flags, 1 << kind, entries, ordinals, shared)
+        for kind, entries in enumerate(placed)
+    ]
+    counted_apart = _mark_counted(flags, seen.counted, ordinals, shared)
+    entries, own_ordinals = shared, counted_apart
+    if any(own):
+        entries = shared + [kind[ids[at]] for kind, apart in zip(placed, own, strict=True) for at in apart]
+        own_ordinals = [*chain.from_iterable(own), *counted_apart]
+    entries = entries + [(seen.counted[ids[at]], shared[at][1]) for at in counted_apart]
+    unit, numbers = _to_whole(entries)
+    widths, packed = pack_whole(_differences(numbers, len(ids), own_ordinals).ravel())
     popularity = list(map(seen.popularity.get, compress(ids, flags.translate(IS_HELD[0])), repeat(0.0)))
     fields = {"ids": ids, "own": own, "unit": unit, "shown": _pack_exposures(seen.shown)}
     upper_halves = np.array(popularity, "<f4").view("<u2")[1::2]
-    return PackedItems(fields, bytes(flags) + widths, numbers, upper_halves.tobytes())
+    return PackedItems(fields, bytes(flags) + widths, packed, upper_halves.tobytes())
 
 
 def unpack_items(fields: Json, columns: bytes, numbers: bytes, popularities: bytes) -> StoredItems:
@@ -116,11 +119,9 @@ def unpack_items(fields: Json, columns: bytes, numbers: bytes, popularities: byt
     ids, flags = fields["ids"], columns[: len(fields["ids"])]
     counted_apart = list(compress(range(len(ids)), flags.translate(IS_HELD[COUNTED + 1])))
     own_ordinals = [*chain.from_iterable(fields["own"]), *counted_apart]
-    differences = unpack_whole(columns[len(ids) :], numbers)
-    end = len(ids) + len(own_ordinals)
-    times = from_whole(_from_differences(differences[:end], len(ids), own_ordinals), fields["unit"])
-    places = _from_differences(differences[end:], len(ids), own_ordinals).tolist()
-    entries = list(zip(times, chain(places, repeat(UNPLACED)), strict=False))
+    differences = unpack_whole(columns[len(ids) :], numbers).reshape(2, -1)
+    times, places = _from_differences(differences, len(ids), own_ordinals)
+    entries = list(zip(to_times(times, fields["unit"]), places.tolist(), strict=True))
     popularity = (np.frombuffer(popularities, "<u2").astype("<u4") << 16).view("<f4").tolist()
     return StoredItems(ids, flags, [*fields["own"], counted_apart], entries, popularity)
 
@@ -128,16 +129,18 @@ def unpack_items(fields: Json, columns: bytes, numbers: bytes, popularities: byt
 def _shared_entries(placed: Sequence[Entries], counted: Mapping[str, float]) -> tuple[list[str], list[PlacedTime]]:
     """Return the items of all kinds, in the order of the entry that most kinds share; and those entries."""
     recents, viewed, purchased, disliked, liked = placed
-    # That of `viewed` is shared most. Its items come first: they are in order already.
+    # That of `viewed` is shared most. It has nearly always all of the items, and in order.
     common = {**viewed, **recents, **purchased, **disliked, **liked, **viewed}
     if not counted.keys() <= common.keys():
         common = {**{item_id: (time, UNPLACED) for item_id, time in counted.items()}, **common}
+    if len(common) == len(viewed):
+        return list(common), list(common.values())
     in_order = sorted(zip(common.values(), common, strict=True))
     return [item_id for _, item_id in in_order], [entry for entry, _ in in_order]
 
 
 def _mark(
-    flags: bytearray, flag: int, entries: Mapping[str, Any], ordinals: Mapping[str, int], shared: Sequence[Any]
+    flags: bytearray, flag: int, entries: Entries, ordinals: Mapping[str, int], shared: Sequence[PlacedTime]
 ) -> list[int]:
     """Flag the items of a kind, and return the ordinals of those whose entry isn't the shared one."""
     own = []
@@ -149,36 +152,59 @@ def _mark(
     return sorted(own)
 
 
-def _to_whole(times: Sequence[float]) -> tuple[float | None, NDArray[np.int64]]:
-    """Return (unit, times in it); None, and the bits of the doubles, where they aren't whole in any."""
-    exact = np.array(times, np.float64)
+def _mark_counted(
+    flags: bytearray, counted: Mapping[str, float], ordinals: Mapping[str, int], shared: Sequence[PlacedTime]
+) -> list[int]:
+    """Flag the items that were counted, and those at another time than the shared one; return the latter's ordinals."""
+    own = []
+    for item_id, time in counted.items():
+        ordinal = ordinals[item_id]
+        if time == shared[ordinal][0]:
+            flags[ordinal] |= 1 << COUNTED
+        else:
+            flags[ordinal] |= 1 << COUNTED | COUNTED_APART
+            own.append(ordinal)
+    return sorted(own)
+
+
+def _to_whole(entries: Sequence[PlacedTime]) -> tuple[float | None, NDArray[np.int64]]:
+    """Return (unit, times in it and places, shape (2, n)); None, and the bits of the times' doubles, where they aren't
+    whole in any unit."""
+    times, places = zip(*entries, strict=True) if entries else ((), ())
+    numbers, exact = np.empty((2, len(entries)), np.int64), np.array(times, np.float64)
+    numbers[1] = places
     for unit in UNITS:
         scaled = np.rint(exact * unit)
-        if (scaled / unit == exact).all() and (np.abs(scaled) < LARGEST_EXACT).all():
-            return unit, scaled.astype(np.int64)
-    return None, exact.view(np.int64)
+        is_exact = scaled.max(initial=0) < LARGEST_EXACT and scaled.min(initial=0) > -LARGEST_EXACT
+        if is_exact and (scaled / unit == exact).all():
+            numbers[0] = scaled
+            return unit, numbers
+    numbers[0] = exact.view(np.int64)
+    return None, numbers
 
 
-def from_whole(numbers: NDArray[np.int64], unit: float | None) -> list[float]:
-    """Return the times (epoch seconds) of what `_to_whole` made."""
+def to_times(numbers: NDArray[np.int64], unit: float | None) -> list[float]:
+    """Return the times (epoch seconds) that these numbers stand for."""
     times: list[float] = (numbers.view(np.float64) if unit is None else numbers / unit).tolist()
     return times
 
 
 def _differences(numbers: NDArray[np.int64], count: int, own: Sequence[int]) -> NDArray[np.int64]:
-    """Return the differences, modulo 2^64, of the first `count` numbers from the one before each, and of what follows
-    from the numbers at the ordinals `own`."""
+    """Return the differences, modulo 2^64, of the first `count` numbers of each row from the one before, and of what
+    follows from the numbers at the ordinals `own`."""
     differences = numbers.copy()
-    differences[1:count] -= numbers[: max(0, count - 1)]
-    differences[count:] -= numbers[own[: len(numbers) - count]]
+    differences[:, 1:count] -= numbers[:, : max(0, count - 1)]
+    if own:
+        differences[:, count:] -= numbers[:, own]
     return differences
 
 
 def _from_differences(differences: NDArray[np.int64], count: int, own: Sequence[int]) -> NDArray[np.int64]:
     """Invert `_differences`."""
     numbers = differences.copy()
-    numbers[:count] = differences[:count].cumsum()
-    numbers[count:] += numbers[own[: len(numbers) - count]]
+    differences[:, :count].cumsum(axis=1, out=numbers[:, :count])
+    if own:
+        numbers[:, count:] += numbers[:, own]
     return numbers
 
 

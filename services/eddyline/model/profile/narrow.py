@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BYTES = 8
-_ORDINALS = np.arange(BYTES)
+_ORDINALS = np.arange(BYTES, dtype=np.uint8)
 _LIMITS = np.uint64(1) << np.arange(8, 64, 8, dtype=np.uint64)
 """Where numbers begin that take two bytes, three, …"""
 
@@ -36,9 +36,9 @@ def pack_whole(numbers: NDArray[np.int64]) -> tuple[bytes, bytes]:
     They are small where the numbers are near 0 on either side: 0, -1, 1, -2, … are stored as 0, 1, 2, 3, … (zigzag).
     """
     zigzag = ((numbers << 1) ^ (numbers >> 63)).view(np.uint64)
-    widths = np.searchsorted(_LIMITS, zigzag, side="right")
+    widths = np.searchsorted(_LIMITS, zigzag, side="right").astype(np.uint8)
     is_kept = widths[:, None] >= _ORDINALS
-    return widths.astype(np.uint8).tobytes(), zigzag.view(np.uint8).reshape(-1, BYTES)[is_kept].tobytes()
+    return widths.tobytes(), zigzag.view(np.uint8).reshape(-1, BYTES)[is_kept].tobytes()
 
 
 def unpack_whole(widths: bytes, packed: bytes) -> NDArray[np.int64]:

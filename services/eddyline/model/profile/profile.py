@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from copy import copy as copy_fields
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from eddyline.errors import Misconfigured
 from eddyline.model.decay import DAY, Vector, time_constant
@@ -22,6 +21,8 @@ from eddyline.model.profile.identity import Identity
 from eddyline.model.profile.seen_items import SeenItems, WeightedInteraction
 from eddyline.model.profile.taste import Taste, TimeConstants
 from eddyline.settings import ProfileSettings
+
+Part = TypeVar("Part")
 
 
 @dataclass(slots=True)
@@ -46,9 +47,9 @@ class Profile:
 
     def copy(self) -> Profile:
         """Return a profile that can be folded into without changing this one."""
-        copy = copy_fields(self)
-        copy.taste, copy.seen = replace(self.taste), replace(self.seen)
-        copy.identity, copy.delivery = replace(self.identity), replace(self.delivery)
+        copy = _copied(self)
+        copy.taste, copy.seen = _copied(self.taste), _copied(self.seen)
+        copy.identity, copy.delivery = _copied(self.identity), _copied(self.delivery)
         return copy
 
     # -- what is folded in --------------------------------------------------------------------------------------
@@ -136,3 +137,13 @@ class Profile:
         `pause`: seconds without anything that end a visit; `began` in epoch seconds.
         """
         return self.seen.shown.is_any(self.last_seen + pause, began)
+
+
+def _copied(part: Part) -> Part:
+    """Return a copy that shares what the fields hold. Once for each event and part: `dataclasses.replace` takes three
+    times as long."""
+    kind: Any = type(part)
+    copy: Part = object.__new__(kind)
+    for name in kind.__slots__:
+        setattr(copy, name, getattr(part, name))
+    return copy

@@ -82,11 +82,10 @@ class SeenItems:
         elif interaction.type in ("dislike", "hide", "rating") and interaction.weight < 0:
             self.disliked = self.disliked.add(item_id, time, place)
 
-    def drop_older_half(self) -> bool:
-        """Drop the older half of the largest sets; False when nothing is left."""
+    def drop_older_half(self) -> int:
+        """Drop the older half of the largest sets. Returns how many entries that were; 0 when nothing is left."""
+        before = self._entries()
         largest = max(len(self.shown), *(len(getattr(self, name).entries) for name in SETS))
-        if largest == 0:
-            return False
         half = largest // 2
         self.recents, self.viewed, self.purchased = (
             items.newest(half) for items in (self.recents, self.viewed, self.purchased)
@@ -94,7 +93,10 @@ class SeenItems:
         self.disliked, self.liked = self.disliked.newest(half), self.liked.newest(half)
         self.shown = self.shown.newest(half)
         self.note_popularity({})
-        return True
+        return before - self._entries()
+
+    def _entries(self) -> int:
+        return len(self.shown) + sum(len(getattr(self, name).entries) for name in SETS)
 
     def count_once_per_hour(self, item_id: str, time: float) -> bool:
         """Return whether the person counts for the item's popularity now; if so, note it. At most once an hour."""

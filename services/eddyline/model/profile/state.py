@@ -114,10 +114,7 @@ def _fields(profile: Profile) -> dict[str, Any]:
         **{name: [total.weight, total.time] for name, total in zip(VECTORS, taste.sums, strict=True)},
         "evidence": taste.evidence,
         "onboarded": delivery.users_position and list(delivery.users_position),
-        "pending": [
-            [p.item_id, p.value, p.topic, p.partition, p.offset, p.log, p.timestamp, p.since, p.headers, p.key]
-            for p in delivery.pending
-        ],
+        "pending": [entry.to_fields() for entry in delivery.pending],
         "twins": identity.linked_anonymous_ids,
         "unit": identity.first_seen and list(identity.first_seen),
         "watermarks": offsets_to_json(delivery.watermarks),

@@ -19,7 +19,7 @@ from eddyline.model.ranking.retrieval_plan import (
     search_depth,
     with_recent_items,
 )
-from eddyline.model.ranking.terms import freshness
+from eddyline.model.ranking.terms import freshness, score_terms
 
 __all__ = [
     "DETAILED_RECENTS",
@@ -42,6 +42,7 @@ __all__ = [
     "rank_options",
     "rank_rows",
     "score_by_neighbours",
+    "score_terms",
     "search_depth",
     "with_recent_items",
 ]

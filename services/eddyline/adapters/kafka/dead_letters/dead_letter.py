@@ -13,6 +13,10 @@ Clock: TypeAlias = Callable[[], float]
 """Gives epoch seconds."""
 Item = TypeVar("Item")
 
+DETAIL_CHARACTERS = 500
+"""Most of a dead letter's detail: an error may quote what it failed at."""
+CUT = "cut"
+"""The field of a dead letter that holds only the beginning of its record: how many bytes that has."""
 MAX_BATCH_RECORDS, MAX_BATCH_BYTES = 500, 1_000_000
 
 
@@ -100,7 +104,7 @@ def to_fields(record: Record, reason: str, detail: str, attempt: int, at: float)
     """Return what is kept beside the record's key, value and headers. `at` in epoch seconds."""
     return {
         "reason": reason,
-        "detail": detail,
+        "detail": detail if len(detail) <= DETAIL_CHARACTERS else detail[: DETAIL_CHARACTERS - 1] + "…",
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
@@ -119,6 +123,9 @@ def from_fields(
         raise ValueError(f"it says that it is from topic {fields.get('topic')!r}, among those from {topic!r}")
     if not fields.get("reason"):
         raise ValueError("it doesn't say its reason")
+    if CUT in fields:
+        place = ":".join(fields.get(name, "?") for name in ("topic", "partition", "offset"))
+        raise ValueError(f"it holds the beginning alone, its record of {fields[CUT]} bytes is too large: see {place}")
     record = Record(
         topic,
         _number(fields, "partition"),

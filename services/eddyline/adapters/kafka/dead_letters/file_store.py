@@ -7,16 +7,18 @@ leaves either the old file or the new one, and at most a torn last line, which t
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import time
 from base64 import b64decode, b64encode
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
+import structlog
 
 from eddyline.adapters.kafka.contract import Record
 from eddyline.adapters.kafka.dead_letters.dead_letter import (
@@ -28,22 +30,33 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
     to_fields,
     without_duplicates,
 )
+from eddyline.adapters.private_files import make_private
 from eddyline.errors import EddylineError, Misconfigured, Unavailable
 
 SUFFIX = ".jsonl"
+MAX_FILE_BYTES = 64 * 2**20
+"""Largest file of a topic's dead letters: beyond, the older half is dropped."""
+MAX_AGE_SECONDS = 30 * 86_400.0
+"""How long a dead letter is kept, as in Kafka."""
+EXPIRY_SECONDS = 3600.0
+"""How often a file is looked through for older ones, at most."""
 _BYTES = {"key", "value", "headers"}
+
+log = structlog.get_logger("eddyline.kafka")
 
 
 class FileDeadLetterWriter:
     """Dead letters in `<directory>/<topic>.jsonl`, one JSON object a line, the bytes in base64.
 
-    Safe for several threads and processes; every line is on the disk before `put` returns. `clock` gives epoch
-    seconds.
+    Safe for several threads and processes; every line is on the disk before `put` returns. What is old, or too much,
+    is dropped as others come. `clock` gives epoch seconds.
     """
 
-    def __init__(self, directory: Path, clock: Clock = time.time) -> None:
-        self._directory, self._clock = directory, clock
-        directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory: Path, clock: Clock = time.time, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+        self._directory, self._clock, self._max_file_bytes = directory, clock, max_file_bytes
+        self._next_expiry: dict[str, float] = {}
+        """By topic."""
+        make_private(directory)
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Keep `record`. Raises `OSError` when the disk refuses, which stops the service."""
@@ -76,10 +89,30 @@ class FileDeadLetterWriter:
             try:
                 _write(descriptor, _torn_line_end(descriptor) + lines)
                 os.fsync(descriptor)
+                size = os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
             if new:
                 _sync_directory(self._directory)
+            if size > self._max_file_bytes or self._clock() >= self._next_expiry.get(topic, 0.0):
+                self._expire(path, topic, size)
+
+    def _expire(self, path: Path, topic: str, size: int) -> None:
+        """Drop what is too old, and of a file that is too large the older half. The directory is locked."""
+        self._next_expiry[topic] = self._clock() + EXPIRY_SECONDS
+        surplus = size - self._max_file_bytes // 2 if size > self._max_file_bytes else 0
+        oldest = (self._clock() - MAX_AGE_SECONDS) * 1000
+        dropped = 0
+
+        def stays(line: bytes, begin: int) -> bool:
+            nonlocal dropped
+            gone = begin < surplus or _given_up_at(line) < oldest
+            dropped += gone
+            return not gone
+
+        if surplus or _first_given_up_at(path) < oldest:
+            _rewrite(path, stays)
+            log.warning("dropped the oldest dead letters", file=path.name, dropped=dropped)
 
 
 class FileDeadLetterStore:
@@ -125,28 +158,22 @@ class FileDeadLetterLog:
         not be written, `Unavailable` when it can't."""
         try:
             with _locked(self._path.parent):
-                self._rewrite(gone)
+                self._remove(gone)
         except OSError as error:
             raise _translate_os_error(error) from error
 
-    def _rewrite(self, gone: Set[DeadLetterKey]) -> None:
-        new = self._path.with_suffix(".new")
-        with suppress(FileNotFoundError):
-            new.unlink()
-        with self._path.open("rb") as old, new.open("xb") as kept:
-            _copy_owner_and_mode(kept.fileno(), old.fileno())
-            seen = set(gone)
-            for number, line in enumerate(old, 1):
-                found = self._read_dead_letter(number, line)
-                if isinstance(found, DeadLetter):
-                    if found.identity in seen:
-                        continue
-                    seen.add(found.identity)
-                kept.write(line if line.endswith(b"\n") else line + b"\n")
-            kept.flush()
-            os.fsync(kept.fileno())
-        new.replace(self._path)
-        _sync_directory(self._path.parent)
+    def _remove(self, gone: Set[DeadLetterKey]) -> None:
+        seen = set(gone)
+
+        def stays(line: bytes, _: int) -> bool:
+            found = self._read_dead_letter(0, line)
+            if not isinstance(found, DeadLetter):
+                return True
+            is_new = found.identity not in seen
+            seen.add(found.identity)
+            return is_new
+
+        _rewrite(self._path, stays)
 
     def _lines(self) -> Iterator[bytes]:
         self._file.seek(0)
@@ -181,6 +208,37 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # which unlocks it
+
+
+def _rewrite(path: Path, stays: Callable[[bytes, int], bool]) -> None:
+    """Leave out the lines that don't stay; `stays` gets a line and where it begins. The directory is locked."""
+    new = path.with_suffix(".new")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    with path.open("rb") as old, new.open("xb") as kept:
+        _copy_owner_and_mode(kept.fileno(), old.fileno())
+        begin = 0
+        for line in old:
+            if stays(line, begin):
+                kept.write(line if line.endswith(b"\n") else line + b"\n")
+            begin += len(line)
+        kept.flush()
+        os.fsync(kept.fileno())
+    new.replace(path)
+    _sync_directory(path.parent)
+
+
+def _first_given_up_at(path: Path) -> float:
+    with path.open("rb") as file:
+        return _given_up_at(file.readline())
+
+
+def _given_up_at(line: bytes) -> float:
+    """Return when, in epoch milliseconds; what can't be read stays for as long as the file is small enough."""
+    try:
+        return float(orjson.loads(line)["at"])
+    except (KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def _copy_owner_and_mode(descriptor: int, other: int) -> None:

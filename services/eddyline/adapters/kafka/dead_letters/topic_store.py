@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from eddyline.adapters.kafka.client_config import KafkaOptions, admin_config
 from eddyline.adapters.kafka.contract import Headers, Outgoing, Producer, Record
 from eddyline.adapters.kafka.dead_letters.dead_letter import (
+    CUT,
     Clock,
     DeadLetter,
     DeadLetterKey,
@@ -25,10 +26,12 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
 from eddyline.adapters.kafka.log_reader import LogReader
 from eddyline.adapters.kafka.membership import Watermarks
 from eddyline.errors import Misconfigured, Unavailable
-from eddyline.topics import SOURCE_TOPICS, dead_letter_topic
+from eddyline.topics import DEAD_LETTER_BYTES, SOURCE_TOPICS, dead_letter_topic
 
 PREFIX = "eddyline-dlq-"
 _NULL_KEY = "null-key"
+_KEPT_BYTES = 100_000
+"""How much is kept of a record that no dead letter can hold whole, as one that came compressed."""
 _REQUEST_SECONDS = 30.0
 
 
@@ -36,7 +39,9 @@ class TopicDeadLetterWriter:
     """Dead letters in `<topic>.dlq`: the original key, value and headers, then `eddyline-dlq-*` headers.
 
     `-reason`, `-detail`, `-topic`, `-partition`, `-offset`, `-log`, `-timestamp`, `-attempt` and `-at` are UTF-8
-    text. A record without a key gets an empty one, for its place, and `-null-key`. `clock` gives epoch seconds.
+    text. A record without a key gets an empty one, for its place, and `-null-key`. Of one that is too large, the
+    beginning is kept, with `-cut`, its size: it can be looked at, and replayed from its own topic alone. `clock` gives
+    epoch seconds.
     """
 
     def __init__(self, producer: Producer, clock: Clock = time.time) -> None:
@@ -58,7 +63,8 @@ class TopicDeadLetterWriter:
             *_original_headers(record.headers),
             *((PREFIX + name, text.encode()) for name, text in fields.items()),
         )
-        return Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)
+        whole = Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)
+        return whole if whole.size <= DEAD_LETTER_BYTES else _cut(record, whole, fields)
 
 
 class TopicDeadLetterStore:
@@ -154,6 +160,13 @@ class TopicDeadLetterLog:
             raise Unavailable(f"topic {name}: nothing was removed: {error.args[0].str()}") from error
         except TimeoutError as error:
             raise Unavailable(f"topic {name}: Kafka doesn't say whether the dead letters are removed") from error
+
+
+def _cut(record: Record, whole: Outgoing, fields: Mapping[str, str]) -> Outgoing:
+    fields = {**fields, CUT: str(whole.size)}
+    headers = tuple((PREFIX + name, text.encode()) for name, text in fields.items())
+    key, value = (record.key or b"")[:_KEPT_BYTES], record.value and record.value[:_KEPT_BYTES]
+    return Outgoing(whole.topic, key, value, headers)
 
 
 def _original_headers(headers: Headers) -> Headers:
