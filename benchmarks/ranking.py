@@ -91,7 +91,7 @@ def _plan(random: np.random.Generator) -> RetrievalPlan:
     recents = {f"item-{number}": 0.9**number for number in range(50)}
     indices = np.asarray([item_dimension(item_id) for item_id in recents], dtype=np.uint32)
     query = AffinityQuery(indices, np.asarray(list(recents.values()), dtype=np.float32))
-    return RetrievalPlan(dense, PLAN_WEIGHTS, query, recents)
+    return RetrievalPlan(dense, PLAN_WEIGHTS, {"affinity": query}, recents)
 
 
 def _ways(plan: RetrievalPlan, candidates: Candidates) -> Mapping[str, RankOptions]:

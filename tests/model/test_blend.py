@@ -38,7 +38,7 @@ def learner(*learnt: Choice) -> BlendLearner:
     return one
 
 
-def test_before_any_choice_the_weights_are_the_shipped_ones():
+def test_before_any_choice_the_weights_are_the_shipped_ones() -> None:
     weights = learner().weights
 
     assert weights.running == SHIPPED.running
@@ -47,14 +47,14 @@ def test_before_any_choice_the_weights_are_the_shipped_ones():
 
 
 @pytest.mark.parametrize("term", range(len(TERMS)))
-def test_the_term_that_people_go_by_comes_to_weigh_most(term: int):
+def test_the_term_that_people_go_by_comes_to_weigh_most(term: int) -> None:
     weights = learner(*choices(term, 400)).weights.running
 
     assert max(weights, key=lambda name: weights[name]) == TERMS[term]
     assert all(weight < weights[TERMS[term]] / 4 for name, weight in weights.items() if name != TERMS[term])
 
 
-def test_what_is_learnt_of_first_lists_stays_theirs():
+def test_what_is_learnt_of_first_lists_stays_theirs() -> None:
     both = zip(choices(0, 300, activity=1.0), choices(1, 300, activity=0.0, seed=2), strict=True)
     mixed = [choice for pair in both for choice in pair]
     weights = learner(*mixed).weights
@@ -63,14 +63,14 @@ def test_what_is_learnt_of_first_lists_stays_theirs():
     assert weights.start["taste"] > weights.start["affinity"]
 
 
-def test_the_mean_loss_falls_and_is_below_that_of_the_shipped_weights():
+def test_the_mean_loss_falls_and_is_below_that_of_the_shipped_weights() -> None:
     early, late = learner(*choices(0, 20)), learner(*choices(0, 600))
 
     assert late.loss < early.loss - 0.3
     assert late.loss < late.shipped_loss - 0.3
 
 
-def test_weights_that_do_worse_than_the_shipped_ones_are_given_up():
+def test_weights_that_do_worse_than_the_shipped_ones_are_given_up() -> None:
     misled = learner(*choices(0, 400))
     assert misled.restored == 0
 
@@ -86,7 +86,7 @@ def test_weights_that_do_worse_than_the_shipped_ones_are_given_up():
         st.tuples(st.integers(0, 2), st.floats(0, 1), st.floats(0, 1e4, width=32), st.integers(0, 1000)), max_size=20
     )
 )
-def test_no_choice_moves_a_weight_far_or_below_zero(drawn: list[tuple[int, float, float, int]]):
+def test_no_choice_moves_a_weight_far_or_below_zero(drawn: list[tuple[int, float, float, int]]) -> None:
     one = learner()
     for term, activity, scale, seed in drawn:
         before = one.weights
@@ -97,11 +97,11 @@ def test_no_choice_moves_a_weight_far_or_below_zero(drawn: list[tuple[int, float
             assert all(abs(new[name] - old[name]) <= 1.1 * LEARNING_RATE * (1 + REHEARSED) for name in new)
 
 
-def test_the_same_choices_give_the_same_weights():
+def test_the_same_choices_give_the_same_weights() -> None:
     assert learner(*choices(0, 50)).weights == learner(*choices(0, 50)).weights
 
 
-def test_a_learner_goes_on_where_another_was():
+def test_a_learner_goes_on_where_another_was() -> None:
     first = learner(*choices(0, 300))
     second = learner()
     second.restore(first.to_state())
@@ -110,7 +110,7 @@ def test_a_learner_goes_on_where_another_was():
     assert (second.choices, second.loss, second.shipped_loss) == (300, first.loss, first.shipped_loss)
 
 
-def test_a_term_that_is_new_since_begins_as_shipped():
+def test_a_term_that_is_new_since_begins_as_shipped() -> None:
     before = BlendLearner(TERMS[:2], SHIPPED)
     for choice in choices(0, 100):
         before.learn(Choice(choice.values[:2], choice.chosen, choice.activity))
@@ -121,7 +121,7 @@ def test_a_term_that_is_new_since_begins_as_shipped():
     assert after.weights.start["popularity"] == 2.0
 
 
-def test_learners_of_parts_of_a_stream_are_averaged_by_how_much_each_has_seen():
+def test_learners_of_parts_of_a_stream_are_averaged_by_how_much_each_has_seen() -> None:
     one, other = BlendWeights({"affinity": 1.0}, {"affinity": 0.0}), BlendWeights({"affinity": 4.0}, {"affinity": 3.0})
 
     assert average([(one, 200), (other, 100)]) == BlendWeights({"affinity": 2.0}, {"affinity": 1.0})

@@ -148,7 +148,7 @@ def test_the_end_of_a_full_list_is_zero_even_when_it_is_excluded() -> None:
 
 def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
     query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
-    person = RetrievalPlan({}, NOTHING | {"affinity": 2.0}, query)
+    person = RetrievalPlan({}, NOTHING | {"affinity": 2.0}, {"affinity": query})
     items = table(found("none"), affinity=[found(f"i{n:02}", 25.0 - n, popularity=3) for n in range(25)])
     scores = {place.item_id: place.score for place in rank(items, person, options(limit=50))}
     assert scores["i00"] == 2.0
@@ -158,7 +158,7 @@ def test_affinity_is_over_the_largest_and_nothing_is_nothing() -> None:
 
 def test_what_affinity_cannot_use_goes_to_content() -> None:
     query = AffinityQuery(np.array([1], dtype=np.uint32), np.ones(1, dtype=np.float32))
-    person = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"affinity": 1.0, "taste": 0.2}, query)
+    person = RetrievalPlan({"taste": np.ones(2)}, NOTHING | {"affinity": 1.0, "taste": 0.2}, {"affinity": query})
     few = table(
         affinity=[found("a", 3.0, popularity=3), found("hearsay", 2.0, popularity=2)],
         taste=[found("b", 0.9), found("c", 0.1)],
@@ -321,9 +321,9 @@ def test_what_all_choose_says_less() -> None:
 
 def test_the_affinity_query_has_the_recents_dimensions() -> None:
     person = planned(person_with(([1.0, 0.0], 1.0, NOW)), strategy=DEFAULT)
-    assert person.affinity is not None
-    assert person.affinity.indices.tolist() == [item_dimension("i0")]
-    assert person.affinity.values.sum() == pytest.approx(1.0)
+    assert "affinity" in person.rows
+    assert person.rows["affinity"].indices.tolist() == [item_dimension("i0")]
+    assert person.rows["affinity"].values.sum() == pytest.approx(1.0)
 
 
 def test_at_the_start_of_a_visit_its_own_weights_hold_and_then_give_way() -> None:

@@ -246,11 +246,11 @@ def test_affinity_is_asked_for_alike_beside_the_others() -> None:
     who = person("a", "b", "c")
     alone, beside = planned(who, affinity=1.0), planned(who, affinity=1.0, price=1.0, image=1.0, rating=1.0)
     assert alone.recents == beside.recents
-    assert alone.affinity is not None
-    assert beside.affinity is not None
-    assert alone.affinity.values.tolist() == beside.affinity.values.tolist()
+    assert "affinity" in alone.rows
+    assert "affinity" in beside.rows
+    assert alone.rows["affinity"].values.tolist() == beside.rows["affinity"].values.tolist()
     without = planned(who, price=1.0)
-    assert without.affinity is None
+    assert "affinity" not in without.rows
     assert (without.unused_affinity, without.weights["affinity"]) == (0.0, 0.0)
 
 

@@ -102,6 +102,7 @@ class _TermRecorder:
     def prepare(self, state: InMemoryState, person: int, now: float, k: int) -> Callable[[], Sequence[int]]:
         """Take down what is known at `now`; what is returned notes the terms."""
         plan, found = prepare_candidates(state, person, now, self._base.ranking, self._every_term, self._shared, k)
+
         def note() -> Sequence[int]:
             candidates = found()
             terms = score_terms(candidates, plan, self._base.ranking, now)

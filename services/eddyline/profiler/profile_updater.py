@@ -218,8 +218,7 @@ class ProfileUpdater:
 
 
 def _as_it_was(profile: Profile) -> dict[str, Any] | None:
-    """Return what lists are made of, of a profile as it is now: without whose it is, and what they have told. None where
-    that is much."""
+    """Return of a profile what lists are made of, without whose it is and what they told; None where that is much."""
     known = Profile(SOMEONE, profile.settings, profile.events, profile.last_seen)
     known.taste, known.seen = profile.taste, profile.seen
     payload, vectors = pack_profile(known, 0)

@@ -43,11 +43,10 @@ class LearnedWeights:
             for point in page:
                 weights = BlendWeights(point.payload["running"], point.payload["start"])
                 learnt.setdefault(point.payload["strategy"], []).append((weights, point.payload["choices"]))
-        averages = {name: average(of_partitions) for name, of_partitions in learnt.items()}
-        self._strategies = {
-            name: with_weights(strategy, weights)
-            if strategy.learned and (weights := averages.get(name)) is not None
-            else strategy
-            for name, strategy in self._settings.items()
-        }
+        strategies = dict(self._settings)
+        for name, strategy in self._settings.items():
+            weights = average(learnt.get(name, []))
+            if strategy.learned and weights is not None:
+                strategies[name] = with_weights(strategy, weights)
+        self._strategies = strategies
         self._read_at = self._monotonic()

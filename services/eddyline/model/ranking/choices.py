@@ -46,12 +46,12 @@ def to_choice(
 
 def shipped_weights(strategy: StrategySettings) -> BlendWeights:
     """Return the weights that a learned strategy begins with: those of its settings."""
-    return BlendWeights(*(
-        {term: strategy.weights(activity)[term] for term in LEARNED_TERMS} for activity in (1.0, 0.0)
-    ))  # fmt: skip
+    running, start = (strategy.weights(activity) for activity in (1.0, 0.0))
+    return BlendWeights({term: running[term] for term in LEARNED_TERMS}, {term: start[term] for term in LEARNED_TERMS})
 
 
 def with_weights(strategy: StrategySettings, weights: BlendWeights) -> StrategySettings:
     """Return the strategy with what was learnt in the place of its own weights."""
-    start = {**strategy.session_start, **weights.start}
+    start = dict(strategy.session_start)
+    start |= {term: weights.start[term] for term in LEARNED_TERMS if term in weights.start}
     return strategy.model_copy(update={**weights.running, "session_start": start})

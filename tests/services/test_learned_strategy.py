@@ -1,0 +1,165 @@
+"""A strategy that is learned, through the services: what people choose moves its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.services.reading import SETTINGS, Shop
+from tests.support.fakes import FakeDeadLetters
+
+from eddyline.adapters.kafka import TopicPartition
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import BLENDS, Collections
+from eddyline.affinity import AffinityLearner, BlendStore, ChoiceFinder, ChoiceLearning
+from eddyline.model.ranking import choices
+from eddyline.model.ranking.blend import Choice
+from eddyline.profiler import Profiler
+from eddyline.settings import STRATEGIES, StrategySettings
+from eddyline.settings.strategies import LEARNED_TERMS
+
+LEARNED = SETTINGS.model_copy(update={"ranking": SETTINGS.ranking.model_copy(update={"strategy": "learned"})})
+ITEMS = 30
+
+
+class LearningShop(Shop):
+    """One whose every choice is learnt from."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        super().__init__(LEARNED)
+        self.found: list[Choice] = []
+        self.restart_affinity()
+        self.profiler = Profiler(
+            self.store,
+            self._producer,
+            FakeDeadLetters(),
+            LEARNED.events,
+            LEARNED.profile,
+            1,
+            Metrics(),
+            clock=self.clock,
+            monotonic=self.monotonic,
+            samples_choices=True,
+        )
+        self.profiler.assigned({TopicPartition("interactions", 0): 1})
+        self.put(*({"item_id": f"i{n}", "title": f"thing {n}"} for n in range(ITEMS)))
+
+    def restart_affinity(self) -> None:
+        shop = self
+
+        class Recording(BlendStore):
+            def learn(self, found: Any) -> None:
+                shop.found += [choice for several in found.values() for choice in several]
+                super().learn(found)
+
+        self.learner = ChoiceLearning(
+            ChoiceFinder(self.store, Collections(), LEARNED.ranking, LEARNED.profile),
+            Recording(self.store, LEARNED.strategies, Metrics()),
+        )
+        self.affinity = AffinityLearner(self.store, choices=self.learner, monotonic=self.monotonic)
+        self.affinity.assigned({TopicPartition("activity", 0): 1})
+
+    def visit(self, person: str, *items: int) -> None:
+        """Someone opens these, one after another."""
+        for item in items:
+            self.clock.now += 20.0
+            self.monotonic.now += 20.0
+            self.did(person, f"i{item}")
+
+    def _pass_on(self) -> None:
+        self.sent += [one.value or b"" for one in self._producer.sent]
+        super()._pass_on()
+
+    def weights(self) -> StrategySettings:
+        """As the reader has them, a second later."""
+        self.monotonic.now += 2.0
+        return self.reader._strategies.current()["learned"]
+
+    def stored(self) -> dict[str, Any]:
+        points, _ = self.store.scroll(BLENDS)
+        assert len(points) <= 1
+        return dict(points[0].payload) if points else {}
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> LearningShop:
+    monkeypatch.setattr(choices, "SAMPLED", 1)
+    return LearningShop()
+
+
+def test_where_one_thing_leads_to_the_next_that_comes_to_weigh_more(shop: LearningShop) -> None:
+    shipped = STRATEGIES["learned"]
+    assert shop.weights() == shipped
+    for visitor in range(60):
+        start = visitor * 7 % ITEMS
+        shop.visit(f"p{visitor}", *((start + step) % ITEMS for step in range(5)))
+
+    learnt = shop.weights()
+    assert learnt.next > shipped.next + 0.5
+    assert learnt.popularity < shipped.popularity
+    assert shop.stored()["choices"] == len(shop.found) > 100
+    shop.visit("last", 3, 4)
+    with shop.open():
+        answer = shop.recommend("last", explain=True)
+    assert answer["strategy"] == "learned"
+    assert answer["items"][0]["item_id"] == "i5"
+    assert answer["items"][0]["scores"]["next"] > 0
+
+
+def test_what_is_learnt_goes_on_after_a_restart(shop: LearningShop) -> None:
+    for visitor in range(20):
+        shop.visit(f"p{visitor}", *(range(visitor % 5, visitor % 5 + 5)))
+    before = shop.stored()
+    assert before["choices"] > 10
+
+    shop.restart_affinity()
+    shop.visit("q", 1, 2, 3)
+
+    assert shop.stored()["choices"] > before["choices"]
+    assert shop.stored()["state"]["loss"] == pytest.approx(before["state"]["loss"], abs=0.5)
+
+
+def test_a_choice_is_found_before_its_own_row_knows_of_it(shop: LearningShop) -> None:
+    shop.visit("one", 0, 1)
+    shop.visit("two", 5, 6)
+    after_nobody = shop.found[-1]
+    assert after_nobody.values[LEARNED_TERMS.index("next"), after_nobody.chosen] == 0.0
+
+    shop.visit("three", 0, 1)
+    after_one = shop.found[-1]
+    assert after_one.values[LEARNED_TERMS.index("next"), after_one.chosen] > 0.0
+
+
+def test_what_somebody_has_met_before_is_no_choice(shop: LearningShop) -> None:
+    shop.visit("one", 0, 1, 2)
+    known = len(shop.found)
+    shop.clock.now += 4000.0
+    shop.visit("one", 1)
+    assert len(shop.found) == known
+
+
+def test_finding_choices_takes_no_more_than_its_share_of_the_time(shop: LearningShop, monkeypatch: Any) -> None:
+    find = shop.learner.finder.find
+
+    def slowly(activity: Any) -> Choice | None:
+        shop.monotonic.now += 1.0
+        return find(activity)
+
+    monkeypatch.setattr(type(shop.learner.finder), "find", lambda _, activity: slowly(activity))
+    shop.visit("one", *range(15))
+    assert 10 <= len(shop.found) <= 15, "every twenty seconds is all right"
+    found = len(shop.found)
+    for item in range(15, 30):
+        shop.clock.now += 1.0
+        shop.monotonic.now += 1.0
+        shop.did("one", f"i{item}")
+    assert len(shop.found) <= found + 2, "every second is too much"
+
+
+def test_an_activity_does_not_say_whose_profile_it_carries(shop: LearningShop) -> None:
+    shop.user("ada-lovelace", {"interests": ["engines"], "attributes": {"plan": "secret-plan"}})
+    shop.visit("ada-lovelace", 0, 1)
+    carrying = [value for value in shop.sent if b'"before"' in value]
+    assert carrying
+    assert not any(word in value for value in carrying for word in (b"ada-lovelace", b"secret-plan"))
