@@ -92,11 +92,24 @@ def test_a_recent_item_weighs_by_how_recent_it_is() -> None:
     assert (row.count, row.time) == (1.0, NOW)
 
 
+def right_before(dimension: int) -> int:
+    """The dimension that stands for what came right before."""
+    return int(affinity.next_dimensions(np.array([dimension], np.uint32))[0])
+
+
+def test_what_came_right_before_is_learnt_apart() -> None:
+    row = learnt([(["a", "b"], NOW), (["a"], NOW)])
+    assert entries(row)[right_before(item_dimension("a"))] == pytest.approx(2.0)
+    assert right_before(item_dimension("b")) not in entries(row)
+    some = np.random.default_rng(1).integers(2**32, size=10_000, dtype=np.uint32)
+    assert len(np.unique(affinity.next_dimensions(some))) == len(np.unique(some))
+
+
 def test_items_that_share_a_dimension_are_summed() -> None:
     lessons = [affinity.forward_update(np.array(dimensions, np.uint32), NOW) for dimensions in ([7, 9, 7], [7])]
     row = affinity.fold(NO_ROW, lessons, SETTINGS)
     first, second, third = affinity.positional_weights(3)
-    assert entries(row) == pytest.approx({7: 2 * first + third, 9: second})
+    assert entries(row) == pytest.approx({7: 2 * first + third, 9: second, right_before(7): 2.0})
 
 
 def test_someone_without_a_past_raises_only_the_count() -> None:
@@ -220,6 +233,8 @@ def test_a_seed_is_what_its_neighbours_learn_from_an_event_in_the_mean() -> None
             item_dimension("a"): 1 / 2 * first,
             item_dimension("b"): 1 / 2 * 0.5 * first,
             item_dimension("shared"): 1 / 2 * 1.5 * second,
+            right_before(item_dimension("a")): 1 / 2,
+            right_before(item_dimension("b")): 1 / 2 * 0.5,
         }
     )
     assert (seed.count, seed.time) == (0.0, 0.0)

@@ -92,6 +92,10 @@ STRATEGIES: Mapping[str, StrategySettings] = {
         explore=0.05,
         rotation=0.2,
     ),
+    "articles": StrategySettings(taste=0.5, people=0.3, trending=0.2),
+    "content": StrategySettings(taste=1.0, session=1.2),
+    "affinity": StrategySettings(affinity=1.0),
+    "trending": StrategySettings(trending=1.0),
     "learned": StrategySettings(
         learned=True,
         affinity=3.0,
@@ -105,8 +109,4 @@ STRATEGIES: Mapping[str, StrategySettings] = {
         explore=0.05,
         rotation=0.2,
     ),
-    "articles": StrategySettings(taste=0.5, people=0.3, trending=0.2),
-    "content": StrategySettings(taste=1.0, session=1.2),
-    "affinity": StrategySettings(affinity=1.0),
-    "trending": StrategySettings(trending=1.0),
 }

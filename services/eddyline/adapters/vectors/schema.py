@@ -87,8 +87,8 @@ def row_collection(attributes: Mapping[str, AttributeKind], name: str = ROWS) ->
 
 
 def blend_collection() -> CollectionSpec:
-    """Specify blends: a few points without any vector."""
-    return CollectionSpec(name=BLENDS, dense={}, indexes={"strategy": AttributeKind.KEYWORD})
+    """Specify blends: a few points, none of which has the vector that Edge wants every collection to have."""
+    return CollectionSpec(name=BLENDS, dense={}, sparse=("none",), indexes={"strategy": AttributeKind.KEYWORD})
 
 
 def _attribute_indexes(attributes: Mapping[str, AttributeKind]) -> dict[str, AttributeKind]:
