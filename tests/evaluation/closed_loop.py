@@ -131,7 +131,7 @@ class World:
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
         depth = search_depth(ranking, LIMIT)
-        lists = RequestSearches(memory, person, now).run(asked, ranking, depth)
+        lists = RequestSearches(memory, person, now).run(asked, ranking, LIMIT)
         pause = ranking.visit_pause_minutes * MINUTE
         began = profile.seen.shown.visit_start(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)

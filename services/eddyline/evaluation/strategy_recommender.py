@@ -17,6 +17,7 @@ from eddyline.model.ranking import (
     Hit,
     RetrievalPlan,
     merge_candidates,
+    order_depth,
     plan_retrieval,
     rank,
     rank_options,
@@ -46,7 +47,7 @@ class StrategyRecommender:
         newest = islice(plan.recents, DETAILED_RECENTS)
         plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
         depth = search_depth(settings, k)
-        lists = self._shared.for_request(state, person, now).run(plan, settings, depth)
+        lists = self._shared.for_request(state, person, now).run(plan, settings, k)
         if strategy.diversity > 0:
             content, place_of = state.content, state.catalogue.place_of
             lists = {
@@ -82,9 +83,10 @@ class RequestSearches:
         self._person, self._blocked = person, state.seen(person)
         self._done: dict[Hashable, list[Hit]] = {}
 
-    def run(self, plan: RetrievalPlan, settings: RankingSettings, depth: int) -> dict[str, list[Hit]]:
-        """Search every source: what the person has seen is left out first, then come the best `depth`."""
-        catalogue = self._state.catalogue
+    def run(self, plan: RetrievalPlan, settings: RankingSettings, k: int) -> dict[str, list[Hit]]:
+        """Search every source for a list of k: what the person has seen is left out first, then come the best."""
+        depth, catalogue = search_depth(settings, k), self._state.catalogue
+        order = order_depth(settings, k)
         keys: dict[str, Hashable] = {name: (depth, vector.tobytes()) for name, vector in plan.dense.items()}
         new = [name for name, key in keys.items() if key not in self._done]
         if new:
@@ -100,9 +102,9 @@ class RequestSearches:
                 self._done[keys["affinity"]] = self._top(np.where(scores > 0, scores, -np.inf), depth)
         for name in plan.ordered:
             field = ORDERED[name].format(window=settings.trending_window)
-            keys[name] = (depth, field)
+            keys[name] = (order, field)
             if keys[name] not in self._done:
-                self._done[keys[name]] = self._top(catalogue.ordered(field, self._now), depth)
+                self._done[keys[name]] = self._top(catalogue.ordered(field, self._now), order)
         if plan.weights.get("people", 0.0) > 0:
             keys["people"] = (depth, "people")
             if keys["people"] not in self._done:
