@@ -22,7 +22,7 @@ from eddyline.evaluation.strategy_recommender import DenseSearches, RequestSearc
 from eddyline.model.decay import DAY, HOUR, MINUTE
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
-from eddyline.model.ranking import plan_retrieval, rank_options, rank_rows, search_depth
+from eddyline.model.ranking import plan_retrieval, rank_options, rank_rows
 from eddyline.settings import Settings
 
 START = 1_790_000_000.0
@@ -131,7 +131,7 @@ class World:
         profile, strategy = memory.profile(person, now), self.settings.strategies[ranking.strategy]
         asked = plan_retrieval(None if profile.is_unknown else profile, now, memory.taus, ranking, strategy)
         searches = RequestSearches(memory, person, now, DenseSearches(memory.catalogue))
-        found = searches.run(asked, ranking, search_depth(ranking, LIMIT))
+        found = searches.run(asked, ranking, LIMIT)
         pause = ranking.visit_pause_minutes * MINUTE
         began = profile.seen.shown.visit_start(now, pause, ranking.rotation_hours * HOUR)
         varies = profile.was_left_alone(pause, began)

@@ -17,6 +17,7 @@ from eddyline.model.ranking import (
     ORDERED,
     SIMILAR_PEOPLE,
     RetrievalPlan,
+    order_depth,
     plan_retrieval,
     rank_options,
     rank_rows,
@@ -86,7 +87,7 @@ def prepare_candidates(
     plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
     newest = islice(plan.recents, DETAILED_RECENTS)
     plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
-    return plan, shared.for_request(state, person, now).run(plan, settings, search_depth(settings, k))
+    return plan, shared.for_request(state, person, now).run(plan, settings, k)
 
 
 class SearchCache:
@@ -159,11 +160,12 @@ class RequestSearches:
         self._asked: dict[Hashable, DenseSearch] = {}
         self._snapshots: dict[str, IndexSnapshot] = {}
 
-    def run(self, plan: RetrievalPlan, settings: RankingSettings, depth: int) -> FindCandidates:
-        """Search every source: what the person has seen is left out first, then come the best `depth`.
+    def run(self, plan: RetrievalPlan, settings: RankingSettings, k: int) -> FindCandidates:
+        """Search every source for a list of `k`: what the person has seen is left out first, then come the best.
 
         Returns what makes the candidates, `with_vectors` or without.
         """
+        depth, order = search_depth(settings, k), order_depth(settings, k)
         window, catalogue = settings.trending_window, self._state.catalogue
         keys: dict[str, Hashable] = {name: (depth, vector.tobytes()) for name, vector in plan.dense.items()}
         for name, vector in plan.dense.items():
@@ -177,9 +179,9 @@ class RequestSearches:
                 self._done[keys[name]] = top(np.where(scores > 0, scores, -np.inf), depth, self._blocked)
         for name in plan.ordered:
             field = ORDERED[name].format(window=window)
-            keys[name] = (depth, field)
+            keys[name] = (order, field)
             if keys[name] not in self._done:
-                self._done[keys[name]] = catalogue.first_by(field, self._now, depth, self._is_blocked)
+                self._done[keys[name]] = catalogue.first_by(field, self._now, order, self._is_blocked)
         if plan.weights.get("people", 0.0) > 0:
             keys["people"] = (depth, "people")
             if keys["people"] not in self._done:

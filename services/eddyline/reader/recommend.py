@@ -27,6 +27,7 @@ from eddyline.model.ranking import (
     RankedItem,
     RankOptions,
     merge_candidates,
+    order_depth,
     plan_retrieval,
     rank,
     rank_options,
@@ -195,7 +196,8 @@ class Reader:
         hidden = frozenset(seen).union(request.exclude)
         left_out = nlargest(MAX_FILTERED, seen, key=seen.__getitem__) if len(seen) > MAX_FILTERED else seen
         shared = servable_items(now) & context.filter
-        shared_depth = search_depth(ranking, request.limit) + context.cursor.depth
+        served, unfiltered = context.cursor.depth, len(seen) - len(left_out)
+        order = order_depth(ranking, request.limit) + served
         return EffectiveRequest(
             context=context,
             profile=profile,
@@ -209,8 +211,9 @@ class Reader:
             shared_filter=shared,
             personal_filter=shared & excluding_items(request.exclude) & excluding_items(left_out),
             passes=passing(context.filter, now),
-            shared_depth=shared_depth,
-            depth=shared_depth + len(seen) - len(left_out),
+            shared_depth=order,
+            order_depth=order + unfiltered,
+            depth=search_depth(ranking, request.limit) + served + unfiltered,
         )
 
     def _ranked(self, request: EffectiveRequest) -> list[RankedItem]:

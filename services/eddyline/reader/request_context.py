@@ -125,13 +125,20 @@ class EffectiveRequest:
     passes: Passes
     """Whether an item that was found passes `shared_filter`."""
     shared_depth: int
-    """How many items of each source are searched for."""
+    """How many items of each order that everyone shares are searched for."""
+    order_depth: int
+    """How many of the person's own: more where the filter doesn't leave out all hidden items."""
     depth: int
-    """How many of those that depend on the person: more where the filter doesn't leave out all hidden items."""
+    """How many of the other sources, likewise."""
 
     def deeper(self) -> EffectiveRequest:
         """Return it with searches that go deeper, where too little of what they found may be shown."""
-        return replace(self, depth=DEEPER * self.depth, shared_depth=DEEPER * self.shared_depth)
+        return replace(
+            self,
+            depth=DEEPER * self.depth,
+            shared_depth=DEEPER * self.shared_depth,
+            order_depth=DEEPER * self.order_depth,
+        )
 
     @property
     def is_pooled(self) -> bool:

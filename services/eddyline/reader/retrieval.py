@@ -91,7 +91,8 @@ class Retriever:
         known = self._finder.catalogue.find(points, request.passes, RANKED_AGE, request.vectors)
         for name in lists.keys() & set(ROW_ORDERS):
             known |= _with_current_trend(known, lists[name], self._order(name).field)
-        hits = {name: to_hits(found, known)[: request.depth] for name, found in lists.items()}
+        depths = {name: request.order_depth if name in ORDERED else request.depth for name in lists}
+        hits = {name: to_hits(found, known)[: depths[name]] for name, found in lists.items()}
         candidates = merge_candidates(hits, request.depth, unscored=ORDERED)
         # Also of a list that has lost some since.
         floors = {name: lists[name][-1].score for name in candidates.scores if len(lists[name]) >= request.depth}
@@ -101,7 +102,7 @@ class Retriever:
                 (promotion, to_hits(found, _passing(known, promotion, request.context.now)))
                 for promotion, found in zip(request.promotions, promoted, strict=True)
             ],
-            all(len(found) < request.shared_depth for found in lists.values()),
+            all(len(found) < min(depths[name], request.shared_depth) for name, found in lists.items()),
         )
 
     def _search(self, request: EffectiveRequest) -> tuple[dict[str, list[Scored]], list[list[Scored]]]:
@@ -114,7 +115,7 @@ class Retriever:
             if points is None and not request.is_pooled:
                 queries["shared", name] = Query(self._order(name), request.shared_depth, request.shared_filter)
             if _needs_own_list(points, request):
-                queries["own", name] = Query(self._order(name), request.depth, request.personal_filter)
+                queries["own", name] = Query(self._order(name), request.order_depth, request.personal_filter)
         for index, promotion in enumerate(request.promotions):
             queries["promotion", str(index)] = self._promotion_query(promotion, request)
         found = self._finder.search(

@@ -38,5 +38,6 @@ class RankingSettings(Section):
     """`explore` for people of whom nothing is known, unless the strategy's is larger."""
     per_category: Annotated[int, Field(ge=1)] | None = None
     """Most items of one category in a list; none set: no limit."""
-    candidates: Annotated[int, Field(ge=10, le=1000)] = 60
-    """Candidates to retrieve from each source for a page, or as many as it has items where that is more."""
+    candidates: Annotated[int, Field(ge=10, le=1000)] = 80
+    """Candidates to retrieve from each source for a page, or as many as it has items where that is more; at least 100
+    of what is popular, trending and new."""

@@ -50,6 +50,8 @@ SEQUENTIAL = ("affinity", "next", "recent")
 """Sources that are searched in rows by the recent items."""
 ORDERED: Mapping[str, str] = {"popularity": "trend.quarter", "trending": "trend.{window}", "freshness": "listed_at"}
 """Sources that are an order of the store's own, the same for everyone."""
+ORDERED_CANDIDATES = 100
+"""Candidates of each of these, at least. They cost little, since they are cached for everyone."""
 RECENT_DETAILS = ("price", "image")
 """Terms that go by what the recent items cost and show."""
 
@@ -163,6 +165,11 @@ _EVERYONE = {"people": 0.0, "price": 0.0, "image": 0.0} | dict.fromkeys(SEQUENTI
 def search_depth(settings: RankingSettings, limit: int) -> int:
     """Return how many items of each source to search for, for a list of `limit`: one source alone can fill it."""
     return max(settings.candidates, limit)
+
+
+def order_depth(settings: RankingSettings, limit: int) -> int:
+    """Return the same for the sources of `ORDERED`: a stranger's lists, which vary, are made of these alone."""
+    return max(ORDERED_CANDIDATES, search_depth(settings, limit))
 
 
 def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
