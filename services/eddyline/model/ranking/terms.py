@@ -50,7 +50,7 @@ def score_terms(
     for name, scores in candidates.scores.items():
         if weights.get(name, 0.0) > 0:
             normalised = (
-                _over_largest(np.nan_to_num(scores)) ** EVIDENCE_POWER
+                _over_largest(np.where(np.isnan(scores), 0.0, scores)) ** EVIDENCE_POWER
                 if name in EVIDENCE
                 else candidates.normalised(name)
             )
