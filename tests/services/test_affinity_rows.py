@@ -278,11 +278,11 @@ def test_a_row_says_what_its_item_is_filtered_by_and_keeps_what_it_learnt() -> N
 
 def test_stock_and_price_reach_the_row_and_the_newest_word_counts() -> None:
     shop = Shop()
-    shop.put("content", "a", {"item_id": "a", "title": "A", "price": 3, "timestamp": NOW})
+    shop.put("content", "a", {"item_id": "a", "title": "A", "price": 3, "timestamp": NOW - 3})
     assert shop.payload()["servable"] is True
-    shop.put("availability", "a", {"item_id": "a", "available": False, "price": 2, "timestamp": NOW + 2})
+    shop.put("availability", "a", {"item_id": "a", "available": False, "price": 2, "timestamp": NOW - 1})
     assert (shop.payload()["servable"], shop.payload()["offer"]["price"]) == (False, 2)
-    late = Listing(item_id="a", offer={"available": True, "price": 9, "at": NOW + 1})
+    late = Listing(item_id="a", offer={"available": True, "price": 9, "at": NOW - 2})
     shop.it.feed(record("activity", "a", late.to_bytes(), 1000))
     assert (shop.payload()["servable"], shop.payload()["offer"]["price"]) == (False, 2)
 

@@ -48,6 +48,7 @@ class ItemIndex:
         self.chosen = np.zeros(len(items))
         """How often each was chosen, ever."""
         self.fixed = _FixedColumns.from_items(items)
+        self._listed = _DescendingOrder(self.fixed.listed_at)
         self._orders: dict[str, _DescendingOrder] = {}
 
     def count(self, item: int, time: float) -> None:
@@ -86,8 +87,8 @@ class ItemIndex:
         """Find the first `depth` by a `trend.<window>` or `listed_at`, largest first, equals by place: none that is
         blocked, mask (items), and none without a value."""
         if field == "listed_at":
-            values = self.listed_at(now)
-            return top(values, depth, np.flatnonzero(is_blocked))
+            places = self._listed.first(depth, is_blocked, now)
+            return SearchResult(places, self.fixed.listed_at[places])
         window = field.removeprefix("trend.")
         if window not in self._orders:
             self._orders[window] = _DescendingOrder(self.trends[window])
@@ -133,12 +134,13 @@ class _DescendingOrder:
             array[new + 1 : old + 1] = array[new:old]
             array[new] = entry
 
-    def first(self, depth: int, is_blocked: NDArray[np.bool_]) -> Integers:
-        """Return the first `depth` that aren't blocked."""
-        reach, count = depth, self._count
+    def first(self, depth: int, is_blocked: NDArray[np.bool_], largest: float = np.inf) -> Integers:
+        """Return the first `depth` that aren't blocked, nor above `largest`."""
+        begin = int(np.searchsorted(self._negated[: self._count], -largest))
+        reach, count = depth, self._count - begin
         while True:
             reach = min(2 * reach, count)
-            places = self._places[:reach]
+            places = self._places[begin : begin + reach]
             left = places[~is_blocked[places]]
             if len(left) >= depth or reach == count:
                 return left[:depth]
@@ -211,7 +213,10 @@ class IndexedCandidates(Candidates):
     ) -> IndexedCandidates:
         """Merge what the sources found, as `merge_candidates` does."""
         index = snapshot.index
-        places = np.unique(np.concatenate([one.places for one in found.values()]))
+        is_found = np.zeros(len(index.item_ids), dtype=np.bool_)
+        for one in found.values():
+            is_found[one.places] = True
+        places = np.flatnonzero(is_found)
         scores, floors = {}, {}
         for name, one in found.items():
             if name not in unscored:

@@ -85,8 +85,9 @@ def prepare_candidates(
     rest."""
     profile = state.profile(person, now)
     plan = plan_retrieval(None if profile.is_unknown else profile, now, state.taus, settings, strategy)
-    newest = islice(plan.recents, DETAILED_RECENTS)
-    plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
+    if plan.needs_recent_details:
+        newest = islice(plan.recents, DETAILED_RECENTS)
+        plan = with_recent_items(plan, {item_id: state.catalogue.detail(item_id) for item_id in newest})
     return plan, shared.for_request(state, person, now).run(plan, settings, k)
 
 
@@ -207,9 +208,11 @@ class RequestSearches:
         if not neighbours:
             return SearchResult(np.zeros(0, dtype=np.int64), np.zeros(0))
         chosen = np.concatenate([recents for recents, _ in neighbours])
-        weights = np.repeat([similarity for _, similarity in neighbours], [len(recents) for recents, _ in neighbours])
-        sums = np.bincount(chosen, weights, len(catalogue.item_ids))
-        places = np.unique(chosen)
-        places = places[~self._is_blocked[places]]
+        similarities = np.array([similarity for _, similarity in neighbours], dtype=np.float64)
+        weights = np.repeat(similarities, [len(recents) for recents, _ in neighbours])
+        sums = np.bincount(chosen, weights, len(catalogue.item_ids)).astype(np.float64, copy=False)
+        is_chosen = np.zeros(len(sums), dtype=np.bool_)
+        is_chosen[chosen] = True
+        places = np.flatnonzero(is_chosen & ~self._is_blocked)
         best = places[np.lexsort((catalogue.fixed.id_ranks[places], -sums[places]))][:depth]
         return SearchResult(best, sums[best])

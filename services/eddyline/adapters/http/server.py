@@ -51,6 +51,7 @@ class HttpServer:
                 settings,
                 metrics,
                 log_config=None,
+                log_level="error",  # whoever sends rubbish writes no log: it is counted
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=10,

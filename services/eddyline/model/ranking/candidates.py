@@ -70,13 +70,14 @@ class Candidates:
         """Bring a source's scores to 0…1 by its own list, min-max: the best is 1, the floor (or else the last) is 0,
         and so is what isn't on it."""
         scores = self.scores[source]
-        if np.isnan(scores).all():
-            return np.zeros_like(scores)
-        best = float(np.nanmax(scores))
-        floor = min(self.floors.get(source, math.inf), float(np.nanmin(scores)))
-        if best - floor <= 1e-9 * abs(best):
-            return np.where(np.isnan(scores), 0.0, 1.0)
-        return np.asarray(np.nan_to_num((scores - floor) / (best - floor)).clip(0.0, 1.0))
+        is_listed = ~np.isnan(scores)
+        listed, normalised = scores[is_listed], np.zeros_like(scores)
+        if len(listed):
+            best = float(listed.max())
+            floor = min(self.floors.get(source, math.inf), float(listed.min()))
+            is_flat = best - floor <= 1e-9 * abs(best)
+            normalised[is_listed] = 1.0 if is_flat else ((listed - floor) / (best - floor)).clip(0.0, 1.0)
+        return normalised
 
     def counts(self, window: str, now: float) -> Column:
         """Return decayed counts of people who chose each, shape (n), in a trend window, at `now` (epoch seconds)."""

@@ -56,9 +56,9 @@ def score_terms(
         if weights.get(name, 0.0) > 0:
             if name in SEQUENCE:
                 unlisted = candidates.floors.get(name, 0.0) / 2
-                value = np.log1p(np.nan_to_num(scores, nan=unlisted).clip(0.0) / EVIDENCE_UNIT)
+                value = np.log1p(np.where(np.isnan(scores), unlisted, scores).clip(0.0) / EVIDENCE_UNIT)
             elif name in EVIDENCE:
-                value = _over_largest(np.nan_to_num(scores)) ** EVIDENCE_POWER
+                value = _over_largest(np.where(np.isnan(scores), 0.0, scores)) ** EVIDENCE_POWER
             else:
                 value = candidates.normalised(name)
             terms[name] = weights[name] * value
