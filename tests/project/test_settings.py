@@ -158,6 +158,7 @@ def test_of_the_options_of_a_library_only_what_is_known_to_be_harmless_is_shown(
         '[qdrant]\nurl = "http://eddy:hunter2@qdrant:6333"\n',
         '[qdrant]\nurl = "https://hunter2@qdrant"\n',
         '[encoder]\nkind = "http"\nurl = "http://eddy:hun@ter2@encoder/v1"\n',
+        '[encoder]\nkind = "http"\nurl = "//eddy:hunter2@encoder/v1"\n',
         "api_key = 481516\n",
         '[identity]\nsecret = "hunter2"\n',
         '[encoder]\nserving_key = ["hunter2"]\n',

@@ -630,7 +630,7 @@ def test_the_documentation_needs_nothing_from_outside(it: Place) -> None:
 # -- ids that name nobody ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["undefined", "null", "[object Object]", "NaN", " None ", "0", "ANONYMOUS"])
+@pytest.mark.parametrize("name", ["undefined", "null", "[object Object]", "NaN", " None ", "-1", "ANONYMOUS"])
 def test_a_placeholder_is_nobodys_id(it: Place, name: str) -> None:
     events = [
         {"type": "identify", "anonymous_id": "v1", "user_id": name},

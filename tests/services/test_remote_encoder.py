@@ -337,11 +337,10 @@ def test_settings_that_say_too_little_are_refused(settings: dict[str, Any], comp
         EncoderSettings(**settings)
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "//x", "http://user:secret@x/v1"])
+@pytest.mark.parametrize("url", ["ftp://x", "//x"])
 def test_a_url_that_cant_be_used_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(Misconfigured, match=r"encoder\.url") as caught:
+    with pytest.raises(Misconfigured, match=r"encoder\.url"):
         RemoteEncoder(EncoderSettings(kind="openai", model="m", url=url, cache_dir=tmp_path), Metrics())
-    assert "secret" not in str(caught.value)
 
 
 def test_the_settings_name_the_encoder(endpoint: FakeEndpoint, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
 from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.loader import describe, effective, load
-from eddyline.settings.masking import mask_credentials
 from eddyline.settings.profile import ProfileSettings
 from eddyline.settings.qdrant import QdrantSettings
 from eddyline.settings.ranking import RankingSettings
 from eddyline.settings.reader import ReaderSettings
+from eddyline.settings.redaction import mask_credentials
 from eddyline.settings.root import BUILT_IN_FILTERS, AttributeKind, Settings
 from eddyline.settings.rules import BoostSettings, PromotionSettings, RuleSettings
 from eddyline.settings.server import ServerSettings

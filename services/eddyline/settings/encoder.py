@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from eddyline.settings.masking import refuse_credentials
+from eddyline.settings.redaction import refuse_credentials
 from eddyline.settings.section import Count, Positive, Section
 
 TEMPLATE_FIELDS = ("title", "description", "category", "tags", "language")

@@ -52,7 +52,6 @@ class EventSettings(Section):
         "unknown",
         "anonymous",
         "guest",
-        "0",
         "-1",
         "00000000-0000-0000-0000-000000000000",
     )

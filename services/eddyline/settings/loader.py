@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from eddyline.errors import Misconfigured, clip
-from eddyline.settings.masking import is_harmless, mask_client_setting, mask_credentials, mask_urls
+from eddyline.settings.redaction import is_harmless, mask_client_setting, mask_credentials, mask_urls
 from eddyline.settings.root import Settings
 from eddyline.settings.section import Section
 

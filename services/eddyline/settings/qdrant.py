@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
 
-from eddyline.settings.masking import refuse_credentials
+from eddyline.settings.redaction import refuse_credentials
 from eddyline.settings.section import Positive, Section
 
 

@@ -45,13 +45,11 @@ class EncoderEndpoint:
     def __init__(
         self, settings: EncoderSettings, metrics: Metrics, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Raises `Misconfigured` for a URL that isn't http(s), or holds credentials, and for what can't be a key."""
+        """Raises `Misconfigured` for a URL that isn't http(s), and for what can't be a key."""
         try:
             parsed = httpx.URL(settings.url)
         except httpx.InvalidURL as error:
             raise Misconfigured(f"encoder.url can't be read: {error}") from error
-        if parsed.userinfo:
-            raise Misconfigured("encoder.url holds credentials: give them as EDDYLINE_ENCODER__API_KEY instead")
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise Misconfigured(f"encoder.url must be http://… or https://…, not {settings.url!r}")
         self.url = str(parsed.copy_with(query=None, fragment=None)).rstrip("/")

@@ -29,7 +29,7 @@ HARMLESS_CLIENT_SETTINGS = frozenset(
     }
 )
 HARMLESS_ENDINGS = (".location", ".ms", ".bytes", ".kbytes", ".messages")
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
+_CREDENTIALS = re.compile(r"(?<=//)[^/?#\s]*@")
 
 
 def mask_credentials(text: str) -> str:
