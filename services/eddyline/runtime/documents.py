@@ -107,7 +107,7 @@ def strategies_table() -> str:
     lines = [f"| | {' | '.join(f'`{name}`' for name in settings.STRATEGIES)} |"]
     lines.append("| --- |" + " --- |" * len(settings.STRATEGIES))
     for field in settings.StrategySettings.model_fields:
-        if field == "session_start":
+        if field in ("session_start", "learned"):
             continue
         cells = [_weight(one, field) for one in settings.STRATEGIES.values()]
         lines.append(f"| `{field}` | {' | '.join(cells)} |")
