@@ -17,6 +17,7 @@ from tests.services.serving import problem, served
 from tests.support.kafka import wait_until
 
 from eddyline.adapters.http import WorkerThreads, json_response, read_json
+from eddyline.adapters.http.access import open_to
 from eddyline.adapters.telemetry import Metrics
 from eddyline.settings import ServerSettings
 
@@ -79,17 +80,17 @@ def door(settings: ServerSettings = USUAL) -> Iterator[Door]:
     routes, gate, metrics = APIRouter(tags=["testing"]), threading.Event(), Metrics()
     threads = WorkerThreads("held", 64)
 
-    @routes.post("/echo")
+    @routes.post("/echo", openapi_extra=open_to())
     async def echo(request: Request) -> Response:
         body = await read_json(request, settings.max_body_bytes)
         return json_response({"length": len(orjson.dumps(body))})
 
-    @routes.get("/held")
+    @routes.get("/held", openapi_extra=open_to())
     async def held() -> Response:
         await threads.run(gate.wait, 20)
         return json_response({})
 
-    @routes.get("/long")
+    @routes.get("/long", openapi_extra=open_to())
     async def long() -> Response:
         return json_response("x" * 20_000_000)
 

@@ -142,7 +142,7 @@ def _tuned(
     out: Console,
 ) -> Contender:
     """Find better weights for the first contender, on a log that ends where the report begins; print and return it."""
-    from eddyline.evaluation.weight_tuning import as_toml, tune
+    from eddyline.evaluation.weight_optimiser import as_toml, tune
 
     log, (name, base) = evaluation.log, next(iter(contenders.items()))
     before = replace(evaluation, log=log.first(log.position(1.0 - options.share)))

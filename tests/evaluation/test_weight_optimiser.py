@@ -13,7 +13,7 @@ from eddyline.clients.progress import ProgressListener
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.prequential import EvaluationProtocol
 from eddyline.evaluation.strategy_comparison import Contender, Evaluation
-from eddyline.evaluation.weight_tuning import WEIGHTS, _Example, _gradient, _loss, as_toml, tune
+from eddyline.evaluation.weight_optimiser import WEIGHTS, _Example, _gradient, _loss, as_toml, tune
 from eddyline.model.events import Content
 from eddyline.model.ids import Person
 from eddyline.settings import Settings, StrategySettings
