@@ -45,8 +45,8 @@ class LearnedWeights:
                 learnt.setdefault(point.payload["strategy"], []).append((weights, point.payload["choices"]))
         strategies = dict(self._settings)
         for name, strategy in self._settings.items():
-            weights = average(learnt.get(name, []))
-            if strategy.learned and weights is not None:
-                strategies[name] = with_weights(strategy, weights)
+            mean = average(learnt.get(name, []))
+            if strategy.learned and mean is not None:
+                strategies[name] = with_weights(strategy, mean)
         self._strategies = strategies
         self._read_at = self._monotonic()
