@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.services.reading import SETTINGS, Shop
+from tests.services.reading import SETTINGS, Shop, stocked
 from tests.support.fakes import FakeDeadLetters
 
 from eddyline.adapters.kafka import TopicPartition
@@ -163,3 +163,17 @@ def test_an_activity_does_not_say_whose_profile_it_carries(shop: LearningShop) -
     carrying = [value for value in shop.sent if b'"before"' in value]
     assert carrying
     assert not any(word in value for value in carrying for word in (b"ada-lovelace", b"secret-plan"))
+
+
+def test_a_newcomers_interests_decide_their_first_list_whatever_one_other_person_did() -> None:
+    shop = stocked(LEARNED)
+    for item in ("kitchen1", "kitchen2", "kitchen3"):
+        shop.did("another", item)
+    shop.user("ada", {"interests": ["starship", "galaxy"]})
+    with shop.open():
+        first = [item["item_id"] for item in shop.recommend("ada", limit=5)["items"]]
+        assert sum(item.startswith("space") for item in first) >= 4
+        for item in ("kitchen7", "kitchen8", "kitchen9"):
+            shop.did("ada", item)
+        then = [item["item_id"] for item in shop.recommend("ada", limit=5)["items"]]
+        assert sum(item.startswith("kitchen") for item in then) >= 4

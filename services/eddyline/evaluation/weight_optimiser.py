@@ -28,7 +28,7 @@ from eddyline.evaluation.strategy_recommender import SearchCache, prepare_candid
 from eddyline.model.ranking import score_terms
 from eddyline.settings import TERMS, StrategySettings
 
-WEIGHTS = tuple(name for name in TERMS if name not in ("people", "rating", "price", "image"))
+WEIGHTS = tuple(name for name in TERMS if name not in ("hearsay", "stand_in", "people", "rating", "price", "image"))
 """Weights that are tuned: not of what takes long, nor of ratings and prices, which are today's and not those of when
 things happened, nor of pictures, which a log has none of."""
 PARTS: Mapping[str, tuple[str, ...]] = {"taste": ("taste", "lifetime", "onboarding")}

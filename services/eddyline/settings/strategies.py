@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
+from pydantic import model_validator
+
 from eddyline.settings.section import NotNegative, Section, Share
 
 Term: TypeAlias = Literal[
     "affinity",
+    "hearsay",
+    "stand_in",
     "next",
     "recent",
     "taste",
@@ -26,7 +30,7 @@ TERMS: tuple[Term, ...] = get_args(Term)
 
 
 LEARNED_TERMS: tuple[Term, ...] = (
-    "affinity", "next", "recent", "taste", "session", "popularity", "trending", "freshness"
+    "affinity", "hearsay", "stand_in", "next", "recent", "taste", "session", "popularity", "trending", "freshness"
 )  # fmt: skip
 """Terms whose weights a learned strategy learns; the others stay as they are set."""
 
@@ -36,6 +40,10 @@ class StrategySettings(Section):
 
     affinity: NotNegative = 0.0
     """What people chose after the items that this person chose recently."""
+    hearsay: NotNegative = 0.0
+    """What affinity weighs, in a learned strategy, as far as it knows little: in others, nothing."""
+    stand_in: NotNegative = 0.0
+    """What content weighs in its place then, in a learned strategy: in others, what `affinity` weighs."""
     next: NotNegative = 0.0
     """What people chose right after the newest item that this person chose. Like the one below, not 0…1, but the
     logarithm of the evidence: none is 0."""
@@ -72,6 +80,12 @@ class StrategySettings(Section):
     """How much the order varies from one visit to the next. 0: not at all; at 0.3, an item half as good comes first
     about one time in ten."""
 
+    @model_validator(mode="after")
+    def _shares_affinity_by_itself(self) -> StrategySettings:
+        if not self.learned and (self.hearsay > 0 or self.stand_in > 0):
+            raise ValueError("hearsay and stand_in are of learned strategies alone (learned = true)")
+        return self
+
     def weights(self, session_activity: float) -> dict[str, float]:
         """Return the weight of each term; `session_activity`: 1 in the middle of a visit, 0 at its beginning."""
         running = {name: float(getattr(self, name)) for name in TERMS}
@@ -99,6 +113,8 @@ STRATEGIES: Mapping[str, StrategySettings] = {
     "learned": StrategySettings(
         learned=True,
         affinity=3.0,
+        hearsay=0.5,
+        stand_in=3.0,
         next=0.5,
         recent=0.7,
         taste=0.15,

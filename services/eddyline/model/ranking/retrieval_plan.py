@@ -96,7 +96,7 @@ class RetrievalPlan:
     """1 in the middle of a visit, 0 at its beginning."""
     distance: Distance = Distance.COSINE
     is_learned: bool = False
-    """Whether the weights are learnt: then nothing else shifts them."""
+    """Whether the weights are learnt: then so is what counts in affinity's place."""
     is_cold: bool = False
     """Whether nothing is known of the person, whatever the strategy makes of it: no behaviour and no answers."""
     prices: PricePreference | None = None

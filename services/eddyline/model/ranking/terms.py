@@ -16,7 +16,8 @@
 
 Where affinity has little to say, the part of its weight that it can't use, $1 - min(1, known / ENOUGH)$, goes to the
 content terms in proportion to their own weights. Known are the items on its list that were chosen `OFTEN` or more: a
-row that one person taught, or that was only seeded, is hearsay. So a new catalogue is ranked by content, and by what
+row that one person taught, or that was only seeded, is hearsay. (In a learned strategy, what hearsay weighs, and what
+content does in its place, is learnt as well.) So a new catalogue is ranked by content, and by what
 people do as soon as enough of them do it.
 """
 
@@ -83,15 +84,17 @@ def _shrunk(means: Column, counts: Column, prior: float) -> Column:
 def _weights(candidates: Candidates, plan: RetrievalPlan) -> dict[str, float]:
     """Return the plan's weights, with what affinity can't use given to the content terms."""
     weights = dict(plan.weights)
-    if plan.is_learned:
-        return weights
     content = sum(weights.get(name, 0.0) for name in DENSE)
-    if content > 0 and weights["affinity"] + plan.unused_affinity > 0:
+    hearsay, stand_in = 0.0, weights["affinity"] + plan.unused_affinity
+    if plan.is_learned:
+        hearsay, stand_in = weights["hearsay"], weights["stand_in"]
+    if content > 0 and (hearsay or stand_in or weights["affinity"]):
         scores = candidates.scores.get("affinity")
         known = 0 if scores is None else np.count_nonzero((scores > 0) & (candidates.chosen() >= OFTEN))
-        used = weights["affinity"] * min(1.0, known / ENOUGH)
-        growth = 1.0 + (weights["affinity"] + plan.unused_affinity - used) / content
-        weights |= {name: weights[name] * growth for name in DENSE if name in weights} | {"affinity": used}
+        share = min(1.0, known / ENOUGH)
+        growth = 1.0 + stand_in * (1.0 - share) / content
+        weights |= {name: weights[name] * growth for name in DENSE if name in weights}
+        weights["affinity"] = weights["affinity"] * share + hearsay * (1.0 - share)
     return weights
 
 
