@@ -176,10 +176,10 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
 ) -> None:
     seen: list[InteractionLog] = []
 
-    def watched(self: Evaluation, asked: Any, begin: int, progress: Any, what: str = "events", seed: int = 0) -> Any:
+    def watched(self: Evaluation, asked: Any, begin: int, progress: Any, what: str = "events", *more: Any) -> Any:
         if what == "tuning":
             seen.append(self.log)
-        return run(self, asked, begin, progress, what, seed)
+        return run(self, asked, begin, progress, what, *more)
 
     run = Evaluation.run_with
     monkeypatch.setattr(Evaluation, "run_with", watched)

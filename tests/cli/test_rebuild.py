@@ -83,5 +83,5 @@ def test_what_a_killed_run_has_left_is_undone_by_the_next_start(
     monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
     process = Runtime(settings, ("collector", "embedder", "profiler", "affinity", "reader"))
     with process.resources.stack:
-        assert process.resources.store.collections() == ["items-1", "profiles-1", "rows-1"]
+        assert process.resources.store.collections() == ["blends", "items-1", "profiles-1", "rows-1"]
         assert process.resources.read_generations().sealed == {}

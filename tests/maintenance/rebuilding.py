@@ -218,10 +218,12 @@ def differences(one: Profile | None, other: Profile | None, of_one_log: bool = T
     found = [name for name, there, here in sums if not _near(there, here)]
     exact: list[tuple[Any, Any, tuple[str, ...]]] = [
         (one, other, ("events", "last_seen")),
-        (one.seen, other.seen, (*SETS, "shown")),
+        (one.seen, other.seen, (*(SETS if of_one_log else ()), "shown")),
         (one.identity, other.identity, ("merged_into", "erased_at")),
     ]
-    if of_one_log:
+    if not of_one_log:
+        found += [name for name in SETS if getattr(one.seen, name).times != getattr(other.seen, name).times]
+    else:
         exact.append((one.identity, other.identity, ("linked_anonymous_ids",)))
         exact.append((one.delivery, other.delivery, ("event_ids", "watermarks", "origins", "first")))
     found += [name for a, b, names in exact for name in names if getattr(a, name) != getattr(b, name)]

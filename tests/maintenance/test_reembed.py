@@ -271,7 +271,7 @@ def test_a_failure_leaves_the_old_generation_live_and_nothing_behind(
     with pytest.raises(Misconfigured, match="2 members of group embedder"):
         run(it, WiderEncoder())
     assert generations.live(it.store) == Collections("items-1", "profiles-1", "rows-1")
-    assert it.store.collections() == ["items-1", "profiles-1", "rows-1"]
+    assert it.store.collections() == ["blends", "items-1", "profiles-1", "rows-1"]
     assert generations.current(it.store).sealed == {}
 
 

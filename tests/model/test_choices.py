@@ -40,8 +40,10 @@ def test_values_times_weights_are_the_score(known: int) -> None:
         },
         depth=50,
     )
-    weights = {name: float(draw.random()) for name in LEARNED_TERMS} | {"people": 0.0}
-    plan = RetrievalPlan({}, dict.fromkeys(LEARNED_TERMS, 1.0) | CONTENT, is_learned=True)
+    weights: dict[str, float] = {name: float(draw.random()) for name in LEARNED_TERMS}
+    weights["people"] = 0.0
+    unit: dict[str, float] = dict.fromkeys(LEARNED_TERMS, 1.0)
+    plan = RetrievalPlan({}, {**unit, **CONTENT}, is_learned=True)
     choice = to_choice(candidates, plan, 1, RANKING, NOW)
     assert (choice.values >= 0).all()
 
@@ -58,7 +60,9 @@ def test_what_is_learnt_takes_the_place_of_the_shipped_weights_and_content_is_st
     shipped = STRATEGIES["learned"]
     assert with_weights(shipped, shipped_weights(shipped)).weights(0.3) == shipped.weights(0.3)
 
-    learnt = BlendWeights(dict.fromkeys(LEARNED_TERMS, 0.0) | {"next": 4.0}, dict.fromkeys(LEARNED_TERMS, 1.0))
+    running: dict[str, float] = dict.fromkeys(LEARNED_TERMS, 0.0)
+    start: dict[str, float] = dict.fromkeys(LEARNED_TERMS, 1.0)
+    learnt = BlendWeights({**running, "next": 4.0}, start)
     strategy = with_weights(shipped, learnt)
     assert (strategy.weights(1.0)["next"], strategy.weights(0.5)["next"]) == (4.0, 2.5)
     assert strategy.weights(1.0)["taste"] == strategy.weights(1.0)["session"] == LEAST_CONTENT

@@ -184,7 +184,7 @@ def test_a_wrong_experiment_is_refused_by_its_name_and_field(fields: str, compla
     ("fields", "complaint"),
     [
         ('strategy = "nope"', "strategy: there is no strategy 'nope'; known are eddyline, articles,"),
-        ("weights = { affinty = 1 }", "weights.affinty: Input should be 'affinity', 'next'"),
+        ("weights = { affinty = 1 }", "weights.affinty: Input should be 'affinity', 'hearsay'"),
         ("weights = { taste = -1 }", "weights.taste: Input should be greater than or equal to 0"),
         ("weights = { taste = inf }", "weights.taste: Input should be a finite number"),
         ("weights = { taste = 1e308 }", "weights.taste: Input should be less than or equal to 1000000"),

@@ -68,8 +68,10 @@ class Learning:
         return restored(self.point(item))
 
     def weights(self, item: str = "a") -> dict[int, float]:
-        """Of the row, by dimension."""
-        return entries(self.row(item))
+        """Of the row, by dimension, but for those of what came right before."""
+        found = entries(self.row(item))
+        right_before = set(algebra.next_dimensions(np.array(list(found), np.uint32)).tolist())
+        return {dimension: weight for dimension, weight in found.items() if dimension not in right_before}
 
     def trend(self, item: str = "a") -> dict[str, Any]:
         return dict(self.point(item).payload.get("trend") or {})

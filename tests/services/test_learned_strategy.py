@@ -74,7 +74,7 @@ class LearningShop(Shop):
     def weights(self) -> StrategySettings:
         """As the reader has them, a second later."""
         self.monotonic.now += 2.0
-        return self.reader._strategies.current()["learned"]
+        return self.reader._strategies.named("learned")
 
     def stored(self) -> dict[str, Any]:
         points, _ = self.store.scroll(BLENDS)

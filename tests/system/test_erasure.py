@@ -22,7 +22,7 @@ from eddyline.topics import SOURCE_TOPICS
 pytestmark = pytest.mark.system
 
 USER, VISITOR = "erin-the-erased", "browser-of-erin"
-VECTORS = {"profiles": ("taste", "history"), "items": ("content",), "rows": ("affinity",)}
+VECTORS = {"profiles": ("taste", "history"), "items": ("content",), "rows": ("affinity",), "blends": ()}
 
 
 @pytest.mark.slow(45)

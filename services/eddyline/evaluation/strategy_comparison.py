@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from eddyline.clients.progress import ProgressListener
 from eddyline.evaluation.baselines import BaselineFactory, BaselineTask
-from eddyline.evaluation.blend_tuning import LoggedChoices
 from eddyline.evaluation.interaction_log import InteractionLog, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
+from eddyline.evaluation.logged_choices import LoggedChoices
 from eddyline.evaluation.metrics import SliceMetrics, measure
 from eddyline.evaluation.prequential import EvaluationProtocol, EvaluationRun, MakeList, Recommend, run
 from eddyline.evaluation.strategy_recommender import SearchCache, StrategyRecommender

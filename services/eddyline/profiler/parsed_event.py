@@ -58,7 +58,7 @@ class ParsedEvent:
 
     @property
     def place(self) -> int:
-        """Its place among what happened at the same time."""
+        """Where it comes among what happened at the same time (`model.placed_time`)."""
         forwarded, record = self.forwarded_from, self.record
         return place_of(record.partition, record.offset) if forwarded is None else forwarded.place
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -86,15 +86,15 @@ class EffectiveStrategy:
     def merge(
         cls,
         ranking: RankingSettings,
-        strategies: Mapping[str, StrategySettings],
+        named: Callable[[str], StrategySettings],
         request: RecommendationRequest,
         variant: Variant | None,
         by_rules: str | None,
     ) -> EffectiveStrategy:
         """Merge what may set an option: the request comes first, then the variant, the rules, and the settings. Of two
-        caps per category, the smaller one holds for a request."""
+        caps per category, the smaller one holds for a request. `named` returns a strategy."""
         name = request.strategy or (variant and variant.strategy) or by_rules or ranking.strategy
-        strategy = strategies[name]
+        strategy = named(name)
         if variant is not None:
             strategy = variant.applied(strategy)
         if request.diversity is not None:

@@ -24,18 +24,18 @@ class LearnedWeights:
         self, store: VectorStore, strategies: Mapping[str, StrategySettings], monotonic: Callable[[], float]
     ) -> None:
         self._store, self._settings, self._monotonic = store, strategies, monotonic
-        self._is_any = any(strategy.learned for strategy in strategies.values())
         self._strategies, self._read_at = strategies, -math.inf
         self._lock = threading.Lock()
 
-    def current(self) -> Mapping[str, StrategySettings]:
-        """Return every strategy by name. Raises `Unavailable`."""
-        if self._is_any and self._monotonic() - self._read_at >= READ_SECONDS and self._lock.acquire(blocking=False):
+    def named(self, name: str) -> StrategySettings:
+        """Return a strategy as it is now. Raises `Unavailable`."""
+        is_due = self._settings[name].learned and self._monotonic() - self._read_at >= READ_SECONDS
+        if is_due and self._lock.acquire(blocking=False):
             try:
                 self._read()
             finally:
                 self._lock.release()
-        return self._strategies
+        return self._strategies[name]
 
     def _read(self) -> None:
         learnt: dict[str, list[tuple[BlendWeights, int]]] = {}

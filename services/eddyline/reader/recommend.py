@@ -187,7 +187,7 @@ class Reader:
         situation = context.situation(self._rules, profile)
         adjustments = evaluate_rules(self._rules, situation)
         variant = context.experiments.variant(assignment)
-        strategy = EffectiveStrategy.merge(ranking, self._strategies.current(), request, variant, adjustments.strategy)
+        strategy = EffectiveStrategy.merge(ranking, self._strategies.named, request, variant, adjustments.strategy)
         factors = adjustments.weights if settings.images.enabled else {**adjustments.weights, "image": 0.0}
         plan = plan_retrieval(profile, now, self._taus, ranking, strategy.settings, factors)
         plan = self._retriever.add_recent_details(plan)

@@ -14,6 +14,9 @@ class RankingSettings(Section):
 
     strategy: str = "eddyline"
     """Strategy to use unless a request or a rule names another."""
+    learning: bool | None = None
+    """Whether learned strategies learn. Unset: where one is the usual strategy, or that of a rule; set it where only
+    requests or experiments name one."""
     popularity_damping: NotNegative = 0.3
     """A recent item's weight is divided by (its popularity + 1) to this power: what everyone chooses says little."""
     visit_half_life_minutes: Positive = 15.0

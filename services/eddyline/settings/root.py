@@ -126,8 +126,12 @@ class Settings(BaseSettings):
 
     @property
     def learns_strategies(self) -> bool:
-        """Whether the weights of any strategy are learnt."""
-        return any(strategy.learned for strategy in self.strategies.values())
+        """Whether people's choices are learnt from: where the usual strategy, or that of a rule, is a learned one,
+        unless `ranking.learning` says so."""
+        if self.ranking.learning is not None:
+            return self.ranking.learning
+        usual = {self.ranking.strategy, *(rule.strategy for rule in self.rules)}
+        return any(self.strategies[name].learned for name in usual if name in self.strategies)
 
     @model_validator(mode="after")
     def _knows_its_strategy(self) -> Settings:
