@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         unless `ranking.learning` says so."""
         if self.ranking.learning is not None:
             return self.ranking.learning
-        usual = {self.ranking.strategy, *(rule.strategy for rule in self.rules)}
+        usual = {self.ranking.strategy, *(rule.strategy for rule in self.rules if rule.strategy)}
         return any(self.strategies[name].learned for name in usual if name in self.strategies)
 
     @model_validator(mode="after")
