@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.services.reading import SETTINGS, Shop, stocked
-from tests.support.fakes import FakeDeadLetters
+from tests.support.fakes import Clock, FakeDeadLetters
 
 from eddyline.adapters.kafka import TopicPartition
 from eddyline.adapters.telemetry import Metrics
@@ -29,6 +29,7 @@ class LearningShop(Shop):
         self.sent: list[bytes] = []
         super().__init__(LEARNED)
         self.found: list[Choice] = []
+        self.processor = Clock(0.0)
         self.restart_affinity()
         self.profiler = Profiler(
             self.store,
@@ -57,7 +58,9 @@ class LearningShop(Shop):
             ChoiceFinder(self.store, Collections(), LEARNED.ranking, LEARNED.profile),
             Recording(self.store, LEARNED.strategies, Metrics()),
         )
-        self.affinity = AffinityLearner(self.store, choices=self.learner, monotonic=self.monotonic)
+        self.affinity = AffinityLearner(
+            self.store, choices=self.learner, monotonic=self.monotonic, processor=self.processor
+        )
         self.affinity.assigned({TopicPartition("activity", 0): 1})
 
     def visit(self, person: str, *items: int) -> None:
@@ -143,7 +146,7 @@ def test_finding_choices_takes_no_more_than_its_share_of_the_time(shop: Learning
     find = shop.learner.finder.find
 
     def slowly(activity: Any) -> Choice | None:
-        shop.monotonic.now += 1.0
+        shop.processor.now += 0.2
         return find(activity)
 
     monkeypatch.setattr(type(shop.learner.finder), "find", lambda _, activity: slowly(activity))

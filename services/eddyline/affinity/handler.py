@@ -26,8 +26,9 @@ from eddyline.model.ranking.blend import Choice
 from eddyline.settings import AffinitySettings
 from eddyline.topics import ACTIVITY
 
-CHOICE_SHARE = 0.05
-"""Share of the time that may be spent on finding choices; under load, fewer of the sample are learnt from."""
+CHOICE_SHARE = 0.02
+"""Share of a core that this thread may spend on finding choices, some five a second; the store spends as much again.
+What more there is of the sample isn't learnt from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,18 @@ class AffinityLearner:
         metrics: Metrics | None = None,
         choices: ChoiceLearning | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        processor: Callable[[], float] = time.thread_time,
     ) -> None:
         """`collections`: the concrete ones; the aliases do in a store of one generation.
 
         `partitions`: of the topic, for knowing whose an item without any activity is. `choices`: what learned
-        strategies learn by; None: there are none. `monotonic` in seconds.
+        strategies learn by; None: there are none. `monotonic` in seconds; `processor`: those that
+        this thread has computed for.
         """
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self._choices, self._monotonic, self._next_choice = choices, monotonic, -math.inf
+        self._choices, self._next_choice = choices, -math.inf
+        self._monotonic, self._processor = monotonic, processor
         self._rows = RowStore(store, collections.rows, settings)
         self._seeding = Seeder(store, self._rows, collections, settings, partitions, self._metrics, monotonic)
 
@@ -89,12 +93,11 @@ class AffinityLearner:
         if self._choices is None:
             return found
         for activity in (one for update in updates for one in update.samples):
-            began = self._monotonic()
-            if began < self._next_choice:
+            if self._monotonic() < self._next_choice:
                 break
+            before = self._processor()
             choice = self._choices.finder.find(activity)
-            ended = self._monotonic()
-            self._next_choice = ended + (ended - began) / CHOICE_SHARE
+            self._next_choice = self._monotonic() + (self._processor() - before) / CHOICE_SHARE
             if choice is not None:
                 found.setdefault(partitions[activity.item_id], []).append(choice)
         return found
