@@ -26,9 +26,8 @@ from eddyline.model.ranking.blend import Choice
 from eddyline.settings import AffinitySettings
 from eddyline.topics import ACTIVITY
 
-CHOICE_SHARE = 0.02
-"""Share of a core that this thread may spend on finding choices, some five a second; the store spends as much again.
-What more there is of the sample isn't learnt from."""
+CHOICE_SHARE = 0.05
+"""Share of a core that this thread may spend on finding choices; what more there is of the sample isn't learnt from."""
 
 
 @dataclass(frozen=True, slots=True)
