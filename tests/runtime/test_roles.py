@@ -37,6 +37,7 @@ class Enough(Misconfigured):
     """What was to be seen is built."""
 
 
+@pytest.mark.slow(20)
 def test_a_start_after_a_clean_stop_does_not_compare_rows_with_items(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
