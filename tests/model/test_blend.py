@@ -16,6 +16,8 @@ from eddyline.model.ranking.blend import (
     Choice,
     average,
 )
+from eddyline.model.ranking.choices import with_weights
+from eddyline.settings import STRATEGIES
 
 TERMS = ("affinity", "taste", "popularity")
 SHIPPED = BlendWeights({"affinity": 1.0, "taste": 1.0, "popularity": 1.0}, {"popularity": 2.0})
@@ -43,7 +45,7 @@ def test_before_any_choice_the_weights_are_the_shipped_ones() -> None:
 
     assert weights.running == SHIPPED.running
     assert weights.start == {**SHIPPED.running, "popularity": 2.0}
-    assert weights.at(0.5)["popularity"] == 1.5
+    assert with_weights(STRATEGIES["learned"], weights).weights(0.5)["popularity"] == 1.5
 
 
 @pytest.mark.parametrize("term", range(len(TERMS)))

@@ -72,7 +72,7 @@ def _to_point(name: str, partition: int, strategy: StrategySettings, learner: Bl
         "running": dict(weights.running),
         "start": dict(weights.start),
         "choices": learner.choices,
+        "shipped": _shipped(strategy),
+        "state": learner.to_state(),
     }
-    return Point(
-        blend_point_id(name, partition), {}, payload | {"shipped": _shipped(strategy), "state": learner.to_state()}
-    )
+    return Point(blend_point_id(name, partition), {}, payload)

@@ -61,7 +61,7 @@ class ChoiceFinder:
     def _search(self, plan: RetrievalPlan, profile: Profile, now: float) -> dict[str, list[Hit]]:
         """Run the queries of a plan; return each source's hits with what ranking reads of them."""
         depth = self._ranking.candidates
-        hidden = tuple(item_point_id(item_id) for item_id in profile.seen.viewed.newest(HIDDEN).times)
+        hidden = tuple(item_point_id(item_id) for item_id in profile.seen.viewed.newest(HIDDEN).entries)
         servable = servable_items(now) & (Filter(must_not=(HasId(hidden),)) if hidden else Filter())
         space = profile.taste.space
         in_space = servable & (Filter(must=(Match("space", (space,)),)) if space else Filter())

@@ -26,6 +26,7 @@ from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.strategy_comparison import Contender, Evaluation
 from eddyline.evaluation.strategy_recommender import SearchCache, prepare_candidates
 from eddyline.model.ranking import score_terms
+from eddyline.model.ranking.blend import softmax
 from eddyline.settings import TERMS, StrategySettings
 
 WEIGHTS = tuple(name for name in TERMS if name not in ("hearsay", "stand_in", "people", "rating", "price", "image"))
@@ -133,17 +134,11 @@ def _fitted(examples: Sequence[_Example], start: Floats, random: np.random.Gener
 
 def _gradient(example: _Example, weights: Floats) -> Floats:
     """Return the mean of the terms by the model, less those of the item that came."""
-    return np.asarray(_probabilities(example, weights) @ example.values - example.values[example.came])
+    return np.asarray(softmax(example.values @ weights) @ example.values - example.values[example.came])
 
 
 def _loss(examples: Sequence[_Example], weights: Floats) -> float:
-    return float(np.mean([-np.log(_probabilities(one, weights)[one.came] + 1e-12) for one in examples]))
-
-
-def _probabilities(example: _Example, weights: Floats) -> Floats:
-    scores = example.values @ weights
-    exponentials = np.exp(scores - scores.max())
-    return np.asarray(exponentials / exponentials.sum())
+    return float(np.mean([-np.log(softmax(one.values @ weights)[one.came] + 1e-12) for one in examples]))
 
 
 def _weights_of(strategy: StrategySettings) -> Floats:

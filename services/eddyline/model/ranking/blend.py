@@ -62,6 +62,15 @@ class Choice:
     chosen: int
     activity: float
 
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """How much the weights of a running visit count, and those of its first list."""
+        return np.array([self.activity, 1.0 - self.activity])
+
+    def odds(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each candidate's probability, by weights of shape (2, terms)."""
+        return softmax(self.shares @ weights @ self.values)
+
 
 @dataclass(frozen=True, slots=True)
 class BlendWeights:
@@ -69,13 +78,6 @@ class BlendWeights:
 
     running: Mapping[str, float]
     start: Mapping[str, float]
-
-    def at(self, activity: float) -> dict[str, float]:
-        """Return the weight of each term at a session activity."""
-        return {
-            term: activity * weight + (1.0 - activity) * self.start.get(term, weight)
-            for term, weight in self.running.items()
-        }
 
 
 def average(learnt: Sequence[tuple[BlendWeights, int]]) -> BlendWeights | None:
@@ -152,18 +154,16 @@ class BlendLearner:
         self.choices += 1
 
     def _step(self, choice: Choice) -> None:
-        shares = np.array([choice.activity, 1.0 - choice.activity])
-        odds = _softmax(shares @ self._weights @ choice.values)
-        gradient = np.outer(shares, choice.values @ odds - choice.values[:, choice.chosen])
+        expected = choice.values @ choice.odds(self._weights)
+        gradient = np.outer(choice.shares, expected - choice.values[:, choice.chosen])
         self._squares += gradient**2
         self._weights -= LEARNING_RATE * gradient / np.sqrt(self._squares)
         self._weights[1] += SHRINKAGE * (self._weights[0] - self._weights[1])
         np.clip(self._weights, 0.0, MAX_WEIGHT, out=self._weights)
 
     def _note_loss(self, choice: Choice) -> None:
-        shares = np.array([choice.activity, 1.0 - choice.activity])
-        losses = [-math.log(max(1e-12, _softmax(shares @ weights @ choice.values)[choice.chosen]))
-                  for weights in (self._weights, self._shipped)]  # fmt: skip
+        by_both = (choice.odds(weights)[choice.chosen] for weights in (self._weights, self._shipped))
+        losses = [-math.log(max(1e-12, chance)) for chance in by_both]
         if self.choices == 0:
             self.loss, self.shipped_loss = losses
         share = 1.0 / min(MEMORY, self.choices + 1.0)
@@ -178,10 +178,11 @@ class BlendLearner:
         self.restored += 1
 
 
+def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the probabilities that add up to 1, in proportion to the exponentials of the scores."""
+    exponentials = np.exp(scores - scores.max(), dtype=np.float64)
+    return np.asarray(exponentials / exponentials.sum())
+
+
 def _both(weights: BlendWeights) -> tuple[Mapping[str, float], Mapping[str, float]]:
     return weights.running, weights.start
-
-
-def _softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    exponents = np.exp(scores - scores.max(), dtype=np.float64)
-    return np.asarray(exponents / exponents.sum())

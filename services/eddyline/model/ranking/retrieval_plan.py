@@ -240,13 +240,13 @@ def _row_queries(
     profile: Profile, recents: Mapping[str, float], settings: RankingSettings, weights: Mapping[str, float]
 ) -> dict[str, AffinityQuery]:
     """Build the queries of those sequential sources that have a weight, newest recent item first."""
-    if not profile.seen.recents.times:
+    newest = profile.seen.recents.newest_first()
+    if not newest:
         return {}
     queries = {}
     if weights["affinity"] > 0 and recents:
         length = math.fsum(recents.values())
         queries["affinity"] = _row_query({item_id: weight / length for item_id, weight in recents.items()})
-    newest = profile.seen.recents.newest_first()
     if weights["next"] > 0:
         queries["next"] = AffinityQuery(next_dimensions(np.array([item_dimension(newest[0])], np.uint32)), _ONE)
     if weights["recent"] > 0:
