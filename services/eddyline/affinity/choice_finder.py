@@ -6,7 +6,9 @@ written, so what is learnt of it can't count for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -33,16 +35,29 @@ from eddyline.settings import ProfileSettings, RankingSettings
 
 HIDDEN = 500
 """Newest items that the person has seen, which their lists leave out."""
+ROW_SECONDS = 30.0
+"""How old may be what is known of a row: as old as what lists are ranked by."""
+CACHED_ROWS = 20_000
+_RANKED_BY = ("item_id", "trend", "listed_at")
+"""What ranking reads of a row."""
 
 
 class ChoiceFinder:
     """Finds choices in the store. All calls come from the consume loop's thread; they raise `Unavailable`."""
 
     def __init__(
-        self, store: VectorStore, collections: Collections, ranking: RankingSettings, profiles: ProfileSettings
+        self,
+        store: VectorStore,
+        collections: Collections,
+        ranking: RankingSettings,
+        profiles: ProfileSettings,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._collections, self._ranking, self._profiles = store, collections, ranking, profiles
         self._taus = TimeConstants.from_settings(profiles)
+        self._monotonic = monotonic
+        self._rows: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        """By point id: when it was read, and its payload."""
 
     def find(self, activity: Activity) -> Choice | None:
         """Return the choice behind an activity; None where it isn't of the sample, or nothing can be learnt of it."""
@@ -76,11 +91,21 @@ class ChoiceFinder:
         window = self._ranking.trending_window
         rows |= {name: Query(OrderBy(ORDERED[name].format(window=window)), depth, servable) for name in plan.ordered}
         found = self._run(self._collections.items, items) | self._run(self._collections.rows, rows)
-        ids = {point.id for points in found.values() for point in points}
-        payload = ("item_id", "trend", "listed_at")
-        known = self._store.retrieve(self._collections.rows, sorted(ids), payload=payload)
-        payloads = {point_id: point.payload for point_id, point in known.items()}
+        payloads = self._payloads({point.id for points in found.values() for point in points})
         return {name: list(_hits(points, payloads)) for name, points in found.items()}
+
+    def _payloads(self, ids: set[str]) -> dict[str, Mapping[str, Any]]:
+        """Return what is known of rows. Reading them is the larger part of a choice: they are kept for a while."""
+        now = self._monotonic()
+        missing = sorted(id for id in ids if id not in self._rows or now - self._rows[id][0] >= ROW_SECONDS)
+        if missing:
+            if len(self._rows) + len(missing) > CACHED_ROWS:
+                self._rows = {id: self._rows[id] for id in ids if id in self._rows}
+            stored = self._store.retrieve(self._collections.rows, missing, payload=_RANKED_BY)
+            for id in missing:
+                self._rows.pop(id, None)
+            self._rows |= {id: (now, point.payload) for id, point in stored.items()}
+        return {id: self._rows[id][1] for id in ids if id in self._rows}
 
     def _run(self, collection: str, queries: Mapping[str, Query]) -> dict[str, list[Scored]]:
         if not queries:

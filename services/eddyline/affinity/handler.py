@@ -8,7 +8,6 @@ calls come from the consume loop's one thread.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ from eddyline.topics import ACTIVITY
 
 CHOICE_SHARE = 0.05
 """Share of a core that this thread may spend on finding choices; what more there is of the sample isn't learnt from."""
+CHOICE_SECONDS = 0.1
+"""Most processor time that may be saved up for choices that come together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class AffinityLearner:
         """
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self._choices, self._next_choice = choices, -math.inf
+        self._choices, self._allowance, self._allowed_at = choices, CHOICE_SECONDS, monotonic()
         self._monotonic, self._processor = monotonic, processor
         self._rows = RowStore(store, collections.rows, settings)
         self._seeding = Seeder(store, self._rows, collections, settings, partitions, self._metrics, monotonic)
@@ -91,12 +92,15 @@ class AffinityLearner:
         found: dict[int, list[Choice]] = {}
         if self._choices is None:
             return found
+        now = self._monotonic()
+        self._allowance = min(CHOICE_SECONDS, self._allowance + CHOICE_SHARE * (now - self._allowed_at))
+        self._allowed_at = now
         for activity in (one for update in updates for one in update.samples):
-            if self._monotonic() < self._next_choice:
+            if self._allowance <= 0:
                 break
             before = self._processor()
             choice = self._choices.finder.find(activity)
-            self._next_choice = self._monotonic() + (self._processor() - before) / CHOICE_SHARE
+            self._allowance -= self._processor() - before
             if choice is not None:
                 found.setdefault(partitions[activity.item_id], []).append(choice)
         return found

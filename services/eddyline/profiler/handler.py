@@ -28,6 +28,7 @@ from eddyline.model.forwarding import SequenceCheck
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
 from eddyline.profiler.attempt import Attempt, Outbox
+from eddyline.profiler.choice_sampler import ChoiceSampler
 from eddyline.profiler.item_cache import ItemCache, ItemVector
 from eddyline.profiler.parsed_event import ParsedEvent, parse_record
 from eddyline.profiler.pending_interactions import PendingIndex
@@ -74,7 +75,8 @@ class Profiler:
         self._events, self._settings, self._metrics = events, settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
-        self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window, samples_choices)
+        sampler = ChoiceSampler(monotonic) if samples_choices else None
+        self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window, sampler)
         self._items = ItemCache(store, collections, settings, clock, monotonic)
         self._profiles = ProfileStore(store, collections.profiles, settings, metrics)
         self._outbox = Outbox(producer, dead_letters, metrics)

@@ -28,8 +28,9 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import PendingInteraction, Profile, TimeConstants, WeightedInteraction, pack_profile
 from eddyline.model.profile.erasure import erase
 from eddyline.model.profile.merge import absorb, hand_over
-from eddyline.model.ranking.choices import SOMEONE, is_sampled
+from eddyline.model.ranking.choices import SOMEONE
 from eddyline.profiler.attempt import Attempt
+from eddyline.profiler.choice_sampler import ChoiceSampler
 from eddyline.profiler.item_cache import ItemVector
 from eddyline.profiler.parsed_event import GROUP, ParsedEvent, read_event
 from eddyline.profiler.pending_interactions import (
@@ -61,14 +62,14 @@ class ProfileUpdater:
         metrics: Metrics,
         clock: Callable[[], float],
         backward_window: int = 0,
-        samples_choices: bool = False,
+        sampler: ChoiceSampler | None = None,
     ) -> None:
         """`backward_window`: how many of the newest recents learn what came after them (`affinity.backward_window`).
 
-        `samples_choices`: whether the weights of some strategy are learnt.
+        `sampler`: of the choices that weights are fitted to; None: no strategy is learned.
         """
         self._events, self._settings, self._metrics, self._clock = events, settings, metrics, clock
-        self._reverse_recents, self._samples_choices = backward_window, samples_choices
+        self._reverse_recents, self._sampler = backward_window, sampler
         self._taus = TimeConstants.from_settings(settings)
 
     def apply(self, profile: Profile, parsed: ParsedEvent, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
@@ -165,7 +166,7 @@ class ProfileUpdater:
         if item_id in entries:
             recents = [recent for recent in recents if recent != item_id]
         before = None
-        if self._samples_choices and item_id not in profile.seen.viewed.entries and is_sampled(source):
+        if self._sampler is not None and item_id not in profile.seen.viewed.entries and self._sampler.takes_next():
             before = _as_it_was(profile)
         packed = pack_dimensions(recents)
         yield _to_activity(item_id, source, activity_bytes(item_id, packed, weight, at, source, before=before))

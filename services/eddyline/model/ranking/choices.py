@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from eddyline.model.ids import Person, fingerprint
+from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants
 from eddyline.model.ranking.blend import BlendWeights, Choice
 from eddyline.model.ranking.candidates import Candidates, Column
@@ -15,8 +15,6 @@ from eddyline.model.ranking.terms import score_terms
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
 
-SAMPLED = 20
-"""One choice in so many may be learnt from."""
 SOMEONE = Person("a", "someone")
 """Whose a profile is that goes with a choice."""
 UNIT = StrategySettings.model_validate({**dict.fromkeys(LEARNED_TERMS, 1.0), "learned": True})
@@ -27,11 +25,6 @@ _CONTENT = ("taste", "session")
 _SHARED = ("hearsay", "stand_in")
 """Terms that are part of others: of affinity, and of content."""
 _TERM_OF = {"lifetime": "taste", "onboarding": "taste"}
-
-
-def is_sampled(source: str) -> bool:
-    """Whether the choice behind a record (`log:partition:offset`) is learnt from; always the same for one."""
-    return fingerprint(source) % SAMPLED == 0
 
 
 def plan_choice(profile: Profile, now: float, taus: TimeConstants, settings: RankingSettings) -> RetrievalPlan:
