@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 from tests.services.serving import served
 from tests.support.fakes import NOW
 from tests.support.rows import Desk, cell, cell_rows, clickers, moments, progress_row, variant_row
 from typer.testing import CliRunner, Result
 
+from eddyline.adapters.http import open_to
 from eddyline.cli import app
 from eddyline.cli.insights_plot import CtrPlotData, wilson
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable
 from eddyline.insights.api import router
+from eddyline.settings import Scope
 
 FILE = """
 [[experiment]]
@@ -108,6 +111,29 @@ def test_one_experiment_is_told_by_its_variants(url: str) -> None:
     said = printed("report", "--url", url, "--experiment", "diversity")
     assert "diverse 480 2,400 240" in said
     assert "over" in printed("report", "--url", url, "--experiment", "over")
+
+
+def test_what_strategies_have_learnt_is_reported(desk: Desk) -> None:
+    routes = router(desk.measures, desk.comparison)
+    shipped = {"running": {"affinity": 3.0, "next": 0.5}, "first_list": {"affinity": 3.0, "next": 0.5}}
+    weights = {"running": {"affinity": 2.25, "next": 1.75}, "first_list": {"affinity": 3.0}}
+    learned = {"name": "learned", "learned": True, "weights": weights, "shipped": shipped}
+    fresh = {**learned, "name": "fresh", "weights": shipped, "choices": 0, "loss": None, "shipped_loss": None}
+
+    @routes.get("/v1/strategies", openapi_extra=open_to(Scope.OPERATE))
+    async def strategies() -> Response:
+        one = {**learned, "choices": 1234, "loss": 4.125, "shipped_loss": 4.5}
+        return {
+            "usual": "learned",
+            "strategies": [{"name": "content", "learned": False, "weights": shipped}, fresh, one],
+        }
+
+    with served(routes) as client:
+        said = printed("report", "--url", str(client.base_url))
+    assert "learned: learnt from 1,234 choices; loss 4.125 nats a choice of late, 4.500 by the shipped weights" in said
+    assert "affinity 2.25 3.00 3.00 3.00" in said
+    assert "next 1.75 0.50 0.00 0.50" in said
+    assert not any(name in said for name in ("fresh", "content"))
 
 
 def test_json_is_what_the_api_says(url: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.model.ranking.blend import (
+    ITEM_SHARE,
     LEARNING_RATE,
     MEMORY,
     REHEARSED,
+    REMEMBERED,
     BlendLearner,
     BlendWeights,
     Choice,
@@ -26,10 +30,10 @@ SHIPPED = BlendWeights({"affinity": 1.0, "taste": 1.0, "popularity": 1.0}, {"pop
 def choices(term: int, count: int, activity: float = 1.0, seed: int = 1) -> list[Choice]:
     """Choices of twenty candidates each, of the one that is best by one term."""
     draw = np.random.default_rng(seed)
-    made = []
+    made: list[Choice] = []
     for _ in range(count):
         values = draw.random((len(TERMS), 20)).astype(np.float32)
-        made.append(Choice(values, int(values[term].argmax()), activity))
+        made.append(Choice(values, int(values[term].argmax()), activity, f"item {len(made)}"))
     return made
 
 
@@ -93,10 +97,35 @@ def test_no_choice_moves_a_weight_far_or_below_zero(drawn: list[tuple[int, float
     for term, activity, scale, seed in drawn:
         before = one.weights
         choice = choices(term, 1, activity, seed)[0]
-        one.learn(Choice(choice.values * np.float32(scale), choice.chosen, activity))
+        one.learn(Choice(choice.values * np.float32(scale), choice.chosen, activity, choice.item_id))
         for old, new in ((before.running, one.weights.running), (before.start, one.weights.start)):
             assert all(weight >= 0.0 for weight in new.values())
             assert all(abs(new[name] - old[name]) <= 1.1 * LEARNING_RATE * (1 + REHEARSED) for name in new)
+
+
+def test_ten_thousand_choices_of_one_item_move_the_weights_no_more_than_a_twentieth_of_those_rehearsed() -> None:
+    poisoned = learner(*choices(0, 300))
+    before, learnt = poisoned.weights.running, poisoned.choices
+    for choice in choices(2, 10_000, seed=5):
+        poisoned.learn(replace(choice, item_id="pushed"))
+
+    taught = poisoned.choices - learnt
+    assert taught <= REMEMBERED * ITEM_SHARE + 1
+    moved = {name: abs(weight - before[name]) for name, weight in poisoned.weights.running.items()}
+    assert max(moved.values()) <= taught * LEARNING_RATE * (1 + REHEARSED)
+    assert max(moved.values()) < 0.8, "far less, since each step is smaller than the one before"
+
+    restarted = learner()
+    restarted.restore(poisoned.to_state())
+    for choice in choices(2, 1000, seed=6):
+        restarted.learn(replace(choice, item_id="pushed"))
+    assert restarted.choices - poisoned.choices <= REMEMBERED * ITEM_SHARE + 1, "also after a restart"
+
+
+def test_a_shop_of_few_items_is_learnt_from_all_the_same() -> None:
+    small = learner(*(replace(choice, item_id=f"i{n % 4}") for n, choice in enumerate(choices(0, 2000))))
+
+    assert small.choices == 2000
 
 
 def test_the_same_choices_give_the_same_weights() -> None:
@@ -115,7 +144,7 @@ def test_a_learner_goes_on_where_another_was() -> None:
 def test_a_term_that_is_new_since_begins_as_shipped() -> None:
     before = BlendLearner(TERMS[:2], SHIPPED)
     for choice in choices(0, 100):
-        before.learn(Choice(choice.values[:2], choice.chosen, choice.activity))
+        before.learn(Choice(choice.values[:2], choice.chosen, choice.activity, choice.item_id))
     after = learner()
     after.restore(before.to_state())
 

@@ -54,7 +54,7 @@ def test_a_person_sees_more_of_what_they_liked(it: Shop) -> None:
     assert len(answer["items"]) == 10
     assert share(answer, "space") >= 0.9
     assert share(it.recommend("bob"), "kitchen") >= 0.9
-    assert (answer["cold_start"], answer["degraded"], answer["variant"]) == (False, False, "eddyline")
+    assert (answer["cold_start"], answer["degraded"], answer["variant"]) == (False, False, "learned")
     assert [item["rank"] for item in answer["items"]] == list(range(1, 11))
     scores = [item["score"] for item in answer["items"]]
     assert scores == sorted(scores, reverse=True)

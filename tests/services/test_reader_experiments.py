@@ -60,6 +60,7 @@ ends = 2020-01-01T00:00:00Z
 name = "control"
 [[experiment.variant]]
 name = "newest"
+strategy = "eddyline"
 weights = { affinity = 0, taste = 0, session = 0, popularity = 0, trending = 0, freshness = 1 }
 explore = 0
 rotation = 0
@@ -67,7 +68,7 @@ rotation = 0
 STILL = {"explore": 0.0, "rotation": 0.0}
 STRATEGIES_HERE = {
     **STRATEGIES,
-    "eddyline": STRATEGIES["eddyline"].model_copy(update=STILL),
+    "learned": STRATEGIES["learned"].model_copy(update=STILL),
     "kitchens": StrategySettings(popularity=1.0),
 }
 HERE = SETTINGS.model_copy(update={"strategies": STRATEGIES_HERE})
@@ -154,21 +155,21 @@ def test_an_answer_and_its_impression_say_the_variant(it: Trying, variant: str) 
     person = someone("home", variant)
     answer = it.asked(user_id=person, surface="home")
     assert mark(answer) == ("home", variant)
-    assert answer["strategy"] == ("eddyline" if variant == "control" else "kitchens")
+    assert answer["strategy"] == ("learned" if variant == "control" else "kitchens")
     (told,) = it.told()
     revision = ALL.experiments[0].revision
     assert (told.experiment, told.variant, told.revision, told.forced) == ("home", variant, revision, False)
 
 
 def test_where_no_experiment_runs_the_variant_is_the_strategy(it: Trying) -> None:
-    assert mark(it.asked(user_id="ada")) == (None, "eddyline")
+    assert mark(it.asked(user_id="ada")) == (None, "learned")
     assert mark(it.asked(user_id="ada", strategy="content")) == (None, "content")
-    assert mark(it.shop.recommend("ada")) == (None, "eddyline")
+    assert mark(it.shop.recommend("ada")) == (None, "learned")
     assert [one.experiment for one in it.told()] == [None] * 3
 
 
 def test_nobodys_list_is_in_no_experiment(it: Trying) -> None:
-    assert mark(it.asked(surface="home")) == (None, "eddyline")
+    assert mark(it.asked(surface="home")) == (None, "learned")
 
 
 def test_a_list_from_the_cache_is_in_none(it: Trying) -> None:
@@ -191,7 +192,7 @@ def test_a_stopped_variants_people_get_the_usual_list(it: Trying) -> None:
     person, home = someone("home", "kitchens"), ALL.experiments[0]
     it.running = ActiveExperiments(ALL, frozenset({("home", home.revision, "kitchens")}))
     answer = it.asked(user_id=person, surface="home")
-    assert (answer["strategy"], *mark(answer)) == ("eddyline", None, "eddyline")
+    assert (answer["strategy"], *mark(answer)) == ("learned", None, "learned")
     assert mark(it.asked(user_id=someone("home", "control"), surface="home")) == ("home", "control")
 
 
@@ -244,7 +245,7 @@ def test_a_list_that_is_asked_for_otherwise_is_in_no_experiment(
         answer = it.asked(user_id=someone(experiment, variant), surface=surface, **asked)
         assert answer["experiment"] == (experiment if counts else None)
         if not counts:
-            assert answer["variant"] == answer["strategy"] == asked.get("strategy", "eddyline")
+            assert answer["variant"] == answer["strategy"] == asked.get("strategy", "learned")
 
 
 def test_an_answer_in_an_experiment_asks_no_more_of_the_store(it: Trying, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +270,7 @@ def test_an_answer_in_an_experiment_asks_no_more_of_the_store(it: Trying, monkey
 def test_an_external_variant_served_anyway_gives_the_usual_list_which_is_not_measured(it: Trying) -> None:
     person = someone("outside", "theirs")
     answer = it.asked(user_id=person, surface="shop")
-    assert (answer["strategy"], *mark(answer)) == ("eddyline", "outside", "theirs")
+    assert (answer["strategy"], *mark(answer)) == ("learned", "outside", "theirs")
     assert ids(answer) == ids(it.asked(user_id=person))
     assert [one.experiment for one in it.told()] == [None], "only the one without a surface"
     it.asked(user_id=someone("outside", "ours"), surface="shop")

@@ -289,6 +289,7 @@ name = "signals"
 name = "control"
 [[experiment.variant]]
 name = "thrifty"
+strategy = "eddyline"
 weights = { affinity = 0, taste = 0, session = 0, popularity = 0, trending = 0, freshness = 0, price = 1, rating = 0.1 }
 explore = 0
 rotation = 0

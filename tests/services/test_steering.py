@@ -69,7 +69,7 @@ def promoted(answer: dict[str, Any]) -> dict[int, tuple[str, str]]:
 def test_without_a_situation_nothing_is_steered(shop: Shop) -> None:
     answer = shop.recommend("ada")
     assert share(answer, "space") >= 0.9
-    assert (promoted(answer), answer["strategy"]) == ({}, "eddyline")
+    assert (promoted(answer), answer["strategy"]) == ({}, "learned")
 
 
 def test_a_rule_boosts_items_on_a_device(shop: Shop) -> None:

@@ -116,6 +116,11 @@ class Metrics:
             "Mean loss of late choices in nats, before they are learnt from: by learned weights, by shipped ones",
             ("strategy", "weights"),
         )
+        self.blend_weight = gauge(
+            "eddyline_blend_weight",
+            "What learned strategies weigh by now, over all partitions: in a running visit, and in its first list",
+            ("strategy", "visit", "term"),
+        )
         self.seeded = counter("eddyline_affinity_seeded_total", "Items whose rows were seeded from similar ones")
         self.recommendations = counter(
             "eddyline_reader_recommendations_total", "Recommendation lists served", ("cold_start", "degraded")

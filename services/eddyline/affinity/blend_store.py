@@ -13,7 +13,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import BLENDS, Point, VectorStore
 from eddyline.model.ids import blend_point_id
 from eddyline.model.ranking.blend import BlendLearner, Choice
-from eddyline.model.ranking.choices import shipped_weights
+from eddyline.model.ranking.choices import begun_with, shipped_weights
 from eddyline.settings import StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
 
@@ -53,16 +53,10 @@ class BlendStore:
             learner = BlendLearner(LEARNED_TERMS, shipped_weights(strategy))
             point_id = blend_point_id(name, partition)
             stored = self._store.retrieve(BLENDS, [point_id]).get(point_id)
-            if stored is not None and stored.payload.get("shipped") == _shipped(strategy):
+            if stored is not None and stored.payload.get("shipped") == begun_with(strategy):
                 learner.restore(stored.payload["state"])
             self._learners[name, partition] = learner
         return learner
-
-
-def _shipped(strategy: StrategySettings) -> list[float]:
-    """Return what it began with: from other weights, it begins anew."""
-    weights = shipped_weights(strategy)
-    return [*weights.running.values(), *weights.start.values()]
 
 
 def _to_point(name: str, partition: int, strategy: StrategySettings, learner: BlendLearner) -> Point:
@@ -72,7 +66,7 @@ def _to_point(name: str, partition: int, strategy: StrategySettings, learner: Bl
         "running": dict(weights.running),
         "start": dict(weights.start),
         "choices": learner.choices,
-        "shipped": _shipped(strategy),
+        "shipped": begun_with(strategy),
         "state": learner.to_state(),
     }
     return Point(blend_point_id(name, partition), {}, payload)

@@ -59,12 +59,14 @@ def report(
         answers: dict[str, Any] = {
             "experiments": [client.experiment(name) for name in _names(client, experiment)],
             "kpis": client.kpis({**window, **only, "by": by}),
+            "strategies": _strategies(client),
         }
         series = {} if folder is None or no_plot else _series(client, window, answers["experiments"])
     if as_json:
         print_json(answers)
     else:
         views.show_kpis(answers["kpis"], console)
+        views.show_learning(answers["strategies"], console)
         for one in answers["experiments"]:
             views.show_experiment(one, console)
     if folder is not None:
@@ -139,6 +141,17 @@ def _names(client: Client, experiment: str | None) -> list[str]:
         for one in client.experiments()
         if one["state"] == "running" or (one["state"] == "not defined" and one["people"])
     ]
+
+
+def _strategies(client: Client) -> list[dict[str, Any]]:
+    """Read how lists are ranked; nothing where this process makes none."""
+    try:
+        strategies: list[dict[str, Any]] = client.strategies()["strategies"]
+    except UnexpectedResponse as error:
+        if error.status != 404:
+            raise
+        return []
+    return strategies
 
 
 def _series(client: Client, window: Mapping[str, str], experiments: list[dict[str, Any]]) -> dict[str, Any]:

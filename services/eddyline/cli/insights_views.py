@@ -43,6 +43,8 @@ WRONG = {
     "missed": "had been dropped by the log",
     "cut": "exceeded what is kept of a person",
 }
+PARTS = ("weights", "shipped")
+"""Of a learned strategy: what it weighs by now, and what it began with."""
 
 
 def show_kpis(answer: Mapping[str, Any], console: Console) -> None:
@@ -66,6 +68,24 @@ def show_kpis(answer: Mapping[str, Any], console: Console) -> None:
     for line in _warnings(answer):
         console.print(escape(line), style="yellow", highlight=False)
     console.print()
+
+
+def show_learning(strategies: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """Print what learned strategies have learnt, where they have."""
+    for one in strategies:
+        if not one.get("choices"):
+            continue
+        title = (
+            f"{one['name']}: learnt from {one['choices']:,} choices; loss {one['loss']:.3f} nats a choice of late, "
+            f"{one['shipped_loss']:.3f} by the shipped weights"
+        )
+        table = titled_table(title)
+        add_columns(table, "term", right=("running visit", "shipped", "first list", "shipped"))
+        for term in one["shipped"]["running"]:
+            cells = (one[part][visit].get(term, 0.0) for visit in ("running", "first_list") for part in PARTS)
+            table.add_row(term, *(f"{weight:.2f}" for weight in cells))
+        console.print(table)
+        console.print()
 
 
 def show_experiment(answer: Mapping[str, Any], console: Console) -> None:

@@ -167,6 +167,10 @@ class Client:
         """Look up which experiment and variant someone is in. Raises `InvalidInput`."""
         return _body(self._call("GET", "/v1/experiments/assignment", query=query))
 
+    def strategies(self) -> Json:
+        """Read how lists are ranked."""
+        return _body(self._call("GET", "/v1/strategies"))
+
     def kpis(self, query: Fields) -> Json:
         """Read the measures. Raises `InvalidInput`."""
         return _body(self._call("GET", "/v1/insights/kpis", query=query))

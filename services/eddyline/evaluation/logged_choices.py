@@ -8,9 +8,12 @@ from eddyline.evaluation.interaction_log import IMPRESSION, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.strategy_recommender import SearchCache
 from eddyline.model.ranking.blend import BlendLearner
-from eddyline.model.ranking.choices import SAMPLED, plan_choice, shipped_weights, to_choice, with_weights
+from eddyline.model.ranking.choices import plan_choice, shipped_weights, to_choice, with_weights
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
+
+SAMPLED = 20
+"""One choice in so many is learnt from: of services, those that they have the time for."""
 
 
 class LoggedChoices:

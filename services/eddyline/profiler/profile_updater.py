@@ -166,7 +166,7 @@ class ProfileUpdater:
         if item_id in entries:
             recents = [recent for recent in recents if recent != item_id]
         before = None
-        if self._sampler is not None and item_id not in profile.seen.viewed.entries and self._sampler.takes_next():
+        if self._sampler is not None and _is_choice(profile, item_id) and self._sampler.takes_next():
             before = _as_it_was(profile)
         packed = pack_dimensions(recents)
         yield _to_activity(item_id, source, activity_bytes(item_id, packed, weight, at, source, before=before))
@@ -216,6 +216,11 @@ class ProfileUpdater:
         absorb(profile, parsed.snapshot, self._taus)
         profile.identity.link(event.anonymous_id)
         limit_pending(profile, attempt)
+
+
+def _is_choice(profile: Profile, item_id: str) -> bool:
+    """Whether something can be learnt of it: somebody known chose what they hadn't met."""
+    return not profile.is_unknown and item_id not in profile.seen.viewed.entries
 
 
 def _as_it_was(profile: Profile) -> dict[str, Any] | None:

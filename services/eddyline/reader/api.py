@@ -34,6 +34,7 @@ from eddyline.reader.schemas import (
     SearchList,
     SearchQuery,
     SimilarQuery,
+    StrategyList,
     TrendingQuery,
 )
 from eddyline.reader.search import Search
@@ -115,6 +116,15 @@ def router(
     async def assignment(request: Request, query: Annotated[AssignmentQuery, Query()]) -> Response:
         check_user(request, query.user_id)
         return json_response(await threads.run(reader.assignment, query))
+
+    @routes.get(
+        "/v1/strategies",
+        summary="How lists are ranked: the weights of each strategy, and what learned ones have learnt",
+        response_model=StrategyList,
+        openapi_extra=open_to(Scope.OPERATE),
+    )
+    async def strategies() -> Response:
+        return json_response(await threads.run(reader.strategies))
 
     @routes.get("/v1/items/{item_id}/similar", summary="Similar items", response_model=BrowseList, openapi_extra=lists)
     async def similar(item_id: ItemId, query: Annotated[SimilarQuery, Query()]) -> Response:

@@ -104,7 +104,7 @@ class Reader:
         self._store, self._settings, self._metrics = store, settings, metrics
         self._clock, self._monotonic = clock, monotonic
         self._exposures, self._served_lists, self._experiments = exposures, served_lists, experiments
-        self._strategies = LearnedWeights(store, settings.strategies, monotonic)
+        self._strategies = LearnedWeights(store, settings.strategies, metrics, monotonic)
         self._taus = TimeConstants.from_settings(settings.profile)
         self._rules = RuleSet.from_settings(settings)
         self.finder = ItemFinder(store, settings.reader, metrics, monotonic)
@@ -115,6 +115,10 @@ class Reader:
     def close(self) -> None:
         """Let go of its threads. It can't be used after."""
         self.finder.close()
+
+    def strategies(self) -> dict[str, Any]:
+        """Return the strategies with their weights of now. Raises `Unavailable`."""
+        return {"usual": self._settings.ranking.strategy, "strategies": self._strategies.describe()}
 
     def assignment(self, query: AssignmentQuery) -> dict[str, Any]:
         """Return the variant that someone's usual lists are of. Raises `InvalidInput` and `Unavailable`."""

@@ -307,6 +307,36 @@ class AssignmentResponse(BaseModel):
     """Another system makes this variant's lists."""
 
 
+class StrategyWeights(BaseModel):
+    """The weight of each term that has one: in a running visit, and in its first list."""
+
+    running: dict[str, float]
+    first_list: dict[str, float]
+
+
+class StrategySummary(BaseModel):
+    """A strategy, as it ranks now."""
+
+    name: str
+    learned: bool
+    weights: StrategyWeights
+    shipped: StrategyWeights | None = None
+    """Of a learned one: what it began with."""
+    choices: int | None = None
+    """Learnt from so far."""
+    loss: float | None = None
+    """Mean loss of late choices in nats, before they were learnt from: lower is better. None: none yet."""
+    shipped_loss: float | None = None
+    """The same, by the weights that it began with."""
+
+
+class StrategyList(BaseModel):
+    """All strategies. `usual`: the one of lists that name none."""
+
+    usual: str
+    strategies: list[StrategySummary]
+
+
 class PersonSummary(BaseModel):
     """What is known of a person, in words and counts."""
 

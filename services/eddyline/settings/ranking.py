@@ -12,7 +12,7 @@ from eddyline.settings.section import NotNegative, Positive, Section, Share
 class RankingSettings(Section):
     """How candidates are found and scored, whatever the strategy."""
 
-    strategy: str = "eddyline"
+    strategy: str = "learned"
     """Strategy to use unless a request or a rule names another."""
     learning: bool | None = None
     """Whether learned strategies learn. Unset: where one is the usual strategy, or that of a rule; set it where only

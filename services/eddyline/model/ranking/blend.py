@@ -7,16 +7,23 @@ qualitative choice behavior", 1974), the probability that i is chosen is
 $$P(i) = \frac{e^{s_i}}{\sum_j e^{s_j}}, \quad s_i = \sum_t (a\,w_t + (1 - a)\,v_t)\,f_{it}$$
 
 a being the session activity (1 in the middle of a visit, 0 at its beginning), w the weights of a running visit and v
-those of its first list. One choice of item c is one step down the gradient of $-\ln P(c)$,
+those of its first list. One choice of item c is one step down the gradient of its loss $-\ln(P(c) + \epsilon)$,
 
-$$g_t = \sum_i P(i) f_{it} - f_{ct}, \quad w_t \leftarrow \max(0, w_t - \eta \frac{a\,g_t}{\sqrt{G_t}})$$
+$$g_t = \frac{P(c)}{P(c) + \epsilon} \Big(\sum_i P(i) f_{it} - f_{ct}\Big), \quad
+w_t \leftarrow \max(0, w_t - \eta \frac{a\,g_t}{\sqrt{G_t}})$$
 
 with $G_t$ the sum of the squares of its gradients so far (AdaGrad: Duchi, Hazan and Singer, JMLR 2011), and v
-likewise, with $1 - a$. No term can count against an item, so no weight is negative. Every step moves a weight by
-at most $\eta$ (`LEARNING_RATE`), whatever was chosen.
+likewise, with $1 - a$. A choice that no list would have held, $P(c)$ being far below $\epsilon$ (`UNEXPLAINED`), hardly
+counts: it was made for reasons that no term knows, and would make the weights flatter than good lists need. No term can
+count against an item, so no weight is negative. Every step moves a weight by at most $\eta$ (`LEARNING_RATE`), whatever
+was chosen.
 
 Newest choices are rehearsed: each step is followed by one on an earlier choice, drawn with a seed, so that fewer are
 enough. The first list's weights are drawn to the running ones, since fewer choices teach them.
+
+*Popular and poisoned items*: one item's choices are at most a twentieth of those learnt from (`ITEM_SHARE`), or twice
+its even share where people choose few different ones. What is beyond is passed over, so that ten thousand clicks on
+one thing move the weights no more than some twenty-five do.
 
 *Guardrail*: the loss of each choice, before it is learnt from (prequential: Dawid, 1984), is compared with the loss by
 the shipped weights. Where the learnt ones have done worse over some hundred choices, they are the shipped ones again.
@@ -25,7 +32,7 @@ the shipped weights. Where the learnt ones have done worse over some hundred cho
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +45,8 @@ Matrix = NDArray[np.float32]
 
 LEARNING_RATE = 0.1
 """Most that one step moves a weight."""
+UNEXPLAINED = 0.003
+"""Added to the probability of what was chosen: a choice of this probability counts half."""
 FIRST_GRADIENT = 0.1
 """Added to the root of the sum of squares, so that the first choices don't move a weight by whole steps."""
 REHEARSED = 1
@@ -50,17 +59,20 @@ MEMORY = 200.0
 """Choices over which the mean losses are taken: each counts for 1 - 1/`MEMORY` of the next."""
 TOLERANCE = 0.05
 """How much worse the learnt weights may do than the shipped ones, in nats a choice, before these are restored."""
+ITEM_SHARE = 0.05
+"""Share of one item in the newest `REMEMBERED` choices from which on it teaches no more."""
 MAX_WEIGHT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What somebody chose. `values`: of each term for each candidate, shape (terms, candidates); `chosen`: its column;
-    `activity`: the session activity, 0…1."""
+    `activity`: the session activity, 0…1; `item_id`: of the chosen one."""
 
     values: Matrix
     chosen: int
     activity: float
+    item_id: str
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -105,6 +117,7 @@ class BlendLearner:
         self._weights = self._shipped.copy()
         self._squares = np.full_like(self._weights, FIRST_GRADIENT**2)
         self._remembered: deque[Choice] = deque(maxlen=REMEMBERED)
+        self._offered = _ItemWindow()
         self.choices = 0
         """Learnt from so far."""
         self.restored = 0
@@ -122,6 +135,7 @@ class BlendLearner:
             "restored": self.restored,
             "loss": self.loss,
             "shipped_loss": self.shipped_loss,
+            "different_items": self._offered.different,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -134,6 +148,7 @@ class BlendLearner:
                     self._squares[visit, column] = state["squares"][visit][known[term]]
         self.choices, self.restored = state["choices"], state["restored"]
         self.loss, self.shipped_loss = state["loss"], state["shipped_loss"]
+        self._offered.different = state.get("different_items", 0)
 
     @property
     def weights(self) -> BlendWeights:
@@ -142,7 +157,10 @@ class BlendLearner:
         return BlendWeights(running, start)
 
     def learn(self, choice: Choice) -> None:
-        """Take one step on a choice, and some on earlier ones."""
+        """Take one step on a choice, and some on earlier ones; none on one of an item that has taught enough of
+        late."""
+        if self._offered.is_full_of(choice.item_id):
+            return
         self._note_loss(choice)
         if self.loss > self.shipped_loss + TOLERANCE and self.choices >= MEMORY:
             self._restore()
@@ -154,8 +172,10 @@ class BlendLearner:
         self.choices += 1
 
     def _step(self, choice: Choice) -> None:
-        expected = choice.values @ choice.odds(self._weights)
-        gradient = np.outer(choice.shares, expected - choice.values[:, choice.chosen])
+        odds = choice.odds(self._weights)
+        chance = odds[choice.chosen]
+        surprise = choice.values @ odds - choice.values[:, choice.chosen]
+        gradient = np.outer(choice.shares, chance / (chance + UNEXPLAINED) * surprise)
         self._squares += gradient**2
         self._weights -= LEARNING_RATE * gradient / np.sqrt(self._squares)
         self._weights[1] += SHRINKAGE * (self._weights[0] - self._weights[1])
@@ -163,7 +183,7 @@ class BlendLearner:
 
     def _note_loss(self, choice: Choice) -> None:
         by_both = (choice.odds(weights)[choice.chosen] for weights in (self._weights, self._shipped))
-        losses = [-math.log(max(1e-12, chance)) for chance in by_both]
+        losses = [-math.log(chance + UNEXPLAINED) for chance in by_both]
         if self.choices == 0:
             self.loss, self.shipped_loss = losses
         share = 1.0 / min(MEMORY, self.choices + 1.0)
@@ -176,6 +196,29 @@ class BlendLearner:
         self._remembered.clear()
         self.loss = self.shipped_loss
         self.restored += 1
+
+
+class _ItemWindow:
+    """Which items the newest choices were of, whether they were learnt from or not."""
+
+    def __init__(self) -> None:
+        self._newest: deque[str] = deque()
+        self._counts: Counter[str] = Counter()
+        self.different = 0
+        """Most different items that there were at a time."""
+
+    def is_full_of(self, item_id: str) -> bool:
+        """Add a choice; return whether there were more than enough of its item before."""
+        known = self._counts[item_id]
+        self._newest.append(item_id)
+        self._counts[item_id] += 1
+        if len(self._newest) > REMEMBERED:
+            oldest = self._newest.popleft()
+            self._counts[oldest] -= 1
+            if not self._counts[oldest]:
+                del self._counts[oldest]
+        self.different = max(self.different, len(self._counts))
+        return known >= REMEMBERED * max(ITEM_SHARE, 2.0 / self.different)
 
 
 def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -43,7 +43,7 @@ def to_choice(
         parts = _values(candidates, replace(plan, weights={**alone, name: 1.0}), settings, now)
         values[name] = np.sum([parts[term] - plain[term] for term in ("affinity", "taste", "session")], axis=0)
     stacked = np.stack([values[name] for name in LEARNED_TERMS]).astype(np.float32)
-    return Choice(stacked, chosen, plan.session_activity)
+    return Choice(stacked, chosen, plan.session_activity, candidates.item_ids[chosen])
 
 
 def _values(candidates: Candidates, plan: RetrievalPlan, settings: RankingSettings, now: float) -> dict[str, Column]:
@@ -58,6 +58,12 @@ def shipped_weights(strategy: StrategySettings) -> BlendWeights:
     """Return the weights that a learned strategy begins with: those of its settings."""
     running, start = (strategy.weights(activity) for activity in (1.0, 0.0))
     return BlendWeights({term: running[term] for term in LEARNED_TERMS}, {term: start[term] for term in LEARNED_TERMS})
+
+
+def begun_with(strategy: StrategySettings) -> list[float]:
+    """Return what is kept beside learnt weights: where the settings' are others, learning begins anew."""
+    weights = shipped_weights(strategy)
+    return [*weights.running.values(), *weights.start.values()]
 
 
 def with_weights(strategy: StrategySettings, weights: BlendWeights) -> StrategySettings:
