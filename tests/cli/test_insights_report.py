@@ -123,10 +123,8 @@ def test_what_strategies_have_learnt_is_reported(desk: Desk) -> None:
     @routes.get("/v1/strategies", openapi_extra=open_to(Scope.OPERATE))
     async def strategies() -> Response:
         one = {**learned, "choices": 1234, "loss": 4.125, "shipped_loss": 4.5}
-        return {
-            "usual": "learned",
-            "strategies": [{"name": "content", "learned": False, "weights": shipped}, fresh, one],
-        }
+        content = {"name": "content", "learned": False, "weights": shipped}
+        return json_response({"usual": "learned", "strategies": [content, fresh, one]})
 
     with served(routes) as client:
         said = printed("report", "--url", str(client.base_url))
