@@ -15,7 +15,7 @@ from tests.support.fakes import NOW
 from tests.support.rows import Desk, cell, cell_rows, clickers, moments, progress_row, variant_row
 from typer.testing import CliRunner, Result
 
-from eddyline.adapters.http import open_to
+from eddyline.adapters.http import json_response, open_to
 from eddyline.cli import app
 from eddyline.cli.insights_plot import CtrPlotData, wilson
 from eddyline.errors import EddylineError, InvalidInput, Misconfigured, Unavailable
