@@ -128,6 +128,27 @@ def test_a_shop_of_few_items_is_learnt_from_all_the_same() -> None:
     assert small.choices == 2000
 
 
+def test_it_is_soon_forgotten_with_which_weights_it_began() -> None:
+    """As where the weights of one trade are begun with in another."""
+    right = BlendWeights({"affinity": 8.0, "taste": 0.5, "popularity": 0.5}, {})
+    wrong = BlendWeights({"affinity": 0.2, "taste": 8.0, "popularity": 2.0}, {})
+    stream = choices(0, 1500, seed=7)
+    first, later = [], []
+    for shipped in (right, wrong):
+        one = BlendLearner(TERMS, shipped)
+        ranks = []
+        for choice in stream:
+            weights = np.array([one.weights.running[term] for term in TERMS])
+            scores = weights @ choice.values
+            ranks.append(int((scores > scores[choice.chosen]).sum()))
+            one.learn(choice)
+        first.append(float(np.mean(np.array(ranks[:50]) < 3)))
+        later.append(float(np.mean(np.array(ranks[1000:]) < 3)))
+
+    assert first[1] < 0.9 * first[0], "it does matter at first"
+    assert later[1] > 0.98 * later[0]
+
+
 def test_the_same_choices_give_the_same_weights() -> None:
     assert learner(*choices(0, 50)).weights == learner(*choices(0, 50)).weights
 
