@@ -129,9 +129,9 @@ def test_a_shop_of_few_items_is_learnt_from_all_the_same() -> None:
 
 
 def test_it_is_soon_forgotten_with_which_weights_it_began() -> None:
-    """As where the weights of one trade are begun with in another."""
-    right = BlendWeights({"affinity": 8.0, "taste": 0.5, "popularity": 0.5}, {})
-    wrong = BlendWeights({"affinity": 0.2, "taste": 8.0, "popularity": 2.0}, {})
+    """As where the weights of one trade are begun with in another: they differ about fourfold."""
+    right = BlendWeights({"affinity": 4.0, "taste": 0.5, "popularity": 0.5}, {})
+    wrong = BlendWeights({"affinity": 1.0, "taste": 2.0, "popularity": 2.0}, {})
     stream = choices(0, 1500, seed=7)
     first, later = [], []
     for shipped in (right, wrong):
