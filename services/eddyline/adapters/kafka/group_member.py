@@ -17,7 +17,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from eddyline.adapters.kafka.client_config import UNKNOWN_TOPIC, KafkaOptions, consumer_config, create_client
+from eddyline.adapters.kafka.client_config import (
+    UNKNOWN_TOPIC,
+    KafkaOptions,
+    consumer_config,
+    create_client,
+    refused_login,
+)
 from eddyline.adapters.kafka.contract import Record, TopicPartition
 from eddyline.adapters.kafka.membership import (
     CommitRefused,
@@ -177,7 +183,11 @@ class KafkaGroupMember:
             self._listener.on_commit_failed(_translate_commit_error(failed))
 
     def _on_error(self, error: KafkaError) -> None:
-        if not self._silent and error.code() == KafkaError._ALL_BROKERS_DOWN:
+        if self._silent:
+            return
+        if error.code() == KafkaError._AUTHENTICATION:
+            self._listener.on_problem(refused_login(error, self._options))
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._listener.on_problem("no Kafka broker can be reached")
 
     def _record(self, message: Any) -> Record | None:
