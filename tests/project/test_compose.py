@@ -72,7 +72,9 @@ def test_the_compose_command_accepts_the_file(services: dict[str, Any]) -> None:
 
 def test_every_image_is_pinned_to_a_version(services: dict[str, Any]) -> None:
     for name, service in services.items():
-        assert re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", service["image"]), f"{name}: {service['image']}"
+        assert re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", service["image"]), (
+            f"{name}: {service['image']}"
+        )
 
 
 def test_our_images_carry_the_projects_version_and_name_their_target(services: dict[str, Any]) -> None:
