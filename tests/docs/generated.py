@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 
-from confluent_kafka.admin import AclOperation
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # it re-exports it without saying so
 from tests.docs.pages import ROOT
 
 from eddyline.adapters.kafka import KafkaUser, access_rules
