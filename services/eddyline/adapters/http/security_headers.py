@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 Headers = list[tuple[bytes, bytes]]
 
 SECURITY_HEADERS: Headers = [
@@ -17,11 +15,13 @@ SECURITY_HEADERS: Headers = [
 (`Strict-Transport-Security`) is said by who has the certificate: the proxy."""
 
 
-def protected(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Add what a response doesn't say itself."""
-    given = list(headers)
-    names = {name for name, _ in given}
-    return [*given, *(header for header in SECURITY_HEADERS if header[0] not in names)]
+_WITHOUT_POLICY = [header for header in SECURITY_HEADERS if header[0] != b"content-security-policy"]
+
+
+def protected(headers: Headers) -> Headers:
+    """Add them to those of a response, which may have a content policy of its own."""
+    has_policy = b"content-security-policy" in dict(headers)
+    return [*headers, *(_WITHOUT_POLICY if has_policy else SECURITY_HEADERS)]
 
 
 def header_lines() -> bytes:
