@@ -32,6 +32,8 @@ def startup_lines(runtime: Runtime, settings: Settings) -> Iterator[str]:
     if resources.broker is not None:
         yield "The broker is in this process's memory: what is acknowledged is handled before it stops"
     yield f"{LISTENING}{runtime.url} ({roles}; the API is described at {runtime.url}/docs)"
+    if settings.server.operations_port is not None:
+        yield f"Metrics and health: {runtime.operations_url}"
 
 
 def worker_lines(workers: WorkerProcesses) -> Iterator[str]:
