@@ -71,11 +71,22 @@ class ProfileUpdater:
         self._reverse_recents, self._samples_choices = backward_window, samples_choices
         self._taus = TimeConstants.from_settings(settings)
 
-    def apply(self, profile: Profile, parsed: ParsedEvent, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
-        """Apply one record. Raises `Misconfigured` for a vector of another space."""
+    def apply(
+        self,
+        profile: Profile,
+        parsed: ParsedEvent,
+        items: Mapping[str, ItemVector],
+        reference: ItemVector | None,
+        attempt: Attempt,
+    ) -> None:
+        """Apply one record. `reference`: any item's vector, which those that a record brings must be comparable with.
+
+        Raises `OtherSpace` for an item in another space than the profile.
+        """
         event = parsed.event
-        if event is None:
-            attempt.give_up(parsed.record, INVALID, parsed.error)
+        error = parsed.error if event is None else parsed.incomparable(reference)
+        if event is None or error:
+            attempt.give_up(parsed.record, INVALID, error)
         elif isinstance(event, Interaction):
             if self._is_new(profile, parsed):
                 self._apply_or_hold(profile, event, parsed, items, attempt)
@@ -247,7 +258,7 @@ def _forward_to_user(profile: Profile, user: Person, parsed: ParsedEvent, attemp
 
 
 def _onboard(profile: Profile, event: Onboarded) -> None:
-    """Take the answers. Raises `Misconfigured` for a vector of another space."""
+    """Take the answers. Raises `OtherSpace` for a vector of another space than the profile's."""
     if event.space is not None:
         profile.require_space(event.space)
     vector = None if event.vector is None else np.asarray(event.vector, dtype=np.float64)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from eddyline.errors import Misconfigured
+from eddyline.errors import OtherSpace
 from eddyline.model.decay import DAY, Vector, time_constant
 from eddyline.model.ids import Person
 from eddyline.model.offsets import LogPosition
@@ -75,11 +75,11 @@ class Profile:
             self.seen.shown = self.seen.shown.add(item_ids, time)
 
     def require_space(self, space: str) -> None:
-        """Take on the space of the first vector. Raises `Misconfigured` when this profile lives in another one."""
+        """Take on the space of the first vector. Raises `OtherSpace` when this profile lives in another one."""
         if self.taste.space is None:
             self.taste.space = space
         elif self.taste.space != space:
-            raise Misconfigured(
+            raise OtherSpace(
                 f"profile {self.person.key} is in space {self.taste.space}, the items are in {space}: vectors of "
                 "different models are never mixed; re-embed everything (`eddyline reembed`), or start with a new data "
                 "directory"
