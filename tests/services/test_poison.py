@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from tests.services.learning import Learning, came
 from tests.services.profiling import Profiling, click, same_sums
-from tests.support.fakes import LOG, NOW
+from tests.support.fakes import LOG, NOW, FakeProducer, FakeStore, TinyEncoder
 from tests.support.poison import FAILED, INVALID, Poison, all_poison
 
 from eddyline.adapters.kafka import Message, Record, is_records_fault, partition_of
+from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.vectors import ITEMS
+from eddyline.embedder.handler import Embedder
 from eddyline.errors import InvalidInput
 from eddyline.model.profile import Profile
 from eddyline.profiler.profile_updater import ProfileUpdater
@@ -27,9 +30,9 @@ def to_record(poison: Poison, offset: int) -> Record:
     return Record(poison.topic, partition, offset, poison.key, poison.value, int(NOW * 1000), LOG, headers)
 
 
-def of(topic: str) -> pytest.MarkDecorator:
-    chosen = [one for one in all_poison(NOW, USER, ITEM) if one.topic == topic and one.reason == INVALID]
-    return pytest.mark.parametrize("poison", chosen, ids=lambda one: one.name.replace(" ", "-"))
+def of(*topics: str) -> pytest.MarkDecorator:
+    chosen = [one for one in all_poison(NOW, USER, ITEM) if one.topic in topics and one.reason == INVALID]
+    return pytest.mark.parametrize("poison", chosen, ids=lambda one: f"{one.topic}-{one.name}".replace(" ", "-"))
 
 
 def reasons(handler: Any, record: Record) -> list[str]:
@@ -68,6 +71,14 @@ def test_poison_changes_no_profile(poison: Poison) -> None:
         other.delivery.pending,
     )
     assert poisoned.producer.sent == spared.producer.sent
+
+
+@of("content", "availability", "users")
+def test_poison_changes_no_item_and_is_passed_on_to_nobody(poison: Poison) -> None:
+    store, producer = FakeStore(), FakeProducer()
+    embedder = Embedder(store, TinyEncoder(), producer, Metrics())
+    assert reasons(embedder, to_record(poison, 1)) == [INVALID]
+    assert (store.count(ITEMS), producer.sent) == (0, [])
 
 
 @of("activity")
