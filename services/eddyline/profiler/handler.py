@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import structlog
@@ -34,8 +35,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, PointStore, in_batches
-from eddyline.model.decay import DAY
-from eddyline.model.events import Interaction, Onboarded, Transfer
+from eddyline.model.events import Erased, Interaction, Onboarded, Transfer
 from eddyline.model.forwarding import SequenceCheck
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
@@ -88,7 +88,7 @@ class Profiler:
         self._partition_of = lru_cache(maxsize=100_000)(lambda key: partition_of(key.encode(), partitions))
         self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window, samples_choices)
         self._items = ItemCache(store, collections, settings, clock, monotonic)
-        self._profiles = ProfileStore(store, collections.profiles, settings, metrics)
+        self._profiles = ProfileStore(store, collections.profiles, settings, metrics, clock)
         self._outbox = Outbox(producer, dead_letters, metrics)
         self._pending = PendingIndex()
         self._next_sweep = -math.inf
@@ -108,6 +108,7 @@ class Profiler:
         items = self._items.find({one.event.item_id for one in here if isinstance(one.event, Interaction)})
         brings_vectors = any(isinstance(one.event, Onboarded | Transfer) for one in here)
         reference = self._items.reference() if brings_vectors else None
+        events = [self._with_forwarding_ids(parsed) for parsed in events]
         for parsed in events:  # in the order of their offsets, since that is the order in which they are forwarded
             if self._is_misrouted(parsed):
                 self._reroute(parsed, attempt)
@@ -191,6 +192,13 @@ class Profiler:
         else:
             attempt.forward(parsed.record, parsed.person, parsed.to_forward())
 
+    def _with_forwarding_ids(self, parsed: ParsedEvent) -> ParsedEvent:
+        """Look for all anonymous ids of a user who is erased: a profile names the newest alone."""
+        event = parsed.event
+        if not isinstance(event, Erased) or event.anonymous_id is not None or self._is_misrouted(parsed):
+            return parsed
+        return replace(parsed, forwarding_ids=self._profiles.forwarding_to(parsed.person))
+
     def _apply(
         self, parsed: ParsedEvent, items: Mapping[str, ItemVector], reference: ItemVector | None, attempt: Attempt
     ) -> None:
@@ -202,6 +210,7 @@ class Profiler:
         if self._is_next(profile, parsed):
             self._updater.apply(profile, parsed, items, reference, attempt)
         profile.delivery.advance(position)
+        profile.active_at = max(profile.active_at, parsed.ingest_time)
 
     def _is_next(self, profile: Profile, parsed: ParsedEvent) -> bool:
         """Return whether to take the record: of forwarded ones, each origin once, and none through a gap."""
@@ -241,9 +250,9 @@ class Profiler:
                 yield person
 
     def _sweep(self) -> None:
-        """Remove old tombstones, now and then, by the owner of one partition for all: they only kept late events from
-        going astray."""
+        """Remove what has ended, now and then, by the owner of one partition for all: tombstones only kept late events
+        from going astray."""
         if not self._profiles.owns(0) or self._monotonic() < self._next_sweep:
             return
-        self._profiles.sweep(self._clock() - self._settings.tombstone_days * DAY)
+        self._profiles.sweep()
         self._next_sweep = self._monotonic() + SWEEP_SECONDS

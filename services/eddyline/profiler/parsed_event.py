@@ -56,6 +56,8 @@ class ParsedEvent:
     snapshot: Profile | None = None
     """Of a transfer: the profile in it. Not to be changed."""
     error: str = ""
+    forwarding_ids: Sequence[str] = ()
+    """Of a user's erasure: anonymous ids that forward to them, and which their profile may no longer name."""
 
     @property
     def ingest_time(self) -> float:

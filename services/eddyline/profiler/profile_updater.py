@@ -267,10 +267,11 @@ def _onboard(profile: Profile, event: Onboarded) -> None:
 
 def _erase(profile: Profile, event: Erased, parsed: ParsedEvent, attempt: Attempt) -> None:
     """Forget a user and have their anonymous ids forgotten; or such an id, unless it is someone else's by now."""
-    if event.anonymous_id is not None and profile.identity.merged_into != Person("u", event.user_id):
+    if event.anonymous_id is not None and profile.identity.merged_into != Person.named(event.user_id, None):
         return
-    linked = profile.identity.linked_anonymous_ids
-    if erase(profile, parsed.time, event.origin.position):
+    linked = dict.fromkeys((*profile.identity.linked_anonymous_ids, *parsed.forwarding_ids))
+    position = parsed.record.position if event.origin is None else event.origin.position
+    if erase(profile, parsed.time, position):
         _erase_linked_ids(linked, profile, parsed.record, attempt)
 
 

@@ -249,13 +249,14 @@ def _route(record: Outgoing | Record, event: PersonEvent | None, person: Person)
     forwarded = ForwardedFrom.from_headers(record.headers)
     if forwarded is not None:
         return str(forwarded.origin), person.key
-    if isinstance(event, Erased) and event.anonymous_id is not None:
+    if isinstance(event, Erased) and event.anonymous_id is not None and event.origin is not None:
         return str(event.origin.position), person.key
     return None
 
 
 def _person_concerned(event: PersonEvent | None, person: Person) -> Person:
-    return Person("u", event.user_id) if isinstance(event, Erased) else person
+    owner = Person.named(event.user_id, event.anonymous_id) if isinstance(event, Erased) else None
+    return owner or person
 
 
 def _without_space(message: Message[ParsedEvent]) -> Message[ParsedEvent]:

@@ -16,7 +16,7 @@ from eddyline.topics import USERS
 @dataclass(frozen=True, slots=True)
 class DeadLetterSelection:
     """Conditions that a letter must all meet. `since` (included) and `until` (not) bound the time when the record was
-    given up, in epoch seconds; `places` are ids, with or without the log; an empty `places` means any. `user_id`: whom
+    given up, in epoch seconds; `places` are ids, with or without the log; an empty `places` means any. `person`: whom
     the record is of, by its key or in its value."""
 
     topic: str | None = None
@@ -25,7 +25,7 @@ class DeadLetterSelection:
     since: float | None = None
     until: float | None = None
     places: tuple[str, ...] = ()
-    user_id: str | None = None
+    person: Person | None = None
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether a letter meets all conditions."""
@@ -37,22 +37,22 @@ class DeadLetterSelection:
             and (self.since is None or given_up_at >= self.since)
             and (self.until is None or given_up_at < self.until)
             and (not self.places or any(letter.is_at(place) for place in self.places))
-            and (self.user_id is None or _is_of_user(letter.record, self.user_id))
+            and (self.person is None or _is_of(letter.record, self.person))
         )
 
     def includes(self, unreadable: UnreadableDeadLetter) -> bool:
         """Whether something unreadable is shown: it can meet no condition but its place."""
         if self.places:
             return unreadable.place in self.places
-        return all(given is None for given in (self.reason, self.key, self.since, self.until, self.user_id))
+        return all(given is None for given in (self.reason, self.key, self.since, self.until, self.person))
 
 
-def _is_of_user(record: Record, user_id: str) -> bool:
+def _is_of(record: Record, person: Person) -> bool:
     key = (record.key or b"").decode(errors="replace")
-    if key == Person("u", user_id).key or (record.topic == USERS and key == user_id):
+    if key == person.key or (record.topic == USERS and person == Person("u", key)):
         return True
     value = None if record.value is None else json_object(record.value)
-    return value is not None and value.get("user_id") == user_id
+    return value is not None and value.get("user_id" if person.kind == "u" else "anonymous_id") == person.id
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from eddyline.errors import OtherSpace
@@ -35,6 +35,8 @@ class Profile:
     """How many were folded."""
     last_seen: float = 0.0
     """Time of the latest event (epoch seconds)."""
+    active_at: float = 0.0
+    """When the newest record of theirs arrived (epoch seconds); 0 where it isn't known."""
     taste: Taste = field(init=False)
     seen: SeenItems = field(init=False)
     identity: Identity = field(init=False)
@@ -98,6 +100,13 @@ class Profile:
         """Know nothing of what was folded, shown and answered; who it is, and how far it was read, stays."""
         self.events, self.last_seen = 0, 0.0
         self.taste, self.seen = Taste(), SeenItems.from_settings(self.settings)
+
+    def end_where_idle(self, since: float) -> None:
+        """Know nothing more of someone anonymous of whom nothing has come since then (epoch seconds)."""
+        if self.person.kind == "a" and 0 < self.active_at < since and not self.is_tombstone:
+            self.forget_events()
+            self.identity = Identity(erased_at=self.identity.erased_at)
+            self.delivery = replace(self.delivery, pending=(), first={})
 
     # -- what is left ---------------------------------------------------------------------------------------------
 
