@@ -72,7 +72,7 @@ def send_poison(world: World) -> None:
     world.pool(2)
     with ExitStack() as stack:
         kafka = KafkaForTest(world.cluster.kind, world.kafka)
-        _, windows = stack.enter_context(measuring(kafka, world.directory, BREAKING_WORKER))
+        _, windows = stack.enter_context(measuring(kafka, world.directory, BREAKING_WORKER, "error"))
         store = stack.enter_context(closing(world.backend.open()))
         stack.enter_context(_catalogue_consumers(world, store))
         sender = stack.enter_context(closing(_Sender(world)))

@@ -74,6 +74,7 @@ def test_it_erases_profile_and_dead_letters_and_says_where_it_looked(
     client, producer = running
     producer.shop.user("ada", {"interests": ["rivers"], "attributes": {"town": "Eddyville"}})
     producer.shop.did("ada", "a")
+    producer.shop.identify("v2", "ada")
     place = Place(tmp_path)
     identify = {"type": "identify", "anonymous_id": "v1", "user_id": "ada"}
     place.bury(
@@ -83,13 +84,17 @@ def test_it_erases_profile_and_dead_letters_and_says_where_it_looked(
         a_record(4, {"type": "click", "user_id": "bob"}, key=b"u:bob"),
         a_record(5, None, key=b"ada"),
         a_record(6, b"[]", key=None),
+        a_record(7, {"type": "click", "anonymous_id": "v2"}, key=b"a:v2"),
     )
     answer = erase(place, client, "ada", "--yes")
     assert answer.exit_code == 0, answer.output
     assert client.get("/v1/users/ada").status_code == 404
     assert sorted(place.offsets()) == [4, 5, 6]
-    assert "1 event, 1 attribute, 0 waiting for their items, answers; erased" in answer.stdout
-    assert f"dead letters in {place.directory / 'dead-letters'}: 3 dead letters removed" in answer.stdout
+    assert (
+        "profile, and those of 1 anonymous id: 1 event, 1 attribute, 0 waiting for their items, answers; erased"
+        in answer.stdout
+    )
+    assert f"dead letters in {place.directory / 'dead-letters'}: 4 dead letters removed" in answer.stdout
     assert "until it ends" in answer.stdout
     again = erase(place, client, "ada", "--yes")
     assert "nothing was known" in again.stdout

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from tests.support.kafka import KafkaForTest
 from tests.support.rows import SIZES
@@ -66,7 +67,9 @@ main()
 
 
 @contextmanager
-def measuring(kafka: KafkaForTest, directory: Path, patches: str = "") -> Iterator[tuple[Supervisor, Windows]]:
+def measuring(
+    kafka: KafkaForTest, directory: Path, patches: str = "", log_level: Literal["warning", "error"] = "warning"
+) -> Iterator[tuple[Supervisor, Windows]]:
     """A supervised worker, and its table."""
     session = 2.0 if kafka.kind == "jars" else 6.0  # as short as the cluster allows
     command = (sys.executable, "-c", patches + RUN.format(session=session))
@@ -75,7 +78,7 @@ def measuring(kafka: KafkaForTest, directory: Path, patches: str = "") -> Iterat
         settings=SETTINGS,
         directory=directory / "tables",
         dead_letters=directory / "letters",
-        log_level="warning",
+        log_level=log_level,
         log_format="json",
     )
     table, supervisor = Windows(SETTINGS, time.time), Supervisor(config, Metrics(), command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,14 +41,15 @@ def erase(
     if not yes and not typer.confirm(f"Erase {person_id!r} for good?"):
         raise EddylineError("nothing was erased")
     with Client(url, retries=WHILE_BUSY, api_key=api_key(settings), proof=_proof(settings, person)) as client:
-        known = _known(client, person)
+        known, theirs = _known(client, person), [person, *_linked(client, person)]
         client.erase(person)
         _await_erasure(client, person)
-    print(f"profile{'' if anonymous else ', and those of their anonymous ids'}: {known or 'nothing was known'}; erased")
+    linked = "" if anonymous else f", and those of {counted(len(theirs) - 1, 'anonymous id')}"
+    print(f"profile{linked}: {known or 'nothing was known'}; erased")
     with open_dead_letters(settings) as opened:
-        dropped = drop(opened.box.logs(), DeadLetterSelection(person=person), lambda _: None)
+        dropped = sum(drop(opened.box.logs(), DeadLetterSelection(person=one), lambda _: None) for one in theirs)
         print(f"dead letters {opened.where}: {counted(dropped, 'dead letter')} removed")
-    for trace in _traces(settings, person):
+    for trace in _traces(settings, theirs):
         left = f"{counted(trace.found, trace.noun)} of theirs, {trace.until}" if trace.found else "nothing of theirs"
         print(f"{trace.place}: {left}")
     if not settings.kafka.bootstrap_servers:
@@ -79,6 +80,16 @@ def _known(client: Client, person: Person) -> str:
     return ", ".join((*counts, *(["answers"] if found["onboarded"] else [])))
 
 
+def _linked(client: Client, person: Person) -> list[Person]:
+    """Find the anonymous ids of a user."""
+    if person.kind == "a":
+        return []
+    try:
+        return [Person("a", each) for each in client.user(person.id)["anonymous_ids"]]
+    except NotFound:
+        return []
+
+
 def _await_erasure(client: Client, person: Person) -> None:
     """Return once nothing is known of them. Raises `EddylineError` after a minute."""
     deadline = time.monotonic() + AWAIT_SECONDS
@@ -93,7 +104,7 @@ def _await_erasure(client: Client, person: Person) -> None:
     )
 
 
-def _traces(settings: Settings, person: Person) -> Iterator[PersonalTrace]:
+def _traces(settings: Settings, people: Sequence[Person]) -> Iterator[PersonalTrace]:
     """Look where something may stay that no longer counts."""
     from eddyline.adapters.kafka import LogReader
     from eddyline.maintenance.personal_traces import traces_in_files, traces_in_topics
@@ -102,7 +113,7 @@ def _traces(settings: Settings, person: Person) -> Iterator[PersonalTrace]:
     if settings.kafka.bootstrap_servers:
         log = LogReader(kafka_options(settings))
         try:
-            yield from traces_in_topics(log, person)
+            yield from traces_in_topics(log, people)
         finally:
             log.close()
-    yield from traces_in_files(settings.data_dir, person)
+    yield from traces_in_files(settings.data_dir, people)
