@@ -47,7 +47,7 @@ def erase(
     linked = "" if anonymous else f", and those of {counted(len(theirs) - 1, 'anonymous id')}"
     print(f"profile{linked}: {known or 'nothing was known'}; erased")
     with open_dead_letters(settings) as opened:
-        dropped = sum(drop(opened.box.logs(), DeadLetterSelection(person=one), lambda _: None) for one in theirs)
+        dropped = drop(opened.box.logs(), DeadLetterSelection(people=frozenset(theirs)), lambda _: None)
         print(f"dead letters {opened.where}: {counted(dropped, 'dead letter')} removed")
     for trace in _traces(settings, theirs):
         left = f"{counted(trace.found, trace.noun)} of theirs, {trace.until}" if trace.found else "nothing of theirs"
