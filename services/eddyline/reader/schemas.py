@@ -350,3 +350,5 @@ class PersonSummary(BaseModel):
     attributes: dict[str, Any] = {}
     waiting: int = 0
     """Interactions that wait for an item that isn't embedded yet."""
+    anonymous_ids: list[str] = []
+    """Those that were identified as theirs, the newest thousand, newest last."""
