@@ -11,10 +11,9 @@ from eddyline.model.decay import Vector
 from eddyline.model.distance import normalise_rows
 from eddyline.model.ranking import seeded_random
 from eddyline.model.ranking.candidates import Candidates, Column
+from eddyline.model.ranking.exploration import EXPLORATION, draw_promise
 from eddyline.model.ranking.options import RankOptions
-from eddyline.model.trends import POPULARITY
 
-EXPLORATION = "exploration"
 FIRST_EXPLORED = 2
 """The first two positions are never given to exploration."""
 SMOOTHING = 0.01
@@ -41,12 +40,15 @@ def select(
     if not (options.diversity > 0 or is_calibrated or options.has_caps or explored.any()):
         return [(row, False) for row in order[: options.limit].tolist()]
     selection = _DiverseSelection(candidates, scores, order, options, mix)
+    if explored.any():
+        selection.try_out(draw_promise(candidates, order, options.seed))
     selected = []
     for is_explored in explored.tolist():
-        index = selection.novel() if is_explored else selection.best()
+        tried = selection.promising() if is_explored else None
+        index = selection.best() if tried is None else tried
         if index is None:
             break
-        selected.append((int(order[index]), is_explored))
+        selected.append((int(order[index]), tried is not None))
         selection.select(index)
     return selected
 
@@ -86,10 +88,11 @@ class _DiverseSelection:
         reach = self._reach()
         self._vectors = [candidates.vectors[row] for row in order.tolist()] if reach else []
         self._matrix = _unit_rows(self._vectors[:reach])
-        if options.explore > 0:
-            counts = candidates.counts(POPULARITY, options.now)[order]
-            draws = seeded_random.gumbel_draws(candidates.hashes()[order], options.seed, EXPLORATION)
-            self._novelty = draws - np.log1p(counts)
+        self._promise = self._relevance
+
+    def try_out(self, promise: Column) -> None:
+        """Take what each may be worth to try; -inf for what isn't tried."""
+        self._promise = promise
 
     def best(self) -> int | None:
         """Return the next by relevance, diversity and calibration."""
@@ -101,9 +104,10 @@ class _DiverseSelection:
             keys = keys + self._options.calibration * self._balance.gains()
         return self._first(keys)
 
-    def novel(self) -> int | None:
-        """Draw one that few people have chosen: with a probability in proportion to 1 / (their number + 1)."""
-        return self._first(self._novelty)
+    def promising(self) -> int | None:
+        """Return the most promising one to try out; None where there is none."""
+        index = self._first(self._promise)
+        return None if index is None or np.isneginf(self._promise[index]) else index
 
     def select(self, index: int) -> None:
         """Put it on the list."""
