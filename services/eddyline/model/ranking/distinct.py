@@ -24,8 +24,8 @@ _NOTHING_SAID = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Sameness:
-    """Of n items: numbers that stand for what looks alike, and for each one's series, -1 where there is none; and which
-    part of it it is, nan where there is none. Shape (n) each."""
+    """Numbers that stand for what looks alike among n items, and for each one's series, -1 where there is none; and
+    which part of it it is, nan where there is none. Shape (n) each."""
 
     looks: NDArray[np.intp]
     series: NDArray[np.intp]
