@@ -46,7 +46,12 @@ def test_of_titles_that_say_the_same_the_best_is_listed() -> None:
 
 
 def test_scripts_other_than_latin_are_told_apart() -> None:
-    assert order([{"title": title} for title in ("洪水", "洪水!", "地震", "!!!", "???", "")]) == "acdef"
+    titles = ("洪水", "洪水!", "地震", "!!!", "???", "")
+    assert order([{"title": title, "category": "news"} for title in titles]) == "acdef"
+
+
+def test_without_a_category_a_title_says_too_little() -> None:
+    assert order([{"title": "thing"}, {"title": "thing"}, {"title": "thing", "category": ""}]) == "abc"
 
 
 def test_where_titles_do_not_tell_items_apart_all_are_listed() -> None:

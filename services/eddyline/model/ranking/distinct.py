@@ -1,8 +1,9 @@
 """What never stands in one list: the same thing twice, and a later part of a series before an earlier one.
 
-Items of one category are the same thing where their titles differ in nothing but case, spaces and punctuation. Parts of
-a series say so by two attributes, `series` (a name) and `series_number`: of those that may be shown, only the lowest
-is, at the place of the best. So part two comes once part one was seen, which hides it.
+Items of one category are the same thing where their titles differ in nothing but case, spaces and punctuation; without
+a category, a title says too little. Parts of a series say so by two attributes, `series` (a name) and `series_number`:
+of those that may be shown, only the lowest is, at the place of the best. So part two comes once part one was seen,
+which hides it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Sameness:
         series: dict[object, int] = {}
         parts = [_part(meta["attributes"]) if meta.get("attributes") else None for meta in metas]
         return cls(
-            np.array([looks.setdefault(one, len(looks)) if one[1] else -1 for one in said], np.intp),
+            np.array([looks.setdefault(one, len(looks)) if all(one) else -1 for one in said], np.intp),
             np.array([-1 if part is None else series.setdefault(part[0], len(series)) for part in parts], np.intp),
             np.array([math.nan if part is None else part[1] for part in parts], np.float64),
         )
