@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.compose import SECRETS, compose_file, compose_variables
+from tests.support.compose import SECRETS, compose_file, mounted_secrets, started_environment
 from typer.testing import CliRunner
 
 from eddyline.cli import app
@@ -25,8 +25,8 @@ from eddyline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 SERVICES = {"init", "api", "embedder", "profiler", "affinity", "insights"}
-OURS = SERVICES | {"kafka-users"}
-ONE_SHOT = {"init", "kafka-users"}
+OURS = SERVICES | {"kafka-users", "secrets"}
+ONE_SHOT = {"init", "kafka-users", "secrets"}
 FROM_OUTSIDE = {"api", "insights"}
 """What the network `front` reaches."""
 
@@ -60,7 +60,6 @@ def test_the_compose_command_accepts_the_file(services: dict[str, Any]) -> None:
         pytest.skip("no Docker Compose 2 on this machine; the tests below check the structure")
     answer = subprocess.run(
         [*command, "--file", str(ROOT / "compose.yaml"), "config", "--format", "json"],
-        env=os.environ | SECRETS,
         capture_output=True,
         text=True,
         check=False,
@@ -99,7 +98,9 @@ def test_every_service_has_a_health_check_unless_it_ends_by_itself(services: dic
 def test_services_wait_for_what_they_need(services: dict[str, Any]) -> None:
     healthy = {name: {"condition": "service_healthy"} for name in ("kafka", "qdrant")}
     done = {"condition": "service_completed_successfully"}
-    assert services["kafka-users"]["depends_on"] == {"kafka": healthy["kafka"]}
+    assert "depends_on" not in services["secrets"]
+    assert services["qdrant"]["depends_on"] == {"secrets": done}
+    assert services["kafka-users"]["depends_on"] == {"kafka": healthy["kafka"], "secrets": done}
     assert services["init"]["depends_on"] == {**healthy, "kafka-users": done}
     for name in OURS - ONE_SHOT:
         assert services[name]["depends_on"] == {**healthy, "init": done}
@@ -116,8 +117,9 @@ def test_state_is_kept_in_named_volumes(compose: dict[str, Any], services: dict[
     data, *others = kafka["volumes"]
     assert data == f"kafka-data:{kafka['environment']['KAFKA_LOG_DIRS']}"
     assert others == ["/opt/kafka/config", kafka["environment"]["LOG_DIR"]]
-    assert services["qdrant"]["volumes"] == ["qdrant-data:/qdrant/storage"]
-    assert set(compose["volumes"]) == {"kafka-data", "qdrant-data"}
+    assert services["qdrant"]["volumes"][0] == "qdrant-data:/qdrant/storage"
+    secrets = {name for name, _, _ in mounted_secrets(services["secrets"])}
+    assert set(compose["volumes"]) == {"kafka-data", "qdrant-data"} | secrets
 
 
 def test_containers_can_write_nothing_but_their_tmp_and_volumes(services: dict[str, Any]) -> None:
@@ -125,7 +127,7 @@ def test_containers_can_write_nothing_but_their_tmp_and_volumes(services: dict[s
         assert service["read_only"], name
         assert service["tmpfs"] == (["/tmp:exec"] if name == "kafka" else ["/tmp"])
         assert service["cap_drop"] == ["ALL"]
-    for name in OURS:
+    for name in OURS - {"secrets"}:
         assert all(volume.endswith(":ro") for volume in services[name].get("volumes", [])), name
 
 
@@ -140,7 +142,7 @@ def test_kafka_and_qdrant_are_on_a_network_without_a_way_out_and_only_what_answe
     compose: dict[str, Any], services: dict[str, Any]
 ) -> None:
     networks = {name: set(service.get("networks", [])) for name, service in services.items()}
-    assert networks.pop("kafka-users") == set()
+    assert networks.pop("kafka-users") == networks.pop("secrets") == set()
     assert services["kafka-users"]["network_mode"] == "service:kafka"
     assert networks == {
         **{name: {"data"} for name in ("qdrant", "init", "embedder", "profiler", "affinity")},
@@ -164,9 +166,7 @@ def test_metrics_are_on_the_network_of_the_services_alone(
 
 
 def test_pages_in_a_browser_on_this_host_can_not_read_qdrant(services: dict[str, Any]) -> None:
-    qdrant = services["qdrant"]["environment"]
-    assert qdrant["QDRANT__SERVICE__ENABLE_CORS"] == "false"
-    assert qdrant["QDRANT__SERVICE__API_KEY"] == SECRETS["EDDYLINE_QDRANT__API_KEY"]
+    assert services["qdrant"]["environment"]["QDRANT__SERVICE__ENABLE_CORS"] == "false"
 
 
 def test_the_listeners_of_kafka_that_others_reach_ask_for_a_password(services: dict[str, Any]) -> None:
@@ -176,27 +176,6 @@ def test_the_listeners_of_kafka_that_others_reach_ask_for_a_password(services: d
     assert set(listeners) == set(protocols)
     for name, address in listeners.items():
         assert protocols[name] == ("PLAINTEXT" if address.startswith("localhost:") else "SASL_PLAINTEXT")
-
-
-@pytest.mark.process
-def test_secrets_are_made_once_random_and_for_this_user_alone(tmp_path: Path) -> None:
-    shell = shutil.which("sh")
-    if shell is None:
-        pytest.skip("no sh on this machine")
-    (tmp_path / "deploy").mkdir()
-    script, env_file = tmp_path / "deploy" / "secrets.sh", tmp_path / ".env"
-    shutil.copy(ROOT / "deploy" / "secrets.sh", script)
-    env_file.write_text("KAFKA_APPS_PASSWORD=mine\nKAFKA_ADMIN_PASSWORD=\nEDDYLINE_LOG_LEVEL=info")
-    subprocess.run([shell, str(script)], check=True)
-    lines = env_file.read_text().splitlines()
-    assert lines[:3] == ["KAFKA_APPS_PASSWORD=mine", "KAFKA_ADMIN_PASSWORD=", "EDDYLINE_LOG_LEVEL=info"]
-    made = dict(line.split("=") for line in lines[3:])
-    assert set(made) | {"KAFKA_APPS_PASSWORD"} == set(SECRETS) == compose_variables()
-    assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in made.values())
-    assert len(set(made.values())) == len(made)
-    assert env_file.stat().st_mode & 0o777 == 0o600
-    subprocess.run([shell, str(script)], check=True)
-    assert env_file.read_text().splitlines() == lines
 
 
 def test_our_containers_answer_anyone_only_while_nobody_else_reaches_them(
@@ -214,11 +193,12 @@ def test_our_containers_answer_anyone_only_while_nobody_else_reaches_them(
 
 
 def test_settings_of_the_containers_are_settings_that_exist(
-    compose: dict[str, Any], services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    compose: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    services = compose_file(SECRETS)["services"]
     file = ROOT / compose["configs"]["eddyline"]["file"]
     for name in SERVICES:
-        environment = services[name]["environment"]
+        environment = started_environment(services[name], tmp_path / name, tmp_path / "volumes")
         assert environment["EDDYLINE_CONFIG"] == services[name]["configs"][0]["target"]
         settings = _load(file, environment, monkeypatch)
         assert settings.kafka.bootstrap_servers == "kafka:9092"
@@ -254,7 +234,7 @@ def _load(file: Path, environment: Mapping[str, str | None], monkeypatch: pytest
     return load(file)
 
 
-@pytest.mark.parametrize("name", sorted(OURS))
+@pytest.mark.parametrize("name", sorted(OURS - {"secrets"}))
 def test_every_command_exists(name: str, services: dict[str, Any]) -> None:
     command, *options = services[name]["command"]
     answer = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
