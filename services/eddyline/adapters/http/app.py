@@ -40,7 +40,7 @@ SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 )
-"""Of every response: most are about someone, and none is a page to be framed."""
+"""Of every response that says nothing else: most are about someone, and none is a page to be framed."""
 TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
@@ -118,7 +118,9 @@ class Application(FastAPI):
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+                given = {name for name, _ in message["headers"]}
+                usual = (header for header in SECURITY_HEADERS if header[0] not in given)
+                message = {**message, "headers": [*message["headers"], *usual]}
             await send(message)
 
         try:
