@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -29,7 +28,6 @@ OPTIONS = (
     "--disable-extensions",
     "--disable-background-networking",
     "--disable-component-update",
-    "--force-prefers-reduced-motion",
     "--remote-debugging-port=0",
 )
 KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), " ": (32, " ")}
@@ -40,8 +38,8 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=f"there is no Chrom
 class Page:
     """A tab. `errors`: what its scripts threw, and what its policy refused."""
 
-    def __init__(self, address: str) -> None:
-        self._connection: ClientConnection = connect(address, max_size=None, proxy=None)
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self._ids = count(1)
         self.errors: list[str] = []
         for domain in ("Runtime", "Log", "Page", "Network"):
@@ -103,7 +101,7 @@ class Page:
         self.send("Input.dispatchKeyEvent", type="keyDown", **said, **({"text": text} if text else {}))
         self.send("Input.dispatchKeyEvent", type="keyUp", **said)
 
-    # -- what a person sees ---------------------------------------------------------------------------------------------
+    # -- what a person sees --------------------------------------------------------------------------------
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression, awaited."""
@@ -133,10 +131,6 @@ class Page:
         shot = self.send("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def close(self) -> None:
-        """Leave the tab."""
-        self._connection.close()
-
 
 class Browser:
     """A running Chromium."""
@@ -145,22 +139,22 @@ class Browser:
         self._url = url
 
     @contextmanager
-    def page(self, width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[Page]:
-        """A tab of this size, in a light or dark scheme."""
+    def page(self, width: int = 1280, height: int = 900, dark: bool = False, moving: bool = False) -> Iterator[Page]:
+        """A tab of this size, in a light or dark scheme; `moving`: who looks at it hasn't asked for less motion."""
         opened = httpx.put(f"{self._url}/json/new?about:blank", timeout=30.0).json()
-        page = Page(opened["webSocketDebuggerUrl"])
-        try:
+        with connect(opened["webSocketDebuggerUrl"], max_size=None, proxy=None) as connection:
+            page = Page(connection)
             page.send(
                 "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
             )
-            page.send(
-                "Emulation.setEmulatedMedia",
-                features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
-            )
+            preferences = {
+                "prefers-color-scheme": "dark" if dark else "light",
+                "prefers-reduced-motion": "no-preference" if moving else "reduce",
+            }
+            features = [{"name": name, "value": value} for name, value in preferences.items()]
+            page.send("Emulation.setEmulatedMedia", features=features)
             yield page
-        finally:
-            page.close()
-            httpx.get(f"{self._url}/json/close/{opened['id']}", timeout=30.0)
+        httpx.get(f"{self._url}/json/close/{opened['id']}", timeout=30.0)
 
 
 @contextmanager
@@ -184,6 +178,8 @@ def chromium(directory: Path, *options: str) -> Iterator[Browser]:
             process.wait()
 
 
-def wait_a_moment(seconds: float) -> None:
-    """For pictures alone: let what is animated come to rest."""
-    time.sleep(seconds)
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The Chromium of all tests that need one; they are in one group, so that there is one."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running

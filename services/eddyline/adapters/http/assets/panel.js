@@ -78,7 +78,7 @@ export class Panel {
 
   #showName() {
     const { isAnonymous, userId } = this.shopper;
-    part(this.element, "name").textContent = isAnonymous ? "An anonymous visitor" : userId;
+    part(this.element, "name").textContent = isAnonymous ? "An anonymous visitor" : `Person ${userId}`;
     part(this.element, "go").textContent = isAnonymous ? "Sign in" : "Go";
     part(this.element, "leave").hidden = isAnonymous;
   }
@@ -120,7 +120,9 @@ export class Panel {
     const chosen = await this.shopper.lastChosen();
     const found = chosen === null ? { items: [] } : await this.shopper.goesWith(chosen);
     part(this.element, "because-shelf").hidden = found.items.length === 0;
-    if (chosen !== null) part(this.element, "because-title").textContent = `Because you opened ${chosen.title}`;
+    const title = `Because you opened ${chosen?.title}`;
+    part(this.element, "because-title").textContent = title;
+    part(this.element, "because-list").setAttribute("aria-label", title);
     this.tiles.because.show(found.items);
   }
 

@@ -8,14 +8,16 @@ const LEAVE = { duration: 300, easing: "ease-in", fill: "forwards" };
 const BADGE_MS = 6000;
 const SEEN_AFTER_MS = 1000;
 
-/** The terms of a score by what they go by; the style sheet gives each group its colour. */
+/** The terms of a score by what they go by, in the order of a bar; the style sheet gives each group its colour. */
 const GROUPS = {
   others: ["affinity", "next", "recent", "people"],
   content: ["session", "taste", "lifetime", "onboarding", "content", "relevance"],
   crowd: ["popularity", "trending", "rating"],
   novelty: ["freshness", "explore"],
 };
-const GROUP_OF = Object.fromEntries(Object.entries(GROUPS).flatMap(([group, terms]) => terms.map((term, place) => [term, [group, place]])));
+const TERMS = Object.values(GROUPS).flat();
+const OTHER = { group: "other", place: 0 };
+const COLOURS = new Map(Object.entries(GROUPS).flatMap(([group, terms]) => terms.map((term, place) => [term, { group, place }])));
 
 const movesFreely = () => !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -165,7 +167,7 @@ function fill(tile, item, rank, largest) {
 
 function fillTerms(shown, item, largest) {
   const terms = Object.entries(item.scores ?? {}).filter(([, value]) => Math.abs(value) >= 0.005);
-  terms.sort((one, other) => other[1] - one[1]);
+  terms.sort((one, other) => placeOf(one[0]) - placeOf(other[0]));
   const details = part(shown, "terms");
   details.hidden = terms.length === 0;
   const segments = terms.filter(([, value]) => value > 0).map(([term, value]) => {
@@ -186,9 +188,13 @@ function fillTerms(shown, item, largest) {
 }
 
 function colour(shown, term) {
-  const [group, place] = GROUP_OF[term] ?? ["other", 0];
+  const { group, place } = COLOURS.get(term) ?? OTHER;
   shown.dataset.group = group;
   shown.style.setProperty("--place", place);
+}
+
+function placeOf(term) {
+  return COLOURS.has(term) ? TERMS.indexOf(term) : TERMS.length;
 }
 
 function mark(tile, before, now) {
