@@ -75,14 +75,23 @@ class Page:
         return self
 
     def click(self, selector: str) -> None:
-        """Click into the middle of an element."""
+        """Click into the middle of an element, once it is at rest."""
         place = self.evaluate(
-            f"""(() => {{
+            f"""(async () => {{
               const found = document.querySelector({json.dumps(selector)});
               if (!found) return null;
-              found.scrollIntoView({{block: "center", inline: "center"}});
-              const {{x, y, width, height}} = found.getBoundingClientRect();
-              return {{x: x + width / 2, y: y + height / 2}};
+              const place = () => {{
+                found.scrollIntoView({{block: "center", inline: "center"}});
+                const {{x, y, width, height}} = found.getBoundingClientRect();
+                return {{x: x + width / 2, y: y + height / 2}};
+              }};
+              for (let at = place(), rests = 0; ; ) {{
+                await new Promise(requestAnimationFrame);
+                const next = place();
+                rests = next.x === at.x && next.y === at.y ? rests + 1 : 0;
+                if (rests === 3) return next;
+                at = next;
+              }}
             }})()"""
         )
         assert place, f"nothing is {selector}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -72,7 +73,10 @@ def listed(page: Page, selector: str = FOR_YOU) -> list[str]:
 def visit(page: Page, shop: Eddyline, user: str | None = None) -> list[str]:
     """Open the playground and wait until there is a list."""
     page.open(f"{shop.url}/play" + (f"?user={user}" if user else ""))
-    wait_until(lambda: listed(page), "a list")
+    wait_until(
+        lambda: all(listed(page, f'[data-part="{row}"] .tile') for row in ("foryou", "trending", "latest")), "rows"
+    )
+    wait_until(lambda: page.text("[data-part=known]"), "what is known")
     return listed(page)
 
 
@@ -210,6 +214,38 @@ def test_what_was_done_anonymously_is_the_users_after_signing_in_and_forgotten_o
     page.await_text("[data-part=name]", "An anonymous visitor")
     assert f"{user} is forgotten" in page.text("#journeys")
     assert shop.person(user) == {}
+
+
+def test_what_is_in_view_for_a_second_is_reported_as_seen(page: Page, shop: Eddyline) -> None:
+    def reported() -> float:
+        found = re.search(r'accepted_total\{topic="impressions"\} (\S+)', shop.client.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+    visit(page, shop, someone(shop))
+    before = reported()
+    page.evaluate(f"document.querySelector({FOR_YOU!r}).scrollIntoView({{block: 'center'}})")
+    wait_until(lambda: reported() > before, "an impression", 10)
+
+
+def test_a_tile_that_leaves_fades_where_it_was(browser: Browser, shop: Eddyline) -> None:
+    note = """(() => {
+      const list = document.querySelector('[data-part=foryou]');
+      const place = (one) => [one.offsetLeft, one.offsetTop];
+      window.left = place(list.children[1]);
+      window.ghosts = [];
+      new MutationObserver((changes) => {
+        for (const one of changes.flatMap(({addedNodes}) => [...addedNodes])) {
+          if (one.classList?.contains("ghost")) window.ghosts.push(place(one));
+        }
+      }).observe(list.parentElement, {childList: true});
+    })()"""
+    with browser.page(moving=True) as page:
+        visit(page, shop, someone(shop))
+        page.evaluate(note)
+        page.click(f"{FOR_YOU}:nth-child(2) .open")
+        page.await_text("#journeys", "in the list")
+        left, ghosts = page.evaluate("[window.left, window.ghosts]")
+        assert any(ghost == pytest.approx(left, abs=2) for ghost in ghosts)
 
 
 def test_titles_that_are_markup_are_shown_and_harm_nobody(browser: Browser, shop: Eddyline) -> None:

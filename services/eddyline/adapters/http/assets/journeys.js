@@ -25,7 +25,7 @@ export function showJourney({ type, item, accepted, visible, who }) {
 /** Show a way with a single figure. */
 export function showEvent(text, milliseconds = null) {
   add([
-    element("strong", { className: "what", textContent: text }),
+    element("strong", { className: "what whole", textContent: text }),
     ...(milliseconds === null ? [] : [element("span", { className: "figure final", textContent: format(milliseconds) })]),
   ]);
 }

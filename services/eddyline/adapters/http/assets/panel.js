@@ -128,8 +128,8 @@ export class Panel {
 
   #showList(list) {
     const moves = this.list !== null;
+    this.tiles.foryou.show(list.items, moves); // what was seen of the list before is reported with its id
     this.list = list;
-    this.tiles.foryou.show(list.items, moves);
     const notes = [list.strategy, list.experiment && `${list.experiment}/${list.variant}`, list.cold_start && "nothing known yet"];
     if (list.degraded) notes.push("from a cache: the store doesn't answer");
     part(this.element, "about").textContent = notes.filter(Boolean).join(" · ");

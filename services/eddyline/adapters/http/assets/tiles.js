@@ -7,6 +7,7 @@ const APPEAR = { duration: 420, easing: "ease-out" };
 const LEAVE = { duration: 300, easing: "ease-in", fill: "forwards" };
 const BADGE_MS = 6000;
 const SEEN_AFTER_MS = 1000;
+const REPORT_AFTER_MS = 200;
 
 /** The terms of a score by what they go by, in the order of a bar; the style sheet gives each group its colour. */
 const GROUPS = {
@@ -31,11 +32,14 @@ export class Tiles {
     this.observer = onSeen && new IntersectionObserver((entries) => this.#watch(entries), { threshold: 0.5 });
     this.timers = new Map();
     this.seen = new Set();
+    this.unreported = [];
   }
 
   /** Show these items, each at its place, from where it was. `moves`: whether to say how places have changed. */
   show(items, moves = false) {
+    this.#report();
     const first = this.#places();
+    const leader = this.list.firstElementChild?.dataset.item;
     const ranks = new Map([...this.tiles].map(([id, tile]) => [id, tile.rank]));
     const focused = this.#focusedPlace();
     const kept = new Set(items.map((item) => item.item_id));
@@ -47,6 +51,7 @@ export class Tiles {
       fill(tile, item, index + 1, largest);
       if (moves) mark(tile, ranks.get(item.item_id), index + 1);
     });
+    if (items[0]?.item_id !== leader) this.list.scrollLeft = 0;
     this.#play(first);
     this.#restoreFocus(focused);
     this.#watchAnew();
@@ -80,11 +85,11 @@ export class Tiles {
     tile.element.remove();
     if (!movesFreely() || !place?.width) return;
     const ghost = element("li", { className: "ghost", inert: true }, [...tile.element.cloneNode(true).childNodes]);
-    const frame = this.list.getBoundingClientRect();
+    const frame = this.list.parentElement.getBoundingClientRect();
     ghost.classList.add("tile");
     ghost.setAttribute("aria-hidden", "true");
     Object.assign(ghost.style, {
-      left: `${place.left - frame.left + this.list.scrollLeft}px`,
+      left: `${place.left - frame.left}px`,
       top: `${place.top - frame.top}px`,
       width: `${place.width}px`,
       height: `${place.height}px`,
@@ -144,7 +149,12 @@ export class Tiles {
     const rank = this.tiles.get(id)?.rank;
     if (!rank || this.seen.has(rank) || document.visibilityState !== "visible") return;
     this.seen.add(rank);
-    this.onSeen([rank]);
+    this.unreported.push(rank);
+    if (this.unreported.length === 1) setTimeout(() => this.#report(), REPORT_AFTER_MS);
+  }
+
+  #report() {
+    if (this.unreported.length) this.onSeen(this.unreported.splice(0));
   }
 }
 
