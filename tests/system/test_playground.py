@@ -245,6 +245,7 @@ def test_a_tile_that_leaves_fades_where_it_was(browser: Browser, shop: Eddyline)
         page.click(f"{FOR_YOU}:nth-child(2) .open")
         page.await_text("#journeys", "in the list")
         left, ghosts = page.evaluate("[window.left, window.ghosts]")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "what leaves a row widens nothing"
         assert any(ghost == pytest.approx(left, abs=2) for ghost in ghosts)
 
 
