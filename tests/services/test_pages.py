@@ -28,9 +28,9 @@ MAX_PAGE_BYTES = 300_000
 
 
 class Shop:
-    """A stand-in for the reader: one item in every list, or no answer while it is `down`."""
+    """A stand-in for the reader: one item in every list, or none, or no answer while it is `down`."""
 
-    down = False
+    down = is_empty = False
 
     def router(self) -> APIRouter:
         routes = APIRouter(tags=["testing"])
@@ -48,7 +48,7 @@ class Shop:
         async def latest() -> Response:
             return self._answer()
 
-        @routes.get("/v1/items/{item_id}/audience", openapi_extra=lists)
+        @routes.get("/v1/items/{item_id}/audience", openapi_extra=open_to(Scope.PEOPLE))
         async def audience(item_id: str) -> Response:
             return json_response({"people": []})
 
@@ -57,6 +57,10 @@ class Shop:
     def _answer(self, **more: Any) -> Response:
         if self.down:
             raise Unavailable("the vector store doesn't answer")
+        if self.is_empty:
+            return json_response(
+                {"items": [], "next": None, "degraded": False, "reason": "there is no item yet", **more}
+            )
         item = {"item_id": "eddies", "rank": 1, "score": 1.0, "title": "Reading a river", "category": "Paddling"}
         return json_response({"items": [item | {"url": None}], "next": None, "degraded": False, **more})
 
@@ -186,6 +190,20 @@ def test_the_playground_says_that_the_store_is_down_and_goes_on_when_it_is_back(
         page.evaluate("document.querySelector('[name=device]').dispatchEvent(new Event('input', {bubbles: true}))")
         page.await_text("#alert", "the vector store doesn't answer")
         assert "Reading a river" in page.text("[data-part=foryou]"), "what there was stays"
+        assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+def test_an_empty_catalogue_is_said_to_be_empty(browser: Browser, client: httpx.Client, shop: Shop) -> None:
+    shop.is_empty = True
+    with browser.page() as page:
+        page.open(f"{client.base_url}/play")
+        for row in ("foryou", "trending", "latest"):
+            page.await_text(f"[data-part={row}-empty]", "there is no item yet")
+        page.await_text("[data-part=name]", "An anonymous visitor")
+        assert page.text("#alert") == ""
         assert not page.errors
 
 

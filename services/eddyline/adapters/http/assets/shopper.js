@@ -21,12 +21,12 @@ export async function eventually(ask, started = performance.now()) {
   }
 }
 
-/** Return `null` where there is no such thing (yet). */
-export async function orNothing(promise) {
+/** Return `null` where it is refused with one of these: by default, where there is no such thing (yet). */
+export async function orNothing(promise, ...statuses) {
   try {
     return await promise;
   } catch (problem) {
-    if (problem instanceof Problem && problem.status === 404) return null;
+    if (problem instanceof Problem && (statuses.length ? statuses : [404]).includes(problem.status)) return null;
     throw problem;
   }
 }
@@ -130,12 +130,13 @@ export class Shopper {
   }
 }
 
-/** Find someone at random: of the people who have chosen one of the popular items lately. Null where there is nobody. */
+/** Find someone at random: of the people who have chosen one of the popular items lately. Null where there is nobody, or
+ * where the key doesn't allow to know who. */
 export async function someone() {
   const { items } = await call("GET", address(["trending"], { window: "week", limit: 100 }));
   for (const item of shuffled(items).slice(0, 5)) {
-    const { people } = await call("GET", address(["items", item.item_id, "audience"], { limit: 100 }));
-    const users = people.map((one) => one.user_id).filter(Boolean);
+    const audience = await orNothing(call("GET", address(["items", item.item_id, "audience"], { limit: 100 })), 403, 404);
+    const users = (audience?.people ?? []).map((one) => one.user_id).filter(Boolean);
     if (users.length) return shuffled(users)[0];
   }
   return null;
