@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from tests.services.serving import problem, served
 from tests.support.browser import Browser, needs_chromium
 from tests.support.system import wait_until
@@ -17,7 +17,7 @@ from tests.support.system import wait_until
 from eddyline.adapters.http import AccessControl, KeyRing, json_response, open_to, pages
 from eddyline.adapters.http.keys import hash_key
 from eddyline.adapters.telemetry import Metrics
-from eddyline.errors import EddylineError, Unavailable
+from eddyline.errors import EddylineError, Forbidden, Unavailable
 from eddyline.runtime.startup_checks import ROLES, offers_playground
 from eddyline.settings import Scope, ServerSettings, Settings
 
@@ -30,14 +30,16 @@ MAX_PAGE_BYTES = 300_000
 class Shop:
     """A stand-in for the reader: one item in every list, or none, or no answer while it is `down`."""
 
-    down = is_empty = False
+    down = is_empty = asks_for_proofs = False
 
     def router(self) -> APIRouter:
         routes = APIRouter(tags=["testing"])
         lists = open_to(Scope.LISTS)
 
         @routes.post("/v1/recommendations", openapi_extra=lists)
-        async def recommendations() -> Response:
+        async def recommendations(request: Request) -> Response:
+            if self.asks_for_proofs and "user_id" in await request.json():
+                raise Forbidden("needs a proof")
             return self._answer(request_id="r", strategy="learned", variant="learned", experiment=None, cold_start=True)
 
         @routes.get("/v1/trending", openapi_extra=lists)
@@ -50,7 +52,7 @@ class Shop:
 
         @routes.get("/v1/items/{item_id}/audience", openapi_extra=open_to(Scope.PEOPLE))
         async def audience(item_id: str) -> Response:
-            return json_response({"people": []})
+            return json_response({"people": [{"user_id": "rosa", "score": 1.0}] if self.asks_for_proofs else []})
 
         return routes
 
@@ -204,6 +206,21 @@ def test_an_empty_catalogue_is_said_to_be_empty(browser: Browser, client: httpx.
             page.await_text(f"[data-part={row}-empty]", "there is no item yet")
         page.await_text("[data-part=name]", "An anonymous visitor")
         assert page.text("#alert") == ""
+        assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+def test_where_people_need_proofs_there_is_an_anonymous_visitor(
+    browser: Browser, client: httpx.Client, shop: Shop
+) -> None:
+    shop.asks_for_proofs = True
+    with browser.page() as page:
+        page.open(f"{client.base_url}/play")
+        page.await_text("[data-part=foryou]", "Reading a river")
+        page.await_text("#alert", "needs a proof")
+        page.await_text("[data-part=name]", "An anonymous visitor")
         assert not page.errors
 
 

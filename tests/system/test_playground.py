@@ -15,7 +15,7 @@ from tests.support.system import Eddyline, eddyline, wait_until
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.slow(60),
+    pytest.mark.slow(20),
     pytest.mark.xdist_group("pages"),
     needs_chromium,
 ]

@@ -36,10 +36,15 @@ export class Panel {
     await this.refresh();
   }
 
-  /** Show someone at random, or, where nobody has done anything yet, an anonymous visitor. */
+  /** Show someone at random, or, where nobody has done anything yet, or their list is refused, an anonymous visitor. */
   async becomeSomeone() {
     const user = await someone();
-    await this.become(new Shopper(user));
+    try {
+      await this.become(new Shopper(user));
+    } catch (problem) {
+      if (problem.status === 403 && user !== null) await this.become(new Shopper());
+      throw problem;
+    }
   }
 
   async #newcomer() {
