@@ -22,7 +22,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-26s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: $(SYNCED) ## Load the MovieLens sample, click once, watch the ranking change (ARGS=--exit ends there)
@@ -65,6 +65,10 @@ format: $(SYNCED) ## Fix style and format
 .PHONY: schemas
 schemas: $(SYNCED) ## Rewrite schemas/ from the models
 	@$(BIN)/eddyline schemas
+
+.PHONY: audit-dependencies
+audit-dependencies: $(SYNCED) ## Ask OSV, on the internet, which locked dependencies have known vulnerabilities (ARGS="--ignore ID")
+	@uv=.cache/uv/bin/uv; [ -x "$$uv" ] || uv=uv; "$$uv" audit --frozen --preview-features audit $(ARGS)
 
 .PHONY: setup
 setup: $(SYNCED) ## Only set up .venv

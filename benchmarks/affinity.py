@@ -107,7 +107,8 @@ def activity(items: int, events: int) -> list[Record]:
             timestamp=NOW + offset,
             source=f"interactions:0:{offset}",
         )
-        records.append(Record("activity", 0, offset, item.encode(), said.to_bytes(), 0, "log"))
+        arrived = int((NOW + offset) * 1000)
+        records.append(Record("activity", 0, offset, item.encode(), said.to_bytes(), arrived, "log"))
         if item in person:
             person.remove(item)
         person.appendleft(item)

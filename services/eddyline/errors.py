@@ -111,6 +111,19 @@ class Misconfigured(EddylineError):
     """A setting, a topic or a collection isn't what it must be; nothing starts until it is fixed."""
 
 
+class RecordFault(EddylineError):
+    """What a record asks for, or what was made of it, can't be: it becomes a dead letter. Where that meets most records
+    something else is wrong, and the share of dead letters stops the service."""
+
+
+class OtherSpace(Misconfigured, RecordFault):
+    """A vector of another model than those that it would be added to, or compared with."""
+
+
+class NotStorable(RecordFault):
+    """Points that the vector store refuses for what is in them."""
+
+
 class AlreadyRunning(Misconfigured):
     """Another process holds the data directory."""
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tests.support.poison import BREAKS
+
 from eddyline.adapters.kafka import (
     Acknowledgements,
     Message,
@@ -135,12 +137,27 @@ class FailingRowStore:
         self._inner.upsert(collection, points, **rest)
 
 
+class BreakingHandler:
+    """A handler that fails by itself at each batch with a record that has the header `BREAKS`."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def handle(self, batch: Sequence[Message[Any]]) -> None:
+        if any(name == BREAKS for message in batch for name, _ in message.record.headers):
+            raise RuntimeError("a mistake that this record has brought to light")
+        self._inner.handle(batch)
+
+
 class FailingHandler:
     """A profiler with the points after the claim, after a batch, and after its commit."""
 
     topics = Profiler.topics
 
-    def __init__(self, inner: Profiler, point: FailPoint) -> None:
+    def __init__(self, inner: Any, point: FailPoint) -> None:
         self._inner, self._point = inner, point
         self._handled = False
 
@@ -149,7 +166,8 @@ class FailingHandler:
 
     def parse(self, record: Record) -> ParsedEvent:
         self._after_commit()
-        return self._inner.parse(record)
+        parsed: ParsedEvent = self._inner.parse(record)
+        return parsed
 
     def handle(self, batch: Sequence[Message[ParsedEvent]]) -> None:
         self._inner.handle(batch)

@@ -15,6 +15,7 @@ from typing import Literal
 from tests.chaos.failpoints import POINTS
 from tests.chaos.fork_server import ForkServer
 from tests.chaos.load import Size
+from tests.chaos.poison import send_poison
 from tests.chaos.proxy import FaultyProxy
 from tests.chaos.stream import PARTITIONS
 from tests.chaos.threads import Consumer, Threads
@@ -332,5 +333,6 @@ SCENARIOS = (
     ),
     Scenario("embedded: consumers join, leave, and stall in a batch", "edge-threads", "shared Edge", stall_in_threads),
     Scenario("embedded: a process killed with its store", "edge-killed", "own Edge", kill_with_its_store),
+    Scenario("poison of every kind, to every consumer", "poison", "server", send_poison),
     Scenario("all at once", "everything", "lasting server", everything, breaks_broker=True, pending_seconds=4.0),
 )

@@ -10,11 +10,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from tests.chaos.stream import Event
 from tests.support.fakes import text_vector
+from tests.support.poison import INVALID
 
 from eddyline.model.placed_time import place_of
 from eddyline.settings import EventSettings, ProfileSettings
@@ -54,12 +56,26 @@ class Expected:
     """Whether nothing of it ever was another's, or erased: then it is known which of its interactions make activity."""
 
 
+Place: TypeAlias = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """A record that must become a dead letter, for this reason."""
+
+    key: bytes | None
+    value: bytes | None
+    reason: str = INVALID
+    name: str = ""
+
+
 @dataclass
 class Truth:
     """All that must be so when everything is handled."""
 
     people: Mapping[str, Expected]
-    poison: dict[tuple[int, int], Event]
+    poison: dict[Place, Poisoned]
     """By place: each must be a dead letter."""
     never: set[str]
     """Event ids whose item never came: each must be a dead letter."""
@@ -83,7 +99,7 @@ class Truth:
         truth = cls(expected, {}, set(), set())
         for event in events:
             if event.kind == "poison":
-                truth.poison[event.place] = event
+                truth.poison["interactions", *event.place] = Poisoned(event.key.encode(), event.value)
             elif event.kind == "interaction" and event.repeats is None:
                 truth._take(event, owners, put_at, settings)
         for key in owners.involved:

@@ -17,7 +17,14 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from tests.chaos.failpoints import FailingHandler, FailingProducer, FailingRowStore, FailingStore, FailPoint
+from tests.chaos.failpoints import (
+    BreakingHandler,
+    FailingHandler,
+    FailingProducer,
+    FailingRowStore,
+    FailingStore,
+    FailPoint,
+)
 from tests.chaos.stream import PARTITIONS
 from tests.support.fakes import text_vector
 
@@ -94,7 +101,7 @@ def build(
         metrics,
         collections=Collections(*options.collections),
     )
-    handler = FailingHandler(profiler, point)
+    handler = FailingHandler(BreakingHandler(profiler), point)
     loop_options = LoopOptions(**{**asdict(LOOP), "batch_size": options.batch_size})
     loop = ConsumeLoop(_kafka(options), loop_options, GROUP, Profiler.topics, handler, letters, metrics=metrics)
     return loop, handler
@@ -112,7 +119,7 @@ def build_affinity(
         LOOP,
         ROW_GROUP,
         AffinityLearner.topics,
-        learner,
+        BreakingHandler(learner),
         TopicDeadLetterWriter(producer),
         metrics=metrics,
     )

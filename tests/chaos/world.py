@@ -22,7 +22,7 @@ from tests.chaos.checks import Findings, check
 from tests.chaos.fork_server import Child, ForkServer
 from tests.chaos.load import Load, Size, locate
 from tests.chaos.stream import EVENT_IDS, PARTITIONS, Stream
-from tests.chaos.truth import Truth
+from tests.chaos.truth import Place, Poisoned, Truth
 from tests.chaos.worker import ROW_GROUP, Mailbox, WorkerOptions, item_points
 from tests.support.fakes import TinyEncoder
 from tests.support.kafka import Cluster, free_port
@@ -434,6 +434,8 @@ class World:
     trouble: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     pools: list[Workers] = field(default_factory=list)
+    poisoned: dict[Place, Poisoned] = field(default_factory=dict)
+    """What was sent to be a dead letter, beside what the load sends."""
     _numbers: int = 0
 
     def next_number(self) -> int:
@@ -510,6 +512,7 @@ class World:
         locate(self.log, self.load.events)
         settings = ProfileSettings(**self.profile)
         truth = Truth.of(self.load.events, self.people, self.load.put_at, settings)
+        truth.poison |= self.poisoned
         with closing(self.backend.open()) as store:
             findings = check(truth, store, self.backend.collections, self.log, settings)
         findings.problems += self.trouble

@@ -96,7 +96,7 @@ def test_all_strategies_are_compared_by_their_shipped_weights_the_default_first(
         "last of a person",
         "shuffled",
     }
-    assert {row["metric"] for row in found} == {"hr", "ndcg", "mrr", "coverage", "diversity", "novelty"}
+    assert {row["metric"] for row in found} == {"hr", "ndcg", "mrr", "coverage", "diversity", "divergence", "novelty"}
     assert {row["k"] for row in found} == {"10"}
     ran = json.loads((output / "run.json").read_text())
     for name, strategy in STRATEGIES.items():
@@ -209,8 +209,12 @@ def test_tuning_prints_settings_and_never_sees_the_last_part(
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_figure_is_cut_off(width: int) -> None:
-    some = StrategyLists(np.asarray([[0, 1]] * 9), np.asarray([1, 0, 2] * 3), np.full(9, 0.25), np.full(9, 12.5))
-    none = StrategyLists(np.asarray([[1, -1]] * 9), np.zeros(9, dtype=np.int32), np.full(9, np.nan), np.full(9, 9.5))
+    some = StrategyLists(
+        np.asarray([[0, 1]] * 9), np.asarray([1, 0, 2] * 3), np.full(9, 0.25), np.full(9, 12.5), np.zeros(9)
+    )
+    none = StrategyLists(
+        np.asarray([[1, -1]] * 9), np.zeros(9, dtype=np.int32), np.full(9, np.nan), np.full(9, 9.5), np.zeros(9)
+    )
     found = measure("all", np.arange(9), {"eddyline": some, "eddyline (tuned)": none}, items=7, seed=1)
     console = Console(width=width, file=io.StringIO(), record=True)
     views.show(found, 10, console)

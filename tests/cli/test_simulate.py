@@ -55,6 +55,14 @@ def test_the_report_has_a_row_for_each_variant_and_says_how_fast_it_was(fake: Fa
     assert "waiting until they are embedded" in shown.stderr
 
 
+def test_the_report_says_how_new_items_did(fake: FakeEddyline) -> None:
+    shown = simulate("--lists", 300, "--arrivals", 60000, "--milestone", 2)
+    (line,) = [line for line in shown.stdout.splitlines() if "new items" in line]
+    assert "good ones" in line
+    assert "reached 2 clicks" in line
+    assert "new items" not in simulate("--lists", 50).stdout
+
+
 def test_the_report_as_json_is_all_there_is_on_stdout(fake: FakeEddyline) -> None:
     shown = simulate("--lists", 200, "--json", "--seed", 5, "--url", "http://there:81")
     said = json.loads(shown.stdout)

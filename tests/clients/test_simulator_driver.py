@@ -116,8 +116,23 @@ def test_late_events_say_when_they_happened_and_all_arrive(fake: FakeEddyline) -
 def test_new_items_come_while_people_browse(fake: FakeEddyline) -> None:
     report = run(Running(fake, arrivals=30.0, rate=10.0, lists=None, duration=61.0))
     fresh = [name for name in fake.items if name.startswith("sim-new-")]
-    assert report.items_arrived == len(fresh) == 30
+    assert len(report.new_items.items) == len(fresh) == 30
     assert all(fake.items[name]["published_at"] for name in fresh)
+
+
+def test_new_items_are_followed_until_enough_have_clicked_them(fake: FakeEddyline) -> None:
+    running = Running(fake, arrivals=20.0, rate=10.0, lists=None, duration=121.0, milestone=8, items=20)
+    report = run(running)
+    clicks = Counter(event["item_id"] for event in fake.of_type("click"))
+    news = report.new_items.items
+    assert {name: item.clicks for name, item in news.items()} == {name: clicks[name] for name in news}
+    reached = {name: item.reached for name, item in news.items() if item.reached is not None}
+    assert reached.keys() == {name for name in news if clicks[name] >= 8}
+    assert reached
+    assert all(0 < took.seconds < 121 and 8 <= took.lists <= report.lists for took in reached.values())
+    assert all(news[name].clicks <= (news[name].showings_until or 0) <= news[name].showings for name in reached)
+    assert 0.2 < sum(item.is_good for item in news.values()) / len(news) < 0.8
+    assert report.as_json()["new_items"]["good"]["reached"] == sum(news[name].is_good for name in reached)
 
 
 def test_a_catalogue_that_is_there_is_read_and_liked(fake: FakeEddyline) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # it re-exports it without saying so
 from tests.docs.pages import ROOT
 
+from eddyline.adapters.kafka import KafkaUser, access_rules
 from eddyline.adapters.telemetry import Metrics
 from eddyline.insights.kpis import Kpis
 from eddyline.insights.statistics import plan_sample_size
 from eddyline.runtime.documents import access_table, settings_table, strategies_table
+from eddyline.topics import TOPIC_SPECS
 
 
 def metrics_table() -> str:
@@ -62,11 +65,27 @@ def kpis_table() -> str:
     return "\n".join(rows)
 
 
+def kafka_users_table() -> str:
+    """What each user of a secured cluster may do with each topic."""
+    allowed: dict[str, dict[str, set[str]]] = {topic: {} for topic in TOPIC_SPECS}
+    for rule in access_rules(""):
+        if rule.name in allowed:
+            user = rule.principal.removeprefix("User:")
+            allowed[rule.name].setdefault(user, set()).add(AclOperation(rule.operation).name)
+    words = {"READ": "reads", "WRITE": "writes", "ALL": "everything"}
+    rows = ["| topic | " + " | ".join(f"`{user}`" for user in KafkaUser) + " |", "|---|" + "---|" * len(KafkaUser)]
+    for topic, users in allowed.items():
+        cells = (", ".join(word for name, word in words.items() if name in users.get(user, ())) for user in KafkaUser)
+        rows.append(f"| `{topic}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs" / "configuration.md", settings_table),
     "access": (ROOT / "docs" / "security.md", access_table),
     "strategies": (ROOT / "docs" / "ranking.md", strategies_table),
     "kpis": (ROOT / "docs" / "insights.md", kpis_table),
+    "kafka-users": (ROOT / "docs" / "operations.md", kafka_users_table),
     "metrics": (ROOT / "docs" / "operations.md", metrics_table),
     "plans": (ROOT / "docs" / "statistics.md", plans_table),
 }

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eddyline.evaluation.metrics import SliceMetrics, StrategyLists, diversity, measure, novelty
+from eddyline.evaluation.metrics import SliceMetrics, StrategyLists, divergence, diversity, measure, novelty
 
 
 def lists(items: list[list[int]], rank: list[int]) -> StrategyLists:
     nothing = np.full(len(rank), np.nan)
-    return StrategyLists(np.asarray(items, dtype=np.int32), np.asarray(rank, dtype=np.int32), nothing, nothing)
+    return StrategyLists(np.asarray(items, dtype=np.int32), np.asarray(rank, dtype=np.int32), nothing, nothing, nothing)
 
 
 def hits(values: NDArray[np.bool_]) -> StrategyLists:
     nothing = np.full(len(values), np.nan)
-    return StrategyLists(np.zeros((len(values), 1), dtype=np.int32), values.astype(np.int32), nothing, nothing)
+    return StrategyLists(np.zeros((len(values), 1), dtype=np.int32), values.astype(np.int32), nothing, nothing, nothing)
 
 
 def people(*ids: int) -> NDArray[np.int64]:
@@ -46,6 +46,16 @@ def test_diversity_is_one_minus_the_mean_cosine_of_all_pairs() -> None:
     found = diversity(content, np.asarray([[0, 1, 2], [2, 1, -1], [0, -1, -1], [-1, -1, -1]], dtype=np.int32))
     assert found[:2] == pytest.approx([1 - (0 + 0.6 + 0.8) / 3, 1 - 0.8])
     assert np.isnan(found[2:]).all()
+
+
+def test_divergence_is_that_of_the_lists_categories_from_the_chosen_ones() -> None:
+    categories = np.array([0, 0, 1, 2, -1])
+    lists = np.array([[0, 1, 2, -1], [3, 4, -1, -1], [0, 2, -1, -1]], np.int32)
+    half_and_half = np.array([3.0, 3.0, 0.0])
+    found = divergence(lists, categories, [half_and_half, half_and_half, np.zeros(3)])
+    alike = 0.5 * np.log(0.5 / (0.99 * 2 / 3 + 0.005)) + 0.5 * np.log(0.5 / (0.99 / 3 + 0.005))
+    assert found[:2] == pytest.approx([alike, np.log(100.0)])
+    assert np.isnan(found[2])
 
 
 def test_novelty_is_the_mean_information_of_the_items() -> None:

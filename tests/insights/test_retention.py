@@ -62,6 +62,15 @@ def test_a_person_is_dropped_when_nothing_of_them_is_of_use_any_more() -> None:
     assert swept(tables, NOW + 401 * DAY).keys(PEOPLE) == []
 
 
+def test_the_row_of_someone_erased_goes_once_nothing_late_is_taken_any_more() -> None:
+    tables = MemoryTables()
+    erased = PersonLog(newest=NOW, totals={VariantKey("e", "r", "a"): (1.0,)})
+    erased.erase(NOW)
+    tables.put(PEOPLE, b"u:ann", erased.to_bytes())
+    assert swept(tables, NOW + 2 * 3600 - 1).keys(PEOPLE) == [b"u:ann"]
+    assert swept(tables, NOW + 2 * 3600 + 1).keys(PEOPLE) == []
+
+
 def test_the_sweep_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 4)
     tables = MemoryTables()

@@ -3,22 +3,18 @@ befalls it."""
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import signal
-import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.insights.worker_process import SETTINGS, Windows, measuring
 from tests.support.kafka import KafkaForTest, wait_until
 from tests.support.recount import recount
-from tests.support.rows import SIZES
 
 from eddyline.adapters.kafka import (
     DeadLetter,
@@ -29,51 +25,15 @@ from eddyline.adapters.kafka import (
     OffsetAndMetadata,
     Outgoing,
     TopicPartition,
-    TopicTail,
     ensure_topics,
 )
-from eddyline.adapters.telemetry import Metrics
-from eddyline.insights.changelog_view import CellQuery, ChangelogView
 from eddyline.insights.handler import TOPICS
-from eddyline.insights.rows import Cell, CellKey
 from eddyline.insights.supervisor import Supervisor
-from eddyline.insights.worker_config import WorkerConfig
 from eddyline.model.events import ImpressionReport, Interaction, ServedItem, ServedList
-from eddyline.settings import InsightsSettings
-from eddyline.topics import changelog_topic
 
 pytestmark = [pytest.mark.process, pytest.mark.topics()]  # all topics
 
 SLOWLY = 90.0
-SETTINGS = InsightsSettings(flush_seconds=0.2)
-
-
-class Windows(ChangelogView):
-    """The windows, as their changelog has them."""
-
-    def all_cells(self) -> dict[CellKey, Cell]:
-        found: dict[CellKey, Cell] = {}
-        for size in SIZES:
-            for key, cell in self.cells(CellQuery(size, 0, math.inf, {})):
-                found.setdefault(key, Cell()).merge(cell)
-        return found
-
-    def total(self) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for _, cell in self.cells(CellQuery("hour", 0, math.inf, {})):
-            found.update(cell.counts)
-        return +found
-
-    def count(self, name: str) -> int:
-        """How many records came to this end."""
-        return sum(one.counts.get(name, 0) for one in self.progress().values())
-
-    def handled(self) -> Counter[str]:
-        """Records, by topic."""
-        found: Counter[str] = Counter()
-        for progress in self.progress().values():
-            found.update({topic: offset + 1 for topic, offset in progress.offsets.items()})
-        return found
 
 
 class App:
@@ -137,17 +97,6 @@ class App:
         ]
 
 
-RUN = """
-import sys
-from eddyline.cli import main
-from eddyline.insights.faust import application
-
-application.SESSION_SECONDS, application.HEARTBEAT_SECONDS = {session}, 0.3
-sys.argv = ["eddyline", "insights-worker"]
-main()
-"""
-"""A worker of a group that soon sees who is dead."""
-
 SLOW_TO_RESUME = """
 import asyncio
 from faust.transport.consumer import Consumer
@@ -170,30 +119,6 @@ async def stop_to_think(stream):
 Consumer.perform_seek, worker._events = seek_slowly, stop_to_think
 """
 """A worker that is late: Faust has read on when it resumes, and empties the queues."""
-
-
-@contextmanager
-def measuring(kafka: KafkaForTest, directory: Path, patches: str = "") -> Iterator[tuple[Supervisor, Windows]]:
-    """A supervised worker, and its table."""
-    session = 2.0 if kafka.kind == "jars" else 6.0  # as short as the cluster allows
-    command = (sys.executable, "-c", patches + RUN.format(session=session))
-    config = WorkerConfig(
-        cluster=kafka.options,
-        settings=SETTINGS,
-        directory=directory / "tables",
-        dead_letters=directory / "letters",
-        log_level="warning",
-        log_format="json",
-    )
-    table, supervisor = Windows(SETTINGS, time.time), Supervisor(config, Metrics(), command)
-    tail = TopicTail(kafka.options, changelog_topic("windows"), table.apply)
-    tail.start()
-    supervisor.start()
-    try:
-        yield supervisor, table
-    finally:
-        supervisor.stop(lambda: True, 0)
-        tail.close()
 
 
 def records(kafka: KafkaForTest) -> list[tuple[str, bytes | None, float]]:

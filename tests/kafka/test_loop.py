@@ -458,6 +458,28 @@ def test_what_is_not_a_records_fault_stops_the_service(scripted: ScriptedBackend
     assert letters.letters == []
 
 
+def test_periodic_work_that_fails_stops_neither_the_stream_nor_itself(scripted: ScriptedBackend) -> None:
+    class Restless(RecordingHandler):
+        def tick(self) -> None:
+            super().tick()
+            raise KeyError("what waits")
+
+    handler = Restless()
+    with scripted.running(scripted.loop(handler)):
+        scripted.wait_until(lambda: handler.ticks > 1, "it is tried again")
+        scripted.send(numbered(3))
+        scripted.wait_until(lambda: len(handler.handled) == 3, "the stream goes on")
+
+
+def test_periodic_work_that_lacks_what_it_needs_stops_the_service(scripted: ScriptedBackend) -> None:
+    class Misplaced(RecordingHandler):
+        def tick(self) -> None:
+            raise Misconfigured("there is no collection")
+
+    with pytest.raises(Misconfigured):
+        scripted.loop(Misplaced()).run()
+
+
 def test_a_record_that_parsing_fails_at_becomes_a_dead_letter(scripted: ScriptedBackend) -> None:
     class Fragile(RecordingHandler):
         def parse(self, record: Record) -> str:

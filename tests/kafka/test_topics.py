@@ -99,6 +99,6 @@ def test_a_log_keeps_its_identity_until_it_is_made_anew(real_kafka: KafkaForTest
 
 
 def test_a_cluster_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, kafka: KafkaForTest) -> None:
-    monkeypatch.setattr("eddyline.adapters.kafka.topic_admin._REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr("eddyline.adapters.kafka.cluster_admin.REQUEST_SECONDS", 0.5)
     with pytest.raises(Unavailable):
         ensure_topics(replace(kafka.options, bootstrap_servers="127.0.0.1:1", log_identity=None))

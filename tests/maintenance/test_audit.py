@@ -32,6 +32,7 @@ from eddyline.model.offsets import LogPosition
 from eddyline.model.placed_time import UNPLACED
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction, encode_payload
 from eddyline.profiler import Profiler
+from eddyline.profiler.profile_updater import ProfileUpdater
 from eddyline.runtime.collection_setup import create_collections
 from eddyline.settings import EventSettings, ProfileSettings, Settings
 
@@ -88,6 +89,24 @@ def test_what_cannot_be_read_is_counted_apart(it: Auditing) -> None:
     it.work()
     report = it.audit()
     assert (report.invalid, report.is_clean) == (2, True)
+
+
+def test_a_record_that_the_profiler_fails_at_is_counted_with_them(
+    it: Auditing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_day(it)
+    it.work()
+    it.say("u:eve", item_id="a")
+    apply = ProfileUpdater.apply
+
+    def fail(self: ProfileUpdater, profile: Profile, *rest: Any) -> None:
+        if profile.person.id == "eve":
+            raise ZeroDivisionError("a bug")
+        apply(self, profile, *rest)
+
+    monkeypatch.setattr(ProfileUpdater, "apply", fail)
+    it.log.handled = {n: len(records) for n, records in enumerate(it.log.partitions)}
+    assert it.audit().is_clean
 
 
 def test_what_the_group_has_not_committed_is_not_asked_of_it(it: Auditing) -> None:

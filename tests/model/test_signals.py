@@ -14,9 +14,9 @@ from eddyline.model.ids import Person
 from eddyline.model.profile import Profile, TimeConstants, WeightedInteraction
 from eddyline.model.ranking import (
     Hit,
-    PriceAndImage,
     RankedItem,
     RankOptions,
+    RecentItemDetails,
     RetrievalPlan,
     merge_candidates,
     plan_retrieval,
@@ -70,7 +70,7 @@ def ranked(
 def prices(*known: float) -> PricePreference:
     """Of items that weigh the same."""
     names = [str(number) for number in range(len(known))]
-    details = {name: PriceAndImage(price) for name, price in zip(names, known, strict=True)}
+    details = {name: RecentItemDetails(price) for name, price in zip(names, known, strict=True)}
     found = price_preference(dict.fromkeys(names, 0.3), details)
     assert found is not None
     return found
@@ -150,10 +150,10 @@ def test_who_spends_widely_is_offered_widely() -> None:
 
 def test_newer_choices_weigh_more() -> None:
     details = {
-        "new": PriceAndImage(10.0),
-        "old": PriceAndImage(1000.0),
-        "free": PriceAndImage(0.0),
-        "unknown": PriceAndImage(),
+        "new": RecentItemDetails(10.0),
+        "old": RecentItemDetails(1000.0),
+        "free": RecentItemDetails(0.0),
+        "unknown": RecentItemDetails(),
     }
     weights = {"new": 1.0, "free": 0.9, "unknown": 0.8, "old": 0.25, "gone": 0.1}
     found = price_preference(weights, details)
@@ -162,9 +162,9 @@ def test_newer_choices_weigh_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "details", [{}, {"a": PriceAndImage()}, {"a": PriceAndImage(0.0)}, {"b": PriceAndImage(3.0)}], ids=str
+    "details", [{}, {"a": RecentItemDetails()}, {"a": RecentItemDetails(0.0)}, {"b": RecentItemDetails(3.0)}], ids=str
 )
-def test_without_a_known_price_there_is_no_range(details: dict[str, PriceAndImage]) -> None:
+def test_without_a_known_price_there_is_no_range(details: dict[str, RecentItemDetails]) -> None:
     assert price_preference({"a": 1.0}, details) is None
 
 
@@ -185,11 +185,11 @@ def test_a_currency_changes_nothing(known: list[float], asked: float, rate: floa
 def test_the_price_reranks_what_others_found_for_whom_prices_are_known() -> None:
     asked = planned(person("mug"), price=1.0)
     assert asked.needs_recent_details
-    knowing = with_recent_items(asked, {"mug": PriceAndImage(8.0)})
+    knowing = with_recent_items(asked, {"mug": RecentItemDetails(8.0)})
     listed = ranked(knowing, item("sofa", price=900.0), item("cup", price=9.0), item("unpriced"))
     assert list(listed) == ["cup", "unpriced", "sofa"]
     assert listed["unpriced"].terms["price"] == NEUTRAL
-    unknowing = with_recent_items(asked, {"mug": PriceAndImage()})
+    unknowing = with_recent_items(asked, {"mug": RecentItemDetails()})
     assert unknowing.weights["price"] == 0.0
     assert "price" not in ranked(unknowing, item("cup", price=9.0))["cup"].terms
 
@@ -201,7 +201,7 @@ RED, BLUE = np.array([2.0, 0.0]), np.array([0.0, 1.0])
 
 def test_pictures_count_as_directions_and_by_their_weights() -> None:
     found = image_preference(
-        {"a": 3.0, "b": 1.0}, {"a": PriceAndImage(None, RED, "s"), "b": PriceAndImage(None, BLUE, "s")}
+        {"a": 3.0, "b": 1.0}, {"a": RecentItemDetails(None, RED, "s"), "b": RecentItemDetails(None, BLUE, "s")}
     )
     assert found is not None
     assert np.linalg.norm(found.vector) == pytest.approx(1.0)
@@ -209,7 +209,11 @@ def test_pictures_count_as_directions_and_by_their_weights() -> None:
 
 
 def test_pictures_of_another_model_are_left_out() -> None:
-    details = {"newest": PriceAndImage(), "new": PriceAndImage(None, RED, "s2"), "old": PriceAndImage(None, BLUE, "s1")}
+    details = {
+        "newest": RecentItemDetails(),
+        "new": RecentItemDetails(None, RED, "s2"),
+        "old": RecentItemDetails(None, BLUE, "s1"),
+    }
     found = image_preference({"newest": 1.0, "new": 0.5, "old": 9.0}, details)
     assert found is not None
     assert found.space == "s2"
@@ -217,14 +221,14 @@ def test_pictures_of_another_model_are_left_out() -> None:
 
 
 def test_pictures_that_point_nowhere_are_not_gone_by() -> None:
-    assert image_preference({"a": 1.0}, {"a": PriceAndImage(3.0)}) is None
-    opposite = {"a": PriceAndImage(None, RED, "s"), "b": PriceAndImage(None, -RED, "s")}
+    assert image_preference({"a": 1.0}, {"a": RecentItemDetails(3.0)}) is None
+    opposite = {"a": RecentItemDetails(None, RED, "s"), "b": RecentItemDetails(None, -RED, "s")}
     assert image_preference({"a": 1.0, "b": 1.0}, opposite) is None
     assert with_recent_items(planned(person("a", "b"), image=1.0), {}).weights["image"] == 0.0
 
 
 def test_likeness_of_pictures_is_brought_to_one_by_its_list() -> None:
-    asked = with_recent_items(planned(person("a"), image=2.0), {"a": PriceAndImage(None, RED, "s")})
+    asked = with_recent_items(planned(person("a"), image=2.0), {"a": RecentItemDetails(None, RED, "s")})
     listed = ranked(asked, item("no picture"), image=[item("x", 0.9), item("y", 0.8), item("z", 0.7)])
     assert {name: one.score for name, one in listed.items()} == pytest.approx(
         {"x": 2.0, "y": 1.0, "z": 0.0, "no picture": 0.0}

@@ -121,6 +121,17 @@ def test_the_embedder_is_compared_with_its_encoder_alone() -> None:
     assert all(float(ratio) > 0 for _, ratio in found)
 
 
+@pytest.mark.extended  # loads the model
+def test_new_items_are_followed_until_they_are_found() -> None:
+    few = ["--people", "40", "--items", "60", "--new", "10", "--hours", "10", "--lists", "300", "--milestone", "2"]
+    command = [sys.executable, "benchmarks/new_items.py", *few]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.search(r"^good ones: (\d+) of (\d+) reached 2 clicks; medians: (\d+)", done.stdout, re.MULTILINE)
+    assert found is not None, done.stdout
+    assert 0 < int(found[1]) <= int(found[2]) <= 10
+
+
 @pytest.fixture
 def qdrant() -> Iterator[QdrantRest]:
     """Something that answers as Qdrant does."""

@@ -17,21 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from tests.support.compose import SECRETS, compose_file, compose_variables
 from typer.testing import CliRunner
 
 from eddyline.cli import app
 from eddyline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
-OURS = {"init", "api", "embedder", "profiler", "affinity", "insights"}
-ONE_SHOT = {"init"}
+SERVICES = {"init", "api", "embedder", "profiler", "affinity", "insights"}
+OURS = SERVICES | {"kafka-users"}
+ONE_SHOT = {"init", "kafka-users"}
+FROM_OUTSIDE = {"api", "insights"}
+"""What the network `front` reaches."""
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    return loaded
+    return compose_file()
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def test_the_compose_command_accepts_the_file(services: dict[str, Any]) -> None:
         pytest.skip("no Docker Compose 2 on this machine; the tests below check the structure")
     answer = subprocess.run(
         [*command, "--file", str(ROOT / "compose.yaml"), "config", "--format", "json"],
+        env=os.environ | SECRETS,
         capture_output=True,
         text=True,
         check=False,
@@ -69,7 +72,9 @@ def test_the_compose_command_accepts_the_file(services: dict[str, Any]) -> None:
 
 def test_every_image_is_pinned_to_a_version(services: dict[str, Any]) -> None:
     for name, service in services.items():
-        assert re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?$", service["image"]), f"{name}: {service['image']}"
+        assert re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", service["image"]), (
+            f"{name}: {service['image']}"
+        )
 
 
 def test_our_images_carry_the_projects_version_and_name_their_target(services: dict[str, Any]) -> None:
@@ -93,12 +98,11 @@ def test_every_service_has_a_health_check_unless_it_ends_by_itself(services: dic
 
 def test_services_wait_for_what_they_need(services: dict[str, Any]) -> None:
     healthy = {name: {"condition": "service_healthy"} for name in ("kafka", "qdrant")}
-    assert services["init"]["depends_on"] == healthy
+    done = {"condition": "service_completed_successfully"}
+    assert services["kafka-users"]["depends_on"] == {"kafka": healthy["kafka"]}
+    assert services["init"]["depends_on"] == {**healthy, "kafka-users": done}
     for name in OURS - ONE_SHOT:
-        assert services[name]["depends_on"] == {
-            **healthy,
-            "init": {"condition": "service_completed_successfully"},
-        }
+        assert services[name]["depends_on"] == {**healthy, "init": done}
 
 
 def test_ports_are_open_to_this_host_only(services: dict[str, Any]) -> None:
@@ -108,34 +112,97 @@ def test_ports_are_open_to_this_host_only(services: dict[str, Any]) -> None:
 
 
 def test_state_is_kept_in_named_volumes(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    assert services["kafka"]["volumes"] == [f"kafka-data:{services['kafka']['environment']['KAFKA_LOG_DIRS']}"]
+    kafka = services["kafka"]
+    data, *others = kafka["volumes"]
+    assert data == f"kafka-data:{kafka['environment']['KAFKA_LOG_DIRS']}"
+    assert others == ["/opt/kafka/config", kafka["environment"]["LOG_DIR"]]
     assert services["qdrant"]["volumes"] == ["qdrant-data:/qdrant/storage"]
     assert set(compose["volumes"]) == {"kafka-data", "qdrant-data"}
 
 
-def test_our_containers_can_write_nothing_but_their_tmp(services: dict[str, Any]) -> None:
-    for name in OURS:
-        service = services[name]
+def test_containers_can_write_nothing_but_their_tmp_and_volumes(services: dict[str, Any]) -> None:
+    for name, service in services.items():
         assert service["read_only"], name
-        assert service["tmpfs"] == ["/tmp"]
+        assert service["tmpfs"] == (["/tmp:exec"] if name == "kafka" else ["/tmp"])
         assert service["cap_drop"] == ["ALL"]
-        assert all(volume.endswith(":ro") for volume in service["volumes"]), name
+    for name in OURS:
+        assert all(volume.endswith(":ro") for volume in services[name].get("volumes", [])), name
 
 
-def test_no_container_gains_privileges_or_processes_without_end(services: dict[str, Any]) -> None:
+def test_no_container_gains_privileges_or_takes_processes_and_memory_without_end(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert 0 < service["pids_limit"] <= 2000, name
+        assert re.fullmatch("[1-9]g", service["mem_limit"]), name
+
+
+def test_kafka_and_qdrant_are_on_a_network_without_a_way_out_and_only_what_answers_is_on_another(
+    compose: dict[str, Any], services: dict[str, Any]
+) -> None:
+    networks = {name: set(service.get("networks", [])) for name, service in services.items()}
+    assert networks.pop("kafka-users") == set()
+    assert services["kafka-users"]["network_mode"] == "service:kafka"
+    assert networks == {
+        **{name: {"data"} for name in ("qdrant", "init", "embedder", "profiler", "affinity")},
+        **{name: {"data", "front"} for name in FROM_OUTSIDE},
+        "kafka": {"data", "apps"},
+    }
+    assert compose["networks"] == {"data": {"internal": True}, "front": None, "apps": None}
+    assert {name for name, service in services.items() if "ports" in service} == {*FROM_OUTSIDE, "kafka"}
+
+
+def test_metrics_are_on_the_network_of_the_services_alone(
+    services: dict[str, Any], compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SERVICES:
+        settings = _load(ROOT / compose["configs"]["eddyline"]["file"], services[name]["environment"], monkeypatch)
+        assert settings.server.operations_port == 9000
+        assert not any(":9000" in port for port in services[name].get("ports", []))
+        if name in FROM_OUTSIDE:
+            assert services[name]["networks"]["data"] == {"aliases": [settings.server.operations_host]}
+            assert services[name]["networks"]["front"] is None
 
 
 def test_pages_in_a_browser_on_this_host_can_not_read_qdrant(services: dict[str, Any]) -> None:
-    assert services["qdrant"]["environment"]["QDRANT__SERVICE__ENABLE_CORS"] == "false"
+    qdrant = services["qdrant"]["environment"]
+    assert qdrant["QDRANT__SERVICE__ENABLE_CORS"] == "false"
+    assert qdrant["QDRANT__SERVICE__API_KEY"] == SECRETS["EDDYLINE_QDRANT__API_KEY"]
+
+
+def test_the_listeners_of_kafka_that_others_reach_ask_for_a_password(services: dict[str, Any]) -> None:
+    environment = services["kafka"]["environment"]
+    listeners = dict(one.split("://") for one in environment["KAFKA_LISTENERS"].split(","))
+    protocols = dict(one.split(":") for one in environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    assert set(listeners) == set(protocols)
+    for name, address in listeners.items():
+        assert protocols[name] == ("PLAINTEXT" if address.startswith("localhost:") else "SASL_PLAINTEXT")
+
+
+@pytest.mark.process
+def test_secrets_are_made_once_random_and_for_this_user_alone(tmp_path: Path) -> None:
+    shell = shutil.which("sh")
+    if shell is None:
+        pytest.skip("no sh on this machine")
+    (tmp_path / "deploy").mkdir()
+    script, env_file = tmp_path / "deploy" / "secrets.sh", tmp_path / ".env"
+    shutil.copy(ROOT / "deploy" / "secrets.sh", script)
+    env_file.write_text("KAFKA_APPS_PASSWORD=mine\nKAFKA_ADMIN_PASSWORD=\nEDDYLINE_LOG_LEVEL=info")
+    subprocess.run([shell, str(script)], check=True)
+    lines = env_file.read_text().splitlines()
+    assert lines[:3] == ["KAFKA_APPS_PASSWORD=mine", "KAFKA_ADMIN_PASSWORD=", "EDDYLINE_LOG_LEVEL=info"]
+    made = dict(line.split("=") for line in lines[3:])
+    assert set(made) | {"KAFKA_APPS_PASSWORD"} == set(SECRETS) == compose_variables()
+    assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in made.values())
+    assert len(set(made.values())) == len(made)
+    assert env_file.stat().st_mode & 0o777 == 0o600
+    subprocess.run([shell, str(script)], check=True)
+    assert env_file.read_text().splitlines() == lines
 
 
 def test_our_containers_answer_anyone_only_while_nobody_else_reaches_them(
     compose: dict[str, Any], services: dict[str, Any]
 ) -> None:
-    for name in OURS:
+    for name in SERVICES:
         environment = services[name]["environment"]
         assert environment["EDDYLINE_SERVER__INSECURE"] == "true"
         source, target, _ = services[name]["volumes"][0].split(":")
@@ -150,14 +217,22 @@ def test_settings_of_the_containers_are_settings_that_exist(
     compose: dict[str, Any], services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = ROOT / compose["configs"]["eddyline"]["file"]
-    for name in OURS:
+    for name in SERVICES:
         environment = services[name]["environment"]
         assert environment["EDDYLINE_CONFIG"] == services[name]["configs"][0]["target"]
         settings = _load(file, environment, monkeypatch)
         assert settings.kafka.bootstrap_servers == "kafka:9092"
         assert settings.kafka.replication_factor == 1, "one broker can't hold more replicas"
         assert settings.qdrant.url == "http://qdrant:6333"
-        assert settings.qdrant.api_key is None
+        assert settings.qdrant.api_key is not None
+        assert settings.qdrant.api_key.get_secret_value() == SECRETS["EDDYLINE_QDRANT__API_KEY"]
+        user = "admin" if name == "init" else "services"
+        assert settings.kafka.client == {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": user,
+            "sasl.password": f"a-password-of-{user}",
+        }
         assert settings.server.host == "0.0.0.0"
         assert str(settings.server.port) in " ".join(services["api"]["healthcheck"]["test"])
         assert all(port.endswith(f":{settings.server.port}") for port in services[name].get("ports", []))

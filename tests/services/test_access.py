@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import product
@@ -273,6 +276,25 @@ def test_no_answer_is_kept_framed_or_taken_for_something_else(client: httpx.Clie
         found = client.get(path, headers=headers).headers
         assert (found["cache-control"], found["x-content-type-options"]) == ("no-store", "nosniff")
         assert (found["x-frame-options"], found["referrer-policy"]) == ("DENY", "no-referrer")
+        policy = found["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert policy.endswith("frame-ancestors 'none'")
+
+
+def test_the_page_of_the_docs_runs_its_own_scripts_alone(client: httpx.Client) -> None:
+    page = client.get("/docs", headers=bearer(KEYS["operate"]))
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (scripts,) = re.findall("script-src ([^;]+);", page.headers["content-security-policy"])
+    assert scripts == f"'self' 'sha256-{digest}'"
+    assert page.headers.get_list("content-security-policy", split_commas=False) == [
+        page.headers["content-security-policy"]
+    ]
+    assert set(re.findall(r'(?:src|href)="([^/"]*/[^"]*)"', page.text)) == {
+        "/docs/assets/swagger-ui-bundle.js",
+        "/docs/assets/swagger-ui.css",
+        "/docs/assets/favicon.png",
+    }
 
 
 # -- without keys: browsers on this machine --------------------------------------------------------------------------

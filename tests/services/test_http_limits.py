@@ -18,6 +18,7 @@ from tests.support.kafka import wait_until
 
 from eddyline.adapters.http import WorkerThreads, json_response, read_json
 from eddyline.adapters.http.access import open_to
+from eddyline.adapters.http.security_headers import SECURITY_HEADERS
 from eddyline.adapters.telemetry import Metrics
 from eddyline.settings import ServerSettings
 
@@ -249,7 +250,7 @@ def test_another_encoding_is_named(it: Door, encoding: str) -> None:
 
 
 def test_connections_are_bounded_and_one_address_has_half() -> None:
-    with door(ServerSettings(max_connections=8)) as it, ExitStack() as stack:
+    with door(ServerSettings(max_connections=8, trusted_proxies=())) as it, ExitStack() as stack:
         assert it.client.get("/healthz").status_code == 200  # which keeps one
         for _ in range(3):
             stack.enter_context(it.connection()).sendall(b"GET")
@@ -258,6 +259,50 @@ def test_connections_are_bounded_and_one_address_has_half() -> None:
         assert it.client.get("/healthz").status_code == 200, "those that are there go on"
         stack.close()
         wait_until(lambda: it.send(b"GET /healthz HTTP/1.0\r\n\r\n")[:12] == b"HTTP/1.1 200", "there is room again")
+
+
+def test_a_trusted_proxy_has_all_connections() -> None:
+    with door(ServerSettings(max_connections=8)) as it, ExitStack() as stack:
+        for _ in range(8):
+            raw = stack.enter_context(it.connection())
+            raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert raw.recv(15) == b"HTTP/1.1 200 OK"
+        assert "server.max_connections" in said(it.send(), 503)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "has_its_own_share"),
+    [
+        (["127.0.0.1"], "192.0.2.7", True),
+        (["127.0.0.0/8"], "192.0.2.7", True),
+        (["127.0.0.0/8", "192.0.2.0/24"], "203.0.113.9, 192.0.2.7", True),
+        (["127.0.0.1"], "127.0.0.1", False),
+        (["10.0.0.0/8"], "192.0.2.7", False),
+        ([], "192.0.2.7", False),
+    ],
+)
+def test_only_a_trusted_proxy_says_whose_request_it_is(
+    proxies: list[str], forwarded: str, has_its_own_share: bool
+) -> None:
+    settings = ServerSettings.model_validate({"max_requests": 2, "trusted_proxies": proxies})
+    with door(settings) as it, it.connection() as raw:
+        raw.sendall(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
+        wait_until(lambda: it.client.post("/echo", json=[]).status_code == 503, "it is being answered")
+        answer = it.client.post("/echo", json=[], headers={"x-forwarded-for": forwarded})
+        assert (answer.status_code == 200) is has_its_own_share
+
+
+def test_what_no_route_sees_is_not_kept_framed_or_taken_for_something_else(it: Door) -> None:
+    heads = [it.send(b"rubbish\r\n\r\n"), it.send(b"GET / HTTP/1.1\r\nx: " + b"y" * 40_000 + b"\r\n\r\n")]
+    with door(ServerSettings(max_requests=1)) as full, full.connection() as raw:
+        raw.sendall(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
+        ask = b"GET /other HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        wait_until(lambda: full.send(ask).startswith(b"HTTP/1.1 503"), "the other is being answered")
+        heads.append(full.send(ask))
+        full.gate.set()
+    for head in heads:
+        for name, value in SECURITY_HEADERS:
+            assert head.count(b"%b: %b\r\n" % (name, value)) == 1, head[:600]
 
 
 def test_requests_are_bounded_and_one_client_has_half() -> None:

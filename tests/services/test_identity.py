@@ -284,6 +284,83 @@ def test_stubs_are_swept_when_they_have_been_of_no_use_for_long() -> None:
     assert it.knows("u:ada")
 
 
+def test_anonymous_profiles_end_and_users_do_not() -> None:
+    it = Profiling(ProfileSettings(anonymous_days=180), partitions=PARTITIONS)
+    it.add_items("a", "b")
+    it.feed(anonymous(0, "a", visitor="idle"), anonymous(0, "a", at=NOW), signed_in(0, "a"))
+    _after(it, days=100)
+    it.feed(anonymous(1, "b", at=it.clock()))
+    _after(it, days=100)
+    assert not it.knows("a:idle")
+    assert it.stored(f"a:{ANONYMOUS}").events == 2
+    assert it.knows(f"u:{USER}")
+
+
+def test_history_that_is_imported_does_not_end_an_anonymous_profile() -> None:
+    it = Profiling(ProfileSettings(anonymous_days=180), partitions=PARTITIONS)
+    it.add_items("a", "b")
+    long_ago = NOW - 400 * 86_400
+    it.feed(anonymous(0, "a", at=long_ago, arrived=NOW))
+    it.profiler.tick()
+    it.feed(anonymous(1, "b", at=long_ago + 60, arrived=NOW))
+    assert it.stored(f"a:{ANONYMOUS}").events == 2
+
+
+def test_who_comes_back_after_their_profile_ended_is_a_stranger_whether_it_was_removed_or_not() -> None:
+    it = Profiling(ProfileSettings(anonymous_days=180), partitions=PARTITIONS)
+    it.add_items("a", "b")
+    it.feed(anonymous(0, "a"))
+    it.clock.forward(181 * 86_400)
+    it.feed(anonymous(1, "b", at=it.clock()))
+    profile = it.stored(f"a:{ANONYMOUS}")
+    assert (profile.events, list(profile.seen.viewed.times)) == (1, ["b"])
+
+
+# -- erasing an anonymous id -------------------------------------------------------------------------------------------
+
+
+def erasure_of_anonymous(offset: int, at: float, visitor: str = ANONYMOUS) -> Record:
+    key = f"a:{visitor}"
+    value = {"type": "erased", "anonymous_id": visitor, "timestamp": at}
+    return record("interactions", key, value, offset, partition=partition_of(key.encode(), PARTITIONS), at=at)
+
+
+def test_an_anonymous_id_that_is_nobodys_is_erased_and_late_events_stay_out(it: Profiling) -> None:
+    it.feed(anonymous(0, "a", at=NOW - 50), anonymous(1, "never-made", at=NOW - 40))
+    it.feed(erasure_of_anonymous(2, at=NOW))
+    assert it.stored(f"a:{ANONYMOUS}").is_blank
+    assert "person" not in it.point(f"a:{ANONYMOUS}").payload
+    it.feed(anonymous(3, "b", at=NOW - 10, arrived=NOW + 10))
+    assert it.stored(f"a:{ANONYMOUS}").is_blank
+    it.feed(anonymous(4, "c", at=NOW + 20))
+    assert it.stored(f"a:{ANONYMOUS}").events == 1
+
+
+def test_an_anonymous_id_that_is_a_users_by_now_goes_on_forwarding(it: Profiling) -> None:
+    it.feed(anonymous(0, "a", at=NOW - 50), identify(1))
+    it.deliver()
+    it.feed(erasure_of_anonymous(2, at=NOW + 1))
+    assert it.stored(f"a:{ANONYMOUS}").identity.merged_into == Person("u", USER)
+    assert it.stored().events == 1
+
+
+def test_an_erasure_reaches_the_anonymous_ids_that_a_profile_no_longer_names(
+    it: Profiling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eddyline.model.profile.identity.MAX_LINKED_IDS", 2)
+    visitors = [f"visitor {n}" for n in range(5)]
+    for visitor in visitors:
+        it.feed(anonymous(0, "a", visitor=visitor), identify(1, visitor=visitor))
+    it.deliver()
+    assert len(it.stored().identity.linked_anonymous_ids) == 2
+    sent = len(it.producer.to("interactions"))
+    it.feed(erasure(20_000, at=NOW + 1))
+    it.deliver(sent)
+    for visitor in visitors:
+        assert it.stored(f"a:{visitor}").identity.merged_into is None
+        assert "person" not in it.point(f"a:{visitor}").payload
+
+
 def _after(it: Profiling, days: float) -> None:
     assert isinstance(it.clock, Clock)
     it.clock.forward(days * 86_400)

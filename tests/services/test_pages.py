@@ -236,7 +236,7 @@ def test_with_keys_the_playground_asks_for_one_and_says_what_it_must_be_good_for
     routers = shop.router(), pages.router(playground=True)
     with served(*routers, access=AccessControl(ring)) as client, browser.page() as page:
         page.open(f"{client.base_url}")
-        page.await_text("#keys-hint", "This Eddyline has keys")
+        page.await_text("#keys-hint", "If this Eddyline has keys")
         page.open(f"{client.base_url}/play")
         page.await_text("#key", "lists, events, catalogue and people")
         page.write("#key input", "edk_wrong")

@@ -85,7 +85,7 @@ class KafkaForTest:
         return self.producers[-1]
 
 
-class _Unfit(Exception):
+class UnfitError(Exception):
     """This kind of Kafka can't be had here."""
 
 
@@ -113,12 +113,12 @@ def choose(skipped: tuple[str, ...] = ()) -> Choice:
     kinds: list[tuple[Kind, Callable[[], None], Callable[[], Cluster]]] = [
         ("KAFKA_BOOTSTRAP", _given_is_set, _given),
         ("container", _docker_answers, _container),
-        ("jars", _java_is_there, _jars),
+        ("jars", java_is_there, _jars),
     ]
     for kind, check, start in kinds[len(skipped) :]:
         try:
             check()
-        except _Unfit as reason:
+        except UnfitError as reason:
             fell_back.append(str(reason))
         else:
             return Choice(kind, start, tuple(fell_back))
@@ -131,13 +131,13 @@ def start_cluster() -> Cluster:
     while True:
         try:
             return replace(choice.start(), fell_back=choice.fell_back)
-        except _Unfit as reason:
+        except UnfitError as reason:
             choice = choose((*choice.fell_back, str(reason)))
 
 
 def _given_is_set() -> None:
     if not os.environ.get("KAFKA_BOOTSTRAP"):
-        raise _Unfit("KAFKA_BOOTSTRAP isn't set")
+        raise UnfitError("KAFKA_BOOTSTRAP isn't set")
 
 
 def _docker_answers() -> None:
@@ -145,13 +145,13 @@ def _docker_answers() -> None:
         import docker  # type: ignore[import-untyped]
         import testcontainers  # noqa: F401
     except ImportError as error:
-        raise _Unfit(f"no Docker client ({error})") from error
+        raise UnfitError(f"no Docker client ({error})") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # docker forgets its socket when nobody answers
         answers = _pinged(docker)
         gc.collect()
     if not answers:
-        raise _Unfit("no Docker engine answers")
+        raise UnfitError("no Docker engine answers")
 
 
 def _pinged(docker: Any) -> bool:
@@ -162,11 +162,11 @@ def _pinged(docker: Any) -> bool:
     return True
 
 
-def _java_is_there() -> None:
+def java_is_there() -> None:
     if shutil.which("java") is None:
-        raise _Unfit("no Java")
+        raise UnfitError("no Java")
     if not _LIBRARIES.is_dir() and shutil.which("mvn") is None:
-        raise _Unfit("no Maven to fetch Kafka's jars")
+        raise UnfitError("no Maven to fetch Kafka's jars")
 
 
 def _given() -> Cluster:
@@ -206,7 +206,7 @@ def _container() -> Cluster:
     try:
         container.start()
     except Exception as error:
-        raise _Unfit(f"Docker can't start apache/kafka:{KAFKA_VERSION} ({type(error).__name__})") from error
+        raise UnfitError(f"Docker can't start apache/kafka:{KAFKA_VERSION} ({type(error).__name__})") from error
     servers = f"127.0.0.1:{port}"
     _wait_for(servers, lambda: True)
     ending = {"container": container.get_wrapped_container().id}
@@ -214,7 +214,7 @@ def _container() -> Cluster:
 
 
 def _jars() -> Cluster:
-    libraries = _fetched_jars()
+    libraries = fetched_jars()
     directory = Path(tempfile.mkdtemp(prefix="eddyline-kafka-"))
     port, controller = free_port(), free_port()
     properties = directory / "server.properties"
@@ -241,7 +241,7 @@ broker.heartbeat.interval.ms=500
     )
     command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{libraries}/*"]
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    broker = _Broker([*command, "kafka.Kafka", str(properties)], directory / "server.log", f"127.0.0.1:{port}")
+    broker = Broker([*command, "kafka.Kafka", str(properties)], directory / "server.log", f"127.0.0.1:{port}")
     with broker.log.open("ab") as log:
         subprocess.run(
             [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties)],
@@ -266,7 +266,7 @@ broker.heartbeat.interval.ms=500
     )
 
 
-class _Broker:
+class Broker:
     """The process of a Kafka broker."""
 
     def __init__(self, command: list[str], log: Path, address: str) -> None:
@@ -299,7 +299,7 @@ class _Broker:
             self._process.wait(timeout=10)
 
 
-def _fetched_jars() -> Path:
+def fetched_jars() -> Path:
     """Apache Kafka's jars, fetched on the first use."""
     if _LIBRARIES.is_dir():
         return _LIBRARIES
@@ -323,7 +323,7 @@ def _fetched_jars() -> Path:
     )
     if done.returncode != 0:
         shutil.rmtree(fetched, ignore_errors=True)
-        raise _Unfit(f"Maven can't fetch Kafka's jars ({done.stdout[-200:].strip()})")
+        raise UnfitError(f"Maven can't fetch Kafka's jars ({done.stdout[-200:].strip()})")
     try:
         fetched.rename(_LIBRARIES)
     except OSError:  # another run was quicker

@@ -24,7 +24,7 @@ from eddyline.adapters.vectors.contract import (
     Vector,
 )
 from eddyline.adapters.vectors.conversion import in_one_batch, json_path, selected
-from eddyline.errors import EddylineError, Misconfigured
+from eddyline.errors import EddylineError, Misconfigured, NotStorable
 from eddyline.model.filters import Filter
 from eddyline.settings import AttributeKind
 
@@ -197,7 +197,7 @@ def _told(collection: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise EddylineError(f"collection `{collection}`: {error}") from error
+        raise NotStorable(f"collection `{collection}`: {error}") from error
 
 
 def _vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:

@@ -216,6 +216,21 @@ def test_what_was_done_anonymously_is_the_users_after_signing_in_and_forgotten_o
     assert shop.person(user) == {}
 
 
+def test_an_anonymous_visitor_can_be_forgotten(page: Page, shop: Eddyline) -> None:
+    visit(page, shop)
+    page.click("[data-do=newcomer]")
+    wait_until(lambda: page.texts("#interests .chip"), "interests to pick from")
+    page.click("#newcomer [value=anonymous]")
+    page.await_text("[data-part=name]", "An anonymous visitor")
+    page.await_text("[data-part=about]", "nothing known yet")
+    page.click(f"{FOR_YOU}:first-child .open")
+    page.await_text("#journeys", "in the list")
+    assert "nothing known yet" not in page.text("[data-part=about]")
+    page.click("[data-do=forget]")
+    page.await_text("#journeys", "The anonymous visitor is forgotten")
+    page.await_text("[data-part=about]", "nothing known yet")
+
+
 def test_what_is_in_view_for_a_second_is_reported_as_seen(page: Page, shop: Eddyline) -> None:
     def reported() -> float:
         found = re.search(r'accepted_total\{topic="impressions"\} (\S+)', shop.client.get("/metrics").text)

@@ -36,7 +36,7 @@ from eddyline.adapters.vectors import (
     VectorStore,
     cosine_or_zero,
 )
-from eddyline.errors import EddylineError, GenerationChanged, Misconfigured
+from eddyline.errors import EddylineError, GenerationChanged, Misconfigured, NotStorable
 from eddyline.model.ids import item_point_id
 from eddyline.settings import AttributeKind
 
@@ -293,13 +293,13 @@ def test_empty_batches_do_nothing(store: VectorStore) -> None:
 
 
 def test_a_vector_that_is_not_finite_is_refused(store: VectorStore) -> None:
-    with pytest.raises(EddylineError, match="taste"):
+    with pytest.raises(NotStorable, match="taste"):
         store.upsert(SPEC.name, [point("a", {"taste": dense(1, float("nan"), 3, 4)})])
     assert store.count(SPEC.name) == 0
 
 
 def test_a_vector_of_another_size_is_refused(store: VectorStore) -> None:
-    with pytest.raises(EddylineError):
+    with pytest.raises(NotStorable):
         store.upsert(SPEC.name, [point("a", {"taste": dense(1, 2, 3)})])
 
 

@@ -15,10 +15,12 @@ import pytest
 from tests.vectors.worlds import SPEC, dense, ids, numbers, payload_of, point, sparse
 
 from eddyline.adapters.vectors import (
+    PROFILES,
     CollectionSpec,
     DenseSpec,
     Distance,
     OrderBy,
+    Point,
     Query,
     Vector,
     VectorStore,
@@ -311,3 +313,32 @@ def test_a_store_that_cannot_flush_is_not_healthy(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No space left"):
         store.check()
     store.close()
+
+
+def test_the_bytes_of_what_was_replaced_go_as_others_are_written(edge_store: VectorStore, tmp_path: Path) -> None:
+    """But for the write-ahead log, which is emptied by whole segments of 32 MiB."""
+    key = b"u:erin-the-erased"
+    edge_store.ensure(profile_collection(4))
+    taste: dict[str, Vector] = {"taste": dense(1, 2, 3, 4)}
+
+    def write(rounds: int) -> None:
+        payloads = [{"person": f"u:p{number}", "state": "x" * 300, "epoch": 1} for number in range(50)]
+        points = [Point(item_point_id(str(each["person"])), taste, each) for each in payloads]
+        for _ in range(rounds):
+            edge_store.upsert(PROFILES, points)
+
+    def held() -> list[Path]:
+        edge_store.flush()
+        return [
+            path
+            for path in tmp_path.rglob("*")
+            if path.is_file() and "wal" not in path.parts and key in path.read_bytes()
+        ]
+
+    write(2)
+    erin = item_point_id("erin")
+    edge_store.upsert(PROFILES, [Point(erin, taste, {"person": key.decode(), "state": "x" * 300, "epoch": 1})])
+    edge_store.upsert(PROFILES, [Point(erin, {}, {"state": "", "epoch": 1})])
+    assert held(), "replaced, and not overwritten yet"
+    write(20)
+    assert held() == []

@@ -68,6 +68,9 @@ class Metrics:
         self.dead_letters = counter(
             "eddyline_dead_letters_total", "Records that became dead letters", ("group", "topic", "reason")
         )
+        self.tick_failures = counter(
+            "eddyline_consumer_tick_failures_total", "Periodic work that failed, and is tried again", ("group",)
+        )
         self.batch_seconds = latency("eddyline_consumer_batch_seconds", "Time to handle one batch", ("group",))
         self.retrying = gauge(
             "eddyline_consumer_retrying",

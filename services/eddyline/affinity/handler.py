@@ -11,8 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from eddyline.adapters.kafka import Message, Record, TopicPartition
+from eddyline.adapters.kafka import Message, Record, TopicPartition, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, VectorStore
 from eddyline.affinity.blend_store import BlendStore
@@ -20,7 +21,8 @@ from eddyline.affinity.choice_finder import ChoiceFinder
 from eddyline.affinity.row_state import RowUpdate
 from eddyline.affinity.row_store import RowStore
 from eddyline.affinity.seeder import Seeder
-from eddyline.model.events import RowEvent, parse_row_event
+from eddyline.errors import InvalidEvent
+from eddyline.model.events import Activity, RowEvent, clamp_event_time, parse_row_event
 from eddyline.model.ranking.blend import Choice
 from eddyline.settings import AffinitySettings
 from eddyline.topics import ACTIVITY
@@ -37,6 +39,20 @@ class ChoiceLearning:
 
     finder: ChoiceFinder
     blends: BlendStore
+
+
+def parse_record(record: Record, home_of: Callable[[str], int]) -> RowEvent:
+    """Read a record of `activity`. `home_of`: the partition of an item's records, whose owner alone may write its row.
+
+    Raises `InvalidEvent`: none of our own, a time far ahead, another item's partition.
+    """
+    event = parse_row_event(record.value)
+    home = home_of(event.item_id)
+    if home != record.partition:
+        raise InvalidEvent(f"its records lie on partition {home}", "item_id")
+    if isinstance(event, Activity):
+        clamp_event_time(event.timestamp, record.timestamp / 1000)
+    return event
 
 
 class AffinityLearner:
@@ -57,11 +73,12 @@ class AffinityLearner:
     ) -> None:
         """`collections`: the concrete ones; the aliases do in a store of one generation.
 
-        `partitions`: of the topic, for knowing whose an item without any activity is. `choices`: what learned
+        `partitions`: of the topic, for knowing whose an item is. `choices`: what learned
         strategies learn by; None: there are none. `monotonic` in seconds; `processor`: those that
         this thread has computed for.
         """
         self._settings = settings
+        self._partition_of = lru_cache(maxsize=100_000)(lambda item_id: partition_of(item_id.encode(), partitions))
         self._metrics = metrics or Metrics()
         self._choices, self._allowance, self._allowed_at = choices, CHOICE_SECONDS, monotonic()
         self._monotonic, self._processor = monotonic, processor
@@ -69,8 +86,8 @@ class AffinityLearner:
         self._seeding = Seeder(store, self._rows, collections, settings, partitions, self._metrics, monotonic)
 
     def parse(self, record: Record) -> RowEvent:
-        """Read a record. Raises `InvalidEvent`."""
-        return parse_row_event(record.value)
+        """Read a record. Raises `InvalidEvent`: none of our own, a time far ahead, another item's partition."""
+        return parse_record(record, self._partition_of)
 
     def handle(self, batch: Sequence[Message[RowEvent]]) -> None:
         """Apply each record once; items without a row, which aren't listed or are gone, are passed over."""

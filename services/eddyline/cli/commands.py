@@ -17,6 +17,7 @@ from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
 from eddyline.cli.insights import insights
+from eddyline.cli.kafka_users import kafka_users
 from eddyline.cli.keys import keys
 from eddyline.cli.recommend import recommend
 from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Insecure, Port, Url, load_settings
@@ -38,6 +39,7 @@ app.add_typer(insights)
 app.add_typer(experiments)
 app.add_typer(keys)
 app.command()(audit)
+app.command(name="kafka-users")(kafka_users)
 app.command()(recommend)
 app.command()(evaluate)
 app.command()(erase)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,19 +11,23 @@ import typer
 from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Url, api_key, load_settings
 from eddyline.cli.terminal_output import counted
 from eddyline.errors import EddylineError, NotFound
-from eddyline.topics import IMPRESSIONS, INTERACTIONS, TOPIC_SPECS, USERS
+from eddyline.model.ids import Person
+from eddyline.model.proofs import sign_proof
+from eddyline.settings import Settings
 
 if TYPE_CHECKING:
     from eddyline.clients import Client
+    from eddyline.maintenance.personal_traces import PersonalTrace
 
-DAY_MS = 86_400_000
 AWAIT_SECONDS = 60.0
 POLL_SECONDS = 0.1
+PROOF_SECONDS = 600
 
 
 def erase(
-    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
+    person_id: Annotated[str, typer.Argument(metavar="ID", help="The person's user id.")],
     url: Url = RUNNING,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="It is an anonymous id, and no user's yet.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,
@@ -33,26 +37,41 @@ def erase(
     from eddyline.clients import WHILE_BUSY, Client
     from eddyline.maintenance.dead_letters import DeadLetterSelection, drop
 
-    settings = load_settings(config, data_dir)
-    if not yes and not typer.confirm(f"Erase {user_id!r} for good?"):
+    settings, person = load_settings(config, data_dir), Person("a" if anonymous else "u", person_id)
+    if not yes and not typer.confirm(f"Erase {person_id!r} for good?"):
         raise EddylineError("nothing was erased")
-    with Client(url, retries=WHILE_BUSY, api_key=api_key(settings)) as client:
-        known = _known(client, user_id)
-        client.delete_user(user_id)
-        _await_erasure(client, user_id)
-    print(f"profile, and those of their anonymous ids: {known}; erased")
+    with Client(url, retries=WHILE_BUSY, api_key=api_key(settings), proof=_proof(settings, person)) as client:
+        known, theirs = _known(client, person), [person, *_linked(client, person)]
+        client.erase(person)
+        _await_erasure(client, person)
+    linked = "" if anonymous else f", and those of {counted(len(theirs) - 1, 'anonymous id')}"
+    print(f"profile{linked}: {known or 'nothing was known'}; erased")
     with open_dead_letters(settings) as opened:
-        dropped = drop(opened.box.logs(), DeadLetterSelection(user_id=user_id), lambda _: None)
+        dropped = drop(opened.box.logs(), DeadLetterSelection(people=frozenset(theirs)), lambda _: None)
         print(f"dead letters {opened.where}: {counted(dropped, 'dead letter')} removed")
-    for line in _remains(opened.producer is None):
-        print(line)
+    for trace in _traces(settings, theirs):
+        left = f"{counted(trace.found, trace.noun)} of theirs, {trace.until}" if trace.found else "nothing of theirs"
+        print(f"{trace.place}: {left}")
+    if not settings.kafka.bootstrap_servers:
+        print("the log, in the process's memory: until it ends")
 
 
-def _known(client: Client, user_id: str) -> str:
+def _proof(settings: Settings, person: Person) -> str | None:
+    """Prove to be the person, as whoever has the secret can; None where none is asked for."""
+    secret = settings.identity.secret
+    if secret is None:
+        return None
+    return sign_proof(secret.get_secret_value().encode(), person, int(time.time()) + PROOF_SECONDS)
+
+
+def _known(client: Client, person: Person) -> str:
+    """Say what is known of them; nothing where nothing is."""
+    if person.kind == "a":
+        return "" if client.recommend({"anonymous_id": person.id, "limit": 1})["cold_start"] else "somebody was known"
     try:
-        found = client.user(user_id)
+        found = client.user(person.id)
     except NotFound:
-        return "nothing was known"
+        return ""
     counts = (
         counted(found["events"], "event"),
         counted(len(found["attributes"]), "attribute"),
@@ -61,28 +80,40 @@ def _known(client: Client, user_id: str) -> str:
     return ", ".join((*counts, *(["answers"] if found["onboarded"] else [])))
 
 
-def _await_erasure(client: Client, user_id: str) -> None:
-    """Return once nothing is known of the user. Raises `EddylineError` after a minute."""
+def _linked(client: Client, person: Person) -> list[Person]:
+    """Find the anonymous ids of a user."""
+    if person.kind == "a":
+        return []
+    try:
+        return [Person("a", each) for each in client.user(person.id)["anonymous_ids"]]
+    except NotFound:
+        return []
+
+
+def _await_erasure(client: Client, person: Person) -> None:
+    """Return once nothing is known of them. Raises `EddylineError` after a minute."""
     deadline = time.monotonic() + AWAIT_SECONDS
     while time.monotonic() < deadline:
-        try:
-            client.user(user_id)
-        except NotFound:
+        if not _known(client, person):
             return
         time.sleep(POLL_SECONDS)
+    merged = "; or the anonymous id is a user's by now: erase the user" if person.kind == "a" else ""
     raise EddylineError(
         f"the erasure was taken, and the profile is still there after {AWAIT_SECONDS:g} s: are embedder and profiler "
-        "running? Run it again, for the dead letters, once they do"
+        f"running? Run it again, for the dead letters, once they do{merged}"
     )
 
 
-def _remains(is_embedded: bool) -> Iterator[str]:
-    """Say where something stays that no longer counts, and for how long."""
-    if is_embedded:
-        yield "the log, in the process's memory: until it ends"
-        return
-    for name in (INTERACTIONS, IMPRESSIONS):
-        retention = TOPIC_SPECS[name].retention_ms
-        assert retention is not None
-        yield f"topic {name}: {retention // DAY_MS} days after each record"
-    yield f"topic {USERS}: until Kafka compacts it"
+def _traces(settings: Settings, people: Sequence[Person]) -> Iterator[PersonalTrace]:
+    """Look where something may stay that no longer counts."""
+    from eddyline.adapters.kafka import LogReader
+    from eddyline.maintenance.personal_traces import traces_in_files, traces_in_topics
+    from eddyline.runtime.connections import kafka_options
+
+    if settings.kafka.bootstrap_servers:
+        log = LogReader(kafka_options(settings))
+        try:
+            yield from traces_in_topics(log, people)
+        finally:
+            log.close()
+    yield from traces_in_files(settings.data_dir, people)

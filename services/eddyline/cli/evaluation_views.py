@@ -31,6 +31,7 @@ NAMES = {
     "mrr": "MRR",
     "coverage": "coverage",
     "diversity": "diversity",
+    "divergence": "divergence",
     "novelty": "novelty",
 }
 ROUNDING = 1e-9
@@ -79,7 +80,9 @@ def show(found: Sequence[SliceMetrics], k: int, console: Console) -> None:
         highlight=False,
     )
     if metrics != METRICS:
-        console.print("A wider terminal, or metrics.csv, has coverage, diversity and novelty too.", highlight=False)
+        console.print(
+            "A wider terminal, or metrics.csv, has coverage, diversity, divergence and novelty too.", highlight=False
+        )
 
 
 def speed(answered: EvaluationRun, seconds: float) -> Iterator[str]:

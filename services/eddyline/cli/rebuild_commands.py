@@ -72,10 +72,9 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
         done = replay(_source(settings, store, reader, stack, advance), store, create, report, only_log=only_log)
         _drop(store, live, done.collections, drop_old, report)
     counts = done.counts
-    foreign = f"; {counts.foreign:,} transfers of another version could not be taken over" if counts.foreign else ""
     console.print(
         f"{done.people:,} profiles from {counts.handled:,} records in {done.seconds:.0f} s; {counts.carried:,} taken "
-        f"over, {counts.invalid:,} records are dead letters{foreign}"
+        f"over, {counts.invalid:,} records are dead letters"
     )
 
 

@@ -49,6 +49,9 @@ def simulate(
         ),
     ] = 0.03,
     arrivals: Annotated[float, typer.Option("--arrivals", min=0, help="New items per minute.")] = 0.0,
+    milestone: Annotated[
+        int, typer.Option("--milestone", min=1, help="Clicks until which each new item is followed.")
+    ] = 100,
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, max=256, help="Lists requested concurrently.")
     ] = 16,
@@ -61,7 +64,7 @@ def simulate(
     if duration is None and lists is None:
         duration = DURATION_SECONDS
     plan = SimulationPlan(
-        people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, concurrency
+        people, items, rate, duration, lists, seed, surface or None, strategy, limit, arrivals, milestone, concurrency
     )
     report = SimulationReport()
     try:

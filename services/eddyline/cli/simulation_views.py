@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -84,17 +86,32 @@ def _lines(report: SimulationReport) -> list[str]:
     lines = [
         f"{report.lists:,} lists in {report.seconds:,.1f} s, {figures['lists_per_second'] or 0:,.1f}/s; "
         f"answered in {took['p50']:.1f} ms (p50), {took['p95']:.1f} (p95), {took['p99']:.1f} (p99)",
-        f"{sum(report.events.values()):,} events taken, {report.late:,} of them late; "
-        f"{report.items_arrived:,} new items",
+        f"{sum(report.events.values()):,} events taken, {report.late:,} of them late",
         f"{people['visits']:,} visits in {people['simulated_hours']:,.0f} hours of the people's time: "
         f"{people['came']:,} came, {people['left']:,} left for good, {people['identified']:,} signed in, "
         f"{people['taste_changes']:,} tastes changed",
         f"{report.errors:,} errors: {errors['busy']:,} busy, {errors['unreachable']:,} unreachable, "
         f"{sum(report.failed.values()):,} failed, {sum(report.refused.values()):,} events refused",
     ]
+    if report.new_items.items:
+        lines.insert(2, _new_items(figures["new_items"]))
     for kind in ("failed", "refused"):
         lines += [f"  {kind} {count:,} times: {reason}" for reason, count in errors[kind].items()]
     return lines if not report.is_interrupted else [*lines, "interrupted"]
+
+
+def _new_items(figures: dict[str, Any]) -> str:
+    good = figures["good"]
+    line = (
+        f"{figures['published']:,} new items: {figures['clicks']:,} clicks on {figures['impressions']:,} seen; of "
+        f"{good['published']:,} good ones, {good['reached']:,} reached {good['milestone']:,} clicks"
+    )
+    if good["median_lists"] is None:
+        return line
+    return (
+        f"{line}, in {good['median_seconds']:,.0f} s (median), {good['median_lists']:,.0f} lists, seen "
+        f"{good['median_showings']:,.0f} times"
+    )
 
 
 def _or_dash(value: float | None, written: str) -> str:

@@ -29,6 +29,7 @@ from eddyline.errors import (
     Unavailable,
     UnexpectedResponse,
 )
+from eddyline.model.ids import Person
 from eddyline.settings import mask_credentials
 
 Json: TypeAlias = dict[str, Any]
@@ -91,9 +92,11 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], object] = time.sleep,
         api_key: str | None = None,
+        proof: str | None = None,
     ) -> None:
-        """`timeout` and what `sleep` takes are in seconds."""
-        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, headers=_headers(api_key))
+        """`timeout` and what `sleep` takes are in seconds. `proof`: of the person whom the calls are about."""
+        headers = _headers(api_key) | ({} if proof is None else {"Eddyline-Proof": proof})
+        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, headers=headers)
         self._url, self._retries, self._sleep = mask_credentials(url), retries, sleep
 
     def __enter__(self) -> Self:
@@ -139,9 +142,9 @@ class Client:
         """Send a user's onboarding answers and attributes. Raises `InvalidInput`."""
         self._call("PUT", user_path(user_id), state)
 
-    def delete_user(self, user_id: str) -> None:
-        """Erase a user."""
-        self._call("DELETE", user_path(user_id))
+    def erase(self, person: Person) -> None:
+        """Erase a user, or someone anonymous who isn't one by now."""
+        self._call("DELETE", user_path(person.id) if person.kind == "u" else f"/v1/anonymous/{quoted(person.id)}")
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput
 from eddyline.model.events import (
     Availability,
     Content,
+    Erased,
     Identify,
     ImpressionReport,
     Interaction,
@@ -155,6 +156,17 @@ class Collector:
         async def delete_user(user_id: str) -> Response:
             name = id_from_path(user_id, "user_id")
             return await self._take_one((name, Outgoing(USERS, name.encode(), None)))
+
+        @router.delete(
+            "/v1/anonymous/{anonymous_id}",
+            summary="Erase someone anonymous, unless they are a user by now",
+            openapi_extra=people,
+            **options,
+        )
+        async def delete_anonymous(anonymous_id: str) -> Response:
+            name = id_from_path(anonymous_id, "anonymous_id")
+            event = Erased(anonymous_id=name, timestamp=self._clock())
+            return await self._take_one((name, _to_record(INTERACTIONS, event.person.key, event, str(uuid.uuid4()))))
 
         return router
 

@@ -18,8 +18,9 @@ from eddyline.model.decay import add_to_decayed_count, decayed_count_at
 from eddyline.model.distance import Distance, similarities
 from eddyline.model.events import Content
 from eddyline.model.ids import item_dimension
-from eddyline.model.ranking import Candidates, PriceAndImage
-from eddyline.model.ranking.candidates import Column, trend_time
+from eddyline.model.ranking import Candidates, RecentItemDetails
+from eddyline.model.ranking.candidates import Column, number_values, trend_time
+from eddyline.model.ranking.distinct import Sameness
 from eddyline.model.ranking.seeded_random import item_hashes
 from eddyline.model.trends import POPULARITY, TREND_HALF_LIVES, trend_tau
 
@@ -50,6 +51,7 @@ class ItemIndex:
         self.fixed = _FixedColumns.from_items(items)
         self._listed = _DescendingOrder(self.fixed.listed_at)
         self._orders: dict[str, _DescendingOrder] = {}
+        self._attributes: dict[str, NDArray[np.intp]] = {}
 
     def count(self, item: int, time: float) -> None:
         """Count that someone chose the item."""
@@ -66,9 +68,16 @@ class ItemIndex:
         known = float(self.trends[POPULARITY][item])
         return decayed_count_at(None if known == -np.inf else known, now, trend_tau(POPULARITY))
 
-    def detail(self, item_id: str) -> PriceAndImage:
+    def detail(self, item_id: str) -> RecentItemDetails:
         """Give what ranking reads of a recent item. There are no pictures."""
-        return PriceAndImage(self.items[self.place_of[item_id]].price)
+        item = self.items[self.place_of[item_id]]
+        return RecentItemDetails(item.price, category=item.category)
+
+    def attribute(self, name: str) -> NDArray[np.intp]:
+        """Number the values of an own attribute, shape (items); -1 where there is none."""
+        if name not in self._attributes:
+            self._attributes[name] = number_values([item.attributes.get(name) for item in self.items])
+        return self._attributes[name]
 
     def similarities(self, vectors: Sequence[NDArray[np.floating]]) -> Floats:
         """Compare every query vector with every item: (vectors, items)."""
@@ -165,12 +174,13 @@ class _FixedColumns:
     ratings: Column
     raters: Column
     categories: NDArray[np.intp]
+    sameness: Sameness
 
     @classmethod
     def from_items(cls, items: Sequence[Content]) -> _FixedColumns:
         """Take them from the items as the store's payloads have them."""
         payloads = [
-            {"meta": {"category": item.category, "rating": None if item.rating is None else item.rating.model_dump()}}
+            {"meta": item.model_dump(include={"title", "category", "rating", "attributes"})}
             | ({} if item.price is None else {"offer": {"price": item.price}})
             for item in items
         ]
@@ -186,6 +196,7 @@ class _FixedColumns:
             columns.prices(),
             *columns.ratings(),
             columns.categories(),
+            Sameness.from_payloads(payloads),
         )
 
 
@@ -266,6 +277,19 @@ class IndexedCandidates(Candidates):
     def categories(self) -> NDArray[np.intp]:
         """Return a number for the category of each; -1 where there is none."""
         return self.index.fixed.categories[self.places]
+
+    def attribute(self, name: str) -> NDArray[np.intp]:
+        """Return a number for the value of this attribute of each; -1 where there is none."""
+        return self.index.attribute(name)[self.places]
+
+    def sameness(self, rows: NDArray[np.intp]) -> Sameness:
+        """Return which of these rows look alike, and which are parts of which series."""
+        whole, places = self.index.fixed.sameness, self.places[rows]
+        return Sameness(whole.looks[places], whole.series[places], whole.parts[places])
+
+    def shares(self, mix: Mapping[str, float]) -> Column:
+        """Return the share of each one's category in a mix; 0 where there is none."""
+        return np.array([mix.get(self.index.items[place].category or "", 0.0) for place in self.places.tolist()])
 
 
 class IndexSnapshot:

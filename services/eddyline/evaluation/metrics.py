@@ -8,6 +8,7 @@ $$HR@k = [r \le k] \qquad nDCG@k = 1 / \log_2(r + 1) \qquad MRR@k = 1 / r$$
 and of each list, whatever came next:
 
 - *diversity*: 1 minus the mean cosine of all pairs of its items' content vectors;
+- *divergence*: how far its categories are from those that the person chose before (see `divergence`);
 - *novelty*: the mean of -log2 of an item's share of all events so far, (n + 1) / (N + number of items);
 - *coverage*, of all lists together: the share of the items that were recommended at least once.
 
@@ -18,17 +19,18 @@ differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.distance import normalise_rows
+from eddyline.model.ranking.diversity import SMOOTHING
 
 Floats = NDArray[np.float64]
 
-METRICS = ("hr", "ndcg", "mrr", "coverage", "diversity", "novelty")
+METRICS = ("hr", "ndcg", "mrr", "coverage", "diversity", "divergence", "novelty")
 RESAMPLES = 1000
 LEVEL = 0.95
 AT_ONCE = 4_000_000
@@ -42,17 +44,24 @@ class StrategyLists:
     """One strategy's answers to n requests, columnar.
 
     `items` (n, k): places of items, -1 where a list is shorter. `rank` (n): of the item that came, from 1; 0 where it
-    isn't on the list. `diversity`, `novelty` (n): not a number where a list is too short to have any.
+    isn't on the list. `diversity`, `novelty`, `divergence` (n): not a number where there is nothing to have any of.
     """
 
     items: NDArray[np.int32]
     rank: NDArray[np.int32]
     diversity: Floats
     novelty: Floats
+    divergence: Floats
 
     def where(self, chosen: NDArray[np.bool_]) -> StrategyLists:
         """Return the lists of some requests."""
-        return StrategyLists(self.items[chosen], self.rank[chosen], self.diversity[chosen], self.novelty[chosen])
+        return StrategyLists(
+            self.items[chosen],
+            self.rank[chosen],
+            self.diversity[chosen],
+            self.novelty[chosen],
+            self.divergence[chosen],
+        )
 
     def means(self) -> dict[str, Floats]:
         """Compute the metrics that are means over requests: their values (n)."""
@@ -64,6 +73,7 @@ class StrategyLists:
             "mrr": found / rank,
             "diversity": self.diversity,
             "novelty": self.novelty,
+            "divergence": self.divergence,
         }
 
 
@@ -221,3 +231,27 @@ def novelty(lists: NDArray[np.int32], counts: NDArray[np.int64], totals: NDArray
     information = -np.log2((counts + 1.0) / (totals + items)[:, np.newaxis])
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(present, information, 0.0).sum(axis=1) / present.sum(axis=1))
+
+
+def divergence(
+    lists: NDArray[np.int32], categories: NDArray[np.int64], chosen: Iterable[NDArray[np.float64]]
+) -> Floats:
+    r"""Compute $KL(p \| q)$ of each list, in nats; not a number for a person without a choice of known category.
+
+    p are the shares of the categories among what the person chose before, $q = (1 - \alpha) q' + \alpha p$, q' being
+    those of the list (Steck, "Calibrated recommendations", RecSys 2018). `categories`: each item's number, -1 for none;
+    `chosen`: for each request, how often the person chose each category.
+    """
+    found = np.full(len(lists), np.nan)
+    for row, counts in enumerate(chosen):
+        total = counts.sum()
+        if not total:
+            continue
+        places = lists[row][lists[row] >= 0]
+        known = categories[places]
+        listed = np.bincount(known[known >= 0], minlength=len(counts)) / max(1, len(places))
+        p = counts / total
+        q = (1.0 - SMOOTHING) * listed + SMOOTHING * p
+        present = p > 0
+        found[row] = p[present] @ np.log(p[present] / q[present])
+    return found

@@ -8,7 +8,7 @@ learning algorithms", 2013).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,7 +25,8 @@ from eddyline.evaluation.interaction_log import (
     LoggedInteraction,
     PriorCounts,
 )
-from eddyline.evaluation.metrics import StrategyLists, diversity, novelty
+from eddyline.evaluation.metrics import StrategyLists, divergence, diversity, novelty
+from eddyline.model.ranking.candidates import number_values
 
 FIRST_EVENTS = 10
 """Someone is new for so many events."""
@@ -112,6 +113,7 @@ def run(
             progress.advance(what, STEP)
     progress.advance(what, len(log.events) % STEP)
     asked, counts = np.flatnonzero(requests), ItemCounts.from_events(log.events)
+    categories = number_values(item.category for item in log.items)
     return EvaluationRun(
         event=asked,
         person=np.fromiter((event.person for event in log.events), dtype=np.int64)[requests],
@@ -122,11 +124,29 @@ def run(
                 one.rank,
                 diversity(content, one.items),
                 novelty(one.items, counts.before(one.items, asked), counts.all_before(asked), len(log.items)),
+                divergence(one.items, categories, _chosen_categories(log, categories, requests)),
             )
             for name, one in recorders.items()
         },
         seconds={name: one.seconds for name, one in recorders.items()},
     )
+
+
+def _chosen_categories(
+    log: InteractionLog, categories: NDArray[np.intp], requests: NDArray[np.bool_]
+) -> Iterator[NDArray[np.float64]]:
+    """Count what the person of each request had chosen before it, by category: one array, which goes on being counted
+    in."""
+    chosen: dict[int, NDArray[np.float64]] = {}
+    for event, is_asked in zip(log.events, requests.tolist(), strict=True):
+        counts = chosen.get(event.person)
+        if counts is None:
+            counts = chosen[event.person] = np.zeros(int(categories.max(initial=-1)) + 1)
+        if is_asked:
+            yield counts
+        category = int(categories[event.item])
+        if event.type != IMPRESSION and category >= 0:
+            counts[category] += 1.0
 
 
 class _ListRecorder:

@@ -233,6 +233,9 @@ class PersonLog:
         kept = max(
             2 * settings.attribution_hours * 3600 + 2 * settings.lateness_minutes * MINUTE, (max(RETURN_DAYS) + 2) * DAY
         )
+        if self.erased_at is not None and not (self.lists or self.actions or self.totals):
+            kept = 2 * settings.lateness_minutes * MINUTE  # what comes later isn't measured, whoever it is of
+            return now - self.newest > kept
         longest = settings.day_retention_days * DAY if self.totals else max(kept, BATCH_SECONDS + 2 * DAY)
         return now - self.newest > longest
 

@@ -15,23 +15,35 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import structlog
 
-from eddyline.adapters.kafka import INVALID, DeadLetterWriter, Message, Producer, Record, TopicPartition, partition_of
+from eddyline.adapters.kafka import (
+    FAILED,
+    INVALID,
+    DeadLetterWriter,
+    Message,
+    Producer,
+    Record,
+    TopicPartition,
+    describe_failure,
+    is_records_fault,
+    log_failure,
+    partition_of,
+)
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, PointStore, in_batches
-from eddyline.model.decay import DAY
-from eddyline.model.events import Interaction
+from eddyline.model.events import Erased, Interaction, Onboarded, Transfer
 from eddyline.model.forwarding import SequenceCheck
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
 from eddyline.profiler.attempt import Attempt, Outbox
 from eddyline.profiler.choice_sampler import ChoiceSampler
 from eddyline.profiler.item_cache import ItemCache, ItemVector
-from eddyline.profiler.parsed_event import ParsedEvent, parse_record
-from eddyline.profiler.pending_interactions import PendingIndex
+from eddyline.profiler.parsed_event import GROUP, ParsedEvent, parse_record
+from eddyline.profiler.pending_interactions import PendingIndex, from_pending
 from eddyline.profiler.profile_store import ProfileStore
 from eddyline.profiler.profile_updater import ProfileUpdater
 from eddyline.settings import EventSettings, ProfileSettings
@@ -78,7 +90,7 @@ class Profiler:
         sampler = ChoiceSampler(monotonic) if samples_choices else None
         self._updater = ProfileUpdater(events, settings, metrics, clock, backward_window, sampler)
         self._items = ItemCache(store, collections, settings, clock, monotonic)
-        self._profiles = ProfileStore(store, collections.profiles, settings, metrics)
+        self._profiles = ProfileStore(store, collections.profiles, settings, metrics, clock)
         self._outbox = Outbox(producer, dead_letters, metrics)
         self._pending = PendingIndex()
         self._next_sweep = -math.inf
@@ -96,11 +108,14 @@ class Profiler:
         here = [parsed for parsed in events if not self._is_misrouted(parsed)]
         self._profiles.load({parsed.person: parsed.record.partition for parsed in here}, attempt)
         items = self._items.find({one.event.item_id for one in here if isinstance(one.event, Interaction)})
+        brings_vectors = any(isinstance(one.event, Onboarded | Transfer) for one in here)
+        reference = self._items.reference() if brings_vectors else None
+        events = [self._with_forwarding_ids(parsed) for parsed in events]
         for parsed in events:  # in the order of their offsets, since that is the order in which they are forwarded
             if self._is_misrouted(parsed):
                 self._reroute(parsed, attempt)
             else:
-                self._apply(parsed, items, attempt)
+                self._apply(parsed, items, reference, attempt)
         self._commit(attempt)
         now = self._clock()
         for parsed in here:
@@ -132,13 +147,39 @@ class Profiler:
         until = self._monotonic() + budget_seconds
         found = self._items.find(self._pending.next_items(LOOKUPS))
         for people in in_batches(list(dict.fromkeys(self._due(found))), SLICE_PEOPLE):
-            attempt = Attempt()
-            self._profiles.load({person: self._profiles.partition_of(person) for person in people}, attempt)
+            self._apply_pending(people, found)
+            if self._monotonic() >= until:
+                return
+
+    def _apply_pending(self, people: Sequence[Person], found: Mapping[str, ItemVector]) -> None:
+        """Work off what these people wait for; by halves where that fails, since one of them must not hold up all. What
+        waits for the one at fault becomes dead letters."""
+        attempt = Attempt()
+        self._profiles.load({person: self._profiles.partition_of(person) for person in people}, attempt)
+        try:
             for profile in attempt.profiles.values():
                 self._updater.apply_pending(profile, found, attempt)
             self._commit(attempt)
-            if self._monotonic() >= until:
-                return
+        except Exception as error:
+            if not is_records_fault(error):
+                raise
+            middle = len(people) // 2
+            if middle:
+                self._apply_pending(people[:middle], found)
+                self._apply_pending(people[middle:], found)
+            else:
+                self._give_up_pending(people[0], error)
+
+    def _give_up_pending(self, person: Person, error: Exception) -> None:
+        attempt = Attempt()
+        self._profiles.load({person: self._profiles.partition_of(person)}, attempt)
+        profile = attempt.profiles[person]
+        for entry in profile.delivery.pending:
+            log_failure(GROUP, from_pending(entry), error)
+            attempt.give_up(from_pending(entry), FAILED, describe_failure(error))
+        profile.delivery.pending = ()
+        attempt.changed.add(person)
+        self._commit(attempt)
 
     # -- one record ---------------------------------------------------------------------------------------------
 
@@ -153,15 +194,25 @@ class Profiler:
         else:
             attempt.forward(parsed.record, parsed.person, parsed.to_forward())
 
-    def _apply(self, parsed: ParsedEvent, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
+    def _with_forwarding_ids(self, parsed: ParsedEvent) -> ParsedEvent:
+        """Look for all anonymous ids of a user who is erased: a profile names the newest alone."""
+        event = parsed.event
+        if not isinstance(event, Erased) or event.anonymous_id is not None or self._is_misrouted(parsed):
+            return parsed
+        return replace(parsed, forwarding_ids=self._profiles.forwarding_to(parsed.person))
+
+    def _apply(
+        self, parsed: ParsedEvent, items: Mapping[str, ItemVector], reference: ItemVector | None, attempt: Attempt
+    ) -> None:
         profile, position = attempt.profiles[parsed.person], parsed.record.position
         if profile.delivery.has_folded(position):
             self._metrics.repeated.labels("offset").inc()
             return
         attempt.changed.add(parsed.person)
         if self._is_next(profile, parsed):
-            self._updater.apply(profile, parsed, items, attempt)
+            self._updater.apply(profile, parsed, items, reference, attempt)
         profile.delivery.advance(position)
+        profile.active_at = max(profile.active_at, parsed.ingest_time)
 
     def _is_next(self, profile: Profile, parsed: ParsedEvent) -> bool:
         """Return whether to take the record: of forwarded ones, each origin once, and none through a gap."""
@@ -201,9 +252,9 @@ class Profiler:
                 yield person
 
     def _sweep(self) -> None:
-        """Remove old tombstones, now and then, by the owner of one partition for all: they only kept late events from
-        going astray."""
+        """Remove what has ended, now and then, by the owner of one partition for all: tombstones only kept late events
+        from going astray."""
         if not self._profiles.owns(0) or self._monotonic() < self._next_sweep:
             return
-        self._profiles.sweep(self._clock() - self._settings.tombstone_days * DAY)
+        self._profiles.sweep()
         self._next_sweep = self._monotonic() + SWEEP_SECONDS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eddyline.adapters.vectors import Collections, Point, PointStore, Sparse
+from eddyline.adapters.vectors import Collections, Filter, IsEmpty, Point, PointStore, Sparse
 from eddyline.model.decay import Vector, decayed_count_at
 from eddyline.model.ids import item_point_id
 from eddyline.model.trends import POPULARITY, trend_tau
@@ -77,6 +77,17 @@ class ItemCache:
         while len(self._items) > self._max_items():
             self._items.popitem(last=False)
         return found
+
+    def reference(self) -> ItemVector | None:
+        """Return some item's vector, which every other one must be comparable with; None while there is none."""
+        newest = next(reversed(self._items.values()), None)
+        if newest is not None:
+            return newest
+        embedded = Filter(must_not=(IsEmpty("space"),))
+        page, _ = self._store.scroll(
+            self._collections.items, filter=embedded, limit=1, payload=("item_id",), vectors=()
+        )
+        return next(iter(self.find({point.payload["item_id"] for point in page}).values()), None)
 
     def _max_items(self) -> int:
         """Return how many may be cached: as many as are set, of long vectors fewer."""

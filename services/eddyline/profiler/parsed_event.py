@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from eddyline.adapters.kafka import Record
-from eddyline.errors import InvalidEvent
+from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.events import (
     Exposure,
     Identify,
@@ -17,11 +20,14 @@ from eddyline.model.events import (
     interaction_weight,
     parse_person_event,
 )
+from eddyline.model.events.timestamps import MAX_AHEAD_SECONDS
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.placed_time import place_of
 from eddyline.model.placeholders import refuse_placeholders
 from eddyline.model.profile import Profile, unpack_profile
+from eddyline.model.profile.snapshot_check import check_snapshot, check_vector
+from eddyline.profiler.item_cache import ItemVector
 from eddyline.settings import EventSettings, ProfileSettings
 
 GROUP = "profiler"
@@ -50,6 +56,8 @@ class ParsedEvent:
     snapshot: Profile | None = None
     """Of a transfer: the profile in it. Not to be changed."""
     error: str = ""
+    forwarding_ids: Sequence[str] = ()
+    """Of a user's erasure: anonymous ids that forward to them, and which their profile may no longer name."""
 
     @property
     def ingest_time(self) -> float:
@@ -75,6 +83,21 @@ class ParsedEvent:
         named = isinstance(self.event, Interaction | Identify | Exposure) and self.event.anonymous_id
         return Person("a", named).key if named else self.person.key
 
+    def incomparable(self, reference: ItemVector | None) -> str:
+        """Say why the vectors that the record brings can't be compared with an item's; nothing where they can."""
+        if reference is None or not isinstance(self.event, Onboarded | Transfer):
+            return ""
+        if isinstance(self.event, Onboarded):
+            space, vectors = self.event.space, [np.asarray(self.event.vector or ())]
+        else:
+            assert self.snapshot is not None
+            space = self.snapshot.taste.space
+            vectors = [total.sum for total in self.snapshot.taste.sums if total.sum is not None]
+        if space not in (None, reference.space):
+            return f"its vectors are in space {space!r:.100}, those of the items in {reference.space}"
+        lengths = {len(vector) for vector in vectors if len(vector)} - {len(reference.vector)}
+        return f"its vectors have {min(lengths)} numbers, those of the items {len(reference.vector)}" if lengths else ""
+
     def to_forward(self) -> PersonEvent:
         """Return the event with its id (of what has one) and its time, wherever it is read from then on."""
         event = self.event
@@ -96,15 +119,18 @@ def read_event(record: Record, events: EventSettings, settings: ProfileSettings)
     event = parse_person_event(record.value)
     if isinstance(event, Interaction | Identify | Onboarded):
         refuse_placeholders(event, events)
+    if isinstance(event, Onboarded) and event.vector is not None:
+        _check_answers(event.vector, event.space)
     weight, time, snapshot = 0.0, record.timestamp / 1000, None
     if isinstance(event, Interaction):
         weight = interaction_weight(event, events)
     if isinstance(event, Interaction | Identify | Exposure):
         time = clamp_event_time(event.timestamp, time)
     elif not isinstance(event, Onboarded):
+        clamp_event_time(event.timestamp, time)  # refused where it is far ahead: all that came before it would be gone
         time = event.timestamp
     if isinstance(event, Transfer):
-        snapshot = _unpack(event, settings)
+        snapshot = _unpack(event, settings, record.timestamp / 1000 + MAX_AHEAD_SECONDS)
     return ParsedEvent(record, event.person, event, time, weight, forwarded, snapshot)
 
 
@@ -128,8 +154,19 @@ def _addressee(record: Record) -> Person:
         raise InvalidEvent("can't be forwarded: its key is not a person key") from None
 
 
-def _unpack(event: Transfer, settings: ProfileSettings) -> Profile:
+def _check_answers(vector: Sequence[float], space: str | None) -> None:
+    if space is None:
+        raise InvalidEvent("is needed with a vector", "space")
     try:
-        return unpack_profile(Person("a", event.anonymous_id), event.payload, event.vectors, settings)
-    except (KeyError, TypeError, ValueError) as error:
+        check_vector(np.asarray(vector))
+    except ValueError as error:
+        raise InvalidEvent(str(error), "vector") from None
+
+
+def _unpack(event: Transfer, settings: ProfileSettings, latest: float) -> Profile:
+    try:
+        snapshot = unpack_profile(Person("a", event.anonymous_id), event.payload, event.vectors, settings)
+        check_snapshot(snapshot, latest)
+        return snapshot
+    except (ArithmeticError, LookupError, TypeError, ValueError, Misconfigured) as error:
         raise InvalidEvent(f"is not a profile: {type(error).__name__} {error}", "payload") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import orjson
@@ -21,6 +21,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.adapters.vectors.epoch_fence import EpochFence, not_above
 from eddyline.errors import Unavailable
+from eddyline.model.decay import DAY
 from eddyline.model.ids import Person, person_point_id
 from eddyline.model.profile import Profile, decode_profile, encode_payload, encode_vectors
 from eddyline.profiler.attempt import Attempt
@@ -38,10 +39,18 @@ _PROFILE_BYTES = 6_000
 
 
 class ProfileStore:
-    """Copies out, durable writes in. `collection` is the concrete one."""
+    """Copies out, durable writes in. `collection` is the concrete one; `clock` in epoch seconds."""
 
-    def __init__(self, store: PointStore, collection: str, settings: ProfileSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: PointStore,
+        collection: str,
+        settings: ProfileSettings,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
         self._store, self._collection, self._settings, self._metrics = store, collection, settings, metrics
+        self._clock = clock
         self._fence = EpochFence(INTERACTIONS)
         self._cache: OrderedDict[Person, Profile] = OrderedDict()
         self._sizes: dict[Person, int] = {}
@@ -84,6 +93,13 @@ class ProfileStore:
                 self._owner[profile.person] = partition
                 yield profile
 
+    def forwarding_to(self, user: Person) -> list[str]:
+        """Return the anonymous ids that were identified as this user and are stored as such."""
+        theirs = Filter(must=(Match("forward", (user.key,)),))
+        pages = scroll_pages(self._store, self._collection, filter=theirs, payload=("person",))
+        keys = (point.payload.get("person") for page in pages for point in page)
+        return [Person.from_key(key).id for key in keys if key is not None]
+
     def load(self, people: Mapping[Person, int], attempt: Attempt) -> None:
         """Give the attempt copies of the profiles, from the cache or the store, or new ones. `people` → partition.
 
@@ -102,6 +118,7 @@ class ProfileStore:
                 profile = Profile(person, self._settings)
             loaded = (other.payload["epoch"] for other in stored.values())
             self._fence.check(f"profile {person.key}", profile.delivery.epoch, partition, loaded)
+            profile.end_where_idle(self._clock() - self._settings.anonymous_days * DAY)
             profile.delivery.epoch = self._fence.epoch(partition)
             attempt.profiles[person] = profile
             attempt.partitions[person] = partition
@@ -153,9 +170,13 @@ class ProfileStore:
             self._metrics.shed.labels("seen").inc(dropped)
         return point
 
-    def sweep(self, unused_since: float) -> None:
-        """Remove the tombstones that have been of no use since then, whoever owns them."""
-        self._store.delete_matching(self._collection, Filter(must=(Range("stub_since", lt=unused_since),)))
+    def sweep(self) -> None:
+        """Remove the tombstones that are of no use any more, and the anonymous profiles that have ended, whoever owns
+        them."""
+        kept_days = {"stub_since": self._settings.tombstone_days, "active_at": self._settings.anonymous_days}
+        for field, days in kept_days.items():
+            since = self._clock() - days * DAY
+            self._store.delete_matching(self._collection, Filter(must=(Range(field, lt=since),)))
 
 
 def to_profile_point(profile: Profile, partition: int) -> Point:

@@ -72,11 +72,22 @@ class ProfileUpdater:
         self._reverse_recents, self._sampler = backward_window, sampler
         self._taus = TimeConstants.from_settings(settings)
 
-    def apply(self, profile: Profile, parsed: ParsedEvent, items: Mapping[str, ItemVector], attempt: Attempt) -> None:
-        """Apply one record. Raises `Misconfigured` for a vector of another space."""
+    def apply(
+        self,
+        profile: Profile,
+        parsed: ParsedEvent,
+        items: Mapping[str, ItemVector],
+        reference: ItemVector | None,
+        attempt: Attempt,
+    ) -> None:
+        """Apply one record. `reference`: any item's vector, which those that a record brings must be comparable with.
+
+        Raises `OtherSpace` for an item in another space than the profile.
+        """
         event = parsed.event
-        if event is None:
-            attempt.give_up(parsed.record, INVALID, parsed.error)
+        error = parsed.error if event is None else parsed.incomparable(reference)
+        if event is None or error:
+            attempt.give_up(parsed.record, INVALID, error)
         elif isinstance(event, Interaction):
             if self._is_new(profile, parsed):
                 self._apply_or_hold(profile, event, parsed, items, attempt)
@@ -253,7 +264,7 @@ def _forward_to_user(profile: Profile, user: Person, parsed: ParsedEvent, attemp
 
 
 def _onboard(profile: Profile, event: Onboarded) -> None:
-    """Take the answers. Raises `Misconfigured` for a vector of another space."""
+    """Take the answers. Raises `OtherSpace` for a vector of another space than the profile's."""
     if event.space is not None:
         profile.require_space(event.space)
     vector = None if event.vector is None else np.asarray(event.vector, dtype=np.float64)
@@ -262,10 +273,11 @@ def _onboard(profile: Profile, event: Onboarded) -> None:
 
 def _erase(profile: Profile, event: Erased, parsed: ParsedEvent, attempt: Attempt) -> None:
     """Forget a user and have their anonymous ids forgotten; or such an id, unless it is someone else's by now."""
-    if event.anonymous_id is not None and profile.identity.merged_into != Person("u", event.user_id):
+    if event.anonymous_id is not None and profile.identity.merged_into != Person.named(event.user_id, None):
         return
-    linked = profile.identity.linked_anonymous_ids
-    if erase(profile, parsed.time, event.origin.position):
+    linked = dict.fromkeys((*profile.identity.linked_anonymous_ids, *parsed.forwarding_ids))
+    position = parsed.record.position if event.origin is None else event.origin.position
+    if erase(profile, parsed.time, position):
         _erase_linked_ids(linked, profile, parsed.record, attempt)
 
 

@@ -20,7 +20,7 @@ from eddyline.model.profile import Profile
 from eddyline.reader.schemas import RecommendationRequest
 from eddyline.settings import RankingSettings, Settings, StrategySettings
 
-REQUEST_OPTIONS = ("diversity", "explore", "per_category")
+REQUEST_OPTIONS = ("diversity", "calibration", "explore", "per_category")
 """What a request may set, and a variant may change."""
 
 log = structlog.get_logger("reader")
@@ -97,8 +97,9 @@ class EffectiveStrategy:
         strategy = named(name)
         if variant is not None:
             strategy = variant.applied(strategy)
-        if request.diversity is not None:
-            strategy = strategy.model_copy(update={"diversity": request.diversity})
+        requested = {name: getattr(request, name) for name in ("diversity", "calibration")}
+        if changed := {name: value for name, value in requested.items() if value is not None}:
+            strategy = strategy.model_copy(update=changed)
         caps = (request.per_category, (variant and variant.per_category) or ranking.per_category)
         per_category = min((cap for cap in caps if cap is not None), default=None)
         return cls(name, strategy, per_category, request.explore)

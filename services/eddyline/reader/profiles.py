@@ -61,6 +61,7 @@ class ProfileReader:
             "segment": profile.identity.segment,
             "attributes": dict(profile.identity.attributes),
             "waiting": len(profile.delivery.pending),
+            "anonymous_ids": list(profile.identity.linked_anonymous_ids),
         }
 
 

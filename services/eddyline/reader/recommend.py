@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from heapq import nlargest
 from typing import Any
 
@@ -287,8 +288,28 @@ class Reader:
             if some and len(repeats) < context.request.limit - len(items):
                 found = self._retriever.showable(some, request)
                 more = [RankedItem(item, 0.0, found[item], is_repeat=True) for item in some if item in found]
-                repeats += _within_category_cap(more, [*items, *repeats], request.strategy.per_category)
+                repeats += self._within_caps(more, [*items, *repeats], request.strategy.per_category)
         return repeats[: context.request.limit - len(items)]
+
+    def _within_caps(
+        self, more: Sequence[RankedItem], items: Sequence[RankedItem], per_category: int | None
+    ) -> list[RankedItem]:
+        """Leave out those of which there are enough of a kind, counted with the items that there are."""
+        caps: list[tuple[Callable[[RankedItem], object], int]] = [
+            (partial(_attribute, name), most) for name, most in self._settings.ranking.per_attribute.items()
+        ]
+        if per_category is not None:
+            caps.append((_category, per_category))
+        fitting = list(more)
+        for value, most in caps:
+            counts = Counter(map(value, items))
+            within = []
+            for item in fitting:
+                counts[value(item)] += 1
+                if value(item) is None or counts[value(item)] <= most:
+                    within.append(item)
+            fitting = within
+        return fitting
 
     def _why_empty(self, request: EffectiveRequest) -> str:
         if request.context.cursor.depth:
@@ -336,19 +357,13 @@ def _rank(request: EffectiveRequest, retrieved: RetrievedCandidates, options: Ra
     return [replace(ranked[slot.item_id], promotion=slot.promotion) for slot in slots]
 
 
-def _within_category_cap(
-    more: Sequence[RankedItem], items: Sequence[RankedItem], per_category: int | None
-) -> list[RankedItem]:
-    """Leave out those whose category is full, counted with the items that there are."""
-    if per_category is None:
-        return list(more)
-    counts = Counter(item.category for item in items)
-    fitting = []
-    for item in more:
-        counts[item.category] += 1
-        if item.category is None or counts[item.category] <= per_category:
-            fitting.append(item)
-    return fitting
+def _category(item: RankedItem) -> object:
+    return item.category
+
+
+def _attribute(name: str, item: RankedItem) -> object:
+    value = item.payload.get("meta", {}).get("attributes", {}).get(name)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _served_list(

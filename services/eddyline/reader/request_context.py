@@ -34,6 +34,7 @@ CURSOR_FIELDS = (
     "strategy",
     "boost",
     "diversity",
+    "calibration",
     "explore",
     "per_category",
     "min_score",

@@ -34,7 +34,7 @@ from eddyline.model.ranking import (
     SIMILAR_PEOPLE,
     Candidates,
     Hit,
-    PriceAndImage,
+    RecentItemDetails,
     RetrievalPlan,
     merge_candidates,
     score_by_neighbours,
@@ -74,14 +74,14 @@ class Retriever:
         self._store, self._finder, self._settings = store, finder, settings
 
     def add_recent_details(self, plan: RetrievalPlan) -> RetrievalPlan:
-        """Look up what the newest recent items cost and what their images show, where a term goes by it."""
+        """Look up what the newest recent items cost, show and are about, where the list goes by it."""
         return with_recent_items(plan, self._recent_details(plan) if plan.needs_recent_details else {})
 
-    def _recent_details(self, plan: RetrievalPlan) -> Mapping[str, PriceAndImage]:
+    def _recent_details(self, plan: RetrievalPlan) -> Mapping[str, RecentItemDetails]:
         newest = [item_point_id(item_id) for item_id in islice(plan.recents, DETAILED_RECENTS)]
         vectors = ("image",) if plan.weights["image"] > 0 else ()
         known = self._finder.catalogue.find(newest, any_item, RANKED_AGE, vectors)
-        return {item.item_id: _price_and_image(item) for item in known.values()}
+        return {item.item_id: _details(item) for item in known.values()}
 
     def find(self, request: EffectiveRequest) -> RetrievedCandidates:
         """Search all sources, beside the lists that were found for everyone a moment ago, and look up their items."""
@@ -226,10 +226,11 @@ def _passing(known: Mapping[str, CatalogueItem], promotion: ActivePromotion, now
     return {point_id: item for point_id, item in known.items() if passes(item)}
 
 
-def _price_and_image(item: CatalogueItem) -> PriceAndImage:
+def _details(item: CatalogueItem) -> RecentItemDetails:
     """Read a recent item's details; a vector that is left of a removed image doesn't count."""
     price, image = (item.payload.get("offer") or {}).get("price"), item.payload.get("image") or {}
+    category = (item.payload.get("meta") or {}).get("category")
     vector = item.vectors.get("image")
     if vector is None or image.get("state") != "ready":
-        return PriceAndImage(price)
-    return PriceAndImage(price, vector, image["space"])
+        return RecentItemDetails(price, category=category)
+    return RecentItemDetails(price, vector, image["space"], category)

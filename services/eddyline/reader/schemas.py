@@ -77,8 +77,10 @@ class _RecommendationOptions(_Page):
     """Rank by this strategy of the settings instead of the usual one."""
     diversity: Part | None = None
     """0: by score alone; towards 1: ever less like what is above it on the list."""
+    calibration: Part | None = None
+    """0: by score alone; towards 1: ever closer to the mix of categories that this person chose lately."""
     explore: Part | None = None
-    """Share of places for items that few people have chosen yet."""
+    """Share of places for items that few people have chosen yet, and that suit the person."""
     per_category: Annotated[int, Field(ge=1)] | None = None
     """Most items of one category."""
     min_score: Finite | None = None
@@ -350,3 +352,5 @@ class PersonSummary(BaseModel):
     attributes: dict[str, Any] = {}
     waiting: int = 0
     """Interactions that wait for an item that isn't embedded yet."""
+    anonymous_ids: list[str] = []
+    """Those that were identified as theirs, the newest thousand, newest last."""

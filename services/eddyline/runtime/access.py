@@ -24,15 +24,17 @@ def access_control(settings: Settings, ring: KeyRing) -> AccessControl:
 
 def check_address(settings: Settings, roles: tuple[str, ...]) -> None:
     """Raise `Misconfigured` where anyone would be answered from elsewhere than this machine."""
-    host = settings.server.host
-    if settings.server.insecure or _is_loopback(host):
+    server = settings.server
+    hosts = [server.host, *([server.operations_host] if server.operations_host else [])]
+    elsewhere = [host for host in hosts if not _is_loopback(host)]
+    if server.insecure or not elsewhere:
         return
     if load_keys(settings.keys_file) or _serving_keys(settings, roles):
         return
     raise Misconfigured(
-        f"there are no keys ({settings.keys_file}), and whoever reaches {host or 'this port'} could read and erase "
-        "everybody: make one with `eddyline keys new --name … --scope … >> keys.toml`, or listen on 127.0.0.1; or, "
-        "where the network itself keeps others out, add --insecure (EDDYLINE_SERVER__INSECURE=true)"
+        f"there are no keys ({settings.keys_file}), and whoever reaches {elsewhere[0] or 'this port'} could read and "
+        "erase everybody: make one with `eddyline keys new --name … --scope … >> keys.toml`, or listen on 127.0.0.1; "
+        "or, where the network itself keeps others out, add --insecure (EDDYLINE_SERVER__INSECURE=true)"
     )
 
 

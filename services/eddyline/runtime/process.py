@@ -1,10 +1,10 @@
 """A process that runs some of the roles: built, run until a signal or a failure, stopped in order.
 
-The main thread serves HTTP (`HttpServer.run`). Each consumer's loop has a thread, and one more watches for generations
-(`consumers`); the reader's senders, insights' readers and the images' fetchers have theirs. Signal handlers only ask
-for a stop. A loop that fails, or a generation that a service can't work on, ends the whole process: the next start
-goes on from the last commit. A crash loses nothing that a cluster acknowledged; of the in-process broker it loses what
-wasn't handled yet, so a stop drains that first.
+The main thread serves HTTP (`HttpServer.run`), another one operators where they have a port of their own. Each
+consumer's loop has a thread, and one more watches for generations (`consumers`); the reader's senders, insights'
+readers and the images' fetchers have theirs. Signal handlers only ask for a stop. A loop that fails, or a generation
+that a service can't work on, ends the whole process: the next start goes on from the last commit. A crash loses nothing
+that a cluster acknowledged; of the in-process broker it loses what wasn't handled yet, so a stop drains that first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from types import FrameType
 import structlog
 
 from eddyline import reader
-from eddyline.adapters.http import HttpServer, ReadinessCheck, create_app, listen, pages
+from eddyline.adapters.http import (
+    HttpServer,
+    ReadinessCheck,
+    create_app,
+    create_operations_app,
+    listen,
+    operations_routes,
+    pages,
+    probe_routes,
+)
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
@@ -38,10 +47,16 @@ class Runtime:
     """One process with some of the roles. Without a Kafka cluster or a Qdrant server in the settings it brings the
     in-process broker or Qdrant Edge, which only a process with all roles can."""
 
-    def __init__(self, settings: Settings, roles: Sequence[str], listeners: Sequence[socket.socket] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Sequence[str],
+        listeners: Sequence[socket.socket] = (),
+        operations_listener: socket.socket | None = None,
+    ) -> None:
         """Open what the roles need, and build them. Raises `Misconfigured` for settings that can't work.
 
-        `listeners`: where to answer, instead of the settings' address; it closes them.
+        `listeners`, `operations_listener`: where to answer, instead of the settings' addresses; it closes them.
         """
         self.roles = check_roles(settings, roles)
         check_address(settings, self.roles)
@@ -49,12 +64,14 @@ class Runtime:
         self.metrics = Metrics()
         self.resources = Resources(settings, self.roles, self.metrics)
         try:
-            self._build(settings, listeners)
+            self._build(settings, listeners, operations_listener)
         except BaseException:
             self.resources.stack.close()
             raise
 
-    def _build(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    def _build(
+        self, settings: Settings, listeners: Sequence[socket.socket], operations_listener: socket.socket | None
+    ) -> None:
         built = [BUILDERS[name](self.resources) for name in self.roles]
         consumers = [role.consumer for role in built if role.consumer is not None]
         self._insights = next((role.insights for role in built if role.insights is not None), None)
@@ -75,26 +92,36 @@ class Runtime:
         keys = open_keys(settings, self.roles, self.metrics)
         self.resources.stack.callback(keys.close)
         keys.start()
+        server, access = settings.server, access_control(settings, keys)
         app = create_app(
             routers,
             checks,
             self.metrics,
             bodies,
-            settings.server.cors_origins if is_api else (),
-            access_control(settings, keys),
+            server.cors_origins if is_api else (),
+            access,
+            operations_routes if server.operations_port is None else probe_routes,
         )
         self._server = HttpServer(
-            app,
-            *(listeners or [listen(settings.server.host, settings.server.port)]),
-            settings=settings.server,
-            metrics=self.metrics,
+            app, *(listeners or [listen(server.host, server.port)]), settings=server, metrics=self.metrics
         )
+        self._operations_server: HttpServer | None = None
+        if server.operations_port is not None:
+            listener = operations_listener or listen(server.operations_host or server.host, server.operations_port)
+            # What it refuses isn't counted among what people are refused.
+            operations = create_operations_app(checks, self.metrics, access)
+            self._operations_server = HttpServer(operations, listener, settings=server)
         self._consumers = ConsumerThreads(consumers, self.resources.read_generations, self._server.stop)
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return self._server.url
+
+    @property
+    def operations_url(self) -> str:
+        """Where it answers operators."""
+        return (self._operations_server or self._server).url
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or a failure; then stop intake, finish what was taken in, commit, leave.
@@ -106,6 +133,10 @@ class Runtime:
         gc.collect()
         gc.freeze()  # the model's objects live as long as the process: the collector need not walk them again
         with self.resources.stack:
+            if self._operations_server is not None:
+                self._operations_server.start()
+                self.resources.stack.callback(self._operations_server.join)
+                self.resources.stack.callback(self._operations_server.stop)
             try:
                 self._consumers.start()
                 if self._insights is not None:

@@ -1,9 +1,10 @@
 """Several worker processes of the API on one port, for a host with more cores than one process can use.
 
 The main process binds, starts the workers, and waits: it answers nothing itself. The kernel spreads connections over
-the workers, each of which also listens on a port of its own, `server.port` + 1 and on, for its metrics and health. A
-signal goes on to all of them, and each stops in order. One that ends by itself ends all, as a failure ends any process
-of Eddyline: whoever runs it starts it again. Workers end with the main process, even where that is killed.
+the workers, each of which also listens on a port of its own for its metrics and health: `server.port` + 1 and on, or
+`server.operations_port` and on. A signal goes on to all of them, and each stops in order. One that ends by itself ends
+all, as a failure ends any process of Eddyline: whoever runs it starts it again. Workers end with the main process, even
+where that is killed.
 """
 
 from __future__ import annotations
@@ -35,16 +36,19 @@ class WorkerProcesses:
         """Bind the addresses. Raises `Misconfigured` where one can't be had, or the roles can't run in workers."""
         self.roles = check_workers(settings, roles)
         check_address(settings, self.roles)
-        host, port = settings.server.host, settings.server.port
+        server = settings.server
         with ExitStack() as listening:
-            shared = [listening.enter_context(one) for one in listen_together(host, port, count)]
-            own = [listening.enter_context(listen(host, port and port + number)) for number in range(1, count + 1)]
+            shared = [listening.enter_context(one) for one in listen_together(server.host, server.port, count)]
+            host, first = server.host, server.port and server.port + 1
+            if server.operations_port is not None:
+                host, first = server.operations_host or host, server.operations_port
+            own = [listening.enter_context(listen(host, first and first + number)) for number in range(count)]
             self._listening = listening.pop_all()
         self.url, self.urls = url_of(shared[0]), [url_of(listener) for listener in own]
         """The address of all, and of each alone."""
         context = multiprocessing.get_context("spawn")
         self._processes = [
-            context.Process(target=_work, args=(settings, self.roles, pair), name=f"worker-{number}")
+            context.Process(target=_work, args=(settings, self.roles, *pair), name=f"worker-{number}")
             for number, pair in enumerate(zip(shared, own, strict=True), start=1)
         ]
         self._stopping = False
@@ -83,12 +87,16 @@ class WorkerProcesses:
                 process.terminate()
 
 
-def _work(settings: Settings, roles: Sequence[str], listeners: Sequence[socket.socket]) -> None:
+def _work(settings: Settings, roles: Sequence[str], shared: socket.socket, own: socket.socket) -> None:
     """Run one worker, in its process."""
     configure_logging(settings.log_level, settings.log_format)
     threading.Thread(target=_stop_with_main_process, name="main-process", daemon=True).start()
     try:
-        Runtime(settings, roles, listeners).run()
+        if settings.server.operations_port is None:
+            runtime = Runtime(settings, roles, (shared, own))
+        else:
+            runtime = Runtime(settings, roles, (shared,), own)
+        runtime.run()
     except EddylineError as error:
         print(f"eddyline: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, Misconfigured) else 1)

@@ -35,6 +35,8 @@ class ProfileSettings(Section):
     tombstone_days: Positive = 90.0
     """How long the tombstone profile of an erased or identified person is kept after its last use, so that late
     events still find whom they belong to. Not less than the retention of `interactions`."""
+    anonymous_days: Positive = 180.0
+    """How long the profile of someone anonymous is kept after their last record."""
     cached_profiles: Count = 20_000
     """Profiles kept in a profiler's memory (about 8 KB each)."""
     cached_items: Count = 50_000

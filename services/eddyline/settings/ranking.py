@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -41,6 +42,11 @@ class RankingSettings(Section):
     """`explore` for people of whom nothing is known, unless the strategy's is larger."""
     per_category: Annotated[int, Field(ge=1)] | None = None
     """Most items of one category in a list; none set: no limit."""
+    per_attribute: Mapping[str, Annotated[int, Field(ge=1)]] = {}
+    """Most items of one value of an own attribute (`attributes`) in a list, e.g. {brand = 3}."""
+    collapse_duplicates: bool = True
+    """Whether only the best of several items of one category whose titles say the same is on a person's list. Turn it
+    off where titles don't tell items apart, as in classified ads."""
     candidates: Annotated[int, Field(ge=10, le=1000)] = 80
     """Candidates to retrieve from each source for a page, or as many as it has items where that is more; at least 100
     of what is popular, trending and new."""

@@ -140,6 +140,13 @@ class Settings(BaseSettings):
             raise ValueError(f"ranking.strategy {self.ranking.strategy!r} is not one of the strategies: {known}")
         return self
 
+    @model_validator(mode="after")
+    def _declares_what_is_capped(self) -> Settings:
+        unknown = sorted(self.ranking.per_attribute.keys() - self.attributes.keys())
+        if unknown:
+            raise ValueError(f"ranking.per_attribute names {', '.join(unknown)}, which [attributes] doesn't declare")
+        return self
+
     @field_validator("rules", "promotions")
     @classmethod
     def _differ_in_name(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, IPvAnyNetwork, model_validator
 
 from eddyline.settings.section import Count, Positive, Section
 
@@ -16,6 +17,14 @@ class ServerSettings(Section):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes any free one."""
+    operations_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of their own for metrics and for what isn't ready, with the same keys; `port` then answers only whether the
+    process is alive, and ready. None set: `port` answers all of it."""
+    operations_host: str = ""
+    """Address to listen on with `operations_port`; empty: `host`."""
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = (ip_network("127.0.0.1"), ip_network("::1"))
+    """Addresses and networks of reverse proxies, e.g. ["10.0.4.0/24"]: theirs is the word (`X-Forwarded-For`) on which
+    client a limit counts for. From anywhere else it is ignored."""
     insecure: bool = False
     """Listen elsewhere than on this machine although there are no keys: whoever reaches the port may do everything."""
     allowed_hosts: tuple[str, ...] = ()
@@ -40,10 +49,10 @@ class ServerSettings(Section):
     body_seconds: Positive = 60.0
     """How long a body may take to come; longer is a 408."""
     max_connections: Count = 512
-    """Most connections at once; beyond, a 503. One address may have half of them."""
+    """Most connections at once; beyond, a 503. One address may have half of them, a trusted proxy all."""
     max_requests: Count = 256
     """Most requests that are being answered at once, not counting those whose bodies haven't come whole; beyond, a 503.
-    One client may have half of them. (Behind a proxy on the same host, `X-Forwarded-For` says who that is.)"""
+    One client may have half of them."""
 
     @model_validator(mode="after")
     def _takes_a_whole_body(self) -> ServerSettings:

@@ -73,9 +73,11 @@ class StrategySettings(Section):
     """Weights of the first list of a visit, where they differ; they give way to the others as the visit goes on."""
     diversity: Share = 0.0
     """0: by score alone; towards 1: ever less like what is above it on the list."""
+    calibration: Share = 0.0
+    """0: by score alone; towards 1: ever closer to the mix of categories that this person chose lately."""
     explore: Share = 0.0
-    """Share of places, from the third on, for items that few people have chosen yet; on a visit's first list, less as
-    the visit goes on."""
+    """Share of places, from the third on, for items that few people have chosen yet, and that suit the person; on a
+    visit's first list, less as the visit goes on."""
     rotation: NotNegative = 0.0
     """How much the order varies from one visit to the next. 0: not at all; at 0.3, an item half as good comes first
     about one time in ten."""

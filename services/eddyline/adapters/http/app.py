@@ -1,4 +1,4 @@
-"""The application around the services' routes: dispatch, errors, metrics, health."""
+"""The application around the services' routes: dispatch, errors, metrics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -19,28 +18,17 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eddyline import __version__
-from eddyline.adapters.http.access import OPERATE, AccessControl, RouteAccess, caller_of, open_to
-from eddyline.adapters.http.body import json_response
+from eddyline.adapters.http.access import OPERATE, AccessControl, RouteAccess
 from eddyline.adapters.http.description import describe, serve_docs
 from eddyline.adapters.http.endpoints import Endpoint, endpoint_of
+from eddyline.adapters.http.operations import ReadinessCheck, operations_routes
 from eddyline.adapters.http.problems import answer_error
-from eddyline.adapters.telemetry import CONTENT_TYPE, Metrics
-from eddyline.errors import EddylineError
-from eddyline.settings import Scope as KeyScope
-
-ReadinessCheck: TypeAlias = Callable[[], None]
-"""Raises an `EddylineError` that says why something isn't ready."""
+from eddyline.adapters.http.security_headers import protected
+from eddyline.adapters.telemetry import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 Served: TypeAlias = tuple[APIRoute, Endpoint, RouteAccess]
 """A route, what answers it, and who may call it."""
-SECURITY_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-)
-"""Of every response that says nothing else: most are about someone, and none is a page to be framed."""
 TITLE, SUMMARY = "Eddyline", "A streaming recommender: every click changes the next answer."
 
 
@@ -118,9 +106,7 @@ class Application(FastAPI):
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name for name, _ in message["headers"]}
-                usual = (header for header in SECURITY_HEADERS if header[0] not in given)
-                message = {**message, "headers": [*message["headers"], *usual]}
+                message = {**message, "headers": protected(message["headers"])}
             await send(message)
 
         try:
@@ -184,8 +170,10 @@ def create_app(
     bodies: Iterable[type[BaseModel]] = (),
     cors_origins: Iterable[str] = (),
     access: AccessControl | None = None,
+    operations: Callable[[Mapping[str, ReadinessCheck], Metrics], APIRouter] = operations_routes,
 ) -> Application:
-    """Build an ASGI application of these routes, with /docs, /openapi.json, /healthz, /readyz and /metrics.
+    """Build an ASGI application of these routes, with /docs, /openapi.json, and those of `operations`: /healthz,
+    /readyz and /metrics.
 
     `checks`: what must be ready, by name; each is called from a thread. `bodies`: the models of the bodies that routes
     read themselves. `access`: who may call what; None: without keys. Raises `TypeError` for a route that doesn't say
@@ -193,45 +181,12 @@ def create_app(
     """
     origins = list(cors_origins)
     access = access or AccessControl(None, cors_origins=origins)
-    app = Application([*routers, _operations(checks, metrics)], metrics, origins, access)
+    app = Application([*routers, operations(checks, metrics)], metrics, origins, access)
     serve_docs(app)
     describe(app, bodies)
     return app
 
 
-def _operations(checks: Mapping[str, ReadinessCheck], metrics: Metrics) -> APIRouter:
-    router = APIRouter(tags=["operations"])
-
-    @router.get("/healthz", summary="Is the process alive?", openapi_extra=open_to())
-    async def healthz() -> Response:
-        return json_response({"status": "ok"})
-
-    @router.get(
-        "/readyz",
-        summary="Is the process ready? Names what isn't, to who may operate",
-        responses={503: {}},
-        openapi_extra=open_to(),
-    )
-    async def readyz(request: Request) -> Response:
-        states = await run_in_threadpool(_states, checks)
-        ready = all(state == "ok" for state in states.values())
-        status: dict[str, Any] = {"status": "ready" if ready else "not ready"}
-        details = {"checks": states} if KeyScope.OPERATE in caller_of(request.scope).scopes else {}
-        return json_response(status | details, 200 if ready else 503)
-
-    @router.get("/metrics", summary="Prometheus metrics", openapi_extra=open_to(KeyScope.OPERATE))
-    async def show_metrics() -> Response:
-        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
-    return router
-
-
-def _states(checks: Mapping[str, ReadinessCheck]) -> dict[str, str]:
-    states = {}
-    for name, check in checks.items():
-        try:
-            check()
-            states[name] = "ok"
-        except EddylineError as error:
-            states[name] = str(error)
-    return states
+def create_operations_app(checks: Mapping[str, ReadinessCheck], metrics: Metrics, access: AccessControl) -> Application:
+    """Build an ASGI application of /healthz, /readyz and /metrics alone, for a port of their own."""
+    return Application([operations_routes(checks, metrics)], metrics, (), access)

@@ -11,6 +11,7 @@ from collections import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eddyline.adapters.http.problems import problem_response, retry_after_header
+from eddyline.adapters.http.security_headers import protected
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Overloaded
 from eddyline.settings import ServerSettings
@@ -72,6 +73,7 @@ class RequestLimits:
                 admission.start()
         except Overloaded as error:
             response = problem_response(503, str(error), headers=retry_after_header(error.retry_after))
+            response.raw_headers = protected(response.raw_headers)
             await response(scope, receive, send)
             return
         try:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 import orjson
@@ -15,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from eddyline.adapters.http.problems import problem_fields
+from eddyline.adapters.http.security_headers import header_lines
 from eddyline.adapters.telemetry import Metrics
 from eddyline.settings import ServerSettings
 
@@ -22,12 +26,33 @@ DRAIN_SECONDS = 2.0
 """How long a refused request is read on: a client that is still sending wouldn't hear why otherwise."""
 
 
+class TrustedProxies:
+    """The addresses whose `X-Forwarded-For` says who is at the other end: one of them speaks for many."""
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+        self._known = lru_cache(maxsize=4096)(self._is_in_a_network)
+
+    def __contains__(self, host: str) -> bool:
+        return bool(self._networks) and self._known(host)
+
+    def _is_in_a_network(self, host: str) -> bool:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+
 class ConnectionLimits(uvicorn.Config):
     """uvicorn's configuration with our limits, which each connection gets."""
 
     def __init__(self, app: Any, settings: ServerSettings, metrics: Metrics, **more: Any) -> None:
-        super().__init__(app, http=LimitedConnection, **more)
+        super().__init__(
+            app, http=LimitedConnection, forwarded_allow_ips=[str(one) for one in settings.trusted_proxies], **more
+        )
         self.settings, self.refused = settings, metrics.refused
+        self.proxies = TrustedProxies(settings.trusted_proxies)
         self.by_client: Counter[str] = Counter()
         """Connections that are open."""
 
@@ -55,7 +80,8 @@ class LimitedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         host, by_client, most = self._host, self.config.by_client, self._settings.max_connections
         by_client[host] += 1
-        if len(self.connections) > most or by_client[host] > max(1, most // 2):
+        share = most if host in self.config.proxies else max(1, most // 2)
+        if len(self.connections) > most or by_client[host] > share:
             self._answer("connections", 503, f"too many connections (server.max_connections is {most:,})")
             self._is_refused = True
             transport.close()
@@ -175,8 +201,8 @@ class LimitedConnection(HttpToolsProtocol):
     def _answer(self, reason: str, status: int, detail: str) -> None:
         self.config.refused.labels(reason).inc()
         body = orjson.dumps(problem_fields(status, detail))
-        head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
+        head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + header_lines() + b"\r\n" + body)
 
     @property
     def _headers_too_large(self) -> str:

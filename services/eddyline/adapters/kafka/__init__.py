@@ -36,11 +36,13 @@ from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.adapters.kafka.status import LoopStatus
 from eddyline.adapters.kafka.topic_admin import ensure_topics, log_identities
 from eddyline.adapters.kafka.topic_tail import TopicTail
+from eddyline.adapters.kafka.users import WRITTEN_BY_APPS, KafkaUser, access_rules, ensure_users
 
 __all__ = [
     "FAILED",
     "INVALID",
     "QUEUE_BYTES",
+    "WRITTEN_BY_APPS",
     "Acknowledgements",
     "ConsumeLoop",
     "DeadLetter",
@@ -55,6 +57,7 @@ __all__ = [
     "Headers",
     "KafkaOptions",
     "KafkaProducer",
+    "KafkaUser",
     "LogLookup",
     "LogReader",
     "LoopOptions",
@@ -72,8 +75,10 @@ __all__ = [
     "TopicTail",
     "UnreadableDeadLetter",
     "Watermarks",
+    "access_rules",
     "describe_failure",
     "ensure_topics",
+    "ensure_users",
     "is_records_fault",
     "log_failure",
     "log_identities",

@@ -9,7 +9,7 @@ from typing import Generic
 
 from eddyline.adapters.kafka.contract import Message, Parsed, Record, TopicPartition
 from eddyline.adapters.kafka.loop_options import LoopOptions
-from eddyline.errors import EddylineError, InvalidInput, TooManyDeadLetters
+from eddyline.errors import EddylineError, InvalidInput, RecordFault, TooManyDeadLetters
 
 INVALID = "invalid_event"
 """The reason of a dead letter that `parse` refused."""
@@ -20,10 +20,10 @@ FAILED = "handler_failed"
 def is_records_fault(error: Exception) -> bool:
     """Whether an error says something of the record being worked on, and nothing of this process or what it needs.
 
-    Any error that isn't raised on purpose does, apart from the machine's own (a full disk, no memory): it is a mistake
-    in code that this record has brought to light.
+    Those of what a record asks for do, and any that isn't raised on purpose: it is a mistake in code that this record
+    has brought to light. Only the machine's own (a full disk, no memory) do not.
     """
-    return isinstance(error, InvalidInput) or not isinstance(error, EddylineError | MemoryError | OSError)
+    return isinstance(error, InvalidInput | RecordFault) or not isinstance(error, EddylineError | MemoryError | OSError)
 
 
 class Batch(Generic[Parsed]):

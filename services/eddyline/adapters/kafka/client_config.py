@@ -122,6 +122,17 @@ def consumer_config(
     return config | dict(options.client)
 
 
+def refused_login(error: KafkaError, options: KafkaOptions) -> str:
+    """Say that the cluster doesn't let this client in, as whom, and which settings say so."""
+    user = options.client.get("sasl.username")
+    who = "this client, which names no user" if user is None else f"the user {user}"
+    reason = error.str().partition(": ")[2].partition(" (after ")[0] or error.str()
+    return (
+        f"Kafka doesn't let in {who}: {reason.rpartition(': ')[2]}; check sasl.username, sasl.password and "
+        "sasl.mechanism of kafka.client (EDDYLINE_KAFKA__CLIENT)"
+    )
+
+
 def create_client(kind: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
     """Create a consumer, producer or admin client. Raises `Misconfigured` for settings that librdkafka refuses."""
     try:

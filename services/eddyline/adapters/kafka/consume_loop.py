@@ -230,7 +230,8 @@ class ConsumeLoop(Generic[Parsed]):
         stopping = self._stop_by is not None
         if self._monotonic() < self._next_tick and (self._ticked_last or not stopping):
             return
-        self._handler.tick()
+        if not self._isolation.tick():
+            self._metrics.tick_failures.labels(self._group).inc()
         self._ticked_last = stopping
         self._lag = self._owned.lag(self._member.known_high)
         for source, records in self._lag.items():
@@ -388,9 +389,9 @@ class ConsumeLoop(Generic[Parsed]):
         return now >= self._tick_by
 
     def _drained(self) -> bool:
-        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.uncommitted()
         if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
             return False
+        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.uncommitted()
         try:
             return idle and all(
                 self._member.watermarks(source, self._settings.request_seconds).high <= self._owned[source].handled

@@ -59,6 +59,17 @@ class FailureIsolation(Generic[Parsed]):
         else:
             self._batch.part_handled(part)
 
+    def tick(self) -> bool:
+        """Have periodic work done; False where it failed by itself, which stops nothing: it is tried again."""
+        try:
+            self._handler.tick()
+        except Exception as error:
+            if not is_records_fault(error):
+                raise
+            _LOG.exception("periodic work failed; it will be tried again", handler=type(self._handler).__name__)
+            return False
+        return True
+
     def end_batch(self) -> None:
         """Count from zero again: within a batch, what follows a first failure isn't waited for."""
         self._failures = 0

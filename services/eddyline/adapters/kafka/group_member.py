@@ -17,7 +17,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from eddyline.adapters.kafka.client_config import UNKNOWN_TOPIC, KafkaOptions, consumer_config, create_client
+from eddyline.adapters.kafka.client_config import (
+    UNKNOWN_TOPIC,
+    KafkaOptions,
+    consumer_config,
+    create_client,
+    refused_login,
+)
 from eddyline.adapters.kafka.contract import Record, TopicPartition
 from eddyline.adapters.kafka.membership import (
     CommitRefused,
@@ -68,6 +74,8 @@ class KafkaGroupMember:
         self._listener = listener
         self._logs = logs
         self._silent = False
+        self._refusal: str | None = None
+        """Why it wasn't let in when it last tried."""
         assignor = "range" if len(topics) > 1 else "cooperative-sticky"
         config = consumer_config(options, group, assignor, self._on_error) | {"on_commit": self._on_commit}
         self._consumer = create_client(Consumer, config)
@@ -83,7 +91,7 @@ class KafkaGroupMember:
         first = self._consumer.poll(seconds)
         if first is None:
             return []
-        messages = [first]
+        messages, self._refusal = [first], None
         if max_records > 1:
             messages += self._consumer.consume(max_records - 1, timeout=0)
         return [record for message in messages if (record := self._record(message)) is not None]
@@ -177,8 +185,12 @@ class KafkaGroupMember:
             self._listener.on_commit_failed(_translate_commit_error(failed))
 
     def _on_error(self, error: KafkaError) -> None:
-        if not self._silent and error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._listener.on_problem("no Kafka broker can be reached")
+        if self._silent:
+            return
+        if error.code() == KafkaError._AUTHENTICATION:
+            self._refusal = refused_login(error, self._options)
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN):
+            self._listener.on_problem(self._refusal or "no Kafka broker can be reached")
 
     def _record(self, message: Any) -> Record | None:
         error = message.error()

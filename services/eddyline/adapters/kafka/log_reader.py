@@ -191,7 +191,7 @@ class LogReader:
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     yield message
                     deadline = time.monotonic() + self._patience
-                elif error.fatal() or error.code() in UNKNOWN_TOPIC:
+                elif error.fatal() or error.code() in UNKNOWN_TOPIC or "AUTHORIZATION" in error.name():
                     raise _translate_error(error, what)
         raise Unavailable(f"Kafka returned nothing more of {what} for {self._patience:g} s")
 

@@ -9,17 +9,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports these without saying so
-    AdminClient,
     ConfigResource,
     NewTopic,
     ResourceType,
 )
 
-from eddyline.adapters.kafka.client_config import KafkaOptions, admin_config
+from eddyline.adapters.kafka.client_config import KafkaOptions
+from eddyline.adapters.kafka.cluster_admin import REQUEST_SECONDS, ClusterAdmin
 from eddyline.errors import Misconfigured, Unavailable
 from eddyline.topics import TOPIC_SPECS, TopicSpec
-
-_REQUEST_SECONDS = 10.0
 
 
 def ensure_topics(options: KafkaOptions, topics: Iterable[str] | None = None) -> dict[str, bool]:
@@ -31,10 +29,10 @@ def ensure_topics(options: KafkaOptions, topics: Iterable[str] | None = None) ->
     how to fix it, and `Unavailable` when the cluster doesn't answer.
     """
     specs = {options.prefix + name: TOPIC_SPECS[name] for name in (TOPIC_SPECS if topics is None else topics)}
-    admin = AdminClient(admin_config(options))
+    admin = ClusterAdmin(options)
     if options.in_process:
         return _ensure_in_process(admin, options, specs)
-    present = set(_metadata(admin).topics)
+    present = set(admin.metadata().topics)
     created = _create(admin, options, {name: spec for name, spec in specs.items() if name not in present})
     partitions = _wait_for_leaders(admin, specs)
     _verify(admin, options, {name: spec for name, spec in specs.items() if name not in created}, partitions)
@@ -50,10 +48,10 @@ def log_identities(options: KafkaOptions, topics: Iterable[str]) -> dict[str, st
     names = list(topics)
     if options.log_identity is not None:
         return {name: f"{options.log_identity}/{options.prefix}{name}" for name in names}
-    admin = AdminClient(admin_config(options))
-    cluster = _metadata(admin).cluster_id
+    admin = ClusterAdmin(options)
+    cluster = admin.metadata().cluster_id
     collection = TopicCollection([options.prefix + name for name in names])
-    described = admin.describe_topics(collection, request_timeout=_REQUEST_SECONDS)
+    described = admin.describe_topics(collection, request_timeout=REQUEST_SECONDS)
     return {
         name: f"{cluster}/{_result(described[options.prefix + name], options.prefix + name).topic_id}" for name in names
     }
@@ -70,16 +68,9 @@ def _config(spec: TopicSpec, options: KafkaOptions) -> dict[str, str]:
     return config
 
 
-def _metadata(admin: AdminClient) -> Any:
-    try:
-        return admin.list_topics(timeout=_REQUEST_SECONDS)
-    except KafkaException as error:
-        raise Unavailable(f"Kafka doesn't answer: {error.args[0].str()}") from error
-
-
 def _result(future: Future[Any], topic: str) -> Any:
     try:
-        return future.result(timeout=_REQUEST_SECONDS + 1)
+        return future.result(timeout=REQUEST_SECONDS + 1)
     except KafkaException as error:
         cause: KafkaError = error.args[0]
         if "AUTHORIZATION" in cause.name():
@@ -89,7 +80,7 @@ def _result(future: Future[Any], topic: str) -> Any:
         raise Unavailable(f"topic {topic}: Kafka doesn't answer") from error
 
 
-def _create(admin: AdminClient, options: KafkaOptions, missing: Mapping[str, TopicSpec]) -> set[str]:
+def _create(admin: ClusterAdmin, options: KafkaOptions, missing: Mapping[str, TopicSpec]) -> set[str]:
     if not missing:
         return set()
     requests = [
@@ -97,15 +88,20 @@ def _create(admin: AdminClient, options: KafkaOptions, missing: Mapping[str, Top
         for name, spec in missing.items()
     ]
     created = set()
-    for name, future in admin.create_topics(requests, request_timeout=_REQUEST_SECONDS).items():
+    for name, future in admin.create_topics(requests, request_timeout=REQUEST_SECONDS).items():
         try:
-            future.result(timeout=_REQUEST_SECONDS + 1)
+            future.result(timeout=REQUEST_SECONDS + 1)
         except KafkaException as error:
             cause: KafkaError = error.args[0]
             if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue  # another process was quicker: its topic is verified below
             if cause.retriable() or cause.code() < 0:
                 raise Unavailable(f"topic {name} can't be created now: {cause.str()}") from error
+            if "AUTHORIZATION" in cause.name():
+                raise Misconfigured(
+                    f"topic {name} isn't there, or may not be seen, and can't be created: {cause.str()}; run "
+                    "`eddyline init` as a user who may, or grant this one access"
+                ) from error
             raise Misconfigured(f"topic {name} can't be created: {cause.str()}") from error
         except TimeoutError as error:
             raise Unavailable(f"topic {name} can't be created now: Kafka doesn't answer") from error
@@ -113,12 +109,12 @@ def _create(admin: AdminClient, options: KafkaOptions, missing: Mapping[str, Top
     return created
 
 
-def _wait_for_leaders(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
+def _wait_for_leaders(admin: ClusterAdmin, names: Iterable[str]) -> dict[str, int]:
     """Wait until every partition has a leader; return the number of partitions of each topic."""
     expected = list(names)
-    deadline = time.monotonic() + _REQUEST_SECONDS
+    deadline = time.monotonic() + REQUEST_SECONDS
     while True:
-        topics = _metadata(admin).topics
+        topics = admin.metadata().topics
         ready = {
             name: len(topics[name].partitions)
             for name in expected
@@ -135,12 +131,12 @@ def _wait_for_leaders(admin: AdminClient, names: Iterable[str]) -> dict[str, int
 
 
 def _verify(
-    admin: AdminClient, options: KafkaOptions, specs: Mapping[str, TopicSpec], partitions: Mapping[str, int]
+    admin: ClusterAdmin, options: KafkaOptions, specs: Mapping[str, TopicSpec], partitions: Mapping[str, int]
 ) -> None:
     if not specs:
         return
     resources = {name: ConfigResource(ResourceType.TOPIC, name) for name in specs}
-    described = admin.describe_configs(list(resources.values()), request_timeout=_REQUEST_SECONDS)
+    described = admin.describe_configs(list(resources.values()), request_timeout=REQUEST_SECONDS)
     for name, spec in specs.items():
         config = _result(described[resources[name]], name)
         _check(name, "partitions", str(partitions[name]), str(options.partitions))
@@ -164,12 +160,12 @@ def _check(topic: str, what: str, found: str, expected: str) -> None:
     raise Misconfigured(f"topic {topic}: {what} is {found}, must be {expected}; {remedy}")
 
 
-def _ensure_in_process(admin: AdminClient, options: KafkaOptions, specs: Mapping[str, TopicSpec]) -> dict[str, bool]:
+def _ensure_in_process(admin: ClusterAdmin, options: KafkaOptions, specs: Mapping[str, TopicSpec]) -> dict[str, bool]:
     """Ask for each topic: on the in-process broker that creates it."""
-    present = set(_metadata(admin).topics)
+    present = set(admin.metadata().topics)
     for name in specs:
         try:
-            partitions = len(admin.list_topics(name, timeout=_REQUEST_SECONDS).topics[name].partitions)
+            partitions = len(admin.list_topics(name, timeout=REQUEST_SECONDS).topics[name].partitions)
         except KafkaException as error:
             raise Unavailable(f"the in-process broker doesn't answer: {error.args[0].str()}") from error
         _check(name, "partitions", str(partitions), str(options.partitions))

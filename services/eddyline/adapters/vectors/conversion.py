@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from eddyline.adapters.vectors.contract import Dense, Fields, Nearest, OrderBy, Query, Scored, Sparse
-from eddyline.errors import EddylineError, GenerationChanged
+from eddyline.errors import EddylineError, GenerationChanged, NotStorable
 from eddyline.model.filters import Match, Range
 
 Item = TypeVar("Item")
@@ -20,15 +20,15 @@ _WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dense_array(name: str, vector: Any) -> Dense:
-    """Return the vector as contiguous float32. Raises `EddylineError` where a number isn't finite."""
+    """Return the vector as contiguous float32. Raises `NotStorable` where a number isn't finite."""
     array: Dense = np.ascontiguousarray(vector, dtype=np.float32)
     if not math.isfinite(float(np.dot(array, array))):
-        raise EddylineError(f"vector `{name}` has a number that is not finite, or overflows: {array[:4]} …")
+        raise NotStorable(f"vector `{name}` has a number that is not finite, or overflows: {array[:4]} …")
     return array
 
 
 def sparse_arrays(name: str, vector: Sparse) -> Sparse:
-    """Return the vector as contiguous uint32 and float32. Raises `EddylineError` where a value isn't finite."""
+    """Return the vector as contiguous uint32 and float32. Raises `NotStorable` where a value isn't finite."""
     indices = np.ascontiguousarray(vector.indices, dtype=np.uint32)
     return Sparse(indices, dense_array(name, vector.values))
 

@@ -12,7 +12,7 @@ from eddyline.adapters.vectors.collection_check import Lacking, Stored, lacking,
 from eddyline.adapters.vectors.contract import CollectionSpec, Fields, Payload, Point, Query, Scored, Vector
 from eddyline.adapters.vectors.conversion import in_one_batch, json_path, selected
 from eddyline.adapters.vectors.flusher import Flusher
-from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.errors import EddylineError, Misconfigured, NotStorable, Unavailable
 from eddyline.model.filters import Filter
 
 try:
@@ -23,6 +23,7 @@ try:
 except ImportError as error:
     raise Misconfigured("the embedded store needs qdrant-edge-py: install eddyline[edge]") from error
 
+_UNPROCESSABLE = "dimension error"
 _FULL_DISK = ("No space left", "StorageFull", "os error 28")
 
 
@@ -274,4 +275,5 @@ def _translate_errors(collection: str) -> Iterator[None]:
     except Exception as error:
         if any(sign in str(error) for sign in _FULL_DISK):
             raise Unavailable(f"collection `{collection}`: the disk is full ({error})") from error
-        raise EddylineError(f"collection `{collection}`: {error}") from error
+        kind = NotStorable if _UNPROCESSABLE in str(error) else EddylineError
+        raise kind(f"collection `{collection}`: {error}") from error

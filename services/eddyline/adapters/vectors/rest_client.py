@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 from eddyline.adapters.vectors.http_connections import HttpAnswer, connect
-from eddyline.errors import EddylineError, Misconfigured, Unavailable
+from eddyline.errors import EddylineError, Misconfigured, NotStorable, Unavailable
 
 MAX_REQUEST_BYTES = 30 * 2**20
 """A larger request isn't sent: a server refuses those over 32 MiB, unless it is set otherwise."""
@@ -39,6 +39,10 @@ class QdrantNotFound(QdrantError):
 
 class QdrantTooLarge(QdrantError):
     """A request that is larger than Qdrant takes."""
+
+
+class QdrantUnprocessable(QdrantError, NotStorable):
+    """Qdrant refuses what is to be written, for what is in it."""
 
 
 class Rest:

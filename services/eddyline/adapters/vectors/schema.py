@@ -61,6 +61,8 @@ PROFILE_INDEXES: Mapping[str, AttributeKind] = {
     "events": AttributeKind.INTEGER,
     "segment": AttributeKind.KEYWORD,
     "stub_since": AttributeKind.FLOAT,
+    "active_at": AttributeKind.FLOAT,
+    "forward": AttributeKind.KEYWORD,
 }
 
 

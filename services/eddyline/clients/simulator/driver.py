@@ -11,10 +11,12 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Final
 
 from eddyline.clients.simulator import catalogue
 from eddyline.clients.simulator.connection import Connection, ReceivedList, Sleep
+from eddyline.clients.simulator.new_items import Progress
 from eddyline.clients.simulator.population import Population, SimulatedPerson
 from eddyline.clients.simulator.simulation_report import Group, GroupTotals, SimulationReport
 from eddyline.clients.simulator.visits import Action, NextRequest, ViewedList, Visit
@@ -38,7 +40,7 @@ class SimulationPlan:
     """Extent of a run. A `rate`, in lists a second, of 0 is as fast as it goes; `duration` is in seconds.
 
     It ends after the `duration`, or with so many `lists`, whichever is first. `items`: 0 takes what is there.
-    `arrivals`: new items a minute.
+    `arrivals`: new items a minute; `milestone`: clicks until which each of them is followed.
     """
 
     people: int = 200
@@ -51,6 +53,7 @@ class SimulationPlan:
     strategy: str | None = None
     limit: int = 10
     arrivals: float = 0.0
+    milestone: int = 100
     concurrency: int = 16
 
     @property
@@ -109,6 +112,8 @@ class Driver:
         self._asked = 0
         self._run = f"{round(clock() * 1000):x}"
         self._began = 0.0
+        self._usual_appeal = 0.0
+        report.new_items.milestone = plan.milestone
 
     async def run(self) -> SimulationReport:
         """Run until the plan is done, or the task is cancelled: the report says so.
@@ -131,6 +136,7 @@ class Driver:
     async def _simulate(self) -> None:
         try:
             self._world = await (self._send_catalogue() if self._plan.items else self._read_catalogue())
+            self._usual_appeal = median(map(self._world.appeal, self._world.items))
             self._people = Population(self._world, self._plan.seed, self._plan.people)
             await self._browse()
             await self._send_late(everything=True)
@@ -170,10 +176,12 @@ class Driver:
         due = int((self._monotonic() - self._began) * self._plan.arrivals / 60.0)
         fresh = [
             self._world.new_item(f"sim-new-{self._run}-{number}").published(self._clock())
-            for number in range(self._report.items_arrived, due)
+            for number in range(len(self._report.new_items.items), due)
         ]
         if fresh:
-            self._report.items_arrived = due
+            for item in fresh:
+                is_good = self._world.appeal(item["item_id"]) >= self._usual_appeal
+                self._report.new_items.publish(item["item_id"], is_good, self._progress())
             await self._connection.put(fresh)
 
     # -- people -------------------------------------------------------------------------------------------------
@@ -291,6 +299,12 @@ class Driver:
         group = Group(answer.strategy, answer.experiment, answer.variant)
         seen, clicked = (place.rank for place in look.seen), (place.rank for place in look.clicked)
         self._report.count_list(group, totals, answer.seconds, seen, clicked)
+        self._report.new_items.count(
+            (place.item_id for place in look.seen), (place.item_id for place in look.clicked), self._progress()
+        )
+
+    def _progress(self) -> Progress:
+        return Progress(self._monotonic() - self._began, self._asked)
 
     def _note(self) -> None:
         if self._began:

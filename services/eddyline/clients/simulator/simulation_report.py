@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from eddyline.clients.simulator.new_items import NewItems
+
 RECENT: Final = 500
 """Lists that the live line's latency is of."""
 MAX_REASONS: Final = 5
@@ -97,7 +99,7 @@ class SimulationReport:
     failed: Counter[str] = field(default_factory=Counter)
     """By reason: requests that were given up."""
     items_sent: int = 0
-    items_arrived: int = 0
+    new_items: NewItems = field(default_factory=NewItems)
     identified: int = 0
     taste_changes: int = 0
     visits: int = 0
@@ -169,7 +171,8 @@ class SimulationReport:
                 "taste_changes": self.taste_changes,
                 "simulated_hours": round(self.simulated_hours, 1),
             },
-            "items": {"sent": self.items_sent, "arrived": self.items_arrived},
+            "items": {"sent": self.items_sent, "arrived": len(self.new_items.items)},
+            "new_items": self.new_items.as_json(),
             "events": dict(sorted(self.events.items())),
             "late_events": self.late,
             "errors": {

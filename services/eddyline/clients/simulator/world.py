@@ -122,7 +122,7 @@ class SimulatedWorld:
         """Add items."""
         self.items.update((item.item_id, item) for item in items)
 
-    def liking(self, taste: Taste, item_id: str) -> float:
+    def liking(self, taste: Mapping[str, float], item_id: str) -> float:
         """Weigh an item by a taste: -1 to 1, and 0 for an item that isn't known."""
         item = self.items.get(item_id)
         return 0.0 if item is None else sum(share * taste.get(name, 0.0) for name, share in item.topics.items())
@@ -131,6 +131,15 @@ class SimulatedWorld:
         """Look an item's quality up, in logits."""
         item = self.items.get(item_id)
         return 0.0 if item is None else item.quality
+
+    def appeal(self, item_id: str) -> float:
+        """Compute the chance that somebody who looks at an item clicks it: the mean over all circles."""
+        if not self.circles:
+            return 0.0
+        sizes = sum(circle.size for circle in self.circles)
+        quality = self.quality(item_id)
+        chances = (one.size * self.habits.attracts(self.liking(one.taste, item_id), quality) for one in self.circles)
+        return sum(chances) / sizes
 
     def taste(self, random: Random) -> Taste:
         """Draw a taste: a circle's, and something of the person's own."""

@@ -13,8 +13,6 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-import orjson
-
 from eddyline.adapters.kafka import LogReader, Message, Outgoing, Record, RecordMetadata, partition_of
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Payload, PointStore
@@ -22,7 +20,7 @@ from eddyline.maintenance.audit.audit_report import Difference
 from eddyline.maintenance.audit.memory import Memory
 from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, ReportProgress
 from eddyline.model.decay import DAY
-from eddyline.model.events import Erased, Interaction, PersonEvent, Transfer, parse_person_event
+from eddyline.model.events import Erased, Interaction, Onboarded, PersonEvent, Transfer, parse_person_event
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person, fingerprint
 from eddyline.model.profile import Profile
@@ -85,7 +83,7 @@ class ExpectedProfiles:
             quiet,
             collections,
             len(self._ends),
-            _without_space,
+            lambda record: record,
             advance,
             clock,
             self._select,
@@ -161,7 +159,7 @@ class ExpectedProfiles:
             self._outputs.note_arrival(message)
         mine = [message for message in messages if self._is_in_stored(message)]
         sources = self._memory.sources(m.value.event.item_id for m in mine if isinstance(m.value.event, Interaction))
-        return [message for message in mine if self._is_applied(message, sources)]
+        return [_without_space(message) for message in mine if self._is_applied(message, sources)]
 
     def _is_in_stored(self, message: Message[ParsedEvent]) -> bool:
         """Whether what is stored must hold it."""
@@ -181,9 +179,15 @@ class ExpectedProfiles:
         if isinstance(event, Transfer) and event.payload.get("space", self._space) != self._space:
             doubts[OTHER_SPACE] = OTHER_SPACE
             return False
+        if isinstance(event, Onboarded) and event.space not in (None, self._space):
+            return self._has_answers(parsed.person)  # re-embedded since; or, where there are none, refused
         if not isinstance(event, Interaction) or parsed.record.partition != self.home(parsed.person):
             return True
         return self._is_folded(event.item_id, parsed, sources.get(event.item_id), doubts)
+
+    def _has_answers(self, person: Person) -> bool:
+        load = self._stored[person]
+        return load is not None and load().taste.onboarding is not None
 
     def _is_folded(self, item_id: str, parsed: ParsedEvent, source: Payload | None, doubts: dict[str, str]) -> bool:
         """Whether the event was folded, or waits; what was given up the stored profile has forgotten."""
@@ -245,23 +249,21 @@ def _route(record: Outgoing | Record, event: PersonEvent | None, person: Person)
     forwarded = ForwardedFrom.from_headers(record.headers)
     if forwarded is not None:
         return str(forwarded.origin), person.key
-    if isinstance(event, Erased) and event.anonymous_id is not None:
+    if isinstance(event, Erased) and event.anonymous_id is not None and event.origin is not None:
         return str(event.origin.position), person.key
     return None
 
 
 def _person_concerned(event: PersonEvent | None, person: Person) -> Person:
-    return Person("u", event.user_id) if isinstance(event, Erased) else person
+    owner = Person.named(event.user_id, event.anonymous_id) if isinstance(event, Erased) else None
+    return owner or person
 
 
-def _without_space(record: Record) -> Record:
-    """Drop the space of answers: it may be an earlier model's, and only their being there is compared."""
-    if b'"onboarded"' not in (record.value or b""):
-        return record
-    try:
-        value = orjson.loads(record.value or b"")
-    except orjson.JSONDecodeError:
-        return record
-    if not isinstance(value, dict) or value.get("type") != "onboarded":
-        return record
-    return replace(record, value=orjson.dumps({name: each for name, each in value.items() if name != "space"}))
+def _without_space(message: Message[ParsedEvent]) -> Message[ParsedEvent]:
+    """Drop the space and the numbers of answers: they may be an earlier model's, and only their being there is
+    compared."""
+    event = message.value.event
+    if not isinstance(event, Onboarded) or event.vector is None:
+        return message
+    bare = event.model_copy(update={"space": None, "vector": []})
+    return Message(message.record, replace(message.value, event=bare))

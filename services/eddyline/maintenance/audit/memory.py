@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,9 @@ class Memory(PointStore):
         self._load(ids)
         return {point_id: self._items[point_id] for point_id in ids if point_id in self._items}
 
-    def scroll(self, *_: object, **__: object) -> tuple[list[Point], str | None]:
-        """Find nothing: a profiler asks who waits for an item before it has handled anything."""
-        return [], None
+    def scroll(self, collection: str, **terms: Any) -> tuple[list[Point], str | None]:
+        """Find items; nothing else: a profiler asks who waits for an item before it has handled anything."""
+        return self._store.scroll(collection, **terms) if collection == self._collections.items else ([], None)
 
     def delete_matching(self, *_: object, **__: object) -> None:
         """Keep the tombstones that a profiler would sweep: whether one was swept in time isn't known."""

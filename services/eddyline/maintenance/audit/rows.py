@@ -6,16 +6,16 @@ Only what the log still holds can be compared: it keeps a day.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eddyline.adapters.kafka import LogReader, Record
+from eddyline.adapters.kafka import LogReader, Record, partition_of
 from eddyline.adapters.vectors import VectorStore, scroll_pages
-from eddyline.affinity import SOURCES
+from eddyline.affinity import SOURCES, parse_record
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit.audit_report import AuditReport, Difference
-from eddyline.model.events import Activity, Listing, parse_row_event
+from eddyline.model.events import Activity, Listing
 from eddyline.model.ids import item_point_id
 from eddyline.topics import ACTIVITY
 
@@ -57,8 +57,13 @@ def audit_rows(log: LogReader, store: VectorStore, rows: str, report: AuditRepor
     stored = _read_rows(store, rows)
     listed: dict[str, int] = {}
     compared: set[str] = set()
-    for partition, (low, high) in log.bounds(ACTIVITY).items():
-        for record, event in _events(log, partition, low, high):
+    bounds = log.bounds(ACTIVITY)
+
+    def home_of(item_id: str) -> int:
+        return partition_of(item_id.encode(), len(bounds))
+
+    for partition, (low, high) in bounds.items():
+        for record, event in _events(log, partition, low, high, home_of):
             if record.offset < committed.get(partition, 0):
                 _note_listing(event, record.offset, listed)
             row = stored.get(event.item_id)
@@ -88,10 +93,12 @@ def _read_rows(store: VectorStore, rows: str) -> dict[str, _Row]:
     return found
 
 
-def _events(log: LogReader, partition: int, low: int, high: int) -> Iterator[tuple[Record, Activity | Listing]]:
+def _events(
+    log: LogReader, partition: int, low: int, high: int, home_of: Callable[[str], int]
+) -> Iterator[tuple[Record, Activity | Listing]]:
     for record in log.read(ACTIVITY, partition, low, high):
         try:
-            yield record, parse_row_event(record.value)
+            yield record, parse_record(record, home_of)
         except InvalidEvent:
             continue  # a dead letter
 

@@ -222,13 +222,16 @@ class _Audit:
             self.report.largest = max(self.report.largest, found.largest)
 
     def _note_missing(self, person: Person, expectation: ExpectedProfiles) -> None:
-        """Note that there is no profile, unless the person did nothing, or their tombstone was swept."""
+        """Note that there is no profile, unless the person did nothing, or their profile has ended."""
         expected = expectation.profile(person)
         if expected is None:
             return
         unused_since = self.clock() - self.settings.profile.tombstone_days * DAY
         last_used = expected.identity.tombstone_since
         if expected.is_tombstone and last_used is not None and last_used < unused_since:
+            return
+        ended_since = self.clock() - self.settings.profile.anonymous_days * DAY
+        if person.kind == "a" and not expected.is_tombstone and expected.active_at < ended_since:
             return
         missing = Difference(person.key, "profile", None, f"a profile of {expected.events} events", by=1)
         self._note(person, [missing, *expectation.lost(person)], set())

@@ -12,6 +12,7 @@ from eddyline.clients import Client
 from eddyline.clients.progress import resumable
 from eddyline.errors import InvalidInput
 from eddyline.maintenance.dead_letters.restored_record import is_internal, json_object, restore_record
+from eddyline.model.ids import Person
 from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
 
 Call: TypeAlias = dict[str, Any] | Callable[[], None] | str
@@ -29,7 +30,7 @@ class HttpDestination:
             CONTENT: client.put_items,
             AVAILABILITY: client.set_availability,
         }
-        self._deletions = {CONTENT: client.delete_item, USERS: client.delete_user}
+        self._deletions = {CONTENT: client.delete_item, USERS: lambda user_id: client.erase(Person("u", user_id))}
 
     def send(self, letters: Sequence[DeadLetter]) -> list[str | None]:
         """Send events, items and availability in batches, everything else one by one."""

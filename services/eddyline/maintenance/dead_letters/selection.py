@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from eddyline.adapters.kafka import DeadLetter, DeadLetterLog, Record, UnreadableDeadLetter
@@ -16,8 +16,8 @@ from eddyline.topics import USERS
 @dataclass(frozen=True, slots=True)
 class DeadLetterSelection:
     """Conditions that a letter must all meet. `since` (included) and `until` (not) bound the time when the record was
-    given up, in epoch seconds; `places` are ids, with or without the log; an empty `places` means any. `user_id`: whom
-    the record is of, by its key or in its value."""
+    given up, in epoch seconds; `places` are ids, with or without the log; an empty `places` means any. `people`: whom
+    the record is of, by its key or in its value; none means anyone."""
 
     topic: str | None = None
     reason: str | None = None
@@ -25,7 +25,7 @@ class DeadLetterSelection:
     since: float | None = None
     until: float | None = None
     places: tuple[str, ...] = ()
-    user_id: str | None = None
+    people: frozenset[Person] = frozenset()
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether a letter meets all conditions."""
@@ -37,22 +37,22 @@ class DeadLetterSelection:
             and (self.since is None or given_up_at >= self.since)
             and (self.until is None or given_up_at < self.until)
             and (not self.places or any(letter.is_at(place) for place in self.places))
-            and (self.user_id is None or _is_of_user(letter.record, self.user_id))
+            and (not self.people or _is_of(letter.record, self.people))
         )
 
     def includes(self, unreadable: UnreadableDeadLetter) -> bool:
         """Whether something unreadable is shown: it can meet no condition but its place."""
         if self.places:
             return unreadable.place in self.places
-        return all(given is None for given in (self.reason, self.key, self.since, self.until, self.user_id))
+        return not self.people and all(given is None for given in (self.reason, self.key, self.since, self.until))
 
 
-def _is_of_user(record: Record, user_id: str) -> bool:
+def _is_of(record: Record, people: Set[Person]) -> bool:
     key = (record.key or b"").decode(errors="replace")
-    if key == Person("u", user_id).key or (record.topic == USERS and key == user_id):
+    if key in {person.key for person in people} or (record.topic == USERS and Person("u", key) in people):
         return True
-    value = None if record.value is None else json_object(record.value)
-    return value is not None and value.get("user_id") == user_id
+    value = (None if record.value is None else json_object(record.value)) or {}
+    return any(value.get("user_id" if person.kind == "u" else "anonymous_id") == person.id for person in people)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import orjson
 
 from eddyline.adapters.kafka import (
+    FAILED,
     INVALID,
     Acknowledgements,
     DeadLetterWriter,
@@ -26,10 +27,12 @@ from eddyline.adapters.kafka import (
     Record,
     RecordMetadata,
     TopicPartition,
+    describe_failure,
+    is_records_fault,
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, Point, PointStore, scroll_profiles
-from eddyline.errors import InvalidEvent, Misconfigured
+from eddyline.errors import InvalidEvent
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.offsets import LogPosition, Offsets
@@ -117,8 +120,6 @@ class RebuildCounts:
 
     handled: int = 0
     invalid: int = 0
-    foreign: int = 0
-    """Transfers from before the log that could not be taken over."""
     carried: int = 0
     """Profiles older than the log, taken over as they were."""
 
@@ -271,8 +272,24 @@ class ProfileRebuild:
         self._profiler.tick(math.inf)  # what has waited too long by then is given up before the same event comes again
         messages = self._select([message for record in records if (message := self._read(record)) is not None])
         if messages:
+            self._handle_or_isolate(messages)
+
+    def _handle_or_isolate(self, messages: Sequence[Message[ParsedEvent]]) -> None:
+        """Handle messages; by halves where the profiler fails, down to the one at fault, as the live one does."""
+        try:
             self._profiler.handle(messages)
-        self.counts.handled += len(messages)
+        except Exception as error:
+            if not is_records_fault(error):
+                raise
+            if len(messages) > 1:
+                middle = len(messages) // 2
+                self._handle_or_isolate(messages[:middle])
+                self._handle_or_isolate(messages[middle:])
+                return
+            self._outputs.put(messages[0].record, FAILED, describe_failure(error))
+            self.counts.invalid += 1
+        else:
+            self.counts.handled += len(messages)
 
     def _read(self, record: Record) -> Message[ParsedEvent] | None:
         origin = _transfer_origin(record)
@@ -281,13 +298,13 @@ class ProfileRebuild:
         record = self._translate(record)
         try:
             return Message(record, self._profiler.parse(record))
-        except InvalidEvent as error:
-            self._outputs.put(record, INVALID, str(error))
-            self.counts.invalid += 1
-        except Misconfigured:
-            if origin is None:
+        except Exception as error:
+            if not is_records_fault(error):
                 raise
-            self.counts.foreign += 1  # the snapshot of another version, of someone whose events the log has lost
+            is_invalid = isinstance(error, InvalidEvent)
+            detail = str(error) if is_invalid else describe_failure(error)
+            self._outputs.put(record, INVALID if is_invalid else FAILED, detail)
+            self.counts.invalid += 1
         return None
 
 

@@ -88,6 +88,25 @@ def activity_bytes(
     return orjson.dumps({**fields, "weight": weight, "timestamp": format_timestamp(timestamp), "source": source})
 
 
+def _listed_fields(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    meta = fields.get("meta")
+    if not isinstance(meta, dict):
+        raise ValueError("must have an object `meta`")
+    if any(not _is_number(meta[name]) for name in ("published_at", "expires_at") if name in meta):
+        raise ValueError("times must be epoch seconds")
+    return fields
+
+
+def _timed_offer(offer: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if "at" in offer and not _is_number(offer["at"]):
+        raise ValueError("its time `at` must be epoch seconds")
+    return offer
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class Listing(WireModel):
     """An item is filtered by this from now on, or is gone. From the embedder, in the order of its writes."""
 
@@ -95,9 +114,9 @@ class Listing(WireModel):
 
     type: Literal["listing"] = "listing"
     item_id: Id
-    fields: dict[str, JsonValue] | None = None
+    fields: Annotated[dict[str, JsonValue], AfterValidator(_listed_fields)] | None = None
     """The payload of `model.listing`, but for the offer; None: unchanged."""
-    offer: dict[str, JsonValue] | None = None
+    offer: Annotated[dict[str, JsonValue], AfterValidator(_timed_offer)] | None = None
     """Price and stock, with the time `at` which they were so; None: unchanged."""
     origin: RecordOrigin | None = None
     """The record of `content` that `fields` are of, or that deleted the item."""

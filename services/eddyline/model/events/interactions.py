@@ -102,23 +102,28 @@ class Onboarded(WireModel):
         return Person("u", self.user_id)
 
 
-class Erased(WireModel):
-    """Internal, topic `interactions`: the person is forgotten, and so is what they did until then."""
+class Erased(PersonRecord):
+    """Internal, topic `interactions`: the person is forgotten, and so is what they did until then.
+
+    With both ids: the anonymous one, as far as it is known to be the user's. With the anonymous one alone: unless it is
+    somebody's by now.
+    """
 
     ce_name: ClassVar = "erased"
 
     type: Literal["erased"] = "erased"
-    user_id: Id
-    anonymous_id: Id | None = None
-    """With it: the erasure of this anonymous id, as far as it is known to be the user's."""
     timestamp: Timestamp
-    origin: RecordOrigin
-    """The tombstone in `users`: repeated, it must not erase what came after it."""
+    origin: RecordOrigin | None = None
+    """The tombstone in `users`: repeated, it must not erase what came after it. None where nothing but this record
+    says so."""
 
     @property
     def person(self) -> Person:
         """Return the person whose profile it erases."""
-        return Person("u", self.user_id) if self.anonymous_id is None else Person("a", self.anonymous_id)
+        if self.anonymous_id is not None:
+            return Person("a", self.anonymous_id)
+        assert self.user_id is not None
+        return Person("u", self.user_id)
 
 
 class Identify(WireModel):

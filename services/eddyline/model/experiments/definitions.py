@@ -35,7 +35,7 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Weight = Annotated[Number, Field(ge=0, le=1e6)]
 Metric: TypeAlias = Literal["ctr", "clicks", "conversions", "revenue", "dwell"]
-OVERRIDES = ("strategy", "weights", "diversity", "explore", "rotation", "per_category")
+OVERRIDES = ("strategy", "weights", "diversity", "calibration", "explore", "rotation", "per_category")
 """What a variant can change of a list."""
 TABLES = ("variant", "guardrail")
 TOO_FEW = "needs at least two tables [[experiment.variant]], the first being the control"
@@ -101,6 +101,7 @@ class Variant(_Table):
     weights: Mapping[Term, Weight] = {}
     """Weights of terms, instead of the strategy's (those of a visit's first list, too)."""
     diversity: Share | None = None
+    calibration: Share | None = None
     explore: Share | None = None
     rotation: Weight | None = None
     per_category: Count | None = None
@@ -116,7 +117,7 @@ class Variant(_Table):
         """Return the strategy as this variant has it (`strategy` is the one that it names, or the usual)."""
         changed: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("diversity", "explore", "rotation")
+            for name in ("diversity", "calibration", "explore", "rotation")
             if getattr(self, name) is not None
         }
         if self.weights:

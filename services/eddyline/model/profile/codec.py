@@ -59,9 +59,15 @@ def _payload(profile: Profile, partition: int) -> dict[str, Any]:
         "erased_at": identity.erased_at,
         "waiting": partition if delivery.pending else None,
         "forward": None if identity.merged_into is None else identity.merged_into.key,
+        "active_at": profile.active_at or None if _may_end(profile) else None,
         "stub_since": identity.tombstone_since if profile.is_tombstone else None,
     }
     return fields | {name: value for name, value in optional.items() if value is not None}
+
+
+def _may_end(profile: Profile) -> bool:
+    """Whether the profile ends by itself when nothing comes any more: then it says since when."""
+    return profile.person.kind == "a" and not profile.is_tombstone
 
 
 def decode_profile(
@@ -80,7 +86,7 @@ def decode_profile(
     state = read_state(payload["state"], settings)
     fields, dense = state.fields, {name: _unpack(text, "<f4") for name, text in payload.get("vectors", {}).items()}
     dense |= {name: np.asarray(vectors[name], dtype=np.float64) for name in FORMER_VECTORS if name in vectors}
-    profile = Profile(person, settings, payload["events"], payload["last_seen"])
+    profile = Profile(person, settings, payload["events"], payload["last_seen"], payload.get("active_at", 0.0))
     profile.taste = Taste(
         space=payload.get("space"),
         sums=DecayedSums(*(Accumulator(dense.get(name), *fields[name]) for name in VECTORS)),

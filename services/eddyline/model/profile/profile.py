@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from eddyline.errors import Misconfigured
+from eddyline.errors import OtherSpace
 from eddyline.model.decay import DAY, Vector, time_constant
 from eddyline.model.ids import Person
 from eddyline.model.offsets import LogPosition
@@ -35,6 +35,8 @@ class Profile:
     """How many were folded."""
     last_seen: float = 0.0
     """Time of the latest event (epoch seconds)."""
+    active_at: float = 0.0
+    """When the newest record of theirs arrived (epoch seconds); 0 where it isn't known."""
     taste: Taste = field(init=False)
     seen: SeenItems = field(init=False)
     identity: Identity = field(init=False)
@@ -75,11 +77,11 @@ class Profile:
             self.seen.shown = self.seen.shown.add(item_ids, time)
 
     def require_space(self, space: str) -> None:
-        """Take on the space of the first vector. Raises `Misconfigured` when this profile lives in another one."""
+        """Take on the space of the first vector. Raises `OtherSpace` when this profile lives in another one."""
         if self.taste.space is None:
             self.taste.space = space
         elif self.taste.space != space:
-            raise Misconfigured(
+            raise OtherSpace(
                 f"profile {self.person.key} is in space {self.taste.space}, the items are in {space}: vectors of "
                 "different models are never mixed; re-embed everything (`eddyline reembed`), or start with a new data "
                 "directory"
@@ -98,6 +100,13 @@ class Profile:
         """Know nothing of what was folded, shown and answered; who it is, and how far it was read, stays."""
         self.events, self.last_seen = 0, 0.0
         self.taste, self.seen = Taste(), SeenItems.from_settings(self.settings)
+
+    def end_where_idle(self, since: float) -> None:
+        """Know nothing more of someone anonymous of whom nothing has come since then (epoch seconds)."""
+        if self.person.kind == "a" and 0 < self.active_at < since and not self.is_tombstone:
+            self.forget_events()
+            self.identity = Identity(erased_at=self.identity.erased_at)
+            self.delivery = replace(self.delivery, pending=(), first={})
 
     # -- what is left ---------------------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ DICTIONARY = (
     b'"shown":[[],[],[],[]]}}'
 )
 """What a state begins with, more or less: 160 bytes less to store. Never changes: stored states would be lost."""
+MAX_INFLATED = 32 * 2**20
+"""Most bytes that a state may inflate to: several times those of the largest, with the longest ids."""
 HIGHEST_BYTE = 7
 """Of an event id's eight, which is a zero."""
 
@@ -126,11 +128,11 @@ def _fields(profile: Profile) -> dict[str, Any]:
 def _inflate(packed: str) -> tuple[dict[str, Any], bytes]:
     inflate = zlib.decompressobj(zdict=DICTIONARY)
     try:
-        content = inflate.decompress(_decode(packed))
+        content = inflate.decompress(_decode(packed), MAX_INFLATED)
     except zlib.error as error:
         raise ValueError(f"is not a packed state: {error}") from error
     if not inflate.eof:
-        raise ValueError("is not a packed state: its end is missing")
+        raise ValueError("is not a packed state: its end is missing, or too far")
     end = 4 + int.from_bytes(content[:4], "little")
     return orjson.loads(content[4:end]), content[end:]
 

@@ -7,7 +7,7 @@
 from eddyline.model.ranking.candidates import Candidates, Hit, merge_candidates, score_by_neighbours
 from eddyline.model.ranking.options import RankOptions, ScoreBoost, rank_options
 from eddyline.model.ranking.ranker import RankedItem, rank, rank_rows
-from eddyline.model.ranking.recent_items import DETAILED_RECENTS, PriceAndImage
+from eddyline.model.ranking.recent_items import DETAILED_RECENTS, RecentItemDetails
 from eddyline.model.ranking.retrieval_plan import (
     ORDERED,
     SEQUENTIAL,
@@ -31,9 +31,9 @@ __all__ = [
     "AffinityQuery",
     "Candidates",
     "Hit",
-    "PriceAndImage",
     "RankOptions",
     "RankedItem",
+    "RecentItemDetails",
     "RetrievalPlan",
     "ScoreBoost",
     "freshness",

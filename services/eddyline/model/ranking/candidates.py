@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.decay import LANDMARK, Vector
+from eddyline.model.ranking.distinct import Sameness
 from eddyline.model.ranking.seeded_random import item_hashes
 from eddyline.model.trends import trend_tau
 
@@ -105,9 +106,21 @@ class Candidates:
 
     def categories(self) -> NDArray[np.intp]:
         """Return a number for the category of each; -1 where there is none."""
-        numbers: dict[str | None, int] = {None: -1}
-        names = [payload.get("meta", _NONE).get("category") for payload in self.payloads]
-        return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.intp)
+        return number_values([payload.get("meta", _NONE).get("category") for payload in self.payloads])
+
+    def attribute(self, name: str) -> NDArray[np.intp]:
+        """Return a number for the value of this attribute of each; -1 where there is none."""
+        return number_values(
+            [payload.get("meta", _NONE).get("attributes", _NONE).get(name) for payload in self.payloads]
+        )
+
+    def sameness(self, rows: NDArray[np.intp]) -> Sameness:
+        """Return which of these rows look alike, and which are parts of which series."""
+        return Sameness.from_payloads([self.payloads[row] for row in rows.tolist()])
+
+    def shares(self, mix: Mapping[str, float]) -> Column:
+        """Return the share of each one's category in a mix, shape (n); 0 where there is none."""
+        return np.array([mix.get(payload.get("meta", _NONE).get("category"), 0.0) for payload in self.payloads])
 
 
 _NONE: Mapping[str, Any] = {}
@@ -158,6 +171,13 @@ def score_by_neighbours(
             if not is_hidden(item_id):
                 sums[item_id] = sums.get(item_id, 0.0) + similarity
     return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+
+
+def number_values(values: Iterable[Any]) -> NDArray[np.intp]:
+    """Return the same number for the same value, several values at once being one; -1 for None."""
+    numbers: dict[Any, int] = {None: -1}
+    plain = (tuple(value) if isinstance(value, list) else value for value in values)
+    return np.array([numbers.setdefault(value, len(numbers)) for value in plain], np.intp)
 
 
 def trend_time(now: float, window: str) -> float:

@@ -39,11 +39,17 @@ class RankOptions:
     boosts: Sequence[ScoreBoost] = ()
     fatigue: Mapping[str, float] = field(default_factory=dict)
     diversity: float = 0.0
+    calibration: float = 0.0
     explore: float = 0.0
     rotation: float = 0.0
     per_category: int | None = None
     min_score: float | None = None
     seed: int = 0
+
+    @property
+    def has_caps(self) -> bool:
+        """Whether some items may be too many of a kind."""
+        return self.per_category is not None or bool(self.settings.per_attribute)
 
 
 def rank_options(
@@ -68,6 +74,7 @@ def rank_options(
         settings=settings,
         limit=limit,
         diversity=strategy.diversity,
+        calibration=strategy.calibration,
         explore=max(strategy.explore, settings.cold_start_explore) if plan.is_cold else strategy.explore * idleness,
         rotation=strategy.rotation * idleness if varies else 0.0,
         per_category=settings.per_category,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.model.ranking.candidates import Candidates, Column
+from eddyline.model.ranking.distinct import distinct, stand_ins_needed
 from eddyline.model.ranking.diversity import select
 from eddyline.model.ranking.options import RankOptions
 from eddyline.model.ranking.retrieval_plan import RetrievalPlan
@@ -91,7 +92,20 @@ def rank_rows(candidates: Candidates, plan: RetrievalPlan, options: RankOptions)
     _adjust(candidates, parts, options)
     rounded = {name: np.round(column, 6) for name, column in parts.items()}
     scores = np.round(np.sum(list(rounded.values()), axis=0), 6) if rounded else np.zeros(len(candidates))
-    return RankedRows(select(candidates, scores, _order(candidates, scores, options), options), scores, rounded)
+    order = _order(candidates, scores)
+    shown = _shown(candidates, scores, order, options)
+    rows = select(candidates, scores, shown, options, plan.mix)
+    # Most lists have nothing twice, and to find that out by the list alone is cheap.
+    if stand_ins_needed(candidates.sameness(_listed(rows, order, shown)), options.settings.collapse_duplicates):
+        order = distinct(order, candidates.sameness(order), options.settings.collapse_duplicates)
+        rows = select(candidates, scores, _shown(candidates, scores, order, options), options, plan.mix)
+    return RankedRows(rows, scores, rounded)
+
+
+def _listed(rows: Sequence[tuple[int, bool]], order: NDArray[np.intp], shown: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the rows that are on the list, and those that may be on an earlier page."""
+    listed = np.array([row for row, _ in rows], np.intp)
+    return listed if len(shown) == len(order) else np.concatenate((listed, np.setdiff1d(order, shown)))
 
 
 def _adjust(candidates: Candidates, parts: dict[str, Column], options: RankOptions) -> None:
@@ -112,13 +126,18 @@ def _adjust(candidates: Candidates, parts: dict[str, Column], options: RankOptio
         parts[ROTATION] = score * np.expm1(options.rotation * draws)
 
 
-def _order(candidates: Candidates, scores: Column, options: RankOptions) -> NDArray[np.intp]:
-    """Return the rows best first, by score, then by id; without those under the minimum score, or of earlier pages."""
+def _order(candidates: Candidates, scores: Column) -> NDArray[np.intp]:
+    """Return the rows best first, by score, then by id."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     if len(order) > 1 and (ordered[1:] == ordered[:-1]).any():
         by_id = candidates.by_id()
         order = by_id[np.argsort(-scores[by_id], kind="stable")]
+    return order
+
+
+def _shown(candidates: Candidates, scores: Column, order: NDArray[np.intp], options: RankOptions) -> NDArray[np.intp]:
+    """Leave out of an order what is under the minimum score, or on an earlier page."""
     if options.min_score is not None:
         order = order[scores[order] >= options.min_score]
     if options.excluded is not None:

@@ -1,4 +1,5 @@
-r"""What a person's recent items have in common: what they cost, and what their images show.
+r"""What a person's recent items have in common: what they cost, what their images show, and of which categories they
+are.
 
 Each recent item counts with its weight w in the affinity query. Of prices, by their logarithms, since a price is a
 ratio to another:
@@ -14,7 +15,8 @@ price p fits by $e^{-(\ln p - \mu)^2 / 2 s^2}$.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,18 +36,19 @@ WIDE_PRICE_RATIO = 4.0
 PRICE_EVIDENCE = 3.0
 """Known prices at which the variance is half their own, half that of `WIDE_PRICE_RATIO`."""
 DETAILED_RECENTS = 20
-"""Newest recent items whose prices and images are looked up."""
+"""Newest recent items that are looked up."""
 MIN_LENGTH = 1e-6
 """Length of a mean of unit vectors under which it points nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
-class PriceAndImage:
-    """The price of a recent item, and its image's vector, where there is one, with the `space` of that."""
+class RecentItemDetails:
+    """What a recent item costs, its image's vector, where there is one, with the `space` of that, and its category."""
 
     price: float | None = None
     image: Vector | None = None
     space: str | None = None
+    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class ImagePreference:
     space: str
 
 
-def price_preference(weights: Mapping[str, float], details: Mapping[str, PriceAndImage]) -> PricePreference | None:
+def price_preference(weights: Mapping[str, float], details: Mapping[str, RecentItemDetails]) -> PricePreference | None:
     """Fit the prices of the items that have one, by their weights; None where none has."""
     known = [(weight, math.log(price)) for item, weight in weights.items() if (price := _price(details.get(item)))]
     if not known:
@@ -88,7 +91,7 @@ def price_preference(weights: Mapping[str, float], details: Mapping[str, PriceAn
     return PricePreference(mean, max(math.log(MIN_PRICE_RATIO), math.sqrt(shrunk)))
 
 
-def image_preference(weights: Mapping[str, float], details: Mapping[str, PriceAndImage]) -> ImagePreference | None:
+def image_preference(weights: Mapping[str, float], details: Mapping[str, RecentItemDetails]) -> ImagePreference | None:
     """Return the direction of the weighted mean of the images, of the space of the first item that has one.
 
     None where there is none, or where they point in opposite directions.
@@ -108,5 +111,11 @@ def image_preference(weights: Mapping[str, float], details: Mapping[str, PriceAn
     return ImagePreference(mean / length, space) if length > MIN_LENGTH else None
 
 
-def _price(detail: PriceAndImage | None) -> float | None:
+def category_mix(item_ids: Iterable[str], details: Mapping[str, RecentItemDetails]) -> Mapping[str, float] | None:
+    """Return the share of each category among the items of which one is known, newest or not; None where none is."""
+    known = Counter(one.category for item_id in item_ids if (one := details.get(item_id)) and one.category is not None)
+    return {name: count / known.total() for name, count in known.items()} if known else None
+
+
+def _price(detail: RecentItemDetails | None) -> float | None:
     return None if detail is None else detail.price

@@ -37,8 +37,9 @@ from eddyline.model.ids import item_dimension
 from eddyline.model.profile import Profile, TimeConstants
 from eddyline.model.ranking.recent_items import (
     ImagePreference,
-    PriceAndImage,
     PricePreference,
+    RecentItemDetails,
+    category_mix,
     image_preference,
     price_preference,
 )
@@ -103,6 +104,10 @@ class RetrievalPlan:
     """What the recent items cost, once the plan is `with_recent_items` and where `price` has a weight."""
     image: ImagePreference | None = None
     """What their images show, likewise."""
+    is_calibrated: bool = False
+    """Whether the list's categories go by those of the recent items."""
+    mix: Mapping[str, float] | None = None
+    """Share of each category among the recent items, likewise, where it is calibrated."""
 
     @property
     def closest(self) -> str | None:
@@ -111,8 +116,8 @@ class RetrievalPlan:
 
     @property
     def needs_recent_details(self) -> bool:
-        """Whether it matters what the recent items cost or show."""
-        return bool(self.recents) and any(self.weights[name] > 0 for name in RECENT_DETAILS)
+        """Whether it matters what the recent items cost, show, or are about."""
+        return bool(self.recents) and (self.is_calibrated or any(self.weights[name] > 0 for name in RECENT_DETAILS))
 
     @property
     def ordered(self) -> tuple[str, ...]:
@@ -146,7 +151,7 @@ def plan_retrieval(
             dense[name], weights[name] = vector, weight
     recents = (
         _recents(profile, activity, settings)
-        if any(weights[name] > 0 for name in (*SEQUENTIAL, *RECENT_DETAILS))
+        if strategy.calibration > 0 or any(weights[name] > 0 for name in (*SEQUENTIAL, *RECENT_DETAILS))
         else {}
     )
     rows = _row_queries(profile, recents, settings, weights)
@@ -156,7 +161,10 @@ def plan_retrieval(
     if not profile.seen.recents.entries:
         weights["people"] = 0.0
     distance = distance_of(profile.taste.space)
-    return RetrievalPlan(dense, weights, rows, recents, unused, activity, distance, strategy.learned, _is_cold(profile))
+    return RetrievalPlan(
+        dense, weights, rows, recents, unused, activity, distance, strategy.learned, _is_cold(profile),
+        is_calibrated=strategy.calibration > 0,
+    )  # fmt: skip
 
 
 _EVERYONE = {"people": 0.0, "price": 0.0, "image": 0.0} | dict.fromkeys(SEQUENTIAL, 0.0)
@@ -172,12 +180,13 @@ def order_depth(settings: RankingSettings, limit: int) -> int:
     return max(ORDERED_CANDIDATES, search_depth(settings, limit))
 
 
-def with_recent_items(plan: RetrievalPlan, details: Mapping[str, PriceAndImage]) -> RetrievalPlan:
+def with_recent_items(plan: RetrievalPlan, details: Mapping[str, RecentItemDetails]) -> RetrievalPlan:
     """Add what is known of its recent items to a plan; a term of which nothing is known has no weight."""
     prices = price_preference(plan.recents, details) if plan.weights["price"] > 0 else None
     image = image_preference(plan.recents, details) if plan.weights["image"] > 0 else None
     unknown = {name: 0.0 for name, known in (("price", prices), ("image", image)) if known is None}
-    return replace(plan, prices=prices, image=image, weights={**plan.weights, **unknown})
+    mix = category_mix(plan.recents, details) if plan.is_calibrated else None
+    return replace(plan, prices=prices, image=image, mix=mix, weights={**plan.weights, **unknown})
 
 
 def _is_cold(profile: Profile) -> bool:

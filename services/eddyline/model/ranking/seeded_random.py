@@ -33,6 +33,20 @@ def gumbel_draws(hashes: NDArray[np.uint64], seed: int, purpose: str) -> NDArray
     return np.asarray(-np.log(-np.log(_mixed(hashes, seed ^ crc32(purpose.encode())))))
 
 
+def gamma_draws(
+    hashes: NDArray[np.uint64], seed: int, purpose: str, shapes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Draw from gamma distributions of a mean of 1 for each item, by their shapes, of 1 or more.
+
+    By the cube of a normal draw (Wilson and Hilferty, "The distribution of chi-square", PNAS 1931), which is one of two
+    uniform draws (Box and Muller, 1958).
+    """
+    own = seed ^ crc32(purpose.encode())
+    radius = np.sqrt(-2.0 * np.log(_mixed(hashes, own)))
+    normal = radius * np.cos(2.0 * np.pi * _mixed(hashes, ~own))
+    return np.asarray(np.maximum(0.0, 1.0 - 1.0 / (9.0 * shapes) + normal / (3.0 * np.sqrt(shapes))) ** 3)
+
+
 def uniform_draws(count: int, seed: int, purpose: str) -> NDArray[np.float64]:
     """Draw a number in (0, 1) for each position."""
     return _mixed(np.arange(count, dtype=np.uint64), seed ^ crc32(purpose.encode()))

@@ -71,13 +71,9 @@ export class Panel {
   }
 
   async #forget() {
-    const { userId } = this.shopper;
-    if (userId === null) {
-      showEvent("The anonymous id is thrown away: nothing leads to what was done under it");
-    } else {
-      const { found, milliseconds } = await this.shopper.forget();
-      showEvent(found ? `${userId} is forgotten` : `${userId} is being forgotten`, milliseconds);
-    }
+    const who = this.shopper.userId ?? "The anonymous visitor";
+    const { found, milliseconds } = await this.shopper.forget();
+    showEvent(found ? `${who} is forgotten` : `${who} is being forgotten`, milliseconds);
     await this.become(this.shopper.signOut());
   }
 

@@ -111,8 +111,9 @@ export class Shopper {
 
   /** Erase them, and wait until nothing is known. */
   async forget() {
-    await call("DELETE", address(["users", this.userId]));
-    return eventually(async () => (await this.summary()) === null);
+    const path = this.isAnonymous ? ["anonymous", this.anonymousId] : ["users", this.userId];
+    await call("DELETE", address(path));
+    return eventually(async () => (await this.recommend({}, true, 1)).cold_start);
   }
 
   /** The item that they chose last, here or before; null where there is none. */
