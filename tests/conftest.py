@@ -26,4 +26,10 @@ def _logging_as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-pytest_plugins = ["tests.support.shared", "tests.support.tiers", "tests.support.kafka", "tests.support.vectors"]
+pytest_plugins = [
+    "tests.support.shared",
+    "tests.support.tiers",
+    "tests.support.kafka",
+    "tests.support.vectors",
+    "tests.support.browser",
+]

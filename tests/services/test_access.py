@@ -27,6 +27,9 @@ from eddyline.errors import EddylineError, Misconfigured
 from eddyline.runtime.documents import describe_api
 from eddyline.settings import Scope
 
+PAGES = ("/", "/docs", "/openapi.json", "/play")
+FILES = {"/assets/{name}": "/assets/style.css", "/docs/assets": "/docs/assets/favicon.png"}
+"""Routes to files, each with one that there is."""
 KEYS = {scope.value: f"edk_{scope.value}" for scope in Scope}
 
 
@@ -110,7 +113,7 @@ def test_each_route_admits_the_scopes_that_the_documentation_says_and_no_others(
         admitted: dict[tuple[str, str], set[str]] = {route: set() for route in documented()}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
             for (method, path), (caller, key) in product(admitted, [*KEYS.items(), ("no key", "")]):
-                filled = path.replace("{", "").replace("}", "") + ("/favicon.png" if path == "/docs/assets" else "")
+                filled = FILES.get(path) or path.replace("{", "").replace("}", "")
                 answer = await client.request(method, filled, headers=bearer(key) if key else {})
                 assert answer.status_code not in (404, 405), f"{method} {path} isn't a route"
                 if answer.status_code not in (401, 403):
@@ -126,7 +129,7 @@ def test_each_route_admits_the_scopes_that_the_documentation_says_and_no_others(
 def test_the_documentation_names_every_route(door: Door) -> None:
     described = describe_api().openapi()["paths"]
     every = {(method.upper(), path) for path, operations in described.items() for method in operations}
-    assert every | {("GET", path) for path in ("/docs", "/docs/assets", "/openapi.json")} == set(documented())
+    assert every | {("GET", path) for path in (*PAGES, *FILES)} == set(documented())
 
 
 def test_the_api_document_says_which_scopes_a_route_takes() -> None:

@@ -260,11 +260,12 @@ def demo(
         ".eddyline/demo"
     ),
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 8000,
+    open_playground: Annotated[bool, typer.Option("--open", help="Open the playground in a browser.")] = False,
 ) -> None:
-    """Start everything, import a real log, click once, and show what changed."""
+    """Start everything, import a real log, click once, show what changed, and serve the playground."""
     from eddyline.cli.import_and_demo import run_demo
 
-    run_demo(path, data_dir, port, leave)
+    run_demo(path, data_dir, port, leave, open_playground)
 
 
 def _serve_in_workers(loaded: Settings, roles: Sequence[str], count: int) -> None:

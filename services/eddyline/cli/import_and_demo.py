@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from eddyline.adapters.private_files import make_private
 from eddyline.cli.shared_options import api_key
 from eddyline.cli.startup_messages import LISTENING
 from eddyline.cli.terminal_output import ProgressBars, first_lines, print_line
-from eddyline.cli.tour_views import curl_commands, show
+from eddyline.cli.tour_views import curl_commands, playground_address, show
 from eddyline.clients import WHILE_BUSY, Client, tour
 from eddyline.clients.importer import Importer, ImportReport
 from eddyline.clients.sources import Source, open_source
@@ -53,8 +54,8 @@ def import_into(client: Client, source: Source, state: Path, ends_now: bool, con
     return report
 
 
-def run_demo(path: Path, data_dir: Path, port: int, leave: bool) -> None:
-    """Start everything in a process of its own, import, take the tour, and keep serving."""
+def run_demo(path: Path, data_dir: Path, port: int, leave: bool, open_playground: bool = False) -> None:
+    """Start everything in a process of its own, import, take the tour, and keep serving, unless it is to `leave`."""
     source, console = open_source(path), Console()
     console.print(f"[bold]Eddyline[/]: starting everything in one process, data in {escape(str(data_dir))} …")
     key = api_key()
@@ -69,6 +70,11 @@ def run_demo(path: Path, data_dir: Path, port: int, leave: bool) -> None:
         show(taken, console)
         if leave:
             return
+        playground = playground_address(url, taken)
+        console.print("\nClick on the list yourself, in the playground:\n")
+        print_line(console, f"  {playground}")
+        if open_playground:
+            webbrowser.open(playground)
         console.print(f"\nStill serving at {url} (the API: {url}/docs). Try:\n")
         for command in curl_commands(url, taken):
             print_line(console, f"  {command}")

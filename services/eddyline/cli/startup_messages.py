@@ -31,7 +31,8 @@ def startup_lines(runtime: Runtime, settings: Settings) -> Iterator[str]:
         yield f"The data directory {settings.data_dir} {state}"
     if resources.broker is not None:
         yield "The broker is in this process's memory: what is acknowledged is handled before it stops"
-    yield f"{LISTENING}{runtime.url} ({roles}; the API is described at {runtime.url}/docs)"
+    playground = f"the playground is at {runtime.url}/play, " if runtime.has_playground else ""
+    yield f"{LISTENING}{runtime.url} ({roles}; {playground}the API is described at {runtime.url}/docs)"
     if settings.server.operations_port is not None:
         yield f"Metrics and health: {runtime.operations_url}"
 

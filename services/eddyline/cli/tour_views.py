@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -39,6 +41,11 @@ def show(tour: Tour, console: Console) -> None:
         f"From the click's POST to the changed answer: [bold]{tour.milliseconds:.0f} ms[/] "
         "(HTTP → Kafka protocol → profiler → Qdrant engine → HTTP)."
     )
+
+
+def playground_address(url: str, tour: Tour) -> str:
+    """Return where the person of the tour can be played with."""
+    return f"{url}/play?user={quote(tour.person, safe='')}"
 
 
 def curl_commands(url: str, tour: Tour) -> list[str]:

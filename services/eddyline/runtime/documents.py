@@ -10,7 +10,7 @@ import orjson
 from pydantic.json_schema import models_json_schema
 
 from eddyline import __version__, reader, settings
-from eddyline.adapters.http import AccessControl, create_app
+from eddyline.adapters.http import AccessControl, create_app, pages
 from eddyline.adapters.http.app import Application
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
@@ -201,6 +201,7 @@ def describe_api(access: AccessControl | None = None) -> Application:
         Collector(nothing, defaults.events, defaults.server, metrics).router(),
         reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
         insights.router(nothing, nothing),
+        pages.router(playground=True),
     ]
     return create_app(routers, {}, metrics, (*collector.BODIES, *reader.BODIES), access=access)
 

@@ -26,6 +26,7 @@ from eddyline.adapters.http import (
     create_operations_app,
     listen,
     operations_routes,
+    pages,
     probe_routes,
 )
 from eddyline.adapters.telemetry import Metrics
@@ -36,7 +37,7 @@ from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.consumers import ConsumerThreads
 from eddyline.runtime.resources import Resources
 from eddyline.runtime.roles import BUILDERS
-from eddyline.runtime.startup_checks import check_roles
+from eddyline.runtime.startup_checks import API_ROLES, check_roles, offers_playground
 from eddyline.settings import Settings
 
 log = structlog.get_logger("eddyline")
@@ -84,6 +85,9 @@ class Runtime:
             checks["insights"] = self._insights.check
         routers = [role.routes for role in built if role.routes is not None]
         is_api = self.resources.has_store
+        self.has_playground = offers_playground(settings, self.roles)
+        if set(API_ROLES) & set(self.roles):
+            routers.append(pages.router(self.has_playground))
         bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
         keys = open_keys(settings, self.roles, self.metrics)
         self.resources.stack.callback(keys.close)

@@ -45,6 +45,14 @@ def check_roles(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
     return tuple(role for role in ROLES if role in roles)
 
 
+def offers_playground(settings: Settings, roles: Sequence[str]) -> bool:
+    """Return whether a process with these roles answers with the playground, which sends events and reads lists."""
+    if not set(API_ROLES) <= set(roles):
+        return False
+    runs_everything = set(roles) | OPTIONAL_ROLES == set(ROLES)
+    return runs_everything if settings.server.playground is None else settings.server.playground
+
+
 def check_workers(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
     """Return the roles of several workers on one port. Raises `Misconfigured` where they can't run as such."""
     checked = check_roles(settings, roles)

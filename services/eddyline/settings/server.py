@@ -30,6 +30,9 @@ class ServerSettings(Section):
     allowed_hosts: tuple[str, ...] = ()
     """Names that requests may call this host by, e.g. ["eddyline.example"]. Without keys an address, or a name without
     a dot, is always one; with keys, and none set, any name is."""
+    playground: bool | None = None
+    """Whether `/play` answers, where both collector and reader run. Where this isn't set, it does in a process that
+    runs everything, as `eddyline up` does. With keys, it asks who opens it for one."""
     cors_origins: tuple[str, ...] = ()
     """Origins that browsers may call from, e.g. ["https://shop.example"]; none by default."""
     max_body_bytes: Count = 1_048_576

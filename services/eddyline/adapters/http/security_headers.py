@@ -11,17 +11,14 @@ SECURITY_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 ]
-"""Of every response: most are about someone, and none is a page to be framed. What HTTPS alone may promise
-(`Strict-Transport-Security`) is said by who has the certificate: the proxy."""
-
-
-_WITHOUT_POLICY = [header for header in SECURITY_HEADERS if header[0] != b"content-security-policy"]
+"""Of every response that says nothing else: most are about someone, and none is a page to be framed. What HTTPS alone
+may promise (`Strict-Transport-Security`) is said by who has the certificate: the proxy."""
 
 
 def protected(headers: Headers) -> Headers:
-    """Add them to those of a response, which may have a content policy of its own."""
-    has_policy = b"content-security-policy" in dict(headers)
-    return [*headers, *(_WITHOUT_POLICY if has_policy else SECURITY_HEADERS)]
+    """Add them to those of a response, which may say otherwise, as pages do."""
+    given = dict(headers)
+    return [*headers, *(header for header in SECURITY_HEADERS if header[0] not in given)]
 
 
 def header_lines() -> bytes:

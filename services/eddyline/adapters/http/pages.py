@@ -1,0 +1,96 @@
+"""The pages for people: a welcome at `/`, and the playground at `/play`.
+
+They are files that hold nothing of anybody, so everyone may have them; what they show, their scripts ask of the API, as
+any caller does. Their policy lets them load and call nothing but this server, and forbids making markup of text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from fastapi import APIRouter, Request, Response
+
+from eddyline.adapters.http.access import open_to
+from eddyline.errors import NotEnabled, NotFound
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+NO_PLAYGROUND = (
+    "the playground is off in this process: set server.playground = true (EDDYLINE_SERVER__PLAYGROUND=true) where both "
+    "collector and reader run"
+)
+_ONLY_WITH_PLAYGROUND = re.compile(rb"\s*<!-- playground -->.*?<!-- /playground -->", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    """A file as it is sent."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+    @classmethod
+    def from_file(cls, name: str, body: bytes) -> _Asset:
+        headers = {
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "Content-Type": MEDIA_TYPES[name[name.rindex(".") :]],
+            "ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        }
+        return cls(body, headers)
+
+    def answer(self, request: Request) -> Response:
+        """Send it, or, to who has it already, that it is still the same."""
+        known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+        if self.headers["ETag"] in known:
+            return Response(status_code=304, headers=dict(self.headers))
+        return Response(self.body, headers=dict(self.headers))
+
+
+def router(playground: bool) -> APIRouter:
+    """Build the routes of the pages. Without the `playground`, its route answers how to turn it on."""
+    found = {one.name: one.read_bytes() for one in (files("eddyline.adapters.http") / "assets").iterdir()}
+    if not playground:
+        found["home.html"] = _ONLY_WITH_PLAYGROUND.sub(b"", found["home.html"])
+    assets = {name: _Asset.from_file(name, body) for name, body in found.items()}
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/", openapi_extra=open_to())
+    async def home(request: Request) -> Response:
+        return assets["home.html"].answer(request)
+
+    @routes.get("/play", openapi_extra=open_to())
+    async def play(request: Request) -> Response:
+        if not playground:
+            raise NotEnabled(NO_PLAYGROUND)
+        return assets["play.html"].answer(request)
+
+    @routes.get("/assets/{name}", openapi_extra=open_to())
+    async def asset(request: Request, name: str) -> Response:
+        if name not in assets:
+            raise NotFound("there is no such asset")
+        return assets[name].answer(request)
+
+    return routes
