@@ -312,6 +312,44 @@ def test_what_is_wrong_in_a_batch_is_named_and_the_rest_is_taken(it: Place) -> N
     assert [event["event_id"] for event in it.events()] == ["e0", "e2"]
 
 
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "context": {"title": "cut \\ud83d"}}', "context.title"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "session_id": "\xf0\x9f\x98"}', "session_id"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "value": NaN}', "value"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "value": 1e999}', "value"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "context": {"\\udc00": 1}}', "context"),
+        (b'["half \\ud83d"]', None),
+    ],
+)
+def test_a_batch_loses_only_the_member_that_json_has_no_place_for(it: Place, bad: bytes, field: str | None) -> None:
+    good = orjson.dumps({**CLICK, "context": {"emoji": "\U0001f600", "big": 2**62}})
+    answer = it.post(b'{"events": [' + b", ".join([good, bad, good]) + b"]}")
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == 2
+    [refused] = answer.json()["rejected"]
+    assert (refused["index"], refused["field"]) == (1, field)
+    assert [event["context"]["emoji"] for event in it.events()] == ["\U0001f600"] * 2
+
+
+def test_a_batch_of_items_loses_only_the_cut_emoji_too(it: Place) -> None:
+    body = b'{"items": [{"item_id": "a", "title": "Tent \\ud83d"}, {"item_id": "b", "title": "Stove"}]}'
+    for path in ("/v1/items", "/v1/items/availability"):
+        answer = it.post(body, path=path).json()
+        assert answer["rejected"][0] == {
+            "index": 0,
+            "field": "title",
+            "reason": "is not valid Unicode: half a character is missing",
+        }
+    assert [item["item_id"] for item in it.producer.values("content")] == ["b"]
+
+
+@pytest.mark.parametrize("body", [b'{"events": [{}', b'{"events": [], "x": NaN}', b'{"type": "\\ud83d"}', b"[NaN]"])
+def test_a_body_whose_members_cannot_be_told_apart_is_refused_as_a_whole(it: Place, body: bytes) -> None:
+    assert "is not valid JSON" in problem(it.post(body), 422)["detail"]
+
+
 def test_a_batch_lies_on_its_topic_in_its_own_order_and_has_one_time(it: Place) -> None:
     items = ["c", "a", "d", "b"]
     it.post({"events": [{**CLICK, "item_id": item} for item in items]})

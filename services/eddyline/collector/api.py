@@ -46,6 +46,7 @@ from eddyline.model.events import (
     clamp_event_time,
     cloud_event_headers,
     interaction_weight,
+    load_batch,
     validate_event,
 )
 from eddyline.model.image_urls import parse_data_url
@@ -101,7 +102,7 @@ class Collector:
         async def post_events(
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
-            events = self._batch(await self._body(request), "events")
+            events = await self._batch(request, "events")
             ids, now = _EventIdGenerator(idempotency_key), self._clock()
             return await self._take(events, lambda one: self._event(request, one, ids, now))
 
@@ -112,7 +113,7 @@ class Collector:
             **options,
         )
         async def post_items(request: Request) -> Response:
-            items, now = self._batch(await self._body(request), "items"), self._clock()
+            items, now = await self._batch(request, "items"), self._clock()
             return await self._take(items, lambda one: self._entity(Content, one, now))
 
         @router.post(
@@ -123,7 +124,7 @@ class Collector:
             **options,
         )
         async def post_availability(request: Request) -> Response:
-            items, now = self._batch(await self._body(request), "items"), self._clock()
+            items, now = await self._batch(request, "items"), self._clock()
             return await self._take(items, lambda one: self._entity(Availability, one, now))
 
         @router.put(
@@ -232,8 +233,11 @@ class Collector:
     async def _body(self, request: Request) -> Any:
         return await read_json(request, self._server.max_body_bytes, self._in_flight)
 
-    def _batch(self, body: Any, name: str) -> list[Any]:
-        """Return the objects in a body: one, or {name: [objects]}."""
+    async def _batch(self, request: Request, name: str) -> list[Any]:
+        """Return the objects in a body: one, or {name: [objects]}; `InvalidEvent`s in the place of those that can't be
+        read."""
+        load = partial(load_batch, name=name)
+        body = await read_json(request, self._server.max_body_bytes, self._in_flight, load)
         if not isinstance(body, dict):
             raise InvalidInput(f'must be one object, or {{"{name}": […]}}', "body")
         if name not in body:
@@ -255,6 +259,8 @@ class Collector:
         rejected: list[dict[str, Any]] = []
         for index, one in enumerate(given):
             try:
+                if isinstance(one, InvalidEvent):
+                    raise one
                 name, outgoing[index] = read(one)
                 ids.append(name)
             except InvalidEvent as error:
