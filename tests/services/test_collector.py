@@ -20,7 +20,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import ImpressionReport, format_timestamp, parse_impression
-from eddyline.settings import EventSettings, ServerSettings
+from eddyline.settings import AttributeKind, EventSettings, ServerSettings
 from eddyline.topics import RECORD_BYTES
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
@@ -647,6 +647,22 @@ def test_browsers_may_call_from_the_origins_of_the_settings_alone(it: Place) -> 
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert (preflight.status_code, taken.status_code, refused.status_code) == (200, 202, 422)
     assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_declared_attributes_are_converted_or_refused_by_name() -> None:
+    producer, declared = FakeProducer(), {"pages": AttributeKind.INTEGER, "new": AttributeKind.BOOL}
+    collector = Collector(producer, EventSettings(), ServerSettings(), Metrics(), attributes=declared)
+    items = [{"item_id": "a", "title": "A", "attributes": one} for one in ({"pages": "42", "new": "true"}, {"new": 7})]
+    with served(collector.router()) as client:
+        answer = client.post("/v1/items", content=orjson.dumps({"items": items})).json()
+    assert [item["attributes"] for item in producer.values("content")] == [{"pages": 42, "new": True}]
+    assert answer["rejected"] == [
+        {
+            "index": 1,
+            "field": "attributes.new",
+            "reason": "must be true or false, as the settings declare it (it is 7)",
+        }
+    ]
 
 
 def test_the_documentation_needs_nothing_from_outside(it: Place) -> None:

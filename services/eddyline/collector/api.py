@@ -33,6 +33,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
 from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch
 from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
+from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (
     Availability,
     Content,
@@ -51,7 +52,7 @@ from eddyline.model.events import (
 )
 from eddyline.model.image_urls import parse_data_url
 from eddyline.model.placeholders import refuse_placeholders
-from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings, ImageSettings, Scope, ServerSettings
+from eddyline.settings import RESERVED_EVENT_TYPES, AttributeKind, EventSettings, ImageSettings, Scope, ServerSettings
 from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
 
 log = structlog.get_logger("collector")
@@ -80,9 +81,12 @@ class Collector:
         clock: Callable[[], float] = time.time,
         images: ImageSettings = ImageSettings(),
         identity: IdentityCheck = IdentityCheck(None),
+        attributes: Mapping[str, AttributeKind] = {},
     ) -> None:
+        """`attributes`: those of items that the settings declare."""
         self._producer, self._events, self._server, self._images = producer, events, server, images
         self._metrics, self._clock, self._identity = metrics, clock, identity
+        self._attributes = attributes
         self._in_flight = InFlightLimit(server.max_in_flight_bytes)
         metrics.in_flight.set_function(lambda: self._in_flight.bytes)
 
@@ -209,6 +213,8 @@ class Collector:
         entity = clamp_entity_time(validate_event(model, given), now)
         if isinstance(entity, Content):
             self._check_upload(entity)
+            converted = convert_attributes(entity.attributes, self._attributes)
+            entity = entity.model_copy(update={"attributes": converted})
         refuse_placeholders(entity, self._events)
         topic, key = _ENTITIES[model]
         name = getattr(entity, key)
