@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from eddyline.clients import WHILE_BUSY, Client
+from eddyline.clients.columns import Columns
 from eddyline.clients.importer import Importer, ImportReport
 from eddyline.clients.progress import ProgressListener
 from eddyline.clients.sources import open_source
@@ -39,10 +40,17 @@ class FakeApi:
         self.detail = "there is no item"
         self.installation: str | None = "one"
 
-    def run(self, source: Path, state: Path | None = None, ends_now: bool = False, now: float = NOW) -> ImportReport:
+    def run(
+        self,
+        source: Path,
+        state: Path | None = None,
+        ends_now: bool = False,
+        now: float = NOW,
+        columns: Columns = Columns(),
+    ) -> ImportReport:
         transport, sleep = httpx.MockTransport(self._answer), self.slept.append
         with Client("http://eddyline.test", retries=WHILE_BUSY, transport=transport, sleep=sleep) as client:
-            importer = Importer(client, open_source(source), state, ProgressListener(), sleep, lambda: now)
+            importer = Importer(client, open_source(source, columns), state, ProgressListener(), sleep, lambda: now)
             return importer.run(ends_now)
 
     def stop_after(self, posts: int) -> None:
@@ -304,7 +312,7 @@ def test_a_refused_item_is_not_waited_for(api: FakeApi, tmp_path: Path) -> None:
         api.run(path, state)
     assert set(api.read_items) == {"i"}
     api.read_items.clear()
-    assert api.run(path, state).skipped == {"items": 2, "users": 0, "events": 500}
+    assert api.run(path, state).skipped == {"items": 1, "users": 0, "events": 500}, "what was refused isn't there"
     assert set(api.read_items) == {"i"}
 
 
@@ -379,3 +387,25 @@ def test_lines_that_cannot_be_read_or_sent_stop_nothing(api: FakeApi, tmp_path: 
     ]
     assert report.refused[0].given == '{"item_id":'
     assert api.users == {"..": 1}
+
+
+def test_what_was_refused_is_sent_again_and_nothing_else(api: FakeApi, tmp_path: Path) -> None:
+    path, state = jsonl(tmp_path / "a.jsonl", ITEM, {"item_id": "b", "title": "bad"}, *clicks(2)), tmp_path / "state"
+    for _ in range(2):
+        assert list(map(str, api.run(path, state).refused)) == ["a.jsonl:2: title: is bad"]
+    api.before = lambda request: httpx.Response(202, json={"accepted": 1, "rejected": []})  # it takes it by now
+    posts = api.posts
+    assert api.run(path, state).sent == {"items": 1, "users": 0, "events": 0}
+    assert api.run(path, state).skipped == {"items": 2, "users": 0, "events": 2}
+    assert api.posts == posts + 1
+
+
+def test_items_are_sent_again_where_their_columns_are_read_otherwise_but_not_events(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("item_id,title,brand\ni,T,Tarp\n")
+    jsonl(tmp_path / "b.jsonl", *clicks(2))
+    state = tmp_path / "state.json"
+    api.run(tmp_path, state, columns=Columns({"brand": ""}))
+    report = api.run(tmp_path, state, columns=Columns({"brand": "attributes.brand"}))
+    assert report.sent == {"items": 1, "users": 0, "events": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -45,6 +46,12 @@ class Columns:
                 )
             names[theirs] = ours
         return cls(names, attributes)
+
+    @property
+    def digest(self) -> str:
+        """Return what is the same for the same columns."""
+        options = [sorted(self.names.items()), sorted(self.attributes.items())]
+        return hashlib.blake2b(repr(options).encode(), digest_size=8).hexdigest()
 
     def our_name(self, theirs: str) -> str:
         """Return our name of a field; empty where it is left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +31,34 @@ class ImportPosition:
         self._files: dict[str, Any] = {}
         unchanged = {path.name for path in source.files if self._note(path, state, source.is_in_file_order)}
         self._installation = installation or state.get("installation")
-        self._done: dict[str, Counter[str]] = {
-            what: Counter({name: count for name, count in counts.items() if name in unchanged})
-            for what, counts in state.get("done", {}).items()
+        self._reading = source.reading
+        # What replaces itself is sent again where the same files are read otherwise; events would count twice.
+        kept = ("items", "users", "events") if state.get("reading") == source.reading else ("events",)
+        done, refused = state.get("done", {}), state.get("refused", {})
+        self._done = {
+            what: Counter({name: count for name, count in done.get(what, {}).items() if name in unchanged})
+            for what in kept
+        }
+        self._refused = {
+            what: {where for where in refused.get(what, ()) if where.rpartition(":")[0] in unchanged} for what in kept
         }
         self.shift: float | None = state.get("shift")
         """Seconds by which events are moved."""
-        self.refused: set[str] = {one for one in state.get("refused", ()) if one.rpartition(":")[0] in unchanged}
-        """Places of the items that were refused."""
 
     def done(self, what: str) -> Mapping[str, int]:
         """Return how many lines of each file were sent: of items, users or events."""
         return self._done.get(what, {})
 
-    def advance(self, what: str, files: Counter[str]) -> None:
-        """Count lines that were sent, and keep that."""
+    def refused(self, what: str) -> frozenset[str]:
+        """Return the places of the lines that were sent and refused: the next run sends them again."""
+        return frozenset(self._refused.get(what, ()))
+
+    def advance(self, what: str, files: Counter[str], accepted: Iterable[str], refused: Iterable[str]) -> None:
+        """Count lines that were sent for the first time, note what became of all, by their places, and keep that."""
         self._done.setdefault(what, Counter()).update(files)
+        now = self._refused.setdefault(what, set())
+        now.difference_update(accepted)
+        now.update(refused)
         self.write()
 
     def write(self) -> None:
@@ -58,8 +70,9 @@ class ImportPosition:
             "installation": self._installation,
             "files": self._files,
             "done": self._done,
+            "reading": self._reading,
             "shift": self.shift,
-            "refused": sorted(self.refused),
+            "refused": {what: sorted(places) for what, places in self._refused.items()},
         }
         new = self._file.with_suffix(".new")
         new.write_bytes(orjson.dumps(state))

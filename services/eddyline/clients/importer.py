@@ -73,31 +73,32 @@ class Importer:
         return report
 
     def _rest(self, what: str, lines: Callable[[], Iterator[SourceLine]]) -> Iterator[SourceLine]:
-        """Yield the lines that no earlier run has sent."""
-        done, seen = dict(self._position.done(what)), Counter[str]()
+        """Yield the lines that no earlier run has sent, or that were refused then."""
+        done, seen, refused = dict(self._position.done(what)), Counter[str](), self._position.refused(what)
         for line in _with_ids(lines()) if what == "events" else lines():
             seen[line.file] += 1
-            if seen[line.file] > done.get(line.file, 0):
+            if seen[line.file] > done.get(line.file, 0) or line.where in refused:
                 yield line
 
     def _stage(self, what: str, lines: Callable[[], Iterator[SourceLine]], report: ImportReport) -> None:
-        total = sum(1 for _ in lines())
-        report.skipped[what] = done = sum(self._position.done(what).values())
+        total, left = sum(1 for _ in lines()), sum(1 for _ in self._rest(what, lines))
+        report.skipped[what] = total - left
         report.sent[what] = 0
         if total == 0:
             return
-        self._progress.start(what, total, done)
-        rest = self._rest(what, lines)
+        self._progress.start(what, total, total - left)
+        rest, before = self._rest(what, lines), self._position.refused(what)
         while batch := list(islice(rest, BATCHES[what])):
             rejected = self._send(what, batch)
             report.sent[what] += len(batch) - len(rejected)
-            for index, error in rejected.items():
-                line = batch[index]
-                report.refused.append(RefusedLine.at(line.where, error.field, error.reason, line.value))
-                if what == "items":
-                    self._position.refused.add(line.where)
+            refused = {batch[index].where: error for index, error in rejected.items()}
+            accepted = [line.where for line in batch if line.where not in refused]
+            for line in batch:
+                if (error := refused.get(line.where)) is not None:
+                    report.refused.append(RefusedLine.at(line.where, error.field, error.reason, line.value))
             self._progress.advance(what, len(batch))
-            self._position.advance(what, Counter(line.file for line in batch))
+            first = Counter(line.file for line in batch if line.where not in before)
+            self._position.advance(what, first, accepted, refused)
 
     def _send(self, what: str, batch: list[SourceLine]) -> Rejections:
         """Send a batch; return what was rejected. Raises `Unavailable` for any other failure."""
@@ -133,7 +134,7 @@ class Importer:
 
     def _await_items(self) -> None:
         """Wait until a sample of the items can be read; without a reader at this address, not at all."""
-        refused = self._position.refused
+        refused = self._position.refused("items")
         items = [str(line.value.get("item_id")) for line in self._source.items() if line.where not in refused]
         sample = dict.fromkeys(items[-SAMPLE:] + items[:: max(1, len(items) // SAMPLE)])
         deadline, announced = time.monotonic() + AWAIT_SECONDS, False

@@ -38,6 +38,8 @@ class Source:
     files: tuple[Path, ...]
     is_in_file_order: bool = True
     """Whether lines that are added to a file come after its others."""
+    reading: str = ""
+    """Changes when the same files are read otherwise."""
 
 
 def open_source(path: Path, columns: Columns = Columns()) -> Source:
@@ -71,6 +73,7 @@ def open_source(path: Path, columns: Columns = Columns()) -> Source:
         partial(lines, "event"),
         lambda: _refused(_all_lines(files, columns)),
         tuple(files),
+        reading=columns.digest,
     )
 
 
