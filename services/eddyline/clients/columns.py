@@ -63,7 +63,7 @@ class Columns:
         value: Json = {}
         for theirs, cell in given.items():
             name = self.our_name(theirs)
-            if not name or (theirs not in self.names and self._is_mapped_from(name, given)):
+            if not name or (self.names and theirs not in self.names and self._is_mapped_from(name, given)):
                 continue
             if not is_event and name in self.attributes and name not in OWN_FIELDS:
                 name = f"attributes.{name}"
@@ -85,6 +85,9 @@ class Columns:
     @staticmethod
     def _put(value: Json, name: str, part: Any) -> None:
         """Set a field, or a part of one. Raises `InvalidInput` where it is set."""
+        if name not in value and "." not in name and name not in NESTED:
+            value[name] = part
+            return
         if name in NESTED and isinstance(part, dict):
             value.setdefault(name, {})
             for inner, one in part.items():

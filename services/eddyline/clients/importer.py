@@ -81,7 +81,8 @@ class Importer:
                 yield line
 
     def _stage(self, what: str, lines: Callable[[], Iterator[SourceLine]], report: ImportReport) -> None:
-        total, left = sum(1 for _ in lines()), sum(1 for _ in self._rest(what, lines))
+        total = sum(1 for _ in lines())
+        left = sum(1 for _ in self._rest(what, lines)) if total and self._position.done(what) else total
         report.skipped[what] = total - left
         report.sent[what] = 0
         if total == 0:

@@ -64,7 +64,13 @@ def digest_content(file: Path, prefix: int = 0) -> tuple[ContentDigest, str]:
 
 def is_whole(text: str) -> bool:
     """Tell whether all bytes of a text were UTF-8."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
