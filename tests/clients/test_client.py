@@ -134,7 +134,12 @@ def test_what_is_refused_comes_back_by_its_index_also_where_the_batch_is_sent_in
 
     with client(answer) as it:
         refused = it.send_events([{}, {"bad": 1}, {}, {"bad": 1}, {"huge": 1}, {}, {"bad": 1}])
-    assert refused == {1: "body: is bad", 3: "body: is bad", 4: "body: is over the limit", 6: "body: is bad"}
+    assert {index: str(error) for index, error in refused.items()} == {
+        1: "body: is bad",
+        3: "body: is bad",
+        4: "body: is over the limit",
+        6: "body: is bad",
+    }
 
 
 def test_the_asynchronous_one_tries_again_tells_of_it_and_times_the_last_attempt_alone() -> None:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from eddyline.clients import WHILE_BUSY, Client
+from eddyline.clients.columns import Columns
 from eddyline.clients.importer import Importer, ImportReport
 from eddyline.clients.progress import ProgressListener
 from eddyline.clients.sources import open_source
@@ -37,11 +38,19 @@ class FakeApi:
         self.before: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
         self.read: Callable[[], int] = lambda: 200
         self.detail = "there is no item"
+        self.installation: str | None = "one"
 
-    def run(self, source: Path, state: Path | None = None, ends_now: bool = False, now: float = NOW) -> ImportReport:
+    def run(
+        self,
+        source: Path,
+        state: Path | None = None,
+        ends_now: bool = False,
+        now: float = NOW,
+        columns: Columns = Columns(),
+    ) -> ImportReport:
         transport, sleep = httpx.MockTransport(self._answer), self.slept.append
         with Client("http://eddyline.test", retries=WHILE_BUSY, transport=transport, sleep=sleep) as client:
-            importer = Importer(client, open_source(source), state, ProgressListener(), sleep, lambda: now)
+            importer = Importer(client, open_source(source, columns), state, ProgressListener(), sleep, lambda: now)
             return importer.run(ends_now)
 
     def stop_after(self, posts: int) -> None:
@@ -58,6 +67,8 @@ class FakeApi:
         self.before = lambda request: None
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/healthz":
+            return httpx.Response(200, json={"status": "ok", "installation": self.installation})
         if request.method == "GET":
             self.read_items.append(request.url.path.rsplit("/", 1)[1])
             return httpx.Response(self.read(), json={"detail": self.detail})
@@ -163,7 +174,7 @@ def test_a_batch_that_is_too_large_is_sent_in_parts(api: FakeApi, tmp_path: Path
 def test_what_is_refused_is_reported_with_its_line_and_the_rest_is_taken(api: FakeApi, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"item_id": "a", "title": "good"}, {"item_id": "b", "title": "bad"})
     report = api.run(path)
-    assert report.rejected == ["a.jsonl:2: title: is bad"]
+    assert list(map(str, report.refused)) == ["a.jsonl:2: title: is bad"]
     assert report.sent["items"] == 1
     assert set(api.items) == {"a"}
 
@@ -272,7 +283,7 @@ def test_one_event_that_is_too_large_is_reported_and_the_rest_is_taken(api: Fake
     too_large = httpx.Response(413, json={"detail": "body: is over the limit"})
     api.before = lambda request: too_large if b"huge" in request.content else None
     report = api.run(path)
-    assert report.rejected == ["a.jsonl:4: body: is over the limit"]
+    assert list(map(str, report.refused)) == ["a.jsonl:4: body: is over the limit"]
     assert len(api.events) == report.sent["events"] == 5
 
 
@@ -301,7 +312,7 @@ def test_a_refused_item_is_not_waited_for(api: FakeApi, tmp_path: Path) -> None:
         api.run(path, state)
     assert set(api.read_items) == {"i"}
     api.read_items.clear()
-    assert api.run(path, state).skipped == {"items": 2, "users": 0, "events": 500}
+    assert api.run(path, state).skipped == {"items": 1, "users": 0, "events": 500}, "what was refused isn't there"
     assert set(api.read_items) == {"i"}
 
 
@@ -312,3 +323,89 @@ def test_a_finished_import_asks_nothing(api: FakeApi, tmp_path: Path) -> None:
     posts = api.posts
     assert api.run(path, state).skipped == {"items": 1, "users": 0, "events": 5}
     assert (api.read_items, api.posts) == ([], posts)
+
+
+def test_a_log_that_has_grown_imports_what_is_new(api: FakeApi, tmp_path: Path) -> None:
+    path, state = tmp_path / "logs", tmp_path / "state.json"
+    path.mkdir()
+    first = jsonl(path / "a.jsonl", ITEM, *clicks(7))
+    jsonl(path / "b.jsonl", *(event(n) for n in range(3)))
+    api.run(path, state)
+    assert (len(api.events), api.items) == (10, {"i": 1})
+    posts = api.posts
+    with first.open("ab") as log:
+        log.write(b"\n".join(map(orjson.dumps, clicks(2))) + b"\n")
+    jsonl(path / "c.jsonl", event(99))
+    report = api.run(path, state)
+    assert report.sent == {"items": 0, "users": 0, "events": 3}
+    assert (len(api.events), api.items, api.posts) == (13, {"i": 1}, posts + 1)
+    assert api.run(path, state).sent["events"] == 0
+
+
+def test_a_grown_log_whose_position_is_lost_counts_nothing_twice(api: FakeApi, tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", *clicks(7))
+    api.run(path)
+    path.rename(tmp_path / "renamed.jsonl")
+    path = jsonl(tmp_path / "b.jsonl", {"type": "click", "item_id": "i", "user_id": "new"}, *clicks(8))
+    api.run(path)
+    assert len(api.events) == 9, "equal lines are told apart by their order, new ones are new"
+
+
+def test_a_position_is_of_one_installation(api: FakeApi, tmp_path: Path) -> None:
+    path, state = jsonl(tmp_path / "a.jsonl", ITEM, *clicks(2)), tmp_path / "state.json"
+    api.run(path, state)
+    api.installation = "another"
+    assert api.run(path, state).sent == {"items": 1, "users": 0, "events": 2}
+    assert api.run(path, state).sent == {"items": 0, "users": 0, "events": 0}
+    api.installation = None
+    assert api.run(path, state).sent == {"items": 0, "users": 0, "events": 0}, "it doesn't say"
+    api.installation = "one"
+    assert api.run(path, state).sent["items"] == 1
+
+
+def test_lines_that_cannot_be_read_or_sent_stop_nothing(api: FakeApi, tmp_path: Path) -> None:
+    path, state = tmp_path / "a.jsonl", tmp_path / "state.json"
+    lines = [
+        orjson.dumps(ITEM),
+        b'{"item_id": ',
+        b'{"type": "click", "timestamp": 2024, "item_id": "i", "user_id": "u"}',
+        orjson.dumps({"user_id": "", "goals": ["g"]}),
+        orjson.dumps({"user_id": "x" * 600, "goals": ["g"]}),
+        orjson.dumps({"user_id": 7, "goals": ["g"]}),
+        orjson.dumps({"user_id": "..", "goals": ["g"]}),
+        *map(orjson.dumps, clicks(1)),
+    ]
+    path.write_bytes(b"\n".join(lines))
+    report = api.run(path, state, ends_now=True)
+    assert report.sent == {"items": 1, "users": 1, "events": 1}
+    assert [(one.line, one.field) for one in report.refused] == [
+        (2, None),
+        (3, "timestamp"),
+        (4, "user_id"),
+        (5, "user_id"),
+        (6, "user_id"),
+    ]
+    assert report.refused[0].given == '{"item_id":'
+    assert api.users == {"..": 1}
+
+
+def test_what_was_refused_is_sent_again_and_nothing_else(api: FakeApi, tmp_path: Path) -> None:
+    path, state = jsonl(tmp_path / "a.jsonl", ITEM, {"item_id": "b", "title": "bad"}, *clicks(2)), tmp_path / "state"
+    for _ in range(2):
+        assert list(map(str, api.run(path, state).refused)) == ["a.jsonl:2: title: is bad"]
+    api.before = lambda request: httpx.Response(202, json={"accepted": 1, "rejected": []})  # it takes it by now
+    posts = api.posts
+    assert api.run(path, state).sent == {"items": 1, "users": 0, "events": 0}
+    assert api.run(path, state).skipped == {"items": 2, "users": 0, "events": 2}
+    assert api.posts == posts + 1
+
+
+def test_items_are_sent_again_where_their_columns_are_read_otherwise_but_not_events(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("item_id,title,brand\ni,T,Tarp\n")
+    jsonl(tmp_path / "b.jsonl", *clicks(2))
+    state = tmp_path / "state.json"
+    api.run(tmp_path, state, columns=Columns({"brand": ""}))
+    report = api.run(tmp_path, state, columns=Columns({"brand": "attributes.brand"}))
+    assert report.sent == {"items": 1, "users": 0, "events": 0}

@@ -20,7 +20,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.errors import Misconfigured, Overloaded, TooLarge, Unavailable
 from eddyline.model.events import ImpressionReport, format_timestamp, parse_impression
-from eddyline.settings import EventSettings, ServerSettings
+from eddyline.settings import AttributeKind, EventSettings, ServerSettings
 from eddyline.topics import RECORD_BYTES
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
@@ -310,6 +310,44 @@ def test_what_is_wrong_in_a_batch_is_named_and_the_rest_is_taken(it: Place) -> N
     assert "unknown type" in first["reason"]
     assert (second["index"], second["field"]) == (3, None)
     assert [event["event_id"] for event in it.events()] == ["e0", "e2"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "context": {"title": "cut \\ud83d"}}', "context.title"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "session_id": "\xf0\x9f\x98"}', "session_id"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "value": NaN}', "value"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "value": 1e999}', "value"),
+        (b'{"type": "click", "item_id": "i", "user_id": "u", "context": {"\\udc00": 1}}', "context"),
+        (b'["half \\ud83d"]', None),
+    ],
+)
+def test_a_batch_loses_only_the_member_that_json_has_no_place_for(it: Place, bad: bytes, field: str | None) -> None:
+    good = orjson.dumps({**CLICK, "context": {"emoji": "\U0001f600", "big": 2**62}})
+    answer = it.post(b'{"events": [' + b", ".join([good, bad, good]) + b"]}")
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == 2
+    [refused] = answer.json()["rejected"]
+    assert (refused["index"], refused["field"]) == (1, field)
+    assert [event["context"]["emoji"] for event in it.events()] == ["\U0001f600"] * 2
+
+
+def test_a_batch_of_items_loses_only_the_cut_emoji_too(it: Place) -> None:
+    body = b'{"items": [{"item_id": "a", "title": "Tent \\ud83d"}, {"item_id": "b", "title": "Stove"}]}'
+    for path in ("/v1/items", "/v1/items/availability"):
+        answer = it.post(body, path=path).json()
+        assert answer["rejected"][0] == {
+            "index": 0,
+            "field": "title",
+            "reason": "is not valid Unicode: half a character is missing",
+        }
+    assert [item["item_id"] for item in it.producer.values("content")] == ["b"]
+
+
+@pytest.mark.parametrize("body", [b'{"events": [{}', b'{"events": [], "x": NaN}', b'{"type": "\\ud83d"}', b"[NaN]"])
+def test_a_body_whose_members_cannot_be_told_apart_is_refused_as_a_whole(it: Place, body: bytes) -> None:
+    assert "is not valid JSON" in problem(it.post(body), 422)["detail"]
 
 
 def test_a_batch_lies_on_its_topic_in_its_own_order_and_has_one_time(it: Place) -> None:
@@ -609,6 +647,22 @@ def test_browsers_may_call_from_the_origins_of_the_settings_alone(it: Place) -> 
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert (preflight.status_code, taken.status_code, refused.status_code) == (200, 202, 422)
     assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_declared_attributes_are_converted_or_refused_by_name() -> None:
+    producer, declared = FakeProducer(), {"pages": AttributeKind.INTEGER, "new": AttributeKind.BOOL}
+    collector = Collector(producer, EventSettings(), ServerSettings(), Metrics(), attributes=declared)
+    items = [{"item_id": "a", "title": "A", "attributes": one} for one in ({"pages": "42", "new": "true"}, {"new": 7})]
+    with served(collector.router()) as client:
+        answer = client.post("/v1/items", content=orjson.dumps({"items": items})).json()
+    assert [item["attributes"] for item in producer.values("content")] == [{"pages": 42, "new": True}]
+    assert answer["rejected"] == [
+        {
+            "index": 1,
+            "field": "attributes.new",
+            "reason": "must be true or false, as the settings declare it (it is 7)",
+        }
+    ]
 
 
 def test_the_documentation_needs_nothing_from_outside(it: Place) -> None:

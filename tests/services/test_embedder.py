@@ -20,7 +20,7 @@ from eddyline.embedder.handler import Embedder
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.ids import item_point_id
 from eddyline.model.text import Template
-from eddyline.settings import TemplateSettings
+from eddyline.settings import AttributeKind, TemplateSettings
 
 
 class Embedding:
@@ -68,6 +68,16 @@ def gone(offset: int, item: str = "a", log: str = "log-1") -> Record:
 def offer(offset: int, item: str = "a", **said: Any) -> Record:
     value = {"item_id": item, "available": True, "price": None, **said}
     return record("availability", item, value, offset, at=NOW + offset)
+
+
+def test_declared_attributes_have_their_type_whoever_wrote_the_record(it: Embedding) -> None:
+    declared = {"pages": AttributeKind.INTEGER}
+    it.embedder = Embedder(it.store, it.encoder, it.producer, Metrics(), it.clock, attributes=declared)
+    it.feed(content(0, attributes={"pages": "320", "shade": "07"}))
+    assert it.meta()["attributes"] == {"pages": 320, "shade": "07"}
+    with pytest.raises(InvalidEvent, match="must be a whole number") as refused:
+        it.embedder.parse(content(1, attributes={"pages": "many"}))
+    assert refused.value.field == "attributes.pages"
 
 
 # -- items -------------------------------------------------------------------------------------------------------------

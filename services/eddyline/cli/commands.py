@@ -22,7 +22,7 @@ from eddyline.cli.keys import keys
 from eddyline.cli.recommend import recommend
 from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Insecure, Port, Url, load_settings
 from eddyline.cli.simulate import simulate
-from eddyline.cli.terminal_output import errors, print_json
+from eddyline.cli.terminal_output import errors, output, print_json
 from eddyline.errors import EddylineError, Misconfigured
 from eddyline.settings import Settings
 
@@ -236,7 +236,10 @@ def schemas(
 
 @app.command(name="import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A .jsonl or .csv file, a folder of such, or a MovieLens folder.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A .csv, .tsv, .jsonl or .ndjson file (also .gz, .zst), a folder of such, or MovieLens."),
+    ],
     url: Url = RUNNING,
     state: Annotated[
         Path | None,
@@ -245,11 +248,31 @@ def import_(
     ends_now: Annotated[
         bool, typer.Option("--ends-now", help="Shift all event times so that the newest is now.")
     ] = False,
+    renamed: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="THEIRS=OURS", help="A field's name in Eddyline; nothing after = leaves it out."),
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option("--rejects", help="File for what is refused: one JSON object a line.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; show ten lines as they would go in, and what is wrong.")
+    ] = False,
 ) -> None:
-    """Send items, people and events to a running Eddyline; a stopped import resumes where it was."""
-    from eddyline.cli.import_and_demo import run_import
+    """Send items, people and events to a running Eddyline; a stopped import resumes where it was.
 
-    run_import(path, url, state, ends_now, errors())
+    A line that is refused costs no other: it is listed, and the exit code is 3.
+    """
+    from eddyline.cli.import_and_demo import preview_import, run_import
+    from eddyline.clients.columns import Columns
+    from eddyline.clients.sources import open_source
+
+    source = open_source(path, Columns.from_options(renamed or (), load_settings(None).attributes))
+    if dry_run:
+        code = preview_import(source, rejects, output(), errors())
+    else:
+        code = run_import(source, path, url, state, ends_now, rejects, errors())
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 
@@ -21,25 +23,55 @@ from eddyline.cli.startup_messages import LISTENING
 from eddyline.cli.terminal_output import ProgressBars, first_lines, print_line
 from eddyline.cli.tour_views import curl_commands, playground_address, show
 from eddyline.clients import WHILE_BUSY, Client, tour
+from eddyline.clients.import_preview import check_source
 from eddyline.clients.importer import Importer, ImportReport
+from eddyline.clients.lines import RefusedLine
 from eddyline.clients.sources import Source, open_source
 from eddyline.errors import EddylineError, Unavailable
 
 STATES = Path(".eddyline/imports")
 START_SECONDS = 300.0
-MAX_SHOWN = 5
+MAX_SHOWN = 20
 """Refusals that are shown."""
+SOME_REFUSED = 3
+"""The exit code where some lines were refused."""
 
 
-def run_import(path: Path, url: str, state: Path | None, ends_now: bool, console: Console) -> None:
-    """Import and report. Raises `EddylineError` when something was refused."""
-    source = open_source(path)
+def run_import(
+    source: Source, path: Path, url: str, state: Path | None, ends_now: bool, rejects: Path | None, console: Console
+) -> int:
+    """Import and report; return the exit code."""
     mark = hashlib.sha256(f"{url}\0{path.resolve()}".encode()).hexdigest()[:16]
     with Client(url, retries=WHILE_BUSY, api_key=api_key()) as client:
         report = import_into(client, source, state or STATES / f"{mark}.json", ends_now, console)
-    if report.rejected:
-        shown = "\n".join(first_lines([f"  {line}" for line in report.rejected], MAX_SHOWN))
-        raise EddylineError(f"{len(report.rejected)} refused:\n{shown}")
+    return _report_refused(report.refused, rejects, console)
+
+
+def preview_import(source: Source, rejects: Path | None, out: Console, err: Console) -> int:
+    """Print the first lines as they would go in, and what would; return the exit code."""
+    preview = check_source(source)
+    for line in preview.first:
+        print_line(out, f"{line.where} {orjson.dumps(line.value).decode()}")
+    counts = ", ".join(f"{count:,} {what}" for what, count in preview.counts.items() if count) or "nothing"
+    err.print(f"Would import {counts}. Nothing was sent.")
+    return _report_refused(preview.refused, rejects, err)
+
+
+def _report_refused(refused: Sequence[RefusedLine], rejects: Path | None, console: Console) -> int:
+    """Print and write what was refused; return the exit code."""
+    if rejects is not None:
+        rejects.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in refused))
+    if not refused:
+        return 0
+    fields = Counter(line.field or "the line" for line in refused)
+    print_line(console, f"{len(refused):,} refused ({', '.join(f'{f}: {n:,}' for f, n in fields.most_common())}):")
+    for shown in first_lines([f"  {line}" for line in refused], MAX_SHOWN):
+        print_line(console, shown)
+    if rejects is not None:
+        print_line(console, f"All of them are in {rejects}.")
+    elif len(refused) > MAX_SHOWN:
+        print_line(console, "--rejects FILE writes all of them.")
+    return SOME_REFUSED
 
 
 def import_into(client: Client, source: Source, state: Path, ends_now: bool, console: Console) -> ImportReport:

@@ -36,8 +36,8 @@ Json: TypeAlias = dict[str, Any]
 Fields: TypeAlias = Mapping[str, Any]
 """A JSON object to send, or the parameters of a GET."""
 Failure: TypeAlias = httpx.Response | httpx.HTTPError
-Rejections: TypeAlias = dict[int, str]
-"""Reasons by the index, in what was sent, of what was not accepted; empty where all was."""
+Rejections: TypeAlias = dict[int, InvalidInput]
+"""What was wrong, by the index, in what was sent, of what was not accepted; empty where all was."""
 
 TIMEOUT_SECONDS: Final = 60.0
 PAGE: Final = 100
@@ -115,6 +115,12 @@ class Client:
         """Ask once whether the process is ready; not, where nobody answers."""
         answer = self._attempt("GET", "/readyz", None, None)
         return isinstance(answer, httpx.Response) and answer.status_code == 200
+
+    def installation(self) -> str | None:
+        """Ask which installation this is; None where it doesn't say, or nobody answers."""
+        answer = self._attempt("GET", "/healthz", None, None)
+        said = _object(answer).get("installation") if isinstance(answer, httpx.Response) else None
+        return said if isinstance(said, str) else None
 
     def metrics(self) -> str:
         """Fetch the metrics, in Prometheus' text format."""
@@ -194,7 +200,7 @@ class Client:
             return _rejections(self._call("POST", path, {name: batch}))
         except InvalidInput as error:
             if len(batch) == 1:
-                return {0: str(error)}
+                return {0: error}
         middle = len(batch) // 2  # too large together, or one of them makes the whole batch invalid
         first, second = self._send(path, name, batch[:middle]), self._send(path, name, batch[middle:])
         return first | {middle + index: reason for index, reason in second.items()}
@@ -367,7 +373,9 @@ def _address(response: httpx.Response) -> str:
 
 
 def _rejections(response: httpx.Response) -> Rejections:
-    return {one["index"]: f"{one.get('field') or 'body'}: {one['reason']}" for one in _body(response)["rejected"]}
+    return {
+        one["index"]: InvalidInput(one["reason"], one.get("field") or "body") for one in _body(response)["rejected"]
+    }
 
 
 def _body(response: httpx.Response) -> Json:

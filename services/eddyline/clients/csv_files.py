@@ -1,88 +1,129 @@
-"""CSV files: a header that names the fields, and cells that become the values of the HTTP API."""
+"""CSV files: a header that names the columns, and rows of cells, of which a wrong one costs no other."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final, NamedTuple
 
+from eddyline.clients.lines import RefusedLine
+from eddyline.clients.text_files import is_whole, read_lines
 from eddyline.errors import InvalidInput
 
-LISTS = {"tags", "interests", "goals"}
-NUMBERS = {"price", "value", "dwell_ms"}
-RATING = {"rating.value", "rating.scale", "rating.least", "rating.count"}
-"""Columns that make an item's rating."""
-TIMES = {"timestamp", "published_at", "expires_at"}
-BOOLEANS = {"available": {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}}
-CELL_CHARACTERS = 1_000_000
+CELL_CHARACTERS: Final = 1_000_000
 """Most of a cell of a CSV file: an item's picture may be in it. The library's own limit is an eighth of it."""
+SEPARATORS: Final = ",;\t|"
+_NAMED_SEPARATOR: Final = "sep="
+"""What spreadsheets put before a header."""
+NOT_UTF8: Final = "is not valid UTF-8: save the file as UTF-8"
 
 
-def read_csv(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read a file: each row's place, e.g. items.csv:17, and its fields, which the header names.
+class Row(NamedTuple):
+    """A row's first line, counted from 1, and its cells by column, without those that are blank."""
 
-    Empty cells are left out; `a|b` is a list in tags, interests and goals; the columns `rating.value`, `.count`,
-    `.scale` and `.least` make one field. Raises `InvalidInput` naming the line.
-    """
-    for line, row in rows_of(file):
-        where = f"{file.name}:{line}"
-        cells = {name: _cell(where, name, text) for name, text in row.items() if text}
-        rating = {name.removeprefix("rating."): cells.pop(name) for name in sorted(RATING & cells.keys())}
-        yield where, cells | ({"rating": rating} if rating else {})
+    line: int
+    cells: dict[str, str]
 
 
-def _cell(where: str, name: str, text: str) -> Any:
-    if name in LISTS:
-        return [part.strip() for part in text.split("|") if part.strip()]
-    if name in BOOLEANS:
-        if text.lower() not in BOOLEANS[name]:
-            raise InvalidInput(f"{where}: {text!r} is neither true nor false", name)
-        return BOOLEANS[name][text.lower()]
-    if name == "rating.count":
-        return parse_whole_number(where, name, text)
-    if name in NUMBERS | RATING or (name in TIMES and _is_number(text)):
-        return parse_number(where, name, text)
-    return text
+class CsvFile:
+    """A file whose header is read. Raises `InvalidInput` where it has none, or lacks a column that is `needed`."""
+
+    def __init__(self, file: Path, *needed: str) -> None:
+        csv.field_size_limit(CELL_CHARACTERS)
+        self.name = file.name
+        self._lines = _RecordLines(read_lines(file))
+        self.separator = self._find_separator()
+        self._records = csv.reader(self._lines, delimiter=self.separator, strict=True)
+        try:
+            self.columns = [name.strip() for name in next(self._records, [])]
+        except csv.Error as error:
+            raise InvalidInput(f"{file.name} has no header that can be read: {error}", "path") from None
+        self._lines.end_record()
+        named = [name for name in self.columns if name]
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise InvalidInput(f"{file.name} has several columns {', '.join(twice)}", "path")
+        missing = [name for name in needed if name not in self.columns]
+        if missing:
+            raise InvalidInput(f"{file.name} lacks the column {', '.join(missing)}", "path")
+
+    def rows(self) -> Iterator[Row | RefusedLine]:
+        """Read the rows, once. A quote that isn't closed costs its own line alone; blank rows are skipped."""
+        while True:
+            reason: str | None = None
+            cells: list[str] = []
+            try:
+                cells = next(self._records)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                reason = f"can't be read as CSV: {error}"
+                self._lines.keep_first()
+            line, text = self._lines.end_record()
+            if reason is None and not any(cell.strip() for cell in cells):
+                continue
+            while len(cells) > len(self.columns) and not cells[-1].strip():
+                cells.pop()
+            if reason is None and len(cells) != len(self.columns):
+                reason = f"has more or fewer cells than the header: {len(cells)}, not {len(self.columns)}"
+            if not is_whole(text):
+                reason = NOT_UTF8
+            if reason is not None:
+                yield RefusedLine(self.name, line, None, reason, _printable(text))
+                continue
+            named = zip(self.columns, cells, strict=True)
+            yield Row(line, {name: cell for name, cell in named if name and cell.strip()})
+
+    def _find_separator(self) -> str:
+        """Choose the separator that the first line has most of; a line `sep=;` says it."""
+        try:
+            first = self._lines.peek()
+        except StopIteration:
+            return SEPARATORS[0]
+        named = first.rstrip("\r\n")
+        if named.lower().startswith(_NAMED_SEPARATOR) and len(named) == len(_NAMED_SEPARATOR) + 1:
+            self._lines.skip()
+            return named[-1]
+        outside_quotes = "".join(first.split('"')[::2])
+        return max(SEPARATORS, key=outside_quotes.count)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+class _RecordLines:
+    """Feeds the CSV reader with lines, and knows which the record has that was read last."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self._ahead, self._taken, self._passed = lines, list[str](), list[str](), 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._ahead.pop() if self._ahead else next(self._lines)
+        self._taken.append(line)
+        return line
+
+    def peek(self) -> str:
+        line = next(self._lines)
+        self._ahead.append(line)
+        return line
+
+    def skip(self) -> None:
+        self._ahead.pop()
+        self._passed += 1
+
+    def keep_first(self) -> None:
+        """Give back all lines of the record but its first."""
+        self._ahead.extend(reversed(self._taken[1:]))
+        del self._taken[1:]
+
+    def end_record(self) -> tuple[int, str]:
+        """Return the number of the record's first line, and its text."""
+        line, text = self._passed + 1, "".join(self._taken)
+        self._passed += len(self._taken)
+        self._taken.clear()
+        return line, text
 
 
-def parse_number(where: str, name: str, text: str) -> float:
-    """Parse a finite number. Raises `InvalidInput` naming the place."""
-    value = float(text) if _is_number(text) else math.nan
-    if not math.isfinite(value):
-        raise InvalidInput(f"{where}: {text!r} is not a number", name)
-    return value
-
-
-def parse_whole_number(where: str, name: str, text: str) -> int:
-    """Parse a whole number. Raises `InvalidInput` naming the place."""
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidInput(f"{where}: {text!r} is not a whole number", name) from None
-
-
-def rows_of(file: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read rows of cells by column, each with its line's number. Raises `InvalidInput`, also for a missing column."""
-    csv.field_size_limit(CELL_CHARACTERS)
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InvalidInput(f"{file.name} lacks the column {', '.join(missing)}", "path")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise InvalidInput(f"{file.name}:{reader.line_num} has more or fewer cells than the header", "path")
-                yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"{file.name} can't be read as CSV in UTF-8: {error}", "path") from None
+def _printable(text: str) -> str:
+    return text.rstrip("\r\n").encode("utf-8", "replace").decode()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from eddyline.clients.client import Client, Rejections
+from eddyline.clients.import_position import ImportPosition
+from eddyline.clients.lines import Json, RefusedLine, SourceLine
 from eddyline.clients.progress import ProgressListener, resumable
-from eddyline.clients.sources import Json, Source, SourceLine, latest_time
+from eddyline.clients.sources import Source, latest_time
 from eddyline.errors import EddylineError, InvalidInput, NotFound, UnexpectedResponse
-from eddyline.model.events import format_timestamp, parse_timestamp
+from eddyline.model.events import check_id, format_timestamp, parse_timestamp
 
 BATCHES = {"items": 200, "users": 1, "events": 500}
 SAMPLE = 25
@@ -30,7 +32,7 @@ class ImportReport:
 
     sent: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
-    rejected: list[str] = field(default_factory=list)
+    refused: list[RefusedLine] = field(default_factory=list)
 
 
 class Importer:
@@ -45,87 +47,95 @@ class Importer:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client, self._source, self._state_file, self._progress = client, source, state, progress
+        self._client, self._source, self._progress = client, source, progress
         self._sleep, self._clock = sleep, clock
-        self._state = self._load_state()
+        self._position = ImportPosition(state, source, client.installation())
+        if self._position.is_of_another_installation:
+            progress.report("another installation than at the last import: from the start")
         self._shift = 0.0
 
     def run(self, ends_now: bool = False) -> ImportReport:
         """Send items, then people, then, once the items are searchable, events.
 
         `ends_now` moves all event times by the same amount, so that the newest happens now (an import that goes on
-        after a stop keeps the amount). Raises `InvalidInput` for a file that can't be read, `Unavailable` when the
-        collector can't be reached.
+        after a stop keeps the amount). What can't be read, or is refused, costs nothing else. Raises `Unavailable` when
+        the collector can't be reached.
         """
         if ends_now:
             self._shift = self._decide_shift()
-        report = ImportReport()
+        report = ImportReport(refused=list(self._source.refused()))
         for what, lines in (("items", self._source.items), ("users", self._source.users)):
             self._stage(what, lines, report)
-        if report.sent["items"] or self._has_events_left():
+        if report.sent["items"] or next(self._rest("events", self._source.events), None) is not None:
             with resumable():
                 self._await_items()
         self._stage("events", self._source.events, report)
         return report
 
-    def _has_events_left(self) -> bool:
-        return next(islice(self._source.events(), int(self._state.get("events", 0)), None), None) is not None
+    def _rest(self, what: str, lines: Callable[[], Iterator[SourceLine]]) -> Iterator[SourceLine]:
+        """Yield the lines that no earlier run has sent, or that were refused then."""
+        done, seen, refused = dict(self._position.done(what)), Counter[str](), self._position.refused(what)
+        for line in _with_ids(lines()) if what == "events" else lines():
+            seen[line.file] += 1
+            if seen[line.file] > done.get(line.file, 0) or line.where in refused:
+                yield line
 
     def _stage(self, what: str, lines: Callable[[], Iterator[SourceLine]], report: ImportReport) -> None:
         total = sum(1 for _ in lines())
-        done = min(total, int(self._state.get(what, 0)))
-        report.skipped[what] = done
+        left = sum(1 for _ in self._rest(what, lines)) if total and self._position.done(what) else total
+        report.skipped[what] = total - left
         report.sent[what] = 0
         if total == 0:
             return
-        self._progress.start(what, total, done)
-        rest = islice(lines(), done, None)
+        self._progress.start(what, total, total - left)
+        rest, before = self._rest(what, lines), self._position.refused(what)
         while batch := list(islice(rest, BATCHES[what])):
             rejected = self._send(what, batch)
             report.sent[what] += len(batch) - len(rejected)
-            report.rejected += [f"{batch[index].where}: {reason}" for index, reason in rejected.items()]
-            if what == "items":
-                self._state.setdefault("refused", []).extend(batch[index].where for index in rejected)
-            done += len(batch)
+            refused = {batch[index].where: error for index, error in rejected.items()}
+            accepted = [line.where for line in batch if line.where not in refused]
+            for line in batch:
+                if (error := refused.get(line.where)) is not None:
+                    report.refused.append(RefusedLine.at(line.where, error.field, error.reason, line.value))
             self._progress.advance(what, len(batch))
-            self._state[what] = done
-            self._write_state()
+            first = Counter(line.file for line in batch if line.where not in before)
+            self._position.advance(what, first, accepted, refused)
 
     def _send(self, what: str, batch: list[SourceLine]) -> Rejections:
         """Send a batch; return what was rejected. Raises `Unavailable` for any other failure."""
-        values = [self._event(line) if what == "events" else line.value for line in batch]
+        values = [self._moved(line.value) if what == "events" else line.value for line in batch]
         with resumable(batch[0].where):
             if what == "events":
                 return self._client.send_events(values)
             if what == "items":
                 return self._client.put_items(values)
             try:
-                self._client.put_user(str(values[0]["user_id"]), values[0])
+                user_id = values[0]["user_id"]
+                self._client.put_user(check_id(user_id, "user_id"), values[0])
             except InvalidInput as error:
-                return {0: str(error)}
+                return {0: error}
             return {}
 
-    def _event(self, line: SourceLine) -> Json:
-        """Give an event an id of its own, so that sending it again counts once, and move its time."""
-        value = line.value
-        if value.get("event_id") is None:
-            digest = hashlib.blake2b(f"{self._source.fingerprint}\0{line.where}".encode(), digest_size=16)
-            value = {**value, "event_id": f"import:{digest.hexdigest()}"}
-        if self._shift and "timestamp" in value:
-            at = max(0.0, parse_timestamp(value["timestamp"]) + self._shift)
-            value = {**value, "timestamp": format_timestamp(at)}
-        return value
+    def _moved(self, event: Json) -> Json:
+        """Move the time of an event, if it can be read."""
+        if not self._shift:
+            return event
+        try:
+            at = max(0.0, parse_timestamp(event.get("timestamp")) + self._shift)
+        except ValueError:
+            return event
+        return {**event, "timestamp": format_timestamp(at)}
 
     def _decide_shift(self) -> float:
-        if "shift" not in self._state:
+        if self._position.shift is None:
             newest = latest_time(self._source)
-            self._state["shift"] = 0.0 if newest is None else self._clock() - newest
-            self._write_state()
-        return float(self._state["shift"])
+            self._position.shift = 0.0 if newest is None else self._clock() - newest
+            self._position.write()
+        return self._position.shift
 
     def _await_items(self) -> None:
         """Wait until a sample of the items can be read; without a reader at this address, not at all."""
-        refused = set(self._state.get("refused", ()))
+        refused = self._position.refused("items")
         items = [str(line.value.get("item_id")) for line in self._source.items() if line.where not in refused]
         sample = dict.fromkeys(items[-SAMPLE:] + items[:: max(1, len(items) // SAMPLE)])
         deadline, announced = time.monotonic() + AWAIT_SECONDS, False
@@ -150,22 +160,20 @@ class Importer:
                 )
             self._sleep(0.1)
 
-    # -- the position --------------------------------------------------------------------------------------------
 
-    def _load_state(self) -> dict[str, Any]:
-        if self._state_file is None or not self._state_file.exists():
-            return {}
-        try:
-            state = orjson.loads(self._state_file.read_bytes())
-            known = state["source"] == self._source.fingerprint
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise InvalidInput(f"{self._state_file} is damaged; delete it to import from the start", "state") from None
-        return dict(state) if known else {}
-
-    def _write_state(self) -> None:
-        if self._state_file is None:
-            return
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
-        new = self._state_file.with_suffix(".new")
-        new.write_bytes(orjson.dumps({**self._state, "source": self._source.fingerprint}))
-        new.replace(self._state_file)
+def _with_ids(lines: Iterator[SourceLine]) -> Iterator[SourceLine]:
+    """Give events without an id one that rests on what they say and on their ordinal among equal ones of their file:
+    whatever else a file holds by then, sending them again counts once."""
+    alike: Counter[bytes] = Counter()
+    file = ""
+    for line in lines:
+        if line.file != file:
+            file = line.file
+            alike.clear()
+        if line.value.get("event_id") is not None:
+            yield line
+            continue
+        content = hashlib.blake2b(orjson.dumps(line.value, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+        alike[content] += 1
+        digest = hashlib.blake2b(content + str(alike[content]).encode(), digest_size=16).hexdigest()
+        yield SourceLine(line.where, {**line.value, "event_id": f"import:{digest}"})

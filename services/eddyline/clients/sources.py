@@ -5,25 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import starmap
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from eddyline.clients import movielens
-from eddyline.clients.csv_files import read_csv
+from eddyline.clients.columns import Columns
+from eddyline.clients.csv_files import NOT_UTF8, CsvFile
+from eddyline.clients.lines import Json, RefusedLine, SourceLine
+from eddyline.clients.text_files import PACKED, is_whole, kind_of, read_lines
 from eddyline.errors import InvalidInput
 from eddyline.model.events import parse_timestamp
 
-Json: TypeAlias = dict[str, Any]
-
-
-class SourceLine(NamedTuple):
-    """A value to import and where it stands, e.g. ratings.csv:17."""
-
-    where: str
-    value: Json
+TABLES, OBJECTS = (".csv", ".tsv"), (".jsonl", ".ndjson")
+_KINDS = "an event (type), an item (title) or a person (user_id)"
+_Entries = Iterable[SourceLine | RefusedLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +33,17 @@ class Source:
     items: Callable[[], Iterator[SourceLine]]
     users: Callable[[], Iterator[SourceLine]]
     events: Callable[[], Iterator[SourceLine]]
+    refused: Callable[[], Iterator[RefusedLine]]
+    """What can't be read."""
+    files: tuple[Path, ...]
+    is_in_file_order: bool = True
+    """Whether lines that are added to a file come after its others."""
+    reading: str = ""
+    """Changes when the same files are read otherwise."""
 
 
-def open_source(path: Path) -> Source:
-    """Recognise a MovieLens folder (either layout), a folder of .jsonl and .csv files, or one such file.
+def open_source(path: Path, columns: Columns = Columns()) -> Source:
+    """Recognise a MovieLens folder (either layout), a folder of files of lines or rows, or one such file.
 
     Raises `InvalidInput` saying what is there and what is needed.
     """
@@ -49,38 +53,64 @@ def open_source(path: Path) -> Source:
         return _movielens("MovieLens", path, "movies.csv", movielens.movies, "ratings.csv", movielens.ratings)
     if path.is_dir() and (path / "u.item").exists() and (path / "u.data").exists():
         return _movielens("MovieLens 100k", path, "u.item", movielens.movies_100k, "u.data", movielens.ratings_100k)
-    files = sorted(f for f in path.iterdir() if f.suffix in (".jsonl", ".csv")) if path.is_dir() else [path]
-    if not files or any(file.suffix not in (".jsonl", ".csv") for file in files):
+    files = sorted(f for f in path.iterdir() if kind_of(f) in TABLES + OBJECTS) if path.is_dir() else [path]
+    if not files or any(kind_of(file) not in TABLES + OBJECTS for file in files):
         raise InvalidInput(
-            f"{path} is neither a .jsonl or .csv file, nor a folder of such, nor a MovieLens folder "
-            "(movies.csv + ratings.csv, or u.item + u.data)",
+            f"{path} is neither a file of rows ({', '.join(TABLES)}) or JSON lines ({', '.join(OBJECTS)}), each also "
+            f"with {' or '.join(PACKED)}, nor a folder of such, nor a MovieLens folder (movies.csv + ratings.csv, or "
+            "u.item + u.data)",
             "path",
         )
 
     def lines(kind: str) -> Iterator[SourceLine]:
-        return (line for line in _lines(files) if _kind(line) == kind)
+        return (one for one in _all_lines(files, columns) if isinstance(one, SourceLine) and _kind(one.value) == kind)
 
-    return Source(str(path), _fingerprint(files), lambda: lines("item"), lambda: lines("user"), lambda: lines("event"))
+    return Source(
+        str(path),
+        _fingerprint(files),
+        partial(lines, "item"),
+        partial(lines, "user"),
+        partial(lines, "event"),
+        lambda: _refused(_all_lines(files, columns)),
+        tuple(files),
+        reading=columns.digest,
+    )
 
 
 def _movielens(
     name: str,
     folder: Path,
     items: str,
-    read_items: Callable[[Path], Iterable[tuple[str, Json]]],
+    read_items: Callable[[Path], _Entries],
     ratings: str,
-    read_ratings: Callable[[Path], Iterable[tuple[str, Json]]],
+    read_ratings: Callable[[Path], _Entries],
 ) -> Source:
+    def refused() -> Iterator[RefusedLine]:
+        yield from _refused(read_items(folder))
+        yield from _refused(read_ratings(folder / ratings))
+
+    files = (folder / items, folder / ratings)
     return Source(
         f"{name} folder {folder}",
-        _fingerprint([folder / items, folder / ratings]),
-        lambda: starmap(SourceLine, read_items(folder)),
+        _fingerprint(files),
+        lambda: _readable(read_items(folder)),
         lambda: iter(()),
-        lambda: starmap(SourceLine, read_ratings(folder / ratings)),
+        lambda: _readable(read_ratings(folder / ratings)),
+        refused,
+        files,
+        is_in_file_order=False,
     )
 
 
-def _fingerprint(files: list[Path]) -> str:
+def _readable(entries: _Entries) -> Iterator[SourceLine]:
+    return (one for one in entries if isinstance(one, SourceLine))
+
+
+def _refused(entries: _Entries) -> Iterator[RefusedLine]:
+    return (one for one in entries if isinstance(one, RefusedLine))
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0")
@@ -89,44 +119,74 @@ def _fingerprint(files: list[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _kind(line: SourceLine) -> str:
-    if "type" in line.value:
+def _kind(value: Json) -> str | None:
+    if "type" in value:
         return "event"
-    if "title" in line.value:
+    if "title" in value:
         return "item"
-    if "user_id" in line.value:
-        return "user"
-    raise InvalidInput(f"{line.where} is no event (type), no item (title) and no user (user_id)", "type")
+    return "user" if "user_id" in value else None
 
 
-def _lines(files: list[Path]) -> Iterator[SourceLine]:
+def _all_lines(files: Iterable[Path], columns: Columns) -> Iterator[SourceLine | RefusedLine]:
     for file in files:
-        yield from _jsonl(file) if file.suffix == ".jsonl" else starmap(SourceLine, read_csv(file))
+        try:
+            yield from _csv(file, columns) if kind_of(file) in TABLES else _jsonl(file, columns)
+        except InvalidInput as error:
+            yield RefusedLine(file.name, None, None, error.reason)
 
 
-def _jsonl(file: Path) -> Iterator[SourceLine]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{file.name}:{number}"
-            try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise InvalidInput(f"{where} is not valid JSON: {error}", "path") from None
-            if not isinstance(value, dict):
-                raise InvalidInput(f"{where} is not a JSON object", "path")
-            yield SourceLine(where, value)
+def _csv(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+    table = CsvFile(file)
+    names = [columns.our_name(name) for name in table.columns if name]
+    if not {"type", "title", "user_id"} & set(names):
+        raise InvalidInput(
+            f"no column says that it holds {_KINDS}; there are {', '.join(map(repr, names[:20])) or 'none'}: "
+            "name them with --map theirs=ours"
+        )
+    for row in table.rows():
+        if isinstance(row, RefusedLine):
+            yield row
+            continue
+        where = f"{file.name}:{row.line}"
+        yield _line(where, row.cells, columns, decimal_comma=table.separator == ";")
+
+
+def _jsonl(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+    for number, text in enumerate(read_lines(file), start=1):
+        line = text.strip().removeprefix("\ufeff")
+        if not line:
+            continue
+        if not is_whole(line):
+            yield RefusedLine(file.name, number, None, NOT_UTF8, line.encode("utf-8", "replace").decode())
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            yield RefusedLine(file.name, number, None, f"is not valid JSON: {error}", line)
+            continue
+        if isinstance(value, dict):
+            yield _line(f"{file.name}:{number}", value, columns)
+        else:
+            yield RefusedLine(file.name, number, None, "is not a JSON object", value)
+
+
+def _line(where: str, given: Json, columns: Columns, decimal_comma: bool = False) -> SourceLine | RefusedLine:
+    try:
+        value = columns.value(given, decimal_comma)
+    except InvalidInput as error:
+        return RefusedLine.at(where, error.field, error.reason, given)
+    if _kind(value) is None:
+        return RefusedLine.at(where, None, f"is neither {_KINDS}", given)
+    return SourceLine(where, value)
 
 
 def latest_time(source: Source) -> float | None:
-    """Find the time of the newest event, in epoch seconds; None where no event has one."""
+    """Find the time of the newest event, in epoch seconds; None where no event has one that can be read."""
     newest: float | None = None
     for line in source.events():
-        if "timestamp" in line.value:
-            try:
-                at = parse_timestamp(line.value["timestamp"])
-            except ValueError as error:
-                raise InvalidInput(f"{line.where}: {error}", "timestamp") from None
-            newest = at if newest is None else max(newest, at)
+        try:
+            at = parse_timestamp(line.value.get("timestamp"))
+        except ValueError:
+            continue
+        newest = at if newest is None else max(newest, at)
     return newest

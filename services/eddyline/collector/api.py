@@ -33,6 +33,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
 from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch
 from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
+from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (
     Availability,
     Content,
@@ -46,11 +47,12 @@ from eddyline.model.events import (
     clamp_event_time,
     cloud_event_headers,
     interaction_weight,
+    load_batch,
     validate_event,
 )
 from eddyline.model.image_urls import parse_data_url
 from eddyline.model.placeholders import refuse_placeholders
-from eddyline.settings import RESERVED_EVENT_TYPES, EventSettings, ImageSettings, Scope, ServerSettings
+from eddyline.settings import RESERVED_EVENT_TYPES, AttributeKind, EventSettings, ImageSettings, Scope, ServerSettings
 from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
 
 log = structlog.get_logger("collector")
@@ -79,9 +81,12 @@ class Collector:
         clock: Callable[[], float] = time.time,
         images: ImageSettings = ImageSettings(),
         identity: IdentityCheck = IdentityCheck(None),
+        attributes: Mapping[str, AttributeKind] = {},
     ) -> None:
+        """`attributes`: those of items that the settings declare."""
         self._producer, self._events, self._server, self._images = producer, events, server, images
         self._metrics, self._clock, self._identity = metrics, clock, identity
+        self._attributes = attributes
         self._in_flight = InFlightLimit(server.max_in_flight_bytes)
         metrics.in_flight.set_function(lambda: self._in_flight.bytes)
 
@@ -101,7 +106,7 @@ class Collector:
         async def post_events(
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
-            events = self._batch(await self._body(request), "events")
+            events = await self._batch(request, "events")
             ids, now = _EventIdGenerator(idempotency_key), self._clock()
             return await self._take(events, lambda one: self._event(request, one, ids, now))
 
@@ -112,7 +117,7 @@ class Collector:
             **options,
         )
         async def post_items(request: Request) -> Response:
-            items, now = self._batch(await self._body(request), "items"), self._clock()
+            items, now = await self._batch(request, "items"), self._clock()
             return await self._take(items, lambda one: self._entity(Content, one, now))
 
         @router.post(
@@ -123,7 +128,7 @@ class Collector:
             **options,
         )
         async def post_availability(request: Request) -> Response:
-            items, now = self._batch(await self._body(request), "items"), self._clock()
+            items, now = await self._batch(request, "items"), self._clock()
             return await self._take(items, lambda one: self._entity(Availability, one, now))
 
         @router.put(
@@ -208,6 +213,8 @@ class Collector:
         entity = clamp_entity_time(validate_event(model, given), now)
         if isinstance(entity, Content):
             self._check_upload(entity)
+            converted = convert_attributes(entity.attributes, self._attributes)
+            entity = entity.model_copy(update={"attributes": converted})
         refuse_placeholders(entity, self._events)
         topic, key = _ENTITIES[model]
         name = getattr(entity, key)
@@ -232,8 +239,11 @@ class Collector:
     async def _body(self, request: Request) -> Any:
         return await read_json(request, self._server.max_body_bytes, self._in_flight)
 
-    def _batch(self, body: Any, name: str) -> list[Any]:
-        """Return the objects in a body: one, or {name: [objects]}."""
+    async def _batch(self, request: Request, name: str) -> list[Any]:
+        """Return the objects in a body: one, or {name: [objects]}; `InvalidEvent`s in the place of those that can't be
+        read."""
+        load = partial(load_batch, name=name)
+        body = await read_json(request, self._server.max_body_bytes, self._in_flight, load)
         if not isinstance(body, dict):
             raise InvalidInput(f'must be one object, or {{"{name}": […]}}', "body")
         if name not in body:
@@ -255,6 +265,8 @@ class Collector:
         rejected: list[dict[str, Any]] = []
         for index, one in enumerate(given):
             try:
+                if isinstance(one, InvalidEvent):
+                    raise one
                 name, outgoing[index] = read(one)
                 ids.append(name)
             except InvalidEvent as error:

@@ -18,6 +18,7 @@ from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, TopicPa
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, IsEmpty, Point, VectorStore, in_batches
 from eddyline.errors import InvalidEvent, Misconfigured
+from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (
     Availability,
     Content,
@@ -36,6 +37,7 @@ from eddyline.model.language import Detect, detect_no_language, item_language
 from eddyline.model.listing import listing_fields, servable_fields
 from eddyline.model.offsets import stored_offset
 from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
+from eddyline.settings import AttributeKind
 from eddyline.topics import ACTIVITY, AVAILABILITY, CONTENT, INTERACTIONS, USERS
 
 WRITE_BATCH = 64
@@ -92,11 +94,16 @@ class Embedder:
         items: str = ITEMS,
         template: Template = DEFAULT,
         detect: Detect = detect_no_language,
+        attributes: Mapping[str, AttributeKind] = {},
     ) -> None:
-        """`items`: the concrete collection that is written; the alias does in a store of one generation."""
+        """`items`: the concrete collection that is written; the alias does in a store of one generation.
+
+        `attributes`: those of items that the settings declare.
+        """
         self._store, self._encoder, self._producer = store, encoder, producer
         self._metrics, self._clock = metrics, clock
         self._items, self._template, self._detect = items, template, detect
+        self._attributes = attributes
 
     def check_space(self) -> None:
         """Raise `Misconfigured` when the stored items are of another model or template."""
@@ -122,7 +129,8 @@ class Embedder:
         if getattr(event, name) != key:
             raise InvalidEvent(f"is {getattr(event, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
         if isinstance(event, Content):  # an uploaded picture is the image embedder's to look at: its name is kept
-            return event.model_copy(update={"image_url": stored_image_url(event.image_url)})
+            attributes = convert_attributes(event.attributes, self._attributes)
+            return event.model_copy(update={"image_url": stored_image_url(event.image_url), "attributes": attributes})
         return event
 
     def handle(self, batch: Sequence[Message[CatalogueEvent]]) -> None:

@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eddyline.clients.sources import Source, SourceLine
+from eddyline.clients.lines import SourceLine
+from eddyline.clients.sources import Source
 from eddyline.errors import InvalidEvent, InvalidInput
 from eddyline.model.decay import HOUR
 from eddyline.model.events import Content, Interaction, User, WireModel, interaction_weight, validate_event
@@ -150,6 +151,8 @@ class ItemCounts:
 
 def read(source: Source, settings: EventSettings) -> InteractionLog:
     """Read all of a source. Raises `InvalidInput` naming the line, or saying what the log lacks."""
+    for refused in source.refused():
+        raise InvalidInput(str(refused), "path")
     items = {item.item_id: item for _, item in _parsed(source.items(), Content)}
     if not items:
         raise InvalidInput(f"{source.name} has no items: a log is evaluated with the items that its events are on")

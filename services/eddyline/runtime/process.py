@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -35,6 +36,7 @@ from eddyline.encoder import api as encoder
 from eddyline.runtime.access import access_control, check_address, open_keys
 from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.consumers import ConsumerThreads
+from eddyline.runtime.installation import installation_id
 from eddyline.runtime.resources import Resources
 from eddyline.runtime.roles import BUILDERS
 from eddyline.runtime.startup_checks import API_ROLES, check_roles, offers_playground
@@ -93,6 +95,8 @@ class Runtime:
         self.resources.stack.callback(keys.close)
         keys.start()
         server, access = settings.server, access_control(settings, keys)
+        installation = installation_id(settings, self.resources.options) if self.resources.has_broker else None
+        operations = operations_routes if server.operations_port is None else probe_routes
         app = create_app(
             routers,
             checks,
@@ -100,7 +104,7 @@ class Runtime:
             bodies,
             server.cors_origins if is_api else (),
             access,
-            operations_routes if server.operations_port is None else probe_routes,
+            partial(operations, installation=installation),
         )
         self._server = HttpServer(
             app, *(listeners or [listen(server.host, server.port)]), settings=server, metrics=self.metrics
@@ -109,8 +113,8 @@ class Runtime:
         if server.operations_port is not None:
             listener = operations_listener or listen(server.operations_host or server.host, server.operations_port)
             # What it refuses isn't counted among what people are refused.
-            operations = create_operations_app(checks, self.metrics, access)
-            self._operations_server = HttpServer(operations, listener, settings=server)
+            operations_app = create_operations_app(checks, self.metrics, access)
+            self._operations_server = HttpServer(operations_app, listener, settings=server)
         self._consumers = ConsumerThreads(consumers, self.resources.read_generations, self._server.stop)
 
     @property

@@ -63,6 +63,7 @@ def build_collector(resources: Resources) -> Role:
         resources.metrics,
         images=settings.images,
         identity=IdentityCheck(settings.identity.secret),
+        attributes=settings.attributes,
     )
     return Role(routes=collector.router())
 
@@ -82,6 +83,7 @@ def build_embedder(resources: Resources) -> Role:
             items=collections.items,
             template=Template.from_settings(settings.template),
             detect=detect,
+            attributes=resources.settings.attributes,
         )
         embedder.check_space()
         return embedder

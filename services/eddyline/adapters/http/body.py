@@ -22,8 +22,10 @@ _Unpack: TypeAlias = Callable[[bytes, int, bool], bytes]
 """Unpacks bytes: at most one more than there is room for; the last argument says whether others follow."""
 
 
-async def read_json(request: Request, limit: int, in_flight: InFlightLimit | None = None) -> Any:
-    """Read the body as JSON, whatever its content type (sendBeacon says text/plain), plain or gzip.
+async def read_json(
+    request: Request, limit: int, in_flight: InFlightLimit | None = None, load: Callable[[bytes], Any] = load_json
+) -> Any:
+    """Read the body as JSON, by `load`, whatever its content type (sendBeacon says text/plain), plain or gzip.
 
     Raises `TooLarge` past `limit` bytes, as they are sent or unpacked, without reading further; `Overloaded` where its
     client has too much under way, or there is no more room in `in_flight`, which counts it once it is whole;
@@ -52,10 +54,10 @@ async def read_json(request: Request, limit: int, in_flight: InFlightLimit | Non
     if admission is not None:
         admission.start()
     if in_flight is None:
-        return _decoded(b"".join(chunks))
+        return _decoded(b"".join(chunks), load)
     in_flight.reserve(size)
     try:
-        return _decoded(b"".join(chunks))
+        return _decoded(b"".join(chunks), load)
     finally:
         in_flight.release(size)
 
@@ -89,11 +91,11 @@ def _unpacker(request: Request) -> _Unpack:
     return unpack
 
 
-def _decoded(body: bytes) -> Any:
+def _decoded(body: bytes, load: Callable[[bytes], Any]) -> Any:
     if not body.strip():
         raise InvalidInput("the body is empty; JSON is needed", "body")
     try:
-        return load_json(body)
+        return load(body)
     except InvalidInput as error:
         raise InvalidInput(error.reason, "body") from None
 

@@ -18,10 +18,12 @@ ReadinessCheck: TypeAlias = Callable[[], None]
 """Raises an `EddylineError` that says why something isn't ready."""
 
 
-def operations_routes(checks: Mapping[str, ReadinessCheck], metrics: Metrics) -> APIRouter:
-    """Build /healthz, /readyz and /metrics."""
+def operations_routes(
+    checks: Mapping[str, ReadinessCheck], metrics: Metrics, installation: str | None = None
+) -> APIRouter:
+    """Build /healthz, /readyz and /metrics. `installation`: what /healthz says that this one is."""
     router = APIRouter(tags=["operations"])
-    _add_healthz(router)
+    _add_healthz(router, installation)
 
     @router.get(
         "/readyz",
@@ -40,11 +42,11 @@ def operations_routes(checks: Mapping[str, ReadinessCheck], metrics: Metrics) ->
     return router
 
 
-def probe_routes(checks: Mapping[str, ReadinessCheck], _metrics: Metrics) -> APIRouter:
+def probe_routes(checks: Mapping[str, ReadinessCheck], _metrics: Metrics, installation: str | None = None) -> APIRouter:
     """Build /healthz and a /readyz that gives no details: what load balancers ask the port that they send to, where
     operators have one of their own."""
     router = APIRouter(tags=["operations"])
-    _add_healthz(router)
+    _add_healthz(router, installation)
 
     @router.get("/readyz", summary="Is the process ready?", responses={503: {}}, openapi_extra=open_to())
     async def readyz() -> Response:
@@ -53,10 +55,12 @@ def probe_routes(checks: Mapping[str, ReadinessCheck], _metrics: Metrics) -> API
     return router
 
 
-def _add_healthz(router: APIRouter) -> None:
+def _add_healthz(router: APIRouter, installation: str | None) -> None:
+    alive = {"status": "ok"} | ({} if installation is None else {"installation": installation})
+
     @router.get("/healthz", summary="Is the process alive?", openapi_extra=open_to())
     async def healthz() -> Response:
-        return json_response({"status": "ok"})
+        return json_response(alive)
 
 
 def _readiness(states: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> Response:

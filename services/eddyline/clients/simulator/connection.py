@@ -98,7 +98,8 @@ class Connection:
             self._report.count_failure(f"events: {error}")
         else:
             for index, event in enumerate(events):
-                self._report.count_event(str(event["type"]), refused.get(index))
+                reason = refused.get(index)
+                self._report.count_event(str(event["type"]), None if reason is None else str(reason))
 
     async def put(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Send items. Raises `EddylineError` where one is refused."""

@@ -40,7 +40,7 @@ class HttpDestination:
                 if is_batch:
                     bodies = [call for call in run if isinstance(call, dict)]
                     refused = self._batches[letters[0].record.topic](bodies)
-                    answers += [refused.get(index) for index in range(len(bodies))]
+                    answers += [str(refused[index]) if index in refused else None for index in range(len(bodies))]
                 else:
                     answers += [_refusal(call) for call in run if not isinstance(call, dict)]
         return answers

@@ -4,6 +4,7 @@ The wire format is JSON. Every model is versioned by `v` (1, where it is missing
 """
 
 from eddyline.model.events.activity import Activity, Listing, RowEvent, activity_bytes, pack_dimensions, parse_row_event
+from eddyline.model.events.batches import load_batch
 from eddyline.model.events.entities import (
     Availability,
     Content,
@@ -95,6 +96,7 @@ __all__ = [
     "explain_validation_error",
     "format_timestamp",
     "interaction_weight",
+    "load_batch",
     "load_json",
     "pack_dimensions",
     "parse_duration",
