@@ -30,6 +30,7 @@ planned_people = 300
 
 [[experiment.variant]]
 name = "newest"
+strategy = "eddyline"
 weights = { affinity = 0, taste = 0, session = 0, popularity = 0, trending = 0, freshness = 1 }
 
 [[experiment.variant]]

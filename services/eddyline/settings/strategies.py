@@ -125,6 +125,6 @@ STRATEGIES: Mapping[str, StrategySettings] = {
         trending=0.2,
         freshness=0.1,
         explore=0.05,
-        rotation=0.2,
+        rotation=0.3,
     ),
 }
