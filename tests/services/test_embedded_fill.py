@@ -137,11 +137,16 @@ def a_consumer(broker: EmbeddedBroker, group: str, handler: Handler[Any]) -> Con
     return ConsumeLoop(broker.options, settings, group, topics, handler, RecordingDeadLetters(), guard=broker.guard)
 
 
-def fill(producer: KafkaProducer, record: Outgoing) -> None:
-    """Write copies to every partition until there is no room."""
-    for partition in range(PARTITIONS):
+FILLERS = {partition_of(f"filler{n}".encode(), PARTITIONS): f"filler{n}" for n in range(8 * PARTITIONS)}
+"""An item for each partition."""
+
+
+def fill(producer: KafkaProducer, recents: list[str]) -> None:
+    """Write copies of an activity to every partition until there is no room."""
+    for item in FILLERS.values():
+        filler = Activity(item_id=item, recents=recents, weight=1, timestamp=1, source="log:0:0")
         with pytest.raises(Overloaded):
-            fill_one(producer, replace(record, partition=partition))
+            fill_one(producer, Outgoing("activity", item.encode(), filler.to_bytes()))
 
 
 def fill_one(producer: KafkaProducer, record: Outgoing) -> None:
@@ -162,10 +167,11 @@ def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
     it = Profiling(partitions=PARTITIONS)
     it.producer = producer  # type: ignore[assignment]
     it.profiler = it.new_profiler()
-    it.add_items("a", "b", "filler")
-    it.store.upsert(ROWS, [row_point(item) for item in ("a", "b", "filler")])
+    assert sorted(FILLERS) == list(range(PARTITIONS))
+    it.add_items("a", "b", *FILLERS.values())
+    it.store.upsert(ROWS, [row_point(item) for item in ("a", "b", *FILLERS.values())])
     profiler = a_consumer(broker, "profiler", it.profiler)
-    affinity = a_consumer(broker, "affinity", AffinityLearner(it.store))
+    affinity = a_consumer(broker, "affinity", AffinityLearner(it.store, partitions=PARTITIONS))
     people = [f"p{number}" for number in range(40)]
     clicks = [
         Outgoing(
@@ -177,8 +183,7 @@ def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
         for user in people
     ]
     for recents in (["x" * 500] * 40, []):  # the small ones for the room that a large one doesn't fit into
-        filler = Activity(item_id="filler", recents=recents, weight=1, timestamp=1, source="log:0:0")
-        fill(producer, Outgoing("activity", b"k", filler.to_bytes()))
+        fill(producer, recents)
     producer.send_all(clicks)
     waiting = Running(profiler)
     wait_until(lambda: profiler.status().attempts > 0, "it can't send")
@@ -190,7 +195,7 @@ def test_a_profiler_waits_while_activity_is_full_and_goes_on_as_it_is_read(
         wait_until(lambda: sum(profiler.lag().values()) == 0 == sum(affinity.lag().values()), "nothing is left")
         profiler.stop()
         assert waiting.ended() is None
-    assert counts(it.store, "a", "b", "filler") == [40, 40, 1]
+    assert counts(it.store, "a", "b", *FILLERS.values()) == [40, 40, *[1] * PARTITIONS]
     assert all(it.stored(f"u:{user}").events == 2 for user in people)
 
 
@@ -203,7 +208,7 @@ def test_a_profiler_that_passes_on_goes_on_while_its_own_topic_is_full(
     it.profiler = it.new_profiler()
     it.add_items("a")
     profiler = a_consumer(broker, "profiler", it.profiler)
-    activity = a_consumer(broker, "affinity", AffinityLearner(it.store))
+    activity = a_consumer(broker, "affinity", AffinityLearner(it.store, partitions=PARTITIONS))
     visitors = range(40)
     sent: Counter[str] = Counter()
     with intake(producer) as client:
