@@ -498,7 +498,7 @@ def test_it_works_with_any_number_of_items(count: int) -> None:
 
 def test_the_reason_is_the_recent_item_that_adds_most_over_all_terms_of_what_people_chose_in_sequence() -> None:
     """Of many that lead there, the newest is named, where people went right on from it."""
-    shop = stocked(by(explore=0.0, rotation=0.0))
+    shop = stocked(by(explore=0.0, rotation=0.0, taste=0.0, session=0.0))
     for person in range(7):
         shop.did(f"w{person}", "kitchen1", ago=400.0 - person)
         shop.did(f"w{person}", "kitchen5", ago=380.0 - person)

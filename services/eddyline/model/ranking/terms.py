@@ -17,7 +17,8 @@
 Where affinity has little to say, the part of its weight that it can't use, $1 - min(1, known / ENOUGH)$, goes to the
 content terms in proportion to their own weights. Known are the items on its list that were chosen `OFTEN` or more: a
 row that one person taught, or that was only seeded, is hearsay. (In a learned strategy, what hearsay weighs, and what
-content does in its place, is learnt as well.) So a new catalogue is ranked by content, and by what
+content does in its place, is learnt as well; and `next` and `recent` weigh as large a part as affinity can use: by its
+logarithm, what two or three people went on to would outweigh all content.) So a new catalogue is ranked by content, and by what
 people do as soon as enough of them do it.
 """
 
@@ -95,6 +96,7 @@ def _weights(candidates: Candidates, plan: RetrievalPlan) -> dict[str, float]:
         growth = 1.0 + stand_in * (1.0 - share) / content
         weights |= {name: weights[name] * growth for name in DENSE if name in weights}
         weights["affinity"] = weights["affinity"] * share + hearsay * (1.0 - share)
+        weights |= {name: weights[name] * share for name in SEQUENCE if name in weights}
     return weights
 
 
