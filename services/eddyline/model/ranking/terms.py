@@ -18,8 +18,8 @@ Where affinity has little to say, the part of its weight that it can't use, $1 -
 content terms in proportion to their own weights. Known are the items on its list that were chosen `OFTEN` or more: a
 row that one person taught, or that was only seeded, is hearsay. (In a learned strategy, what hearsay weighs, and what
 content does in its place, is learnt as well; and `next` and `recent` weigh as large a part as affinity can use: by its
-logarithm, what two or three people went on to would outweigh all content.) So a new catalogue is ranked by content, and by what
-people do as soon as enough of them do it.
+logarithm, what two or three people went on to would outweigh all content.) So a new catalogue is ranked by content, and
+by what people do as soon as enough of them do it.
 """
 
 from __future__ import annotations
