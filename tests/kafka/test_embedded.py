@@ -232,6 +232,7 @@ def test_a_topic_that_nobody_reads_is_not_limited(broker: EmbeddedBroker, guarde
     assert watermarks(broker, "impressions")[0] > 0
 
 
+@pytest.mark.slow(10)
 def test_each_broker_has_an_identity_of_its_own(broker: EmbeddedBroker) -> None:
     other = EmbeddedBroker()
     assert broker.log_identity != other.log_identity
