@@ -37,7 +37,7 @@ LARGE_RECORD_BYTES = 4_000_000
 """Largest record of a changelog."""
 DEAD_LETTER_BYTES = 1_200_000
 """Largest dead letter: whatever a topic holds, and why it is dead."""
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ SOURCE_TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(CONTENT, "compact"),
     TopicSpec(AVAILABILITY, "compact"),
     TopicSpec(USERS, "compact"),
-    TopicSpec(INTERACTIONS, "delete", 90 * _DAY_MS),
-    TopicSpec(IMPRESSIONS, "delete", 7 * _DAY_MS),
-    TopicSpec(ACTIVITY, "delete", _DAY_MS),
+    TopicSpec(INTERACTIONS, "delete", 90 * DAY_MS),
+    TopicSpec(IMPRESSIONS, "delete", 7 * DAY_MS),
+    TopicSpec(ACTIVITY, "delete", DAY_MS),
 )
 """What consumers read; each has a topic of dead letters."""
 
@@ -85,7 +85,7 @@ TOPIC_SPECS: Mapping[str, TopicSpec] = {
         *SOURCE_TOPICS,
         *STATE_TOPICS,
         *(
-            TopicSpec(dead_letter_topic(source.name), "delete", 30 * _DAY_MS, DEAD_LETTER_BYTES)
+            TopicSpec(dead_letter_topic(source.name), "delete", 30 * DAY_MS, DEAD_LETTER_BYTES)
             for source in SOURCE_TOPICS
         ),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,14 +36,9 @@ def reader(qdrant_rest: QdrantRest, tmp_path: Path) -> Iterator[Eddyline]:
         running.stop()
 
 
-def operations_urls(running: Eddyline) -> list[str]:
-    wait_until(lambda: len(running.said) > 1, "it tells where")
-    return re.findall(r"http://\S+", running.said[1])
-
-
 @pytest.mark.slow(15)
 def test_metrics_and_what_is_not_ready_have_their_own_port(reader: Eddyline, tmp_path: Path) -> None:
-    (own,) = operations_urls(reader)
+    (own,) = reader.further_urls()
     assert own != reader.url
     for url in (own, reader.url):
         assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
@@ -70,7 +64,7 @@ def test_metrics_and_what_is_not_ready_have_their_own_port(reader: Eddyline, tmp
 def test_each_worker_has_such_a_port(qdrant_rest: QdrantRest, tmp_path: Path) -> None:
     running = start(qdrant_rest, tmp_path, "--workers", "2")
     try:
-        own = operations_urls(running)
+        own = running.further_urls()
         assert len({running.url, *own}) == 3
         for url in own:
             assert httpx.get(f"{url}/metrics", timeout=60).status_code == 200

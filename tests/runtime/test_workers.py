@@ -79,11 +79,6 @@ def workers(qdrant_rest: QdrantRest, tmp_path: Path) -> Iterator[Eddyline]:
         running.stop()
 
 
-def own_addresses(workers: Eddyline) -> list[str]:
-    wait_until(lambda: len(workers.said) > 1, "their own addresses are told")
-    return re.findall(r"http://\S+", workers.said[1])
-
-
 def worker_pids(workers: Eddyline) -> list[int]:
     """The processes of the workers, by the connections that they accept."""
     children = Path(f"/proc/{workers.process.pid}/task/{workers.process.pid}/children")
@@ -96,7 +91,7 @@ def worker_pids(workers: Eddyline) -> list[int]:
 @process
 @pytest.mark.slow(15)
 def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(workers: Eddyline, tmp_path: Path) -> None:
-    own = own_addresses(workers)
+    own = workers.further_urls()
     assert len({workers.url, *own}) == 3
     health = [httpx.get(f"{url}/healthz", timeout=60).json() for url in own]
     assert health == [health[0]] * len(own), "all belong to one installation"
@@ -123,7 +118,7 @@ def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(worke
 @process
 @pytest.mark.slow(15)
 def test_a_worker_that_is_killed_ends_all_with_a_failure(workers: Eddyline) -> None:
-    for url in own_addresses(workers):
+    for url in workers.further_urls():
         httpx.get(f"{url}/healthz", timeout=60)
     first, second = worker_pids(workers)
     os.kill(first, signal.SIGKILL)
@@ -134,7 +129,7 @@ def test_a_worker_that_is_killed_ends_all_with_a_failure(workers: Eddyline) -> N
 @process
 @pytest.mark.slow(15)
 def test_workers_end_with_their_main_process(workers: Eddyline) -> None:
-    for url in own_addresses(workers):
+    for url in workers.further_urls():
         httpx.get(f"{url}/healthz", timeout=60)
     pids = worker_pids(workers)
     assert len(pids) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,11 @@ class Eddyline:
         """Until /readyz says so."""
         wait_until(self._is_ready, f"{self.url} is ready; it said:\n{self.log[-2000:]}", seconds)
         return self
+
+    def further_urls(self) -> list[str]:
+        """The addresses that its second line tells, where it listens at several."""
+        wait_until(lambda: len(self.said) > 1, "it tells where else it listens")
+        return re.findall(r"http://\S+", self.said[1])
 
     def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM; its exit code."""

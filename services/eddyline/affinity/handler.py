@@ -24,6 +24,7 @@ from eddyline.affinity.seeder import Seeder
 from eddyline.errors import InvalidEvent
 from eddyline.model.events import Activity, RowEvent, clamp_event_time, parse_row_event
 from eddyline.model.ranking.blend import Choice
+from eddyline.model.token_bucket import TokenBucket
 from eddyline.settings import AffinitySettings
 from eddyline.topics import ACTIVITY
 
@@ -80,8 +81,8 @@ class AffinityLearner:
         self._settings = settings
         self._partition_of = lru_cache(maxsize=100_000)(lambda item_id: partition_of(item_id.encode(), partitions))
         self._metrics = metrics or Metrics()
-        self._choices, self._allowance, self._allowed_at = choices, CHOICE_SECONDS, monotonic()
-        self._monotonic, self._processor = monotonic, processor
+        self._choices, self._processor = choices, processor
+        self._allowance = TokenBucket(CHOICE_SHARE, CHOICE_SECONDS, monotonic)
         self._rows = RowStore(store, collections.rows, settings)
         self._seeding = Seeder(store, self._rows, collections, settings, partitions, self._metrics, monotonic)
 
@@ -109,15 +110,12 @@ class AffinityLearner:
         found: dict[int, list[Choice]] = {}
         if self._choices is None:
             return found
-        now = self._monotonic()
-        self._allowance = min(CHOICE_SECONDS, self._allowance + CHOICE_SHARE * (now - self._allowed_at))
-        self._allowed_at = now
         for activity in (one for update in updates for one in update.samples):
-            if self._allowance <= 0:
+            if self._allowance.level() <= 0:
                 break
             before = self._processor()
             choice = self._choices.finder.find(activity)
-            self._allowance -= self._processor() - before
+            self._allowance.spend(self._processor() - before)
             if choice is not None:
                 found.setdefault(partitions[activity.item_id], []).append(choice)
         return found

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from eddyline.clients.lines import RefusedLine
-from eddyline.clients.text_files import is_whole, read_lines
+from eddyline.clients.text_files import read_lines
 from eddyline.errors import InvalidInput
+from eddyline.model.unicode_text import is_unicode
 
 CELL_CHARACTERS: Final = 1_000_000
 """Most of a cell of a CSV file: an item's picture may be in it. The library's own limit is an eighth of it."""
@@ -67,7 +68,7 @@ class CsvFile:
                 cells.pop()
             if reason is None and len(cells) != len(self.columns):
                 reason = f"has more or fewer cells than the header: {len(cells)}, not {len(self.columns)}"
-            if not is_whole(text):
+            if not is_unicode(text):
                 reason = NOT_UTF8
             if reason is not None:
                 yield RefusedLine(self.name, line, None, reason, _printable(text))

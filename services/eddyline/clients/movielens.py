@@ -13,8 +13,8 @@ from typing import TypeAlias
 from eddyline.clients.cells import parse_number, parse_whole_number
 from eddyline.clients.csv_files import CsvFile, Row
 from eddyline.clients.lines import Json, RefusedLine, SourceLine
-from eddyline.clients.text_files import is_whole
 from eddyline.errors import InvalidInput
+from eddyline.model.unicode_text import is_unicode
 
 _Rating: TypeAlias = tuple[int, str, str, float, int]
 """A rating: its time, who gave it to which film, its value, and its line."""
@@ -156,7 +156,7 @@ def ratings_100k(file: Path) -> Iterator[SourceLine | RefusedLine]:
     rows: list[_Rating] = []
     for number, line in _plain_lines(file, "utf-8"):
         cells = line.split("\t")
-        if len(cells) != 4 or not is_whole(line):
+        if len(cells) != 4 or not is_unicode(line):
             reason = "is not a rating: user, item, rating, time between tabs"
             yield RefusedLine(file.name, number, None, reason, line)
             continue

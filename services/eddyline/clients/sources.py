@@ -14,9 +14,10 @@ from eddyline.clients import movielens
 from eddyline.clients.columns import Columns
 from eddyline.clients.csv_files import NOT_UTF8, CsvFile
 from eddyline.clients.lines import Json, RefusedLine, SourceLine
-from eddyline.clients.text_files import PACKED, is_whole, kind_of, read_lines
+from eddyline.clients.text_files import PACKED, kind_of, read_lines
 from eddyline.errors import InvalidInput
 from eddyline.model.events import parse_timestamp
+from eddyline.model.unicode_text import is_unicode
 
 TABLES, OBJECTS = (".csv", ".tsv"), (".jsonl", ".ndjson")
 _KINDS = "an event (type), an item (title) or a person (user_id)"
@@ -156,7 +157,7 @@ def _jsonl(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine]:
         line = text.strip().removeprefix("\ufeff")
         if not line:
             continue
-        if not is_whole(line):
+        if not is_unicode(line):
             yield RefusedLine(file.name, number, None, NOT_UTF8, line.encode("utf-8", "replace").decode())
             continue
         try:

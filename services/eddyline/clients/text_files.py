@@ -62,17 +62,6 @@ def digest_content(file: Path, prefix: int = 0) -> tuple[ContentDigest, str]:
     return ContentDigest(size, whole.hexdigest()[:32]), first.hexdigest()[:32]
 
 
-def is_whole(text: str) -> bool:
-    """Tell whether all bytes of a text were UTF-8."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 @contextmanager
 def _opened(file: Path) -> Iterator[io.BufferedReader[Any]]:
     """Open a file, unpacked. Raises `InvalidInput` where it can't be read."""

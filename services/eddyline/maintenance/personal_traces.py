@@ -8,10 +8,9 @@ from pathlib import Path
 
 from eddyline.adapters.kafka import LogReader, partition_of
 from eddyline.model.ids import Person
-from eddyline.topics import IMPRESSIONS, INTERACTIONS, TOPIC_SPECS, USERS, changelog_topic
+from eddyline.topics import DAY_MS, IMPRESSIONS, INTERACTIONS, TOPIC_SPECS, USERS, changelog_topic
 
 CHUNK_BYTES = 4 * 2**20
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from eddyline.model.token_bucket import TokenBucket
+
 RATE = 4.0
 """Choices a second of one profiler, in the long run: finding one takes affinity some ten milliseconds."""
 BURST = 8.0
@@ -11,18 +13,14 @@ BURST = 8.0
 
 
 class ChoiceSampler:
-    """A token bucket. `monotonic` in seconds."""
+    """`monotonic` in seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._tokens, self._filled_at = BURST, monotonic()
+        self._bucket = TokenBucket(RATE, BURST, monotonic)
 
     def takes_next(self) -> bool:
         """Return whether the next choice is one of the sample."""
-        now = self._monotonic()
-        self._tokens = min(BURST, self._tokens + RATE * (now - self._filled_at))
-        self._filled_at = now
-        if self._tokens < 1.0:
+        if self._bucket.level() < 1.0:
             return False
-        self._tokens -= 1.0
+        self._bucket.spend(1.0)
         return True

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from eddyline.adapters.file_watcher import FileWatcher
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
+from eddyline.model.token_bucket import TokenBucket
 from eddyline.settings import KeyFile, KeySettings, Scope
 
 PREFIX = "edk_"
@@ -71,26 +72,23 @@ class Caller:
 class ApiKey:
     """A key in force, with what is left of its rate: a bucket that fills at its rate, up to what a second brings."""
 
-    __slots__ = ("_clock", "_filled", "_rate", "_tokens", "caller", "digest", "expires", "name", "scopes")
+    __slots__ = ("_bucket", "_rate", "caller", "digest", "expires", "name", "scopes")
 
     def __init__(self, settings: KeySettings, monotonic: Clock) -> None:
         self.name, self.scopes = settings.name, settings.scopes
         self.caller = Caller(self.name, self.scopes)
         self.digest = bytes.fromhex(settings.hash)
         self.expires = None if settings.expires is None else settings.expires.timestamp()
-        self._rate, self._clock = settings.requests_per_second, monotonic
-        self._tokens, self._filled = max(1.0, self._rate or 0.0), monotonic()
+        self._rate = settings.requests_per_second
+        self._bucket = None if self._rate is None else TokenBucket(self._rate, max(1.0, self._rate), monotonic)
 
     def spend(self) -> float:
         """Count a request; return the seconds until the next one is allowed: 0 where this one is."""
-        if self._rate is None:
+        if self._bucket is None or self._rate is None:
             return 0.0
-        now = self._clock()
-        self._tokens = min(max(1.0, self._rate), self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-        if self._tokens < 1.0:
-            return (1.0 - self._tokens) / self._rate
-        self._tokens -= 1.0
+        if (left := self._bucket.level()) < 1.0:
+            return (1.0 - left) / self._rate
+        self._bucket.spend(1.0)
         return 0.0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from eddyline.errors import InvalidEvent
 from eddyline.model.events.wire import load_json
+from eddyline.model.unicode_text import is_unicode
 
 _MAX_INTEGER = 2**63
 
@@ -45,7 +46,7 @@ def _fault(value: Any, field: str = "") -> InvalidEvent | None:
     if isinstance(value, str):
         return (
             None
-            if _is_unicode(value)
+            if is_unicode(value)
             else InvalidEvent("is not valid Unicode: half a character is missing", field or None)
         )
     if isinstance(value, float):
@@ -57,16 +58,8 @@ def _fault(value: Any, field: str = "") -> InvalidEvent | None:
     else:
         return None
     for name, one in named:
-        if not _is_unicode(name):
+        if not is_unicode(name):
             return InvalidEvent("has a name that is not valid Unicode", field or None)
         if (fault := _fault(one, name)) is not None:
             return fault
     return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
