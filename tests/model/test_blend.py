@@ -175,7 +175,15 @@ def test_a_term_that_is_new_since_begins_as_shipped() -> None:
 
 def test_learners_of_parts_of_a_stream_are_averaged_by_how_much_each_has_seen() -> None:
     one, other = BlendWeights({"affinity": 1.0}, {"affinity": 0.0}), BlendWeights({"affinity": 4.0}, {"affinity": 3.0})
+    shipped = BlendWeights({"affinity": 2.0}, {"affinity": 1.0})
 
-    assert average([(one, 200), (other, 100)]) == BlendWeights({"affinity": 2.0}, {"affinity": 1.0})
-    assert average([]) is None
-    assert average([(one, 0)]) is None
+    assert average([(one, 200), (other, 100)], shipped) == shipped
+    assert average([(other, 0)], shipped) == shipped
+    assert average([], shipped) == shipped
+
+
+def test_the_shipped_weights_fade_as_choices_come() -> None:
+    shipped, learnt = BlendWeights({"affinity": 0.0}, {}), BlendWeights({"affinity": 1.0}, {})
+
+    parts = [average([(learnt, choices)], shipped).running["affinity"] for choices in (10, 200, 20_000)]
+    assert parts == pytest.approx([0.0476, 0.5, 0.9901], abs=1e-4)

@@ -7,7 +7,7 @@ import numpy as np
 from eddyline.evaluation.interaction_log import IMPRESSION, LoggedInteraction
 from eddyline.evaluation.learned_state import InMemoryState
 from eddyline.evaluation.strategy_recommender import SearchCache
-from eddyline.model.ranking.blend import BlendLearner
+from eddyline.model.ranking.blend import BlendLearner, average
 from eddyline.model.ranking.choices import plan_choice, shipped_weights, to_choice, with_weights
 from eddyline.settings import RankingSettings, StrategySettings
 from eddyline.settings.strategies import LEARNED_TERMS
@@ -20,10 +20,10 @@ class LoggedChoices:
     """Learns the weights of a strategy from what people of the log choose for the first time."""
 
     def __init__(self, ranking: RankingSettings, strategy: StrategySettings, searches: SearchCache) -> None:
-        self._ranking, self._shipped, self._searches = ranking, strategy, searches
-        self._learner = BlendLearner(LEARNED_TERMS, shipped_weights(strategy))
+        self._ranking, self._searches = ranking, searches
+        self._strategy, self._shipped = strategy, shipped_weights(strategy)
+        self._learner = BlendLearner(LEARNED_TERMS, self._shipped)
         self._seen = 0
-        self._strategy = with_weights(strategy, self._learner.weights)
 
     def __call__(self) -> StrategySettings:
         """Return the strategy with the weights of now."""
@@ -43,4 +43,5 @@ class LoggedChoices:
         chosen = np.flatnonzero(candidates.places == event.item)
         if len(chosen):
             self._learner.learn(to_choice(candidates, plan, int(chosen[0]), self._ranking, event.time))
-            self._strategy = with_weights(self._shipped, self._learner.weights)
+            learnt = average([(self._learner.weights, self._learner.choices)], self._shipped)
+            self._strategy = with_weights(self._strategy, learnt)

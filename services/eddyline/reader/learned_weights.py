@@ -11,7 +11,7 @@ from typing import Any
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import BLENDS, VectorStore, scroll_pages
 from eddyline.model.ranking.blend import BlendWeights, average
-from eddyline.model.ranking.choices import begun_with, with_weights
+from eddyline.model.ranking.choices import begun_with, shipped_weights, with_weights
 from eddyline.settings import StrategySettings
 
 READ_SECONDS = 1.0
@@ -85,9 +85,10 @@ class LearnedWeights:
                     learnt.setdefault(payload["strategy"], []).append(_Learnt(weights, payload["choices"], losses))
         strategies = dict(self._settings)
         for name, parts in learnt.items():
-            if (mean := average([(one.weights, one.choices) for one in parts])) is not None:
-                strategies[name] = with_weights(self._settings[name], mean)
-                self._report(name, mean)
+            shipped = self._settings[name]
+            mean = average([(one.weights, one.choices) for one in parts], shipped_weights(shipped))
+            strategies[name] = with_weights(shipped, mean)
+            self._report(name, mean)
         self._strategies, self._learnt = strategies, learnt
         self._read_at = self._monotonic()
 

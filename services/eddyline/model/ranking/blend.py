@@ -57,6 +57,8 @@ SHRINKAGE = 0.0005
 """Share of the way to the running weights that the first list's go at each step."""
 MEMORY = 200.0
 """Choices over which the mean losses are taken: each counts for 1 - 1/`MEMORY` of the next."""
+PRIOR_CHOICES = 200
+"""Choices that the shipped weights count as, beside what was learnt."""
 TOLERANCE = 0.05
 """How much worse the learnt weights may do than the shipped ones, in nats a choice, before these are restored."""
 ITEM_SHARE = 0.05
@@ -92,14 +94,14 @@ class BlendWeights:
     start: Mapping[str, float]
 
 
-def average(learnt: Sequence[tuple[BlendWeights, int]]) -> BlendWeights | None:
+def average(learnt: Sequence[tuple[BlendWeights, int]], shipped: BlendWeights) -> BlendWeights:
     """Average what several learners have learnt of parts of the same stream, each weighed by its number of choices
-    (Zinkevich et al., "Parallelized stochastic gradient descent", 2010); None where there is nothing yet."""
-    total = sum(choices for _, choices in learnt)
-    if not total:
-        return None
+    (Zinkevich et al., "Parallelized stochastic gradient descent", 2010), and the shipped weights, which count as
+    `PRIOR_CHOICES`: the habits of the first few people move nobody's lists by much."""
+    parts = [*learnt, (shipped, PRIOR_CHOICES)]
+    total = sum(choices for _, choices in parts)
     sums: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    for weights, choices in learnt:
+    for weights, choices in parts:
         for summed, part in zip(sums, _both(weights), strict=True):
             for term, weight in part.items():
                 summed[term] = summed.get(term, 0.0) + weight * choices / total
