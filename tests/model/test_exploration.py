@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from eddyline.model.decay import DAY
 from eddyline.model.ranking import Hit, RankOptions, RetrievalPlan, merge_candidates, rank
 from eddyline.model.ranking.exploration import KNOWN
 from eddyline.model.ranking.seeded_random import gamma_draws, item_hashes
@@ -14,7 +15,7 @@ from eddyline.settings import RankingSettings
 
 NOTHING = {"affinity": 0.0, "people": 0.0, "popularity": 0.0, "trending": 0.0, "freshness": 0.0}
 BY_AFFINITY = RetrievalPlan({}, NOTHING | {"affinity": 1.0})
-LISTS = 300
+LISTS, NOW = 300, 1e9
 
 
 def tried(sources: dict[str, dict[str, float]], chosen: dict[str, int], lists: int = LISTS) -> Counter[str]:
@@ -24,7 +25,7 @@ def tried(sources: dict[str, dict[str, float]], chosen: dict[str, int], lists: i
         for name, scores in sources.items()
     }
     candidates = merge_candidates(found, 1000)
-    ways = (RankOptions(1e9, RankingSettings(), 10, explore=0.3, seed=seed) for seed in range(lists))
+    ways = (RankOptions(NOW, RankingSettings(), 10, explore=0.3, seed=seed) for seed in range(lists))
     return Counter(one.item_id for way in ways for one in rank(candidates, BY_AFFINITY, way) if one.explored)
 
 
@@ -45,6 +46,21 @@ def test_the_less_is_known_of_an_item_the_more_it_is_tried() -> None:
     assert max(counts["new0"], counts["new1"]) < min(counts[f"new{n}"] for n in range(2, 6)) / 2
 
 
+def test_what_came_today_is_tried_rather_than_what_nobody_has_wanted_for_months() -> None:
+    found = {
+        "affinity": [Hit(item, score, {"trend": {"count": 1000}}) for item, score in HITS.items()],
+        "session": [
+            Hit(f"item{n}", 0.5, {"trend": {"count": 0}, "listed_at": NOW - DAY * (0 if n < 3 else 90)})
+            for n in range(6)
+        ],
+    }
+    candidates = merge_candidates(found, 1000)
+    ways = (RankOptions(NOW, RankingSettings(), 10, explore=0.3, seed=seed) for seed in range(LISTS))
+    counts = Counter(one.item_id for way in ways for one in rank(candidates, BY_AFFINITY, way) if one.explored)
+    today, old = (sum(counts[f"item{n}"] for n in part) for part in (range(3), range(3, 6)))
+    assert 0 < old < today / 2
+
+
 def test_new_items_that_suit_alike_are_tried_alike() -> None:
     """Each has its fair chance: no item has to wait for another one's first clicks."""
     counts = tried({"affinity": HITS, "freshness": dict.fromkeys((f"new{n}" for n in range(10)), 0.0)}, OFTEN, 1000)
@@ -57,7 +73,7 @@ def test_what_enough_have_chosen_is_not_tried_and_its_place_goes_to_the_best() -
     candidates = {"affinity": HITS, "session": dict.fromkeys(known, 1.0)}
     assert not tried(candidates, OFTEN | known)
     found = [Hit(item, score, {"trend": {"count": 1000}}) for item, score in HITS.items()]
-    way = RankOptions(1e9, RankingSettings(), 10, explore=1.0)
+    way = RankOptions(NOW, RankingSettings(), 10, explore=1.0)
     listed = [one.item_id for one in rank(merge_candidates({"affinity": found}, 1000), BY_AFFINITY, way)]
     assert listed == list(HITS)[:10]
 

@@ -41,7 +41,7 @@ def select(
         return [(row, False) for row in order[: options.limit].tolist()]
     selection = _DiverseSelection(candidates, scores, order, options, mix)
     if explored.any():
-        selection.try_out(draw_promise(candidates, order, options.seed))
+        selection.try_out(draw_promise(candidates, order, options.seed, options.now))
     selected = []
     for is_explored in explored.tolist():
         tried = selection.promising() if is_explored else None
