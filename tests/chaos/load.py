@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import Producer
-from tests.chaos.stream import Event, Put, Stream
+from tests.chaos.stream import SIGNER, Event, Put, Stream
 
-from eddyline.adapters.kafka import KafkaOptions, LogReader, Record
+from eddyline.adapters.kafka import Headers, KafkaOptions, LogReader, Record
 from eddyline.errors import Unavailable
 from eddyline.model.events import Erased, RecordOrigin, cloud_event_headers
 from eddyline.model.forwarding import ORIGIN
@@ -100,29 +100,30 @@ class Load:
             if isinstance(action, Put):
                 self._wanted.put(action.item)
                 continue
-            headers: list[tuple[str, str | bytes | None]] = [(NUMBER, str(action.number).encode())]
+            headers: Headers = ((NUMBER, str(action.number).encode()),)
             if action.kind == "erased":
                 headers += self._erase(action)
+            headers = SIGNER.signed(action.key.encode(), action.value, headers)
             action.sent = time.time()
             self.events.append(action)
             self._producer.produce(
                 self._options.prefix + TOPIC,
                 key=action.key.encode(),
                 value=action.value,
-                headers=headers,
+                headers=list(headers),
                 partition=-1 if action.partition is None else action.partition,
                 on_delivery=partial(self._delivered, action),
             )
             self._producer.poll(0)
 
-    def _erase(self, event: Event) -> list[tuple[str, bytes]]:
+    def _erase(self, event: Event) -> Headers:
         """As the embedder tells of a tombstone: all before it is in the log, and happened before it."""
         self._flush()
         at = round(max(time.time(), self._newest), 3)
         origin = RecordOrigin(log="users", partition=0, offset=event.number)
         erased = Erased(user_id=event.key.removeprefix("u:"), timestamp=at, origin=origin)
         event.timestamp, event.value = at, erased.to_bytes()
-        return list(cloud_event_headers(erased, f"users:0:{event.number}", "embedder"))
+        return cloud_event_headers(erased, f"users:0:{event.number}", "embedder")
 
     def _flush(self) -> None:
         assert self._producer.flush(BROKER_SECONDS) == 0, "Kafka acknowledged not all of the events"

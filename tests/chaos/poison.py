@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -31,7 +32,6 @@ from eddyline.adapters.kafka import (
     ConsumeLoop,
     DeadLetter,
     FileDeadLetterStore,
-    KafkaOptions,
     KafkaProducer,
     Outgoing,
     TopicDeadLetterWriter,
@@ -176,9 +176,7 @@ def _catalogue_consumers(world: World, store: VectorStore) -> Iterator[None]:
     items = world.backend.collections.items
     ensure_image_vectors(store, ColourEncoder.dimension)
     options = world.worker_options()
-    kafka = KafkaOptions(
-        options.bootstrap_servers, prefix=options.prefix, partitions=PARTITIONS, client=dict(options.consumer)
-    )
+    kafka = replace(options.kafka, client=dict(options.consumer))
     producer, fetchers = KafkaProducer(world.kafka), ThreadPoolExecutor(1)
     embedder = Embedder(store, TinyEncoder(), producer, Metrics(), items=items)
     imager = ImageEmbedder(

@@ -14,8 +14,10 @@ from typing import Literal
 import orjson
 
 from eddyline.adapters.kafka import partition_of
+from eddyline.model.signatures import RecordSigner
 
 PARTITIONS = 4
+SIGNER = RecordSigner(("what signs the records of services",))
 EVENT_IDS = 64
 """Event ids that a profile remembers here: more than come between an event and its repeat, fewer than a batch may hold
 of one of the bots, so that the ids alone can't hide that a batch was folded twice."""

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from tests.chaos.failpoints import (
     FailingStore,
     FailPoint,
 )
-from tests.chaos.stream import PARTITIONS
+from tests.chaos.stream import PARTITIONS, SIGNER
 from tests.support.fakes import text_vector
 
 from eddyline.adapters.kafka import (
@@ -79,7 +79,7 @@ class WorkerOptions:
     @property
     def kafka(self) -> KafkaOptions:
         """The cluster, without what is for consumers alone."""
-        return KafkaOptions(self.bootstrap_servers, prefix=self.prefix, partitions=PARTITIONS)
+        return KafkaOptions(self.bootstrap_servers, prefix=self.prefix, partitions=PARTITIONS, signer=SIGNER)
 
 
 LOOP = LoopOptions(backoff_initial=0.05, backoff_cap=1.0, tick_seconds=0.2)
@@ -126,9 +126,7 @@ def build_affinity(
 
 
 def _kafka(options: WorkerOptions) -> KafkaOptions:
-    return KafkaOptions(
-        options.bootstrap_servers, prefix=options.prefix, partitions=PARTITIONS, client=dict(options.consumer)
-    )
+    return replace(options.kafka, client=dict(options.consumer))
 
 
 def item_points(items: list[str]) -> list[Point]:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from tests.chaos.checks import Findings, check
 from tests.chaos.fork_server import Child, ForkServer
 from tests.chaos.load import Load, Size, locate
-from tests.chaos.stream import EVENT_IDS, PARTITIONS, Stream
+from tests.chaos.stream import EVENT_IDS, PARTITIONS, SIGNER, Stream
 from tests.chaos.truth import Place, Poisoned, Truth
 from tests.chaos.worker import ROW_GROUP, Mailbox, WorkerOptions, item_points
 from tests.support.fakes import TinyEncoder
@@ -566,7 +566,9 @@ def a_world(
     pending_seconds: float,
 ) -> Iterator[World]:
     """The surroundings of a scenario, running; cleared away afterwards, but for the logs."""
-    options = KafkaOptions(cluster.bootstrap_servers, prefix=f"chaos-{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS)
+    options = KafkaOptions(
+        cluster.bootstrap_servers, prefix=f"chaos-{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS, signer=SIGNER
+    )
     ensured = ensure_topics(options)
     stream = Stream(seed)
     producer = KafkaProducer(options)

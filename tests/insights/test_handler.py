@@ -522,6 +522,17 @@ def test_an_erased_person_is_forgotten_and_what_was_counted_stays(log: Log) -> N
     assert b"item-1" not in row
 
 
+def test_an_erasure_that_no_service_signed_erases_nobody(log: Log) -> None:
+    log.served("r", NOW - 10, ["item-1"])
+    erased = Erased(user_id="ann", timestamp=NOW - 1, origin=RecordOrigin(log="users", partition=0, offset=0))
+    log.records.append(replace(log.add("interactions", erased.to_bytes(), NOW - 1), is_trusted=False))
+    log.records.pop(-2)
+    log.did("e1", "item-1", NOW, request_id="r")
+    partition = folded(log)
+    assert partition.total() == Counter(requests=1, served=1, impressions=1, clicks=1)
+    assert partition.counts()["unreadable"] == 1
+
+
 def test_what_the_log_dropped_before_it_was_read_is_counted_as_missed(log: Log) -> None:
     for number in range(5):
         log.served(f"r{number}", NOW, ["item-1"])

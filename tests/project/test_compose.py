@@ -213,6 +213,9 @@ def test_settings_of_the_containers_are_settings_that_exist(
             "sasl.username": user,
             "sasl.password": f"a-password-of-{user}",
         }
+        assert [secret.get_secret_value() for secret in settings.kafka.signing_secrets] == json.loads(
+            SECRETS["EDDYLINE_KAFKA__SIGNING_SECRETS"]
+        )
         assert settings.server.host == "0.0.0.0"
         assert str(settings.server.port) in " ".join(services["api"]["healthcheck"]["test"])
         assert all(port.endswith(f":{settings.server.port}") for port in services[name].get("ports", []))

@@ -24,14 +24,18 @@ VOLUMES = {
     "kafka-admin-password": "KAFKA_ADMIN_PASSWORD",
     "kafka-services-password": "KAFKA_SERVICES_PASSWORD",
     "kafka-apps-password": "KAFKA_APPS_PASSWORD",
+    "record-signing": "EDDYLINE_KAFKA__SIGNING_SECRETS",
 }
 LONG_RUNNING = ("api", "embedder", "profiler", "affinity", "insights")
 READERS = ("qdrant", "kafka-users", "init", *LONG_RUNNING)
 EXPECTED = {
     "qdrant": {"EDDYLINE_QDRANT__API_KEY"},
     "kafka-users": {"KAFKA_ADMIN_PASSWORD", "KAFKA_SERVICES_PASSWORD", "KAFKA_APPS_PASSWORD"},
-    "init": {"EDDYLINE_QDRANT__API_KEY", "KAFKA_ADMIN_PASSWORD"},
-    **{name: {"EDDYLINE_QDRANT__API_KEY", "KAFKA_SERVICES_PASSWORD"} for name in LONG_RUNNING},
+    "init": {"EDDYLINE_QDRANT__API_KEY", "KAFKA_ADMIN_PASSWORD", "EDDYLINE_KAFKA__SIGNING_SECRETS"},
+    **{
+        name: {"EDDYLINE_QDRANT__API_KEY", "KAFKA_SERVICES_PASSWORD", "EDDYLINE_KAFKA__SIGNING_SECRETS"}
+        for name in LONG_RUNNING
+    },
 }
 """The secrets that each may have."""
 
@@ -47,6 +51,7 @@ def made_secrets(folder: Path) -> Path:
 
 def secrets_in(volumes: Path) -> dict[str, str]:
     found = {folder.name: (folder / "secret").read_text() for folder in volumes.iterdir()}
+    found["record-signing"] = json.dumps([found["record-signing"].removesuffix("\n")])
     return {variable: found.pop(volume).removesuffix("\n") for volume, variable in VOLUMES.items()} | found
 
 
@@ -59,6 +64,7 @@ def secrets_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     client = json.loads(environment["EDDYLINE_KAFKA__CLIENT"])
     return {
         "EDDYLINE_QDRANT__API_KEY": environment["EDDYLINE_QDRANT__API_KEY"],
+        "EDDYLINE_KAFKA__SIGNING_SECRETS": environment["EDDYLINE_KAFKA__SIGNING_SECRETS"],
         f"KAFKA_{client['sasl.username'].upper()}_PASSWORD": client["sasl.password"],
     }
 
@@ -66,7 +72,7 @@ def secrets_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:
 def test_secrets_are_random_and_made_where_there_are_none(tmp_path: Path) -> None:
     made = secrets_in(made_secrets(tmp_path / "one"))
     assert set(made) == set(SECRETS)
-    assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in made.values())
+    assert all(re.fullmatch(r'[0-9a-f]{64}|\["[0-9a-f]{64}"\]', secret) for secret in made.values())
     others = secrets_in(made_secrets(tmp_path / "two"))
     assert len({*made.values(), *others.values()}) == 2 * len(SECRETS)
 
@@ -83,7 +89,7 @@ def test_secrets_stay_and_only_what_is_missing_or_empty_is_made_again(tmp_path: 
         "EDDYLINE_QDRANT__API_KEY",
         "KAFKA_APPS_PASSWORD",
     }
-    assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in after.values())
+    assert all(re.fullmatch(r'[0-9a-f]{64}|\["[0-9a-f]{64}"\]', secret) for secret in after.values())
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -52,6 +52,13 @@ def test_any_text(file: Path, content: bytes) -> None:
     refused_or_loaded(file, content)
 
 
+@pytest.mark.parametrize("value", ["true", "1"])
+def test_a_number_is_no_network(file: Path, value: str) -> None:
+    file.write_text(f"[server]\ntrusted_proxies = [{value}]")
+    with pytest.raises(Misconfigured, match=r"trusted_proxies.*text"):
+        load(file)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"a = " + b"[" * 100_000, b"a = " + b"9" * 10_000, b"a." * 2000 + b"b = 1", b"[" + b"x" * 100_000 + b"]\n"],

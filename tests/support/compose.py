@@ -19,6 +19,7 @@ SECRETS = {
     "KAFKA_ADMIN_PASSWORD": "a-password-of-admin",
     "KAFKA_SERVICES_PASSWORD": "a-password-of-services",
     "KAFKA_APPS_PASSWORD": "a-password-of-apps",
+    "EDDYLINE_KAFKA__SIGNING_SECRETS": '["a-secret-that-signs-what-services-write"]',
 }
 """What may be in .env, by name."""
 MOUNTED = "/run/secrets"

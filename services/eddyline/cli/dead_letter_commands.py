@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -65,7 +65,7 @@ def open_dead_letters(settings: Settings) -> Iterator[OpenDeadLetters]:
     with ExitStack() as stack:
         if settings.kafka.bootstrap_servers:
             LIBRARY_LOG.disabled = True  # hundreds of lines about a broker that is away; ours says it once
-            options = kafka_options(settings)
+            options = replace(kafka_options(settings), signer=None)  # what was forged stays unsigned when replayed
             producer = KafkaProducer(options)
             stack.callback(producer.close)
             producer.check()

@@ -42,6 +42,7 @@ from eddyline.model.events import (
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.ids import Person
 from eddyline.model.placed_time import place_of
+from eddyline.model.signatures import require_author
 from eddyline.settings import InsightsSettings
 from eddyline.topics import IMPRESSIONS, INTERACTIONS
 
@@ -206,6 +207,7 @@ class PartitionHandler:
                 event = parse_impression(record.value)
             else:
                 parsed = parse_person_event(record.value)
+                require_author(parsed, record.headers, record.is_trusted)
                 if not isinstance(parsed, Interaction | Erased) or self._counts_elsewhere(parsed, record):
                     return None
                 event = parsed

@@ -27,6 +27,7 @@ from eddyline.model.placed_time import place_of
 from eddyline.model.placeholders import refuse_placeholders
 from eddyline.model.profile import Profile, unpack_profile
 from eddyline.model.profile.snapshot_check import check_snapshot, check_vector
+from eddyline.model.signatures import require_author
 from eddyline.profiler.item_cache import ItemVector
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -117,6 +118,7 @@ def read_event(record: Record, events: EventSettings, settings: ProfileSettings)
     if headers > HEADER_BYTES:
         raise InvalidEvent(f"its headers have {headers:,} bytes, at most {HEADER_BYTES:,} are taken")
     event = parse_person_event(record.value)
+    require_author(event, record.headers, record.is_trusted)
     if isinstance(event, Interaction | Identify | Onboarded):
         refuse_placeholders(event, events)
     if isinstance(event, Onboarded) and event.vector is not None:
@@ -140,7 +142,7 @@ def parse_record(record: Record, events: EventSettings, settings: ProfileSetting
         return read_event(record, events, settings)
     except InvalidEvent as error:
         forwarded = ForwardedFrom.from_headers(record.headers)
-        if forwarded is None:
+        if forwarded is None or not record.is_trusted:
             raise
         return ParsedEvent(
             record, _addressee(record), None, record.timestamp / 1000, forwarded_from=forwarded, error=str(error)

@@ -8,7 +8,8 @@ from pathlib import Path
 from eddyline.adapters.kafka import KafkaOptions
 from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import Misconfigured
-from eddyline.settings import Settings
+from eddyline.model.signatures import RecordSigner
+from eddyline.settings import KafkaSettings, Settings
 
 
 def open_store(settings: Settings) -> VectorStore:
@@ -56,4 +57,10 @@ def kafka_options(settings: Settings) -> KafkaOptions:
         replication_factor=kafka.replication_factor,
         group_protocol=kafka.group_protocol,
         client=dict(kafka.client),
+        signer=_signer(kafka),
     )
+
+
+def _signer(kafka: KafkaSettings) -> RecordSigner | None:
+    secrets = tuple(secret.get_secret_value() for secret in kafka.signing_secrets)
+    return RecordSigner(secrets, kafka.accept_unsigned) if secrets else None

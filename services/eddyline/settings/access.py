@@ -5,11 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, SecretStr, field_validator
+from pydantic import AwareDatetime, Field, field_validator
 
-from eddyline.settings.section import Name, Positive, Section
-
-MIN_SECRET_CHARACTERS = 32
+from eddyline.settings.section import Name, Positive, Secret, Section
 
 
 class Scope(StrEnum):
@@ -59,16 +57,6 @@ class KeyFile(Section):
 class IdentitySettings(Section):
     """Proofs that someone is who a request says (docs/security.md)."""
 
-    secret: SecretStr | None = None
+    secret: Secret | None = None
     """Shared with the applications' back ends, which sign proofs with it; also signs cursors. At least 32 characters,
     the same for all processes. Unset, nobody needs a proof."""
-
-    @field_validator("secret")
-    @classmethod
-    def _is_long(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
-            raise ValueError(
-                f"must have at least {MIN_SECRET_CHARACTERS} characters: "
-                "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
-            )
-        return secret

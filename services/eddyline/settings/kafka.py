@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from eddyline.settings.section import Count, Section
+from eddyline.settings.section import Count, Secret, Section
 
 UNSAFE = {"acks", "request.required.acks", "enable.idempotence"}
 """Settings of librdkafka on which the promise of delivery rests."""
@@ -29,6 +29,11 @@ class KafkaSettings(Section):
     client: Mapping[str, str] = {}
     """Further librdkafka settings, e.g. {"security.protocol" = "SASL_SSL", "sasl.password" = "…"}; not those that
     could lose acknowledged records (`acks`, `enable.idempotence`)."""
+    signing_secrets: tuple[Secret, ...] = ()
+    """Secrets of the services alone. The first signs what only they may write to `interactions` (erasures, transfers,
+    forwarded events, …), and what none of them has signed is a dead letter. At least 32 characters each."""
+    accept_unsigned: bool = False
+    """Take such records without a signature, too: while signing is introduced, or to read a log from before it."""
     batch_size: Count = 500
     """Most records that a consumer handles in one batch."""
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5

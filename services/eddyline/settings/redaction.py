@@ -67,7 +67,7 @@ def is_harmless(root: type[BaseModel], location: tuple[int | str, ...]) -> bool:
         if not _is_section(kind):
             return True  # inside of a list or a table
         field = kind.model_fields.get(str(part))
-        if field is None or SecretStr in (field.annotation, *get_args(field.annotation)):
+        if field is None or _holds_secret(field.annotation):
             return False
         kind = field.annotation
     return not _is_section(kind)
@@ -75,6 +75,11 @@ def is_harmless(root: type[BaseModel], location: tuple[int | str, ...]) -> bool:
 
 def _is_harmless_client_setting(name: str) -> bool:
     return name in HARMLESS_CLIENT_SETTINGS or name.endswith(HARMLESS_ENDINGS)
+
+
+def _holds_secret(annotation: Any) -> bool:
+    """Tell whether a secret is of this type, or somewhere in what it is made of."""
+    return annotation is SecretStr or any(map(_holds_secret, get_args(annotation)))
 
 
 def _is_section(kind: Any) -> bool:

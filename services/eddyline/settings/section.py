@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -12,6 +12,19 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+MIN_SECRET_CHARACTERS = 32
+
+
+def _check_length(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
+        raise ValueError(
+            f"must have at least {MIN_SECRET_CHARACTERS} characters: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+        )
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_check_length)]
 
 
 class Section(BaseModel):

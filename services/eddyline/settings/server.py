@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, IPvAnyNetwork, model_validator
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, model_validator
 
 from eddyline.settings.section import Count, Positive, Section
+
+
+def _require_text(value: Any) -> Any:
+    """Refuse a number: 1 would be the network 0.0.0.1/32."""
+    if isinstance(value, bool | int):
+        raise ValueError("is an address or a network as a text, like 10.0.4.0/24")
+    return value
+
+
+_Network = Annotated[IPvAnyNetwork, BeforeValidator(_require_text)]
 
 
 class ServerSettings(Section):
@@ -22,7 +32,7 @@ class ServerSettings(Section):
     process is alive, and ready. None set: `port` answers all of it."""
     operations_host: str = ""
     """Address to listen on with `operations_port`; empty: `host`."""
-    trusted_proxies: tuple[IPvAnyNetwork, ...] = (ip_network("127.0.0.1"), ip_network("::1"))
+    trusted_proxies: tuple[_Network, ...] = (ip_network("127.0.0.1"), ip_network("::1"))
     """Addresses and networks of reverse proxies, e.g. ["10.0.4.0/24"]: theirs is the word (`X-Forwarded-For`) on which
     client a limit counts for. From anywhere else it is ignored."""
     insecure: bool = False

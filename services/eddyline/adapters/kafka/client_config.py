@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from eddyline.adapters.kafka.contract import Headers
 from eddyline.errors import Misconfigured
+from eddyline.model.signatures import RecordSigner
 from eddyline.topics import DEAD_LETTER_BYTES
 
 Client = TypeVar("Client")
@@ -50,11 +52,17 @@ class KafkaOptions:
     group_protocol: Literal["classic", "consumer"] = "classic"
     client: Mapping[str, str] = field(default_factory=dict)
     log_identity: str | None = None
+    signer: RecordSigner | None = None
+    """Signs what only services write to `interactions`, and checks it; None where nothing is signed."""
 
     @property
     def in_process(self) -> bool:
         """Whether this is librdkafka's in-process broker."""
         return self.log_identity is not None
+
+    def trusts(self, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
+        """Tell whether a record is signed, where signatures are needed."""
+        return self.signer is None or self.signer.trusts(key, value, headers)
 
 
 def client_config(options: KafkaOptions) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Record:
     timestamp: int
     log: str
     headers: Headers = ()
+    is_trusted: bool = True
+    """Whether a service of ours has signed it, or nothing needs a signature here (`model.signatures`)."""
 
     @property
     def place(self) -> str:

@@ -195,7 +195,7 @@ class KafkaGroupMember:
     def _record(self, message: Any) -> Record | None:
         error = message.error()
         if error is None:
-            return to_record(message, self._prefix, self._logs)
+            return to_record(message, self._options, self._logs)
         if error.fatal():
             raise KafkaException(error)
         if error.code() in UNKNOWN_TOPIC:
@@ -214,9 +214,9 @@ def query_watermarks(consumer: Consumer, topic: str, partition: int, seconds: fl
     return Watermarks(*found)
 
 
-def to_record(message: Any, prefix: str, logs: Mapping[str, str]) -> Record:
+def to_record(message: Any, options: KafkaOptions, logs: Mapping[str, str]) -> Record:
     """Convert the library's message; `logs` gives each topic's identity, by its logical name."""
-    topic = message.topic().removeprefix(prefix)
+    topic = message.topic().removeprefix(options.prefix)
     headers = tuple((name, value or b"") for name, value in message.headers() or ())
     return Record(
         topic,
@@ -227,6 +227,7 @@ def to_record(message: Any, prefix: str, logs: Mapping[str, str]) -> Record:
         message.timestamp()[1],
         logs.get(topic, ""),
         headers,
+        options.trusts(message.key(), message.value(), headers),
     )
 
 

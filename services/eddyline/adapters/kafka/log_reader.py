@@ -94,7 +94,7 @@ class LogReader:
                 else:
                     reached = offset + 1
                     if start <= offset < end:
-                        yield to_record(message, self._options.prefix, self._logs)
+                        yield to_record(message, self._options, self._logs)
                 if reached >= end:
                     return
         finally:

@@ -24,12 +24,12 @@ from eddyline.adapters.kafka.client_config import (
     create_client,
     producer_config,
 )
-from eddyline.adapters.kafka.contract import Acknowledgements, Outgoing, RecordMetadata, TopicPartition
+from eddyline.adapters.kafka.contract import Acknowledgements, Headers, Outgoing, RecordMetadata, TopicPartition
 from eddyline.adapters.kafka.delivery_reports import DeliveryReport, DeliveryReports
 from eddyline.adapters.kafka.partitioner import partition_of
 from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
-from eddyline.topics import DEAD_LETTER_BYTES, DEAD_LETTER_SUFFIX, RECORD_BYTES
+from eddyline.topics import DEAD_LETTER_BYTES, DEAD_LETTER_SUFFIX, INTERACTIONS, RECORD_BYTES
 
 _POLL_SECONDS = 0.1
 _ROOM_SECONDS = 0.02
@@ -122,7 +122,7 @@ class KafkaProducer:
                 self._options.prefix + record.topic,
                 value=record.value,
                 key=record.key,
-                headers=list(record.headers),
+                headers=list(self._signed(record)),
                 partition=partition,
                 on_delivery=partial(self._delivered, settle, record.topic, source, size),
             )
@@ -132,6 +132,12 @@ class KafkaProducer:
         except KafkaException as error:
             self._release(source, size)
             raise _translate_error(error.args[0], record.topic) from error
+
+    def _signed(self, record: Outgoing) -> Headers:
+        signer = self._options.signer
+        if signer is None or record.topic != INTERACTIONS:
+            return record.headers
+        return signer.signed(record.key, record.value, record.headers)
 
     def _enqueue(self, record: Outgoing, settle: Callable[[DeliveryReport], None], deadline: float) -> None:
         while True:

@@ -123,7 +123,7 @@ class TopicTail:
     def _take(self, message: Any) -> None:
         error = message.error()
         if error is None:
-            self._deliver(to_record(message, self._options.prefix, {self._topic: self._log or ""}))
+            self._deliver(to_record(message, self._options, {self._topic: self._log or ""}))
             self._reached(message.partition(), message.offset() + 1)
         elif error.code() == KafkaError._PARTITION_EOF:  # with the offset of the next record
             self._reached(message.partition(), message.offset())

@@ -288,6 +288,7 @@ class Worker:
     def _record(self, event: Any) -> Record:
         message = event.message
         topic = message.topic.removeprefix(self._options.prefix)
+        headers = tuple(_headers(message.headers))
         return Record(
             topic,
             message.partition,
@@ -296,7 +297,8 @@ class Worker:
             message.value,
             round(message.timestamp * 1000),
             self._logs[topic],
-            tuple((name, value) for name, value in _headers(message.headers)),
+            headers,
+            self._options.trusts(message.key, message.value, headers),
         )
 
     def _write_dead_letter(self, record: Record, reason: str, detail: str) -> None:

@@ -351,7 +351,7 @@ def _transfer_origin(record: Record) -> LogPosition | None:
         forwarded = ForwardedFrom.from_headers(record.headers)
     except InvalidEvent:
         return None
-    if forwarded is None or not _is_transfer(record.value):
+    if forwarded is None or not record.is_trusted or not _is_transfer(record.value):
         return None
     return forwarded.origin
 

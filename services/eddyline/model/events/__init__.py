@@ -20,6 +20,7 @@ from eddyline.model.events.impressions import (
     parse_impression,
 )
 from eddyline.model.events.interactions import (
+    INTERNAL_EVENTS,
     RATING,
     Erased,
     Exposure,
@@ -59,6 +60,7 @@ from eddyline.model.events.wire import (
 )
 
 __all__ = [
+    "INTERNAL_EVENTS",
     "RATING",
     "RECEIVED",
     "Activity",

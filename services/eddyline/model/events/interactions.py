@@ -187,6 +187,8 @@ class Exposure(PersonRecord):
     items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
 
 
+INTERNAL_EVENTS = (Onboarded, Erased, Transfer, Exposure)
+"""What only services write."""
 PersonEvent: TypeAlias = Interaction | Onboarded | Erased | Identify | Transfer | Exposure
 _INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Exposure]] = {
     "onboarded": Onboarded,

@@ -170,12 +170,17 @@ def cloud_event_headers(
     return (version, ("ce_id", event_id.encode()), *others)
 
 
+def event_type(ce_name: str) -> str:
+    """Return the CloudEvents type of an event."""
+    return f"io.eddyline.{ce_name}.v{VERSION}"
+
+
 @lru_cache
 def _constant_headers(ce_name: str, source: str) -> tuple[tuple[str, bytes], ...]:
     attributes = {
         "ce_specversion": "1.0",
         "ce_source": f"/eddyline/{source}",
-        "ce_type": f"io.eddyline.{ce_name}.v{VERSION}",
+        "ce_type": event_type(ce_name),
         "content-type": "application/json",
     }
     return tuple((name, value.encode()) for name, value in attributes.items())
