@@ -7,12 +7,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx
 import orjson
 import pytest
 
-from eddyline.clients import FOR_A_MINUTE, NO_RETRIES, WHILE_BUSY, AsyncClient, Client, Failure, Retries
+from eddyline.clients import (
+    FOR_A_MINUTE,
+    NO_RETRIES,
+    WHILE_BUSY,
+    AsyncClient,
+    Client,
+    Failure,
+    Person,
+    Retries,
+    requests,
+)
+from eddyline.clients.responses import RecommendationsJson
 from eddyline.errors import (
     EddylineError,
     Forbidden,
@@ -23,6 +35,7 @@ from eddyline.errors import (
     Unavailable,
     UnexpectedResponse,
 )
+from eddyline.runtime.documents import describe_api
 
 Handler = Callable[[httpx.Request], httpx.Response]
 URL = "http://eddyline.test"
@@ -151,7 +164,7 @@ def test_the_asynchronous_one_tries_again_tells_of_it_and_times_the_last_attempt
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    async def run() -> tuple[dict[str, Any], float]:
+    async def run() -> tuple[RecommendationsJson, float]:
         transport = httpx.MockTransport(handler)
         it = AsyncClient(
             URL,
@@ -162,7 +175,7 @@ def test_the_asynchronous_one_tries_again_tells_of_it_and_times_the_last_attempt
             on_retry=failures.append,
         )
         async with it:
-            return await it.recommend({"user_id": "ada"})
+            return await it.timed_call(requests.recommend({"user_id": "ada"}))
 
     assert asyncio.run(run()) == ({"items": []}, 1.0)
     assert slept == [3.0, 1.0]
@@ -210,3 +223,72 @@ def test_a_key_is_sent_with_every_request() -> None:
     with Client(URL, transport=httpx.MockTransport(handler), api_key="edk_x") as it:
         it.item("x")
     assert requests[0].headers["authorization"] == "Bearer edk_x"
+
+
+def test_it_knows_every_route_of_the_api_in_both_kinds() -> None:
+    person = Person("u", "ada")
+    samples: dict[str, tuple[Any, ...]] = {
+        "send_events": ([],),
+        "put_items": ([],),
+        "set_availability": ([],),
+        "put_item": ("i", {}),
+        "delete_item": ("i",),
+        "item": ("i",),
+        "put_user": ("ada", {}),
+        "user": ("ada",),
+        "erase": (person,),
+        "recommend": ({},),
+        "recommend_to_user": ("ada", {}),
+        "browse": ("latest", {}),
+        "similar": ("i", {}),
+        "search": ({},),
+        "audience": ("i", {}),
+        "assignment": ({},),
+        "strategies": (),
+        "kpis": ({},),
+        "experiments": (),
+        "experiment": ("e",),
+    }
+    made = [getattr(requests, name)(*given) for name, given in samples.items()]
+    made += [requests.erase(Person("a", "x")), requests.browse("trending", {})]
+    named = {("i", "item_id"), ("ada", "user_id"), ("x", "anonymous_id"), ("e", "name")}
+    known = set()
+    for one in made:
+        parts = [next((f"{{{name}}}" for value, name in named if value == part), part) for part in one.path.split("/")]
+        known.add((one.method, "/".join(parts)))
+    described = describe_api().openapi()["paths"]
+    routes = {(method.upper(), path) for path, methods in described.items() for method in methods}
+    assert known == {(method, path) for method, path in routes if path.startswith("/v1/")}
+    both = {name for name in vars(Client) if not name.startswith("_")} - {"close", "is_ready", "installation"}
+    assert both <= set(vars(AsyncClient))
+
+
+@pytest.mark.parametrize("name", ["trending", "latest", "similar", "search", "audience", "user", "assignment"])
+def test_parameters_go_by_their_names_and_what_is_none_is_left_out(name: str) -> None:
+    handler, sent = in_turn(httpx.Response(200, json={"items": []}))
+    given: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+        "trending": (("hour",), {"category": ["a", "b"], "next": None}),
+        "similar": (("i",), {"relation": "any", "limit": 3}),
+        "search": (("rivers",), {"explain": True}),
+        "audience": (("i",), {"segment": ["new"]}),
+        "user": (("ada",), {}),
+        "assignment": ((), {"user_id": "ada", "surface": None}),
+    }
+    args, fields = given.get(name, ((), {}))
+    with client(handler) as it:
+        getattr(it, name)(*args, **fields)
+    query = parse_qs(sent[0].url.query.decode())
+    assert "next" not in query
+    assert "surface" not in query
+    expected = {key: value if isinstance(value, list) else [str(value).lower()] for key, value in fields.items()}
+    assert {key: value for key, value in expected.items() if value != ["none"]}.items() <= query.items()
+
+
+def test_events_have_ids_before_they_are_sent() -> None:
+    handler, sent = in_turn(httpx.Response(503), httpx.Response(202, json={"rejected": []}))
+    with client(handler, Retries(frozenset({503}), pauses=(0.0,))) as it:
+        it.send_events([{"type": "click"}, {"type": "click", "event_id": "e"}])
+    first, second = (orjson.loads(one.content)["events"] for one in sent)
+    assert first == second
+    assert first[1]["event_id"] == "e"
+    assert len(first[0]["event_id"]) == 36

@@ -21,7 +21,7 @@ from eddyline.settings import KeyFile, Settings
 WITHIN_SECONDS = 15.0
 WRITES = re.compile(r"-X |/v1/events\b|/v1/items(/availability)? ")
 MODEL = re.compile(r'\bmodel="(?P<name>\w+)"')
-LANGUAGES = {"sh", "json", "toml", "python", "javascript", "text"}
+LANGUAGES = {"sh", "json", "toml", "python", "javascript", "html", "text"}
 
 
 def _all_blocks() -> list[Block]:

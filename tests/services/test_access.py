@@ -27,7 +27,7 @@ from eddyline.errors import EddylineError, Misconfigured
 from eddyline.runtime.documents import describe_api
 from eddyline.settings import Scope
 
-PAGES = ("/", "/docs", "/openapi.json", "/play")
+PAGES = ("/", "/docs", "/eddyline.js", "/openapi.json", "/play")
 FILES = {"/assets/{name}": "/assets/style.css", "/docs/assets": "/docs/assets/favicon.png"}
 """Routes to files, each with one that there is."""
 KEYS = {scope.value: f"edk_{scope.value}" for scope in Scope}

@@ -711,3 +711,26 @@ def test_which_ids_are_placeholders_is_a_setting() -> None:
         for name, status in (("nobody", 422), ("undefined", 202)):
             answer = client.post("/v1/events", json={"type": "click", "user_id": name, "item_id": "a"})
             assert answer.status_code == status
+
+
+# -- a sender whose clock is wrong -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead", [-7200.0, 0.0, 90.0, 400 * 86_400.0])
+def test_the_times_of_a_batch_are_corrected_by_as_much_as_its_senders_clock_is_wrong(it: Place, ahead: float) -> None:
+    clock = NOW + ahead
+    events = [{**CLICK, "timestamp": (clock - 60) * 1000}, {**SEEN, "timestamp": format_timestamp(clock - 5)}, CLICK]
+    assert it.post({"events": events, "sent_at": clock * 1000}).json()["accepted"] == 3
+    assert [one["timestamp"] for one in it.events()] == [format_timestamp(NOW - 60), format_timestamp(NOW)]
+    assert it.producer.values("impressions")[0]["timestamp"] == format_timestamp(NOW - 5)
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "2026-01-01T00:00:00", True, []])
+def test_a_batch_that_was_sent_at_no_time_is_refused(it: Place, wrong: Any) -> None:
+    assert problem(it.post({"events": [CLICK], "sent_at": wrong}), 422)["field"] == "sent_at"
+    assert not it.producer.sent
+
+
+def test_only_a_batch_of_events_says_when_it_was_sent(it: Place) -> None:
+    assert problem(it.post({**CLICK, "sent_at": NOW}), 422)["field"] == "sent_at"
+    assert problem(it.post({"items": [{"item_id": "i1", "title": "t"}], "sent_at": NOW}, "/v1/items"), 422)

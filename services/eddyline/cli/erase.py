@@ -67,7 +67,7 @@ def _proof(settings: Settings, person: Person) -> str | None:
 def _known(client: Client, person: Person) -> str:
     """Say what is known of them; nothing where nothing is."""
     if person.kind == "a":
-        return "" if client.recommend({"anonymous_id": person.id, "limit": 1})["cold_start"] else "somebody was known"
+        return "" if client.recommend(anonymous_id=person.id, limit=1)["cold_start"] else "somebody was known"
     try:
         found = client.user(person.id)
     except NotFound:

@@ -89,7 +89,7 @@ def _assigned_there(url: str, key: str | None, query: dict[str, str]) -> dict[st
     from eddyline.clients import Client
 
     with Client(url, TIMEOUT_SECONDS, api_key=key) as client:
-        return client.assignment(query)
+        return dict(client.assignment(**query))
 
 
 def _table(loaded: Experiments, now: float) -> Table:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import orjson
 
-from eddyline.clients.client import Client, Rejections
+from eddyline.clients.client import Client
 from eddyline.clients.import_position import ImportPosition
 from eddyline.clients.lines import Json, RefusedLine, SourceLine
 from eddyline.clients.progress import ProgressListener, resumable
+from eddyline.clients.responses import Rejections
 from eddyline.clients.sources import Source, latest_time
 from eddyline.errors import EddylineError, InvalidInput, NotFound, UnexpectedResponse
 from eddyline.model.events import check_id, format_timestamp, parse_timestamp

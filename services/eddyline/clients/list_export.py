@@ -25,8 +25,10 @@ from typing import Any, BinaryIO, Self, TypeAlias
 import orjson
 import structlog
 
-from eddyline.clients.client import PAUSES, Client
+from eddyline.clients import requests
+from eddyline.clients.client import Client
 from eddyline.clients.progress import GOES_ON, ProgressListener, resumable
+from eddyline.clients.retries import PAUSES
 from eddyline.errors import AlreadyRunning, InvalidEvent, InvalidInput, NotFound, Unavailable, UnexpectedResponse
 from eddyline.model.events import check_id
 
@@ -251,7 +253,7 @@ def over_http(client: Client) -> Ask:
 
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            return client.recommend(body)
+            return client.call(requests.recommend(body))
         except (NotFound, UnexpectedResponse) as error:
             if isinstance(error, UnexpectedResponse) and error.status >= 500:
                 raise

@@ -111,18 +111,16 @@ def take(client: Client, person: str) -> Tour:
 
 def recommend(client: Client, person: str, limit: int = 10) -> list[dict[str, Any]]:
     """Request the person's list, explained."""
-    items: list[dict[str, Any]] = client.recommend({"user_id": person, "limit": limit, "explain": True})["items"]
-    return items
+    return [dict(item) for item in client.recommend(user_id=person, limit=limit, explain=True)["items"]]
 
 
 def _unlisted(client: Client, person: str, listed: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Choose the most popular item of a category that isn't on the list at all."""
     seen = set(client.user(person)["recents"]) | {item["item_id"] for item in listed}
     categories = {item["category"] for item in listed}
-    trending = client.trending({"limit": 100, "window": "week"})["items"]
+    trending = [dict(item) for item in client.trending("week", limit=100)["items"]]
     fresh = [item for item in trending if item["item_id"] not in seen]
     other = [item for item in fresh if item["category"] not in categories]
     if not fresh:
         raise EddylineError("the tour needs items that the person hasn't seen")
-    chosen: dict[str, Any] = (other or fresh)[0]
-    return chosen
+    return (other or fresh)[0]

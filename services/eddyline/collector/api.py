@@ -31,7 +31,7 @@ from eddyline.adapters.http.problems import problem_response, retry_after_header
 from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
-from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch
+from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch, take_sent_at
 from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (
@@ -41,10 +41,10 @@ from eddyline.model.events import (
     Identify,
     ImpressionReport,
     Interaction,
+    SenderClock,
     User,
     WireModel,
     clamp_entity_time,
-    clamp_event_time,
     cloud_event_headers,
     interaction_weight,
     load_batch,
@@ -106,9 +106,10 @@ class Collector:
         async def post_events(
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
-            events = await self._batch(request, "events")
-            ids, now = _EventIdGenerator(idempotency_key), self._clock()
-            return await self._take(events, lambda one: self._event(request, one, ids, now))
+            body = await self._object(request, "events")
+            clock = SenderClock.at_arrival(take_sent_at(body), self._clock())
+            ids = _EventIdGenerator(idempotency_key)
+            return await self._take(self._members(body, "events"), lambda one: self._event(request, one, ids, clock))
 
         @router.post(
             "/v1/items",
@@ -117,7 +118,7 @@ class Collector:
             **options,
         )
         async def post_items(request: Request) -> Response:
-            items, now = await self._batch(request, "items"), self._clock()
+            items, now = self._members(await self._object(request, "items"), "items"), self._clock()
             return await self._take(items, lambda one: self._entity(Content, one, now))
 
         @router.post(
@@ -128,7 +129,7 @@ class Collector:
             **options,
         )
         async def post_availability(request: Request) -> Response:
-            items, now = await self._batch(request, "items"), self._clock()
+            items, now = self._members(await self._object(request, "items"), "items"), self._clock()
             return await self._take(items, lambda one: self._entity(Availability, one, now))
 
         @router.put(
@@ -177,12 +178,12 @@ class Collector:
 
     # -- one object → (its id, its record) ----------------------------------------------------------------------
 
-    def _event(self, request: Request, given: Any, ids: _EventIdGenerator, now: float) -> tuple[str, Outgoing]:
+    def _event(self, request: Request, given: Any, ids: _EventIdGenerator, clock: SenderClock) -> tuple[str, Outgoing]:
         event = self._read_event(given)
         refuse_placeholders(event, self._events)
         self._check_identity(request, event)
         event_id = event.event_id or ids.make(given)
-        event = event.model_copy(update={"event_id": event_id, "timestamp": clamp_event_time(event.timestamp, now)})
+        event = event.model_copy(update={"event_id": event_id, "timestamp": clock.event_time(event.timestamp)})
         topic = IMPRESSIONS if isinstance(event, ImpressionReport) else INTERACTIONS
         return event_id, _to_record(topic, event.person.key, event, event_id)
 
@@ -239,13 +240,17 @@ class Collector:
     async def _body(self, request: Request) -> Any:
         return await read_json(request, self._server.max_body_bytes, self._in_flight)
 
-    async def _batch(self, request: Request, name: str) -> list[Any]:
-        """Return the objects in a body: one, or {name: [objects]}; `InvalidEvent`s in the place of those that can't be
+    async def _object(self, request: Request, name: str) -> dict[str, Any]:
+        """Return a body: one object, or {name: [objects]}, with `InvalidEvent`s in the place of those that can't be
         read."""
         load = partial(load_batch, name=name)
         body = await read_json(request, self._server.max_body_bytes, self._in_flight, load)
         if not isinstance(body, dict):
             raise InvalidInput(f'must be one object, or {{"{name}": […]}}', "body")
+        return body
+
+    def _members(self, body: dict[str, Any], name: str) -> list[Any]:
+        """Return the objects in a body."""
         if name not in body:
             return [body]
         unknown = sorted(body.keys() - {name})

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from eddyline.model.events import Availability, Content, Identify, ImpressionReport, Interaction, User
+from eddyline.errors import InvalidInput
+from eddyline.model.events import (
+    Availability,
+    Content,
+    Identify,
+    ImpressionReport,
+    Interaction,
+    Timestamp,
+    User,
+    parse_timestamp,
+)
 
 
 class EventBatch(BaseModel):
     """Several events at once."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     events: Annotated[list[Interaction | Identify | ImpressionReport], Field(min_length=1)]
+    sent_at: Timestamp | None = None
+    """When the batch was sent, by the sender's clock: with it, the times of its events are corrected by as much as that
+    clock is wrong."""
 
 
 class ItemBatch(BaseModel):
@@ -55,3 +70,14 @@ BODIES = (
     User,
 )
 """Models of the bodies that the routes read themselves."""
+
+
+def take_sent_at(body: dict[str, Any]) -> float | None:
+    """Take from a batch of events when it was sent, in epoch seconds; None where it doesn't say. Raises
+    `InvalidInput`."""
+    if "events" not in body or (given := body.pop("sent_at", None)) is None:
+        return None
+    try:
+        return parse_timestamp(given)
+    except ValueError as error:
+        raise InvalidInput(str(error), "sent_at") from None

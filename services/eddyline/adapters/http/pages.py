@@ -1,4 +1,4 @@
-"""The pages for people: a welcome at `/`, and the playground at `/play`.
+"""The pages for people: a welcome at `/`, and the playground at `/play`; and the tracker for pages of other sites.
 
 They are files that hold nothing of anybody, so everyone may have them; what they show, their scripts ask of the API, as
 any caller does. Their policy lets them load and call nothing but this server, and forbids making markup of text.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -41,6 +40,11 @@ NO_PLAYGROUND = (
     "the playground is off in this process: set server.playground = true (EDDYLINE_SERVER__PLAYGROUND=true) where both "
     "collector and reader run"
 )
+_FOR_OTHER_SITES = {
+    "Cache-Control": "public, max-age=3600, stale-while-revalidate=86400",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+"""Of the tracker, which the pages of shops load: each browser asks for it at most once an hour."""
 _ONLY_WITH_PLAYGROUND = re.compile(rb"\s*<!-- playground -->.*?<!-- /playground -->", re.DOTALL)
 
 
@@ -49,7 +53,7 @@ class _Asset:
     """A file as it is sent."""
 
     body: bytes
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
     @classmethod
     def from_file(cls, name: str, body: bytes) -> _Asset:
@@ -86,6 +90,10 @@ def router(playground: bool) -> APIRouter:
         if not playground:
             raise NotEnabled(NO_PLAYGROUND)
         return assets["play.html"].answer(request)
+
+    @routes.get("/eddyline.js", openapi_extra=open_to())
+    async def tracker(request: Request) -> Response:
+        return _Asset(assets["eddyline.js"].body, assets["eddyline.js"].headers | _FOR_OTHER_SITES).answer(request)
 
     @routes.get("/assets/{name}", openapi_extra=open_to())
     async def asset(request: Request, name: str) -> Response:

@@ -8,7 +8,10 @@ from typing import Any, Final, Literal, Self
 
 import httpx
 
-from eddyline.clients.client import FOR_A_MINUTE, AsyncClient, Failure, Json
+from eddyline.clients import requests
+from eddyline.clients.async_client import AsyncClient
+from eddyline.clients.responses import Json, RecommendationsJson
+from eddyline.clients.retries import FOR_A_MINUTE, Failure
 from eddyline.clients.simulator.simulation_report import SimulationReport
 from eddyline.clients.simulator.visits import ListedItem
 from eddyline.errors import EddylineError, InvalidInput, NotFound, Unavailable, UnexpectedResponse
@@ -78,9 +81,13 @@ class Connection:
         user_id = ids.get("user_id")
         try:
             if user_id is None:
-                answer, seconds = await self._client.recommend({**ids, **parameters, "context": {"device": device}})
+                answer, seconds = await self._client.timed_call(
+                    requests.recommend({**ids, **parameters, "context": {"device": device}})
+                )
             else:
-                answer, seconds = await self._client.recommend_to_user(user_id, {**parameters, "device": device})
+                answer, seconds = await self._client.timed_call(
+                    requests.recommend_to_user(user_id, {**parameters, "device": device})
+                )
         except UnexpectedResponse as error:
             if error.status < 500:
                 raise
@@ -140,7 +147,7 @@ class Connection:
             self._report.unreachable += 1
 
 
-def _received(answer: Json, seconds: float) -> ReceivedList:
+def _received(answer: RecommendationsJson, seconds: float) -> ReceivedList:
     return ReceivedList(
         request_id=str(answer["request_id"]),
         strategy=str(answer["strategy"]),

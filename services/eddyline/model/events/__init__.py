@@ -36,6 +36,7 @@ from eddyline.model.events.interactions import (
 from eddyline.model.events.timestamps import (
     RECEIVED,
     DurationText,
+    SenderClock,
     Timestamp,
     TimeText,
     clamp_event_time,
@@ -82,6 +83,7 @@ __all__ = [
     "Rating",
     "RecordOrigin",
     "RowEvent",
+    "SenderClock",
     "ServedItem",
     "ServedList",
     "Short",

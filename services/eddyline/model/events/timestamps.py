@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
@@ -127,6 +128,24 @@ Timestamp = Annotated[
     ),
 ]
 """Epoch seconds. What comes from outside (`RECEIVED`) may write it otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderClock:
+    """The clock by which the times of a batch are, as seen when it arrived: `ahead` of ours by so many seconds."""
+
+    arrived: float
+    ahead: float = 0.0
+
+    @classmethod
+    def at_arrival(cls, sent: float | None, arrived: float) -> SenderClock:
+        """Compare when it was `sent`, by the sender's clock, with when it `arrived`, by ours (epoch seconds); the time
+        on the way counts as the clock's. Where it isn't known, the clock is right."""
+        return cls(arrived, 0.0 if sent is None else sent - arrived)
+
+    def event_time(self, timestamp: float | None) -> float:
+        """Return when it happened by our clock, as `clamp_event_time`. Raises `InvalidEvent`."""
+        return clamp_event_time(None if timestamp is None else timestamp - self.ahead, self.arrived)
 
 
 def clamp_event_time(timestamp: float | None, arrived: float) -> float:

@@ -15,21 +15,29 @@ export class Panel {
     this.shopper = null;
     this.list = null;
     this.turn = 0;
-    const acting = { onAct: (type, item) => this.guard(() => this.#act(type, item)) };
-    const seeing = { onSeen: (ranks) => this.#see(ranks) };
+    const onAct = (type, item) => this.guard(() => this.#act(type, item));
     this.tiles = {
-      foryou: new Tiles(part(this.element, "foryou"), { ...acting, ...seeing }),
-      because: new Tiles(part(this.element, "because-list"), acting),
-      trending: new Tiles(part(this.element, "trending"), acting),
-      latest: new Tiles(part(this.element, "latest"), acting),
+      foryou: new Tiles(part(this.element, "foryou"), onAct),
+      because: new Tiles(part(this.element, "because-list"), onAct),
+      trending: new Tiles(part(this.element, "trending"), onAct),
+      latest: new Tiles(part(this.element, "latest"), onAct),
     };
     this.#listen();
   }
 
   // -- who it is ------------------------------------------------------------------------------------------------------
 
-  /** Show this person. */
-  async become(shopper) {
+  /** Show this person; null: someone anonymous, under an id of their own, since a former one may lead to a user by now. */
+  become(user) {
+    return this.#show(this.#enter(user));
+  }
+
+  #enter(user) {
+    this.shopper?.tracker.stop();
+    return new Shopper(user, this.element);
+  }
+
+  async #show(shopper) {
     this.shopper = shopper;
     this.list = null;
     this.#showName();
@@ -40,9 +48,9 @@ export class Panel {
   async becomeSomeone() {
     const user = await someone();
     try {
-      await this.become(new Shopper(user));
+      await this.become(user);
     } catch (problem) {
-      if (problem.status === 403 && user !== null) await this.become(new Shopper());
+      if (problem.status === 403 && user !== null) await this.become(null);
       throw problem;
     }
   }
@@ -50,15 +58,15 @@ export class Panel {
   async #newcomer() {
     const interests = await this.welcome();
     if (interests === null) return;
-    if (interests.length === 0) return this.become(new Shopper());
-    const shopper = new Shopper(`visitor-${crypto.randomUUID().slice(0, 8)}`);
+    if (interests.length === 0) return this.become(null);
+    const shopper = this.#enter(`visitor-${crypto.randomUUID().slice(0, 8)}`);
     const { found, milliseconds } = await shopper.answer(interests);
     if (found) showEvent(`${shopper.userId} likes ${interests.join(", ")}: known after`, milliseconds);
-    await this.become(shopper);
+    await this.#show(shopper);
   }
 
   async #choose(user) {
-    if (!this.shopper.isAnonymous) return this.become(new Shopper(user));
+    if (!this.shopper.isAnonymous) return this.become(user);
     const started = performance.now();
     const chosen = this.shopper.opened.find((item) => !item.hidden);
     await this.shopper.signIn(user);
@@ -67,14 +75,14 @@ export class Panel {
       const { found, milliseconds } = await eventually(isTheirs, started);
       showEvent(`Signed in as ${user}: what was done anonymously is theirs`, found ? milliseconds : null);
     }
-    await this.become(this.shopper);
+    await this.#show(this.shopper);
   }
 
   async #forget() {
     const who = this.shopper.userId ?? "The anonymous visitor";
     const { found, milliseconds } = await this.shopper.forget();
     showEvent(found ? `${who} is forgotten` : `${who} is being forgotten`, milliseconds);
-    await this.become(this.shopper.signOut());
+    await this.become(null);
   }
 
   #showName() {
@@ -129,7 +137,8 @@ export class Panel {
 
   #showList(list) {
     const moves = this.list !== null;
-    this.tiles.foryou.show(list.items, moves); // what was seen of the list before is reported with its id
+    this.tiles.foryou.show(list.items, moves);
+    part(this.element, "foryou").dataset.eddylineRequest = list.request_id;
     this.list = list;
     const notes = [list.strategy, list.experiment && `${list.experiment}/${list.variant}`, list.cold_start && "nothing known yet"];
     if (list.degraded) notes.push("from a cache: the store doesn't answer");
@@ -168,16 +177,12 @@ export class Panel {
     if (turn === this.turn) await Promise.all([this.#showKnown(), this.#showBecause(), this.#showTrending()]);
   }
 
-  #see(ranks) {
-    if (this.list) this.shopper.see(this.list.request_id, ranks).catch(() => {});
-  }
-
   #listen() {
     const form = part(this.element, "choose");
     const deeds = {
       random: () => this.becomeSomeone(),
       newcomer: () => this.#newcomer(),
-      leave: () => this.become(this.shopper.signOut()),
+      leave: () => this.become(null),
       forget: () => this.#forget(),
     };
     form.addEventListener("click", (event) => {

@@ -4,7 +4,7 @@ import { address, call, Problem, useKey } from "./api.js";
 import { element } from "./elements.js";
 import { showEvent } from "./journeys.js";
 import { Panel } from "./panel.js";
-import { eventually, interests, orNothing, Shopper } from "./shopper.js";
+import { eventually, interests, orNothing } from "./shopper.js";
 
 const AGAIN_MS = 3000;
 const SLIDER_MS = 200;
@@ -193,7 +193,9 @@ function prepareSecond() {
     const isOn = panels.length === 2;
     button.setAttribute("aria-pressed", String(!isOn));
     if (isOn) {
-      panels.pop().element.remove();
+      const panel = panels.pop();
+      panel.shopper?.tracker.stop();
+      panel.element.remove();
       byId("people").dataset.count = panels.length;
     } else {
       guard(() => addPanel().becomeSomeone());
@@ -204,7 +206,7 @@ function prepareSecond() {
 async function start() {
   const user = new URLSearchParams(location.search).get("user");
   const panel = addPanel();
-  await guard(() => (user ? panel.become(new Shopper(user)) : panel.becomeSomeone()));
+  await guard(() => (user ? panel.become(user) : panel.becomeSomeone()));
   await offerStrategies();
   const names = await interests().catch(() => []);
   byId("categories").replaceChildren(...names.map((name) => element("option", { value: name })));

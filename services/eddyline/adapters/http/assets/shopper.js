@@ -1,6 +1,7 @@
 /** A person in the playground: who they are, what they do, what they are recommended. Everything goes through the API. */
 
 import { address, call, Problem } from "./api.js";
+import "./eddyline.js";
 
 export const LIST_LENGTH = 12;
 const VISIBLE_WITHIN_MS = 5000;
@@ -32,21 +33,33 @@ export async function orNothing(promise, ...statuses) {
 }
 
 export class Shopper {
-  /** `user`: someone signed in; without: an anonymous visitor, under a random id. */
-  constructor(user = null) {
+  /** `user`: someone signed in; null: an anonymous visitor, under a random id. `root`: the element that they look at. */
+  constructor(user, root) {
     this.userId = user;
-    this.anonymousId = user === null ? `playground-${crypto.randomUUID()}` : null;
-    this.sessionId = crypto.randomUUID();
     this.opened = [];
+    this.problem = null;
+    this.tracker = window.eddyline.create({ user, root, clicks: false, send: (body) => this.#send(body) });
+  }
+
+  /** Hand events to the API, with the key; return whether they are through, or refused for good. */
+  async #send(body) {
+    try {
+      await call("POST", "/v1/events", JSON.parse(body));
+      this.problem = null;
+    } catch (problem) {
+      this.problem = problem;
+    }
+    return !this.problem?.isPassing;
+  }
+
+  /** Wait until what was tracked is acknowledged. Throws `Problem`. */
+  async #acknowledged() {
+    await this.tracker.flush();
+    if (this.problem) throw this.problem;
   }
 
   get isAnonymous() {
     return this.userId === null;
-  }
-
-  /** How events and requests name them. */
-  get who() {
-    return this.isAnonymous ? { anonymous_id: this.anonymousId } : { user_id: this.userId };
   }
 
   /** What is known of them: counts and recent items; null while that is nothing. Nobody may ask it of an anonymous id. */
@@ -57,9 +70,8 @@ export class Shopper {
   /** Their list, explained. A `probe` isn't counted as shown unless an impression says so. */
   recommend(options, probe = false, limit = LIST_LENGTH) {
     return call("POST", "/v1/recommendations", {
-      ...this.who,
+      ...this.tracker.ids(),
       ...options,
-      session_id: this.sessionId,
       surface: "playground",
       explain: true,
       batch: probe,
@@ -70,8 +82,8 @@ export class Shopper {
   /** Send what they did with an item; return the milliseconds until it was acknowledged. */
   async act(type, item, requestId) {
     const started = performance.now();
-    const event = { ...this.who, type, item_id: item.item_id, session_id: this.sessionId, event_id: crypto.randomUUID() };
-    await call("POST", "/v1/events", requestId ? { ...event, request_id: requestId } : event);
+    this.tracker.track(type, item.item_id, { request_id: requestId });
+    await this.#acknowledged();
     this.opened = [{ ...item, hidden: type === "hide" }, ...this.opened.filter((one) => one.item_id !== item.item_id)];
     return performance.now() - started;
   }
@@ -87,11 +99,6 @@ export class Shopper {
     }, started);
   }
 
-  /** Report which positions of a list came into view. */
-  see(requestId, positions) {
-    return call("POST", "/v1/events", { ...this.who, type: "impression", request_id: requestId, positions });
-  }
-
   /** Say what they are interested in, and wait until that is known. */
   async answer(interests) {
     await call("PUT", address(["users", this.userId]), { interests });
@@ -100,18 +107,14 @@ export class Shopper {
 
   /** Sign in: what they did anonymously becomes this user's. */
   async signIn(user) {
-    await call("POST", "/v1/events", { type: "identify", anonymous_id: this.anonymousId, user_id: user });
+    this.tracker.identify(user);
+    await this.#acknowledged();
     this.userId = user;
-  }
-
-  /** Sign out: a stranger again, under another id, since the former leads to the user by now. */
-  signOut() {
-    return new Shopper();
   }
 
   /** Erase them, and wait until nothing is known. */
   async forget() {
-    const path = this.isAnonymous ? ["anonymous", this.anonymousId] : ["users", this.userId];
+    const path = this.isAnonymous ? ["anonymous", this.tracker.ids().anonymous_id] : ["users", this.userId];
     await call("DELETE", address(path));
     return eventually(async () => (await this.recommend({}, true, 1)).cold_start);
   }

@@ -6,8 +6,6 @@ const MOVE = { duration: 520, easing: "cubic-bezier(.2, .8, .2, 1)" };
 const APPEAR = { duration: 420, easing: "ease-out" };
 const LEAVE = { duration: 300, easing: "ease-in", fill: "forwards" };
 const BADGE_MS = 6000;
-const SEEN_AFTER_MS = 1000;
-const REPORT_AFTER_MS = 200;
 
 /** The terms of a score by what they go by, in the order of a bar; the style sheet gives each group its colour. */
 const GROUPS = {
@@ -23,21 +21,15 @@ const COLOURS = new Map(Object.entries(GROUPS).flatMap(([group, terms]) => terms
 const movesFreely = () => !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export class Tiles {
-  /** `list`: the element that holds them. `onAct(type, item)`: what a person does; `onSeen(ranks)`: what came into view. */
-  constructor(list, { onAct, onSeen = null }) {
+  /** `list`: the element that holds them. `onAct(type, item)`: what a person does. */
+  constructor(list, onAct) {
     this.list = list;
     this.onAct = onAct;
-    this.onSeen = onSeen;
     this.tiles = new Map();
-    this.observer = onSeen && new IntersectionObserver((entries) => this.#watch(entries), { threshold: 0.5 });
-    this.timers = new Map();
-    this.seen = new Set();
-    this.unreported = [];
   }
 
   /** Show these items, each at its place, from where it was. `moves`: whether to say how places have changed. */
   show(items, moves = false) {
-    this.#report();
     const first = this.#places();
     const leader = this.list.firstElementChild?.dataset.item;
     const ranks = new Map([...this.tiles].map(([id, tile]) => [id, tile.rank]));
@@ -54,7 +46,6 @@ export class Tiles {
     if (items[0]?.item_id !== leader) this.list.scrollLeft = 0;
     this.#play(first);
     this.#restoreFocus(focused);
-    this.#watchAnew();
   }
 
   /** Say that a tile's click is on its way. */
@@ -79,8 +70,6 @@ export class Tiles {
   }
 
   #remove(id, tile, place) {
-    clearTimeout(this.timers.get(id));
-    this.observer?.unobserve(tile.element);
     this.tiles.delete(id);
     tile.element.remove();
     if (!movesFreely() || !place?.width) return;
@@ -125,42 +114,12 @@ export class Tiles {
     const tile = this.tiles.get(place.id)?.element ?? this.list.children[Math.min(place.index, this.list.children.length - 1)];
     (tile.querySelector(`[data-act="${place.act ?? "click"}"]`) ?? part(tile, "open")).focus({ preventScroll: true });
   }
-
-  // -- half in view for a second is seen --------------------------------------------------------------------------------
-
-  #watchAnew() {
-    if (!this.observer) return;
-    this.seen.clear();
-    for (const { element: shown } of this.tiles.values()) {
-      this.observer.unobserve(shown);
-      this.observer.observe(shown);
-    }
-  }
-
-  #watch(entries) {
-    for (const { target, isIntersecting } of entries) {
-      const id = target.dataset.item;
-      clearTimeout(this.timers.get(id));
-      if (isIntersecting) this.timers.set(id, setTimeout(() => this.#note(id), SEEN_AFTER_MS));
-    }
-  }
-
-  #note(id) {
-    const rank = this.tiles.get(id)?.rank;
-    if (!rank || this.seen.has(rank) || document.visibilityState !== "visible") return;
-    this.seen.add(rank);
-    this.unreported.push(rank);
-    if (this.unreported.length === 1) setTimeout(() => this.#report(), REPORT_AFTER_MS);
-  }
-
-  #report() {
-    if (this.unreported.length) this.onSeen(this.unreported.splice(0));
-  }
 }
 
 function fill(tile, item, rank, largest) {
   const { element: shown } = tile;
   Object.assign(tile, { item, rank });
+  Object.assign(shown.dataset, { eddylineItem: item.item_id, eddylinePosition: rank });
   part(shown, "rank").textContent = rank;
   part(shown, "title").textContent = item.title ?? item.item_id;
   part(shown, "category").textContent = item.category ?? "";

@@ -1,0 +1,36 @@
+"""The web application of docs/python-client.md, on a running Eddyline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from tests.docs.pages import ROOT, blocks
+from tests.docs.shell import Shell
+
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("docs"), pytest.mark.slow(30)]
+
+
+def test_the_web_application_of_the_page_learns_from_a_view(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = (one for one in blocks(ROOT / "docs" / "python-client.md") if one.info == "python fastapi")
+    monkeypatch.setenv("EDDYLINE_URL", shell.url)
+    monkeypatch.delenv("EDDYLINE_API_KEY", raising=False)
+    names: dict[str, Any] = {"__name__": "shop"}
+    exec(compile(block.text, block.where, "exec", dont_inherit=True), names)  # as it stands on the page
+    app = names["app"]
+
+    async def visit() -> None:
+        shop = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test")
+        async with names["lifespan"](app), shop as visitor, asyncio.timeout(20):
+            before = (await visitor.get("/", params={"user": "barbara"})).json()
+            assert "eddies" in {item["item_id"] for item in before["items"]}
+            page = (await visitor.get("/products/eddies", params={"user": "barbara"})).json()
+            assert page["similar"]["items"]
+            new = {"eddies"}
+            while "eddies" in new:  # until the next list knows what was viewed
+                items = (await visitor.get("/?user=barbara")).json()["items"]
+                new = {item["item_id"] for item in items if not item.get("repeat")}
+
+    asyncio.run(visit())
