@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from eddyline.model.events.timestamps import Timestamp, clamp_event_time
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel, parse_event
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
+from eddyline.model.plain_text import plain_line, says_something
 
 ImageAddress = Annotated[
     str,
@@ -25,6 +26,17 @@ ImageAddress = Annotated[
 ]
 """Where a picture is, or the picture itself (see `model.image_urls`)."""
 
+
+def _reduce(text: str) -> str:
+    line = plain_line(text)
+    if not says_something(line):
+        raise ValueError("has no text: it is blank, or markup and control characters alone")
+    return line
+
+
+Title = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_reduce)]
+Label = Annotated[Short, AfterValidator(_reduce)]
+"""A category or a tag: as a title, its text alone."""
 MAX_RATINGS = 2**53
 """The largest count that JSON's readers agree on."""
 Mark = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -63,13 +75,13 @@ class Content(WireModel):
     ce_name: ClassVar = "content"
 
     item_id: Id
-    title: Annotated[str, Field(min_length=1, max_length=1000)]
-    """Embedded and displayed."""
+    title: Title
+    """Embedded and displayed: its text alone, without markup and entities, in one line."""
     description: Annotated[str, Field(max_length=100_000)] | None = None
-    """Embedded, as far as the model reads."""
-    category: Short | None = None
+    """Kept as it is; its text alone, without markup and entities, is embedded, as far as the model reads."""
+    category: Label | None = None
     """Embedded, displayed and filterable."""
-    tags: Annotated[list[Short], Field(max_length=100)] = []
+    tags: Annotated[list[Label], Field(max_length=100)] = []
     """Embedded and filterable."""
     url: Annotated[str, Field(max_length=2048)] | None = None
     image_url: ImageAddress | None = None
