@@ -28,7 +28,7 @@ WRAPPERS = {
         "[/et_pb_text][/vc_column][/vc_row]"
     ),
     "a page builder's boxes": (
-        '<div class="elementor-section" data-settings=\'{"a":"<p>"}\'><div class="inner"><div>Slow rye bread</div></div>'
+        '<div class="elementor-section" data-set=\'{"a":"<p>"}\'><div class="inner"><div>Slow rye bread</div></div>'
         '<div style="width:50%"><span>Baked on stone.</span></div></div>'
     ),
     "escaped once": "&lt;h2&gt;Slow rye bread&lt;/h2&gt;&lt;p&gt;Baked on stone.&lt;/p&gt;",

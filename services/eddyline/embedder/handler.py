@@ -23,6 +23,7 @@ from eddyline.model.events import (
     Availability,
     Content,
     Erased,
+    LeftOut,
     Listing,
     Onboarded,
     RecordOrigin,
@@ -123,11 +124,13 @@ class Embedder:
         key, name = _key(record), _KEYS[record.topic]
         if record.value is None:
             return Tombstone(check_id(key, name))
+        left_out: list[LeftOut] = []
         event: Content | Availability | User = parse_entity(
-            _MODELS[record.topic], record.value, record.timestamp / 1000
+            _MODELS[record.topic], record.value, record.timestamp / 1000, left_out
         )
         if getattr(event, name) != key:
             raise InvalidEvent(f"is {getattr(event, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
+        self._metrics.count_left_out(one.field for one in left_out)
         if isinstance(event, Content):  # an uploaded picture is the image embedder's to look at: its name is kept
             attributes = convert_attributes(event.attributes, self._attributes)
             return event.model_copy(update={"image_url": stored_image_url(event.image_url), "attributes": attributes})

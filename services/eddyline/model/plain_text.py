@@ -87,10 +87,7 @@ def says_something(line: str) -> bool:
 
 def _without_layer(text: str) -> str:
     text = _without_shortcodes(_CDATA.sub(r"\1", text))
-    if is_html(text):
-        text = "".join(_texts(text))
-    else:
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    text = "".join(_texts(text)) if is_html(text) else _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _INVISIBLE.sub("", _CONTROLS.sub(" ", text))
     return unicodedata.normalize("NFC", _LINES.sub("\n", _SPACES.sub(" ", text)).strip())

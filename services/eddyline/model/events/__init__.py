@@ -32,6 +32,7 @@ from eddyline.model.events.interactions import (
     interaction_weight,
     parse_person_event,
 )
+from eddyline.model.events.odd_fields import LeftOut
 from eddyline.model.events.timestamps import (
     RECEIVED,
     DurationText,
@@ -73,6 +74,7 @@ __all__ = [
     "Identify",
     "ImpressionReport",
     "Interaction",
+    "LeftOut",
     "Listing",
     "Model",
     "Onboarded",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from eddyline.model.events.odd_fields import LeftOut
 from eddyline.model.events.timestamps import Timestamp, clamp_event_time
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel, parse_event
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
@@ -73,6 +74,10 @@ class Content(WireModel):
     """The full state of an item. Topic `content`, key item_id; a tombstone deletes it."""
 
     ce_name: ClassVar = "content"
+    may_be_left_out: ClassVar = frozenset(
+        {"description", "category", "tags", "url", "image_url", "image", "language", "detected_language"}
+        | {"price", "rating", "attributes"}
+    )
 
     item_id: Id
     title: Title
@@ -147,6 +152,7 @@ class User(WireModel):
     """Onboarding answers and attributes. Topic `users`, key user_id; a tombstone erases the person."""
 
     ce_name: ClassVar = "user"
+    may_be_left_out: ClassVar = frozenset({"interests", "goals", "experience", "segment", "attributes"})
 
     user_id: Id
     interests: Annotated[list[Short], Field(max_length=100)] = []
@@ -169,6 +175,8 @@ def clamp_entity_time(entity: Entity, arrived: float) -> Entity:
     return cast(Entity, entity.model_copy(update=update))
 
 
-def parse_entity(model: type[Entity], data: bytes | None, arrived: float) -> Entity:
+def parse_entity(
+    model: type[Entity], data: bytes | None, arrived: float, left_out: list[LeftOut] | None = None
+) -> Entity:
     """Read the value of a record of a compacted topic, which arrived then (epoch seconds). Raises `InvalidEvent`."""
-    return clamp_entity_time(parse_event(model, data), arrived)
+    return clamp_entity_time(parse_event(model, data, left_out), arrived)

@@ -101,6 +101,7 @@ class ImpressionReport(_ListRecord):
     """
 
     ce_name: ClassVar = "seen"
+    may_be_left_out: ClassVar = frozenset({"session_id", "context"})
 
     type: Literal["impression"] = "impression"
     event_id: Id | None = None
