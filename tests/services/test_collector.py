@@ -470,7 +470,7 @@ def test_an_items_full_state_goes_to_its_topic_with_the_time_of_arrival(it: Plac
     state = {"title": "Solaris", "tags": ["space"], "price": 3.5, "attributes": {"year": 1972, "cast": ["a", "b"]}}
     assert it.client.put("/v1/items/solaris", json=state).status_code == 202
     [said] = it.producer.values("content")
-    assert said == {"v": 1, "item_id": "solaris", "available": True, **state, "timestamp": format_timestamp(NOW)}
+    assert said == {"v": 1, "item_id": "solaris", **state, "timestamp": format_timestamp(NOW)}
     assert dict(it.producer.sent[0].headers)["ce_type"] == b"io.eddyline.content.v1"
 
 

@@ -65,6 +65,11 @@ class Metrics:
         self.left_out = counter(
             "eddyline_left_out_total", "Values of optional fields that couldn't be right and were left out", ("field",)
         )
+        self.outdated = counter(
+            "eddyline_embedder_outdated_total",
+            "Items whose newer state was written again, since an older one came after it",
+            ("topic",),
+        )
         self.in_flight = gauge(
             "eddyline_collector_in_flight_bytes", "Bytes taken in over HTTP and not yet acknowledged by the broker"
         )

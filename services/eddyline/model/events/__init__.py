@@ -13,6 +13,7 @@ from eddyline.model.events.entities import (
     clamp_entity_time,
     parse_entity,
 )
+from eddyline.model.events.framing import check_plain_key
 from eddyline.model.events.impressions import (
     ImpressionReport,
     ServedItem,
@@ -92,6 +93,7 @@ __all__ = [
     "WireModel",
     "activity_bytes",
     "check_id",
+    "check_plain_key",
     "clamp_entity_time",
     "clamp_event_time",
     "cloud_event_headers",

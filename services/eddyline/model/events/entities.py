@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from eddyline.model.events.odd_fields import LeftOut
-from eddyline.model.events.timestamps import Timestamp, clamp_event_time
+from eddyline.model.events.timestamps import RECEIVED, Timestamp, clamp_event_time
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel, parse_event
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
 from eddyline.model.plain_text import plain_line, says_something
@@ -33,6 +33,12 @@ def _reduce(text: str) -> str:
     if not says_something(line):
         raise ValueError("has no text: it is blank, or markup and control characters alone")
     return line
+
+
+def _said(available: bool | None, info: ValidationInfo) -> bool | None:
+    if available is None and info.context is RECEIVED:
+        raise ValueError("is null")
+    return available
 
 
 Title = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_reduce)]
@@ -103,9 +109,10 @@ class Content(WireModel):
     """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
     expires_at: Timestamp | None = None
     """Not recommended from then on."""
-    available: bool = True
-    """Not recommended while false."""
+    available: Annotated[bool | None, AfterValidator(_said), WithJsonSchema({"type": "boolean"})] = None
+    """Not recommended while false. Where it is left out: as `availability` said it, else true."""
     price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Where it is left out: as `availability` said it."""
     rating: Rating | None = None
     """What people gave it, where ratings are gathered elsewhere; filterable by its value."""
     attributes: Attributes = {}

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.framing import load_record
 from eddyline.model.events.odd_fields import LeftOut
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
@@ -19,7 +20,6 @@ from eddyline.model.events.wire import (
     Id,
     PersonRecord,
     WireModel,
-    load_json,
     requires_field,
     validate_event,
 )
@@ -202,7 +202,7 @@ _INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Exposure
 
 def parse_person_event(data: bytes | None, left_out: list[LeftOut] | None = None) -> PersonEvent:
     """Read a record of `interactions`: someone's, or one of our own. Raises `InvalidEvent`; see `validate_event`."""
-    value = load_json(data)
+    value = load_record(data)
     kind = value.get("type") if isinstance(value, dict) else None
     model = _INTERNAL.get(kind) if isinstance(kind, str) else None
     return validate_event(Interaction, value, left_out) if model is None else validate_event(model, value)

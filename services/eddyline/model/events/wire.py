@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.framing import load_record
 from eddyline.model.events.odd_fields import MEMBERWISE, LeftOut, Path, odd_path, without, without_empty_texts
 from eddyline.model.events.timestamps import RECEIVED
 from eddyline.model.ids import Person
@@ -145,7 +146,7 @@ Model = TypeVar("Model", bound=WireModel)
 
 def parse_event(model: type[Model], data: bytes | None, left_out: list[LeftOut] | None = None) -> Model:
     """Read one value. Raises `InvalidEvent` with the field and the reason; see `validate_event`."""
-    return validate_event(model, load_json(data), left_out)
+    return validate_event(model, load_record(data), left_out)
 
 
 def validate_event(model: type[Model], value: Any, left_out: list[LeftOut] | None = None) -> Model:
@@ -204,10 +205,8 @@ def check_id(value: str, field: str) -> str:
         raise InvalidEvent(explain_validation_error(error)[0], field) from None
 
 
-def load_json(data: bytes | None) -> Any:
+def load_json(data: bytes) -> Any:
     """Decode JSON (NaN, Infinity and invalid UTF-8 are none). Raises `InvalidEvent`."""
-    if data is None:
-        raise InvalidEvent("a tombstone has no meaning here")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
