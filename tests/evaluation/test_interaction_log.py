@@ -108,7 +108,7 @@ def test_the_last_state_of_an_item_counts(tmp_path: Path) -> None:
         ([item("a"), event("x", "b", 0)], r"no events to evaluate \(1 are on items it doesn't have\)"),
         ([item("a"), event("x", "a", 0, type="gaze")], r"log\.jsonl:2: unknown type 'gaze'"),
         ([item("a"), {"type": "like", "user_id": "x", "item_id": "a"}], r"log\.jsonl:2: is needed: .* times"),
-        ([item("a", price=-1), event("x", "a", 0)], r"price: log\.jsonl:1: "),
+        ([item("a", published_at="soon"), event("x", "a", 0)], r"published_at: log\.jsonl:1: "),
     ],
 )
 def test_a_log_that_cannot_be_evaluated_says_what_it_lacks(

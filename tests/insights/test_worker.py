@@ -9,6 +9,7 @@ import signal
 import time
 import uuid
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,21 @@ def kill_in_mid_work(app: App, worker: Supervisor, table: Windows, chance: rando
         app.use(5)
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: worker.pid != victim, "it has ended", SLOWLY)
+
+
+@pytest.mark.slow(60)
+def test_compressed_batches_of_every_codec_are_measured(table_topics: KafkaForTest, tmp_path: Path) -> None:
+    kafka, sent = table_topics, Counter[str]()
+    with measuring(kafka, tmp_path) as (worker, table):
+        for seed, codec in enumerate(("gzip", "lz4", "snappy", "zstd")):
+            options = replace(kafka.options, client={**kafka.options.client, "compression.type": codec})
+            producer = KafkaProducer(options)
+            app = App(producer, seed)
+            app.use(20)
+            producer.close()
+            sent += app.sent
+        wait_until(lambda: table.handled() == sent, "all of them are handled", SLOWLY)
+        worker.check()
 
 
 @pytest.mark.slow(60)

@@ -32,7 +32,7 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
 from eddyline.embedder.handler import Embedder
-from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
+from eddyline.errors import Misconfigured, Unavailable
 from eddyline.imaging import ImageEmbedder, RetainedUploads
 from eddyline.maintenance.generations.item_copy import ItemCopier
 from eddyline.model.events import Content, parse_event
@@ -400,11 +400,14 @@ def test_an_odd_address_is_refused_on_the_item_which_is_found_and_shown(it: Imag
     assert browsing(it).item("a")["image_url"] == address
 
 
-def test_a_long_address_that_is_no_picture_is_a_dead_letter_of_the_embedder_alone(it: Imaging) -> None:
+def test_a_long_address_that_is_no_picture_costs_the_item_nothing_but_it(it: Imaging) -> None:
     said = content(0, "data:image/svg+xml;base64," + "A" * 3_000)
-    with pytest.raises(InvalidEvent, match="is not a supported picture type"):
-        it.embedder.parse(said)
-    assert it.imager.parse(said) is None
+    item = it.embedder.parse(said)
+    assert isinstance(item, Content)
+    assert item.image_url is None
+    wanted = it.imager.parse(said)
+    assert wanted is not None
+    assert (wanted.url, wanted.body) == (None, None)
 
 
 def test_what_a_library_trips_over_fails_alone(it: Imaging) -> None:

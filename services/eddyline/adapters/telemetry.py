@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import Literal
 
@@ -61,6 +62,14 @@ class Metrics:
         )
         self.accepted = counter("eddyline_collector_accepted_total", "Records acknowledged by the broker", ("topic",))
         self.rejected = counter("eddyline_collector_rejected_total", "Events refused as invalid", ("field",))
+        self.left_out = counter(
+            "eddyline_left_out_total", "Values of optional fields that couldn't be right and were left out", ("field",)
+        )
+        self.outdated = counter(
+            "eddyline_embedder_outdated_total",
+            "Items whose newer state was written again, since an older one came after it",
+            ("topic",),
+        )
         self.in_flight = gauge(
             "eddyline_collector_in_flight_bytes", "Bytes taken in over HTTP and not yet acknowledged by the broker"
         )
@@ -168,6 +177,11 @@ class Metrics:
         self.verdicts_ignored = counter(
             "eddyline_reader_verdicts_ignored_total", "Unreadable records on the topic verdicts"
         )
+
+    def count_left_out(self, fields: Iterable[str]) -> None:
+        """Count values that were left out, by their dotted fields, which begin with names of our own."""
+        for field in fields:
+            self.left_out.labels(field.partition(".")[0]).inc()
 
     def render(self) -> bytes:
         """Return all of them in the Prometheus text format."""

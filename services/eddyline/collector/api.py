@@ -41,6 +41,7 @@ from eddyline.model.events import (
     Identify,
     ImpressionReport,
     Interaction,
+    LeftOut,
     SenderClock,
     User,
     WireModel,
@@ -58,7 +59,8 @@ from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, US
 log = structlog.get_logger("collector")
 
 IDENTIFY, IMPRESSION = "identify", "impression"
-
+MAX_WARNINGS = 100
+"""Warnings in one response: a small body may give cause for many."""
 
 _ENTITIES: Mapping[type[WireModel], tuple[str, str]] = {
     Content: (CONTENT, "item_id"),
@@ -109,7 +111,8 @@ class Collector:
             body = await self._object(request, "events")
             clock = SenderClock.at_arrival(take_sent_at(body), self._clock())
             ids = _EventIdGenerator(idempotency_key)
-            return await self._take(self._members(body, "events"), lambda one: self._event(request, one, ids, clock))
+            events = self._members(body, "events")
+            return await self._take(events, lambda one, odd: self._event(request, one, ids, clock, odd))
 
         @router.post(
             "/v1/items",
@@ -119,7 +122,7 @@ class Collector:
         )
         async def post_items(request: Request) -> Response:
             items, now = self._members(await self._object(request, "items"), "items"), self._clock()
-            return await self._take(items, lambda one: self._entity(Content, one, now))
+            return await self._take(items, lambda one, odd: self._entity(Content, one, now, odd))
 
         @router.post(
             "/v1/items/availability",
@@ -130,7 +133,7 @@ class Collector:
         )
         async def post_availability(request: Request) -> Response:
             items, now = self._members(await self._object(request, "items"), "items"), self._clock()
-            return await self._take(items, lambda one: self._entity(Availability, one, now))
+            return await self._take(items, lambda one, odd: self._entity(Availability, one, now, odd))
 
         @router.put(
             "/v1/items/{item_id}",
@@ -141,7 +144,7 @@ class Collector:
         )
         async def put_item(request: Request, item_id: str) -> Response:
             named = _with_path_id(await self._body(request), "item_id", item_id_from_path(item_id))
-            return await self._take_one(self._entity(Content, named, self._clock()))
+            return await self._take_alone(Content, named)
 
         @router.delete("/v1/items/{item_id}", summary="Delete an item", openapi_extra=catalogue, **options)
         async def delete_item(item_id: str) -> Response:
@@ -156,7 +159,7 @@ class Collector:
         )
         async def put_user(request: Request, user_id: str) -> Response:
             named = _with_path_id(await self._body(request), "user_id", id_from_path(user_id, "user_id"))
-            return await self._take_one(self._entity(User, named, self._clock()))
+            return await self._take_alone(User, named)
 
         @router.delete("/v1/users/{user_id}", summary="Erase a person", openapi_extra=people, **options)
         async def delete_user(user_id: str) -> Response:
@@ -178,8 +181,10 @@ class Collector:
 
     # -- one object → (its id, its record) ----------------------------------------------------------------------
 
-    def _event(self, request: Request, given: Any, ids: _EventIdGenerator, clock: SenderClock) -> tuple[str, Outgoing]:
-        event = self._read_event(given)
+    def _event(
+        self, request: Request, given: Any, ids: _EventIdGenerator, clock: SenderClock, left_out: list[LeftOut]
+    ) -> tuple[str, Outgoing]:
+        event = self._read_event(given, left_out)
         refuse_placeholders(event, self._events)
         self._check_identity(request, event)
         event_id = event.event_id or ids.make(given)
@@ -187,13 +192,13 @@ class Collector:
         topic = IMPRESSIONS if isinstance(event, ImpressionReport) else INTERACTIONS
         return event_id, _to_record(topic, event.person.key, event, event_id)
 
-    def _read_event(self, given: Any) -> Interaction | Identify | ImpressionReport:
+    def _read_event(self, given: Any, left_out: list[LeftOut]) -> Interaction | Identify | ImpressionReport:
         kind = given.get("type") if isinstance(given, dict) else None
         if kind == IDENTIFY:
-            return validate_event(Identify, given)
+            return validate_event(Identify, given, left_out)
         if kind == IMPRESSION:
-            return validate_event(ImpressionReport, given)
-        event = validate_event(Interaction, given)
+            return validate_event(ImpressionReport, given, left_out)
+        event = validate_event(Interaction, given, left_out)
         if event.type in RESERVED_EVENT_TYPES:
             raise InvalidEvent(f"{event.type!r} is reserved", "type")
         interaction_weight(event, self._events)
@@ -210,8 +215,10 @@ class Collector:
         except Forbidden as error:
             raise InvalidEvent(str(error), "user_id" if event.person.kind == "u" else "anonymous_id") from None
 
-    def _entity(self, model: type[Content | Availability | User], given: Any, now: float) -> tuple[str, Outgoing]:
-        entity = clamp_entity_time(validate_event(model, given), now)
+    def _entity(
+        self, model: type[Content | Availability | User], given: Any, now: float, left_out: list[LeftOut]
+    ) -> tuple[str, Outgoing]:
+        entity = clamp_entity_time(validate_event(model, given, left_out), now)
         if isinstance(entity, Content):
             self._check_upload(entity)
             converted = convert_attributes(entity.attributes, self._attributes)
@@ -263,27 +270,40 @@ class Collector:
             raise TooLarge(f"holds {len(batch):,}, the limit is {self._server.max_batch:,}", name)
         return batch
 
-    async def _take(self, given: Sequence[Any], read: Callable[[Any], tuple[str, Outgoing]]) -> Response:
+    async def _take(self, given: Sequence[Any], read: Callable[[Any, list[LeftOut]], tuple[str, Outgoing]]) -> Response:
         """Refuse what is invalid, send the rest."""
         ids: list[str | None] = []
         outgoing: dict[int, Outgoing] = {}
         rejected: list[dict[str, Any]] = []
+        warnings: list[dict[str, Any]] = []
         for index, one in enumerate(given):
+            left_out: list[LeftOut] = []
             try:
                 if isinstance(one, InvalidEvent):
                     raise one
-                name, outgoing[index] = read(one)
+                name, outgoing[index] = read(one, left_out)
                 ids.append(name)
             except InvalidEvent as error:
                 ids.append(None)
                 rejected.append(self._rejection(index, error))
-        return await self._produce(outgoing, ids, rejected)
+            else:
+                warnings.extend(self._warnings(index, left_out))
+        return await self._produce(outgoing, ids, rejected, warnings)
+
+    async def _take_alone(self, model: type[Content | User], given: Any) -> Response:
+        left_out: list[LeftOut] = []
+        name, record = self._entity(model, given, self._clock(), left_out)
+        return await self._produce({0: record}, [name], [], self._warnings(0, left_out))
 
     async def _take_one(self, one: tuple[str, Outgoing]) -> Response:
-        return await self._produce({0: one[1]}, [one[0]], [])
+        return await self._produce({0: one[1]}, [one[0]], [], [])
 
     async def _produce(
-        self, outgoing: Mapping[int, Outgoing], ids: list[str | None], rejected: list[dict[str, Any]]
+        self,
+        outgoing: Mapping[int, Outgoing],
+        ids: list[str | None],
+        rejected: list[dict[str, Any]],
+        warnings: list[dict[str, Any]],
     ) -> Response:
         """Send, and wait for every acknowledgement; where some are missing, name those that are there. `outgoing` and
         `ids` by the place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
@@ -320,7 +340,8 @@ class Collector:
         if unexpected is not None:
             raise unexpected
         if refused is None and not failures:
-            return json_response({"accepted": len(accepted), "rejected": rejected, "ids": ids}, 202)
+            answer = {"accepted": len(accepted), "rejected": rejected, "ids": ids}
+            return json_response(answer | {"warnings": warnings[:MAX_WARNINGS]} if warnings else answer, 202)
         reason = refused or failures[0]
         acknowledged = [ids[index] for index in accepted]
         wait = reason.retry_after if isinstance(reason, Overloaded) else 1.0
@@ -341,6 +362,10 @@ class Collector:
 
     def _settled(self, size: int, _sent: Future[RecordMetadata]) -> None:
         self._in_flight.release(size)
+
+    def _warnings(self, index: int, left_out: Sequence[LeftOut]) -> list[dict[str, Any]]:
+        self._metrics.count_left_out(one.field for one in left_out)
+        return [{"index": index, "field": one.field, "reason": f"{one.reason}: left out"} for one in left_out]
 
     def _rejection(self, index: int, error: InvalidInput) -> dict[str, Any]:
         self._metrics.rejected.labels(_metric_label(error.field)).inc()

@@ -50,12 +50,22 @@ class Rejected(BaseModel):
     reason: str
 
 
+class FieldWarning(BaseModel):
+    """A value that was left out of what was accepted: its place in the batch, the field and the reason."""
+
+    index: int
+    field: str
+    reason: str
+
+
 class Accepted(BaseModel):
     """What the broker has acknowledged. `ids`, in the batch's order: event ids or item ids, null where refused."""
 
     accepted: int
     rejected: list[Rejected] = []
     ids: list[str | None] = []
+    warnings: list[FieldWarning] = []
+    """At most the first hundred; only where there are some."""
 
 
 BODIES = (

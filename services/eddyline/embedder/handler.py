@@ -11,48 +11,56 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from eddyline.adapters.encoders import TextEncoder, embed_items
-from eddyline.adapters.kafka import Message, Outgoing, Producer, Record, TopicPartition
+from eddyline.adapters.kafka import Message, Producer, Record, TopicPartition
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, IsEmpty, Point, VectorStore, in_batches
+from eddyline.embedder.catalogue_records import (
+    KEYS,
+    CatalogueEvent,
+    Tombstone,
+    by_key,
+    decide,
+    key_of,
+    known_state,
+    offer_of,
+    outstanding,
+    place_of_state,
+    restatement,
+    send_listings,
+    state_time,
+    stock_of,
+)
+from eddyline.embedder.offers import OfferUpdater
+from eddyline.embedder.onboarding import OnboardingForwarder
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (
     Availability,
     Content,
-    Erased,
+    LeftOut,
     Listing,
-    Onboarded,
     RecordOrigin,
     User,
     check_id,
-    cloud_event_headers,
+    check_plain_key,
     parse_entity,
 )
 from eddyline.model.ids import item_point_id
 from eddyline.model.image_urls import stored_image_url
 from eddyline.model.language import Detect, detect_no_language, item_language
+from eddyline.model.latest_state import current_offer
 from eddyline.model.listing import listing_fields, servable_fields
 from eddyline.model.offsets import stored_offset
-from eddyline.model.text import DEFAULT, Parts, Template, onboarding_text, parts_hash
+from eddyline.model.text import DEFAULT, Parts, Template, parts_hash
 from eddyline.settings import AttributeKind
-from eddyline.topics import ACTIVITY, AVAILABILITY, CONTENT, INTERACTIONS, USERS
+from eddyline.topics import AVAILABILITY, CONTENT, USERS
 
 WRITE_BATCH = 64
 """Items embedded before they are written: what is written isn't done again where the rest fails, or takes too long."""
-BOOKKEEPING = ("item_id", "space", "source", "offer", "listed_at", "image", "meta.image_url")
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    """The key of a record without a value: the item or the person is to be deleted."""
-
-    key: str
-
-
-CatalogueEvent: TypeAlias = Content | Availability | User | Tombstone
+BOOKKEEPING = ("item_id", "space", "source", "stock", "offer", "listed_at", "image", "meta.image_url")
 
 
 @dataclass(slots=True)
@@ -72,11 +80,10 @@ class _ItemUpdate:
     @property
     def source(self) -> Mapping[str, Any]:
         """What is stored of the record that the item came from, and of its vector."""
-        return {} if self.known is None else self.known.payload.get("source") or {}
+        return {} if self.known is None else _source(self.known)
 
 
 _MODELS: Mapping[str, type[Content | Availability | User]] = {CONTENT: Content, AVAILABILITY: Availability, USERS: User}
-_KEYS = {CONTENT: "item_id", AVAILABILITY: "item_id", USERS: "user_id"}
 
 
 class Embedder:
@@ -104,6 +111,8 @@ class Embedder:
         self._metrics, self._clock = metrics, clock
         self._items, self._template, self._detect = items, template, detect
         self._attributes = attributes
+        self._offers = OfferUpdater(store, producer, metrics, items)
+        self._onboarding = OnboardingForwarder(encoder, producer)
 
     def check_space(self) -> None:
         """Raise `Misconfigured` when the stored items are of another model or template."""
@@ -120,14 +129,18 @@ class Embedder:
 
     def parse(self, record: Record) -> CatalogueEvent:
         """Read a record. Raises `InvalidEvent`: not of the topic's model, or under another key than the id it names."""
-        key, name = _key(record), _KEYS[record.topic]
+        key, name = key_of(record), KEYS[record.topic]
+        place_of_state(record)
         if record.value is None:
+            check_plain_key(key)
             return Tombstone(check_id(key, name))
+        left_out: list[LeftOut] = []
         event: Content | Availability | User = parse_entity(
-            _MODELS[record.topic], record.value, record.timestamp / 1000
+            _MODELS[record.topic], record.value, record.timestamp / 1000, left_out
         )
         if getattr(event, name) != key:
             raise InvalidEvent(f"is {getattr(event, name)[:60]!r}, but the record's key is {key[:60]!r}", name)
+        self._metrics.count_left_out(one.field for one in left_out)
         if isinstance(event, Content):  # an uploaded picture is the image embedder's to look at: its name is kept
             attributes = convert_attributes(event.attributes, self._attributes)
             return event.model_copy(update={"image_url": stored_image_url(event.image_url), "attributes": attributes})
@@ -136,11 +149,10 @@ class Embedder:
     def handle(self, batch: Sequence[Message[CatalogueEvent]]) -> None:
         """Embed what is new or changed, delete what is gone, forward what concerns people; durable on return."""
         by_topic = {topic: [m for m in batch if m.record.topic == topic] for topic in self.topics}
-        self._handle_users(by_topic[USERS])
-        latest = {_key(message.record): message for message in by_topic[CONTENT]}
-        for some in in_batches(list(latest.values()), WRITE_BATCH):
-            self._handle_items(some)
-        self._handle_offers(by_topic[AVAILABILITY])
+        self._onboarding.handle(by_topic[USERS])
+        for some in in_batches(list(by_key(by_topic[CONTENT]).items()), WRITE_BATCH):
+            self._handle_items(dict(some))
+        self._offers.handle(by_topic[AVAILABILITY])
 
     def assigned(self, epochs: Mapping[TopicPartition, int]) -> None:
         """Nothing is kept between batches."""
@@ -153,29 +165,49 @@ class Embedder:
 
     # -- items --------------------------------------------------------------------------------------------------
 
-    def _handle_items(self, latest: Sequence[Message[CatalogueEvent]]) -> None:
-        """`latest`: the last record of each item."""
-        by_point = {item_point_id(_key(message.record)): message for message in latest}
-        stored = self._store.retrieve(self._items, list(by_point), payload=BOOKKEEPING)
-        fresh = {point: m for point, m in by_point.items() if not _is_older(m.record, stored.get(point))}
-        self._store.delete(
-            self._items, [point for point, m in fresh.items() if isinstance(m.value, Tombstone) and point in stored]
-        )
+    def _handle_items(self, by_item: Mapping[str, Sequence[Message[CatalogueEvent]]]) -> None:
+        """Make of each item what its newest state says; write again what holds where the log ends with another."""
+        points = {item_id: item_point_id(item_id) for item_id in by_item}
+        stored = self._store.retrieve(self._items, list(points.values()), payload=BOOKKEEPING)
+        holds: dict[str, Message[CatalogueEvent]] = {}
+        outdated: list[str] = []
+        for item_id, messages in by_item.items():
+            known = stored.get(points[item_id])
+            source = {} if known is None else _source(known)
+            exists = known is not None and "space" in known.payload
+            decision = decide(known_state(source, messages[-1].record, exists), messages)
+            if decision.index is not None:
+                holds[points[item_id]] = messages[decision.index]
+            if decision.is_to_be_restated:
+                outdated.append(item_id)
+        last = {points[item_id]: by_item[item_id][-1].record for item_id in outdated}
+        self._write_items(holds, stored, {point: record.offset for point, record in last.items()})
+        self._restate_items(last)
+
+    def _write_items(
+        self,
+        holds: Mapping[str, Message[CatalogueEvent]],
+        stored: Mapping[str, Point],
+        restated: Mapping[str, int],
+    ) -> None:
+        """Write the states that hold, by point; `restated`: offsets of records that will be written again."""
         updates = [
             self._item_update(point, message.value, message.record, stored.get(point))
-            for point, message in fresh.items()
+            for point, message in holds.items()
             if isinstance(message.value, Content)
         ]
         self._embed(updates)
         payloads = {update.point_id: self._payload(update) for update in updates}
-        gone = [message.record for message in fresh.values() if isinstance(message.value, Tombstone)]
+        gone = {point: m.record for point, m in holds.items() if isinstance(m.value, Tombstone)}
         # Before the items: who opens one has a row to learn in. What a crash leaves is said again.
-        self._send_listings(
+        send_listings(
+            self._producer,
             [
-                *((_gone_listing(record), record) for record in gone),
+                *((_gone_listing(record), record) for record in gone.values()),
                 *((_listing(payloads[update.point_id], update.record), update.record) for update in updates),
-            ]
+            ],
         )
+        self._delete({point: record for point, record in gone.items() if point in stored}, stored)
         vectors = {update.point_id: {"content": update.vector} for update in updates if update.vector is not None}
         new = [
             Point(update.point_id, vectors[update.point_id], payloads[update.point_id])
@@ -186,6 +218,44 @@ class Embedder:
         # The vector first, then the payload with its hash: a crash between them means embedding once more.
         self._store.update_vectors(self._items, {point: vector for point, vector in vectors.items() if point in stored})
         self._store.set_payload(self._items, {point: payload for point, payload in payloads.items() if point in stored})
+        # Noted before it is done: a deletion that comes in between must be remembered until then.
+        sources = {
+            point: payloads[point]["source"] if point in payloads else _source(stored[point])
+            for point in restated
+            if point in payloads or (point in stored and point not in gone)
+        }
+        awaited = {point: {"source": {**source, "restated": restated[point]}} for point, source in sources.items()}
+        self._store.set_payload(self._items, awaited)
+
+    def _delete(self, gone: Mapping[str, Record], stored: Mapping[str, Point]) -> None:
+        """Delete items. What `availability` said of them stays; and that they were deleted, while an earlier state is
+        still to come once more."""
+        kept = {}
+        for point, record in gone.items():
+            stock, awaited = stock_of(stored[point].payload), outstanding(_source(stored[point]), record)
+            if stock or awaited:
+                offer = current_offer(None, -math.inf, stock)
+                source = {"source": {**place_of_state(record)._asdict(), **awaited}} if awaited else {}
+                payload = {"item_id": key_of(record), "stock": stock, "offer": offer, **servable_fields(None, offer)}
+                kept[point] = Point(point, {}, {**payload, **source})
+        self._store.delete(self._items, [point for point in gone if point not in kept])
+        self._store.upsert(self._items, list(kept.values()))
+
+    def _restate_items(self, last: Mapping[str, Record]) -> None:
+        """Write again what is stored of items whose `last` records, by point, don't hold."""
+        if not last:
+            return
+        stored = self._store.retrieve(self._items, list(last), payload=("meta", "source"))
+        self._metrics.outdated.labels(CONTENT).inc(len(last))
+        states: dict[str, Content | None] = {}
+        for point in last:
+            payload = stored[point].payload if point in stored else {}
+            if meta := payload.get("meta"):
+                said = {**meta, "item_id": key_of(last[point]), "timestamp": payload["source"]["at"]}
+                states[point] = Content.model_validate(said)
+            else:
+                states[point] = None
+        self._producer.send_all([restatement(key_of(record), states[point], record) for point, record in last.items()])
 
     def _item_update(self, point_id: str, content: Content, record: Record, known: Point | None) -> _ItemUpdate:
         meta = content.model_dump(mode="python", exclude_none=True, exclude={"v", "item_id", "timestamp"})
@@ -210,9 +280,16 @@ class Embedder:
             "meta": update.meta,
             "language": item_language(update.meta, self._detect),
             "listed_at": _listed_at(content, known),
-            "offer": (offer := _offer(content, known.get("offer") or {})),
+            "stock": (stock := stock_of(known)),
+            "offer": (offer := offer_of(update.meta, state_time(content), stock, known)),
             **servable_fields(update.meta, offer),
-            "source": {"hash": update.text_hash, **record.position._asdict(), **self._history(update)},
+            "source": {
+                "hash": update.text_hash,
+                "at": state_time(content),
+                **place_of_state(record)._asdict(),
+                **outstanding(update.source, record),
+                **self._history(update),
+            },
             **_stale_image(content, record, known),
         }
 
@@ -220,106 +297,11 @@ class Embedder:
         """When the current vector was made, in epoch seconds, and its ordinal, both for the audit."""
         source = update.source
         if update.vector is not None:
-            return {"embedded_at": self._clock(), "embeddings": source.get("embeddings", 1 if source else 0) + 1}
-        return {name: source[name] for name in ("embedded_at", "embeddings") if name in source}
-
-    # -- price and stock ----------------------------------------------------------------------------------------
-
-    def _handle_offers(self, batch: Sequence[Message[CatalogueEvent]]) -> None:
-        """Store price and stock as they were last said; what comes before its item waits in a point with nothing
-        else."""
-        updates = [(m.value, m.record) for m in batch if isinstance(m.value, Availability)]
-        points = {availability.item_id: item_point_id(availability.item_id) for availability, _ in updates}
-        if not points:
-            return
-        keys = ("offer", "meta.title", "meta.published_at", "meta.expires_at")
-        stored = self._store.retrieve(self._items, list(points.values()), payload=keys)
-        offers: dict[str, Mapping[str, Any]] = {
-            item_id: stored[point].payload.get("offer") or {} for item_id, point in points.items() if point in stored
-        }
-        for availability, _ in updates:
-            offers[availability.item_id] = _offer(availability, offers.get(availability.item_id, {}))
-        payloads = {
-            item_id: {
-                "offer": offers[item_id],
-                **servable_fields(stored[point].payload.get("meta") if point in stored else None, offers[item_id]),
+            return {
+                "embedded_at": self._clock(),
+                "embeddings": source.get("embeddings", 1 if source.get("hash") else 0) + 1,
             }
-            for item_id, point in points.items()
-        }
-        records = {availability.item_id: record for availability, record in updates}
-        self._send_listings(
-            [
-                (Listing(item_id=item_id, offer=dict(offers[item_id])), records[item_id])
-                for item_id, point in points.items()
-                if point in stored and "meta" in stored[point].payload
-            ]
-        )
-        early = [
-            Point(point, {}, {"item_id": item_id, **payloads[item_id]})
-            for item_id, point in points.items()
-            if point not in stored
-        ]
-        self._store.upsert(self._items, early, insert_only=True)
-        existing = {point: payloads[item_id] for item_id, point in points.items() if point in stored}
-        self._store.set_payload(self._items, existing)
-
-    def _send_listings(self, listings: Sequence[tuple[Listing, Record]]) -> None:
-        """Tell affinity, whose rows are filtered as the items are, and wait until it is acknowledged."""
-        if listings:
-            self._producer.send_all(
-                [
-                    Outgoing(
-                        ACTIVITY,
-                        listing.item_id.encode(),
-                        listing.to_bytes(),
-                        cloud_event_headers(listing, record.place, "embedder"),
-                    )
-                    for listing, record in listings
-                ]
-            )
-
-    # -- people -------------------------------------------------------------------------------------------------
-
-    def _handle_users(self, batch: Sequence[Message[CatalogueEvent]]) -> None:
-        if not batch:
-            return
-        texts = [
-            onboarding_text(m.value.interests, m.value.goals, m.value.experience) if isinstance(m.value, User) else ""
-            for m in batch
-        ]
-        rows = iter(self._encoder.encode([text for text in texts if text]))
-        vectors = [next(rows) if text else None for text in texts]
-        self._producer.send_all(
-            [self._person_record(message, vector) for message, vector in zip(batch, vectors, strict=True)]
-        )
-
-    def _person_record(self, message: Message[CatalogueEvent], vector: Dense | None) -> Outgoing:
-        user, record = message.value, message.record
-        origin = RecordOrigin(**record.position._asdict())
-        event: Onboarded | Erased
-        if isinstance(user, Tombstone):
-            event = Erased(user_id=user.key, timestamp=record.timestamp / 1000, origin=origin)
-        else:
-            assert isinstance(user, User)
-            event = Onboarded(
-                user_id=user.user_id,
-                vector=None if vector is None else [float(x) for x in vector],
-                space=None if vector is None else self._encoder.space,
-                segment=user.segment,
-                attributes=user.attributes,
-                origin=origin,
-            )
-        headers = cloud_event_headers(event, record.place, "embedder")
-        return Outgoing(INTERACTIONS, event.person.key.encode(), event.to_bytes(), headers)
-
-
-def _key(record: Record) -> str:
-    if not record.key:
-        raise InvalidEvent(f"a record of {record.topic} needs its {_KEYS[record.topic]} as the key")
-    try:
-        return record.key.decode()
-    except UnicodeDecodeError:
-        raise InvalidEvent("the record's key is not valid UTF-8") from None
+        return {name: source[name] for name in ("embedded_at", "embeddings") if name in source}
 
 
 def _listing(payload: Mapping[str, Any], record: Record) -> Listing:
@@ -332,13 +314,7 @@ def _listing(payload: Mapping[str, Any], record: Record) -> Listing:
 
 
 def _gone_listing(record: Record) -> Listing:
-    return Listing(item_id=_key(record), origin=RecordOrigin(**record.position._asdict()), gone=True)
-
-
-def _is_older(record: Record, known: Point | None) -> bool:
-    """Return whether the stored state is from a later record of the same log."""
-    offset = None if known is None else stored_offset(known.payload.get("source") or {}, record.position)
-    return offset is not None and record.offset < offset
+    return Listing(item_id=key_of(record), origin=RecordOrigin(**record.position._asdict()), gone=True)
 
 
 def _stale_image(content: Content, record: Record, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -358,15 +334,10 @@ def _listed_at(content: Content, known: Mapping[str, Any]) -> float:
     return float(known.get("listed_at", _time(content)))
 
 
-def _offer(event: Content | Availability, known: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Price and stock as the event has them, unless something later is known of them."""
-    at = _time(event)
-    if known.get("at", -math.inf) > at:
-        return known
-    offer: dict[str, Any] = {"available": event.available, "at": at}
-    return offer if event.price is None else {**offer, "price": event.price}
+def _source(point: Point) -> Mapping[str, Any]:
+    return point.payload.get("source") or {}
 
 
-def _time(event: Content | Availability) -> float:
+def _time(event: Content) -> float:
     assert event.timestamp is not None, "set when it was read"
     return event.timestamp

@@ -27,7 +27,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Dense, Filter, HasId, IsEmpty, Match, Point, Range, VectorStore, in_batches
 from eddyline.errors import ImageError, ImageRefused, ImageUnavailable, InvalidEvent, Unavailable
 from eddyline.imaging.pending_uploads import ImageReference, PendingUploads
-from eddyline.model.events import Content, check_id, parse_entity
+from eddyline.model.events import Content, check_id, check_plain_key, parse_entity
 from eddyline.model.image_urls import is_uploaded_image_name, parse_data_url
 from eddyline.model.offsets import LogPosition, stored_offset
 from eddyline.settings import ImageSettings
@@ -101,7 +101,8 @@ class ImageEmbedder:
             return None
         try:
             if record.value is None:
-                return ImageReference(check_id(record.key.decode(), "item_id"), None, record.position)
+                check_plain_key(key := record.key.decode())
+                return ImageReference(check_id(key, "item_id"), None, record.position)
             content = parse_entity(Content, record.value, record.timestamp / 1000)
         except (InvalidEvent, UnicodeDecodeError):
             return None

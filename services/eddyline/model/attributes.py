@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ def _convert(name: str, given: Any, kind: AttributeKind) -> Any:
 
 
 def _keyword(given: str | float | bool) -> str | None:
-    return given if isinstance(given, str) else orjson.dumps(given).decode()
+    return unicodedata.normalize("NFC", given) if isinstance(given, str) else orjson.dumps(given).decode()
 
 
 def _integer(given: str | float | bool) -> int | None:

@@ -9,6 +9,7 @@ given must hold.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -18,6 +19,7 @@ from eddyline.errors import InvalidInput
 from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.events import parse_timestamp
 from eddyline.model.ids import item_point_id
+from eddyline.model.plain_text import plain_line
 from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.settings import AttributeKind
 
@@ -167,6 +169,8 @@ CLOCK_STEP = 3600.0
 """Seconds after which popularity's bounds move with the clock: equal requests make equal filters meanwhile, whose
 lists can be shared. With its half-life of 90 days an hour is 0.03 % of a count."""
 
+_LABELS = ("meta.category", "meta.tags")
+"""What is stored as its text alone."""
 BUILT_IN: Mapping[str, tuple[str, str]] = {
     "item_id": ("item_id", KEYWORD),
     "category": ("meta.category", KEYWORD),
@@ -305,7 +309,14 @@ def _any_of(where: str, path: str, kind: str, value: Any) -> Condition:
             raise InvalidInput("takes one number, or bounds: gt, gte, lt, lte", where)
         number = _number(where, kind, values[0])
         return Range(path, gte=number, lte=number)
-    return Match(path, tuple(_value(where, kind, one) for one in values))
+    return Match(path, tuple(_as_stored(path, _value(where, kind, one)) for one in values))
+
+
+def _as_stored(path: str, value: str | int | bool) -> str | int | bool:
+    """Return a value as the store has it: texts in normal form C, categories and tags without markup."""
+    if not isinstance(value, str):
+        return value
+    return plain_line(value) if path in _LABELS else unicodedata.normalize("NFC", value)
 
 
 def _list(where: str, value: Any) -> list[Any]:

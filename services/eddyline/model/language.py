@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from eddyline.model.plain_text import plain_text
+
 Detect: TypeAlias = Callable[[str], str | None]
 """The language of a text, in ISO 639-1; None where none can be detected."""
 
@@ -24,5 +26,6 @@ def item_language(meta: Mapping[str, Any], detect: Detect) -> dict[str, Any]:
     given = meta.get("language")
     if given:
         return {"code": given, "detected": False}
-    code = detect(f"{meta.get('title') or ''}\n{meta.get('description') or ''}".strip())
+    title, description = (plain_text(meta.get(name) or "") for name in ("title", "description"))
+    code = detect(f"{title}\n{description}".strip())
     return {} if code is None else {"code": code, "detected": True}

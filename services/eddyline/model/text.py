@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from eddyline.model.plain_text import plain_text
 from eddyline.settings import TemplateSettings
 
-DEFAULT_VERSION = "t1"
-RENDERING = 1
+DEFAULT_VERSION = "t2"
+RENDERING = 2
 """How fields become lines. To be raised with it: the versions of all templates but the default one follow."""
 REPEATED: Literal["repeat"] = "repeat"
 
@@ -54,7 +55,7 @@ class Template:
 
     @property
     def version(self) -> str:
-        """`t1` is the default; any other has `t` and 8 hex digits of a hash of its definition."""
+        """`t2` is the default; any other has `t` and 8 hex digits of a hash of its definition."""
         if self == DEFAULT:
             return DEFAULT_VERSION
         definition = [RENDERING, self.mode, [[field.name, field.label, field.weight] for field in self.fields]]
@@ -71,7 +72,7 @@ class Template:
         lines = [(_line(field, item), field.weight) for field in self.fields]
         parts = tuple((line, weight) for line, weight in lines if line)
         if not parts:
-            return ((str(item.get("title") or "").strip(), 1.0),)
+            return ((_as_text(item.get("title")), 1.0),)
         if self.mode != REPEATED:
             return parts
         return (("\n".join(line for line, weight in parts for _ in range(round(weight))), 1.0),)
@@ -91,22 +92,22 @@ def _as_text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(text for one in value if (text := _as_text(one)))
-    return str(value).strip()
+    return plain_text(str(value))
 
 
 DEFAULT = Template.from_settings(TemplateSettings())
 
 
 def onboarding_text(interests: Iterable[str], goals: Iterable[str], experience: str | None) -> str:
-    """Return a newcomer's answers as one text; empty where nothing was answered.
+    """Return a newcomer's answers as one text, without markup; empty where nothing was answered.
 
     >>> onboarding_text(["science fiction", "space"], [], "beginner")
     'Interests: science fiction, space\\nExperience: beginner'
     """
     lines = [
-        ("Interests", ", ".join(interests)),
-        ("Goals", ", ".join(goals)),
-        ("Experience", (experience or "").strip()),
+        ("Interests", _as_text(list(interests))),
+        ("Goals", _as_text(list(goals))),
+        ("Experience", _as_text(experience)),
     ]
     return "\n".join(f"{name}: {answer}" for name, answer in lines if answer)
 

@@ -35,7 +35,7 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import Collections, PointStore, in_batches
-from eddyline.model.events import Erased, Interaction, Onboarded, Transfer
+from eddyline.model.events import Erased, Interaction, LeftOut, Onboarded, Transfer
 from eddyline.model.forwarding import SequenceCheck
 from eddyline.model.ids import Person
 from eddyline.model.profile import Profile
@@ -99,7 +99,10 @@ class Profiler:
 
     def parse(self, record: Record) -> ParsedEvent:
         """Read a record. Raises `InvalidEvent`: not JSON, no event that there is, an unknown type, a time far ahead."""
-        return parse_record(record, self._events, self._settings)
+        left_out: list[LeftOut] = []
+        parsed = parse_record(record, self._events, self._settings, left_out)
+        self._metrics.count_left_out(one.field for one in left_out)
+        return parsed
 
     def handle(self, batch: Sequence[Message[ParsedEvent]]) -> None:
         """Fold the batch; the profiles are durable when it returns."""

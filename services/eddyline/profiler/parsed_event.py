@@ -13,6 +13,7 @@ from eddyline.model.events import (
     Exposure,
     Identify,
     Interaction,
+    LeftOut,
     Onboarded,
     PersonEvent,
     Transfer,
@@ -110,14 +111,18 @@ class ParsedEvent:
         return event
 
 
-def read_event(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
-    """Read a valid record. Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead, an id of
-    nobody."""
+def read_event(
+    record: Record, events: EventSettings, settings: ProfileSettings, left_out: list[LeftOut] | None = None
+) -> ParsedEvent:
+    """Read a valid record, and name in `left_out` what of it can't be right.
+
+    Raises `InvalidEvent`: not JSON, no such event, an unknown type, a time far ahead, an id of nobody.
+    """
     forwarded = ForwardedFrom.from_headers(record.headers)
     headers = sum(len(name.encode()) + len(value) for name, value in record.headers)
     if headers > HEADER_BYTES:
         raise InvalidEvent(f"its headers have {headers:,} bytes, at most {HEADER_BYTES:,} are taken")
-    event = parse_person_event(record.value)
+    event = parse_person_event(record.value, left_out)
     require_author(event, record.headers, record.is_trusted)
     if isinstance(event, Interaction | Identify | Onboarded):
         refuse_placeholders(event, events)
@@ -136,10 +141,12 @@ def read_event(record: Record, events: EventSettings, settings: ProfileSettings)
     return ParsedEvent(record, event.person, event, time, weight, forwarded, snapshot)
 
 
-def parse_record(record: Record, events: EventSettings, settings: ProfileSettings) -> ParsedEvent:
+def parse_record(
+    record: Record, events: EventSettings, settings: ProfileSettings, left_out: list[LeftOut] | None = None
+) -> ParsedEvent:
     """Read a record as `read_event` does; a forwarded one that is invalid comes without its event, and an error."""
     try:
-        return read_event(record, events, settings)
+        return read_event(record, events, settings, left_out)
     except InvalidEvent as error:
         forwarded = ForwardedFrom.from_headers(record.headers)
         if forwarded is None or not record.is_trusted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,11 @@ from eddyline.adapters.kafka import ConsumeLoop
 from eddyline.adapters.vectors import Collections
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import Unavailable
+from eddyline.runtime.progress_watch import ProgressWatch
 
 WATCH_SECONDS = 1.0
+STALLED_SECONDS = 120.0
+"""A consumer that has records to handle and has handled none for so long isn't ready."""
 
 log = structlog.get_logger("eddyline")
 
@@ -37,14 +41,16 @@ class RoleConsumer:
         make: Callable[[Collections], ConsumeLoop[Any]],
         retire: Callable[[str], None],
         now: Generations,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make the first loop, on what is live `now`. Raises what `make` raises."""
+        """Make the first loop, on what is live `now`. Raises what `make` raises. `monotonic` in seconds."""
         self.name = name
         self._holds, self._make, self._retire = tuple(holds), make, retire
         self._on = now.live
         self._loop = make(now.live)
         self._thread: threading.Thread | None = None
         self._waiting: str | None = None
+        self._progress = ProgressWatch(STALLED_SECONDS, monotonic)
 
     def follow(self, now: Generations, run: Callable[[ConsumeLoop[Any]], None]) -> None:
         """Start, stop or replace the loop as `now` asks; `run` is called with it in a thread of its own.
@@ -52,6 +58,8 @@ class RoleConsumer:
         A loop that is to stop finishes its batch first: the next call finds it ended. Raises what `make` raises.
         """
         self._waiting = self._obstacle(now)
+        status = self._loop.status()
+        self._progress.note(status.records, 0 if self._waiting or not status.ready else self.lag())
         moved = self._held(now.live) != self._held(self._on)
         if self._is_running():
             if self._waiting or moved:
@@ -65,7 +73,7 @@ class RoleConsumer:
     def check(self) -> None:
         """Raise `Unavailable` unless it consumes, saying why it doesn't."""
         status = self._loop.status()
-        problem = self._waiting or status.trouble
+        problem = self._waiting or status.trouble or self._progress.problem
         if problem or not status.ready:
             raise Unavailable(problem or f"{self.name} hasn't joined its group yet")
 

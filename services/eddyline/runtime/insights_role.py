@@ -23,6 +23,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
 from eddyline.model.experiments.definitions import Experiments
 from eddyline.model.experiments.verdicts import parse_verdict
+from eddyline.runtime.progress_watch import ProgressWatch
 from eddyline.settings import Settings
 from eddyline.topics import VERDICTS, changelog_topic
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 GUARD_SECONDS = 10.0
 """How often guardrails are checked."""
 DRAIN_SECONDS = 10.0
-LIBRARIES = ("faust", "datasketches", "rocksdict", "ville")
+STALLED_SECONDS = 120.0
+"""A worker that has records to measure and has measured none for so long isn't ready."""
+LIBRARIES = ("faust", "cramjam", "datasketches", "rocksdict", "ville")
 
 
 def is_installed() -> bool:
@@ -129,7 +132,8 @@ class InsightsRole:
         enforcer = GuardrailEnforcer(evaluator, verdicts, experiments, producer, metrics, caught_up, time.time)
         gauges = Gauges(view, settings.insights, metrics, time.time)
         self._tails = tails
-        tasks = {"guardrails": enforcer.check_all, "gauges": gauges.set}
+        self._progress = ProgressWatch(STALLED_SECONDS, time.monotonic)
+        tasks = {"guardrails": enforcer.check_all, "gauges": gauges.set, "progress": self._note_progress}
         self._periodic_tasks = PeriodicTasks(tasks, GUARD_SECONDS)
         self.router: APIRouter = router(measures, comparison)
 
@@ -147,6 +151,18 @@ class InsightsRole:
         self._supervisor.check()
         if not all(tail.caught_up for tail in self._tails):
             raise Unavailable("the rows that were kept are still being read")
+        if self._progress.problem:
+            raise Unavailable(f"the insights worker {self._progress.problem}")
+
+    def _note_progress(self) -> None:
+        """Note how far the worker has come, of what the log holds."""
+        reached = {
+            (topic, partition): offset
+            for partition, progress in self._view.progress().items()
+            for topic, offset in progress.offsets.items()
+        }
+        left = sum(max(0, end - 1 - reached.get(source, -1)) for source, end in self._ends().items())
+        self._progress.note(frozenset(reached.items()), left)
 
     def close(self, drain: bool) -> None:
         """Stop; with `drain` only once the worker has measured what the log holds, unless that takes too long."""

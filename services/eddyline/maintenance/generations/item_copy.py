@@ -10,6 +10,7 @@ from eddyline.adapters.encoders import TextEncoder, embed_items
 from eddyline.adapters.vectors import Dense, Filter, Match, Point, Vector, VectorStore, scroll_pages
 from eddyline.maintenance.generations.rebuild import ReportProgress
 from eddyline.model.language import Detect, detect_no_language, item_language
+from eddyline.model.plain_text import plain_line
 from eddyline.model.text import DEFAULT, Template, parts_hash
 
 
@@ -95,6 +96,7 @@ class ItemCopier:
         if "meta" not in payload:
             return payload  # price and stock alone, before the item itself
         payload["space"] = self._encoder.space
+        payload["meta"] = {**payload["meta"], "title": plain_line(payload["meta"]["title"])}
         embedded = parts_hash(self._template.parts(payload["meta"]), self._encoder.space)
         payload["source"] = {**payload.get("source", {}), "hash": embedded, "embeddings": 1}
         payload["language"] = self._language(payload["meta"], there)

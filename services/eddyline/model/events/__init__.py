@@ -13,6 +13,7 @@ from eddyline.model.events.entities import (
     clamp_entity_time,
     parse_entity,
 )
+from eddyline.model.events.framing import check_plain_key
 from eddyline.model.events.impressions import (
     ImpressionReport,
     ServedItem,
@@ -33,6 +34,7 @@ from eddyline.model.events.interactions import (
     interaction_weight,
     parse_person_event,
 )
+from eddyline.model.events.odd_fields import LeftOut
 from eddyline.model.events.timestamps import (
     RECEIVED,
     DurationText,
@@ -76,6 +78,7 @@ __all__ = [
     "Identify",
     "ImpressionReport",
     "Interaction",
+    "LeftOut",
     "Listing",
     "Model",
     "Onboarded",
@@ -94,6 +97,7 @@ __all__ = [
     "WireModel",
     "activity_bytes",
     "check_id",
+    "check_plain_key",
     "clamp_entity_time",
     "clamp_event_time",
     "cloud_event_headers",

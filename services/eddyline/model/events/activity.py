@@ -13,9 +13,10 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, JsonValue
 
+from eddyline.model.events.framing import load_record
 from eddyline.model.events.interactions import RecordOrigin
 from eddyline.model.events.timestamps import Timestamp, format_timestamp
-from eddyline.model.events.wire import VERSION, Id, WireModel, load_json, validate_event
+from eddyline.model.events.wire import VERSION, Id, WireModel, validate_event
 from eddyline.model.ids import item_dimension
 
 _DIMENSION = np.dtype("<u4")
@@ -129,7 +130,7 @@ RowEvent = Activity | Listing
 
 def parse_row_event(data: bytes | None) -> RowEvent:
     """Read a record of `activity`. Raises `InvalidEvent`."""
-    value = load_json(data)
+    value = load_record(data)
     if isinstance(value, dict) and value.get("type") == "listing":
         return validate_event(Listing, value)
     return validate_event(Activity, value)

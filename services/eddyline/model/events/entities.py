@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, model_validator
 
-from eddyline.model.events.timestamps import Timestamp, clamp_event_time
+from eddyline.model.events.odd_fields import LeftOut
+from eddyline.model.events.timestamps import RECEIVED, Timestamp, clamp_event_time
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel, parse_event
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
+from eddyline.model.plain_text import plain_line, says_something
 
 ImageAddress = Annotated[
     str,
@@ -25,6 +27,23 @@ ImageAddress = Annotated[
 ]
 """Where a picture is, or the picture itself (see `model.image_urls`)."""
 
+
+def _reduce(text: str) -> str:
+    line = plain_line(text)
+    if not says_something(line):
+        raise ValueError("has no text: it is blank, or markup and control characters alone")
+    return line
+
+
+def _said(available: bool | None, info: ValidationInfo) -> bool | None:
+    if available is None and info.context is RECEIVED:
+        raise ValueError("is null")
+    return available
+
+
+Title = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_reduce)]
+Label = Annotated[Short, AfterValidator(_reduce)]
+"""A category or a tag: as a title, its text alone."""
 MAX_RATINGS = 2**53
 """The largest count that JSON's readers agree on."""
 Mark = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -61,15 +80,19 @@ class Content(WireModel):
     """The full state of an item. Topic `content`, key item_id; a tombstone deletes it."""
 
     ce_name: ClassVar = "content"
+    may_be_left_out: ClassVar = frozenset(
+        {"description", "category", "tags", "url", "image_url", "image", "language", "detected_language"}
+        | {"price", "rating", "attributes"}
+    )
 
     item_id: Id
-    title: Annotated[str, Field(min_length=1, max_length=1000)]
-    """Embedded and displayed."""
+    title: Title
+    """Embedded and displayed: its text alone, without markup and entities, in one line."""
     description: Annotated[str, Field(max_length=100_000)] | None = None
-    """Embedded, as far as the model reads."""
-    category: Short | None = None
+    """Kept as it is; its text alone, without markup and entities, is embedded, as far as the model reads."""
+    category: Label | None = None
     """Embedded, displayed and filterable."""
-    tags: Annotated[list[Short], Field(max_length=100)] = []
+    tags: Annotated[list[Label], Field(max_length=100)] = []
     """Embedded and filterable."""
     url: Annotated[str, Field(max_length=2048)] | None = None
     image_url: ImageAddress | None = None
@@ -86,9 +109,10 @@ class Content(WireModel):
     """Not recommended before; also what `latest` and freshness go by (without it: the item's first arrival)."""
     expires_at: Timestamp | None = None
     """Not recommended from then on."""
-    available: bool = True
-    """Not recommended while false."""
+    available: Annotated[bool | None, AfterValidator(_said), WithJsonSchema({"type": "boolean"})] = None
+    """Not recommended while false. Where it is left out: as `availability` said it, else true."""
     price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Where it is left out: as `availability` said it."""
     rating: Rating | None = None
     """What people gave it, where ratings are gathered elsewhere; filterable by its value."""
     attributes: Attributes = {}
@@ -135,6 +159,7 @@ class User(WireModel):
     """Onboarding answers and attributes. Topic `users`, key user_id; a tombstone erases the person."""
 
     ce_name: ClassVar = "user"
+    may_be_left_out: ClassVar = frozenset({"interests", "goals", "experience", "segment", "attributes"})
 
     user_id: Id
     interests: Annotated[list[Short], Field(max_length=100)] = []
@@ -157,6 +182,8 @@ def clamp_entity_time(entity: Entity, arrived: float) -> Entity:
     return cast(Entity, entity.model_copy(update=update))
 
 
-def parse_entity(model: type[Entity], data: bytes | None, arrived: float) -> Entity:
+def parse_entity(
+    model: type[Entity], data: bytes | None, arrived: float, left_out: list[LeftOut] | None = None
+) -> Entity:
     """Read the value of a record of a compacted topic, which arrived then (epoch seconds). Raises `InvalidEvent`."""
-    return clamp_entity_time(parse_event(model, data), arrived)
+    return clamp_entity_time(parse_event(model, data, left_out), arrived)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.framing import load_record
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     MAX_ID_BYTES,
@@ -17,7 +18,6 @@ from eddyline.model.events.wire import (
     Id,
     PersonRecord,
     Short,
-    load_json,
     validate_event,
 )
 
@@ -101,6 +101,7 @@ class ImpressionReport(_ListRecord):
     """
 
     ce_name: ClassVar = "seen"
+    may_be_left_out: ClassVar = frozenset({"session_id", "context"})
 
     type: Literal["impression"] = "impression"
     event_id: Id | None = None
@@ -156,7 +157,7 @@ ImpressionRecord: TypeAlias = ServedList | ImpressionReport
 
 def parse_impression(data: bytes | None) -> ImpressionRecord:
     """Read a record of `impressions`. Raises `InvalidEvent`."""
-    value = load_json(data)
+    value = load_record(data)
     kind = value.get("type") if isinstance(value, dict) else None
     if kind not in (None, "served", "impression"):
         raise InvalidEvent("must be 'served' or 'impression' on this topic", "type")

@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.framing import load_record
+from eddyline.model.events.odd_fields import LeftOut
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     Attributes,
@@ -18,7 +20,6 @@ from eddyline.model.events.wire import (
     Id,
     PersonRecord,
     WireModel,
-    load_json,
     requires_field,
     validate_event,
 )
@@ -35,6 +36,7 @@ class Interaction(PersonRecord):
     """What someone did. Topic `interactions`, key `u:<user_id>` or `a:<anonymous_id>`."""
 
     ce_name: ClassVar = "interaction"
+    may_be_left_out: ClassVar = frozenset({"session_id", "value", "dwell_ms", "request_id", "context"})
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -133,6 +135,7 @@ class Identify(WireModel):
     """
 
     ce_name: ClassVar = "identify"
+    may_be_left_out: ClassVar = frozenset({"session_id", "context"})
 
     type: Literal["identify"] = "identify"
     anonymous_id: Id
@@ -199,12 +202,12 @@ _INTERNAL: Mapping[str, type[Onboarded | Erased | Identify | Transfer | Exposure
 }
 
 
-def parse_person_event(data: bytes | None) -> PersonEvent:
-    """Read a record of `interactions`: someone's, or one of our own. Raises `InvalidEvent`."""
-    value = load_json(data)
+def parse_person_event(data: bytes | None, left_out: list[LeftOut] | None = None) -> PersonEvent:
+    """Read a record of `interactions`: someone's, or one of our own. Raises `InvalidEvent`; see `validate_event`."""
+    value = load_record(data)
     kind = value.get("type") if isinstance(value, dict) else None
     model = _INTERNAL.get(kind) if isinstance(kind, str) else None
-    return validate_event(Interaction, value) if model is None else validate_event(model, value)
+    return validate_event(Interaction, value, left_out) if model is None else validate_event(model, value)
 
 
 def interaction_weight(event: Interaction, settings: EventSettings) -> float:

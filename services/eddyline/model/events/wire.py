@@ -17,8 +17,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from eddyline.errors import InvalidEvent
+from eddyline.model.events.framing import load_record
+from eddyline.model.events.odd_fields import MEMBERWISE, LeftOut, Path, odd_path, without, without_empty_texts
 from eddyline.model.events.timestamps import RECEIVED
 from eddyline.model.ids import Person
 
@@ -27,6 +30,9 @@ ATTRIBUTE_BYTES = 16_384
 """Most bytes of a person's or an item's attributes, as JSON: they travel, and are stored, in several records."""
 CONTEXT_BYTES = 8_192
 """Most bytes of a context, as JSON: interactions that wait for their items keep theirs in the profile."""
+_PASSES = 5
+"""How often what is left of an event is checked again: a value that is one of too many may be wrong in itself, too."""
+_NULL = "is null"
 VERSION: Literal[1] = 1
 """Of all models' schemas."""
 
@@ -75,10 +81,17 @@ Context = Annotated[
     Field(max_length=32),
     _takes_at_most(CONTEXT_BYTES),
 ]
+
+
+def _without_nulls(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
 Attributes = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=64)], Scalar | list[Scalar] | None],
     Field(max_length=64),
     _takes_at_most(ATTRIBUTE_BYTES),
+    AfterValidator(_without_nulls),
 ]
 
 
@@ -94,6 +107,8 @@ class WireModel(BaseModel):
 
     ce_name: ClassVar[str]
     """The record's name in the CloudEvents attribute `ce_type`: part of the contract, whatever the class is called."""
+    may_be_left_out: ClassVar[frozenset[str]] = frozenset()
+    """Optional fields whose values don't cost the rest, however odd they are (see `odd_fields`)."""
 
     v: Literal[1] = VERSION
     """Schema version."""
@@ -129,19 +144,57 @@ class PersonRecord(WireModel):
 Model = TypeVar("Model", bound=WireModel)
 
 
-def parse_event(model: type[Model], data: bytes | None) -> Model:
-    """Read one value. Raises `InvalidEvent` with the field and the reason."""
-    return validate_event(model, load_json(data))
+def parse_event(model: type[Model], data: bytes | None, left_out: list[LeftOut] | None = None) -> Model:
+    """Read one value. Raises `InvalidEvent` with the field and the reason; see `validate_event`."""
+    return validate_event(model, load_record(data), left_out)
 
 
-def validate_event(model: type[Model], value: Any) -> Model:
-    """Check one already decoded value. Raises `InvalidEvent` with the field and the reason."""
+def validate_event(model: type[Model], value: Any, left_out: list[LeftOut] | None = None) -> Model:
+    """Check one already decoded value by the rule of `odd_fields`; what that leaves out is added to `left_out`.
+
+    Raises `InvalidEvent` with the field and the reason.
+    """
     if not isinstance(value, dict):
         raise InvalidEvent(f"must be a JSON object, not {_kind(value)}")
-    try:
-        return model.model_validate(value, context=RECEIVED)
-    except ValidationError as error:
-        raise InvalidEvent(*explain_validation_error(error)) from None
+    value = without_empty_texts(value, _required(model))
+    odd: dict[str, str] = {}
+    for _ in range(_PASSES):
+        try:
+            event = model.model_validate(value, context=RECEIVED)
+        except ValidationError as error:
+            value = without(value, _odd_paths(model, value, error, odd))
+        else:
+            if left_out is not None:
+                left_out.extend(LeftOut(field, reason) for field, reason in odd.items())
+            return event
+    raise InvalidEvent("has too many values that can't be right")
+
+
+@lru_cache
+def _required(model: type[WireModel]) -> frozenset[str]:
+    return frozenset(name for name, field in model.model_fields.items() if field.is_required())
+
+
+def _odd_paths(model: type[WireModel], value: Any, error: ValidationError, odd: dict[str, str]) -> set[Path]:
+    """Return the paths of what is to be left out, and note why in `odd`. Raises `InvalidEvent` where it may not be."""
+    paths: dict[Path, tuple[str, str]] = {}
+    beyond: set[Path] = set()
+    for complaint in error.errors(include_url=False):
+        path = odd_path(value, complaint["loc"], complaint.get("input"), model.may_be_left_out)
+        reason, field = explain_complaint(complaint)
+        if path is None:
+            before = odd.get(field or "", _NULL)
+            raise InvalidEvent(reason if before == _NULL else before, field)
+        name = ".".join(map(str, path)) if path[0] in MEMBERWISE else field or ""
+        paths.setdefault(path, (name, reason))
+        if complaint["type"] == "too_long" and isinstance(complaint.get("input"), list):
+            beyond.update((*path, n) for n in range(complaint["ctx"]["max_length"], complaint["ctx"]["actual_length"]))
+    # Of a list in a union, it is said that it is no text, too: what is odd is in it.
+    deepest = [path for path in paths if not any(other[: len(path)] == path for other in paths if other != path)]
+    for path in deepest:
+        name, reason = paths[path]
+        odd.setdefault(name, reason)
+    return {path for path in deepest if not any(one[:-1] == path for one in beyond)} | beyond
 
 
 def check_id(value: str, field: str) -> str:
@@ -152,10 +205,8 @@ def check_id(value: str, field: str) -> str:
         raise InvalidEvent(explain_validation_error(error)[0], field) from None
 
 
-def load_json(data: bytes | None) -> Any:
+def load_json(data: bytes) -> Any:
     """Decode JSON (NaN, Infinity and invalid UTF-8 are none). Raises `InvalidEvent`."""
-    if data is None:
-        raise InvalidEvent("a tombstone has no meaning here")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -188,7 +239,11 @@ def _constant_headers(ce_name: str, source: str) -> tuple[tuple[str, bytes], ...
 
 def explain_validation_error(error: ValidationError) -> tuple[str, str | None]:
     """Return the first of pydantic's complaints as (reason, dotted field)."""
-    first = error.errors(include_url=False)[0]
+    return explain_complaint(error.errors(include_url=False)[0])
+
+
+def explain_complaint(first: ErrorDetails) -> tuple[str, str | None]:
+    """Return one of pydantic's complaints as (reason, dotted field)."""
     path, kind, given = _parts(first["loc"]), first["type"], first.get("input")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):
@@ -199,6 +254,8 @@ def explain_validation_error(error: ValidationError) -> tuple[str, str | None]:
     if kind == "extra_forbidden":
         return "there is no such field", field
     reason = first["msg"].removeprefix("Value error, ")
+    if given is None and first["type"] != "value_error":
+        reason = _NULL
     shown = isinstance(given, str | int | float | bool) and kind not in ("value_error",)
     return reason + (f" (it is {_clip(given)})" if shown else ""), field
 
