@@ -14,7 +14,7 @@ PACKAGE = ROOT / "services" / "eddyline"
 ROWS = re.findall(
     r"^\| ([^|]+) \| `(services/[\w/.]+)` \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
 )
-NOUNS = {"forwarding", "imaging", "listing", "pending", "ranking", "reporting"}
+NOUNS = {"forwarding", "framing", "imaging", "listing", "onboarding", "pending", "ranking", "reporting"}
 """Words in -ing that name a thing in this field."""
 PRONOUNS = {"It", "Its", "They", "Their", "This", "These", "That", "Those", "He", "She", "Who", "Whose", "Of"}
 
