@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-import orjson
 import structlog
 from fastapi import APIRouter, Header, Request, Response
 
+from eddyline.adapters.event_tap import EventTap
 from eddyline.adapters.http import (
     IdentityCheck,
     InFlightLimit,
@@ -31,6 +31,7 @@ from eddyline.adapters.http.problems import problem_response, retry_after_header
 from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
+from eddyline.collector.event_ids import EventIdGenerator
 from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch, take_sent_at
 from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.attributes import convert_attributes
@@ -68,6 +69,8 @@ _ENTITIES: Mapping[type[WireModel], tuple[str, str]] = {
     User: (USERS, "user_id"),
 }
 """Topic and key of what replaces an earlier state of itself."""
+_Read: TypeAlias = Callable[[Any, list[LeftOut]], tuple[str, Outgoing]]
+"""Makes an id and a record of one object, and names what it left out. Raises `InvalidEvent`."""
 _FIELDS = frozenset(name for model in BODIES for name in model.model_fields)
 
 
@@ -84,11 +87,12 @@ class Collector:
         images: ImageSettings = ImageSettings(),
         identity: IdentityCheck = IdentityCheck(None),
         attributes: Mapping[str, AttributeKind] = {},
+        tap: EventTap | None = None,
     ) -> None:
-        """`attributes`: those of items that the settings declare."""
+        """`attributes`: those of items that the settings declare. `tap`: where events are handed on to who watches."""
         self._producer, self._events, self._server, self._images = producer, events, server, images
         self._metrics, self._clock, self._identity = metrics, clock, identity
-        self._attributes = attributes
+        self._attributes, self._tap = attributes, tap
         self._in_flight = InFlightLimit(server.max_in_flight_bytes)
         metrics.in_flight.set_function(lambda: self._in_flight.bytes)
 
@@ -110,9 +114,9 @@ class Collector:
         ) -> Response:
             body = await self._object(request, "events")
             clock = SenderClock.at_arrival(take_sent_at(body), self._clock())
-            ids = _EventIdGenerator(idempotency_key)
-            events = self._members(body, "events")
-            return await self._take(events, lambda one, odd: self._event(request, one, ids, clock, odd))
+            ids = EventIdGenerator(idempotency_key)
+            read = self._watched(request, lambda one, odd: self._event(request, one, ids, clock, odd))
+            return await self._take(self._members(body, "events"), read)
 
         @router.post(
             "/v1/items",
@@ -182,7 +186,7 @@ class Collector:
     # -- one object → (its id, its record) ----------------------------------------------------------------------
 
     def _event(
-        self, request: Request, given: Any, ids: _EventIdGenerator, clock: SenderClock, left_out: list[LeftOut]
+        self, request: Request, given: Any, ids: EventIdGenerator, clock: SenderClock, left_out: list[LeftOut]
     ) -> tuple[str, Outgoing]:
         event = self._read_event(given, left_out)
         refuse_placeholders(event, self._events)
@@ -191,6 +195,24 @@ class Collector:
         event = event.model_copy(update={"event_id": event_id, "timestamp": clock.event_time(event.timestamp)})
         topic = IMPRESSIONS if isinstance(event, ImpressionReport) else INTERACTIONS
         return event_id, _to_record(topic, event.person.key, event, event_id)
+
+    def _watched(self, request: Request, read: _Read) -> _Read:
+        """Return `read`; while somebody watches, one that hands on what is read, too."""
+        tap = self._tap
+        if tap is None or not tap.is_watched:
+            return read
+        key = str(request.scope.get("key", ""))
+
+        def read_and_tell(given: Any, left_out: list[LeftOut]) -> tuple[str, Outgoing]:
+            try:
+                taken = read(given, left_out)
+            except InvalidEvent as error:
+                tap.note(given, key, error)
+                raise
+            tap.note(given, key)
+            return taken
+
+        return read_and_tell
 
     def _read_event(self, given: Any, left_out: list[LeftOut]) -> Interaction | Identify | ImpressionReport:
         kind = given.get("type") if isinstance(given, dict) else None
@@ -270,7 +292,7 @@ class Collector:
             raise TooLarge(f"holds {len(batch):,}, the limit is {self._server.max_batch:,}", name)
         return batch
 
-    async def _take(self, given: Sequence[Any], read: Callable[[Any, list[LeftOut]], tuple[str, Outgoing]]) -> Response:
+    async def _take(self, given: Sequence[Any], read: _Read) -> Response:
         """Refuse what is invalid, send the rest."""
         ids: list[str | None] = []
         outgoing: dict[int, Outgoing] = {}
@@ -376,23 +398,6 @@ def _all_rejected(rejected: Sequence[Mapping[str, Any]]) -> Response:
     first = rejected[0]
     detail = f"{first['field']}: {first['reason']}" if first["field"] else first["reason"]
     return problem_response(422, detail, first["field"], accepted=0, rejected=rejected)
-
-
-class _EventIdGenerator:
-    """Ids for the events of one request that have none: random, or derived from its Idempotency-Key, the event's
-    content and its ordinal among equal ones, so that sending all of it again, or the rest, makes the same ids."""
-
-    def __init__(self, idempotency_key: str | None) -> None:
-        self._key = idempotency_key
-        self._alike: Counter[bytes] = Counter()
-
-    def make(self, given: Any) -> str:
-        """Return the id of an event as it was given."""
-        if self._key is None:
-            return str(uuid.uuid4())
-        content = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
-        self._alike[content] += 1
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._alike[content]}\0{content.decode()}"))
 
 
 def _metric_label(field: str | None) -> str:

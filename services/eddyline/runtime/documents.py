@@ -9,7 +9,7 @@ from typing import Any, cast
 import orjson
 from pydantic.json_schema import models_json_schema
 
-from eddyline import __version__, reader, settings
+from eddyline import __version__, console, reader, settings
 from eddyline.adapters.http import AccessControl, create_app, pages
 from eddyline.adapters.http.app import Application
 from eddyline.adapters.telemetry import Metrics
@@ -201,7 +201,11 @@ def describe_api(access: AccessControl | None = None) -> Application:
         Collector(nothing, defaults.events, defaults.server, metrics).router(),
         reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
         insights.router(nothing, nothing),
-        pages.router(playground=True),
+        pages.router(playground=True, console=True),
+        console.router(
+            console.Console(console.MetricsHistory(metrics), nothing, nothing, None, None, lambda: True),
+            defaults.server.max_body_bytes,
+        ),
     ]
     return create_app(routers, {}, metrics, (*collector.BODIES, *reader.BODIES), access=access)
 

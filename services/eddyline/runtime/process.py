@@ -35,6 +35,7 @@ from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
 from eddyline.runtime.access import access_control, check_address, open_keys
 from eddyline.runtime.collection_setup import check_collections
+from eddyline.runtime.console_setup import console_routes
 from eddyline.runtime.consumers import ConsumerThreads
 from eddyline.runtime.installation import installation_id
 from eddyline.runtime.resources import Resources
@@ -89,7 +90,10 @@ class Runtime:
         is_api = self.resources.has_store
         self.has_playground = offers_playground(settings, self.roles)
         if set(API_ROLES) & set(self.roles):
-            routers.append(pages.router(self.has_playground))
+            has_console = "reader" in self.roles
+            routers.append(pages.router(self.has_playground, has_console))
+            if has_console:
+                routers.append(console_routes(self.resources, self._stopping.is_set))
         bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
         keys = open_keys(settings, self.roles, self.metrics)
         self.resources.stack.callback(keys.close)

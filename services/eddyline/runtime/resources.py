@@ -6,12 +6,14 @@ broker or Qdrant Edge is opened instead; their contents end with the process, or
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
 
 from eddyline.adapters.encoders import ClipEncoder, ImageEncoder, TextEncoder, create_text_encoder
+from eddyline.adapters.event_tap import EventTap
 from eddyline.adapters.kafka import (
     QUEUE_BYTES,
     DeadLetterWriter,
@@ -63,6 +65,7 @@ class Resources:
         self.image_encoder: ImageEncoder | None = None
         self.exposures: ExposureLog | None = None
         self.served_lists: ServedListLog | None = None
+        self.tap = EventTap(time.time)
         self.is_drained = False
         """Whether the consumers have handled everything that the in-process broker held, and given nothing up."""
         self._clean_stop = CleanStop(settings.data_dir / "clean-stop.json")

@@ -64,6 +64,7 @@ def build_collector(resources: Resources) -> Role:
         images=settings.images,
         identity=IdentityCheck(settings.identity.secret),
         attributes=settings.attributes,
+        tap=resources.tap,
     )
     return Role(routes=collector.router())
 

@@ -1,4 +1,5 @@
-"""The pages for people: a welcome at `/`, and the playground at `/play`; and the tracker for pages of other sites.
+"""The pages for people: a welcome at `/`, the playground at `/play`, the console at `/console`; and the tracker for
+pages of other sites.
 
 They are files that hold nothing of anybody, so everyone may have them; what they show, their scripts ask of the API, as
 any caller does. Their policy lets them load and call nothing but this server, and forbids making markup of text.
@@ -45,7 +46,7 @@ _FOR_OTHER_SITES = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 """Of the tracker, which the pages of shops load: each browser asks for it at most once an hour."""
-_ONLY_WITH_PLAYGROUND = re.compile(rb"\s*<!-- playground -->.*?<!-- /playground -->", re.DOTALL)
+NO_CONSOLE = "the console is in processes with the role reader, and this one has none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,13 @@ class _Asset:
         return Response(self.body, headers=dict(self.headers))
 
 
-def router(playground: bool) -> APIRouter:
-    """Build the routes of the pages. Without the `playground`, its route answers how to turn it on."""
+def router(playground: bool, console: bool = False) -> APIRouter:
+    """Build the routes of the pages. Without the `playground`, or the `console`, its route answers where it is."""
     found = {one.name: one.read_bytes() for one in (files("eddyline.adapters.http") / "assets").iterdir()}
-    if not playground:
-        found["home.html"] = _ONLY_WITH_PLAYGROUND.sub(b"", found["home.html"])
+    for name, is_here in {b"playground": playground, b"console": console}.items():
+        if not is_here:
+            part = re.compile(rb"\s*<!-- %b -->.*?<!-- /%b -->" % (name, name), re.DOTALL)
+            found["home.html"] = part.sub(b"", found["home.html"])
     assets = {name: _Asset.from_file(name, body) for name, body in found.items()}
     routes = APIRouter(include_in_schema=False)
 
@@ -90,6 +93,12 @@ def router(playground: bool) -> APIRouter:
         if not playground:
             raise NotEnabled(NO_PLAYGROUND)
         return assets["play.html"].answer(request)
+
+    @routes.get("/console", openapi_extra=open_to())
+    async def show_console(request: Request) -> Response:
+        if not console:
+            raise NotEnabled(NO_CONSOLE)
+        return assets["console.html"].answer(request)
 
     @routes.get("/eddyline.js", openapi_extra=open_to())
     async def tracker(request: Request) -> Response:

@@ -42,12 +42,50 @@ export async function call(method, path, body) {
   return answer;
 }
 
+/** Follow a stream of server-sent events until `signal` ends it: `onMessage` gets each, decoded. It is asked for again
+ * where it ends, and while the page isn't looked at, nothing is asked for. Throws `Problem`. */
+export async function follow(path, onMessage, signal) {
+  while (!signal.aborted) {
+    if (document.hidden) await visible(signal);
+    try {
+      const response = await fetch(path, { headers: key ? { Authorization: `Bearer ${key}` } : {}, signal });
+      if (!response.ok) {
+        const answer = await response.json().catch(() => ({}));
+        throw new Problem(response.status, answer.detail ?? `GET ${path} answered ${response.status}`);
+      }
+      await readMessages(response.body.pipeThrough(new TextDecoderStream()).getReader(), onMessage);
+    } catch (problem) {
+      if (signal.aborted) return;
+      throw problem instanceof Problem ? problem : new Problem(0, `nothing answers at ${location.origin}`);
+    }
+  }
+}
+
+async function readMessages(reader, onMessage) {
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n\n");
+    rest = parts.pop();
+    for (const one of parts) onMessage(JSON.parse(one.slice("data: ".length)));
+    if (document.hidden) return reader.cancel();
+  }
+}
+
+function visible(signal) {
+  return new Promise((resolve) => {
+    document.addEventListener("visibilitychange", resolve, { once: true, signal });
+    signal.addEventListener("abort", resolve, { once: true });
+  });
+}
+
 /** Write a path with ids, and a query; parameters that are undefined are left out, lists are repeated. */
-export function address(segments, query = {}) {
+export function address(segments, query = {}, root = "/v1") {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     for (const one of [value].flat()) if (one !== undefined) parameters.append(name, one);
   }
-  const path = `/v1/${segments.map(encodeURIComponent).join("/")}`;
+  const path = `${root}/${segments.map(encodeURIComponent).join("/")}`;
   return parameters.size ? `${path}?${parameters}` : path;
 }

@@ -1,22 +1,12 @@
 /** A list as tiles that move to their new places (FLIP: first, last, invert, play). */
 
 import { element, pageAddress, part } from "./elements.js";
+import { fillTerms, positiveSum } from "./terms.js";
 
 const MOVE = { duration: 520, easing: "cubic-bezier(.2, .8, .2, 1)" };
 const APPEAR = { duration: 420, easing: "ease-out" };
 const LEAVE = { duration: 300, easing: "ease-in", fill: "forwards" };
 const BADGE_MS = 6000;
-
-/** The terms of a score by what they go by, in the order of a bar; the style sheet gives each group its colour. */
-const GROUPS = {
-  others: ["affinity", "next", "recent", "people"],
-  content: ["session", "taste", "lifetime", "onboarding", "content", "relevance"],
-  crowd: ["popularity", "trending", "rating"],
-  novelty: ["freshness", "explore"],
-};
-const TERMS = Object.values(GROUPS).flat();
-const OTHER = { group: "other", place: 0 };
-const COLOURS = new Map(Object.entries(GROUPS).flatMap(([group, terms]) => terms.map((term, place) => [term, { group, place }])));
 
 const movesFreely = () => !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -134,38 +124,6 @@ function fill(tile, item, rank, largest) {
   fillTerms(shown, item, largest);
 }
 
-function fillTerms(shown, item, largest) {
-  const terms = Object.entries(item.scores ?? {}).filter(([, value]) => Math.abs(value) >= 0.005);
-  terms.sort((one, other) => placeOf(one[0]) - placeOf(other[0]));
-  const details = part(shown, "terms");
-  details.hidden = terms.length === 0;
-  const segments = terms.filter(([, value]) => value > 0).map(([term, value]) => {
-    const segment = element("span", { className: "term", title: `${term} ${value.toFixed(2)}` });
-    colour(segment, term);
-    segment.style.width = `${(100 * value) / largest}%`;
-    return segment;
-  });
-  part(shown, "bar").replaceChildren(...segments);
-  part(shown, "bar").setAttribute("aria-label", `Score ${item.score.toFixed(2)}: ${terms.map(([term, value]) => `${term} ${value.toFixed(2)}`).join(", ")}`);
-  part(shown, "numbers").replaceChildren(
-    ...terms.map(([term, value]) => {
-      const line = element("li", {}, [element("span", { textContent: term }), element("span", { textContent: value.toFixed(2) })]);
-      colour(line, term);
-      return line;
-    }),
-  );
-}
-
-function colour(shown, term) {
-  const { group, place } = COLOURS.get(term) ?? OTHER;
-  shown.dataset.group = group;
-  shown.style.setProperty("--place", place);
-}
-
-function placeOf(term) {
-  return COLOURS.has(term) ? TERMS.indexOf(term) : TERMS.length;
-}
-
 function mark(tile, before, now) {
   const badge = part(tile.element, "badge");
   const up = before === null || before === undefined ? null : before - now;
@@ -173,10 +131,6 @@ function mark(tile, before, now) {
   badge.dataset.move = up === null ? "new" : Math.sign(up);
   clearTimeout(tile.badgeTimer);
   tile.badgeTimer = setTimeout(() => (badge.textContent = ""), BADGE_MS);
-}
-
-function positiveSum(item) {
-  return Object.values(item.scores ?? {}).reduce((sum, value) => sum + Math.max(0, value), 0);
 }
 
 function hueOf(text) {

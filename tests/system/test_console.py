@@ -1,0 +1,182 @@
+"""The console in a real Chromium, on a running Eddyline: with data, with hostile titles, and what an operator does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from tests.support.browser import Browser, Page, needs_chromium
+from tests.support.system import Eddyline, eddyline, wait_until
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.slow(20),
+    pytest.mark.xdist_group("pages"),
+    needs_chromium,
+]
+
+WORDS = ("kayak", "river", "rapid", "eddy", "canoe", "paddle", "wave", "ferry")
+HOSTILE = '<img src=x onerror="window.harmed = 1">\u202e"><script>window.harmed = 2</script>'
+PAGES = ("overview", "live", "person", "item", "lists", "experiments", "dead-letters", "catalogue")
+
+
+@pytest.fixture(scope="module")
+def shop(lean: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eddyline]:
+    directory = tmp_path_factory.mktemp("operated")
+    env = {**lean, "EDDYLINE_PROFILE__PENDING_SECONDS": "1"}
+    with eddyline("up", "--data-dir", str(directory / "data"), log=directory / "log.txt", env=env) as running:
+        items = [{"item_id": word, "title": f"All about the {word}", "category": "Paddling"} for word in WORDS]
+        items += [
+            {"item_id": "hostile", "title": HOSTILE, "category": HOSTILE[:200], "url": "javascript:window.harmed = 3"},
+            {"item_id": "old", "title": "Yesterday's news", "expires_at": "2020-01-01T00:00:00Z"},
+        ]
+        assert running.client.post("/v1/items", json={"items": items}).status_code == 202
+        wait_until(lambda: all(running.has(item["item_id"]) for item in items), "the catalogue is there")
+        running.post(*({"type": "click", "user_id": "ada", "item_id": word} for word in WORDS[:4]))
+        running.post({"type": "hide", "user_id": "ada", "item_id": "wave"})
+        running.post({"type": "like", "user_id": "ada", "item_id": "hostile"})
+        running.await_events("ada", 6)
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.page() as opened:
+        yield opened
+        assert not opened.errors
+        assert opened.evaluate("window.harmed") is None
+
+
+def visit(page: Page, shop: Eddyline, path: str) -> None:
+    page.open("about:blank")
+    page.open(f"{shop.url}/console#/{path}")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_of_the_console_loads_and_says_nothing_is_wrong(page: Page, shop: Eddyline, name: str) -> None:
+    visit(page, shop, name)
+    page.await_text(".tabs [aria-current=page]", name.replace("-", " ").capitalize())
+    wait_until(lambda: page.text("#view .panelled"), "there is something")
+    assert page.text("#alert") == ""
+
+
+def test_the_overview_follows_what_happens(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "overview")
+    page.await_text(".figures", "Events a second")
+    wait_until(lambda: page.evaluate("document.querySelectorAll('.plot .column').length"), "histograms")
+    shop.post(*({"type": "view", "user_id": "bob", "item_id": "kayak"} for _ in range(50)))
+    rate = "Number([...document.querySelectorAll('.figure-card dd')][0].textContent)"
+    wait_until(lambda: page.evaluate(rate) > 0, "a rate")
+
+
+def test_what_comes_in_is_shown_and_what_is_refused_with_the_reason(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "live")
+    page.await_text("#view", "Nothing has come yet")
+    assert "/eddyline.js" in page.text("pre")
+    type_ = f"no-{uuid.uuid4().hex[:6]}"
+    events = [
+        {"type": "click", "user_id": "bob", "item_id": "kayak"},
+        {"type": type_, "user_id": HOSTILE, "item_id": "x"},
+    ]
+    wait_until(  # from when it watches
+        lambda: shop.client.post("/v1/events", json={"events": events}) and type_ in page.text("table"), "the events"
+    )
+    assert "unknown type" in page.text("tr[data-state=ill]")
+    assert HOSTILE in page.evaluate("document.querySelector('table').textContent")
+    assert "no impressions" in page.text("#view")
+    page.click("[name=refused]")
+    wait_until(lambda: "kayak" not in page.text("table"), "only what was refused")
+
+
+def test_a_person_is_explained(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "person/u/ada")
+    page.await_text("#view", "Who they are")
+    text = page.text("#view")
+    for shown in ("All about the eddy", "Paddling", HOSTILE.replace("\u202e", "\u202e"), "disliked", "session"):
+        assert shown in text, shown
+    wait_until(lambda: "Their list now" in page.text("#view") and page.texts("#view table a[href^='#/item']"), "a list")
+    page.write("[name=item]", "ferry")
+    page.press("Enter")
+    wait_until(lambda: "Move" in page.text("#view"), "what would be")
+    assert shop.person("ada")["events"] == 6, "nothing of it is stored"
+
+
+def test_a_person_is_erased_after_a_question(page: Page, shop: Eddyline) -> None:
+    user = f"user-{uuid.uuid4().hex[:6]}"
+    shop.post({"type": "click", "user_id": user, "item_id": "kayak"})
+    shop.await_events(user, 1)
+    visit(page, shop, f"person/u/{user}")
+    page.await_text("#view", "Erase")
+    page.click(".grave")
+    page.await_text("#confirm", f"Erase {user}?")
+    page.click("#confirm [value=no]")
+    assert shop.person(user)["events"] == 1
+    page.click(".grave")
+    page.click("#confirm-yes")
+    wait_until(lambda: shop.person(user) == {}, "nothing is known of them")
+
+
+def test_nobody_and_nothing_are_said_to_be_unknown(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "person/u/nobody")
+    page.await_text("#alert", "nothing is known of 'u:nobody'")
+    visit(page, shop, "item/nothing")
+    page.await_text("#alert", "there is no item 'nothing'")
+
+
+def test_an_item_says_whether_lists_may_have_it_and_why_not(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "item/old")
+    page.await_text("#view", "it expired on 2020-01-01")
+    visit(page, shop, "item/hostile")
+    page.await_text("#view", "yes")
+    assert HOSTILE in page.evaluate("document.querySelector('#view').textContent")
+    assert not page.evaluate("[...document.querySelectorAll('a')].some((one) => one.protocol === 'javascript:')")
+    visit(page, shop, "item/kayak")
+    page.await_text("#view", "Similar by text")
+    wait_until(lambda: "All about" in page.text("#view table"), "what goes with it")
+    page.await_text("#view", "ada")
+
+
+def test_two_strategies_stand_side_by_side(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "lists/ada")
+    page.await_text(".side-by-side", "learned")
+    assert len(page.texts(".side-by-side .panelled")) == 2
+    assert "items are in both" in page.text("#view")
+
+
+def test_a_dead_letter_is_opened_sent_again_and_dropped(page: Page, shop: Eddyline) -> None:
+    for number in range(2):
+        shop.post({"type": "click", "user_id": "carl", "item_id": f"never-{number}"})
+    wait_until(
+        lambda: shop.client.get("/console/api/dead-letters").json()["total"] >= 2, "two dead letters", seconds=60
+    )
+    visit(page, shop, "dead-letters")
+    page.await_text("#view .panelled h2", "2 dead letters")
+    page.click("details summary")
+    page.await_text("details[open]", '"item_id": "never-')
+    page.click("tbody tr [type=checkbox]")
+    page.click(".grave")
+    page.await_text("#confirm", "Drop 1 dead letter?")
+    page.click("#confirm-yes")
+    page.await_text("#view .panelled h2", "1 dead letter")
+    put = {"title": "Here at last"}
+    for number in range(2):
+        shop.client.put(f"/v1/items/never-{number}", json=put)
+    wait_until(lambda: shop.has("never-0") and shop.has("never-1"), "the items are there")
+    page.click("tbody tr [type=checkbox]")
+    page.click(".ask button:nth-child(2)")
+    page.await_text("#confirm", "Send 1 dead letter again?")
+    page.click("#confirm-yes")
+    page.await_text("#view", "No dead letters")
+    shop.await_events("carl", 1)
+
+
+def test_the_catalogue_is_found_by_meaning_and_leads_to_items(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "catalogue")
+    page.await_text("#view table", "All about the kayak")
+    page.write("[name=q]", "canoe on a river")
+    page.press("Enter")
+    page.await_text("#view", "Found")
+    page.click(f"#view td a[href='#/item/{quote('canoe')}']")
+    page.await_text("#view", "What is stored")
