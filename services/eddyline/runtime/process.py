@@ -33,6 +33,7 @@ from eddyline.adapters.http import (
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
+from eddyline.feeds import api as feeds
 from eddyline.runtime.access import access_control, check_address, open_keys
 from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.consumers import ConsumerThreads
@@ -90,7 +91,7 @@ class Runtime:
         self.has_playground = offers_playground(settings, self.roles)
         if set(API_ROLES) & set(self.roles):
             routers.append(pages.router(self.has_playground))
-        bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
+        bodies = (*collector.BODIES, *reader.BODIES, *feeds.BODIES) if is_api else encoder.BODIES
         keys = open_keys(settings, self.roles, self.metrics)
         self.resources.stack.callback(keys.close)
         keys.start()
