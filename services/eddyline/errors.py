@@ -90,13 +90,25 @@ class UnexpectedResponse(EddylineError):
         super().__init__(f"{url} answered {status} ({detail})")
 
 
-class ImageError(EddylineError):
-    """An image that can't be used."""
+class FetchError(EddylineError):
+    """What can't be fetched from an address that someone gave."""
 
     def __init__(self, reason: str, message: str) -> None:
         """`reason`: a short stable slug (`private_address`); `message`: what is wrong and how to fix it."""
         self.reason = reason
         super().__init__(message)
+
+
+class FetchRefused(FetchError):
+    """A URL, an address or an answer that isn't allowed: no further attempt will help until it is another."""
+
+
+class FetchUnavailable(FetchError):
+    """A host that is down, slow or busy: worth another attempt later."""
+
+
+class ImageError(FetchError):
+    """An image that can't be used."""
 
 
 class ImageRefused(ImageError):

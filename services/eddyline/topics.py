@@ -26,6 +26,8 @@ ACTIVITY = "activity"
 """What an item learns of those chosen before it. From profilers to the affinity service."""
 VERDICTS = "verdicts"
 """Variants that a guardrail has stopped. From insights to readers and to insights itself."""
+FEEDS = "feeds"
+"""Feeds: their definitions, how reading them goes, and what was read. From the feed service to itself."""
 INSIGHTS = "insights"
 """Consumer group of the insights worker, and the first part of its changelogs' names."""
 
@@ -76,6 +78,7 @@ STATE_TOPICS: tuple[TopicSpec, ...] = (
         for table in ("people", "windows", "progress")
     ),
     TopicSpec(VERDICTS, "compact"),
+    TopicSpec(FEEDS, "compact"),
 )
 """What services keep in Kafka for themselves."""
 

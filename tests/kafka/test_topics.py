@@ -24,7 +24,7 @@ pytestmark = pytest.mark.topics()  # all of them
 
 def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:
     sources = {"content", "availability", "users", "interactions", "impressions", "activity"}
-    of_services = {*(f"insights-{table}-changelog" for table in ("people", "windows", "progress")), "verdicts"}
+    of_services = {*(f"insights-{table}-changelog" for table in ("people", "windows", "progress")), "verdicts", "feeds"}
     names = sources | {f"{name}.dlq" for name in sources} | of_services
     assert set(TOPIC_SPECS) == names
     again = ensure_topics(kafka.options)

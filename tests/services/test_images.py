@@ -30,9 +30,10 @@ from tests.support.image_hosts import (
     trickles_headers,
 )
 
-from eddyline.adapters.images import AddressPolicy, ImageDecoder, ImageFetcher, resolve
-from eddyline.adapters.images.addresses import Address, why_not_public
-from eddyline.errors import ImageError, ImageRefused, ImageUnavailable
+from eddyline.adapters.images import ImageDecoder, ImageFetcher
+from eddyline.adapters.web import AddressPolicy, resolve
+from eddyline.adapters.web.addresses import Address, why_not_public
+from eddyline.errors import FetchRefused, ImageError, ImageRefused, ImageUnavailable
 from eddyline.settings import ImageSettings
 
 pytestmark = needs("PIL", "embedder")
@@ -208,7 +209,7 @@ def test_an_address_that_does_not_answer_gives_way_to_the_next(host: Host) -> No
 
 def test_an_allowed_host_may_be_internal() -> None:
     AddressPolicy(hosts=["Images.Internal"]).check("images.internal", [ip_address("10.0.0.1")])
-    with pytest.raises(ImageRefused, match="private"):
+    with pytest.raises(FetchRefused, match="private"):
         AddressPolicy(hosts=["images.internal"]).check("other.internal", [ip_address("10.0.0.1")])
 
 

@@ -70,6 +70,8 @@ class Metrics:
             "Items whose newer state was written again, since an older one came after it",
             ("topic",),
         )
+        self.feeds_read = counter("eddyline_feeds_read_total", "Readings of feeds, by what they came to", ("outcome",))
+        self.feed_items = counter("eddyline_feeds_items_total", "Items of feeds, by what became of them", ("outcome",))
         self.in_flight = gauge(
             "eddyline_collector_in_flight_bytes", "Bytes taken in over HTTP and not yet acknowledged by the broker"
         )

@@ -16,6 +16,7 @@ from eddyline.cli.dead_letters import dlq
 from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
 from eddyline.cli.experiments import experiments
+from eddyline.cli.feeds import feeds
 from eddyline.cli.insights import insights
 from eddyline.cli.kafka_users import kafka_users
 from eddyline.cli.keys import keys
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 app.add_typer(dlq)
 app.add_typer(insights)
+app.add_typer(feeds)
 app.add_typer(experiments)
 app.add_typer(keys)
 app.command()(audit)
@@ -100,7 +102,7 @@ def up(
     roles = roles_of_up(loaded)
     if loaded.insights.enabled and "insights" not in roles:
         print(WITHOUT_INSIGHTS, flush=True)
-    _serve(loaded, roles)
+    serve_roles(loaded, roles)
 
 
 @app.command()
@@ -128,14 +130,14 @@ def serve(
     loaded = load_settings(config, None, host, port, insecure)
     names = [role.strip() for role in roles.split(",") if role.strip()]
     if workers == 1:
-        _serve(loaded, names)
+        serve_roles(loaded, names)
     else:
         _serve_in_workers(loaded, names, workers)
 
 
 def _add_service(role: str, text: str) -> None:
     def command(config: ConfigFile = None, host: Host = None, port: Port = None, insecure: Insecure = False) -> None:
-        _serve(load_settings(config, None, host, port, insecure), [role])
+        serve_roles(load_settings(config, None, host, port, insecure), [role])
 
     app.command(name=role, help=text)(command)
 
@@ -301,7 +303,8 @@ def _serve_in_workers(loaded: Settings, roles: Sequence[str], count: int) -> Non
     raise typer.Exit(workers.run())
 
 
-def _serve(loaded: Settings, roles: Sequence[str]) -> None:
+def serve_roles(loaded: Settings, roles: Sequence[str]) -> None:
+    """Run services in this process until a signal, or a failure."""
     from eddyline.adapters.telemetry import configure_logging
     from eddyline.cli.startup_messages import startup_lines
     from eddyline.runtime.process import Runtime

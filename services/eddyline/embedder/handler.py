@@ -34,7 +34,7 @@ from eddyline.embedder.catalogue_records import (
     stock_of,
 )
 from eddyline.embedder.offers import OfferUpdater
-from eddyline.embedder.onboarding import OnboardingForwarder
+from eddyline.embedder.onboarding_forwarder import OnboardingForwarder
 from eddyline.errors import InvalidEvent, Misconfigured
 from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (

@@ -33,6 +33,7 @@ from eddyline.adapters.http import (
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.encoder import api as encoder
+from eddyline.feeds import api as feeds
 from eddyline.runtime.access import access_control, check_address, open_keys
 from eddyline.runtime.collection_setup import check_collections
 from eddyline.runtime.console_setup import console_routes
@@ -94,7 +95,7 @@ class Runtime:
             routers.append(pages.router(self.has_playground, has_console))
             if has_console:
                 routers.append(console_routes(self.resources, self._stopping.is_set))
-        bodies = (*collector.BODIES, *reader.BODIES) if is_api else encoder.BODIES
+        bodies = (*collector.BODIES, *reader.BODIES, *feeds.BODIES) if is_api else encoder.BODIES
         keys = open_keys(settings, self.roles, self.metrics)
         self.resources.stack.callback(keys.close)
         keys.start()

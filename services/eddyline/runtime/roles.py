@@ -21,10 +21,15 @@ from eddyline.adapters.kafka import ConsumeLoop, Handler, LogLookup, LoopOptions
 from eddyline.adapters.language_detector import language_detector
 from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Collections, image_part
 from eddyline.adapters.vectors.generations import group_of
+from eddyline.adapters.web import FetchLimits, GuardedFetcher
 from eddyline.affinity import AffinityLearner, BlendStore, ChoiceFinder, ChoiceLearning
 from eddyline.collector.api import Collector
 from eddyline.embedder.handler import Embedder
 from eddyline.encoder import api as encoder_api
+from eddyline.feeds import api as feeds_api
+from eddyline.feeds.feed_reader import FeedReader
+from eddyline.feeds.feed_state import FeedView
+from eddyline.feeds.handler import FeedService
 from eddyline.imaging import ImageEmbedder, PendingUploads, RetainedUploads
 from eddyline.model.text import Template
 from eddyline.profiler import Profiler
@@ -34,7 +39,8 @@ from eddyline.runtime.consumers import RoleConsumer
 from eddyline.runtime.insights_role import InsightsRole
 from eddyline.runtime.resources import Resources
 from eddyline.runtime.startup_checks import ENCODER_ROLE
-from eddyline.topics import VERDICTS
+from eddyline.settings import FeedFetchSettings
+from eddyline.topics import FEEDS, VERDICTS
 
 IMAGE_BATCH = 64
 """Records in a batch of the imager: each may hold a picture, which takes the model some time and half a megabyte."""
@@ -67,6 +73,30 @@ def build_collector(resources: Resources) -> Role:
         tap=resources.tap,
     )
     return Role(routes=collector.router())
+
+
+def build_feeds(resources: Resources) -> Role:
+    """Build what reads feeds, and the routes that make them."""
+    settings, stack, partitions = resources.settings, resources.stack, resources.options.partitions
+    view = FeedView(settings.feed, partitions)
+    tail = TopicTail(resources.options, FEEDS, view.apply)
+    stack.callback(tail.close)
+    fetcher = GuardedFetcher(fetch_limits(settings.feeds))
+    reader = FeedReader(fetcher.get, settings.feeds.max_bytes, time.time, settings.attributes)
+    # A stop doesn't wait for its threads: what they read is read again then.
+    threads = ThreadPoolExecutor(settings.feeds.concurrency, "feeds")
+    stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+    service = FeedService(
+        view,
+        reader,
+        resources.producer,
+        threads,
+        resources.metrics,
+        lambda: tail.caught_up,
+    )
+    tail.start()
+    consumer = _consumer(resources, "feeds", (), lambda _: service)
+    return Role(routes=feeds_api.router(view, resources.producer, settings.server.max_body_bytes), consumer=consumer)
 
 
 def build_embedder(resources: Resources) -> Role:
@@ -215,6 +245,7 @@ def build_encoder(resources: Resources) -> Role:
 
 BUILDERS: Mapping[str, Builder] = {
     "collector": build_collector,
+    "feeds": build_feeds,
     "embedder": build_embedder,
     "imager": build_image_embedder,
     "profiler": build_profiler,
@@ -223,6 +254,18 @@ BUILDERS: Mapping[str, Builder] = {
     "insights": build_insights,
     ENCODER_ROLE: build_encoder,
 }
+
+
+def fetch_limits(settings: FeedFetchSettings) -> FetchLimits:
+    """Return the limits by which feeds are fetched."""
+    return FetchLimits(
+        "feeds",
+        settings.max_bytes,
+        settings.step_timeout_seconds,
+        settings.total_timeout_seconds,
+        settings.allowed_hosts,
+        settings.allowed_networks,
+    )
 
 
 def _consumer(

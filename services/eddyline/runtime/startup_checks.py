@@ -11,9 +11,9 @@ from eddyline.errors import Misconfigured
 from eddyline.runtime.insights_role import is_installed
 from eddyline.settings import Settings
 
-ROLES = ("collector", "embedder", "imager", "profiler", "affinity", "reader", "insights")
+ROLES = ("collector", "feeds", "embedder", "imager", "profiler", "affinity", "reader", "insights")
 """Roles that may share a process."""
-OPTIONAL_ROLES = {"imager", "insights"}
+OPTIONAL_ROLES = {"feeds", "imager", "insights"}
 """Roles that the others do without."""
 API_ROLES = ("collector", "reader")
 """Roles that only answer requests, so that any number of processes may do it on one port."""

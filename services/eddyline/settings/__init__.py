@@ -8,6 +8,7 @@ from eddyline.settings.access import IdentitySettings, KeyFile, KeySettings, Sco
 from eddyline.settings.affinity import AffinitySettings
 from eddyline.settings.encoder import EncoderSettings, TemplateSettings
 from eddyline.settings.events import RESERVED_EVENT_TYPES, EventSettings
+from eddyline.settings.feeds import FeedFetchSettings, FeedFormat, FeedSettings
 from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
 from eddyline.settings.kafka import KafkaSettings
@@ -32,6 +33,9 @@ __all__ = [
     "BoostSettings",
     "EncoderSettings",
     "EventSettings",
+    "FeedFetchSettings",
+    "FeedFormat",
+    "FeedSettings",
     "IdentitySettings",
     "ImageSettings",
     "InsightsSettings",

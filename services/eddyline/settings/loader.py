@@ -110,7 +110,11 @@ def _dotted(location: tuple[int | str, ...]) -> str:
 def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> str:
     """Return the dotted path; for a rule or a promotion of the file with its name, which its number doesn't tell."""
     table, index = (*location, None, None)[:2]
-    if table in ("rules", "promotions") and isinstance(index, int) and f"EDDYLINE_{table}".upper() not in os.environ:
+    if (
+        table in ("rules", "promotions", "feed")
+        and isinstance(index, int)
+        and f"EDDYLINE_{table}".upper() not in os.environ
+    ):
         name = given[table][index].get("name") if isinstance(given[table][index], Mapping) else None
         return f"{_dotted(location)} ({name!r})" if name else _dotted(location)
     return _dotted(location)

@@ -14,6 +14,7 @@ from eddyline.settings.access import IdentitySettings
 from eddyline.settings.affinity import AffinitySettings
 from eddyline.settings.encoder import EncoderSettings
 from eddyline.settings.events import EventSettings
+from eddyline.settings.feeds import FeedFetchSettings, FeedSettings
 from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
 from eddyline.settings.kafka import KafkaSettings
@@ -80,6 +81,10 @@ class Settings(BaseSettings):
     """What changes in a situation, e.g. [{name = "new", when = {weekday = "sunday"}, weights = {freshness = 2}}]."""
     promotions: tuple[PromotionSettings, ...] = ()
     """Items with positions of their own, e.g. [{name = "sale", filter = {tag = "sale"}, share = 0.2}]."""
+    feed: tuple[FeedSettings, ...] = ()
+    """Feeds that are read (docs/sources.md), e.g. [{name = "blog", url = "https://example.org/feed", every = "15m"}].
+    In a file: a table [[feed]] each."""
+    feeds: FeedFetchSettings = FeedFetchSettings()
     server: ServerSettings = ServerSettings()
     keys_file: Path = Path("keys.toml")
     """File of the keys, if it exists (docs/security.md): then every request needs one. It is read again when it
@@ -147,11 +152,11 @@ class Settings(BaseSettings):
             raise ValueError(f"ranking.per_attribute names {', '.join(unknown)}, which [attributes] doesn't declare")
         return self
 
-    @field_validator("rules", "promotions")
+    @field_validator("rules", "promotions", "feed")
     @classmethod
     def _differ_in_name(
-        cls, value: tuple[RuleSettings | PromotionSettings, ...]
-    ) -> tuple[RuleSettings | PromotionSettings, ...]:
+        cls, value: tuple[RuleSettings | PromotionSettings | FeedSettings, ...]
+    ) -> tuple[RuleSettings | PromotionSettings | FeedSettings, ...]:
         names = [one.name for one in value]
         twice = {name for name in names if names.count(name) > 1}
         if twice:

@@ -1,7 +1,6 @@
 """Images from addresses that strangers gave: fetched so that they can do no harm, and decoded."""
 
-from eddyline.adapters.images.addresses import AddressPolicy, ResolveHost, resolve
 from eddyline.adapters.images.decoder import ImageDecoder
 from eddyline.adapters.images.fetcher import ImageFetcher
 
-__all__ = ["AddressPolicy", "ImageDecoder", "ImageFetcher", "ResolveHost", "resolve"]
+__all__ = ["ImageDecoder", "ImageFetcher"]

@@ -13,7 +13,6 @@ from eddyline.model.events.entities import (
     clamp_entity_time,
     parse_entity,
 )
-from eddyline.model.events.framing import check_plain_key
 from eddyline.model.events.impressions import (
     ImpressionReport,
     ServedItem,
@@ -35,6 +34,7 @@ from eddyline.model.events.interactions import (
     parse_person_event,
 )
 from eddyline.model.events.odd_fields import LeftOut
+from eddyline.model.events.record_formats import check_plain_key
 from eddyline.model.events.timestamps import (
     RECEIVED,
     DurationText,

@@ -13,8 +13,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, JsonValue
 
-from eddyline.model.events.framing import load_record
 from eddyline.model.events.interactions import RecordOrigin
+from eddyline.model.events.record_formats import load_record
 from eddyline.model.events.timestamps import Timestamp, format_timestamp
 from eddyline.model.events.wire import VERSION, Id, WireModel, validate_event
 from eddyline.model.ids import item_dimension

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from eddyline.errors import InvalidEvent
-from eddyline.model.events.framing import load_record
+from eddyline.model.events.record_formats import load_record
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     MAX_ID_BYTES,

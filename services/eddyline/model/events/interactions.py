@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from eddyline.errors import InvalidEvent
-from eddyline.model.events.framing import load_record
 from eddyline.model.events.odd_fields import LeftOut
+from eddyline.model.events.record_formats import load_record
 from eddyline.model.events.timestamps import Timestamp
 from eddyline.model.events.wire import (
     Attributes,

@@ -20,8 +20,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from eddyline.errors import InvalidEvent
-from eddyline.model.events.framing import load_record
 from eddyline.model.events.odd_fields import MEMBERWISE, LeftOut, Path, odd_path, without, without_empty_texts
+from eddyline.model.events.record_formats import load_record
 from eddyline.model.events.timestamps import RECEIVED
 from eddyline.model.ids import Person
 

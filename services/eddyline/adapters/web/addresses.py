@@ -1,4 +1,4 @@
-"""Which addresses images may be fetched from: public ones, and those that the settings allow."""
+"""Which addresses may be fetched from: public ones, and those that the settings allow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
-from eddyline.errors import ImageRefused, ImageUnavailable
+from eddyline.errors import FetchRefused, FetchUnavailable
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 ResolveHost: TypeAlias = Callable[[str, int, float], Sequence[Address]]
-"""(host, port, seconds) → its addresses. Raises `ImageUnavailable` where there are none, or no answer in time."""
+"""(host, port, seconds) → its addresses. Raises `FetchUnavailable` where there are none, or no answer in time."""
 
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
@@ -32,13 +32,15 @@ _KINDS = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified", "is_
 class AddressPolicy:
     """Decides whether an address may be connected to."""
 
-    def __init__(self, hosts: Sequence[str] = (), networks: Sequence[str] = ()) -> None:
-        """`hosts`: names whose addresses are all allowed; `networks`: allowed whatever the name, as CIDR."""
+    def __init__(self, hosts: Sequence[str] = (), networks: Sequence[str] = (), section: str = "images") -> None:
+        """`hosts`: names whose addresses are all allowed; `networks`: allowed whatever the name, as CIDR; `section`: of
+        the settings, where they are set."""
+        self._section = section
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
         self._networks = tuple(ip_network(network) for network in networks)
 
     def check(self, host: str, addresses: Sequence[Address]) -> None:
-        """Raise `ImageRefused` unless every one of the host's addresses may be connected to.
+        """Raise `FetchRefused` unless every one of the host's addresses may be connected to.
 
         One bad address refuses the host: it is an attempt, or a mistake that shows itself only now and then.
         """
@@ -48,10 +50,10 @@ class AddressPolicy:
             kind = why_not_public(address)
             if kind and not self._allows(address):
                 # Not which address: whoever sent the item reads this, and would learn what our names resolve to.
-                raise ImageRefused(
+                raise FetchRefused(
                     "private_address",
-                    f"{host} has an address that is {kind.partition(' (')[0]}: give the image a public address, or "
-                    "allow this one by images.allowed_hosts or images.allowed_networks",
+                    f"{host} has an address that is {kind.partition(' (')[0]}: give a public address, or "
+                    f"allow this one by {self._section}.allowed_hosts or {self._section}.allowed_networks",
                 )
 
     def _allows(self, address: Address) -> bool:
@@ -96,13 +98,13 @@ def embedded_ipv4(address: Address) -> IPv4Address | None:
 def resolve(host: str, port: int, seconds: float) -> list[Address]:
     """Resolve a name by the system's resolver, which has no time-out: its thread is abandoned after `seconds`."""
     answer: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
-    threading.Thread(target=_resolve_into, args=(host, port, answer), name="image-resolve", daemon=True).start()
+    threading.Thread(target=_resolve_into, args=(host, port, answer), name="resolve", daemon=True).start()
     try:
         found = answer.get(timeout=seconds)
     except queue.Empty:
-        raise ImageUnavailable("timeout", f"the name {host} wasn't resolved within {seconds:.1f} s") from None
+        raise FetchUnavailable("timeout", f"the name {host} wasn't resolved within {seconds:.1f} s") from None
     if isinstance(found, OSError):
-        raise ImageUnavailable("unresolved", f"the name {host} can't be resolved ({found.strerror}): is it right?")
+        raise FetchUnavailable("unresolved", f"the name {host} can't be resolved ({found.strerror}): is it right?")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpcore
 
-from eddyline.adapters.images.addresses import AddressPolicy, ResolveHost
+from eddyline.adapters.web.addresses import AddressPolicy, ResolveHost
 
 
 class Deadline:
@@ -45,7 +45,7 @@ class PinnedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address that answers. Raises `ImageRefused`, `ImageUnavailable`, httpcore's errors."""
+        """Connect to the first address that answers. Raises `FetchRefused`, `FetchUnavailable`, httpcore's errors."""
         addresses = self._resolve(host, port, self._deadline.step())
         self._policy.check(host, addresses)
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
