@@ -115,7 +115,8 @@ def test_each_route_admits_the_scopes_that_the_documentation_says_and_no_others(
             for (method, path), (caller, key) in product(admitted, [*KEYS.items(), ("no key", "")]):
                 filled = FILES.get(path) or path.replace("{", "").replace("}", "")
                 answer = await client.request(method, filled, headers=bearer(key) if key else {})
-                assert answer.status_code not in (404, 405), f"{method} {path} isn't a route"
+                is_route = answer.status_code not in (404, 405) or "there is no feed" in answer.text
+                assert is_route, f"{method} {path} isn't a route"
                 if answer.status_code not in (401, 403):
                     admitted[method, path].add(caller)
                 else:
