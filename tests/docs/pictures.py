@@ -1,5 +1,5 @@
-"""The documentation's pictures: `python -m tests.docs.pictures URL USER` clicks once in a running demo's playground, and
-looks at the person in its console."""
+"""The documentation's pictures: `python -m tests.docs.pictures URL USER` clicks once in a running demo's playground,
+and looks at the person in its console."""
 
 from __future__ import annotations
 
