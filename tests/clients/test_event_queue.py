@@ -98,6 +98,31 @@ def test_what_is_refused_for_good_is_told_and_the_rest_goes_on() -> None:
     assert len(api.batches) == 4
 
 
+def test_what_json_has_no_place_for_is_refused_at_once_and_spoils_nothing() -> None:
+    api = Api()
+    with api.client() as client:
+        with pytest.raises(TypeError):
+            client.track({**CLICK, "context": {"when": object()}})
+        client.track(CLICK)
+        assert client.flush(10)
+    assert [len(batch) for batch in api.batches] == [1]
+
+
+def test_a_callback_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_event: Fields, _error: EddylineError) -> None:
+        raise ValueError("oops")
+
+    api = Api()
+    api.answers = [httpx.Response(401)]
+    with api.client(on_refused=fail) as client:
+        client.track(CLICK)
+        assert client.flush(10)
+        client.track(CLICK)
+        assert client.flush(10)
+    assert len(api.batches) == 2
+    assert "nobody was told of a refused event" in caplog.text
+
+
 def queue(send: Callable[..., Rejections], **options: Any) -> EventQueue:
     return EventQueue(send, **options)
 

@@ -1,4 +1,5 @@
-"""The README's moving picture: `python -m tests.docs.pictures URL USER` clicks once in a running demo's playground."""
+"""The documentation's pictures: `python -m tests.docs.pictures URL USER` clicks once in a running demo's playground,
+and looks at the person in its console."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ SLOWER = 0.1
 """How fast tiles move while they are photographed, which takes a tenth of a second."""
 MOVING_FRAMES, FRAME_MS, HOLD_MS = 20, 70, 2600
 TARGET = ROOT / "docs" / "playground.webp"
+CONSOLE = ROOT / "docs" / "console.webp"
 TILE = '[data-part="foryou"] .tile'
 
 
@@ -48,10 +50,19 @@ def click_once(page: Page, url: str, user: str, directory: Path) -> list[Image.I
     return [*pictures, photograph(page, directory, MOVING_FRAMES)]
 
 
+def look_at_person(page: Page, url: str, user: str, directory: Path) -> Image.Image:
+    """The console's page of a person, with their list."""
+    page.open(f"{url}/console#/person/u/{user}")
+    wait_until(lambda: len(page.texts(".view table .bar")) >= 10, "their list")
+    return photograph(page, directory, MOVING_FRAMES + 1)
+
+
 def make(url: str, user: str) -> None:
-    """Make docs/playground.webp."""
+    """Make docs/playground.webp and docs/console.webp."""
     with tempfile.TemporaryDirectory() as name, chromium(Path(name)) as browser:
         directory = Path(name)
+        with browser.page(WIDTH, HEIGHT) as page:
+            look_at_person(page, url, user, directory).save(CONSOLE, quality=60, method=6)
         with browser.page(WIDTH, HEIGHT, moving=True) as page:
             first, *others = click_once(page, url, user, directory)
     durations = [HOLD_MS, *[FRAME_MS] * (len(others) - 1), HOLD_MS]

@@ -33,7 +33,7 @@ def test_the_wheel_holds_the_package_and_its_licence_alone(tmp_path: Path) -> No
     assert {name.split("/")[0] + "/" for name in names} == {"eddyline/", information}
     assert f"{information}licenses/LICENSE" in names
     assert "eddyline/py.typed" in names
-    assert {f"eddyline/adapters/http/assets/{name}" for name in ("home.html", "play.html", "style.css")} <= names
+    assert {f"eddyline/adapters/http/assets/{name}" for name in ("home.html", "console.html", "eddyline.js")} <= names
     assert not [name for name in names if name.endswith((".csv", ".pyc"))]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from fastapi import APIRouter, Response
 from tests.services.serving import problem, served
 from tests.support.browser import Browser, needs_chromium
 from tests.support.fakes import NOW, Clock, FakeProducer
@@ -18,7 +19,7 @@ from tests.support.system import wait_until
 
 from eddyline import console
 from eddyline.adapters.event_tap import MAX_WAITING, MAX_WATCHERS, EventTap
-from eddyline.adapters.http import AccessControl, KeyRing, pages
+from eddyline.adapters.http import AccessControl, KeyRing, json_response, open_to, pages
 from eddyline.adapters.http.keys import hash_key
 from eddyline.adapters.kafka import FileDeadLetterStore, FileDeadLetterWriter, Record
 from eddyline.adapters.telemetry import Metrics
@@ -42,6 +43,59 @@ class Nobody:
         raise Unavailable("the vector store doesn't answer")
 
 
+HOSTILE = '<img src=x onerror="window.harmed = 1">'
+EXPERIMENT = {
+    "name": "move",
+    "state": "running",
+    "surface": "home",
+    "metric": "ctr",
+    "people": 1200,
+    "planned_people": 5000,
+    "days_left": 3.5,
+    "as_of": "2026-12-01T00:00:00Z",
+    "notes": [HOSTILE],
+    "sample_ratio": {"expected": {}, "seen": {}, "p_value": 0.0001, "is_mismatch": True, "left_out": []},
+}
+EFFECT = {"relative": 0.1, "low": -0.05, "high": 0.27}
+VARIANT = {"name": "a", "is_control": True, "state": "running", "people": 600, "values": {"ctr": 0.12}, "effects": None}
+REPORTS = [
+    {**VARIANT, "sentence": None, "guardrails": []},
+    {
+        **VARIANT,
+        "name": "b",
+        "is_control": False,
+        "effects": {"ctr": EFFECT},
+        "sentence": "b is between 5 % worse and 27 % better",
+        "guardrails": [{"metric": "ctr", "state": "ok"}],
+    },
+    {
+        **VARIANT,
+        "name": "c",
+        "is_control": False,
+        "state": "stopped",
+        "values": {"ctr": None},
+        "effects": {"ctr": {"relative": None, "low": None, "high": None}},
+        "sentence": HOSTILE,
+        "guardrails": [{"metric": "ctr", "state": "stopped"}],
+    },
+]
+
+
+def insights() -> APIRouter:
+    """What is measured: one experiment."""
+    routes = APIRouter()
+
+    @routes.get("/v1/insights/experiments", openapi_extra=open_to(Scope.OPERATE))
+    async def experiments() -> Response:
+        return json_response({"experiments": [EXPERIMENT], "as_of": EXPERIMENT["as_of"]})
+
+    @routes.get("/v1/insights/experiments/{name}", openapi_extra=open_to(Scope.OPERATE))
+    async def experiment(name: str) -> Response:
+        return json_response({**EXPERIMENT, "reports": REPORTS})
+
+    return routes
+
+
 @contextmanager
 def running(
     tmp_path: Path, access: AccessControl | None = None, is_alone: bool = False
@@ -55,7 +109,8 @@ def running(
     shown = console.Console(
         MetricsHistory(metrics), nobody, nobody, None if is_alone else tap, desk, lambda: bool(stops)
     )
-    routers = collector.router(), console.router(shown, 1_000_000), pages.router(playground=False, console=True)
+    page = pages.router(playground=False, console=True)
+    routers = collector.router(), console.router(shown, 1_000_000), page, insights()
     with served(*routers, metrics=metrics, access=access) as client:
         try:
             yield client, tap, producer
@@ -276,4 +331,26 @@ def test_the_console_says_that_the_store_is_down_and_has_no_spinner_for_ever(bro
         page.open(f"{client.base_url}/console#/dead-letters".replace("//console", "/console"))
         page.await_text("#view", "No dead letters")
         assert page.text("#alert") == ""
+        assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+@pytest.mark.xdist_group("pages")
+def test_an_experiment_is_shown_with_its_bounds_and_whether_it_can_be_trusted(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path) as (client, _, _producer), browser.page() as page:
+        page.open(f"{client.base_url}/console#/experiments".replace("//console", "/console"))
+        page.await_text("#view", "move")
+        text = page.text("#view")
+        for shown in (
+            "1,200 of 5,000 planned",
+            "not as the weights say (p < 0.001)",
+            "-5 % … +27 %",
+            "27 % better",
+            "stopped",
+        ):
+            assert shown in text, shown
+        assert text.count(HOSTILE) == 2
+        assert page.evaluate("window.harmed") is None
         assert not page.errors

@@ -78,14 +78,16 @@ def shop() -> Shop:
 
 @pytest.fixture
 def client(shop: Shop) -> Iterator[httpx.Client]:
-    with served(shop.router(), pages.router(playground=True), checks={"vectors": shop.check}) as client:
+    with served(shop.router(), pages.router(playground=True, console=True), checks={"vectors": shop.check}) as client:
         yield client
 
 
 # -- how they are sent -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/play", "/assets/style.css", "/assets/play.js", "/assets/icon.svg"])
+@pytest.mark.parametrize(
+    "path", ["/", "/play", "/console", "/assets/style.css", "/assets/play.js", "/assets/console.js", "/assets/icon.svg"]
+)
 def test_a_page_is_sent_with_a_strict_policy_and_only_once(client: httpx.Client, path: str) -> None:
     sent = client.get(path)
     assert sent.status_code == 200
@@ -113,7 +115,7 @@ def test_an_asset_that_there_is_not_is_a_problem(client: httpx.Client) -> None:
         problem(client.get(f"/assets/{name}"), 404)
 
 
-@pytest.mark.parametrize("page", ["/", "/play"])
+@pytest.mark.parametrize("page", ["/", "/play", "/console"])
 def test_a_page_brings_all_that_it_needs_and_is_small(client: httpx.Client, page: str) -> None:
     missing, sizes = [page], dict[str, int]()
     while missing:
@@ -122,7 +124,7 @@ def test_a_page_brings_all_that_it_needs_and_is_small(client: httpx.Client, page
         assert sent.status_code == 200, path
         sizes[path] = len(sent.content)
         named = re.findall(r'(?:src|href)="(/assets/[^"]+)"', sent.text)
-        named += [f"/assets/{name}" for name in re.findall(r'from "\./([^"]+)"', sent.text)]
+        named += [f"/assets/{name}" for name in re.findall(r'(?:from|import) "\./([^"]+)"', sent.text)]
         missing += [one for one in named if one not in sizes and one not in missing]
     assert "/assets/style.css" in sizes
     assert sum(sizes.values()) < MAX_PAGE_BYTES, sizes

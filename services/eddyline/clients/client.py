@@ -114,7 +114,8 @@ class Client:
     def track(self, event: Fields) -> str:
         """Have an event sent in the background, however long that takes; return its id at once.
 
-        Raises `Overloaded` where ten thousand wait already, since nobody has answered for long.
+        Raises `Overloaded` where ten thousand wait already, since nobody has answered for long, and TypeError where
+        JSON has no place for what is in it.
         """
         return self._queue.put(event)
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Final, TypeAlias
 
+import orjson
+
 from eddyline.clients.requests import Fields
 from eddyline.clients.responses import Rejections
 from eddyline.clients.retries import AWAY, BUSY, PAUSES, Retries
@@ -60,10 +62,12 @@ class EventQueue:
     def put(self, event: Fields) -> str:
         """Have an event sent; return its id. Without a `timestamp` it happened now.
 
-        Raises `Overloaded` where too many wait already, or it is closed.
+        Raises `Overloaded` where too many wait already, or it is closed, and TypeError where JSON has no place for what
+        is in it: it would spoil the batch.
         """
         event_id = str(event.get("event_id") or uuid.uuid4())
         made = {"timestamp": self._clock(), **event, "event_id": event_id}
+        orjson.dumps(made)
         with self._changed:
             if self._closing.is_set() or len(self._pending) >= self._max_pending:
                 raise Overloaded(f"{len(self._pending):,} events wait to be sent already, or this is closed")
@@ -116,8 +120,14 @@ class EventQueue:
             return
         except EddylineError as error:
             refusals = dict.fromkeys(range(len(batch)), error)
+        except Exception:
+            log.exception("%d events are lost", len(batch))
+            return
         for index, refusal in refusals.items():
-            self._on_refused(batch[index], refusal)
+            try:
+                self._on_refused(batch[index], refusal)
+            except Exception:
+                log.exception("nobody was told of a refused event: %s", refusal)
 
     def _pause(self, seconds: float) -> None:
         if self._closing.wait(seconds):

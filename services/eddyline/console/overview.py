@@ -1,6 +1,6 @@
 """The process in figures: its counters as they are, and as they were within the last hour.
 
-A thread reads them every ten seconds, which takes under a millisecond; the newest 360 readings are kept.
+A thread reads them every ten seconds, a small part of what /metrics takes; the newest 360 readings are kept.
 """
 
 from __future__ import annotations

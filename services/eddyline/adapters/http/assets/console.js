@@ -72,8 +72,10 @@ function open() {
   const [name, ...parts] = location.hash.replace(/^#\/?/, "").split("/");
   const page = PAGES[name] ?? overview;
   for (const link of document.querySelectorAll(".tabs a")) {
-    if (link.hash === `#/${PAGES[name] ? name : "overview"}`) link.setAttribute("aria-current", "page");
+    const isOpen = link.hash === `#/${PAGES[name] ? name : "overview"}`;
+    if (isOpen) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+    if (isOpen) link.scrollIntoView({ block: "nearest", inline: "center" });
   }
   document.title = `${page.TITLE} · Console · Eddyline`;
   const view = byId("view");

@@ -56,7 +56,7 @@ function letters(list, context, refresh) {
   again.addEventListener("click", () => run("replay", `Send ${count()} again?`, "What is accepted is removed here; what fails again comes back as a dead letter.", "Send again", ({ accepted, refused }) => `${accepted} sent again${refused.length ? `, ${refused.length} refused: ${refused[0][1]}` : ""}.`));
   drop.addEventListener("click", () => run("drop", `Drop ${count()}?`, "They are gone for good.", "Drop", ({ dropped }) => `${dropped} dropped.`));
   const columns = [
-    ["", (one) => boxes[list.indexOf(one)]],
+    ["Choose", (one) => boxes[list.indexOf(one)]],
     ["Letter", open, "plain"],
     ["Reason", (one) => one.reason],
     ["Given up", (one) => ago(one.at)],

@@ -30,7 +30,7 @@ export function show(view, _parts, { guard, signal }) {
 
 function describe(report) {
   const ratio = report.sample_ratio;
-  const split = ratio && element("span", { className: ratio.is_mismatch ? "ill" : "well", textContent: ratio.is_mismatch ? `not as the weights say (p ${number(ratio.p_value)}): nothing else here can be trusted` : `as the weights say (p ${number(ratio.p_value)})` });
+  const split = ratio && element("span", { className: ratio.is_mismatch ? "ill" : "well", textContent: ratio.is_mismatch ? `not as the weights say (p ${probability(ratio.p_value)}): nothing else here can be trusted` : `as the weights say (p ${probability(ratio.p_value)})` });
   const columns = [
     ["Variant", (one) => one.name], ["State", (one) => element("span", { className: one.state === "stopped" ? "ill" : "", textContent: one.is_control ? "control" : one.state })],
     ["People", (one) => number(one.people), "number"], [report.metric, (one) => value(one.values[report.metric]), "number"],
@@ -47,6 +47,10 @@ function describe(report) {
     table(columns, report.reports, `Variants of ${report.name}`),
     ...report.notes.map(hint),
   ]);
+}
+
+function probability(p) {
+  return p < 0.001 ? "< 0.001" : p.toPrecision(2);
 }
 
 function value(measured) {

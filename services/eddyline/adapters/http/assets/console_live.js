@@ -91,7 +91,7 @@ function list(events, form) {
   };
   const columns = [
     ["Time", (one) => new Date(1000 * one.at).toLocaleTimeString("en-GB"), "number"],
-    ["", (one) => element("span", { className: one.fault ? "ill" : "well", textContent: one.fault ? "refused" : "accepted" })],
+    ["State", (one) => element("span", { className: one.fault ? "ill" : "well", textContent: one.fault ? "refused" : "accepted" })],
     ["Type", (one) => element("bdi", { textContent: one.event.type ?? "" })],
     ["Person", ({ event }) => (event.user_id ? personLink("u", event.user_id) : event.anonymous_id ? personLink("a", event.anonymous_id) : "")],
     ["Item", ({ event }) => (event.item_id ? itemLink(event.item_id) : event.positions ? `places ${event.positions.join(", ")}` : "")],

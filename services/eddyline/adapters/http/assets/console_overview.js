@@ -13,7 +13,7 @@ export function show(view, _parts, { signal, guard }) {
   const figures = element("dl", { className: "figures" });
   const troubles = element("div");
   const [visible, made] = [element("div"), element("div")];
-  const plots = ["Events a second", "Lists a second", "Visible, 95 of 100", "List, 95 of 100"].map((name) => [name, element("div")]);
+  const plots = ["Events a second", "Lists a second", "Visible, 95th percentile", "List, 95th percentile"].map((name) => [name, element("div")]);
   const lag = element("div");
   view.append(
     figures, troubles,
@@ -57,8 +57,8 @@ function showFigures(list, before, now) {
     figure("List, median", duration(quantile(before.list_seconds, now.list_seconds, 0.5))),
     figure("Records waiting", number(now.lag), now.lag > 10_000),
     figure("Lists from a cache", `${number(100 * share)} %`, share > 0),
-    figure("Events refused", number(now.rejected), since("rejected") > 0),
-    figure("Dead letters", number(now.dead_letters), since("dead_letters") > 0),
+    figure("Refused since the start", number(now.rejected), since("rejected") > 0),
+    figure("Dead letters since the start", number(now.dead_letters), since("dead_letters") > 0),
   );
 }
 

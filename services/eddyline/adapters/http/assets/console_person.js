@@ -80,7 +80,7 @@ function taste({ name, weight, half_life: halfLife, categories, tags, nearest })
   const near = nearest.filter(Boolean).slice(0, 3).join(" · ");
   return element("div", {}, [
     element("p", {}, [element("strong", { textContent: name }), element("span", { className: "hint", textContent: ` ${fades}` })]),
-    words([...new Map([...tags, ...categories])].map(([word, count]) => `${word} ${count}`)),
+    words([...new Map([...tags, ...categories])].sort((one, other) => other[1] - one[1]).map(([word, count]) => `${word} ${count}`)),
     element("p", { className: "hint" }, ["nearest: ", element("bdi", { textContent: near || "no item" })]),
   ]);
 }

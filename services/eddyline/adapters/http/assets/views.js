@@ -69,7 +69,7 @@ export function itemLink(id, title) {
 export function listTable(items, caption, extra = [], leftOut = []) {
   const largest = Math.max(0, ...items.map(positiveSum));
   const columns = [
-    ["", (one) => String(one.rank), "number"],
+    ["Place", (one) => String(one.rank), "number"],
     ["Item", (one) => itemLink(one.item_id, one.title), "plain"],
     ...extra,
     ["Category", (one) => element("bdi", { textContent: one.category ?? "" })],
