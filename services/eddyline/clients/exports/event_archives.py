@@ -10,7 +10,7 @@ import orjson
 
 from eddyline.clients.lines import RefusedLine, SourceLine
 from eddyline.clients.text_files import read_lines
-from eddyline.model.tracking import ga4_events, segment_events
+from eddyline.model.tracker_events import ga4_events, segment_events
 
 _SEGMENT_KINDS = frozenset({"track", "identify", "page", "screen", "group", "alias"})
 

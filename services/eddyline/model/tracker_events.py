@@ -72,6 +72,13 @@ def segment_events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         )
 
 
+def unmapped_name(message: Mapping[str, Any]) -> str | None:
+    """Return the name of a message of Segment's that comes to nothing; None of one that comes to something."""
+    if next(segment_events(message), None) is not None:
+        return None
+    return str(message.get("event") or message.get("type") or "(none)")[:64]
+
+
 def ga4_events(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what a row of GA4's BigQuery export comes to."""
     event_type = GA4_TYPES.get(str(row.get("event_name")))
