@@ -134,6 +134,12 @@ def test_the_documentation_names_every_route(door: Door) -> None:
     assert every | {("GET", path) for path in (*PAGES, *FILES)} == public
 
 
+def test_a_key_may_come_as_the_user_of_basic_authorization_as_trackers_send_it(client: httpx.Client) -> None:
+    assert client.get("/list", auth=(KEYS["lists"], "")).status_code == 200
+    assert client.get("/list", auth=("wrong", "")).status_code == 401
+    assert client.get("/list", headers={"Authorization": "Basic ???"}).status_code == 401
+
+
 def test_the_api_document_says_which_scopes_a_route_takes() -> None:
     document = describe_api().openapi()
     assert set(document["components"]["securitySchemes"]) == {"bearer", "parameter", "proof"}

@@ -355,7 +355,10 @@ def test_the_ten_largest_kinds_of_oddity_lose_nothing_that_can_be_read() -> None
     assert html["blog:1"]["title"] == "Bread & more — now"
     linked = "<item><title>a</title><link>https://b.example/1</link></item>"
     no_ids = items(rss(linked, "<item><title>b</title></item>"))
-    assert list(no_ids) == ["blog:https://b.example/1"]
+    assert [one["title"] for one in no_ids.values()] == ["a", "b"]
+    assert next(iter(no_ids)) == "blog:https://b.example/1"
+    untitled = items(rss("<item><link>https://b.example/slow-rye</link></item>"))
+    assert [one["title"] for one in untitled.values()] == ["slow rye"]
     lies = rss("<item><guid>1</guid><title>Café</title></item>").replace(b"utf-8", b"us-ascii", 1)
     assert items(lies)["blog:1"]["title"] == "Café"
     assert list(items(rss(post(1), post(2), post(3))[:-35])) == ["blog:post-1", "blog:post-2", "blog:post-3"]

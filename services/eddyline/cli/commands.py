@@ -254,6 +254,12 @@ def import_(
         list[str] | None,
         typer.Option("--map", metavar="THEIRS=OURS", help="A field's name in Eddyline; nothing after = leaves it out."),
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="own, shopify, merchant-xml, merchant-tsv, ga4 or segment; by default it is recognised."
+        ),
+    ] = "auto",
     rejects: Annotated[
         Path | None, typer.Option("--rejects", help="File for what is refused: one JSON object a line.")
     ] = None,
@@ -269,7 +275,7 @@ def import_(
     from eddyline.clients.columns import Columns
     from eddyline.clients.sources import open_source
 
-    source = open_source(path, Columns.from_options(renamed or (), load_settings(None).attributes))
+    source = open_source(path, Columns.from_options(renamed or (), load_settings(None).attributes), form)
     if dry_run:
         code = preview_import(source, rejects, output(), errors())
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import orjson
 from eddyline.clients import movielens
 from eddyline.clients.columns import Columns
 from eddyline.clients.csv_files import NOT_UTF8, CsvFile
+from eddyline.clients.exports import AUTO, ExportFormat, export_format
 from eddyline.clients.lines import Json, RefusedLine, SourceLine
 from eddyline.clients.text_files import PACKED, kind_of, read_lines
 from eddyline.errors import InvalidInput
@@ -20,6 +21,8 @@ from eddyline.model.events import parse_timestamp
 from eddyline.model.unicode_text import is_unicode
 
 TABLES, OBJECTS = (".csv", ".tsv"), (".jsonl", ".ndjson")
+DOCUMENTS = (".xml", ".txt", ".json")
+"""What only exports of other systems are in."""
 _KINDS = "an event (type), an item (title) or a person (user_id)"
 _Entries = Iterable[SourceLine | RefusedLine]
 
@@ -43,10 +46,10 @@ class Source:
     """Changes when the same files are read otherwise."""
 
 
-def open_source(path: Path, columns: Columns = Columns()) -> Source:
+def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> Source:
     """Recognise a MovieLens folder (either layout), a folder of files of lines or rows, or one such file.
 
-    Raises `InvalidInput` saying what is there and what is needed.
+    `form`: one of `exports`, by default recognised. Raises `InvalidInput` saying what is there and what is needed.
     """
     if not path.exists():
         raise InvalidInput(f"{path} doesn't exist", "path")
@@ -54,8 +57,13 @@ def open_source(path: Path, columns: Columns = Columns()) -> Source:
         return _movielens("MovieLens", path, "movies.csv", movielens.movies, "ratings.csv", movielens.ratings)
     if path.is_dir() and (path / "u.item").exists() and (path / "u.data").exists():
         return _movielens("MovieLens 100k", path, "u.item", movielens.movies_100k, "u.data", movielens.ratings_100k)
-    files = sorted(f for f in path.iterdir() if kind_of(f) in TABLES + OBJECTS) if path.is_dir() else [path]
-    if not files or any(kind_of(file) not in TABLES + OBJECTS for file in files):
+    known = TABLES + OBJECTS + DOCUMENTS
+    files = sorted(f for f in path.iterdir() if kind_of(f) in known) if path.is_dir() else [path]
+    formats = {file: export_format(form, file) for file in files if kind_of(file) in known}
+    if path.is_dir():
+        formats = {file: one for file, one in formats.items() if one is not None or kind_of(file) not in DOCUMENTS}
+        files = list(formats)
+    if not files or any(kind_of(f) not in known or (kind_of(f) in DOCUMENTS and formats[f] is None) for f in files):
         raise InvalidInput(
             f"{path} is neither a file of rows ({', '.join(TABLES)}) or JSON lines ({', '.join(OBJECTS)}), each also "
             f"with {' or '.join(PACKED)}, nor a folder of such, nor a MovieLens folder (movies.csv + ratings.csv, or "
@@ -64,7 +72,7 @@ def open_source(path: Path, columns: Columns = Columns()) -> Source:
         )
 
     def lines(kind: str) -> Iterator[SourceLine]:
-        return (one for one in _all_lines(files, columns) if isinstance(one, SourceLine) and _kind(one.value) == kind)
+        return (one for one in _all_lines(formats, columns) if isinstance(one, SourceLine) and _kind(one.value) == kind)
 
     return Source(
         str(path),
@@ -72,9 +80,9 @@ def open_source(path: Path, columns: Columns = Columns()) -> Source:
         partial(lines, "item"),
         partial(lines, "user"),
         partial(lines, "event"),
-        lambda: _refused(_all_lines(files, columns)),
+        lambda: _refused(_all_lines(formats, columns)),
         tuple(files),
-        reading=columns.digest,
+        reading=columns.digest + ("" if form == AUTO else form),
     )
 
 
@@ -128,9 +136,12 @@ def _kind(value: Json) -> str | None:
     return "user" if "user_id" in value else None
 
 
-def _all_lines(files: Iterable[Path], columns: Columns) -> Iterator[SourceLine | RefusedLine]:
-    for file in files:
+def _all_lines(formats: Mapping[Path, ExportFormat | None], columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+    for file, export in formats.items():
         try:
+            if export is not None:
+                yield from export.read(file)
+                continue
             yield from _csv(file, columns) if kind_of(file) in TABLES else _jsonl(file, columns)
         except InvalidInput as error:
             yield RefusedLine(file.name, None, None, error.reason)

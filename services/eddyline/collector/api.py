@@ -26,6 +26,7 @@ from eddyline.adapters.http import (
     json_response,
     open_to,
     read_json,
+    with_path_id,
 )
 from eddyline.adapters.http.problems import problem_response, retry_after_header
 from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
@@ -33,6 +34,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.acknowledgements import Acknowledgements
 from eddyline.collector.event_ids import EventIdGenerator
 from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch, take_sent_at
+from eddyline.collector.segment_api import add_segment_routes
 from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
 from eddyline.model.attributes import convert_attributes
 from eddyline.model.events import (
@@ -113,10 +115,8 @@ class Collector:
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
             body = await self._object(request, "events")
-            clock = SenderClock.at_arrival(take_sent_at(body), self._clock())
-            ids = EventIdGenerator(idempotency_key)
-            read = self._watched(request, lambda one, odd: self._event(request, one, ids, clock, odd))
-            return await self._take(self._members(body, "events"), read)
+            sent_at = take_sent_at(body)
+            return await self.take_events(request, self._members(body, "events"), idempotency_key, sent_at=sent_at)
 
         @router.post(
             "/v1/items",
@@ -147,7 +147,7 @@ class Collector:
             **options,
         )
         async def put_item(request: Request, item_id: str) -> Response:
-            named = _with_path_id(await self._body(request), "item_id", item_id_from_path(item_id))
+            named = with_path_id(await self._body(request), "item_id", item_id_from_path(item_id))
             return await self._take_alone(Content, named)
 
         @router.delete("/v1/items/{item_id}", summary="Delete an item", openapi_extra=catalogue, **options)
@@ -162,7 +162,7 @@ class Collector:
             **options,
         )
         async def put_user(request: Request, user_id: str) -> Response:
-            named = _with_path_id(await self._body(request), "user_id", id_from_path(user_id, "user_id"))
+            named = with_path_id(await self._body(request), "user_id", id_from_path(user_id, "user_id"))
             return await self._take_alone(User, named)
 
         @router.delete("/v1/users/{user_id}", summary="Erase a person", openapi_extra=people, **options)
@@ -181,7 +181,22 @@ class Collector:
             event = Erased(anonymous_id=name, timestamp=self._clock())
             return await self._take_one((name, _to_record(INTERACTIONS, event.person.key, event, str(uuid.uuid4()))))
 
+        add_segment_routes(router, self.take_events, self._body, self._clock, options)
         return router
+
+    async def take_events(
+        self,
+        request: Request,
+        events: Sequence[Any],
+        idempotency_key: str | None,
+        ignored: Mapping[str, int] = {},
+        sent_at: float | None = None,
+    ) -> Response:
+        """Take events, and say how often what has no meaning here was sent, by its name (`ignored`). `sent_at`: when
+        they were sent, by the sender's clock, in epoch seconds."""
+        ids, clock = EventIdGenerator(idempotency_key), SenderClock.at_arrival(sent_at, self._clock())
+        read = self._watched(request, lambda one, odd: self._event(request, one, ids, clock, odd))
+        return await self._take(events, read, ignored)
 
     # -- one object → (its id, its record) ----------------------------------------------------------------------
 
@@ -292,8 +307,10 @@ class Collector:
             raise TooLarge(f"holds {len(batch):,}, the limit is {self._server.max_batch:,}", name)
         return batch
 
-    async def _take(self, given: Sequence[Any], read: _Read) -> Response:
-        """Refuse what is invalid, send the rest."""
+    async def _take(self, given: Sequence[Any], read: _Read, ignored: Mapping[str, int] = {}) -> Response:
+        """Refuse what is invalid, send the rest. `ignored`: how often what came to nothing was sent, by its name."""
+        if not given:
+            return json_response({"accepted": 0, "rejected": [], "ids": [], "ignored": dict(ignored)}, 202)
         ids: list[str | None] = []
         outgoing: dict[int, Outgoing] = {}
         rejected: list[dict[str, Any]] = []
@@ -310,7 +327,7 @@ class Collector:
                 rejected.append(self._rejection(index, error))
             else:
                 warnings.extend(self._warnings(index, left_out))
-        return await self._produce(outgoing, ids, rejected, warnings)
+        return await self._produce(outgoing, ids, rejected, warnings, ignored)
 
     async def _take_alone(self, model: type[Content | User], given: Any) -> Response:
         left_out: list[LeftOut] = []
@@ -326,6 +343,7 @@ class Collector:
         ids: list[str | None],
         rejected: list[dict[str, Any]],
         warnings: list[dict[str, Any]],
+        ignored: Mapping[str, int] = {},
     ) -> Response:
         """Send, and wait for every acknowledgement; where some are missing, name those that are there. `outgoing` and
         `ids` by the place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
@@ -362,8 +380,9 @@ class Collector:
         if unexpected is not None:
             raise unexpected
         if refused is None and not failures:
-            answer = {"accepted": len(accepted), "rejected": rejected, "ids": ids}
-            return json_response(answer | {"warnings": warnings[:MAX_WARNINGS]} if warnings else answer, 202)
+            answer: dict[str, Any] = {"accepted": len(accepted), "rejected": rejected, "ids": ids}
+            further = {"warnings": warnings[:MAX_WARNINGS], "ignored": dict(ignored)}
+            return json_response(answer | {name: value for name, value in further.items() if value}, 202)
         reason = refused or failures[0]
         acknowledged = [ids[index] for index in accepted]
         wait = reason.retry_after if isinstance(reason, Overloaded) else 1.0
@@ -404,15 +423,6 @@ def _metric_label(field: str | None) -> str:
     """Return a field's name for a metric: only our own names, since anyone can send any."""
     name = (field or "body").split(".")[0]
     return name if name in _FIELDS or name == "body" else "unknown"
-
-
-def _with_path_id(body: Any, field: str, name: str) -> Any:
-    """Return the body with the id of the path. Raises `InvalidInput` where it names another."""
-    if not isinstance(body, dict):
-        raise InvalidInput("must be a JSON object", "body")
-    if body.get(field, name) != name:
-        raise InvalidInput("differs from the one in the path", field)
-    return {**body, field: name}
 
 
 def _to_record(topic: str, key: str, value: WireModel, event_id: str) -> Outgoing:

@@ -1,4 +1,4 @@
-"""Ids for events that come without one."""
+"""Ids of events that came without one."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +42,23 @@ class AvailabilityBatch(BaseModel):
     items: Annotated[list[Availability], Field(min_length=1)]
 
 
+class SegmentMessage(BaseModel):
+    """A message of Segment's HTTP API: as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["track", "identify", "page", "screen", "group", "alias"] | None = None
+    """Where the path doesn't say it."""
+    event: str | None = None
+    userId: str | None = None  # noqa: N815 (theirs)
+    anonymousId: str | None = None  # noqa: N815
+    messageId: str | None = None  # noqa: N815
+    properties: dict[str, Any] = {}
+    timestamp: str | None = None
+    sentAt: str | None = None  # noqa: N815
+    batch: list[dict[str, Any]] | None = None
+
+
 class Rejected(BaseModel):
     """One that was refused: its place in the batch, the field and the reason."""
 
@@ -66,6 +83,9 @@ class Accepted(BaseModel):
     ids: list[str | None] = []
     warnings: list[FieldWarning] = []
     """At most the first hundred; only where there are some."""
+    ignored: dict[str, int] = {}
+    """Of another tracker's messages, how often what has no meaning here was sent, by its name; only where there are
+    some."""
 
 
 BODIES = (
@@ -78,6 +98,7 @@ BODIES = (
     Availability,
     AvailabilityBatch,
     User,
+    SegmentMessage,
 )
 """Models of the bodies that the routes read themselves."""
 

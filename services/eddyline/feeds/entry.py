@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin, urlsplit
 
 import orjson
 
-from eddyline.errors import InvalidEvent
 from eddyline.model.events import Content, LeftOut, validate_event
 from eddyline.model.events.wire import MAX_ID_BYTES
 from eddyline.model.plain_text import plain_line, says_something
@@ -68,18 +67,16 @@ def to_item(
 ) -> Content:
     """Return the item of an entry. `base`: the URL that its links are relative to; `now` in epoch seconds.
 
-    Raises `InvalidEvent` where it has neither a title nor a text, or no id.
+    Raises `InvalidEvent` where it has nothing to be shown by.
     """
     url = _absolute(base, entry.url)
-    name = entry.id or url
-    if not name and not entry.fields.get("item_id"):
-        raise InvalidEvent("is needed: the entry has no id and no link", "id")
+    title = entry_title(entry, url)
     published = parse_date(entry.published, now)
     categories = [line for text in entry.categories if (line := plain_line(text)[:256])]
     category = feed.category or next(iter(categories), None)
     tags = dict.fromkeys([*feed.tags, *(one for one in categories if one != category)])
     item: dict[str, Any] = {
-        "title": entry_title(entry),
+        "title": title,
         "description": entry.description[:MAX_DESCRIPTION] or None,
         "category": category,
         "tags": list(tags)[:MAX_TAGS],
@@ -92,18 +89,19 @@ def to_item(
         "attributes": {key: value for key, value in entry.attributes.items() if value not in (None, "", [])},
         **entry.fields,
     }
-    item["item_id"] = item_id(str(item.get("item_id") or name), feed, kind)
+    name = item.get("item_id") or entry.id or url or _digest(f"{title}\0{entry.description}")
+    item["item_id"] = item_id(str(name), feed, kind)
     if kind == "news" and feed.expires_after is not None and "expires_at" not in entry.fields:
         item["expires_at"] = (published if published is not None else now) + feed.expires_after
     given = {key: value for key, value in item.items() if value not in (None, "", [], {})}
     return validate_event(Content, given, left_out)
 
 
-def entry_title(entry: FeedEntry) -> str:
-    """Return an entry's title; of one without, the beginning of its text."""
+def entry_title(entry: FeedEntry, url: str | None = None) -> str:
+    """Return an entry's title; of one without, the beginning of its text, else what its address says."""
     title = plain_line(entry.title[: 10 * MAX_TITLE])
     if not says_something(title):
-        title = _beginning(plain_line(entry.description[:10_000]), 100)
+        title = _beginning(plain_line(entry.description[:10_000]), 100) or title_of_url(url or "")
     return _beginning(title, MAX_TITLE)
 
 
@@ -113,7 +111,21 @@ def item_id(name: str, feed: FeedSettings, kind: Kind) -> str:
     whole = prefix + name.strip().replace("\0", "")
     if len(orjson.dumps(whole)) - 2 <= MAX_ID_BYTES:
         return whole
-    return f"{prefix}{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
+    return prefix + _digest(name)
+
+
+def title_of_url(url: str) -> str:
+    """Return what an address says of its page, e.g. of `/2024/slow-rye-bread.html`: slow rye bread."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    name = re.sub(r"\.[a-z]{2,5}$", "", unquote(parts.path).rstrip("/").rpartition("/")[2])
+    return re.sub(r"[-_+]+", " ", name).strip() or parts.netloc
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def fingerprint_of(item: Content, feed: FeedSettings) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from lxml import etree
 
-from eddyline.feeds.entry import FeedEntry, ParsedFeed
+from eddyline.feeds.entry import FeedEntry, ParsedFeed, title_of_url
 
 MAX_CHILDREN = 50
 """Sitemaps of an index that are read."""
@@ -47,7 +45,7 @@ def _entry(element: Any) -> tuple[FeedEntry | None, bool]:
     return (
         FeedEntry(
             id=url,
-            title=title or _title_of(url),
+            title=title or title_of_url(url),
             url=url,
             image_url=None if image is None else _value(image, "loc"),
             published=(_value(news, "publication_date") if news is not None else None) or _value(element, "lastmod"),
@@ -56,17 +54,6 @@ def _entry(element: Any) -> tuple[FeedEntry | None, bool]:
         ),
         news is not None,
     )
-
-
-def _title_of(url: str) -> str:
-    """Return what an address says of its page, e.g. of `/2024/slow-rye-bread.html`: slow rye bread."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    path = unquote(parts.path).rstrip("/")
-    name = re.sub(r"\.[a-z]{2,5}$", "", path.rpartition("/")[2])
-    return re.sub(r"[-_+]+", " ", name).strip() or parts.netloc
 
 
 def _name(element: Any) -> str:

@@ -16,7 +16,6 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.collector import schemas as collector
 from eddyline.collector.api import Collector
 from eddyline.feeds import api as feeds
-from eddyline.feeds.feed_state import FeedView
 from eddyline.model.events import (
     Activity,
     Availability,
@@ -203,7 +202,7 @@ def describe_api(access: AccessControl | None = None) -> Application:
         Collector(nothing, defaults.events, defaults.server, metrics).router(),
         reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
         insights.router(nothing, nothing),
-        feeds.router(FeedView((), 1), nothing, defaults.server.max_body_bytes),
+        feeds.router(nothing, nothing, defaults.server.max_body_bytes),
         pages.router(playground=True, console=True),
         console.router(
             console.Console(console.MetricsHistory(metrics), nothing, nothing, None, None, lambda: True),

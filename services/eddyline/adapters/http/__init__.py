@@ -9,6 +9,7 @@ from eddyline.adapters.http.body import (
     json_response,
     read_json,
     validate_input,
+    with_path_id,
 )
 from eddyline.adapters.http.identity import IdentityCheck
 from eddyline.adapters.http.in_flight import InFlightLimit
@@ -42,4 +43,5 @@ __all__ = [
     "read_json",
     "url_of",
     "validate_input",
+    "with_path_id",
 ]

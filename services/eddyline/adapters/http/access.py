@@ -8,6 +8,7 @@ no preflight, and pages that have their own name point here (DNS rebinding).
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -117,6 +118,8 @@ class AccessControl:
         given = headers.get(b"authorization", b"")
         if given[:7].lower() == b"bearer ":
             return self._ring.find(given[7:].strip())
+        if given[:6].lower() == b"basic ":  # as Segment's libraries send their write key: the user, without a password
+            return self._ring.find(_basic_user(given[6:].strip()))
         if access.in_query and b"key=" in request["query_string"]:
             key = self._ring.find(query_parameter(request, "key").encode())
             if key is not None and key.scopes != {Scope.EVENTS}:
@@ -171,6 +174,13 @@ class AccessControl:
                 f"{_quoted(origin)} is another site: add it to server.cors_origins, or send JSON "
                 "(Content-Type: application/json), which browsers ask about first"
             )
+
+
+def _basic_user(credentials: bytes) -> bytes:
+    try:
+        return b64decode(credentials, validate=True).partition(b":")[0]
+    except ValueError:
+        return b""
 
 
 def query_parameter(request: HttpScope, name: str) -> str:

@@ -112,6 +112,15 @@ def id_from_path(raw: str, field: str) -> str:
         raise InvalidInput("must be percent-encoded UTF-8", field) from None
 
 
+def with_path_id(body: Any, field: str, name: str) -> Any:
+    """Return the body with the id of the path. Raises `InvalidInput` where it names another."""
+    if not isinstance(body, dict):
+        raise InvalidInput("must be a JSON object", "body")
+    if body.get(field, name) != name:
+        raise InvalidInput("differs from the one in the path", field)
+    return {**body, field: name}
+
+
 def item_id_from_path(raw: str) -> str:
     """Decode an item id in a path. Raises `InvalidInput`."""
     return id_from_path(raw, "item_id")
