@@ -36,12 +36,12 @@ from eddyline.adapters.kafka import (
     Acknowledgements,
     ConsumeLoop,
     EmbeddedBroker,
-    FileDeadLetterWriter,
     KafkaOptions,
     KafkaProducer,
     LoopOptions,
     Message,
     Outgoing,
+    TopicDeadLetterWriter,
     ensure_topics,
 )
 from eddyline.adapters.telemetry import Metrics
@@ -171,7 +171,7 @@ class Track:
         kind: type[ConsumeLoop[Any]],
         options: KafkaOptions,
     ) -> Round:
-        settings, metrics, letters = Settings(), Metrics(), FileDeadLetterWriter(self.directory / "letters")
+        settings, metrics, letters = Settings(), Metrics(), TopicDeadLetterWriter(producer)
         profiles = f"profiles-{uuid.uuid4().hex[:8]}"
         self.store.ensure(profile_collection(DIMENSION, profiles))
         profiler = Timed(

@@ -25,13 +25,13 @@ from eddyline.adapters.kafka import (
     Acknowledgements,
     ConsumeLoop,
     EmbeddedBroker,
-    FileDeadLetterWriter,
     KafkaProducer,
     LoopOptions,
     Message,
     Outgoing,
     Record,
     RecordMetadata,
+    TopicDeadLetterWriter,
     TopicPartition,
     partition_of,
 )
@@ -119,7 +119,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
         upsert(collection, points, **options)  # type: ignore[arg-type]
 
     store.upsert = remember  # type: ignore[method-assign]
-    letters = FileDeadLetterWriter(directory / "letters")
+    letters = TopicDeadLetterWriter(NowhereProducer())
     ours = Profiler(store, NowhereProducer(), letters, settings.events, settings.profile, PARTITIONS, metrics)
     ours.assigned({TopicPartition("interactions", partition): 1 for partition in range(PARTITIONS)})
     started = time.perf_counter()
@@ -137,7 +137,7 @@ def profiler(directory: Path, settings: Settings, metrics: Metrics) -> None:
     line("profiler: parse, fold, write", len(records) / took, len(records) / floor, "events/s")
 
 
-def processor(directory: Path, settings: Settings, metrics: Metrics, events: int) -> None:
+def processor(settings: Settings, metrics: Metrics, events: int) -> None:
     """The processor's time for an event, in batches as at 500 events a second: of as many people as events.
 
     The store's process is another, and there is no Kafka.
@@ -150,7 +150,7 @@ def processor(directory: Path, settings: Settings, metrics: Metrics, events: int
         records.append(queues[0].popleft())
         queues.rotate(-1) if queues[0] else queues.popleft()
     with answering_store() as store:
-        letters = FileDeadLetterWriter(directory / "letters")
+        letters = TopicDeadLetterWriter(NowhereProducer())
         ours = Profiler(
             store,
             NowhereProducer(),
@@ -224,10 +224,10 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
 
     def measure(make: Callable[[Callable[[], None], KafkaProducer], Any]) -> list[float]:
         broker = EmbeddedBroker()
-        producer = KafkaProducer(broker.options, guard=broker.guard)
+        producer = KafkaProducer(broker.options)
         handled = threading.Event()
         handler = make(handled.set, producer)
-        letters = FileDeadLetterWriter(directory / "letters")
+        letters = TopicDeadLetterWriter(NowhereProducer())
         loop: ConsumeLoop[Any] = ConsumeLoop(
             broker.options,
             LoopOptions(),
@@ -235,7 +235,6 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
             ("interactions",),
             handler,
             letters,
-            guard=broker.guard,
         )
         thread = threading.Thread(target=loop.run)
         thread.start()
@@ -261,7 +260,7 @@ def freshness(directory: Path, settings: Settings, metrics: Metrics) -> None:
     store.upsert(ITEMS, [Point(item_point_id("1"), {"content": row}, {"item_id": "1", "space": "s", "meta": {}})])
 
     def real(seen: Callable[[], None], producer: KafkaProducer) -> Any:
-        letters = FileDeadLetterWriter(directory / "letters")
+        letters = TopicDeadLetterWriter(NowhereProducer())
         handler = Profiler(store, producer, letters, settings.events, settings.profile, PARTITIONS, metrics)
         handle = handler.handle
 
@@ -291,7 +290,7 @@ def main() -> None:
         directory = Path(name)
         if not options.processor:
             profiler(directory, settings, metrics)
-        processor(directory, settings, metrics, options.events)
+        processor(settings, metrics, options.events)
         if options.processor:
             return
         embedder(directory, settings, metrics)

@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,7 +17,7 @@ from confluent_kafka import Producer
 from tests.chaos.checks import dead_letters
 from tests.chaos.failpoints import BreakingHandler
 from tests.chaos.stream import PARTITIONS
-from tests.chaos.truth import Place, Poisoned
+from tests.chaos.truth import Poisoned
 from tests.chaos.worker import LOOP
 from tests.chaos.world import World
 from tests.insights.worker_process import Windows, measuring
@@ -30,8 +28,6 @@ from tests.support.poison import BREAKS, Poison, all_poison
 
 from eddyline.adapters.kafka import (
     ConsumeLoop,
-    DeadLetter,
-    FileDeadLetterStore,
     KafkaProducer,
     Outgoing,
     TopicDeadLetterWriter,
@@ -87,7 +83,6 @@ def send_poison(world: World) -> None:
         world.until(world.is_quiet, "everything is handled")
         world.until(lambda: _is_measured(world, windows), "insights has handled all")
         world.until(lambda: windows.total()["requests"] == sender.lists, "the lists are measured")
-    world.trouble += _check_insights(sender.impressions, world.directory / "letters")
     twice = [place for place, count in Counter(place for place, _, _ in dead_letters(world.log)).items() if count > 1]
     world.trouble += [f"dead letters that are there twice, though nothing crashed: {twice}"] if twice else []
 
@@ -101,8 +96,6 @@ class _Sender:
         self._good = KafkaProducer(world.kafka)
         self.rounds = self.lists = 0
         self.items: set[str] = set()
-        self.impressions: dict[Place, Poisoned] = {}
-        """What insights must make dead letters of, which it keeps in files."""
 
     def send_round(self) -> None:
         """Send one of each kind."""
@@ -143,9 +136,8 @@ class _Sender:
 
     def _delivered(self, poison: Poison, error: object, message: Any) -> None:
         assert error is None, error
-        known = self.impressions if poison.topic == IMPRESSIONS else self._world.poisoned
         poisoned = Poisoned(poison.key, poison.value, poison.reason, poison.name)
-        known[poison.topic, message.partition(), message.offset()] = poisoned
+        self._world.poisoned[poison.topic, message.partition(), message.offset()] = poisoned
 
     def _good_record(self, topic: str, number: int) -> Outgoing:
         item = f"good {number}"
@@ -252,16 +244,3 @@ def _is_measured(world: World, windows: Windows) -> bool:
         handled[topic] == sum(high for _, high in world.log.bounds(topic).values())
         for topic in ("impressions", "interactions")
     )
-
-
-def _check_insights(meant: Mapping[Place, Poisoned], directory: Path) -> Iterator[str]:
-    found: Counter[Place] = Counter()
-    with closing(FileDeadLetterStore(directory)) as box:
-        for letter in chain.from_iterable(log.read() for log in box.logs()):
-            assert isinstance(letter, DeadLetter)
-            place = letter.record.topic, letter.record.partition, letter.record.offset
-            found[place] += 1
-            if place not in meant or letter.reason != meant[place].reason:
-                yield f"a dead letter of insights that isn't what came: {letter!r:.300}, {meant.get(place)!r:.300}"
-    yield from (f"poison that is no dead letter of insights: {meant[place]}" for place in meant.keys() - found.keys())
-    yield from (f"a dead letter of insights that is there twice: {place}" for place in found if found[place] > 1)

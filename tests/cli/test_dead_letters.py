@@ -9,17 +9,12 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.services.serving import served
-from tests.support.fakes import Clock, FakeProducer
 from tests.support.kafka import KafkaForTest
 from typer.testing import CliRunner, Result
 
-from eddyline.adapters.kafka import FileDeadLetterWriter, LogReader, Record, TopicDeadLetterWriter
-from eddyline.adapters.telemetry import Metrics
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, LogReader, Outgoing, Record, TopicDeadLetterWriter
 from eddyline.cli import app
-from eddyline.collector.api import Collector
-from eddyline.errors import EddylineError, Misconfigured, NotFound
-from eddyline.settings import EventSettings, ServerSettings
+from eddyline.errors import Misconfigured, NotFound
 
 BURIED = 1_780_000_000.5
 CLICK = {"type": "click", "item_id": "ferry", "user_id": "ada"}
@@ -31,11 +26,18 @@ def a_record(offset: int, value: Any = None, *, topic: str = "interactions", key
 
 
 class Place:
-    """A data directory with dead letters, and the command."""
+    """A data directory with dead letters, in use by a running Eddyline, and the command."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "data"
-        self.letters = FileDeadLetterWriter(self.directory / "dead-letters", lambda: BURIED)
+        self.broker = EmbeddedBroker(self.directory / "journal")
+        self.producer = KafkaProducer(self.broker.options)
+        self.letters = TopicDeadLetterWriter(self.producer, lambda: self.now)
+        self.now = BURIED
+
+    def close(self) -> None:
+        self.producer.close()
+        self.broker.close()
 
     def bury(self, *records: Record, reason: str = "invalid_event", detail: str = "type: is needed") -> None:
         for record in records:
@@ -52,19 +54,15 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
-
-
-@pytest.fixture
-def collector() -> Iterator[tuple[str, FakeProducer]]:
-    producer = FakeProducer()
-    with served(Collector(producer, EventSettings(), ServerSettings(), Metrics(), clock=Clock()).router()) as client:
-        yield str(client.base_url), producer
+def place(tmp_path: Path) -> Iterator[Place]:
+    it = Place(tmp_path)
+    yield it
+    it.close()
 
 
 def test_the_list_counts_and_shows_the_newest(place: Place) -> None:
     place.bury(*(a_record(n, CLICK) for n in range(25)))
+    place.now += 0.25
     place.bury(a_record(7, topic="users"), reason="odd", detail="nobody knows")
     shown = place.dlq("list").stdout
     rows = [line.split() for line in shown.splitlines()]
@@ -142,16 +140,15 @@ def test_no_letter_talks_to_the_terminal(place: Place) -> None:
 
 def test_what_cannot_be_read_is_mentioned_shown_and_kept(place: Place) -> None:
     place.bury(a_record(7))
-    with (place.directory / "dead-letters" / "interactions.jsonl").open("ab") as file:
-        file.write(b"{oops\n")
-    assert "interactions.jsonl:2: it is not JSON" in place.dlq("list").stdout
-    assert place.listed()[1]["id"] == "interactions.jsonl:2"
-    assert place.dlq("show", "interactions.jsonl:2").stdout.endswith("{oops\n")
+    place.producer.send_all([Outgoing("interactions.dlq", b"u:ada", b"{oops")])
+    (odd,) = [each["id"] for each in place.listed() if each["id"].startswith("interactions.dlq:")]
+    assert f"{odd}: it says that it is from topic None" in place.dlq("list").stdout
+    assert place.dlq("show", odd).stdout.endswith("{oops\n")
     dropped = place.dlq("drop", "--yes")
     assert "Removed 1 dead letter\n" in dropped.stdout
     listed = place.dlq("list")
     assert "No dead letters in" in listed.stdout
-    assert "interactions.jsonl:1: it is not JSON" in listed.stdout
+    assert "it says that it is from topic None" in listed.stdout
 
 
 def test_dropping_is_selective(place: Place) -> None:
@@ -185,21 +182,6 @@ def test_nothing_is_removed_unasked(place: Place, command: str, monkeypatch: pyt
     assert place.offsets() == []
 
 
-def test_replaying_goes_through_the_running_eddyline(place: Place, collector: tuple[str, FakeProducer]) -> None:
-    url, producer = collector
-    place.bury(a_record(7, CLICK), a_record(8, {**CLICK, "type": "zap"}), a_record(9, {"type": "erased"}))
-    foretold = place.dlq("replay", "--dry-run", "--url", url).stdout
-    assert f"Would send 3 dead letters through {url} again, and remove those accepted" in foretold
-    assert "1 dead letter would stay:\n  interactions:2:9@" in foretold
-    assert (producer.sent, place.offsets()) == ([], [7, 8, 9])
-    done = place.dlq("replay", "--yes", "--url", url)
-    assert "Sent 1 dead letter again\n" in done.stdout
-    assert isinstance(done.exception, EddylineError)
-    assert str(done.exception).startswith("2 dead letters not accepted, and kept:\n  interactions:2:8@")
-    assert [one["event_id"] for one in producer.values("interactions")] == ["cluster/log:2:7"]
-    assert place.offsets() == [8, 9]
-
-
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -217,20 +199,21 @@ def test_a_wrong_option_is_named(place: Place, arguments: list[str], reason: str
 @pytest.mark.slow(10)
 @pytest.mark.topics
 def test_on_a_cluster_letters_go_back_to_their_topics(
-    real_kafka: KafkaForTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaForTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", real_kafka.options.bootstrap_servers)
-    monkeypatch.setenv("EDDYLINE_KAFKA__PREFIX", real_kafka.options.prefix)
-    letters = TopicDeadLetterWriter(real_kafka.producer(), lambda: BURIED)
+    monkeypatch.setenv("EDDYLINE_KAFKA__BOOTSTRAP_SERVERS", kafka.options.bootstrap_servers)
+    monkeypatch.setenv("EDDYLINE_KAFKA__PREFIX", kafka.options.prefix)
+    letters = TopicDeadLetterWriter(kafka.producer(), lambda: BURIED)
     for record in (a_record(1, CLICK), a_record(2, b"\xff", key=None), a_record(3, CLICK), a_record(4, topic="users")):
         letters.put(record, "invalid_event", "why")
     place = Place(tmp_path)
+    place.close()
     assert sorted(place.offsets()) == [1, 2, 3, 4]
     assert "Removed 1 dead letter\n" in place.dlq("drop", "--yes", "--place", "interactions:2:1").stdout
     done = place.dlq("replay", "--yes", "--topic", "interactions")
     assert (done.exit_code, "Sent 2 dead letters again\n" in done.stdout) == (0, True)
     assert place.offsets() == [4]
-    reader = LogReader(real_kafka.options)
+    reader = LogReader(kafka.options)
     sent = [
         record
         for partition, bounds in reader.bounds("interactions").items()

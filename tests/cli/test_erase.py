@@ -63,19 +63,25 @@ def _running(secret: SecretStr | None) -> Iterator[tuple[httpx.Client, ToShop]]:
         yield client, producer
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    it = Place(tmp_path)
+    yield it
+    it.close()
+
+
 def erase(place: Place, client: httpx.Client, user: str, *more: str) -> Result:
     options = ("--url", str(client.base_url), "--data-dir", str(place.directory), *more)
     return CliRunner().invoke(app, ["erase", user, *options])
 
 
 def test_it_erases_profile_and_dead_letters_and_says_where_it_looked(
-    running: tuple[httpx.Client, ToShop], tmp_path: Path
+    running: tuple[httpx.Client, ToShop], place: Place
 ) -> None:
     client, producer = running
     producer.shop.user("ada", {"interests": ["rivers"], "attributes": {"town": "Eddyville"}})
     producer.shop.did("ada", "a")
     producer.shop.identify("v2", "ada")
-    place = Place(tmp_path)
     identify = {"type": "identify", "anonymous_id": "v1", "user_id": "ada"}
     place.bury(
         a_record(1, {"type": "click", "user_id": "ada"}),
@@ -94,17 +100,16 @@ def test_it_erases_profile_and_dead_letters_and_says_where_it_looked(
         "profile, and those of 1 anonymous id: 1 event, 1 attribute, 0 waiting for their items, answers; erased"
         in answer.stdout
     )
-    assert f"dead letters in {place.directory / 'dead-letters'}: 4 dead letters removed" in answer.stdout
-    assert "until it ends" in answer.stdout
+    assert f"dead letters in {place.directory / 'journal'}: 4 dead letters removed" in answer.stdout
+    assert "topic interactions: nothing of theirs" in answer.stdout
     again = erase(place, client, "ada", "--yes")
     assert "nothing was known" in again.stdout
     assert "0 dead letters" in again.stdout
 
 
-def test_it_asks_first(running: tuple[httpx.Client, ToShop], tmp_path: Path) -> None:
+def test_it_asks_first(running: tuple[httpx.Client, ToShop], place: Place) -> None:
     client, producer = running
     producer.shop.did("ada", "a")
-    place = Place(tmp_path)
     answer = CliRunner().invoke(
         app, ["erase", "ada", "--url", str(client.base_url), "--data-dir", str(place.directory)], input="n\n"
     )
@@ -113,21 +118,20 @@ def test_it_asks_first(running: tuple[httpx.Client, ToShop], tmp_path: Path) -> 
 
 
 def test_an_erasure_that_nobody_carries_out_is_said(
-    running: tuple[httpx.Client, ToShop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    running: tuple[httpx.Client, ToShop], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, producer = running
     producer.shop.did("ada", "a")
     producer.down = True
     monkeypatch.setattr(command, "AWAIT_SECONDS", 0.2)
-    answer = erase(Place(tmp_path), client, "ada", "--yes")
+    answer = erase(place, client, "ada", "--yes")
     assert isinstance(answer.exception, EddylineError)
     assert "still there" in str(answer.exception)
 
 
-def test_someone_anonymous_is_erased_by_their_id(running: tuple[httpx.Client, ToShop], tmp_path: Path) -> None:
+def test_someone_anonymous_is_erased_by_their_id(running: tuple[httpx.Client, ToShop], place: Place) -> None:
     client, producer = running
     producer.shop.did("a:v1", "a")
-    place = Place(tmp_path)
     place.bury(a_record(1, {"type": "click", "anonymous_id": "v1"}, key=b"a:v1"), a_record(2, b"[]", key=b"u:v1"))
     answer = erase(place, client, "v1", "--anonymous", "--yes")
     assert answer.exit_code == 0, answer.output
@@ -137,11 +141,8 @@ def test_someone_anonymous_is_erased_by_their_id(running: tuple[httpx.Client, To
     assert "profile: nothing was known" in erase(place, client, "v1", "--anonymous", "--yes").stdout
 
 
-def test_it_says_in_which_folders_the_persons_key_still_is(
-    running: tuple[httpx.Client, ToShop], tmp_path: Path
-) -> None:
+def test_it_says_in_which_folders_the_persons_key_still_is(running: tuple[httpx.Client, ToShop], place: Place) -> None:
     client, _ = running
-    place = Place(tmp_path)
     for folder, content in (("vectors", b"\0u:ada\0"), ("insights", b"u:bob")):
         (place.directory / folder).mkdir(parents=True)
         (place.directory / folder / "page_0.dat").write_bytes(bytes(5_000_000) + content)
@@ -151,13 +152,13 @@ def test_it_says_in_which_folders_the_persons_key_still_is(
 
 
 def test_with_an_identity_secret_and_no_key_it_proves_whom_it_erases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _running(SecretStr(SECRET)) as (client, producer):
         producer.shop.did("ada", "a")
         assert client.get("/v1/users/ada").status_code == 403
         monkeypatch.setenv("EDDYLINE_IDENTITY__SECRET", SECRET)
-        answer = erase(Place(tmp_path), client, "ada", "--yes")
+        answer = erase(place, client, "ada", "--yes")
         assert answer.exit_code == 0, answer.output
         assert "1 event" in answer.stdout
-        assert "nothing was known" in erase(Place(tmp_path), client, "ada", "--yes").stdout
+        assert "nothing was known" in erase(place, client, "ada", "--yes").stdout

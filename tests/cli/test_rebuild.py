@@ -47,10 +47,10 @@ def with_an_item(store: VectorStore, state: str = "none") -> None:
 
 
 @pytest.mark.parametrize("state", ["ready", "none"])
-def test_pictures_that_are_left_out_are_told_of(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_are_left_out_are_told_of(state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FakeStore()
     with_an_item(store, state)
-    printed = reembed(Settings(), monkeypatch, store)
+    printed = reembed(Settings(data_dir=tmp_path), monkeypatch, store)
     assert "1 items and 0 profiles in space wider-t1" in printed
     assert ("pictures of 1 items are left out" in printed) == (state == "ready")
 

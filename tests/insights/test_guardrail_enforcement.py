@@ -287,7 +287,7 @@ def test_a_task_that_fails_does_not_keep_the_others_from_running() -> None:
 
 def test_it_follows_the_topics_and_stops_a_variant_through_them() -> None:
     broker = EmbeddedBroker()
-    producer = KafkaProducer(broker.options, guard=broker.guard)
+    producer = KafkaProducer(broker.options)
     here = Desk(FILE)
     tails = (TopicTail(broker.options, ROWS, here.view.apply), TopicTail(broker.options, VERDICTS, here.verdicts.apply))
     try:

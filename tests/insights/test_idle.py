@@ -57,7 +57,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
         cluster=options,
         settings=InsightsSettings(),
         directory=tmp_path,
-        dead_letters=tmp_path,
+        is_embedded=False,
         log_level="info",
         log_format="json",
     )

@@ -20,11 +20,11 @@ from tests.support.recount import recount
 from eddyline.adapters.kafka import (
     DeadLetter,
     EmbeddedBroker,
-    FileDeadLetterStore,
     KafkaProducer,
     LogReader,
     OffsetAndMetadata,
     Outgoing,
+    TopicDeadLetterStore,
     TopicPartition,
     ensure_topics,
 )
@@ -255,20 +255,24 @@ def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaFo
 
 
 @pytest.mark.slow(90)
-def test_what_was_measured_outlives_the_in_process_broker(tmp_path: Path) -> None:
-    """And so do lists: what people do in the second life may come from a list of the first."""
+@pytest.mark.parametrize("is_kept", [True, False], ids=["with its log", "without it"])
+def test_what_was_measured_outlives_the_embedded_broker(tmp_path: Path, is_kept: bool) -> None:
+    """And so do lists: what people do in the second life may come from a list of the first. Before there was a log
+    that outlived the process, the tables did so alone."""
     log: list[tuple[str, bytes | None, float]] = []
     for life in (1, 2):
-        broker = EmbeddedBroker()
-        kafka = KafkaForTest("in-process", broker.options, broker.guard)
+        broker = EmbeddedBroker(tmp_path / ("log" if is_kept else f"log-{life}"))
+        kafka = KafkaForTest("in-process", broker.options)
         app = App(kafka.producer(), seed=life)
+        if is_kept and log:
+            app.sent.update(topic for topic, _, _ in log)
         try:
             with measuring(kafka, tmp_path) as (_, table):
                 if log:
                     wait_until(lambda: table.total()["requests"] == 50, "what was there is there again", SLOWLY)
                 app.use(50)
                 await_all(app, table)
-                log += records(kafka)
+                log = records(kafka) if is_kept else [*log, *records(kafka)]
                 recount(log, SETTINGS).assert_equal(table.all_cells())
         finally:
             for producer in kafka.producers:
@@ -285,9 +289,8 @@ def test_rubbish_becomes_dead_letters_and_the_rest_is_measured(table_topics: Kaf
         app.use(20)
         wait_until(lambda: table.total()["requests"] == 20, "the lists are counted", SLOWLY)
         wait_until(lambda: table.count("unreadable") == 200, "the rubbish is counted", SLOWLY)
-    box = FileDeadLetterStore(tmp_path / "letters")
-    (log,) = box.logs("impressions")
-    letters = [letter for letter in log.read() if isinstance(letter, DeadLetter)]
+    box = TopicDeadLetterStore(kafka.options, kafka.producer())
+    letters = [each for log in box.logs("impressions") for each in log.read() if isinstance(each, DeadLetter)]
     box.close()
     assert len(letters) == 200
     assert {(letter.reason, letter.record.value) for letter in letters} == {("invalid_event", b"{rubbish")}

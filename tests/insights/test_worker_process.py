@@ -21,12 +21,12 @@ from eddyline.settings import InsightsSettings
 
 
 def a_job(directory: Path) -> WorkerConfig:
-    options = KafkaOptions("a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"}, log_identity="log")
+    options = KafkaOptions("a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"})
     return WorkerConfig(
         cluster=options,
         settings=InsightsSettings(clicks=("open",)),
         directory=directory,
-        dead_letters=None,
+        is_embedded=False,
         log_level="info",
         log_format="json",
     )
@@ -36,9 +36,7 @@ def test_a_job_says_all_that_the_worker_must_know(tmp_path: Path) -> None:
     job = a_job(tmp_path)
     read = WorkerConfig.model_validate_json(job.model_dump_json())
     assert read == job
-    assert read.cluster == KafkaOptions(
-        "a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"}, log_identity="log"
-    )
+    assert read.cluster == KafkaOptions("a:9092,b:9092", prefix="p.", client={"sasl.password": "secret"})
 
 
 def a_worker(tmp_path: Path, program: str) -> tuple[Supervisor, Metrics]:
@@ -54,7 +52,7 @@ def test_a_worker_gets_its_job_and_ends_with_its_supervisor(tmp_path: Path) -> N
     wait_until(lambda: told.exists() and told.read_text().endswith("\n"), "it was told")
     supervisor.check()
     assert WorkerConfig.model_validate_json(told.read_text()) == a_job(tmp_path)
-    supervisor.stop(lambda: True, 5)
+    supervisor.stop()
     assert supervisor.pid is None
     assert b"eddyline_insights_restarts_total 0.0" in metrics.render()
 
@@ -68,30 +66,15 @@ def test_a_worker_that_ends_is_started_again(tmp_path: Path, monkeypatch: pytest
         supervisor.check()
     supervisor.start()
     wait_until(lambda: lives.exists() and len(lives.read_text()) >= 3, "it lives for the third time")
-    supervisor.stop(lambda: True, 5)
+    supervisor.stop()
     assert b"eddyline_insights_restarts_total 0.0" not in metrics.render()
-
-
-def test_a_worker_is_given_time_to_finish(tmp_path: Path) -> None:
-    supervisor, _ = a_worker(tmp_path, "import sys; sys.stdin.read()")
-    supervisor.start()
-    wait_until(lambda: supervisor.pid is not None, "it runs")
-    asked = []
-
-    def is_done() -> bool:
-        asked.append(supervisor.pid)
-        return len(asked) == 3
-
-    supervisor.stop(is_done, 30)
-    assert len(asked) == 3
-    assert None not in asked
 
 
 def test_a_worker_that_was_just_being_started_is_ended_too(tmp_path: Path) -> None:
     for _ in range(5):
         supervisor, _ = a_worker(tmp_path, "import sys; sys.stdin.read()")
         supervisor.start()
-        supervisor.stop(lambda: True, 0)
+        supervisor.stop()
         assert supervisor.pid is None
 
 
@@ -104,7 +87,7 @@ def test_where_no_process_can_be_had_it_is_tried_again(tmp_path: Path, monkeypat
     program.write_text(f"#!/bin/sh\nread line; echo told > {told}; cat\n")
     program.chmod(0o755)
     wait_until(told.exists, "it was started in the end")
-    supervisor.stop(lambda: True, 5)
+    supervisor.stop()
 
 
 def test_an_open_cluster_needs_no_credentials() -> None:

@@ -77,7 +77,7 @@ def measuring(
         cluster=kafka.options,
         settings=SETTINGS,
         directory=directory / "tables",
-        dead_letters=directory / "letters",
+        is_embedded=kafka.kind == "in-process",
         log_level=log_level,
         log_format="json",
     )
@@ -88,5 +88,5 @@ def measuring(
     try:
         yield supervisor, table
     finally:
-        supervisor.stop(lambda: True, 0)
+        supervisor.stop()
         tail.close()

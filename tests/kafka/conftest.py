@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.kafka.loops import Backend, LiveBackend, ScriptedBackend
+from tests.support.kafka import KafkaForTest
+
+from eddyline.adapters.kafka import EmbeddedBroker
 
 
 @pytest.fixture
@@ -12,9 +17,24 @@ def scripted() -> ScriptedBackend:
     return ScriptedBackend()
 
 
-@pytest.fixture(params=["scripted", pytest.param("live", marks=pytest.mark.slow(20))])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """The scripted Kafka, and the most real one there is: what passes on both shows that the script is true."""
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedBroker]:
+    """The broker of the embedded mode."""
+    broker = EmbeddedBroker()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(params=["scripted", *(pytest.param(kind, marks=pytest.mark.slow(20)) for kind in ("embedded", "live"))])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """The scripted Kafka, the embedded broker, and the most real Kafka there is: what passes on all shows that they are
+    true."""
     if request.param == "scripted":
-        return ScriptedBackend()
-    return LiveBackend(request.getfixturevalue("kafka"))
+        yield ScriptedBackend()
+    elif request.param == "live":
+        yield LiveBackend(request.getfixturevalue("kafka"))
+    else:
+        kafka = KafkaForTest("in-process", request.getfixturevalue("embedded").options)
+        yield LiveBackend(kafka)
+        for producer in kafka.producers:
+            producer.close()

@@ -144,7 +144,6 @@ def a_loop(
         topics,
         handler,
         dead_letters or RecordingDeadLetters(),
-        guard=kafka.guard,
         **rest,
     )
 

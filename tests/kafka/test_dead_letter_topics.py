@@ -85,40 +85,40 @@ def test_what_is_no_letter_is_shown_with_its_place(
 
 
 def test_letters_are_removed_and_those_that_stay_or_come_meanwhile_are_whole(
-    real_kafka: KafkaForTest, box: TopicDeadLetterStore
+    kafka: KafkaForTest, box: TopicDeadLetterStore
 ) -> None:
-    put(real_kafka, 1, 2, 3, 2, 4)
-    producer = real_kafka.producer()
+    put(kafka, 1, 2, 3, 2, 4)
+    producer = kafka.producer()
     before = {letter.record.offset: letter for letter in letters(box)}
     (log,) = box.logs()
     partition = int(log.name.split(":")[1])
     strange = Outgoing("users.dlq", None, b"what", (("eddyline-dlq-topic", b"\xff"),), partition)
     producer.send_all([strange])
     (log,) = box.logs()
-    put(real_kafka, 5)
+    put(kafka, 5)
     remove(log, 1, 3)
     after = found(box)
     assert [each.record.offset if isinstance(each, DeadLetter) else each.value for each in after] == [5, 2, 4, b"what"]
     assert [each for each in after if isinstance(each, DeadLetter)][1:] == [before[2], before[4]]
     (wrong,) = (each for each in after if isinstance(each, UnreadableDeadLetter))
     assert (wrong.key, wrong.headers) == (None, strange.headers)
-    assert bounds(real_kafka) == [(6, 10)]
+    assert bounds(kafka) == [(6, 10)]
 
 
-def test_removing_all_leaves_an_empty_log(real_kafka: KafkaForTest, box: TopicDeadLetterStore) -> None:
-    put(real_kafka, *range(20))
+def test_removing_all_leaves_an_empty_log(kafka: KafkaForTest, box: TopicDeadLetterStore) -> None:
+    put(kafka, *range(20))
     (log,) = box.logs()
     remove(log, *range(20))
     assert box.logs() == []
-    assert bounds(real_kafka) == [(20, 20)]
-    put(real_kafka, 20)
+    assert bounds(kafka) == [(20, 20)]
+    put(kafka, 20)
     assert offsets(box) == [20]
 
 
 def test_a_crash_before_the_deletion_doubles_nothing_and_loses_nothing(
-    real_kafka: KafkaForTest, box: TopicDeadLetterStore, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaForTest, box: TopicDeadLetterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(real_kafka, 1, 2, 3)
+    put(kafka, 1, 2, 3)
     (log,) = box.logs()
 
     class Crash(Exception):
@@ -131,33 +131,33 @@ def test_a_crash_before_the_deletion_doubles_nothing_and_loses_nothing(
         patched.setattr(log, "_delete_before", crash)
         with pytest.raises(Crash):
             remove(log, 2)
-    assert bounds(real_kafka) == [(0, 5)]
+    assert bounds(kafka) == [(0, 5)]
     assert offsets(box) == [1, 2, 3]
     (log,) = box.logs()
     remove(log, 2)
     assert offsets(box) == [1, 3]
-    assert bounds(real_kafka) == [(5, 7)]
+    assert bounds(kafka) == [(5, 7)]
 
 
-def test_nothing_is_deleted_before_all_that_stays_is_acknowledged(real_kafka: KafkaForTest) -> None:
-    put(real_kafka, 1, 2, 3)
+def test_nothing_is_deleted_before_all_that_stays_is_acknowledged(kafka: KafkaForTest) -> None:
+    put(kafka, 1, 2, 3)
 
     class Down:
         def send_all(self, records: list[Outgoing]) -> list[RecordMetadata]:
             raise Unavailable("Kafka doesn't answer")
 
-    box = TopicDeadLetterStore(real_kafka.options, Down())  # type: ignore[arg-type]
+    box = TopicDeadLetterStore(kafka.options, Down())  # type: ignore[arg-type]
     (log,) = box.logs()
     with pytest.raises(Unavailable):
         remove(log, 2)
     assert offsets(box) == [1, 2, 3]
-    assert bounds(real_kafka) == [(0, 3)]
+    assert bounds(kafka) == [(0, 3)]
     box.close()
 
 
-def test_a_cluster_without_the_topics_says_how_to_make_them(real_kafka: KafkaForTest) -> None:
-    elsewhere = replace(real_kafka.options, prefix=real_kafka.options.prefix + "no.")
-    box = TopicDeadLetterStore(elsewhere, real_kafka.producer())
+def test_a_cluster_without_the_topics_says_how_to_make_them(kafka: KafkaForTest) -> None:
+    elsewhere = replace(kafka.options, prefix=kafka.options.prefix + "no.")
+    box = TopicDeadLetterStore(elsewhere, kafka.producer())
     with pytest.raises(Misconfigured, match="eddyline init"):
         box.logs()
     box.close()

@@ -18,12 +18,12 @@ WHOLE = 1_048_588
 """What a broker takes as one batch, unless told otherwise."""
 
 
-def test_the_largest_poison_is_kept(real_kafka: KafkaForTest) -> None:
+def test_the_largest_poison_is_kept(kafka: KafkaForTest) -> None:
     largest = b"x" * (WHOLE - 200)
-    foreign = Producer({"bootstrap.servers": real_kafka.options.bootstrap_servers, "message.max.bytes": 2_000_000})
+    foreign = Producer({"bootstrap.servers": kafka.options.bootstrap_servers, "message.max.bytes": 2_000_000})
     told: list[object] = []
     foreign.produce(
-        real_kafka.options.prefix + "interactions",
+        kafka.options.prefix + "interactions",
         largest,
         key=b"u:ada",
         partition=0,
@@ -31,9 +31,9 @@ def test_the_largest_poison_is_kept(real_kafka: KafkaForTest) -> None:
     )
     assert foreign.flush(10) == 0
     assert told == [None]
-    reader = LogReader(real_kafka.options)
+    reader = LogReader(kafka.options)
     (poison,) = reader.read("interactions", 0, 0, 1)
-    TopicDeadLetterWriter(real_kafka.producer()).put(poison, "invalid_event", "no JSON", int(time.time()))
+    TopicDeadLetterWriter(kafka.producer()).put(poison, "invalid_event", "no JSON", int(time.time()))
     bounds = reader.bounds("interactions.dlq")
     kept = [r for p, (low, high) in bounds.items() for r in reader.read("interactions.dlq", p, low, high)]
     reader.close()

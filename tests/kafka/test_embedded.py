@@ -1,269 +1,162 @@
-"""librdkafka's in-process broker: what it does, and that nobody loses an unread record to it."""
+"""The embedded broker: Kafka's protocol on a log that outlives the process."""
 
 from __future__ import annotations
 
-import ctypes
+import socket
+import struct
 from collections.abc import Iterator
-from concurrent.futures import Future
-from typing import Any
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient
-from tests.kafka.loops import RecordingDeadLetters, RecordingHandler, Running, a_loop, joined, running
+from tests.kafka.loops import RecordingHandler, a_loop, running
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import (
     EmbeddedBroker,
+    GatedProducer,
     KafkaProducer,
+    LogReader,
+    OffsetAndMetadata,
     Outgoing,
-    RecordMetadata,
-    RetentionGuard,
     TopicPartition,
     log_identities,
+    open_embedded_log,
 )
-from eddyline.adapters.kafka import embedded as module
-from eddyline.adapters.kafka.retention import BROKER_RETENTION_BYTES, SAFE_BYTES
-from eddyline.errors import Misconfigured, Overloaded
+from eddyline.errors import Misconfigured, Overloaded, Unavailable
 
 INTERACTIONS = TopicPartition("interactions", 0)
 
 
-def test_a_client_that_asks_for_a_topic_while_the_broker_starts_does_not_hinder_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As one does that an earlier process left behind, on the port that the new broker happens to get."""
-    function = module._function
-
-    def hurried(library: Any, name: str, result: Any, *arguments: Any) -> Any:
-        found = function(library, name, result, *arguments)
-        if name != "rd_kafka_mock_topic_create":
-            return found
-        address = function(library, "rd_kafka_mock_cluster_bootstraps", ctypes.c_char_p, ctypes.c_void_p)
-
-        def ask_and_create(cluster: Any, topic: bytes, *rest: Any) -> Any:
-            admin = AdminClient({"bootstrap.servers": address(cluster).decode()})
-            assert topic.decode() in admin.list_topics(topic.decode(), timeout=10).topics
-            return found(cluster, topic, *rest)
-
-        return ask_and_create
-
-    monkeypatch.setattr(module, "_function", hurried)
-    broker = EmbeddedBroker(topics=["interactions", "users"])
-    assert {
-        len(
-            AdminClient({"bootstrap.servers": broker.options.bootstrap_servers})
-            .list_topics(name, timeout=10)
-            .topics[name]
-            .partitions
-        )
-        for name in ("interactions", "users")
-    } == {4}
-    broker.close()
+def numbered(count: int, start: int = 0) -> list[Outgoing]:
+    return [Outgoing("interactions", b"k", b"%d" % number, partition=0) for number in range(start, start + count)]
 
 
-@pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    it = EmbeddedBroker(prefix="x.")
-    yield it
-    it.close()
+def send(broker: EmbeddedBroker, records: list[Outgoing]) -> list[int]:
+    with closing(KafkaProducer(broker.options)) as producer:
+        return [sent.offset for sent in producer.send_all(records)]
 
 
-@pytest.fixture
-def guarded(broker: EmbeddedBroker) -> Iterator[KafkaProducer]:
-    it = KafkaProducer(broker.options, broker.guard)
-    yield it
-    it.close()
+def test_a_group_goes_on_where_it_committed_in_the_same_log(tmp_path: Path) -> None:
+    lives: list[RecordingHandler] = []
+    identities = set()
+    for life in range(3):
+        with closing(EmbeddedBroker(tmp_path / "log")) as broker:
+            identities.add(log_identities(broker.options, ["interactions"])["interactions"])
+            assert send(broker, numbered(5, 5 * life)) == [5 * life + n for n in range(5)]
+            lives.append(RecordingHandler())
+            if life == 1:
+                continue  # nobody reads
+            with running(a_loop(KafkaForTest("in-process", broker.options), lives[-1])):
+                wait_until(lambda: lives[-1].values[-1:] == [str(5 * life + 4)], "all is read")  # noqa: B023
+    assert lives[2].values == [str(number) for number in range(5, 15)]
+    assert len(identities) == 1
 
 
-def watermarks(broker: EmbeddedBroker, topic: str, partition: int = 0) -> tuple[int, int]:
-    consumer = Consumer({"bootstrap.servers": broker.options.bootstrap_servers, "group.id": "watching"})
-    found: tuple[int, int] = consumer.get_watermark_offsets(
-        KafkaPartition(broker.options.prefix + topic, partition), timeout=10
-    )
+def test_a_burst_that_nobody_reads_yet_is_taken_in_and_worked_off(embedded: EmbeddedBroker) -> None:
+    records = [Outgoing("interactions", b"k", b"%06d" % n + b"x" * 20_000, partition=0) for n in range(1_000)]
+    send(embedded, records)
+    handler = RecordingHandler()
+    with running(a_loop(KafkaForTest("in-process", embedded.options), handler)):
+        wait_until(lambda: len(handler.handled) == len(records), "all is read", 60)
+    assert [record.value for record in handler.handled] == [record.value for record in records]
+
+
+def test_it_has_the_partitions_that_are_asked_for_and_a_number_that_changed_is_refused(tmp_path: Path) -> None:
+    with (
+        closing(EmbeddedBroker(tmp_path / "log", partitions=7)) as broker,
+        closing(LogReader(broker.options)) as reader,
+    ):
+        assert sorted(reader.bounds("interactions")) == list(range(7))
+    with pytest.raises(Misconfigured, match="partitions is 7, must be 4"):
+        EmbeddedBroker(tmp_path / "log")
+
+
+def test_each_broker_without_a_directory_has_a_log_of_its_own(embedded: EmbeddedBroker) -> None:
+    with closing(EmbeddedBroker()) as other:
+        topics = ["interactions", "content"]
+        known = [*log_identities(embedded.options, topics).values(), *log_identities(other.options, topics).values()]
+        assert len(set(known)) == 4
+
+
+def test_a_forgotten_group_begins_anew(embedded: EmbeddedBroker) -> None:
+    send(embedded, numbered(3))
+    with closing(LogReader(embedded.options)) as reader:
+        reader.commit("gone", {INTERACTIONS: OffsetAndMetadata(2, "")})
+        assert reader.committed("gone", "interactions")[0] == OffsetAndMetadata(2, "")
+        embedded.forget_group("gone")
+        assert reader.committed("gone", "interactions")[0] is None
+
+
+def test_a_time_is_found_in_the_log(embedded: EmbeddedBroker) -> None:
+    send(embedded, numbered(3))
+    consumer = Consumer({"bootstrap.servers": embedded.options.bootstrap_servers, "group.id": "looking"})
+    (from_the_start,) = consumer.offsets_for_times([KafkaPartition("interactions", 0, 0)], timeout=10)
+    (never,) = consumer.offsets_for_times([KafkaPartition("interactions", 0, 2**40 * 1000)], timeout=10)
     consumer.close()
-    return found
+    assert from_the_start.offset == 0
+    assert never.offset < 0
 
 
-def test_the_broker_drops_the_oldest_beyond_five_mebibytes(broker: EmbeddedBroker) -> None:
-    """If this fails, librdkafka has another limit: `BROKER_RETENTION_BYTES` and `SAFE_BYTES` must follow it."""
-    producer = KafkaProducer(broker.options)
-    value = b"x" * 10_000
+def test_its_log_is_reached_through_whoever_has_it_open(tmp_path: Path) -> None:
+    directory = tmp_path / "log"
+    with closing(EmbeddedBroker(directory)) as broker:
+        send(broker, numbered(3))
+        with open_embedded_log(directory, rewinds=False) as options:
+            assert options.bootstrap_servers == broker.options.bootstrap_servers
+    with open_embedded_log(directory, rewinds=False) as options, closing(LogReader(options)) as reader:
+        assert reader.bounds("interactions")[0].high == 3
+    with (
+        pytest.raises(Misconfigured, match="`eddyline up` makes one"),
+        open_embedded_log(tmp_path / "no" / "log", False),
+    ):
+        pass
 
-    def fill(size: int) -> None:
-        for _ in range(size // len(value)):
-            producer.send_all([Outgoing("interactions", b"", value, partition=0)])
 
-    fill(BROKER_RETENTION_BYTES - 100_000)
-    assert watermarks(broker, "interactions")[0] == 0
-    fill(200_000)
-    assert watermarks(broker, "interactions")[0] > 0
-    producer.close()
+def test_while_the_log_takes_nothing_intake_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with closing(EmbeddedBroker(tmp_path / "log", max_bytes=1)) as broker:
+        producer = GatedProducer(KafkaProducer(broker.options), broker.gate)
+        wait_until(lambda: broker.gate.reason is not None, "it is over its bound")
+        with pytest.raises(Overloaded, match=r"holds [\d,]+ bytes, its bound \(journal.max_bytes\)"):
+            producer.send(numbered(1)[0])
+        with pytest.raises(Overloaded):
+            producer.send_all(numbered(1))
+        with pytest.raises(Unavailable, match=r"journal\.max_bytes"):
+            producer.check()
+        producer.close()
 
 
-@pytest.mark.slow(15)
-@pytest.mark.parametrize("size", [0, 100, 10_000, 900_000])
-def test_nothing_unread_is_dropped_when_it_is_filled_through_the_guard(
-    broker: EmbeddedBroker, guarded: KafkaProducer, size: int
+@pytest.fixture
+def connection(embedded: EmbeddedBroker) -> Iterator[socket.socket]:
+    host, _, port = embedded.options.bootstrap_servers.partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\0",
+        struct.pack(">hhih", 99, 0, 1, -1),
+        struct.pack(">hhih", 1, 9, 1, -1),
+        struct.pack(">hhihi", 1, 4, 1, -1, 7),
+    ],
+    ids=["empty", "torn", "unknown", "another version", "cut short"],
+)
+def test_what_is_no_request_ends_its_connection_alone(
+    embedded: EmbeddedBroker, connection: socket.socket, frame: bytes
 ) -> None:
-    broker.guard.subscribe("readers", ["interactions"])
-    headers = (("h", b""),)
-    record = Outgoing("interactions", b"k", b"x" * size, headers, partition=0)
-    futures: list[Future[RecordMetadata]] = []
-
-    def fill() -> None:
-        while True:
-            futures.append(guarded.send(record))
-            if len(futures) % 3 == 0:  # some batches of one record, some of more
-                futures[-1].result(timeout=10)
-
-    with pytest.raises(Overloaded, match="readers"):
-        fill()
-    for future in futures:
-        future.result(timeout=10)
-    assert watermarks(broker, "interactions") == (0, len(futures))
-    assert len(futures) * (size + 120) > SAFE_BYTES - 1_000_000, "it is not too cautious"
+    connection.sendall(struct.pack(">i", len(frame)) + frame)
+    assert connection.recv(1) == b""
+    assert send(embedded, numbered(1)) == [0]
 
 
-def test_reading_makes_room_and_everything_arrives(broker: EmbeddedBroker, guarded: KafkaProducer) -> None:
-    kafka = KafkaForTest("in-process", broker.options, broker.guard)
-    handler = RecordingHandler()
-    loop = a_loop(kafka, handler)  # subscribed from here on
-    count = 3 * BROKER_RETENTION_BYTES // 20_000
-    sent = [Outgoing("interactions", b"k", b"%06d" % n + b"x" * 20_000, partition=0) for n in range(count)]
-
-    def send_unread() -> None:
-        for record in sent:
-            guarded.send(record)
-
-    with pytest.raises(Overloaded):
-        send_unread()
-    with running(loop):
-        guarded.send_all(sent)
-        wait_until(lambda: [r.value for r in handler.handled[-count:]] == [r.value for r in sent], "all arrive")
-        wait_until(lambda: broker.guard.unread_bytes(INTERACTIONS) == 0, "nothing is unread")
-    assert [record.offset for record in handler.handled] == list(range(len(handler.handled)))
-
-
-def test_the_slowest_group_counts() -> None:
-    guard = RetentionGuard(limit=100)
-    guard.subscribe("quick", ["interactions"])
-    guard.subscribe("slow", ["interactions"])
-    for offset in range(4):
-        guard.reserve(INTERACTIONS, 25)
-        guard.acknowledged(INTERACTIONS, offset, 25)
-    guard.committed("quick", INTERACTIONS, 4)
-    with pytest.raises(Overloaded, match="slow"):
-        guard.reserve(INTERACTIONS, 1)
-    guard.committed("slow", INTERACTIONS, 2)
-    guard.reserve(INTERACTIONS, 50)
-    with pytest.raises(Overloaded):
-        guard.reserve(INTERACTIONS, 1)
-    guard.release(INTERACTIONS, 50)
-    guard.reserve(INTERACTIONS, 50)
-
-
-def test_a_group_that_reads_no_more_holds_nothing_back() -> None:
-    guard = RetentionGuard(limit=100)
-    guard.subscribe("gone", ["interactions"])
-    guard.subscribe("reading", ["interactions"])
-    for offset in range(4):
-        guard.reserve(INTERACTIONS, 25)
-        guard.acknowledged(INTERACTIONS, offset, 25)
-    guard.committed("reading", INTERACTIONS, 3)
-    assert guard.unread_bytes(INTERACTIONS) == 100
-    guard.unsubscribe("gone")
-    assert guard.unread_bytes(INTERACTIONS) == 25
-    guard.committed("gone", INTERACTIONS, 1)
-    guard.reserve(INTERACTIONS, 75)
-    with pytest.raises(Overloaded, match="that reading must read"):
-        guard.reserve(INTERACTIONS, 1)
-    guard.unsubscribe("reading")
-    guard.reserve(INTERACTIONS, 1000)
-    assert guard.unread_bytes(INTERACTIONS) == 0
-
-
-def test_a_commit_may_come_before_the_acknowledgement_and_those_in_any_order() -> None:
-    guard = RetentionGuard(limit=100)
-    guard.subscribe("readers", ["interactions"])
-    for _ in range(3):
-        guard.reserve(INTERACTIONS, 30)
-    guard.acknowledged(INTERACTIONS, 2, 30)
-    guard.committed("readers", INTERACTIONS, 2)
-    guard.acknowledged(INTERACTIONS, 1, 30)
-    guard.acknowledged(INTERACTIONS, 0, 30)
-    assert guard.unread_bytes(INTERACTIONS) == 30
-    guard.committed("readers", INTERACTIONS, 3)
-    assert guard.unread_bytes(INTERACTIONS) == 0
-
-
-def test_more_is_expected_until_what_waits_is_written() -> None:
-    guard = RetentionGuard(limit=100)
-    guard.subscribe("readers", ["interactions"])
-    assert not guard.expects(INTERACTIONS)
-    guard.defer(INTERACTIONS)
-    assert guard.expects(INTERACTIONS)
-    guard.reserve_deferred(INTERACTIONS, 90)
-    with pytest.raises(Overloaded, match="must read first"):
-        guard.reserve_deferred(INTERACTIONS, 90)
-    guard.written(INTERACTIONS, 1)
-    assert guard.expects(INTERACTIONS), "it is on its way"
-    guard.acknowledged(INTERACTIONS, 0, 90)
-    assert not guard.expects(INTERACTIONS)
-    assert not guard.expects(TopicPartition("interactions", 1))
-
-
-def test_a_loop_is_not_drained_while_more_is_expected(broker: EmbeddedBroker) -> None:
-    handler = RecordingHandler()
-    loop = a_loop(KafkaForTest("in-process", broker.options, broker.guard), handler)
-    broker.guard.defer(INTERACTIONS)
-    loop.stop(drain=True, deadline_seconds=60)
-    it = Running(loop)
-    wait_until(lambda: handler.owned and handler.ticks > 5, "it goes on, though its log is empty")
-    assert it.alive
-    broker.guard.written(INTERACTIONS, 1)
-    assert it.ended() is None
-
-
-def test_a_topic_that_nobody_reads_is_not_limited(broker: EmbeddedBroker, guarded: KafkaProducer) -> None:
-    for _ in range(8):
-        guarded.send_all([Outgoing("impressions", b"k", b"x" * 900_000, partition=0)])
-    assert watermarks(broker, "impressions")[0] > 0
-
-
-@pytest.mark.slow(10)
-def test_each_broker_has_an_identity_of_its_own(broker: EmbeddedBroker) -> None:
-    other = EmbeddedBroker()
-    assert broker.log_identity != other.log_identity
-    identities = log_identities(broker.options, ["users", "content"])
-    assert all(broker.log_identity in identity for identity in identities.values())
-    assert identities["users"] != identities["content"]
-    other.close()
-
-
-def test_it_makes_as_many_partitions_as_asked() -> None:
-    broker = EmbeddedBroker(partitions=7)
-    kafka = KafkaForTest("in-process", broker.options, broker.guard)
-    loop = a_loop(kafka, RecordingHandler())
-    with running(loop):
-        joined(loop, 7)
-    broker.close()
-
-
-@pytest.mark.slow(10)
-def test_without_the_mock_api_it_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
-        raise AttributeError("rd_kafka_mock_topic_create")
-
-    monkeypatch.setattr(module, "_TunedCluster", missing)
-    broker = EmbeddedBroker()
-    kafka = KafkaForTest("in-process", broker.options, broker.guard)
-    producer, handler = KafkaProducer(broker.options, broker.guard), RecordingHandler()
-    with running(a_loop(kafka, handler, dead_letters=RecordingDeadLetters())):
-        producer.send_all([Outgoing("interactions", b"k", b"1")])
-        wait_until(lambda: handler.values == ["1"], "it arrives")
-    producer.close()
-    broker.close()
-    with pytest.raises(Misconfigured, match="4 partitions"):
-        EmbeddedBroker(partitions=7)
+def test_a_newer_client_learns_which_versions_there_are(connection: socket.socket) -> None:
+    request = struct.pack(">hhih", 18, 99, 7, -1)
+    connection.sendall(struct.pack(">i", len(request)) + request)
+    size, correlation, error = struct.unpack(">iih", connection.recv(10))
+    assert (correlation, error) == (7, 35)
+    assert size == 10

@@ -253,31 +253,29 @@ def see_the_epoch_of(successor: RecordingHandler) -> Callable[[], None]:
 
 @pytest.mark.slow(20)
 @pytest.mark.parametrize("fenced", [False, True], ids=["commits what it handled", "is fenced, and claims anew"])
-def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(
-    real_kafka: KafkaForTest, fenced: bool
-) -> None:
-    real_kafka.producer().send_all(numbered(40))
+def test_kafka_refuses_a_zombies_commit_and_it_joins_again_as_a_newcomer(kafka: KafkaForTest, fenced: bool) -> None:
+    kafka.producer().send_all(numbered(40))
     successor = RecordingHandler()
-    zombie = Zombie(real_kafka, see_the_epoch_of(successor) if fenced else go_on)
+    zombie = Zombie(kafka, see_the_epoch_of(successor) if fenced else go_on)
     with running(zombie.loop):
         zombie.stalls()
-        declare_dead(real_kafka.options, "readers")
-        new = a_loop(real_kafka, successor)
+        declare_dead(kafka.options, "readers")
+        new = a_loop(kafka, successor)
         with running(new):
             joined(new)
-            wait_until(lambda: committed_offsets(real_kafka) == 40, "the successor has handled and committed all")
-            before = committed_epochs(real_kafka)
+            wait_until(lambda: committed_offsets(kafka) == 40, "the successor has handled and committed all")
+            before = committed_epochs(kafka)
             assert sorted(before) == sorted(successor.epochs[0].values())
             assert zombie.handler.gone == [], "it knows of nothing"
             zombie.wake()
             wait_until(lambda: zombie.refusals, "its commit is refused")
             wait_until(lambda: len(zombie.handler.gone) == 4, "it forgets its partitions")
-            assert (committed_epochs(real_kafka), committed_offsets(real_kafka)) == (before, 40), "nothing went back"
+            assert (committed_epochs(kafka), committed_offsets(kafka)) == (before, 40), "nothing went back"
             wait_until(lambda: zombie.loop.status().joined, "it has joined again")
     [refusal] = zombie.refusals
     assert isinstance(refusal, CommitRefused), "it was Kafka that refused"
     told = {source.partition: epoch for epochs in zombie.handler.epochs[1:] for source, epoch in epochs.items()}
-    stored = committed_epochs(real_kafka)
+    stored = committed_epochs(kafka)
     assert all(epoch <= stored[number] for number, epoch in told.items()), "it was told of no epoch it couldn't commit"
 
 

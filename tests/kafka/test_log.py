@@ -88,7 +88,7 @@ def test_a_cluster_that_stops_answering_is_unavailable(kafka: KafkaForTest) -> N
     nowhere.close()
 
 
-def test_a_topic_that_does_not_exist_is_named(real_kafka: KafkaForTest, reader: LogReader) -> None:
+def test_a_topic_that_does_not_exist_is_named(kafka: KafkaForTest, reader: LogReader) -> None:
     with pytest.raises(Misconfigured, match="nowhere doesn't exist: run `eddyline init`"):
         reader.bounds("nowhere")
 
@@ -111,10 +111,10 @@ def test_a_group_without_members_is_moved_and_goes_on_there(kafka: KafkaForTest,
     }
 
 
-def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest, reader: LogReader) -> None:
+def test_a_group_with_members_is_left_alone(kafka: KafkaForTest, reader: LogReader) -> None:
     move = {TopicPartition("interactions", 0): OffsetAndMetadata(0, "")}
     assert reader.members("readers") == 0
-    loop = a_loop(real_kafka, RecordingHandler())
+    loop = a_loop(kafka, RecordingHandler())
     with running(loop):
         joined(loop)
         assert reader.members("readers") == 1
@@ -124,10 +124,3 @@ def test_a_group_with_members_is_left_alone(real_kafka: KafkaForTest, reader: Lo
     reader.commit("readers", move)
     committed = reader.committed("readers", "interactions")[0]
     assert committed == OffsetAndMetadata(0, "")
-
-
-def test_the_in_process_broker_says_that_it_cannot_tell_members(kafka: KafkaForTest) -> None:
-    reader = LogReader(replace(kafka.options, log_identity="mine"))
-    with pytest.raises(Misconfigured, match="needs a Kafka cluster"):
-        reader.members("readers")
-    reader.close()

@@ -211,8 +211,8 @@ def test_the_consumer_protocol_loses_and_repeats_nothing_either(real_kafka: Kafk
 
 
 @pytest.mark.slow(30)
-def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: KafkaForTest) -> None:
-    producer = real_kafka.producer()
+def test_a_zombies_commit_is_refused_and_it_forgets_everything(kafka: KafkaForTest) -> None:
+    producer = kafka.producer()
     producer.send_all(numbered(40))
     entered, go_on = threading.Event(), threading.Event()
 
@@ -222,12 +222,12 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
             assert go_on.wait(60)
 
     # It misses max.poll.interval while it handles, so that the group gives its partitions away.
-    stalling = replace(real_kafka.options, client=IMPATIENT)
+    stalling = replace(kafka.options, client=IMPATIENT)
     zombie, successor = RecordingHandler(stall), RecordingHandler()
-    old = a_loop(real_kafka, zombie, options=stalling)
+    old = a_loop(kafka, zombie, options=stalling)
     with running(old):
         assert entered.wait(20)
-        new = a_loop(real_kafka, successor)
+        new = a_loop(kafka, successor)
         with running(new):
             joined(new)
             wait_until(lambda: len(successor.handled) == 40, "the successor has handled all")
@@ -242,7 +242,7 @@ def test_a_zombies_commit_is_refused_and_it_forgets_everything(real_kafka: Kafka
             assert all(epoch > before[source] for source, epoch in latest.items())
     after = RecordingHandler()
     producer.send_all(numbered(5, start=50))
-    with running(a_loop(real_kafka, after)):
+    with running(a_loop(kafka, after)):
         wait_until(lambda: len(after.handled) >= 5, "the last five")
     assert sorted(map(int, after.values)) == list(range(50, 55)), "the zombie moved no offset back"
 
@@ -594,14 +594,14 @@ def test_what_stays_unavailable_is_not_committed(scripted: ScriptedBackend) -> N
 
 @pytest.mark.slow(30)
 def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_repeats_nothing(
-    real_kafka: KafkaForTest,
+    kafka: KafkaForTest,
 ) -> None:
-    producer = real_kafka.producer()
+    producer = kafka.producer()
     producer.send_all(numbered(30))
     handler, stranger = Outage(), RecordingHandler()
-    impatient = replace(real_kafka.options, client=IMPATIENT)
+    impatient = replace(kafka.options, client=IMPATIENT)
     waits = replace(QUICK, backoff_initial=3, backoff_cap=3)  # longer than max.poll.interval.ms, 2 s
-    loop = a_loop(real_kafka, handler, options=impatient, settings=waits)
+    loop = a_loop(kafka, handler, options=impatient, settings=waits)
     with running(loop):
         wait_until(lambda: loop.status().attempts >= 3, "three waits of up to 3 s", 30)
         producer.send_all(numbered(30, start=30))
@@ -611,7 +611,7 @@ def test_a_retry_goes_on_longer_than_the_group_waits_for_a_poll_and_loses_and_re
         wait_until(lambda: len(handler.handled) == 60, "all are handled")
         wait_until(lambda: sum(loop.lag().values()) == 0, "and nothing comes again")
     assert sorted(map(int, handler.values)) == list(range(60))
-    with running(a_loop(real_kafka, stranger)) as after:
+    with running(a_loop(kafka, stranger)) as after:
         joined(after.loop)
         wait_until(lambda: stranger.ticks > 3, "the next one reads")
     assert stranger.handled == [], "all was committed"
@@ -850,15 +850,15 @@ def test_a_kafka_that_is_down_is_waited_for(kafka: KafkaForTest) -> None:
 
 
 @pytest.mark.slow(10)
-def test_a_topic_that_is_missing_is_waited_for(real_kafka: KafkaForTest) -> None:
+def test_a_topic_that_is_missing_is_waited_for(kafka: KafkaForTest) -> None:
     from eddyline.adapters.kafka import ensure_topics
 
     elsewhere = replace(
-        real_kafka.options,
-        prefix=real_kafka.options.prefix + "late.",
+        kafka.options,
+        prefix=kafka.options.prefix + "late.",
         client={"topic.metadata.refresh.interval.ms": "200"},
     )
-    loop = a_loop(real_kafka, RecordingHandler(), options=elsewhere)
+    loop = a_loop(kafka, RecordingHandler(), options=elsewhere)
     with running(loop):
         wait_until(lambda: "interactions" in (loop.status().problem or ""), "it says what is missing")
         ensure_topics(elsewhere, ["interactions"])

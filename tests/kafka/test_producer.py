@@ -11,7 +11,7 @@ from confluent_kafka import Producer as ConfluentProducer
 from tests.kafka.loops import RecordingHandler, a_loop, numbered, running
 from tests.support.kafka import KafkaForTest, wait_until
 
-from eddyline.adapters.kafka import KafkaProducer, Outgoing, TopicPartition
+from eddyline.adapters.kafka import KafkaProducer, Outgoing
 from eddyline.errors import Misconfigured, Overloaded, Unavailable
 
 pytestmark = pytest.mark.topics("users", "interactions")
@@ -65,7 +65,7 @@ def test_its_queue_takes_as_many_bytes_as_it_was_told_however_small_the_records(
 
 def test_send_all_waits_for_room_and_says_when_it_cannot_deliver(kafka: KafkaForTest) -> None:
     tight = replace(kafka.options, client={"queue.buffering.max.messages": "10"})
-    producer = KafkaProducer(tight, kafka.guard)
+    producer = KafkaProducer(tight)
     assert len(producer.send_all(numbered(200))) == 200
     producer.close()
     nowhere = KafkaProducer(replace(tight, bootstrap_servers="127.0.0.1:1"), delivery_seconds=0.3)
@@ -88,15 +88,15 @@ def test_what_is_begun_is_on_its_way_before_anybody_waits_for_it(kafka: KafkaFor
 
 
 @pytest.mark.slow(10)
-def test_a_topic_that_does_not_exist_fails_in_time(real_kafka: KafkaForTest) -> None:
-    producer = KafkaProducer(replace(real_kafka.options, prefix=real_kafka.options.prefix + "no."))
+def test_a_topic_that_does_not_exist_fails_in_time(kafka: KafkaForTest) -> None:
+    producer = KafkaProducer(replace(kafka.options, prefix=kafka.options.prefix + "no."))
     with pytest.raises(Unavailable, match="eddyline init"):
         producer.send(Outgoing("users", b"ann", b"")).result(timeout=20)
     producer.close()
 
 
 def test_closing_sends_what_is_queued_and_then_refuses(kafka: KafkaForTest) -> None:
-    producer = KafkaProducer(kafka.options, kafka.guard)
+    producer = KafkaProducer(kafka.options)
     futures = [producer.send(record) for record in numbered(300)]
     producer.close()
     assert all(future.result(timeout=0).offset >= 0 for future in futures)
@@ -155,6 +155,3 @@ def test_what_the_library_only_believes_to_be_written_is_not_acknowledged(
         guess.result(timeout=10)
     with pytest.raises(Unavailable, match="may not have"):
         producer.send_all(numbered(2))
-    if kafka.guard is not None:
-        sources = [TopicPartition("interactions", partition) for partition in range(kafka.options.partitions)]
-        assert not any(map(kafka.guard.expects, sources)), "room is held for what may never come"

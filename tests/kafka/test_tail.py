@@ -114,12 +114,12 @@ def test_client_settings_that_the_library_does_not_take_are_refused_at_once(kafk
         Followed(replace(kafka.options, client={"no.such.setting": "1"}))
 
 
-def test_a_topic_that_is_made_later_is_followed_then(real_kafka: KafkaForTest) -> None:
-    later = replace(real_kafka.options, prefix=real_kafka.options.prefix + "later.")
+def test_a_topic_that_is_made_later_is_followed_then(kafka: KafkaForTest) -> None:
+    later = replace(kafka.options, prefix=kafka.options.prefix + "later.")
     try:
         with following(later) as followed:
             ensure_topics(later, [TOPIC])
-            real_kafka.producer().send_all([replace(record, topic="later." + TOPIC) for record in verdicts(5)])
+            kafka.producer().send_all([replace(record, topic="later." + TOPIC) for record in verdicts(5)])
             wait_until(lambda: len(followed.records) == 5, "it is found", SLOWLY)
             assert {record.topic for record in followed.records} == {TOPIC}
     finally:

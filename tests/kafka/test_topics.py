@@ -32,11 +32,11 @@ def test_every_topic_and_its_dead_letters_exist(kafka: KafkaForTest) -> None:
     assert not any(again.values())
 
 
-def test_topics_are_created_with_their_settings(real_kafka: KafkaForTest) -> None:
-    admin = AdminClient({"bootstrap.servers": real_kafka.options.bootstrap_servers})
+def test_topics_are_created_with_their_settings(kafka: KafkaForTest) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.options.bootstrap_servers})
 
     def config(topic: str) -> dict[str, str]:
-        resource = ConfigResource(ResourceType.TOPIC, real_kafka.options.prefix + topic)
+        resource = ConfigResource(ResourceType.TOPIC, kafka.options.prefix + topic)
         (future,) = admin.describe_configs([resource]).values()
         return {name: entry.value for name, entry in future.result().items()}
 
@@ -101,4 +101,4 @@ def test_a_log_keeps_its_identity_until_it_is_made_anew(real_kafka: KafkaForTest
 def test_a_cluster_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, kafka: KafkaForTest) -> None:
     monkeypatch.setattr("eddyline.adapters.kafka.cluster_admin.REQUEST_SECONDS", 0.5)
     with pytest.raises(Unavailable):
-        ensure_topics(replace(kafka.options, bootstrap_servers="127.0.0.1:1", log_identity=None))
+        ensure_topics(replace(kafka.options, bootstrap_servers="127.0.0.1:1"))

@@ -594,10 +594,11 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_without_a_kafka_cluster_the_command_says_why_not(bare: pytest.MonkeyPatch) -> None:
-    result = CliRunner().invoke(app, ["audit"])
+def test_without_a_log_the_command_says_so(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["audit", "--data-dir", str(tmp_path / "none")])
     assert isinstance(result.exception, Misconfigured)
-    assert "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS" in str(result.exception)
+    assert "`eddyline up` makes one" in str(result.exception)
+    assert not (tmp_path / "none").exists()
 
 
 def test_with_the_data_directory_in_use_the_command_says_so(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -639,9 +640,7 @@ def test_a_real_log_is_read_and_compared(kafka: KafkaForTest) -> None:
         ]
     )
     profiler = Profiler(it.store, producer, it.dead_letters, EventSettings(), ProfileSettings(), 4, Metrics())
-    loop: ConsumeLoop[Any] = ConsumeLoop(
-        kafka.options, QUICK, "profiler", ("interactions",), profiler, it.dead_letters, guard=kafka.guard
-    )
+    loop: ConsumeLoop[Any] = ConsumeLoop(kafka.options, QUICK, "profiler", ("interactions",), profiler, it.dead_letters)
     log = LogReader(kafka.options)
 
     def handled() -> bool:

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
-import httpx
 import orjson
 import pytest
-from tests.services.serving import served
-from tests.support.fakes import Clock, FakeProducer
+from tests.support.fakes import FakeProducer
 
 from eddyline.adapters.kafka import DeadLetter, Headers, Record, UnreadableDeadLetter
 from eddyline.adapters.kafka.dead_letters.dead_letter import DeadLetterKey
-from eddyline.adapters.telemetry import Metrics
-from eddyline.clients import WHILE_BUSY, Client
-from eddyline.collector.api import Collector
 from eddyline.errors import TooLarge, Unavailable
 from eddyline.maintenance.dead_letters import (
     DeadLetterSelection,
-    HttpDestination,
     ReplayOutcome,
     TopicDestination,
     drop,
@@ -30,7 +24,6 @@ from eddyline.maintenance.dead_letters import (
 )
 from eddyline.model.forwarding import ForwardedFrom
 from eddyline.model.offsets import LogPosition
-from eddyline.settings import EventSettings, ServerSettings
 
 ARRIVED = 1_700_000_000_250
 ODD_IDS = ["https://a/b?c", "..", "a/similar", "ünï 🎬", "%2F"]
@@ -273,164 +266,3 @@ def test_dropping_removes_what_is_selected_and_touches_no_other_log(journal: lis
     assert one.letters[1] == WRONG
     assert (one.removals, other.removals) == ([{2}], [])
     assert journal == [1]
-
-
-# -- over HTTP ---------------------------------------------------------------------------------------------------------
-
-
-class Place:
-    """A running collector, what it wrote, and the way to it."""
-
-    def __init__(self, client: httpx.Client, producer: FakeProducer) -> None:
-        self.producer, self.slept = producer, [0.0]
-        self.client = Client(str(client.base_url), retries=WHILE_BUSY, sleep=self._sleep)
-        self.destination = HttpDestination(self.client)
-
-    def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.producer.room = None
-        self.producer.refuse = None
-
-
-@pytest.fixture(scope="module")
-def _running() -> Iterator[tuple[httpx.Client, FakeProducer]]:
-    producer = FakeProducer()
-    settings = ServerSettings(max_batch=100, max_body_bytes=100_000)
-    collector = Collector(producer, EventSettings(), settings, Metrics(), clock=Clock())
-    with served(collector.router()) as client:
-        yield client, producer
-
-
-@pytest.fixture
-def place(_running: tuple[httpx.Client, FakeProducer]) -> Iterator[Place]:
-    it = Place(*_running)
-    with it.client:
-        yield it
-    it.producer.sent.clear()
-    it.producer.refuse = it.producer.delivery = it.producer.room = None
-
-
-def test_interactions_are_taken_again_under_the_id_and_time_they_had(place: Place) -> None:
-    log = FakeLog(a_letter(7, CLICK), a_letter(8, {**CLICK, "event_id": "e-1"}))
-    assert replay([log], DeadLetterSelection(), place.destination, nothing).accepted == 2
-    first, second = place.producer.values("interactions")
-    assert (first["event_id"], second["event_id"]) == ("cluster/log:1:7", "e-1")
-    assert first["timestamp"] == "2023-11-14T22:13:20.250000Z"
-    assert log.letters == []
-
-
-def test_what_was_seen_is_taken_again_and_what_was_served_has_no_way_in(place: Place) -> None:
-    seen = {"type": "impression", "user_id": "ada", "request_id": "r"}
-    log = FakeLog(a_letter(7, seen, topic="impressions"), a_letter(8, {"request_id": "r"}, topic="impressions"))
-    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
-    assert [reason for _, reason in outcome.refused] == ["'served' is only written by Eddyline's own services"]
-    (again,) = place.producer.values("impressions")
-    assert (again["request_id"], again["timestamp"]) == ("r", "2023-11-14T22:13:20.250000Z")
-
-
-def test_what_is_refused_again_stays_and_says_why(place: Place) -> None:
-    log = FakeLog(
-        a_letter(1, CLICK),
-        a_letter(2, {**CLICK, "type": "zap"}),
-        a_letter(3, {"type": "erased", "user_id": "ada"}),
-        a_letter(4, b"not json"),
-        a_letter(5, None),
-        a_letter(6, {**CLICK, "item_id": "j"}),
-    )
-    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
-    reasons = {letter.record.offset: reason for letter, reason in outcome.refused}
-    assert outcome.accepted == 2
-    assert offsets(log.letters) == [2, 3, 4, 5]
-    assert "unknown type 'zap'" in reasons[2]
-    assert reasons[3] == "'erased' is only written by Eddyline's own services"
-    assert reasons[4] == "its value is not a JSON object"
-    assert reasons[5] == "interactions has no tombstones"
-    assert [one["item_id"] for one in place.producer.values("interactions")] == ["i", "j"]
-
-
-@pytest.mark.parametrize("offset", [3, 4, 5])
-def test_what_has_no_way_in_is_known_beforehand(place: Place, offset: int) -> None:
-    values = {3: {"type": "transfer"}, 4: b"not json", 5: None}
-    assert place.destination.refuses(a_letter(offset, values[offset]))
-    assert place.destination.refuses(a_letter(offset, CLICK)) is None
-    assert place.destination.refuses(a_letter(offset, {"item_id": "i"}, topic="activity"))
-
-
-@pytest.mark.parametrize("name", ODD_IDS)
-def test_items_and_people_of_any_name_come_and_go(place: Place, name: str) -> None:
-    key = name.encode()
-    item, person = {"item_id": name, "title": "T"}, {"user_id": name, "interests": ["kayaks"]}
-    letters = {
-        "content": [a_letter(1, item, topic="content", key=key), a_letter(2, None, topic="content", key=key)],
-        "users": [a_letter(1, person, topic="users", key=key), a_letter(2, None, topic="users", key=key)],
-        "availability": [a_letter(1, {"item_id": name, "price": 2.0, "available": True}, topic="availability")],
-    }
-    logs = [FakeLog(*held, topic=topic) for topic, held in letters.items()]
-    assert replay(logs, DeadLetterSelection(), place.destination, nothing) == ReplayOutcome(accepted=5)
-    assert [(one.topic, one.key, one.value is None) for one in place.producer.sent] == [
-        ("content", key, False),
-        ("content", key, True),
-        ("users", key, False),
-        ("users", key, True),
-        ("availability", key, False),
-    ]
-
-
-def test_people_are_found_by_their_key_where_the_value_does_not_name_them(place: Place) -> None:
-    log = FakeLog(
-        a_letter(1, {"interests": ["kayaks"]}, topic="users", key=b"ada"),
-        a_letter(2, {"interests": ["kayaks"]}, topic="users", key=None),
-        a_letter(3, {"user_id": 7}, topic="users", key=b"ada"),
-        a_letter(4, None, topic="users", key=b"\xff"),
-        a_letter(5, {"user_id": "ada", "odd": 1}, topic="users", key=b"ada"),
-    )
-    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
-    assert outcome.accepted == 1
-    assert [reason for _, reason in outcome.refused] == [
-        "it names no user_id",
-        "it names no user_id",
-        "a tombstone without a key that is an id",
-        "odd: there is no such field",
-    ]
-
-
-def test_the_order_of_states_and_tombstones_is_kept(place: Place) -> None:
-    item = {"item_id": "i", "title": "T"}
-    values = [item, None, item, item, None]
-    log = FakeLog(*(a_letter(n, value, topic="content", key=b"i") for n, value in enumerate(values)))
-    replay([log], DeadLetterSelection(), place.destination, nothing)
-    assert [one.value is None for one in place.producer.sent] == [False, True, False, False, True]
-
-
-def test_batches_that_are_too_large_are_halved_and_a_giant_stays(place: Place) -> None:
-    giant = {**CLICK, "context": {"x": "y" * 200_000}}
-    log = FakeLog(*(a_letter(n, giant if n == 70 else {**CLICK, "item_id": f"i{n}"}) for n in range(250)))
-    outcome = replay([log], DeadLetterSelection(), place.destination, nothing)
-    assert outcome.accepted == 249
-    assert offsets(log.letters) == [70]
-    assert len(place.producer.sent) == 249
-    assert "100" in outcome.refused[0][1]
-
-
-def test_a_busy_collector_is_waited_for(place: Place) -> None:
-    place.producer.refuse, place.producer.room = Unavailable("Kafka doesn't answer"), 0
-    log = FakeLog(a_letter(1, CLICK))
-    assert replay([log], DeadLetterSelection(), place.destination, nothing).accepted == 1
-    assert len(place.slept) == 2
-
-
-@pytest.mark.parametrize("status", [401, 404, 500])
-def test_any_other_answer_stops_it_and_nothing_is_removed(status: int) -> None:
-    answer = httpx.MockTransport(lambda request: httpx.Response(status, text="who are you?"))
-    with Client("http://there", transport=answer) as client:
-        log = FakeLog(a_letter(1, CLICK))
-        with pytest.raises(Unavailable, match=f"/v1/events answered {status} .who are you"):
-            replay([log], DeadLetterSelection(), HttpDestination(client), nothing)
-    assert (offsets(log.letters), log.removals) == ([1], [])
-
-
-def test_nobody_there_stops_it() -> None:
-    with Client("http://127.0.0.1:1") as client:
-        log = FakeLog(a_letter(1, None, topic="users"))
-        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1.* can't be reached"):
-            replay([log], DeadLetterSelection(), HttpDestination(client), nothing)

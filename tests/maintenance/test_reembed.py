@@ -1,4 +1,4 @@
-"""Everything re-embedded: items from their stored text, profiles from the log or, without one, by their items."""
+"""Everything re-embedded: items from their stored text, profiles from the log, or by their items."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from eddyline.settings import TemplateSettings
 def run(
     it: Deployment,
     encoder: TinyEncoder,
-    with_log: bool = True,
     template: Template = DEFAULT,
     detect: Detect = detect_no_language,
 ) -> NewGeneration:
@@ -45,7 +44,7 @@ def run(
         it.settings.profile,
         create,
         it.said.append,
-        source=it.source(dimension=encoder.dimension) if with_log else None,
+        it.source(dimension=encoder.dimension),
         template=template,
         detect=detect,
     )
@@ -195,7 +194,9 @@ def test_answers_that_nobody_can_embed_any_more_are_dropped_and_the_rest_kept(it
 
 def test_lost_answers_are_counted(it: Deployment) -> None:
     answered_long_ago(it)
-    run(it, WiderEncoder(), with_log=False)
+    for partition, (_, high) in it.log.bounds("interactions").items():
+        it.log.forget("interactions", partition, high)
+    run(it, WiderEncoder())
     assert any("the answers of 1 people are lost" in line and "PUT /v1/users" in line for line in it.said)
 
 
@@ -222,17 +223,6 @@ def test_people_older_than_the_log_are_approximated_by_their_newest_items(it: De
         wanted @ after.taste.sums.taste.sum / np.linalg.norm(wanted) / np.linalg.norm(after.taste.sums.taste.sum)
     )
     assert cosine > 0.99
-
-
-def test_without_any_log_all_people_are_approximated(it: Deployment) -> None:
-    History(11).happen(it, 200)
-    it.pump()
-    done = run(it, WiderEncoder(), with_log=False)
-    stored = it.store.count("profiles")
-    assert (done.counts.carried, done.people) == (stored, stored)
-    profile = it.profile("u:p0")
-    assert profile is not None
-    assert profile.taste.space in ("wider-t1", None)
 
 
 def test_what_was_sent_in_the_space_before_and_not_read_yet_is_taken_in_the_new_one(it: Deployment) -> None:

@@ -111,21 +111,8 @@ def test_all_consume_what_is_live(world: World) -> None:
     assert [made[0][0] for made in world.made.values()] == [FIRST, FIRST]
     world.profiler.check()
     world.watch()
-    assert not world.consumers.stop(drain=False)
-    assert world.journal[2:] == ["end embedder", "end profiler"]
-
-
-@pytest.mark.parametrize("what", ["all of it", "but a record", "but for a seal", "until it failed"])
-def test_a_drain_says_whether_everything_was_handled(world: World, what: str) -> None:
-    world.watch("begin embedder", "begin profiler")
-    if what == "but a record":
-        world.loop("profiler").dead_letters = 1
-    if what == "but for a seal":
-        world.now = Generations(FIRST, {"profiles-1": 2})
-        world.watch("end profiler")
-    if what == "until it failed":
-        world.loop("profiler").error = EddylineError("a bug")
-    assert world.consumers.stop(drain=True) is (what == "all of it")
+    world.consumers.stop()
+    assert sorted(world.journal[2:]) == ["end embedder", "end profiler"]
 
 
 def test_a_sealed_profile_collection_stops_the_profiler_alone_and_says_what_it_waits_for(world: World) -> None:
@@ -137,7 +124,7 @@ def test_a_sealed_profile_collection_stops_the_profiler_alone_and_says_what_it_w
     assert world.loop("profiler").drained is False
     world.embedder.check()
     world.watch()
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_a_sealed_item_collection_stops_all_that_work_on_it(world: World) -> None:
@@ -147,7 +134,7 @@ def test_a_sealed_item_collection_stops_all_that_work_on_it(world: World) -> Non
     for consumer in (world.embedder, world.profiler):
         with pytest.raises(Unavailable, match="waiting for generation 2"):
             consumer.check()
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_a_batch_in_hand_is_finished_before_the_next_generation_begins(world: World) -> None:
@@ -165,7 +152,7 @@ def test_a_batch_in_hand_is_finished_before_the_next_generation_begins(world: Wo
     world.profiler.check()
     assert world.retired == ["profiler"]
     assert len(world.made["embedder"]) == 1
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_consumers_go_on_with_what_went_live_while_they_waited(world: World) -> None:
@@ -176,7 +163,7 @@ def test_consumers_go_on_with_what_went_live_while_they_waited(world: World) -> 
     world.watch("begin embedder", "begin profiler-2")
     assert [made[-1][0] for made in world.made.values()] == [SECOND, SECOND]
     assert world.retired == ["profiler"]
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_a_lifted_seal_lets_them_go_on_where_they_were(world: World) -> None:
@@ -187,7 +174,7 @@ def test_a_lifted_seal_lets_them_go_on_where_they_were(world: World) -> None:
     world.watch("begin profiler")
     assert [made[0] for made in world.made["profiler"]] == [FIRST, FIRST]
     assert world.retired == []
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_a_process_that_starts_under_a_seal_waits(world: World) -> None:
@@ -198,7 +185,7 @@ def test_a_process_that_starts_under_a_seal_waits(world: World) -> None:
     assert world.consumers.lag() == 3
     world.now = Generations(SECOND)
     world.watch("end embedder", "begin embedder", "begin profiler-2")
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_a_store_that_does_not_answer_changes_nothing(world: World) -> None:
@@ -211,7 +198,7 @@ def test_a_store_that_does_not_answer_changes_nothing(world: World) -> None:
     world.watch()
     world.refusal = None
     world.watch("begin embedder", "begin profiler-2")
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
 
 
 def test_a_generation_that_a_service_cannot_work_on_ends_the_process(world: World) -> None:
@@ -220,7 +207,7 @@ def test_a_generation_that_a_service_cannot_work_on_ends_the_process(world: Worl
     world.refusal = Misconfigured("the stored items are in another space")
     world.now = Generations(SECOND)
     assert world.failed.wait(30)
-    world.consumers.stop(drain=False)
+    world.consumers.stop()
     assert world.consumers.failure is world.refusal
 
 
@@ -230,43 +217,10 @@ def test_a_loop_that_fails_ends_the_process_and_is_not_begun_again(world: World)
     world.loop("profiler").error = error = EddylineError("a bug")
     world.loop("profiler").stop()
     assert world.failed.wait(30)
-    world.consumers.stop(drain=True)
+    world.consumers.stop()
     assert world.consumers.failure is error
     assert world.journal.count("begin profiler") == 1
     assert world.journal[-1] == "end embedder"
-
-
-def test_they_are_drained_in_order(world: World) -> None:
-    world.consumers.start()
-    wait_until(lambda: len(world.journal) == 2, "both began")
-    assert world.consumers.lag() == 6
-    world.consumers.stop(drain=True)
-    assert sorted(world.journal[:2]) == ["begin embedder", "begin profiler"]
-    assert world.journal[2:] == ["end embedder", "end profiler"]
-    assert [made[-1][1].drained for made in world.made.values()] == [True, True]
-    assert world.consumers.failure is None
-
-
-def test_one_that_waits_leaves_at_once(world: World) -> None:
-    world.watch("begin embedder", "begin profiler")
-    world.now = Generations(FIRST, {"profiles-1": 2})
-    world.watch("end profiler")
-    world.consumers.stop(drain=True)
-    assert world.loop("profiler").drained is False
-    assert world.loop("embedder").drained is True
-
-
-def test_a_second_request_to_stop_cuts_the_draining_short(world: World) -> None:
-    world.watch("begin embedder", "begin profiler")
-    world.loop("embedder").idle.clear()
-    stopping = threading.Thread(target=world.consumers.stop, args=(True,))
-    stopping.start()
-    assert world.loop("embedder").stopped.wait(30)
-    world.consumers.halt()
-    assert world.loop("embedder").drained is False
-    world.loop("embedder").idle.set()
-    stopping.join(30)
-    assert world.loop("profiler").drained is False
 
 
 def test_a_process_without_consumers_watches_nothing() -> None:
@@ -275,5 +229,5 @@ def test_a_process_without_consumers_watches_nothing() -> None:
 
     consumers = ConsumerThreads([], never, lambda: None)
     consumers.start()
-    consumers.stop(drain=True)
+    consumers.stop()
     assert consumers.failure is None

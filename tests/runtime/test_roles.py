@@ -10,13 +10,12 @@ from typing import Any, cast
 import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
-from eddyline.adapters.kafka import FeedbackProducer
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
 from eddyline.reader import ExposureLog, Reader, Search, ServedListLog
 from eddyline.reader.schemas import SearchQuery
-from eddyline.runtime import clean_stop, resources, roles
+from eddyline.runtime import resources, roles, rows_mark
 from eddyline.runtime.insights_role import is_installed
 from eddyline.runtime.process import Runtime
 from eddyline.runtime.resources import Resources
@@ -38,25 +37,20 @@ class Enough(Misconfigured):
 
 
 @pytest.mark.slow(20)
-def test_a_start_after_a_clean_stop_does_not_compare_rows_with_items(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_compared_with_items_once_by_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bool] = []
     monkeypatch.setattr(resources, "complete_rows", lambda *_, is_alone: compared.append(is_alone))
     monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
 
-    def run(*, is_drained: bool, data_dir: Path = tmp_path / "data") -> int:
-        opened = Resources(Settings(data_dir=data_dir), ("collector", "embedder", "affinity"), Metrics())
-        opened.is_drained = is_drained
-        opened.stack.close()
+    def run() -> int:
+        Resources(Settings(data_dir=tmp_path / "data"), ("collector", "embedder", "affinity"), Metrics()).stack.close()
         return len(compared)
 
-    assert run(is_drained=True) == 1, "the first start"
-    assert run(is_drained=False) == 1
-    assert run(is_drained=True) == 2, "a stop that left something, or a crash"
-    assert run(is_drained=True) == 2
-    monkeypatch.setattr(clean_stop, "LISTED_META", ("category",))
-    assert run(is_drained=True) == 3, "other fields are copied than by that version"
+    assert run() == 1, "the first start"
+    assert run() == 1
+    monkeypatch.setattr(rows_mark, "LISTED_META", ("category",))
+    assert run() == 2, "other fields are copied than by that version"
+    assert run() == 2
 
 
 def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **server: Any) -> tuple[Any, ...]:
@@ -85,14 +79,6 @@ def test_the_producers_queue_has_room_beyond_what_a_collector_may_hold(
 ) -> None:
     _, named = build_up_to("KafkaProducer", tmp_path, monkeypatch, max_in_flight_bytes=500_000_000)
     assert named["queue_bytes"] >= 500_000_000 + 50_000_000
-
-
-@pytest.mark.slow(20)
-def test_the_embedded_profiler_does_not_wait_for_room_in_its_own_topic(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    positional, _ = build_up_to("Profiler", tmp_path, monkeypatch)
-    assert any(isinstance(each, FeedbackProducer) for each in positional)
 
 
 def test_the_embedded_reader_tells_through_the_collectors_producer_what_it_shows(

@@ -113,7 +113,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture
 def producer(broker: EmbeddedBroker) -> Iterator[KafkaProducer]:
-    it = KafkaProducer(broker.options, broker.guard)
+    it = KafkaProducer(broker.options)
     yield it
     it.close()
 
@@ -148,7 +148,7 @@ def test_beyond_its_bound_it_refuses_and_what_it_acknowledged_is_there_once(
     sent = {event["event_id"] for batch in batches for event in batch}
     assert acknowledged == Counter(dict.fromkeys(sent, 1))
     log = RecordingHandler()
-    with running(a_loop(KafkaForTest("in-process", broker.options, broker.guard), log)):
+    with running(a_loop(KafkaForTest("in-process", broker.options), log)):
         wait_until(lambda: len(log.handled) >= len(sent), "all are read")
     assert Counter(orjson.loads(value)["event_id"] for value in log.values) == acknowledged
 
@@ -166,7 +166,6 @@ def test_a_client_that_sends_again_after_a_refusal_counts_once(broker: EmbeddedB
         ("interactions",),
         profiling.profiler,
         RecordingDeadLetters(),
-        guard=broker.guard,
     )
     with intake(holding) as it, ThreadPoolExecutor(50) as clients, running(loop):
         first = [clients.submit(it.post, *own), clients.submit(it.post, *derived, key="k1")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from eddyline import console
 from eddyline.adapters.event_tap import MAX_WAITING, MAX_WATCHERS, EventTap
 from eddyline.adapters.http import AccessControl, KeyRing, json_response, open_to, pages
 from eddyline.adapters.http.keys import hash_key
-from eddyline.adapters.kafka import FileDeadLetterStore, FileDeadLetterWriter, Record
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Record, TopicDeadLetterStore, TopicDeadLetterWriter
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.console.dead_letters import DeadLetterDesk
@@ -104,18 +104,27 @@ def running(
     metrics, producer, tap = Metrics(), FakeProducer(), EventTap(Clock())
     collector = Collector(producer, EventSettings(), ServerSettings(), metrics, tap=tap)
     nobody: Any = Nobody()
-    desk = None if is_alone else DeadLetterDesk(FileDeadLetterStore(tmp_path), producer)
     stops: list[bool] = []
-    shown = console.Console(
-        MetricsHistory(metrics), nobody, nobody, None if is_alone else tap, desk, lambda: bool(stops)
-    )
     page = pages.router(playground=False, console=True)
-    routers = collector.router(), console.router(shown, 1_000_000), page, insights()
-    with served(*routers, metrics=metrics, access=access) as client:
-        try:
-            yield client, tap, producer
-        finally:
-            stops.append(True)
+    with ExitStack() as stack:
+        desk = None if is_alone else DeadLetterDesk(stack.enter_context(_dead_letters(tmp_path)), producer)
+        shown = console.Console(
+            MetricsHistory(metrics), nobody, nobody, None if is_alone else tap, desk, lambda: bool(stops)
+        )
+        routers = collector.router(), console.router(shown, 1_000_000), page, insights()
+        client = stack.enter_context(served(*routers, metrics=metrics, access=access))
+        stack.callback(stops.append, True)
+        yield client, tap, producer
+
+
+@contextmanager
+def _dead_letters(directory: Path) -> Iterator[TopicDeadLetterStore]:
+    with (
+        closing(EmbeddedBroker(directory / "journal")) as broker,
+        closing(KafkaProducer(broker.options)) as producer,
+        closing(TopicDeadLetterStore(broker.options, producer)) as store,
+    ):
+        yield store
 
 
 def messages(response: httpx.Response, number: int) -> list[dict[str, Any]]:
@@ -240,11 +249,12 @@ def test_why_an_item_is_in_no_list(stored: dict[str, Any], has_vector: bool, fau
 
 
 def bury(directory: Path, *keys: str, reason: str = "item_never_came") -> None:
-    writer = FileDeadLetterWriter(directory)
-    for offset, key in enumerate(keys):
-        value = orjson.dumps({**CLICK, "user_id": key, "event_id": f"e{offset}"})
-        record = Record("interactions", 0, offset, f"u:{key}".encode(), value, 1000, "log", ())
-        writer.put(record, reason, "it never came", 1)
+    with closing(EmbeddedBroker(directory / "journal")) as broker, closing(KafkaProducer(broker.options)) as producer:
+        writer = TopicDeadLetterWriter(producer)
+        for offset, key in enumerate(keys):
+            value = orjson.dumps({**CLICK, "user_id": key, "event_id": f"e{offset}"})
+            record = Record("interactions", 0, offset, f"u:{key}".encode(), value, 1000, "log", ())
+            writer.put(record, reason, "it never came", 1)
 
 
 def test_dead_letters_are_counted_opened_sent_again_and_dropped(tmp_path: Path) -> None:

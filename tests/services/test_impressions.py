@@ -176,7 +176,7 @@ def test_a_surface_without_a_name_is_none(it: Serving) -> None:
 
 
 def test_a_record_on_the_topic_is_what_was_answered(broker: EmbeddedBroker) -> None:
-    it, shop = ServedReports(KafkaProducer(broker.options, broker.guard)), stocked()
+    it, shop = ServedReports(KafkaProducer(broker.options)), stocked()
     reader = shop.new_reader(served_lists=it.log)
     it.log.start()
     served = [

@@ -13,13 +13,12 @@ from tests.support.fakes import NOW, FakeProducer
 
 from eddyline.adapters.kafka import (
     EmbeddedBroker,
+    GatedProducer,
+    IntakeGate,
     KafkaProducer,
     Outgoing,
     RecordMetadata,
-    TopicPartition,
-    partition_of,
 )
-from eddyline.adapters.kafka.retention import SAFE_BYTES
 from eddyline.errors import Overloaded, Unavailable
 from eddyline.model.ids import Person
 from eddyline.reader import ExposureLog
@@ -275,18 +274,24 @@ def test_threads_may_note_for_one_person_at_once() -> None:
     assert len(told.items) == 800
 
 
-def test_a_full_in_process_broker_is_not_waited_for_and_holds_nothing_of_it() -> None:
+def test_a_full_embedded_log_is_not_waited_for_and_holds_nothing_of_it() -> None:
     broker = EmbeddedBroker()
-    producer = KafkaProducer(broker.options, broker.guard)
+    producer, full = KafkaProducer(broker.options), [True]
+
+    class Gate(IntakeGate):
+        def __init__(self) -> None:
+            """It goes by the test."""
+
+        def admit(self) -> None:
+            if full[0]:
+                raise Overloaded("the disk is full")
+
     it = ExposureReports()
-    it.log = ExposureLog(producer, it.metrics, it.clock)
-    home = TopicPartition("interactions", partition_of(ADA.key.encode(), broker.options.partitions))
-    broker.guard.subscribe("profiler", ["interactions"])
-    broker.guard.reserve(home, SAFE_BYTES)
+    it.log = ExposureLog(GatedProducer(producer, Gate()), it.metrics, it.clock)
     it.log.note(ADA, ["a", "b"])
     it.send()
     assert (it.counted(), it.counted("broker")) == (0, 2)
-    broker.guard.release(home, SAFE_BYTES)
+    full[0] = False
     it.log.note(ADA, ["c"])
     it.log.close()
     producer.close()

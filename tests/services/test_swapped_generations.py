@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.services.reading import SETTINGS, Shop, ids, stocked
-from tests.support.fakes import WiderEncoder
+from tests.support.fake_log import FakeLog
+from tests.support.fakes import Clock, FakeDeadLetters, FakeProducer, WiderEncoder
 
 from eddyline.adapters.vectors import Collections, Distance, item_collection, profile_collection
+from eddyline.maintenance.generations.handover import RebuildSource
+from eddyline.maintenance.generations.rebuild import GatedOutputs, ProfileRebuild, TranslateRecord
 from eddyline.maintenance.generations.reembed import reembed
 from eddyline.model.ranking import Hit, merge_candidates
+
+PARTITIONS = 4
 
 
 def swap(shop: Shop) -> None:
@@ -23,7 +28,15 @@ def swap(shop: Shop) -> None:
         shop.store.ensure(item_collection(encoder.dimension, Distance.COSINE, {}, target.items))
         shop.store.ensure(profile_collection(encoder.dimension, target.profiles))
 
-    reembed(shop.store, encoder, SETTINGS.profile, create, lambda _line: None)
+    log = FakeLog(PARTITIONS, Clock())
+
+    def rebuild(target: Collections, translate: TranslateRecord) -> ProfileRebuild:
+        outputs = GatedOutputs(FakeProducer(), FakeDeadLetters())
+        return ProfileRebuild(log, shop.store, outputs, SETTINGS, target, PARTITIONS, translate, lambda _count: None)
+
+    # An empty log, which no profile is of: all are approximated.
+    source = RebuildSource(log, "another log", rebuild)
+    reembed(shop.store, encoder, SETTINGS.profile, create, lambda _line: None, source)
 
 
 def once_after(shop: Shop, name: str, collection: str, then: Callable[[], None], monkeypatch: Any) -> None:

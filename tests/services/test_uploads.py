@@ -28,12 +28,13 @@ from eddyline.adapters.kafka import (
     Outgoing,
     Record,
     TopicPartition,
+    log_identities,
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
 from eddyline.embedder.handler import Embedder
 from eddyline.errors import Misconfigured, Unavailable
-from eddyline.imaging import ImageEmbedder, RetainedUploads
+from eddyline.imaging import ImageEmbedder
 from eddyline.maintenance.generations.item_copy import ItemCopier
 from eddyline.model.events import Content, parse_event
 from eddyline.model.ids import item_point_id
@@ -236,17 +237,6 @@ def test_what_waits_is_left_to_the_next_owner_of_its_partition_who_reads_it_from
     assert (it.state()["state"], it.recalled) == ("ready", [(0, 0)])
 
 
-def test_what_waits_outlives_a_seal_where_the_log_is_not_kept(it: Imaging) -> None:
-    kept, said = RetainedUploads(), content(0, upload("red"))
-    it.start(uploads=kept)
-    feed(it.imager, said)
-    it.imager.revoked([TopicPartition("content", 0)])
-    feed(it.embedder, said)
-    it.start(uploads=kept)
-    it.imager.tick()
-    assert (it.state()["state"], it.recalled) == ("ready", [])
-
-
 def test_more_than_fits_into_memory_is_read_from_the_log(it: Imaging) -> None:
     it.start(memory=2_500)
     waiting = [content(n, upload("red"), f"item{n}") for n in range(4)]
@@ -272,18 +262,20 @@ def test_a_store_that_is_down_loses_no_upload(it: Imaging) -> None:
 
 def test_a_stop_does_the_pictures_of_items_that_the_embedder_made_last(it: Imaging) -> None:
     broker = EmbeddedBroker()
-    producer = KafkaProducer(broker.options, guard=broker.guard)
+    producer = KafkaProducer(broker.options)
     rarely = LoopOptions(tick_seconds=600.0)
     loop: ConsumeLoop[Any] = ConsumeLoop(
-        broker.options, rarely, "imager", ImageEmbedder.topics, it.imager, FakeDeadLetters(), guard=broker.guard
+        broker.options, rarely, "imager", ImageEmbedder.topics, it.imager, FakeDeadLetters()
     )
     said = content(0, upload("red"))
     with running(loop):
         [sent] = producer.send_all([Outgoing("content", said.key, said.value)])
-        source = TopicPartition("content", sent.partition)
-        wait_until(lambda: broker.guard.unread_bytes(source) == 0, "the imager has handled it")
+        wait_until(lambda: loop.status().records == 1, "the imager has handled it")
         assert it.decoded == []
-        feed(it.embedder, replace(said, partition=sent.partition, log=broker.options.log_identity or ""))
+        feed(
+            it.embedder,
+            replace(said, partition=sent.partition, log=log_identities(broker.options, ["content"])["content"]),
+        )
         loop.stop(drain=True)
         wait_until(lambda: not loop.status().running, "it is drained")
     assert it.state()["state"] == "ready"

@@ -18,7 +18,7 @@ from tests.support.memory_store import MemoryStore
 from tests.support.stored_profile import open_payload
 
 from eddyline.adapters.kafka import Acknowledgements, Headers, Message, Outgoing, Record, RecordMetadata
-from eddyline.adapters.kafka.producer import checked_size
+from eddyline.adapters.kafka.producer import check_size
 from eddyline.adapters.vectors import ITEMS, PROFILES, ROWS, Distance, Filter, Point, Query, Scored, Vector
 from eddyline.errors import Unavailable
 from eddyline.model.distance import distance_of
@@ -59,7 +59,7 @@ class FakeProducer:
         self._lock = threading.Lock()
 
     def send(self, record: Outgoing) -> Future[RecordMetadata]:
-        checked_size(record)
+        check_size(record)
         with self._lock:
             if self.refuse is not None and not self.room:
                 raise self.refuse

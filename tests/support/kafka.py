@@ -1,7 +1,7 @@
 """A Kafka for every test that wants one: the most real that this machine can give, and a word on which it is.
 
 In this order: `KAFKA_BOOTSTRAP` (an address, or `in-process`), an `apache/kafka` container, Apache's own jars
-with Java (fetched once by Maven into `.cache/`), librdkafka's in-process broker.
+with Java (fetched once by Maven into `.cache/`), the embedded broker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from eddyline.adapters.kafka import (
     EmbeddedBroker,
     KafkaOptions,
     KafkaProducer,
-    RetentionGuard,
     ensure_topics,
     log_identities,
 )
@@ -67,12 +66,10 @@ class Cluster:
 
 @dataclass
 class KafkaForTest:
-    """A corner of a Kafka that no other test sees. `guard` must go to the producers and loops (in-process
-    only)."""
+    """A corner of a Kafka that no other test sees."""
 
     kind: Kind
     options: KafkaOptions
-    guard: RetentionGuard | None = None
     producers: list[KafkaProducer] = field(default_factory=list)
 
     def log_identity(self, topic: str) -> str:
@@ -81,7 +78,7 @@ class KafkaForTest:
 
     def producer(self) -> KafkaProducer:
         """A producer that is closed after the test."""
-        self.producers.append(KafkaProducer(self.options, self.guard))
+        self.producers.append(KafkaProducer(self.options))
         return self.producers[-1]
 
 
@@ -403,8 +400,7 @@ def kafka(kafka_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ka
     own. They end with the cluster: deleting them would take longer than all else."""
     if kafka_cluster.kind == "in-process":
         broker = EmbeddedBroker()
-        corner = KafkaForTest("in-process", broker.options, broker.guard)
-        ensure_topics(corner.options)
+        corner = KafkaForTest("in-process", broker.options)
         yield corner
         _close_producers(corner)
         broker.close()
@@ -419,9 +415,11 @@ def kafka(kafka_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ka
 
 @pytest.fixture
 def real_kafka(kafka_cluster: Cluster, request: pytest.FixtureRequest) -> KafkaForTest:
-    """As `kafka`, for what the in-process broker can't do."""
+    """As `kafka`, for what the embedded broker doesn't have."""
     if kafka_cluster.kind == "in-process":
-        pytest.skip("librdkafka's in-process broker keeps no topic configuration and fences no member")
+        pytest.skip(
+            "the embedded broker has no transactions, deletes no topics and alters none, and knows one protocol"
+        )
     found: KafkaForTest = request.getfixturevalue("kafka")
     return found
 

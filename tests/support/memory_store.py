@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -177,6 +177,9 @@ class MemoryStore:
 
     def check(self) -> None:
         """It always answers."""
+
+    def on_flush(self, begin: Callable[[], Callable[[], None]]) -> None:
+        """Nothing is ever flushed."""
 
     def flush(self) -> None:
         """There is nothing to flush to."""

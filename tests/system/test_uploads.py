@@ -67,17 +67,13 @@ def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_b
 
 
 @pytest.mark.slow(90)
-def test_a_picture_of_before_images_were_enabled_must_be_sent_again_and_says_so(
+def test_a_picture_of_before_images_were_enabled_is_read_from_the_log_again(
     model: Path, tmp_path: Path, lean: dict[str, str]
 ) -> None:
     with up(tmp_path, lean) as place:
         upload(place, "a", picture("red"))
         place.await_item("a")
     with with_images(model, tmp_path, lean) as place:
-        wait_until(lambda: image(place, "a").get("state") == "refused", "it says that it is missing")
-        assert image(place, "a")["reason"] == "missing"
-        assert "send the item with the picture itself" in image(place, "a")["message"]
-        upload(place, "a", picture("red"))
         wait_until(lambda: image(place, "a").get("state") == "ready", "it is there")
 
 

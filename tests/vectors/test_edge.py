@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -342,3 +344,31 @@ def test_the_bytes_of_what_was_replaced_go_as_others_are_written(edge_store: Vec
     assert held(), "replaced, and not overwritten yet"
     write(20)
     assert held() == []
+
+
+def test_whoever_asks_hears_before_a_flush_and_once_everything_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    def begin() -> Callable[[], None]:
+        heard.append("begin")
+        return lambda: heard.append("end")
+
+    store = EdgeStore(tmp_path / "data", flush_every_seconds=3600)
+    store.ensure(SPEC)
+    store.on_flush(begin)
+    store.flush()
+    assert heard == ["begin", "end"]
+    store.ensure(replace(SPEC, name="another"))
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", _fail)
+        with pytest.raises(Unavailable, match="the disk is gone"):
+            store.flush()
+    assert heard == ["begin", "end", "begin"]
+    store.close()
+    assert heard[3:] == ["begin", "end"]
+
+
+def _fail(_: int) -> None:
+    raise OSError("the disk is gone")

@@ -1,7 +1,8 @@
-"""Directories of what people did: nobody else on the machine reads them."""
+"""Directories of what people did: nobody else on the machine reads them, and a power cut leaves them whole."""
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,3 +17,30 @@ def make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
     with suppress(PermissionError):  # another user's, who may let a group in
         directory.chmod(0o700)
+
+
+class SyncedTree:
+    """A directory whose files are synchronised with the disk, each when it has changed since it last was."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._synced: dict[str, tuple[int, int, int]] = {}
+
+    def sync(self) -> None:
+        """Have all files and names of now on disk. Files may come and go meanwhile. Raises `OSError`."""
+        for folder, _, files in os.walk(self._directory):
+            for path in (*(os.path.join(folder, name) for name in files), folder):
+                with suppress(FileNotFoundError):
+                    is_now = os.stat(path)
+                    state = (is_now.st_ino, is_now.st_mtime_ns, is_now.st_size)
+                    if self._synced.get(path) != state:
+                        _sync(path)
+                        self._synced[path] = state
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

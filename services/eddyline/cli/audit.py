@@ -11,7 +11,7 @@ import typer
 
 from eddyline.cli.shared_options import ConfigFile, DataDir, load_settings
 from eddyline.cli.terminal_output import counted, errors, first_lines, print_json, progress_bars
-from eddyline.errors import EddylineError, Misconfigured
+from eddyline.errors import EddylineError
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,17 +83,13 @@ def _run(settings: Settings, who: PeopleSelection) -> AuditReport:
     from eddyline.adapters.vectors import generations
     from eddyline.maintenance.audit import audit as compare_with_log
     from eddyline.profiler import GROUP
-    from eddyline.runtime.connections import kafka_options, open_store
+    from eddyline.runtime.connections import open_log, open_store
 
-    if not settings.kafka.bootstrap_servers:
-        raise Misconfigured(
-            "audit reads the log of a Kafka cluster: set EDDYLINE_KAFKA__BOOTSTRAP_SERVERS. (The embedded broker's log "
-            "is in the memory of the process that runs it, and ends with it.)"
-        )
     configure_logging("warning", settings.log_format)
     with (
+        open_log(settings) as options,
         closing(open_store(settings)) as store,
-        closing(LogReader(kafka_options(settings))) as reader,
+        closing(LogReader(options)) as reader,
         progress_bars(errors()) as progress,
     ):
         live = generations.live(store)

@@ -91,7 +91,7 @@ def up(
     port: Port = None,
     insecure: Insecure = False,
 ) -> None:
-    """Run everything in this one process, with the in-process broker and vector store.
+    """Run everything in this one process, with a broker and a vector store in the data directory.
 
     Where a Kafka cluster or a Qdrant server is configured, it is used instead of the embedded one.
     """

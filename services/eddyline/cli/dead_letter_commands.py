@@ -17,7 +17,6 @@ from eddyline.adapters.kafka import (
     DeadLetter,
     DeadLetterLog,
     DeadLetterStore,
-    FileDeadLetterStore,
     KafkaProducer,
     Producer,
     TopicDeadLetterStore,
@@ -25,14 +24,11 @@ from eddyline.adapters.kafka import (
 )
 from eddyline.adapters.kafka.client_config import LIBRARY_LOG
 from eddyline.cli import dead_letter_views as views
-from eddyline.cli.shared_options import api_key
 from eddyline.cli.terminal_output import counted, errors, first_lines, print_line, progress_bar
-from eddyline.clients import WHILE_BUSY, Client
 from eddyline.errors import EddylineError, Misconfigured, NotFound
 from eddyline.maintenance.dead_letters import (
     DeadLetterSelection,
     DeadLetterSummary,
-    HttpDestination,
     ReplayDestination,
     TopicDestination,
     drop,
@@ -41,8 +37,8 @@ from eddyline.maintenance.dead_letters import (
     summarise_dead_letters,
 )
 from eddyline.model.events import parse_timestamp_text
-from eddyline.runtime.connections import dead_letters_directory, kafka_options
-from eddyline.settings import Settings, mask_credentials
+from eddyline.runtime.connections import journal_directory, open_log
+from eddyline.settings import Settings
 from eddyline.topics import DEAD_LETTER_SUFFIX, SOURCE_TOPICS
 
 MAX_SHOWN = 20
@@ -51,30 +47,26 @@ _letters = partial(counted, noun="dead letter")
 
 @dataclass(frozen=True, slots=True)
 class OpenDeadLetters:
-    """The dead letters of a deployment, the cluster's producer (None in the embedded mode), and the key to send."""
+    """The dead letters of a deployment, where they are, and the producer of its log."""
 
     box: DeadLetterStore
     where: str
-    producer: Producer | None
-    api_key: str | None
+    producer: Producer
 
 
 @contextmanager
 def open_dead_letters(settings: Settings) -> Iterator[OpenDeadLetters]:
     """Open the dead letters of the Kafka cluster in the settings, or of the data directory. Raises `Unavailable`."""
     with ExitStack() as stack:
-        if settings.kafka.bootstrap_servers:
-            LIBRARY_LOG.disabled = True  # hundreds of lines about a broker that is away; ours says it once
-            options = replace(kafka_options(settings), signer=None)  # what was forged stays unsigned when replayed
-            producer = KafkaProducer(options)
-            stack.callback(producer.close)
-            producer.check()
-            box: DeadLetterStore = TopicDeadLetterStore(options, producer)
-            opened = OpenDeadLetters(box, f"on {options.bootstrap_servers}", producer, api_key(settings))
-        else:
-            directory = dead_letters_directory(settings)
-            box = FileDeadLetterStore(directory)
-            opened = OpenDeadLetters(box, f"in {directory}", None, api_key(settings))
+        LIBRARY_LOG.disabled = True  # hundreds of lines about a broker that is away; ours says it once
+        # What was forged stays unsigned when it is replayed.
+        options = replace(stack.enter_context(open_log(settings)), signer=None)
+        producer = KafkaProducer(options)
+        stack.callback(producer.close)
+        producer.check()
+        box = TopicDeadLetterStore(options, producer)
+        where = settings.kafka.bootstrap_servers or str(journal_directory(settings))
+        opened = OpenDeadLetters(box, f"{'on' if settings.kafka.bootstrap_servers else 'in'} {where}", producer)
         stack.callback(box.close)
         yield opened
 
@@ -147,23 +139,23 @@ def run_show(opened: OpenDeadLetters, place: str) -> None:
         raise NotFound(f"no dead letter {opened.where} has the id {place!r}; `eddyline dlq list` shows their ids")
 
 
-def run_replay(opened: OpenDeadLetters, selection: DeadLetterSelection, url: str, dry_run: bool, yes: bool) -> None:
+def run_replay(opened: OpenDeadLetters, selection: DeadLetterSelection, dry_run: bool, yes: bool) -> None:
     """Run `eddyline dlq replay`. Raises `EddylineError` when some aren't taken."""
     logs = opened.box.logs(selection.topic)
     found = _counted(opened, logs, selection)
     if not found.total:
         return
-    with _destination(opened, url) as (destination, through):
-        if dry_run:
-            print(f"\nWould send {_letters(found.total)} {through} again, and remove those accepted")
-            unsendable = list(_unsendable(logs, selection, destination))
-            if unsendable:
-                print(f"{_letters(len(unsendable))} would stay:\n{_reasons(unsendable)}")
-            return
-        if not _is_confirmed(f"Send {_letters(found.total)} {through} again, and remove those accepted?", yes):
-            return
-        with progress_bar(errors(), "sending", found.total) as advance:
-            outcome = replay(logs, selection, destination, advance)
+    destination, through = TopicDestination(opened.producer), f"to their topics {opened.where}"
+    if dry_run:
+        print(f"\nWould send {_letters(found.total)} {through} again, and remove those accepted")
+        unsendable = list(_unsendable(logs, selection, destination))
+        if unsendable:
+            print(f"{_letters(len(unsendable))} would stay:\n{_reasons(unsendable)}")
+        return
+    if not _is_confirmed(f"Send {_letters(found.total)} {through} again, and remove those accepted?", yes):
+        return
+    with progress_bar(errors(), "sending", found.total) as advance:
+        outcome = replay(logs, selection, destination, advance)
     print(f"Sent {_letters(outcome.accepted)} again")
     if outcome.refused:
         raise EddylineError(f"{_letters(len(outcome.refused))} not accepted, and kept:\n{_reasons(outcome.refused)}")
@@ -207,16 +199,6 @@ def _list_unreadable(unreadable: Sequence[UnreadableDeadLetter]) -> None:
         return
     print(f"\n{len(unreadable):,} can't be read as dead letters, and are kept; `eddyline dlq show ID` shows one:")
     print(_listed([(each.place, each.problem) for each in unreadable]))
-
-
-@contextmanager
-def _destination(opened: OpenDeadLetters, url: str) -> Iterator[tuple[ReplayDestination, str]]:
-    """Open where letters are sent again, and describe it."""
-    if opened.producer is not None:
-        yield TopicDestination(opened.producer), f"to their topics {opened.where}"
-        return
-    with Client(url, retries=WHILE_BUSY, api_key=opened.api_key) as client:
-        yield HttpDestination(client), f"through {mask_credentials(url)}"
 
 
 def _unsendable(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Url, load_settings
+from eddyline.cli.shared_options import ConfigFile, DataDir, load_settings
 from eddyline.cli.terminal_output import output
 
 dlq = typer.Typer(
@@ -81,19 +81,15 @@ def replay(
     place: Place = None,
     dry_run: DryRun = False,
     yes: Yes = False,
-    url: Url = RUNNING,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Send dead letters to their topics again, and remove those accepted.
-
-    In the embedded mode they go through the running Eddyline at --url.
-    """
+    """Send dead letters to their topics again, and remove those accepted."""
     from eddyline.cli.dead_letter_commands import open_dead_letters, parse_selection, run_replay
 
     selection = parse_selection(topic, reason, key, since, until, place)
     with open_dead_letters(load_settings(config, data_dir)) as box:
-        run_replay(box, selection, url, dry_run, yes)
+        run_replay(box, selection, dry_run, yes)
 
 
 @dlq.command()

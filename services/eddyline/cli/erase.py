@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,8 +53,6 @@ def erase(
     for trace in _traces(settings, theirs):
         left = f"{counted(trace.found, trace.noun)} of theirs, {trace.until}" if trace.found else "nothing of theirs"
         print(f"{trace.place}: {left}")
-    if not settings.kafka.bootstrap_servers:
-        print("the log, in the process's memory: until it ends")
 
 
 def _proof(settings: Settings, person: Person) -> str | None:
@@ -108,12 +107,8 @@ def _traces(settings: Settings, people: Sequence[Person]) -> Iterator[PersonalTr
     """Look where something may stay that no longer counts."""
     from eddyline.adapters.kafka import LogReader
     from eddyline.maintenance.personal_traces import traces_in_files, traces_in_topics
-    from eddyline.runtime.connections import kafka_options
+    from eddyline.runtime.connections import open_log
 
-    if settings.kafka.bootstrap_servers:
-        log = LogReader(kafka_options(settings))
-        try:
-            yield from traces_in_topics(log, people)
-        finally:
-            log.close()
+    with open_log(settings) as options, closing(LogReader(options)) as log:
+        yield from traces_in_topics(log, people)
     yield from traces_in_files(settings.data_dir, people)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from eddyline.adapters.encoders import ClipEncoder, RetryingEncoder, create_text_encoder
-from eddyline.adapters.kafka import KafkaProducer, LogReader, TopicDeadLetterWriter, log_identities
+from eddyline.adapters.kafka import KafkaOptions, KafkaProducer, LogReader, TopicDeadLetterWriter, log_identities
 from eddyline.adapters.language_detector import language_detector
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import (
@@ -43,7 +43,7 @@ from eddyline.maintenance.generations.replay import replay
 from eddyline.model.distance import distance_of
 from eddyline.model.text import Template
 from eddyline.runtime.collection_setup import collection_specs
-from eddyline.runtime.connections import kafka_options, open_store
+from eddyline.runtime.connections import open_log, open_store
 from eddyline.settings import Settings
 from eddyline.topics import INTERACTIONS
 
@@ -52,24 +52,22 @@ WITH_PICTURES = Filter(must=(Match("image.state", ("ready",)),))
 
 def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Console) -> None:
     """Run `eddyline replay`."""
-    if not settings.kafka.bootstrap_servers:
-        raise Misconfigured(
-            "replay reads the log of a Kafka cluster: set EDDYLINE_KAFKA__BOOTSTRAP_SERVERS. (The embedded broker's "
-            "log ends with its process; `eddyline reembed` rebuilds profiles from what is stored.)"
-        )
     report = _line_printer(console)
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_store(settings)))
         live = generations.live(store)
         dimension = _dimension(store, live)
-        reader = stack.enter_context(closing(LogReader(kafka_options(settings))))
+        options = stack.enter_context(open_log(settings))
+        reader = stack.enter_context(closing(LogReader(options)))
         records = sum(high - low for low, high in reader.bounds(INTERACTIONS).values())
         advance = stack.enter_context(progress_bar(console, "records", records))
 
         def create(target: Collections) -> None:
             store.ensure(replace(profile_collection(dimension), name=target.profiles))
 
-        done = replay(_source(settings, store, reader, stack, advance), store, create, report, only_log=only_log)
+        done = replay(
+            _source(settings, options, store, reader, stack, advance), store, create, report, only_log=only_log
+        )
         _drop(store, live, done.collections, drop_old, report)
     counts = done.counts
     console.print(
@@ -102,10 +100,9 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
         if not force:
             _check_space_differs(store, encoder.space)
         images = ClipEncoder(settings.images) if settings.images.enabled else None
-        source = None
-        if settings.kafka.bootstrap_servers:
-            reader = stack.enter_context(closing(LogReader(kafka_options(settings))))
-            source = _source(settings, store, reader, stack)
+        options = stack.enter_context(open_log(settings))
+        reader = stack.enter_context(closing(LogReader(options)))
+        source = _source(settings, options, store, reader, stack)
         live = generations.live(store)
 
         def create(target: Collections) -> None:
@@ -120,15 +117,13 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
                 f"The pictures of {pictures:,} items are left out, since images aren't enabled here: with "
                 "images.enabled and the imager's images.model they are taken over"
             )
-        if source is None:
-            report("There is no log here: profiles are approximated from their newest items.")
         done = reembed(
             store,
             encoder,
             settings.profile,
             create,
             report,
-            source=source,
+            source,
             advance=stack.enter_context(progress_bar(console, "items", store.count(live.items))),
             template=Template.from_settings(settings.encoder.template),
             image_space=None if images is None else images.space,
@@ -143,13 +138,13 @@ def run_reembed(settings: Settings, force: bool, drop_old: bool, console: Consol
 
 def _source(
     settings: Settings,
+    options: KafkaOptions,
     store: VectorStore,
     reader: LogReader,
     stack: ExitStack,
     advance: ReportProgress = lambda _: None,
 ) -> RebuildSource:
-    """Build what makes profiles from the cluster's log; its producer is closed with `stack`."""
-    options = kafka_options(settings)
+    """Build what makes profiles from the log; its producer is closed with `stack`."""
     producer = stack.enter_context(closing(KafkaProducer(options)))
 
     def make(target: Collections, translate: TranslateRecord) -> ProfileRebuild:

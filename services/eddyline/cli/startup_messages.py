@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from eddyline.adapters.vectors import ITEMS, PROFILES
+from eddyline.runtime.connections import journal_directory
 from eddyline.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def startup_lines(runtime: Runtime, settings: Settings) -> Iterator[str]:
         state = f"holds {items:,} items and {people:,} profiles" if items or people else "is empty"
         yield f"The data directory {settings.data_dir} {state}"
     if resources.broker is not None:
-        yield "The broker is in this process's memory: what is acknowledged is handled before it stops"
+        yield f"The log is in {journal_directory(settings)}: what is acknowledged is on disk"
     playground = f"the playground is at {runtime.url}/play, " if runtime.has_playground else ""
     yield f"{LISTENING}{runtime.url} ({roles}; {playground}the API is described at {runtime.url}/docs)"
     if settings.server.operations_port is not None:

@@ -9,7 +9,7 @@ from eddyline.model.ids import item_point_id
 from eddyline.model.offsets import LogPosition
 
 MAX_BYTES = 32 * 1024 * 1024
-"""The in-process broker, which soon drops what was read, lets the embedder fall behind by half of it."""
+"""Of pictures that wait for the embedder."""
 _OVERHEAD = 1024
 """Bytes that one takes beside the picture's."""
 
@@ -81,11 +81,3 @@ class PendingUploads:
                 return
             excess -= size
             del self._references[point_id]
-
-
-class RetainedUploads(PendingUploads):
-    """Uploads of a group's only member, whose log soon drops what was read: what is revoked comes back to it alone, and
-    can't be read again."""
-
-    def forget_partitions(self, partitions: Collection[int]) -> None:
-        """Keep everything: the partitions come back."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -52,11 +52,8 @@ class Supervisor:
         if self.pid is None:
             raise Unavailable("the insights worker has ended; it will be restarted soon")
 
-    def stop(self, is_done: Callable[[], bool], patience_seconds: float) -> None:
-        """End the worker once it `is_done`, or its `patience_seconds` are over."""
-        until = time.monotonic() + patience_seconds
-        while self.pid is not None and not is_done() and time.monotonic() < until:
-            self._over.wait(0.05)
+    def stop(self) -> None:
+        """End the worker."""
         self._over.set()
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()

@@ -20,7 +20,7 @@ class WorkerConfig(BaseModel):
     settings: InsightsSettings
     directory: Path
     """For the tables."""
-    dead_letters: Path | None
-    """For dead letters; None: their topics."""
+    is_embedded: bool
+    """Whether no other process runs a worker on this log."""
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["console", "json"]

@@ -30,7 +30,7 @@ def traces_in_topics(log: LogReader, people: Sequence[Person]) -> Iterator[Perso
     rows = changelog_topic("people")
     for topic, theirs in {INTERACTIONS: keys, IMPRESSIONS: keys, rows: keys, USERS: users}.items():
         retention = TOPIC_SPECS[topic].retention_ms
-        until = "until Kafka compacts it" if retention is None else f"{retention // DAY_MS} days after each record"
+        until = "until the topic is compacted" if retention is None else f"{retention // DAY_MS} days after each record"
         yield PersonalTrace(f"topic {topic}", _count(log, topic, theirs), "record", until)
 
 

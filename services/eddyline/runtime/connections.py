@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from eddyline.adapters.kafka import KafkaOptions
+from eddyline.adapters.kafka import KafkaOptions, open_embedded_log
 from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import Misconfigured
 from eddyline.model.signatures import RecordSigner
@@ -42,9 +44,19 @@ def vectors_directory(settings: Settings) -> Path:
     return settings.data_dir / "vectors"
 
 
-def dead_letters_directory(settings: Settings) -> Path:
-    """Locate the dead letters of the embedded mode."""
-    return settings.data_dir / "dead-letters"
+def journal_directory(settings: Settings) -> Path:
+    """Locate the log of the embedded mode."""
+    return settings.data_dir / "journal"
+
+
+@contextmanager
+def open_log(settings: Settings) -> Iterator[KafkaOptions]:
+    """Reach the cluster of the settings, or else the log in the data directory. Raises `Misconfigured`."""
+    if settings.kafka.bootstrap_servers:
+        yield kafka_options(settings)
+        return
+    with open_embedded_log(journal_directory(settings), rewinds=not settings.qdrant.url) as options:
+        yield options
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastapi import APIRouter
 
 from eddyline import console
-from eddyline.adapters.kafka import DeadLetterStore, FileDeadLetterStore, TopicDeadLetterStore
+from eddyline.adapters.kafka import KafkaProducer, Producer, TopicDeadLetterStore
 from eddyline.console.dead_letters import DeadLetterDesk
 from eddyline.console.known import KnownItems, KnownPeople
-from eddyline.runtime.connections import dead_letters_directory
 from eddyline.runtime.resources import Resources
 
 
@@ -35,10 +35,10 @@ def console_routes(resources: Resources, is_stopping: Callable[[], bool]) -> API
 def _dead_letters(resources: Resources) -> DeadLetterDesk | None:
     if not resources.has_broker:
         return None
-    store: DeadLetterStore
-    if resources.broker is not None:
-        store = FileDeadLetterStore(dead_letters_directory(resources.settings))
-    else:
-        store = TopicDeadLetterStore(resources.options, resources.producer)
+    producer: Producer = resources.producer
+    if resources.options.signer is not None:  # what was forged stays unsigned when it is replayed
+        producer = KafkaProducer(replace(resources.options, signer=None))
+        resources.stack.callback(producer.close)
+    store = TopicDeadLetterStore(resources.options, producer)
     resources.stack.callback(store.close)
-    return DeadLetterDesk(store, resources.producer)
+    return DeadLetterDesk(store, producer)

@@ -6,7 +6,6 @@ loops. A loop that fails ends the process: what it had not committed is handled 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -85,17 +84,11 @@ class RoleConsumer:
         """Ask the loop to end after its batch. Takes no lock, so that a signal handler may call it."""
         self._loop.stop()
 
-    def stop(self, drain: bool) -> bool:
-        """End the loop and wait for it; with `drain` only when it has handled everything, unless it must not.
-
-        Returns whether it has, and has given nothing up since it began.
-        """
-        drains = drain and self._waiting is None
-        self._loop.stop(drain=drains, deadline_seconds=math.inf)
-        if self._thread is None:
-            return False
-        self._thread.join()
-        return drains and self._loop.status().dead_letters == 0
+    def stop(self) -> None:
+        """End the loop after its batch, and wait for it."""
+        self._loop.stop()
+        if self._thread is not None:
+            self._thread.join()
 
     def _held(self, collections: Collections) -> list[str]:
         return [collections.named(name) for name in self._holds]
@@ -119,7 +112,7 @@ class RoleConsumer:
 
 
 class ConsumerThreads:
-    """The consumers of a process, in the order in which they are drained, and the thread that watches for generations.
+    """The consumers of a process, and the thread that watches for generations.
 
     `read` returns what is live and sealed; `failed` is called, once, when one of them can't go on.
     """
@@ -129,7 +122,6 @@ class ConsumerThreads:
     ) -> None:
         self._consumers, self._read, self._failed = consumers, read, failed
         self._over = threading.Event()
-        self._halted = False
         self._watcher = threading.Thread(target=self._watch, name="generations")
         self.failure: BaseException | None = None
         """What made one of them end."""
@@ -153,19 +145,18 @@ class ConsumerThreads:
         return sum(consumer.lag() for consumer in self._consumers)
 
     def halt(self) -> None:
-        """Have all of them end after their batch, even those that drain. A signal handler may call it."""
-        self._halted = True
+        """Have all of them end after their batch. A signal handler may call it."""
         for consumer in self._consumers:
             consumer.halt()
 
-    def stop(self, drain: bool) -> bool:
-        """End them one after another, since each may write what the next one reads. Returns whether all of them have
-        handled everything, and given nothing up."""
+    def stop(self) -> None:
+        """End all of them, and wait for them."""
         self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
-        handled = [consumer.stop(drain and not self._halted) for consumer in self._consumers]
-        return all(handled) and not self._halted and self.failure is None
+        self.halt()
+        for consumer in self._consumers:
+            consumer.stop()
 
     def _watch(self) -> None:
         try:

@@ -10,25 +10,21 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-import orjson
 from fastapi import APIRouter
 
-from eddyline.adapters.kafka import KafkaOptions, LogReader, Outgoing, Producer, Record, TopicTail
-from eddyline.adapters.private_files import make_private
+from eddyline.adapters.kafka import KafkaOptions, LogReader, Producer, TopicTail
 from eddyline.adapters.telemetry import Metrics
-from eddyline.errors import InvalidEvent, Misconfigured, Unavailable
+from eddyline.errors import Misconfigured, Unavailable
 from eddyline.model.experiments.definitions import Experiments
-from eddyline.model.experiments.verdicts import parse_verdict
 from eddyline.runtime.progress_watch import ProgressWatch
 from eddyline.settings import Settings
 from eddyline.topics import VERDICTS, changelog_topic
 
 if TYPE_CHECKING:
-    from eddyline.insights.verdict_view import VerdictView
+    pass
 
 GUARD_SECONDS = 10.0
 """How often guardrails are checked."""
@@ -43,36 +39,6 @@ def is_installed() -> bool:
     return all(name in sys.modules or importlib.util.find_spec(name) is not None for name in LIBRARIES)
 
 
-class VerdictFile:
-    """Verdicts in a file too, since those of the in-process broker end with it."""
-
-    def __init__(self, directory: Path, producer: Producer, verdicts: VerdictView) -> None:
-        self._path, self._producer, self._verdicts = directory / "verdicts.json", producer, verdicts
-
-    def apply(self, record: Record) -> None:
-        """Take one record of the topic, and keep what is in force then."""
-        self._verdicts.apply(record)
-        make_private(self._path.parent)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps([one.to_bytes().decode() for one in self._verdicts.all()]))
-        fresh.replace(self._path)
-
-    def write_again(self) -> None:
-        """Write to the topic what was in force when the file was written.
-
-        Raises `Misconfigured` for a file that can't be read, and `Unavailable`.
-        """
-        if not self._path.exists():
-            return
-        try:
-            kept = [parse_verdict(one.encode()) for one in orjson.loads(self._path.read_bytes())]
-        except (ValueError, AttributeError, InvalidEvent) as error:
-            raise Misconfigured(
-                f"{self._path} doesn't hold verdicts ({error}): fix it, or delete it to let all variants go on"
-            ) from None
-        self._producer.send_all([Outgoing(VERDICTS, one.key.encode(), one.to_bytes()) for one in kept])
-
-
 class InsightsRole:
     """Insights in this process. The caller must `close` it before it closes the producer."""
 
@@ -83,10 +49,10 @@ class InsightsRole:
         producer: Producer,
         experiments: Callable[[], Experiments],
         catalogue: Callable[[], int | None],
-        dead_letters: Path | None,
+        is_embedded: bool,
         metrics: Metrics,
     ) -> None:
-        """`catalogue`: how many items there are; `dead_letters`: a folder for them, None: their topics.
+        """`catalogue`: how many items there are; `is_embedded`: no other process runs a worker on this log.
 
         Raises `Misconfigured` without its libraries.
         """
@@ -106,12 +72,10 @@ class InsightsRole:
         self._options = options
         view, verdicts = ChangelogView(settings.insights, time.time), VerdictView()
         directory = settings.data_dir / "insights"
-        self._verdict_file = None if dead_letters is None else VerdictFile(directory, producer, verdicts)
         self._view = view
-        apply_verdict = verdicts.apply if self._verdict_file is None else self._verdict_file.apply
         tails = (
             TopicTail(options, changelog_topic("windows"), view.apply),
-            TopicTail(options, VERDICTS, apply_verdict),
+            TopicTail(options, VERDICTS, verdicts.apply),
         )
 
         def caught_up() -> bool:
@@ -121,7 +85,7 @@ class InsightsRole:
             cluster=options,
             settings=settings.insights,
             directory=directory,
-            dead_letters=dead_letters,
+            is_embedded=is_embedded,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
@@ -139,8 +103,6 @@ class InsightsRole:
 
     def start(self) -> None:
         """Run the worker, follow its rows, and judge by them."""
-        if self._verdict_file is not None:
-            self._verdict_file.write_again()
         for tail in self._tails:
             tail.start()
         self._supervisor.start()
@@ -164,36 +126,25 @@ class InsightsRole:
         left = sum(max(0, end - 1 - reached.get(source, -1)) for source, end in self._ends().items())
         self._progress.note(frozenset(reached.items()), left)
 
-    def close(self, drain: bool) -> None:
-        """Stop; with `drain` only once the worker has measured what the log holds, unless that takes too long."""
-        self._periodic_tasks.close()
-        ends = self._ends() if drain else {}
-
-        def is_done() -> bool:
-            progress = self._view.progress()
-            return all(
-                partition in progress and progress[partition].offsets.get(topic, -1) + 1 >= end
-                for (topic, partition), end in ends.items()
-            )
-
-        self._supervisor.stop(is_done, DRAIN_SECONDS if drain else 0.0)
-        with ExitStack() as stack:
-            for tail in self._tails:
-                stack.callback(tail.close)
-
     def _ends(self) -> dict[tuple[str, int], int]:
         """Find the ends of the partitions that it reads, of those that hold anything."""
         from eddyline.insights.handler import TOPICS
 
-        reader = LogReader(self._options, patience_seconds=2.0)
         try:
-            return {
-                (topic, partition): bounds.high
-                for topic in TOPICS
-                for partition, bounds in reader.bounds(topic).items()
-                if bounds.high > 0
-            }
+            with closing(LogReader(self._options, patience_seconds=2.0)) as reader:
+                return {
+                    (topic, partition): bounds.high
+                    for topic in TOPICS
+                    for partition, bounds in reader.bounds(topic).items()
+                    if bounds.high > 0
+                }
         except Unavailable:
             return {}
-        finally:
-            reader.close()
+
+    def close(self) -> None:
+        """Stop; what isn't measured yet is in the log."""
+        self._periodic_tasks.close()
+        self._supervisor.stop()
+        with ExitStack() as stack:
+            for tail in self._tails:
+                stack.callback(tail.close)

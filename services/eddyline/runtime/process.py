@@ -4,7 +4,7 @@ The main thread serves HTTP (`HttpServer.run`), another one operators where they
 consumer's loop has a thread, and one more watches for generations (`consumers`); the reader's senders, insights'
 readers and the images' fetchers have theirs. Signal handlers only ask for a stop. A loop that fails, or a generation
 that a service can't work on, ends the whole process: the next start goes on from the last commit. A crash loses nothing
-that a cluster acknowledged; of the in-process broker it loses what wasn't handled yet, so a stop drains that first.
+that was acknowledged, and a stop has nothing to wait for: the rest is in the log.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ log = structlog.get_logger("eddyline")
 
 class Runtime:
     """One process with some of the roles. Without a Kafka cluster or a Qdrant server in the settings it brings the
-    in-process broker or Qdrant Edge, which only a process with all roles can."""
+    embedded broker or Qdrant Edge, which only a process with all roles can."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Runtime:
         if self.resources.has_store:
             checks["vectors"] = lambda: check_collections(self.resources.store)
         if self.resources.has_broker:
-            checks["broker"] = self.resources.producer.check
+            checks["broker"] = self.resources.intake.check
         checks |= {consumer.name: consumer.check for consumer in consumers}
         if self._insights is not None and len(built) == 1:  # beside others it isn't needed to answer
             checks["insights"] = self._insights.check
@@ -133,7 +133,7 @@ class Runtime:
         return (self._operations_server or self._server).url
 
     def run(self) -> None:
-        """Run until SIGTERM, SIGINT or a failure; then stop intake, finish what was taken in, commit, leave.
+        """Run until SIGTERM, SIGINT or a failure; then stop intake, finish the batches in hand, commit, leave.
 
         Raises what made a service stop.
         """
@@ -166,11 +166,8 @@ class Runtime:
         self._server.stop()
 
     def _stop_consumers(self) -> None:
-        """End the consumers. The in-process broker's memory ends with this process: its records are handled first."""
+        """End the consumers, each after the batch in hand."""
         self._stopping.set()
-        drain = self.resources.broker is not None and self._consumers.failure is None
-        if drain and (left := self._consumers.lag()):
-            log.info("finishing what was taken in; a second signal stops at once and loses it", records=left)
-        self.resources.is_drained = self._consumers.stop(drain)
+        self._consumers.stop()
         if self._insights is not None:
-            self._insights.close(drain)
+            self._insights.close()

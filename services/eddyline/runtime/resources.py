@@ -1,7 +1,7 @@
 """What the roles of a process share: the store, the broker, producers, encoders, and the reader's background senders.
 
-Opened in this order and closed in reverse. Without a Kafka cluster or a Qdrant server in the settings, the in-process
-broker or Qdrant Edge is opened instead; their contents end with the process, or are on its disk alone.
+Opened in this order and closed in reverse. Without a Kafka cluster or a Qdrant server in the settings, the embedded
+broker or Qdrant Edge is opened instead, in the data directory.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from eddyline.adapters.kafka import (
     QUEUE_BYTES,
     DeadLetterWriter,
     EmbeddedBroker,
-    FeedbackProducer,
-    FileDeadLetterWriter,
+    GatedProducer,
     KafkaOptions,
     KafkaProducer,
     Producer,
-    RetentionGuard,
     TopicDeadLetterWriter,
     ensure_topics,
 )
@@ -33,11 +31,11 @@ from eddyline.adapters.vectors.generations import Generations
 from eddyline.maintenance.generations.handover import discard_unfinished_generations
 from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import distance_of
-from eddyline.profiler import Profiler
 from eddyline.reader import ExposureLog, ServedListLog
-from eddyline.runtime.clean_stop import CleanStop
 from eddyline.runtime.collection_setup import create_collections, ensure_image_vectors
-from eddyline.runtime.connections import dead_letters_directory, kafka_options, open_store
+from eddyline.runtime.connections import journal_directory, kafka_options, open_store
+from eddyline.runtime.former_data import take_in_former_data
+from eddyline.runtime.rows_mark import RowsMark
 from eddyline.runtime.startup_checks import ENCODER_ROLE
 from eddyline.settings import Settings
 
@@ -53,22 +51,19 @@ class Resources:
     store: VectorStore
     options: KafkaOptions
     producer: Producer
-    profiler_producer: Producer
+    intake: Producer
+    """Of what comes from outside: embedded, it is refused while the log takes nothing."""
     dead_letters: DeadLetterWriter
 
     def __init__(self, settings: Settings, roles: tuple[str, ...], metrics: Metrics) -> None:
         """Raises `Misconfigured`, `AlreadyRunning` and `Unavailable`, with everything closed again."""
         self.settings, self.roles, self.metrics = settings, roles, metrics
         self.broker: EmbeddedBroker | None = None
-        self.guard: RetentionGuard | None = None
         self.text_encoder: TextEncoder | None = None
         self.image_encoder: ImageEncoder | None = None
         self.exposures: ExposureLog | None = None
         self.served_lists: ServedListLog | None = None
         self.tap = EventTap(time.time)
-        self.is_drained = False
-        """Whether the consumers have handled everything that the in-process broker held, and given nothing up."""
-        self._clean_stop = CleanStop(settings.data_dir / "clean-stop.json")
         self.stack = ExitStack()
         try:
             self._open()
@@ -103,7 +98,6 @@ class Resources:
             return
         self.store = open_store(settings)
         self.stack.callback(self.store.close)
-        self.stack.callback(self._mark_clean_stop)
         if self.has_broker:
             self._open_broker()
         else:
@@ -116,40 +110,37 @@ class Resources:
         if not settings.qdrant.url:  # nobody else has this store open, so no rebuild can be under way
             live = generations.live(self.store)
             discard_unfinished_generations(self.store, live, log.warning)
-            # What the in-process broker held for affinity when it ended without a stop is lost.
-            if not self._clean_stop.take(live):
+            mark = RowsMark(settings.data_dir / "rows.json")
+            if not mark.holds(live):
                 complete_rows(self.store, live.items, live.rows, is_alone=True)
+                self.store.flush()
+                mark.leave(live)
         if "imager" in self.roles:
             self.image_encoder = ClipEncoder(settings.images)
             ensure_image_vectors(self.store, self.image_encoder.dimension)
 
-    def _mark_clean_stop(self) -> None:
-        """Spare the next start a comparison of rows with items, where all that was taken in was handled."""
-        if self.is_drained and not self.settings.qdrant.url:
-            self.store.flush()
-            self._clean_stop.leave(generations.live(self.store))
-
     def _open_broker(self) -> None:
-        """Open the cluster of the settings, or the in-process broker with its guard and files for dead letters."""
-        if self.settings.kafka.bootstrap_servers:
-            self.options = kafka_options(self.settings)
+        """Open the cluster of the settings, or the embedded broker on the data directory's log."""
+        settings = self.settings
+        if settings.kafka.bootstrap_servers:
+            self.options = kafka_options(settings)
             ensure_topics(self.options)
         else:
-            self.broker = EmbeddedBroker()
-            self.guard = self.broker.guard
+            self.broker = EmbeddedBroker(
+                journal_directory(settings), max_bytes=settings.journal.max_bytes, rewinds=not settings.qdrant.url
+            )
             self.stack.callback(self.broker.close)
             self.options = self.broker.options
+            if not settings.qdrant.url:
+                self.store.on_flush(self.broker.checkpoint)
         # The collector's limit is reached before that of the queue, whatever the consumers send beside it.
-        queue_bytes = QUEUE_BYTES + self.settings.server.max_in_flight_bytes
-        self.producer = self.profiler_producer = KafkaProducer(self.options, guard=self.guard, queue_bytes=queue_bytes)
-        self.stack.callback(self.producer.close)
-        if self.guard is None:
-            self.dead_letters = TopicDeadLetterWriter(self.producer)
-            return
-        # The profiler writes to the topic that it reads, and must not wait for itself.
-        self.profiler_producer = FeedbackProducer(self.options, self.guard, *Profiler.topics)
-        self.stack.callback(self.profiler_producer.close)
-        self.dead_letters = FileDeadLetterWriter(dead_letters_directory(self.settings))
+        queue_bytes = QUEUE_BYTES + settings.server.max_in_flight_bytes
+        producer = KafkaProducer(self.options, queue_bytes=queue_bytes)
+        self.stack.callback(producer.close)
+        self.producer, self.intake, self.dead_letters = producer, producer, TopicDeadLetterWriter(producer)
+        if self.broker is not None:
+            take_in_former_data(settings.data_dir, producer, self.dead_letters)
+            self.intake = GatedProducer(producer, self.broker.gate)
 
     def _open_senders(self) -> None:
         """Open what reports the reader's lists to the profiles and the measures, where settings and Kafka allow it."""
@@ -157,7 +148,7 @@ class Resources:
         if not (shown or impressions) or not self.options.bootstrap_servers:
             return
         if self.has_broker:
-            producer = self.producer
+            producer = self.intake
         else:  # its answers need no Kafka, so nothing is verified or waited for
             producer = KafkaProducer(self.options)
             self.stack.callback(producer.close)

@@ -30,11 +30,10 @@ from eddyline.feeds import api as feeds_api
 from eddyline.feeds.feed_reader import FeedReader
 from eddyline.feeds.feed_state import FeedView
 from eddyline.feeds.handler import FeedService
-from eddyline.imaging import ImageEmbedder, PendingUploads, RetainedUploads
+from eddyline.imaging import ImageEmbedder, PendingUploads
 from eddyline.model.text import Template
 from eddyline.profiler import Profiler
 from eddyline.reader import ExperimentsWatcher, Reader, Search, StoppedVariants
-from eddyline.runtime.connections import dead_letters_directory
 from eddyline.runtime.consumers import RoleConsumer
 from eddyline.runtime.insights_role import InsightsRole
 from eddyline.runtime.resources import Resources
@@ -63,7 +62,7 @@ def build_collector(resources: Resources) -> Role:
     """Build what takes in events, items and people over HTTP."""
     settings = resources.settings
     collector = Collector(
-        resources.producer,
+        resources.intake,
         settings.events,
         settings.server,
         resources.metrics,
@@ -128,7 +127,7 @@ def build_image_embedder(resources: Resources) -> Role:
     assert encoder is not None
     log = LogLookup(resources.options)
     stack.callback(log.close)
-    uploads = PendingUploads() if resources.broker is None else RetainedUploads()
+    uploads = PendingUploads()
     # A stop doesn't wait for its threads: what they fetch is still pending then.
     threads = ThreadPoolExecutor(settings.concurrency, "images")
     stack.callback(threads.shutdown, wait=False, cancel_futures=True)
@@ -158,7 +157,7 @@ def build_profiler(resources: Resources) -> Role:
     def handler(collections: Collections) -> Profiler:
         return Profiler(
             resources.store,
-            resources.profiler_producer,
+            resources.producer,
             resources.dead_letters,
             settings.events,
             settings.profile,
@@ -231,7 +230,7 @@ def build_insights(resources: Resources) -> Role:
         resources.producer,
         lambda: experiments.current().experiments,
         lambda: resources.store.count(ITEMS),
-        None if resources.broker is None else dead_letters_directory(resources.settings),
+        resources.broker is not None,
         resources.metrics,
     )
     return Role(routes=insights.router, insights=insights)
@@ -291,13 +290,12 @@ def _consumer(
             topics,
             handling,
             resources.dead_letters,
-            guard=resources.guard,
             metrics=resources.metrics,
         )
 
     def retire(group: str) -> None:
-        if resources.guard is not None:
-            resources.guard.unsubscribe(group)
+        if resources.broker is not None:
+            resources.broker.forget_group(group)
 
     return RoleConsumer(name, holds, make, retire, resources.read_generations())
 

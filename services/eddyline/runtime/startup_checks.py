@@ -67,7 +67,7 @@ def check_workers(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
 def _check_servers(settings: Settings, roles: Sequence[str]) -> None:
     """Raise where a process with some of the roles would need what only one with all of them can embed."""
     if set(roles) != {"reader"} and not settings.kafka.bootstrap_servers:
-        embedded, variable = "in-process broker", "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS"
+        embedded, variable = "embedded broker", "EDDYLINE_KAFKA__BOOTSTRAP_SERVERS"
     elif not settings.qdrant.url:
         embedded, variable = "embedded vector store", "EDDYLINE_QDRANT__URL"
     else:

@@ -11,6 +11,7 @@ from eddyline.settings.events import RESERVED_EVENT_TYPES, EventSettings
 from eddyline.settings.feeds import FeedFetchSettings, FeedFormat, FeedSettings
 from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
+from eddyline.settings.journal import JournalSettings
 from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.loader import describe, effective, load
 from eddyline.settings.profile import ProfileSettings
@@ -39,6 +40,7 @@ __all__ = [
     "IdentitySettings",
     "ImageSettings",
     "InsightsSettings",
+    "JournalSettings",
     "KafkaSettings",
     "KeyFile",
     "KeySettings",

@@ -17,6 +17,7 @@ from eddyline.settings.events import EventSettings
 from eddyline.settings.feeds import FeedFetchSettings, FeedSettings
 from eddyline.settings.images import ImageSettings
 from eddyline.settings.insights import InsightsSettings
+from eddyline.settings.journal import JournalSettings
 from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.profile import ProfileSettings
 from eddyline.settings.qdrant import QdrantSettings
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """Key that commands send to a running Eddyline. Give it by the environment: EDDYLINE_API_KEY."""
     kafka: KafkaSettings = KafkaSettings()
+    journal: JournalSettings = JournalSettings()
     qdrant: QdrantSettings = QdrantSettings()
     encoder: EncoderSettings = EncoderSettings()
     images: ImageSettings = ImageSettings()

@@ -21,18 +21,16 @@ from eddyline.adapters.kafka.dead_letters.dead_letter import (
     DeadLetterStore,
     UnreadableDeadLetter,
 )
-from eddyline.adapters.kafka.dead_letters.file_store import FileDeadLetterStore, FileDeadLetterWriter
+from eddyline.adapters.kafka.dead_letters.former_files import read_dead_letter_file
 from eddyline.adapters.kafka.dead_letters.topic_store import TopicDeadLetterStore, TopicDeadLetterWriter
-from eddyline.adapters.kafka.embedded import EmbeddedBroker
+from eddyline.adapters.kafka.embedded import EmbeddedBroker, GatedProducer, IntakeGate, open_embedded_log
 from eddyline.adapters.kafka.failure_isolation import describe_failure, log_failure
-from eddyline.adapters.kafka.feedback_producer import FeedbackProducer
 from eddyline.adapters.kafka.log_lookup import LogLookup
 from eddyline.adapters.kafka.log_reader import LogReader
 from eddyline.adapters.kafka.loop_options import LoopOptions
 from eddyline.adapters.kafka.membership import OffsetAndMetadata, Watermarks
 from eddyline.adapters.kafka.partitioner import murmur2, partition_of
 from eddyline.adapters.kafka.producer import KafkaProducer
-from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.adapters.kafka.status import LoopStatus
 from eddyline.adapters.kafka.topic_admin import ensure_topics, log_identities
 from eddyline.adapters.kafka.topic_tail import TopicTail
@@ -50,11 +48,10 @@ __all__ = [
     "DeadLetterStore",
     "DeadLetterWriter",
     "EmbeddedBroker",
-    "FeedbackProducer",
-    "FileDeadLetterStore",
-    "FileDeadLetterWriter",
+    "GatedProducer",
     "Handler",
     "Headers",
+    "IntakeGate",
     "KafkaOptions",
     "KafkaProducer",
     "KafkaUser",
@@ -68,7 +65,6 @@ __all__ = [
     "Producer",
     "Record",
     "RecordMetadata",
-    "RetentionGuard",
     "TopicDeadLetterStore",
     "TopicDeadLetterWriter",
     "TopicPartition",
@@ -83,5 +79,7 @@ __all__ = [
     "log_failure",
     "log_identities",
     "murmur2",
+    "open_embedded_log",
     "partition_of",
+    "read_dead_letter_file",
 ]

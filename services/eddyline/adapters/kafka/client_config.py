@@ -26,23 +26,13 @@ QUEUE_BYTES = 64 * 1024 * 1024
 """Bytes that a producer may have in flight by default."""
 _MIN_RECORD_BYTES = 64  # `Outgoing.size` of any record is larger
 
-# The in-process broker answers an idle fetch only when its wait is over. It may hold a group's first join for
-# 3 s, so sessions must last longer; it holds later ones for the session time-out less a second, so not much
-# longer.
-_IN_PROCESS_CONSUMER = {
-    "fetch.wait.max.ms": "20",
-    "session.timeout.ms": "4000",
-    "heartbeat.interval.ms": "300",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class KafkaOptions:
     """A cluster, and our part of it.
 
     `prefix` goes before every topic and group, so that deployments can share a cluster. `client` holds extra
-    librdkafka settings (`security.protocol`, …), which win over ours. `log_identity` is set for the
-    in-process broker alone, which has no cluster id to ask for.
+    librdkafka settings (`security.protocol`, …), which win over ours.
     """
 
     bootstrap_servers: str
@@ -51,14 +41,8 @@ class KafkaOptions:
     replication_factor: int = 1
     group_protocol: Literal["classic", "consumer"] = "classic"
     client: Mapping[str, str] = field(default_factory=dict)
-    log_identity: str | None = None
     signer: RecordSigner | None = None
     """Signs what only services write to `interactions`, and checks it; None where nothing is signed."""
-
-    @property
-    def in_process(self) -> bool:
-        """Whether this is librdkafka's in-process broker."""
-        return self.log_identity is not None
 
     def trusts(self, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """Tell whether a record is signed, where signatures are needed."""
@@ -125,8 +109,6 @@ def consumer_config(
         config["heartbeat.interval.ms"] = 1000  # how soon a member learns of a rebalance
     else:
         config["group.remote.assignor"] = "range" if assignor == "range" else "uniform"
-    if options.in_process:
-        config |= _IN_PROCESS_CONSUMER
     return config | dict(options.client)
 
 

@@ -39,7 +39,6 @@ from eddyline.adapters.kafka.membership import (
     RebalanceInProgress,
 )
 from eddyline.adapters.kafka.ownership import OffsetCommits, PartitionOwnership, claim
-from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.adapters.kafka.status import LoopHealth, LoopStatus
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Fenced, Unavailable
@@ -67,14 +66,13 @@ class ConsumeLoop(Generic[Parsed]):
         handler: Handler[Parsed],
         dead_letters: DeadLetterWriter,
         *,
-        guard: RetentionGuard | None = None,
         metrics: Metrics | None = None,
         join: JoinGroup = KafkaGroupMember,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Subscribe `group` at the `guard`; `run` joins it, by `join`.
+        """`run` joins `group`, by `join`.
 
         `clock` gives epoch seconds, `jitter` a number in [0, 1), `monotonic` the seconds that limits are measured by;
         the loop waits in `GroupMember.poll` alone.
@@ -82,7 +80,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._options, self._settings, self._join_group = options, loop_options, join
         self._group, self._topics = group, tuple(topics)
         self._handler, self._dead_letters = handler, dead_letters
-        self._guard, self._metrics = guard, metrics or Metrics()
+        self._metrics = metrics or Metrics()
         self._clock, self._monotonic, self._jitter = clock, monotonic, jitter
         self._health = LoopHealth(group, clock, self._metrics)
         self._member: GroupMember
@@ -101,8 +99,6 @@ class ConsumeLoop(Generic[Parsed]):
         self._tick_by: float | None = None  # until when a drain that lacks its last tick alone waits for it
         self._lag: dict[TopicPartition, int] = {}
         self._stop_by: float | None = None  # by the monotonic clock; -inf: after the batch in hand
-        if guard is not None:
-            guard.subscribe(group, self._topics)
 
     def run(self) -> None:
         """Consume until stopped; then leave the group.
@@ -306,9 +302,6 @@ class ConsumeLoop(Generic[Parsed]):
         """See `GroupListener`."""
         self._owned.confirm(positions)
         self._health.reachable()
-        if self._guard is not None:
-            for source, position in positions.items():
-                self._guard.committed(self._group, source, position.offset)
 
     def on_commit_failed(self, error: Exception) -> None:
         """See `GroupListener`. `OffsetCommits` raises it, if it still matters."""
@@ -389,8 +382,6 @@ class ConsumeLoop(Generic[Parsed]):
         return now >= self._tick_by
 
     def _drained(self) -> bool:
-        if self._guard is not None and any(self._guard.expects(source) for source in self._owned):
-            return False
         idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.uncommitted()
         try:
             return idle and all(

@@ -53,7 +53,7 @@ class LogReader:
     """Read topics between fixed offsets, outside any group; read and set what groups have committed.
 
     For one thread; the caller must `close` it. Topics and groups go by their logical names. A cluster that gives
-    no answer for `patience_seconds` is `Unavailable`. The in-process broker does all but `members`.
+    no answer for `patience_seconds` is `Unavailable`.
     """
 
     def __init__(self, options: KafkaOptions, patience_seconds: float = 30.0) -> None:
@@ -131,10 +131,7 @@ class LogReader:
         _raise_partition_errors(found.topic_partitions, f"group {group}")
 
     def members(self, group: str) -> int:
-        """Count the consumers in `group`; 0 for one that doesn't exist. Raises `Unavailable`, and
-        `Misconfigured` on the in-process broker, which can't tell."""
-        if self._options.in_process:
-            raise Misconfigured("the in-process broker can't list the members of a group: this needs a Kafka cluster")
+        """Count the consumers in `group`; 0 for one that doesn't exist. Raises `Unavailable`."""
         name = self._options.prefix + group
         # So that its coordinator is known: librdkafka 2.16 aborts the process when it learns of that too late below.
         offsets = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])

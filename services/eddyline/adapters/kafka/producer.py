@@ -24,10 +24,8 @@ from eddyline.adapters.kafka.client_config import (
     create_client,
     producer_config,
 )
-from eddyline.adapters.kafka.contract import Acknowledgements, Headers, Outgoing, RecordMetadata, TopicPartition
+from eddyline.adapters.kafka.contract import Acknowledgements, Headers, Outgoing, RecordMetadata
 from eddyline.adapters.kafka.delivery_reports import DeliveryReport, DeliveryReports
-from eddyline.adapters.kafka.partitioner import partition_of
-from eddyline.adapters.kafka.retention import RetentionGuard
 from eddyline.errors import EddylineError, Misconfigured, Overloaded, TooLarge, Unavailable
 from eddyline.topics import DEAD_LETTER_BYTES, DEAD_LETTER_SUFFIX, INTERACTIONS, RECORD_BYTES
 
@@ -41,22 +39,19 @@ class KafkaProducer:
     """The `Producer` of a cluster: idempotent, all replicas, Java's partitioner, no lingering. Thread-safe.
 
     Acknowledged is only what the broker gave an offset; the library's guesses are `Unavailable`.
-    With a `guard` (the in-process broker) a record is refused with `Overloaded` before unread ones could be
-    dropped. The caller must `close` it. A fatal error of the library surfaces as `Unavailable` on the next
+    The caller must `close` it. A fatal error of the library surfaces as `Unavailable` on the next
     call, which also puts a new producer in place; until then, nothing is sent.
     """
 
     def __init__(
         self,
         options: KafkaOptions,
-        guard: RetentionGuard | None = None,
         delivery_seconds: float = 10.0,
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         """`queue_bytes`: how much may be in flight before `send` refuses."""
         self._options = options
         self._queue_bytes = queue_bytes
-        self._guard = guard
         self._delivery_seconds = delivery_seconds
         self._fatal: KafkaError | None = None
         self._lock = threading.Lock()
@@ -114,23 +109,19 @@ class KafkaProducer:
     def _submit(self, record: Outgoing, settle: Callable[[DeliveryReport], None]) -> None:
         """Queue a record; `settle` is called with its outcome, on another thread. Raises as `send` does."""
         self._check_alive()
-        size = checked_size(record)
-        source = self._reserve(record, size)
-        partition = _BY_KEY if source is None else source.partition
+        check_size(record)
         try:
             self._library.produce(
                 self._options.prefix + record.topic,
                 value=record.value,
                 key=record.key,
                 headers=list(self._signed(record)),
-                partition=partition,
-                on_delivery=partial(self._delivered, settle, record.topic, source, size),
+                partition=_BY_KEY if record.partition is None else record.partition,
+                on_delivery=partial(_deliver, settle, record.topic),
             )
         except BufferError as error:
-            self._release(source, size)
             raise Overloaded("the producer's queue is full: the broker is slower than the intake") from error
         except KafkaException as error:
-            self._release(source, size)
             raise _translate_error(error.args[0], record.topic) from error
 
     def _signed(self, record: Outgoing) -> Headers:
@@ -167,52 +158,6 @@ class KafkaProducer:
         _discard(broken, 0.0)
         raise Unavailable(f"the producer failed and was replaced: {reason}")
 
-    def _reserve(self, record: Outgoing, size: int) -> TopicPartition | None:
-        """Return the partition to send to, where it must be known; with a guard, reserve room there."""
-        if self._guard is None:
-            return None if record.partition is None else TopicPartition(record.topic, record.partition)
-        source = self._partition_for(record)
-        self._make_room(self._guard, source, size)
-        return source
-
-    def _partition_for(self, record: Outgoing) -> TopicPartition:
-        partition = record.partition
-        if partition is None:
-            partition = partition_of(record.key or b"", self._options.partitions)
-        return TopicPartition(record.topic, partition)
-
-    def _make_room(self, guard: RetentionGuard, source: TopicPartition, size: int) -> None:
-        guard.reserve(source, size)
-
-    def _release(self, source: TopicPartition | None, size: int) -> None:
-        if self._guard is not None and source is not None:
-            self._guard.release(source, size)
-
-    def _delivered(
-        self,
-        settle: Callable[[DeliveryReport], None],
-        topic: str,
-        source: TopicPartition | None,
-        size: int,
-        error: KafkaError | None,
-        message: Any,
-    ) -> None:
-        if error is not None:
-            self._release(source, size)
-            settle(_translate_error(error, topic))
-            return
-        partition, offset = message.partition(), message.offset()
-        if offset is None:
-            # librdkafka concludes from a later request's success that this one's records were written as well. On a
-            # partition that knows nothing of this producer yet, they were not: the broker takes any first sequence.
-            # https://github.com/confluentinc/confluent-kafka-go/issues/921
-            self._release(source, size)
-            settle(Unavailable(f"{topic}: Kafka didn't say where it wrote the record: it may not have"))
-            return
-        if self._guard is not None:
-            self._guard.acknowledged(TopicPartition(topic, partition), offset, size)
-        settle(RecordMetadata(topic, partition, offset))
-
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = error
@@ -222,6 +167,18 @@ class KafkaProducer:
             self._library.poll(_POLL_SECONDS)
 
 
+def _deliver(settle: Callable[[DeliveryReport], None], topic: str, error: KafkaError | None, message: Any) -> None:
+    if error is not None:
+        settle(_translate_error(error, topic))
+    elif message.offset() is None:
+        # librdkafka concludes from a later request's success that this one's records were written as well. On a
+        # partition that knows nothing of this producer yet, they were not: the broker takes any first sequence.
+        # https://github.com/confluentinc/confluent-kafka-go/issues/921
+        settle(Unavailable(f"{topic}: Kafka didn't say where it wrote the record: it may not have"))
+    else:
+        settle(RecordMetadata(topic, message.partition(), message.offset()))
+
+
 def _settle(future: Future[RecordMetadata], outcome: DeliveryReport) -> None:
     if isinstance(outcome, EddylineError):
         future.set_exception(outcome)
@@ -229,13 +186,12 @@ def _settle(future: Future[RecordMetadata], outcome: DeliveryReport) -> None:
         future.set_result(outcome)
 
 
-def checked_size(record: Outgoing) -> int:
-    """Return its size. Raises `TooLarge` for a record that no broker takes."""
+def check_size(record: Outgoing) -> None:
+    """Raise `TooLarge` for a record that no broker takes."""
     max_bytes = DEAD_LETTER_BYTES if record.topic.endswith(DEAD_LETTER_SUFFIX) else RECORD_BYTES
     size = record.size
     if size > max_bytes:
         raise TooLarge(f"the record has {size:,} bytes, {record.topic} takes {max_bytes:,}")
-    return size
 
 
 def _discard(library: ConfluentProducer, seconds: float) -> None:

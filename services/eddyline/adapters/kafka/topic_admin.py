@@ -30,8 +30,6 @@ def ensure_topics(options: KafkaOptions, topics: Iterable[str] | None = None) ->
     """
     specs = {options.prefix + name: TOPIC_SPECS[name] for name in (TOPIC_SPECS if topics is None else topics)}
     admin = ClusterAdmin(options)
-    if options.in_process:
-        return _ensure_in_process(admin, options, specs)
     present = set(admin.metadata().topics)
     created = _create(admin, options, {name: spec for name, spec in specs.items() if name not in present})
     partitions = _wait_for_leaders(admin, specs)
@@ -46,8 +44,6 @@ def log_identities(options: KafkaOptions, topics: Iterable[str]) -> dict[str, st
     topic isn't there.
     """
     names = list(topics)
-    if options.log_identity is not None:
-        return {name: f"{options.log_identity}/{options.prefix}{name}" for name in names}
     admin = ClusterAdmin(options)
     cluster = admin.metadata().cluster_id
     collection = TopicCollection([options.prefix + name for name in names])
@@ -158,15 +154,3 @@ def _check(topic: str, what: str, found: str, expected: str) -> None:
             f"`kafka-configs.sh --alter --topic {topic} --add-config {what}={expected}`, start"
         )
     raise Misconfigured(f"topic {topic}: {what} is {found}, must be {expected}; {remedy}")
-
-
-def _ensure_in_process(admin: ClusterAdmin, options: KafkaOptions, specs: Mapping[str, TopicSpec]) -> dict[str, bool]:
-    """Ask for each topic: on the in-process broker that creates it."""
-    present = set(admin.metadata().topics)
-    for name in specs:
-        try:
-            partitions = len(admin.list_topics(name, timeout=REQUEST_SECONDS).topics[name].partitions)
-        except KafkaException as error:
-            raise Unavailable(f"the in-process broker doesn't answer: {error.args[0].str()}") from error
-        _check(name, "partitions", str(partitions), str(options.partitions))
-    return {name: name not in present for name in specs}

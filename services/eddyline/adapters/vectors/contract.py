@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -211,6 +211,12 @@ class VectorStore(PointStore, Protocol):
 
     def check(self) -> None:
         """Raise `Unavailable` unless the store answers."""
+
+    def on_flush(self, begin: Callable[[], Callable[[], None]]) -> None:
+        """Call `begin` before each flush, and what it returns once all that was written before it is on disk.
+
+        A store whose writes are on disk at once never calls it.
+        """
 
     def flush(self) -> None:
         """Make what was written survive a power failure."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 import qdrant_edge as edge
 
-from eddyline.adapters.private_files import make_private
+from eddyline.adapters.private_files import SyncedTree, make_private
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.adapters.vectors.edge_conversion import to_config
-from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
+from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured, Unavailable
 from eddyline.model.distance import Distance
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -43,6 +43,7 @@ class EdgeDirectory:
             raise AlreadyRunning(
                 f"data directory {path} is in use by another process: stop that one, or choose another"
             ) from error
+        self._tree = SyncedTree(path)
         for remains in path.glob(f"{_DROPPED}*"):
             shutil.rmtree(remains, ignore_errors=True)
 
@@ -62,6 +63,7 @@ class EdgeDirectory:
         (draft / "shard").mkdir(parents=True)
         edge.EdgeShard.create(str(draft / "shard"), to_config(spec)).close()
         _write_json(draft / "vectors.json", {"dense": spec.dense, "sparse": spec.sparse})
+        SyncedTree(draft).sync()  # Edge leaves most of what it makes to the system
         draft.rename(folder)
 
     def drop(self, collection: str) -> None:
@@ -104,6 +106,16 @@ class EdgeDirectory:
     def record(self, collection: str, dense: dict[str, DenseSpec], sparse: tuple[str, ...]) -> None:
         """Write down the vectors that the collection has now, once its shard is flushed."""
         _write_json(self._folder(collection) / "vectors.json", {"dense": dense, "sparse": sparse})
+
+    def sync(self) -> None:
+        """Have on disk what Edge's flush leaves to the system: new files, and those that it didn't write to.
+
+        Raises `Unavailable`.
+        """
+        try:
+            self._tree.sync()
+        except OSError as error:
+            raise Unavailable(f"data directory {self.path} can't be synchronised: {error}") from error
 
     def close(self) -> None:
         """Release the lock."""

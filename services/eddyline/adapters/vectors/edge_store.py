@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,7 +50,11 @@ class EdgeStore:
         self._collections: dict[str, _Collection] = {}
         self._opening = threading.RLock()
         self._closed = False
+        self._flushed: Callable[[], Callable[[], None]] = lambda: lambda: None
         self._flusher = Flusher(self._flush_shards, flush_every_seconds)
+
+    def on_flush(self, begin: Callable[[], Callable[[], None]]) -> None:
+        self._flushed = begin
 
     def ensure(self, spec: CollectionSpec) -> None:
         spec = replace(spec, name=self._aliases.get(spec.name, spec.name))
@@ -198,21 +202,27 @@ class EdgeStore:
                 return
             self._closed = True
         self._flusher.close()
+        flushed = self._flushed()
         try:
             for collection in self._collections.values():
                 with collection.lock:
                     collection.shard.flush()
                     collection.shard.close()
+            self._directory.sync()
+            flushed()
         finally:
             self._collections.clear()
             self._directory.close()
 
     def _flush_shards(self) -> None:
+        flushed = self._flushed()
         for collection in list(self._collections.values()):
             # Under the lock, since one that was dropped meanwhile can't be flushed.
             with collection.lock, _translate_errors(collection.name):
                 if self._collections.get(collection.name) is collection:
                     collection.shard.flush()
+        self._directory.sync()
+        flushed()
 
     def _point(self, aliases: dict[str, str]) -> None:
         self._directory.set_aliases(aliases)

@@ -167,6 +167,9 @@ class ServerStore:
     def check(self) -> None:
         self._rest.check()
 
+    def on_flush(self, begin: Callable[[], Callable[[], None]]) -> None:
+        pass
+
     def flush(self) -> None:
         """Do nothing: every write has waited until it was durable."""
 

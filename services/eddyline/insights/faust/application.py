@@ -13,8 +13,6 @@ from eddyline.insights.faust.security import credentials
 from eddyline.topics import INSIGHTS, LARGE_RECORD_BYTES
 
 SESSION_SECONDS, HEARTBEAT_SECONDS, REBALANCE_SECONDS = 10.0, 1.0, 15.0
-IN_PROCESS_SESSION_SECONDS, IN_PROCESS_HEARTBEAT_SECONDS = 4.0, 0.3
-"""The in-process broker holds a join for the session time-out less a second, but the first one for 3 s."""
 
 
 class FaustApplication(faust.App):
@@ -32,9 +30,6 @@ class FaustApplication(faust.App):
 
 def build_application(directory: Path, options: KafkaOptions, resumed: Callable[[], None]) -> FaustApplication:
     """Build the application, whose tables are kept in `directory`. Raises `Misconfigured`."""
-    session, heartbeat = SESSION_SECONDS, HEARTBEAT_SECONDS
-    if options.in_process:
-        session, heartbeat = IN_PROCESS_SESSION_SECONDS, IN_PROCESS_HEARTBEAT_SECONDS
     servers = [f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(",")]
     return FaustApplication(
         options.prefix + INSIGHTS,
@@ -49,8 +44,8 @@ def build_application(directory: Path, options: KafkaOptions, resumed: Callable[
         topic_allow_declare=False,
         topic_disable_leader=True,
         broker_commit_interval=1.0,
-        broker_session_timeout=session,
-        broker_heartbeat_interval=heartbeat,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_rebalance_timeout=REBALANCE_SECONDS,
         producer_acks=-1,
         producer_max_request_size=LARGE_RECORD_BYTES,

@@ -1,5 +1,5 @@
-"""What is done where the tables on disk have outlived their changelogs: those of the in-process broker start empty at
-each start. Runs once, before the worker's event loop."""
+"""What is done where the tables on disk have outlived their changelogs: the embedded mode had those in memory before it
+had a journal. Runs once, before the worker's event loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH = 200
 
 def recover_changelogs(directory: Path, changelogs: Mapping[str, str], producer: Producer | None) -> None:
     """Forget the offsets in the changelogs (their identities, by topic) where they aren't those that the tables were
-    written with. With a `producer`, for the in-process broker alone, write the windows to the new one, for those who
+    written with. With a `producer`, for the embedded broker alone, write the windows to the new one, for those who
     read it; a cluster's has been written by whoever owned the partition last."""
     marker = directory / "changelogs.json"
     known = orjson.loads(marker.read_bytes()) if marker.exists() else None

@@ -30,7 +30,6 @@ from faust.types import TP
 
 from eddyline.adapters.kafka import (
     DeadLetterWriter,
-    FileDeadLetterWriter,
     KafkaOptions,
     KafkaProducer,
     LogReader,
@@ -315,14 +314,11 @@ def run(source: IO[bytes]) -> None:
     logs = log_identities(options, TOPICS)
     producer = KafkaProducer(options)
     changelogs = log_identities(options, [changelog_topic(table) for table in (PEOPLE, WINDOWS, PLANS)])
-    recover_changelogs(config.directory, changelogs, producer if options.in_process else None)
-    dead_letters: DeadLetterWriter = (
-        TopicDeadLetterWriter(producer) if config.dead_letters is None else FileDeadLetterWriter(config.dead_letters)
-    )
+    recover_changelogs(config.directory, changelogs, producer if config.is_embedded else None)
     threading.Thread(target=_exit_with_parent, args=(source,), name="parent", daemon=True).start()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = Worker(config, options, logs, dead_letters)
+    worker = Worker(config, options, logs, TopicDeadLetterWriter(producer))
     faust.Worker(
         worker.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True
     ).execute_from_commandline()

@@ -1,6 +1,5 @@
 """Dead letters, looked at, sent again, and dropped."""
 
-from eddyline.maintenance.dead_letters.http_destination import HttpDestination
 from eddyline.maintenance.dead_letters.replay_and_drop import (
     ReplayDestination,
     ReplayOutcome,
@@ -19,7 +18,6 @@ from eddyline.maintenance.dead_letters.selection import (
 __all__ = [
     "DeadLetterSelection",
     "DeadLetterSummary",
-    "HttpDestination",
     "ReplayDestination",
     "ReplayOutcome",
     "TopicDestination",

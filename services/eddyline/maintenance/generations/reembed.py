@@ -2,7 +2,7 @@
 
 Items are copied while the old generation serves and is written; then its writers are sealed, the little that changed
 meanwhile is copied again, and the profiles are rebuilt from the log as in a replay. Profiles that the log no longer
-covers, or all where there is none, are approximated from their newest items.
+covers are approximated from their newest items.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from eddyline.adapters.encoders import TextEncoder
 from eddyline.adapters.kafka import Record
-from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, VectorStore, generations
+from eddyline.adapters.vectors import ITEMS, PROFILES, Collections, VectorStore
 from eddyline.maintenance.generations.approximation import OnboardingAnswers, ProfileApproximation
 from eddyline.maintenance.generations.handover import (
     REBUILT,
@@ -23,7 +23,7 @@ from eddyline.maintenance.generations.handover import (
     next_generation,
 )
 from eddyline.maintenance.generations.item_copy import ItemCopier
-from eddyline.maintenance.generations.rebuild import RebuildCounts, ReportProgress, carry_over
+from eddyline.maintenance.generations.rebuild import RebuildCounts, ReportProgress
 from eddyline.model.language import Detect, detect_no_language
 from eddyline.model.text import DEFAULT, Template
 from eddyline.settings import ProfileSettings
@@ -42,14 +42,14 @@ def reembed(
     settings: ProfileSettings,
     create: Callable[[Collections], None],
     report: ReportLine,
+    source: RebuildSource,
     *,
-    source: RebuildSource | None = None,
     advance: ReportProgress = lambda _: None,
     template: Template = DEFAULT,
     image_space: str | None = None,
     detect: Detect = detect_no_language,
 ) -> NewGeneration:
-    """Re-embed everything. `create` makes the collections; without a `source` there is no log.
+    """Re-embed everything. `create` makes the collections.
 
     Raises `Misconfigured` when the writers don't stop, and `Unavailable`; then the old generation goes on, and what was
     made is dropped.
@@ -60,16 +60,7 @@ def reembed(
         answers = OnboardingAnswers(encoder)
         approximation = ProfileApproximation(store, target.items, settings, encoder.space, answers)
         _copy_until_quiet(copier, report, advance)
-        if source is None:
-            epoch = int(time.time() * 1000)
-            carried = carry_over(
-                store, live.profiles, target.profiles, settings, approximation.convert, lambda _: True, epoch
-            )
-            counts = RebuildCounts(carried=carried)
-            store.flush()
-            generations.go_live(store, target)
-        else:
-            counts = _with_log(source, store, live, target, copier, approximation, answers, report)
+        counts = _with_log(source, store, live, target, copier, approximation, answers, report)
     if approximation.lost:
         report(
             f"the answers of {approximation.lost:,} people are lost: the log that held them is gone; send them again "

@@ -1,7 +1,7 @@
 """Rows made complete from the items: those of an installation from before there were any, and what a lost record left.
 
-Affinity is told of every change of an item by a record in `activity`. One that was lost (the in-process broker's memory
-ends with a crash, the topic keeps a day) leaves a row that filters by what the item was, or none at all.
+Affinity is told of every change of an item by a record in `activity`. One that was lost (the topic keeps a day) leaves
+a row that filters by what the item was, or none at all.
 """
 
 from __future__ import annotations

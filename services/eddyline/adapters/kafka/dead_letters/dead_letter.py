@@ -48,8 +48,8 @@ class DeadLetter:
 
     @property
     def id(self) -> str:
-        """The name for people: `topic:partition:offset@log`, with four digits of the log's hash, since every start of
-        the in-process broker counts from 0."""
+        """The name for people: `topic:partition:offset@log`, with four digits of the log's hash, since a topic that
+        is made anew counts from 0."""
         return f"{self._place}@{_short_hash(self.record.log)}" if self.record.log else self._place
 
     def is_at(self, place: str) -> bool:

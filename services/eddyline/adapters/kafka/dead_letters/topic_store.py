@@ -49,22 +49,18 @@ class TopicDeadLetterWriter:
 
     def put(self, record: Record, reason: str, detail: str, attempt: int = 1) -> None:
         """Keep `record`; return when the broker has acknowledged it. Raises `Unavailable` when it doesn't."""
-        self._producer.send_all([self._outgoing(record, reason, detail, attempt)])
+        self._producer.send_all([_outgoing(record, reason, detail, attempt, self._clock())])
 
     def put_all(self, records: Sequence[tuple[Record, str, str]]) -> None:
         """Keep records; return when the broker has acknowledged all. Raises `Unavailable` when it doesn't."""
-        self._producer.send_all([self._outgoing(record, reason, detail, 1) for record, reason, detail in records])
+        now = self._clock()
+        self._producer.send_all([_outgoing(record, reason, detail, 1, now) for record, reason, detail in records])
 
-    def _outgoing(self, record: Record, reason: str, detail: str, attempt: int) -> Outgoing:
-        fields = to_fields(record, reason, detail, attempt, self._clock())
-        if record.key is None:
-            fields[_NULL_KEY] = "true"
-        headers = (
-            *_original_headers(record.headers),
-            *((PREFIX + name, text.encode()) for name, text in fields.items()),
+    def put_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters that were kept elsewhere. Raises `Unavailable`."""
+        self._producer.send_all(
+            [_outgoing(one.record, one.reason, one.detail, one.attempt, one.given_up_at / 1000) for one in letters]
         )
-        whole = Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)
-        return whole if whole.size <= DEAD_LETTER_BYTES else _cut(record, whole, fields)
 
 
 class TopicDeadLetterStore:
@@ -160,6 +156,18 @@ class TopicDeadLetterLog:
             raise Unavailable(f"topic {name}: nothing was removed: {error.args[0].str()}") from error
         except TimeoutError as error:
             raise Unavailable(f"topic {name}: Kafka doesn't say whether the dead letters are removed") from error
+
+
+def _outgoing(record: Record, reason: str, detail: str, attempt: int, at: float) -> Outgoing:
+    fields = to_fields(record, reason, detail, attempt, at)
+    if record.key is None:
+        fields[_NULL_KEY] = "true"
+    headers = (
+        *_original_headers(record.headers),
+        *((PREFIX + name, text.encode()) for name, text in fields.items()),
+    )
+    whole = Outgoing(dead_letter_topic(record.topic), record.key or b"", record.value, headers)
+    return whole if whole.size <= DEAD_LETTER_BYTES else _cut(record, whole, fields)
 
 
 def _cut(record: Record, whole: Outgoing, fields: Mapping[str, str]) -> Outgoing:

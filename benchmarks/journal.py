@@ -1,0 +1,166 @@
+"""What it costs that the embedded log is on disk: acknowledgements, batches, reading back.
+
+Each beside the floor: what the same machine takes to append as many bytes to a file and synchronise it, in one file for
+all partitions, or in one for each (four synchronised writes, as segment files would need). And beside librdkafka's
+in-process broker, which keeps its log in memory. Run `.venv/bin/python benchmarks/journal.py`; `--read` says how many
+events are written and read back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from confluent_kafka import Producer as ConfluentProducer
+
+from eddyline.adapters.kafka import EmbeddedBroker, KafkaOptions, KafkaProducer, LogReader, Outgoing
+
+PARTITIONS = 4
+EVENT = b'{"type":"view","user_id":"ada","item_id":"a film that was seen","event_id":"' + b"e" * 240 + b'"}'
+RATES = (1, 100, 1000)
+BATCH, CLIENTS = 100, 4
+
+
+def event(number: int) -> Outgoing:
+    return Outgoing("interactions", b"u:%d" % number, EVENT)
+
+
+@contextmanager
+def journal(directory: Path) -> Iterator[KafkaOptions]:
+    broker = EmbeddedBroker(directory)
+    yield broker.options
+    broker.close()
+
+
+@contextmanager
+def memory(_: Path) -> Iterator[KafkaOptions]:
+    host = ConfluentProducer({"bootstrap.servers": "memory", "test.mock.num.brokers": 1, "log_level": 0})
+    servers = ",".join(f"{one.host}:{one.port}" for one in host.list_topics(timeout=10).brokers.values())
+    host.list_topics("interactions", timeout=10)
+    yield KafkaOptions(servers)
+
+
+def acknowledgements(producer: KafkaProducer, rate: int, seconds: float) -> list[float]:
+    """Milliseconds until each event that is sent at its time is acknowledged."""
+    took: list[float] = []
+    started = time.perf_counter()
+    everything = threading.Event()
+    count = max(5, int(rate * seconds))
+    for number in range(count):
+        delay = started + number / rate - time.perf_counter()
+        if delay > 0:
+            time.sleep(delay)
+        sent = time.perf_counter()
+        future = producer.send(event(number))
+
+        def note(_: object, sent: float = sent) -> None:
+            took.append((time.perf_counter() - sent) * 1000)
+            if len(took) == count:
+                everything.set()
+
+        future.add_done_callback(note)
+    everything.wait(30)
+    return took
+
+
+def batches(send: Callable[[int], None], seconds: float) -> float:
+    """Events a second, in batches of `BATCH`, each acknowledged before the next."""
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        send(done)
+        done += BATCH
+    return done / (time.perf_counter() - started)
+
+
+def send_batch(producer: KafkaProducer, begin: int) -> None:
+    producer.send_all([event(begin + number) for number in range(BATCH)])
+
+
+def clients(producer: KafkaProducer, seconds: float) -> float:
+    """Events a second of `CLIENTS` that each send batches."""
+
+    def send(_: int) -> float:
+        return batches(partial(send_batch, producer), seconds)
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        return sum(threads.map(send, range(CLIENTS)))
+
+
+def file_floor(directory: Path, files: int, seconds: float) -> tuple[list[float], float]:
+    """The same bytes appended to files and synchronised: for one event at a time, and in batches."""
+    descriptors = [os.open(directory / f"floor-{n}", os.O_CREAT | os.O_WRONLY | os.O_APPEND) for n in range(files)]
+    size = len(EVENT) + 80
+
+    def write(count: int) -> None:
+        for descriptor in descriptors:
+            os.write(descriptor, b"x" * (size * count // files))
+            os.fdatasync(descriptor)
+
+    single = []
+    for _ in range(200):
+        started = time.perf_counter()
+        write(1)
+        single.append((time.perf_counter() - started) * 1000)
+    return single, batches(lambda _: write(BATCH), seconds)
+
+
+def percentiles(took: list[float]) -> str:
+    return f"p50 {np.percentile(took, 50):6.2f} ms   p99 {np.percentile(took, 99):7.2f} ms"
+
+
+def read_back(options: KafkaOptions, events: int) -> None:
+    producer = KafkaProducer(options)
+    started = time.perf_counter()
+    for begin in range(0, events, 10_000):
+        producer.send_all([event(number) for number in range(begin, min(begin + 10_000, events))])
+    wrote = time.perf_counter() - started
+    producer.close()
+    reader = LogReader(options)
+    started = time.perf_counter()
+    read = sum(
+        1 for n, bounds in reader.bounds("interactions").items() for _ in reader.read("interactions", n, *bounds)
+    )
+    took = time.perf_counter() - started
+    reader.close()
+    print(f"{events:,} events written by 10,000 at {events / wrote:,.0f}/s; {read:,} read back at {read / took:,.0f}/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
+    parser.add_argument("--read", type=int, default=1_000_000, help="events to read back")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        directory = Path(place)
+        for files in (1, PARTITIONS):
+            single, rate = file_floor(directory, files, options.seconds)
+            print(f"floor, {files} synchronised file(s): {percentiles(single)}   {rate:9,.0f} events/s by {BATCH}")
+        for name, kind in (("in memory", memory), ("journal", journal)):
+            with kind(directory / "acks") as cluster:
+                producer = KafkaProducer(cluster)
+                producer.send_all([event(0)])
+                for rate in RATES:
+                    took = acknowledgements(producer, rate, options.seconds)
+                    print(f"{name}: acknowledged at {rate:5,}/s: {percentiles(took)}")
+                fast = batches(partial(send_batch, producer), options.seconds)
+                together = clients(producer, options.seconds)
+                print(f"{name}: events/s by {BATCH}: {fast:,.0f} one batch after another, {together:,.0f} by {CLIENTS}")
+                producer.close()
+        with journal(directory / "read") as cluster:
+            read_back(cluster, options.read)
+        started = time.perf_counter()
+        with journal(directory / "read"):
+            print(f"opened again, with {options.read:,} events, in {time.perf_counter() - started:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

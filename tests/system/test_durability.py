@@ -1,0 +1,218 @@
+"""The embedded mode loses nothing: a killed process, a full disk, a power cut."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.support.system import ROOT, Eddyline, eddyline, run, wait_until
+
+pytestmark = pytest.mark.system
+
+PEOPLE = [f"p{number}" for number in range(20)]
+ITEMS = [f"i{number}" for number in range(30)]
+BATCHES = 20
+FAULTS = 8
+
+
+@pytest.fixture(scope="session")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes a disk of a directory that can be filled, and whose power can be cut; see `tests/support/disk.c`."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the disk with")
+    library = tmp_path_factory.mktemp("disk") / "disk.so"
+    source = ROOT / "tests" / "support" / "disk.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-lpthread"], check=True)
+    return library
+
+
+@contextmanager
+def running(place: Path, env: dict[str, str]) -> Iterator[Eddyline]:
+    with eddyline("up", "--data-dir", str(place / "data"), log=place / "log.txt", env=env) as process:
+        yield process.await_ready()
+
+
+class Load(threading.Thread):
+    """Sends batches until it is stopped, or nobody answers; counts what was acknowledged, by person."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url, self._over = url, threading.Event()
+        self.acknowledged: Counter[str] = Counter()
+        self.uncertain: Counter[str] = Counter()
+        """Sent, and not answered."""
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30.0) as client:
+            number = 0
+            while not self._over.is_set():
+                number += 1
+                people = [PEOPLE[(number * 7 + n) % len(PEOPLE)] for n in range(50)]
+                events = [
+                    {"type": "click", "user_id": person, "item_id": ITEMS[(number + n) % len(ITEMS)]}
+                    for n, person in enumerate(people)
+                ]
+                try:
+                    response = client.post("/v1/events", json={"events": events})
+                except httpx.TransportError:
+                    self.uncertain.update(people)
+                    return
+                assert response.status_code == 202, response.text
+                self.acknowledged.update(people)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def leave_what_was_synchronised(before: Path, synchronised: Path, after: Path) -> None:
+    """Copy a directory as a power cut leaves it: names as they were, of each file what was synchronised last, and none
+    that never was."""
+    for path in sorted(before.rglob("*")):
+        to, kept = after / path.relative_to(before), synchronised / str(path.stat().st_ino)
+        if path.is_dir():
+            to.mkdir(parents=True)
+        elif kept.exists():
+            shutil.copyfile(kept, to)
+
+
+def fill(process: Eddyline) -> None:
+    for item in ITEMS:
+        process.put(item, title=f"Film {item}", category="Drama")
+    for item in ITEMS:
+        process.await_item(item)
+
+
+def assert_folded(process: Eddyline, *loads: Load) -> None:
+    """Everything that was acknowledged is in the profiles, and nothing twice."""
+    known: Counter[str] = sum((load.acknowledged for load in loads), Counter())
+    possible: Counter[str] = sum((load.uncertain for load in loads), known.copy())
+    for person in PEOPLE:
+        if known[person]:
+            process.await_events(person, known[person], 60)
+    for person in PEOPLE:
+        events = process.person(person).get("events", 0)
+        assert known[person] <= events <= possible[person], person
+
+
+def assert_clean(place: Path, env: dict[str, str]) -> None:
+    audited = run("audit", "--data-dir", str(place / "data"), env=env)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    assert "0 of them differ" in audited.stdout
+
+
+@pytest.mark.slow(120)
+def test_a_process_that_is_killed_right_after_it_acknowledged_loses_nothing_and_counts_nothing_twice(
+    tmp_path: Path, lean: dict[str, str]
+) -> None:
+    loads = []
+    for life in range(2):
+        with running(tmp_path, lean) as process:
+            if life == 0:
+                fill(process)
+            loads.append(Load(process.url))
+            loads[-1].start()
+            wait_until(lambda: loads[-1].acknowledged.total() >= 50 * BATCHES, "a burst is acknowledged")
+            process.process.kill()
+            loads[-1].stop()
+    with running(tmp_path, lean) as process:
+        assert_folded(process, *loads)
+        assert process.stop() == 0
+    assert_clean(tmp_path, lean)
+
+
+@pytest.mark.slow(120)
+def test_after_a_power_cut_everything_that_was_acknowledged_is_folded_once(
+    tmp_path: Path, lean: dict[str, str], disk: Path
+) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    synchronised = tmp_path / "synchronised"
+    synchronised.mkdir()
+    env = {"LD_PRELOAD": str(disk), "DISK_ROOT": str(before / "data"), "DISK_SHADOW": str(synchronised)}
+    with running(before, lean | env) as process:
+        fill(process)
+        load = Load(process.url)
+        load.start()
+        wait_until(lambda: load.acknowledged.total() >= 50 * BATCHES, "some are acknowledged")
+        wait_until(lambda: process.person(PEOPLE[0]).get("events", 0) > 0, "some are folded")
+        process.process.kill()
+        load.stop()
+    leave_what_was_synchronised(before / "data", synchronised, after / "data")
+    with running(after, lean) as process:
+        assert_folded(process, load)
+        assert process.stop() == 0
+    assert_clean(after, lean)
+
+
+@pytest.mark.extended  # a start for each fault
+@pytest.mark.slow(900)
+def test_killed_and_cut_off_at_random_under_load_nothing_is_lost_and_nothing_counts_twice(
+    tmp_path: Path, lean: dict[str, str], disk: Path
+) -> None:
+    chance = random.Random(int(os.environ.get("CHAOS_SEED", "1")))
+    loads: list[Load] = []
+    place = tmp_path / "0"
+    place.mkdir()
+    for life in range(FAULTS):
+        synchronised, following = tmp_path / f"synchronised-{life}", tmp_path / str(life + 1)
+        synchronised.mkdir()
+        for path in (place / "data").rglob("*") if life else ():  # all of it is on the disk by now
+            if path.is_file():
+                shutil.copyfile(path, synchronised / str(path.stat().st_ino))
+        env = {"LD_PRELOAD": str(disk), "DISK_ROOT": str(place / "data"), "DISK_SHADOW": str(synchronised)}
+        with running(place, lean | env) as process:
+            if life == 0:
+                fill(process)
+            loads.append(Load(process.url))
+            loads[-1].start()
+            after = chance.randrange(1, 2000)
+            wait_until(lambda: loads[-1].acknowledged.total() >= after, "it is under load", 120)  # noqa: B023
+            process.process.kill()
+            loads[-1].stop()
+        if chance.random() < 0.5:
+            following.mkdir()
+            shutil.copytree(place / "data", following / "data")
+        else:
+            leave_what_was_synchronised(place / "data", synchronised, following / "data")
+        place = following
+    with running(place, lean) as process:
+        assert_folded(process, *loads)
+        assert process.stop() == 0
+    assert_clean(place, lean)
+
+
+@pytest.mark.slow(60)
+def test_a_full_disk_is_named_and_nothing_is_acknowledged_until_there_is_room(
+    tmp_path: Path, lean: dict[str, str], disk: Path
+) -> None:
+    full = tmp_path / "full"
+    env = {"LD_PRELOAD": str(disk), "DISK_ROOT": str(tmp_path / "data" / "journal"), "DISK_FULL": str(full)}
+    with running(tmp_path, lean | env) as process:
+        fill(process)
+        click = {"type": "click", "user_id": "ada", "item_id": ITEMS[0]}
+        process.post(click)
+        process.await_events("ada", 1)
+        full.touch()
+        refused = process.client.post("/v1/events", json=click)
+        assert refused.status_code == 503
+        wait_until(lambda: "can't be written" in process.client.get("/readyz").text, "it says that it isn't ready")
+        assert process.client.get("/readyz").status_code == 503
+        refused = process.client.post("/v1/events", json=click)
+        assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+        assert "the journal in" in refused.json()["detail"]
+        full.unlink()
+        process.await_ready()
+        process.post(click)
+        process.await_events("ada", 2)
+        assert process.person("ada")["events"] in (2, 3), "the first refused one may have been in its buffer"
