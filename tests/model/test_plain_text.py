@@ -126,6 +126,11 @@ def test_items_are_found_by_their_categories_and_tags_however_these_are_written(
     assert parse_filter({"tag": "cafe\u0301"}, {}, 0).must == (Match("meta.tags", ("café",)),)
 
 
+def test_language_tags_are_spelt_one_way_in_items_and_filters() -> None:
+    assert validate_event(Content, {"item_id": "a", "title": "t", "language": "en_us"}).language == "en-US"
+    assert parse_filter({"language": "EN-us"}, {}, 0).must == (Match("language.code", ("en-US",)),)
+
+
 def test_a_language_is_detected_in_the_text_alone() -> None:
     seen: list[str] = []
     item_language({"title": "Bread", "description": GUTENBERG}, lambda text: seen.append(text))

@@ -112,6 +112,13 @@ def test_the_same_event_id_twice_changes_nothing(it: Profiling) -> None:
     assert it.metric("eddyline_profiler_repeated_total", by="event_id") == 1
 
 
+def test_an_orders_id_may_stand_on_each_of_its_lines(it: Profiling) -> None:
+    it.feed(click(0, "a", event_id="order-7"), click(1, "b", event_id="order-7"))
+    assert it.stored().events == 2
+    it.feed(click(2, "b", event_id="order-7"))
+    assert it.stored().events == 2
+
+
 def test_events_without_an_id_are_told_apart_by_their_place(it: Profiling) -> None:
     it.feed(click(0, "a"), click(1, "a"))
     assert it.stored().events == 2

@@ -42,7 +42,7 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSe
     """`log`: (topic, value, the broker's time in epoch seconds) of every record."""
     lists: dict[tuple[str, str], dict[str, Any]] = {}
     seen: dict[tuple[str, str], list[tuple[float, list[int] | None]]] = defaultdict(list)
-    deeds: dict[tuple[str, str], dict[str, Any]] = {}
+    deeds: dict[tuple[str, ...], dict[str, Any]] = {}
     for number, (topic, value, arrived) in enumerate(log):
         said = orjson.loads(value or b"{}")
         at = min(parse_timestamp(said["timestamp"]), arrived)
@@ -51,7 +51,8 @@ def recount(log: Sequence[tuple[str, bytes | None, float]], settings: InsightsSe
         person = f"u:{said['user_id']}" if "user_id" in said else f"a:{said['anonymous_id']}"
         if topic == "interactions":
             if said["type"] in (*settings.clicks, *settings.conversions) or "dwell_ms" in said:
-                deeds.setdefault((person, said["event_id"]), said | {"at": at, "person": person})
+                deed_id = (person, said["event_id"], said["type"], said["item_id"])
+                deeds.setdefault(deed_id, said | {"at": at, "person": person})
         elif said["type"] == "served":
             lists.setdefault((person, said["request_id"]), said | {"at": at, "number": number})
         elif "items" in said:

@@ -189,13 +189,13 @@ def _events(
         weight = _weight(line, event, settings)
         if event.timestamp is None:
             raise InvalidInput(f"{line.where}: is needed: a log is evaluated in the order of its times", "timestamp")
-        if event.event_id is not None and event.event_id in known:
+        if event.scoped_id(line.where) in known:
             left_out[REPEATED] += 1
         elif event.item_id not in items:
             left_out[UNKNOWN_ITEM] += 1
         else:
             name = event.event_id or line.where
-            known.add(name)
+            known.add(event.scoped_id(line.where))
             person = people.setdefault(event.person, len(people))
             yield LoggedInteraction(person, items[event.item_id], event.type, weight, event.timestamp, name)
 

@@ -285,4 +285,4 @@ class PartitionHandler:
         elif isinstance(event, ImpressionReport):
             known.add_report(event, timed.at, place)
         elif isinstance(event, Interaction):
-            known.add_action(event, event.event_id or record.place, timed.at, place, self._settings)
+            known.add_action(event, event.scoped_id(record.place), timed.at, place, self._settings)

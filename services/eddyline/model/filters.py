@@ -19,6 +19,7 @@ from eddyline.errors import InvalidInput
 from eddyline.model.decay import add_to_decayed_count
 from eddyline.model.events import parse_timestamp
 from eddyline.model.ids import item_point_id
+from eddyline.model.language import normalized_language
 from eddyline.model.plain_text import plain_line
 from eddyline.model.trends import POPULARITY, trend_tau
 from eddyline.settings import AttributeKind
@@ -316,6 +317,8 @@ def _as_stored(path: str, value: str | int | bool) -> str | int | bool:
     """Return a value as the store has it: texts in normal form C, categories and tags without markup."""
     if not isinstance(value, str):
         return value
+    if path == "language.code":
+        return normalized_language(value)
     return plain_line(value) if path in _LABELS else unicodedata.normalize("NFC", value)
 
 

@@ -11,6 +11,23 @@ Detect: TypeAlias = Callable[[str], str | None]
 """The language of a text, in ISO 639-1; None where none can be detected."""
 
 
+def normalized_language(tag: str) -> str:
+    """Return a language tag as BCP 47 writes it.
+
+    >>> normalized_language("en_us"), normalized_language("zh-hant-TW")
+    ('en-US', 'zh-Hant-TW')
+    """
+    first, *others = tag.strip().replace("_", "-").split("-")
+    spelt = [_spelt(part) for part in others]
+    return "-".join([first.lower(), *spelt])
+
+
+def _spelt(part: str) -> str:
+    if len(part) == 4 and part.isalpha():
+        return part.title()
+    return part.upper() if len(part) == 2 else part.lower()
+
+
 def detect_no_language(_text: str) -> None:
     """Detect nothing."""
 

@@ -79,6 +79,12 @@ class ParsedEvent:
         return own or self.record.place
 
     @property
+    def scoped_id(self) -> str:
+        """What a repeat of it is known by: its id, of an interaction within its type and item."""
+        event, place = self.event, self.record.place
+        return event.scoped_id(place) if isinstance(event, Interaction) else self.event_id
+
+    @property
     def experiment_key(self) -> str:
         """The typed key under which an experiment knew the person: with both ids, it is still the anonymous one that
         says who they were before they signed in; so it is in what an anonymous id forwards."""

@@ -111,4 +111,4 @@ def give_up_pending(profile: Profile, record: Record, reason: str, detail: str, 
     with suppress(InvalidEvent):
         event = parse_person_event(record.value)
         if isinstance(event, Interaction):
-            profile.delivery.forget(event.event_id or record.place)
+            profile.delivery.forget(event.scoped_id(record.place))

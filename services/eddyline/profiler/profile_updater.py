@@ -120,10 +120,10 @@ class ProfileUpdater:
 
     def _is_new(self, profile: Profile, parsed: ParsedEvent) -> bool:
         """Return whether no producer has sent this event before, and nobody has been erased since it happened."""
-        if profile.delivery.is_repeat(parsed.event_id):
+        if profile.delivery.is_repeat(parsed.scoped_id):
             self._metrics.repeated.labels("event_id").inc()
             return False
-        profile.delivery.remember(parsed.event_id)
+        profile.delivery.remember(parsed.scoped_id)
         return not profile.identity.is_erased_at(parsed.time)
 
     def _apply_or_hold(

@@ -211,7 +211,7 @@ class ExpectedProfiles:
         """Whether the stored profile knows the event's id, as it does of what was folded; or can't know it any more."""
         load = self._stored[parsed.person]
         known = () if load is None else load().delivery.event_ids
-        return fingerprint(parsed.event_id) in known or len(known) >= self._settings.profile.event_ids
+        return fingerprint(parsed.scoped_id) in known or len(known) >= self._settings.profile.event_ids
 
 
 class _Outputs(GatedOutputs):

@@ -11,6 +11,7 @@ from eddyline.model.events.odd_fields import LeftOut
 from eddyline.model.events.timestamps import RECEIVED, Timestamp, clamp_event_time
 from eddyline.model.events.wire import Attributes, FieldError, Id, Short, WireModel, parse_event
 from eddyline.model.image_urls import ADDRESS_CHARACTERS, MEDIA_TYPES, check_image_url
+from eddyline.model.language import normalized_language
 from eddyline.model.plain_text import plain_line, says_something
 
 ImageAddress = Annotated[
@@ -101,8 +102,8 @@ class Content(WireModel):
     given back, which sent again stands for the same picture."""
     image: Annotated[dict[str, Any] | None, Field(exclude=True)] = None
     """What became of it, as GET says; not read."""
-    language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
-    """BCP 47, e.g. `en`; filterable."""
+    language: Annotated[str, Field(min_length=2, max_length=35), AfterValidator(normalized_language)] | None = None
+    """BCP 47, e.g. `en`; filterable. `en_us` is `en-US`."""
     detected_language: Annotated[str | None, Field(exclude=True)] = None
     """What was detected where no `language` was said, as GET says; not read."""
     published_at: Timestamp | None = None

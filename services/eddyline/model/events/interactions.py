@@ -50,7 +50,7 @@ class Interaction(PersonRecord):
     """view, click, like, … : one of the settings' `events.weights`."""
     item_id: Id
     event_id: Id | None = None
-    """Made by the collector where missing; the same id again changes nothing."""
+    """Made by the collector where missing; the same id again, of the same type and item, changes nothing."""
     session_id: Id | None = None
     timestamp: Timestamp | None = None
     """When it happened; the time of arrival where missing. At most 24 hours ahead."""
@@ -61,6 +61,11 @@ class Interaction(PersonRecord):
     """The response it came from."""
     context: Context = {}
     """Surface, device, locale, …"""
+
+    def scoped_id(self, place: str) -> str:
+        """Return what a repeat is known by: its id (its `place` in the log, where it has none) within its type and
+        item, since an order's id may stand on each of its lines."""
+        return f"{self.event_id or place}\0{self.type}\0{self.item_id}"
 
     @model_validator(mode="after")
     def _has_value(self) -> Interaction:
