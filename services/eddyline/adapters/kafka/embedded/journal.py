@@ -20,10 +20,9 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +30,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 
+from eddyline.adapters.kafka.embedded.group_offsets import GroupOffsets
 from eddyline.adapters.kafka.embedded.journal_database import (
     DATABASE,
     load_committed,
@@ -81,11 +81,11 @@ class Journal:
         except sqlite3.Error as error:
             os.close(self._lock)
             raise Misconfigured(f"the journal in {directory} can't be opened: {error}") from error
-        self._committed = load_committed(self.database)
         self._sequences = ProducerSequences()
         self._staged_high: dict[LogPartition, int] = {}
         self._on_disk: list[Callable[[], None]] = []
         """What changes in memory once the transaction at hand is on disk."""
+        self._groups = GroupOffsets(self.database, load_committed(self.database), self._on_disk.append, clock)
         self._damaged: set[int] = set()
         self._changes: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._problem: str | None = None
@@ -119,15 +119,15 @@ class Journal:
 
     def commit(self, group: str, offsets: Mapping[LogPartition, tuple[int, str]]) -> Future[None]:
         """Keep what a group has committed of each partition: the next offset, and its metadata."""
-        return self._submit(lambda: self._commit(group, offsets))
+        return self._submit(lambda: self._groups.commit(group, offsets))
 
     def committed(self, group: str) -> Mapping[int, CommittedOffset]:
         """Return what a group has committed, by the partition's id."""
-        return self._committed.get(group, {})
+        return self._groups.committed(group)
 
     def forget_group(self, group: str) -> Future[None]:
         """Drop what a group has committed: it holds nothing any more."""
-        return self._submit(lambda: self._forget_group(group))
+        return self._submit(lambda: self._groups.forget(group))
 
     def checkpoint(self) -> Callable[[], Future[None]]:
         """Remember what all groups have committed; what is returned keeps it as `stored`.
@@ -135,35 +135,20 @@ class Journal:
         For a store that is on disk only after a flush: begin before it, end once it has succeeded. After a failure of
         the machine `rewind` has each group handle again what the store may have lost.
         """
-        offsets = [
-            (one.next_offset, group, partition)
-            for group, committed in tuple(self._committed.items())
-            for partition, one in committed.items()
-            if one.stored != one.next_offset
-        ]
-        return lambda: self._submit(lambda: self._store(offsets))
+        offsets = self._groups.unstored()
+        return lambda: self._submit(lambda: self._groups.store(offsets))
 
     def rewind(self, but: Collection[str]) -> Future[None]:
         """Have all groups go on from what is stored, `but` those that keep nothing in the store."""
-        return self._submit(lambda: self._rewind(but))
+        return self._submit(lambda: self._groups.rewind(but))
 
     def delete_before(self, partition: LogPartition, offset: int) -> Future[int]:
         """Drop the records before an offset; the result is the first that is kept."""
         return self._submit(lambda: self.drop_before(partition, min(offset, partition.high)))
 
     def uncommitted_from(self, partition: LogPartition) -> int:
-        """Return the first offset that some group hasn't handled yet; the end, where every one has.
-
-        A group counts while it commits: one that has committed nothing for a week less than others have is gone.
-        """
-        by_group = {group: dict(offsets) for group, offsets in tuple(self._committed.items())}
-        newest = max((one.at for offsets in by_group.values() for one in offsets.values()), default=0)
-        positions = [
-            min(offsets[partition.id].next_offset, offsets[partition.id].stored)
-            for offsets in by_group.values()
-            if partition.id in offsets and max(one.at for one in offsets.values()) > newest - 7 * 86_400_000
-        ]
-        return min(positions, default=partition.high)
+        """Return the first offset that some group hasn't handled yet; the end, where every one has."""
+        return self._groups.uncommitted_from(partition)
 
     def close(self) -> None:
         """Write what was submitted, and let go of the files."""
@@ -325,7 +310,8 @@ class Journal:
                 apply()
             return None
         finally:
-            self._staged_high, self._on_disk = {}, []
+            self._staged_high = {}
+            self._on_disk.clear()
 
     def _note_failure(self, error: Exception) -> str:
         reason = f"the journal in {self.directory} can't be written: {error}"
@@ -402,53 +388,3 @@ class Journal:
         self._sequences.note(partition.id, header, base)
         self._staged_high[partition] = last + 1
         return base
-
-    def _commit(self, group: str, offsets: Mapping[LogPartition, tuple[int, str]]) -> None:
-        at = int(self.clock() * 1000)
-        for partition, (offset, metadata) in offsets.items():
-            row = (group, partition.id, offset, metadata, at, offset)
-            self.database.execute(
-                "INSERT INTO committed VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next, "
-                "metadata = excluded.metadata, at = excluded.at, stored = min(stored, excluded.next)",
-                row,
-            )
-
-        def apply() -> None:
-            known = dict(self._committed.get(group, {}))
-            for partition, (offset, metadata) in offsets.items():
-                before = known.get(partition.id)
-                stored = offset if before is None else min(before.stored, offset)
-                known[partition.id] = CommittedOffset(offset, metadata, at, stored)
-            self._committed[group] = known
-
-        self._on_disk.append(apply)
-
-    def _store(self, offsets: Sequence[tuple[int, str, int]]) -> None:
-        statement = "UPDATE committed SET stored = min(?, next) WHERE name = ? AND partition = ?"
-        self.database.executemany(statement, offsets)
-
-        def apply() -> None:
-            for offset, group, partition in offsets:
-                known = self._committed.get(group, {})
-                if (one := known.get(partition)) is not None:
-                    self._committed[group] = {**known, partition: replace(one, stored=min(offset, one.next_offset))}
-
-        self._on_disk.append(apply)
-
-    def _rewind(self, but: Collection[str]) -> None:
-        groups = [group for group in self._committed if group not in but]
-        self.database.executemany("UPDATE committed SET next = stored WHERE name = ?", [(group,) for group in groups])
-
-        def apply() -> None:
-            for group in groups:
-                known = self._committed[group]
-                self._committed[group] = {key: replace(one, next_offset=one.stored) for key, one in known.items()}
-
-        self._on_disk.append(apply)
-
-    def _forget_group(self, group: str) -> None:
-        self.database.execute("DELETE FROM committed WHERE name = ?", (group,))
-        self._on_disk.append(partial(self._drop_committed, group))
-
-    def _drop_committed(self, group: str) -> None:
-        self._committed.pop(group, None)
