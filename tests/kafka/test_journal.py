@@ -380,6 +380,14 @@ def test_after_a_failure_of_the_machine_groups_go_on_from_what_is_stored(tmp_pat
         assert journal.committed("writers")[log.id].next_offset == 3
         assert journal.committed("writers")[log.id].metadata == "1"
         assert journal.committed("insights")[log.id].next_offset == 9
+        assert (journal.repeats("writers"), journal.repeats("insights")) == (True, False)
+        journal.commit("writers", {log: (8, "1")}).result()
+        assert journal.repeats("writers")
+    with opened(tmp_path) as journal:  # also when it fails once more before that
+        journal.rewind(but={"insights"}).result()
+        assert journal.repeats("writers")
+        journal.commit("writers", {clicks(journal): (9, "1")}).result()
+        assert not journal.repeats("writers")
 
 
 def test_what_a_store_may_have_lost_is_not_dropped(tmp_path: Path) -> None:

@@ -106,6 +106,25 @@ def world() -> World:
     return World()
 
 
+def test_one_that_must_wait_for_another_begins_once_it_need_not(world: World) -> None:
+    reasons = ["the embedder repeats"]
+    consumer = RoleConsumer(
+        "profiler",
+        (ITEMS, PROFILES),
+        cast(Any, world._making("profiler")),
+        world.retired.append,
+        world.read(),
+        obstacle=lambda: reasons[0] if reasons else None,
+    )
+    world.consumers = ConsumerThreads([consumer], world.read, world.failed.set)
+    world.watch()
+    with pytest.raises(Unavailable, match="the embedder repeats"):
+        consumer.check()
+    reasons.clear()
+    world.watch("begin profiler")
+    consumer.check()
+
+
 def test_all_consume_what_is_live(world: World) -> None:
     world.watch("begin embedder", "begin profiler")
     assert [made[0][0] for made in world.made.values()] == [FIRST, FIRST]

@@ -152,7 +152,7 @@ def test_pages_hold_together_within_a_visit(site: Site, someone: dict[str, Any],
         pages += ids(page)
         cursor = page["next"]
     assert len(pages) == len(set(pages)) == 30
-    assert len(set(pages) & set(whole)) >= 25
+    assert len(set(pages) & set(whole)) >= 23  # what is tried out fills each page's own places: six of 30 for strangers
     assert pages[:10] == whole[:10]
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 PEOPLE = [f"p{number}" for number in range(20)]
 ITEMS = [f"i{number}" for number in range(30)]
 BATCHES = 20
-FAULTS = 8
+FAULTS = int(os.environ.get("FAULTS", "8"))
 
 
 @pytest.fixture(scope="session")

@@ -41,14 +41,19 @@ class RoleConsumer:
         retire: Callable[[str], None],
         now: Generations,
         monotonic: Callable[[], float] = time.monotonic,
+        obstacle: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Make the first loop, on what is live `now`. Raises what `make` raises. `monotonic` in seconds."""
+        """Make the first loop, on what is live `now`. Raises what `make` raises.
+
+        `monotonic` in seconds; `obstacle` says why it must wait with consuming, as long as it must.
+        """
         self.name = name
         self._holds, self._make, self._retire = tuple(holds), make, retire
         self._on = now.live
         self._loop = make(now.live)
         self._thread: threading.Thread | None = None
         self._waiting: str | None = None
+        self._must_wait = obstacle
         self._progress = ProgressWatch(STALLED_SECONDS, monotonic)
 
     def follow(self, now: Generations, run: Callable[[ConsumeLoop[Any]], None]) -> None:
@@ -95,6 +100,8 @@ class RoleConsumer:
 
     def _obstacle(self, now: Generations) -> str | None:
         """Say why it must not consume; None when it may."""
+        if (reason := self._must_wait()) is not None:
+            return reason
         for collection in self._held(now.live):
             if collection in now.sealed:
                 return f"{collection} is sealed: waiting for generation {now.sealed[collection]} to go live"

@@ -168,7 +168,13 @@ def build_profiler(resources: Resources) -> Role:
             samples_choices=settings.learns_strategies,
         )
 
-    return Role(consumer=_consumer(resources, "profiler", (ITEMS, PROFILES), handler))
+    def obstacle() -> str | None:
+        # Items that a failure of the machine took from the store come again first: else what people did with them would
+        # wait in their profiles, where only so much may.
+        broker = resources.broker
+        return "the embedder repeats what the store has lost" if broker and broker.repeats("embedder") else None
+
+    return Role(consumer=_consumer(resources, "profiler", (ITEMS, PROFILES), handler, obstacle=obstacle))
 
 
 def build_affinity(resources: Resources) -> Role:
@@ -273,6 +279,7 @@ def _consumer(
     holds: Sequence[str],
     handler: Callable[[Collections], Handler[Any]],
     max_batch: int | None = None,
+    obstacle: Callable[[], str | None] = lambda: None,
 ) -> RoleConsumer:
     """Make a consumer with a loop on the live collections that it `holds`; each generation of profiles has a group."""
     kafka = resources.settings.kafka
@@ -297,7 +304,7 @@ def _consumer(
         if resources.broker is not None:
             resources.broker.forget_group(group)
 
-    return RoleConsumer(name, holds, make, retire, resources.read_generations())
+    return RoleConsumer(name, holds, make, retire, resources.read_generations(), obstacle=obstacle)
 
 
 def _watch_experiments(resources: Resources, *stopped: Callable[..., Any]) -> ExperimentsWatcher:

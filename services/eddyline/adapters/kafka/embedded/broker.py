@@ -63,6 +63,10 @@ class EmbeddedBroker:
             self._journal.clean_with(JournalCleaner(self._journal).slices)
             self._stack = stack.pop_all()
 
+    def repeats(self, group: str) -> bool:
+        """Tell whether a group has yet to handle again some of what it had handled before a failure of the machine."""
+        return self._journal.repeats(self.options.prefix + group)
+
     def forget_group(self, group: str) -> None:
         """Hold nothing any more for a group that has stopped reading for good."""
         self._journal.forget_group(self.options.prefix + group).result()

@@ -55,14 +55,19 @@ class GroupOffsets:
         ]
         return min(positions, default=partition.high)
 
+    def repeats(self, group: str) -> bool:
+        """Tell whether a group has yet to handle again some of what it had committed before a `rewind`."""
+        return any(one.next_offset < one.reached for one in self.committed(group).values())
+
     def commit(self, group: str, offsets: Mapping[LogPartition, tuple[int, str]]) -> None:
         """Keep what a group has committed of each partition: the next offset, and its metadata."""
         at = int(self._clock() * 1000)
         for partition, (offset, metadata) in offsets.items():
-            row = (group, partition.id, offset, metadata, at, offset)
+            row = (group, partition.id, offset, metadata, at, offset, offset)
             self._database.execute(
-                "INSERT INTO committed VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next, "
-                "metadata = excluded.metadata, at = excluded.at, stored = min(stored, excluded.next)",
+                "INSERT INTO committed VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next, "
+                "metadata = excluded.metadata, at = excluded.at, stored = min(stored, excluded.next), "
+                "reached = max(reached, excluded.next)",
                 row,
             )
 
@@ -70,8 +75,10 @@ class GroupOffsets:
             known = dict(self._committed.get(group, {}))
             for partition, (offset, metadata) in offsets.items():
                 before = known.get(partition.id)
-                stored = offset if before is None else min(before.stored, offset)
-                known[partition.id] = CommittedOffset(offset, metadata, at, stored)
+                stored, reached = (
+                    (offset, offset) if before is None else (min(before.stored, offset), max(before.reached, offset))
+                )
+                known[partition.id] = CommittedOffset(offset, metadata, at, stored, reached)
             self._committed[group] = known
 
         self._once_on_disk(apply)

@@ -125,6 +125,10 @@ class Journal:
         """Return what a group has committed, by the partition's id."""
         return self._groups.committed(group)
 
+    def repeats(self, group: str) -> bool:
+        """Tell whether a group has yet to handle again some of what it had committed before a `rewind`."""
+        return self._groups.repeats(group)
+
     def forget_group(self, group: str) -> Future[None]:
         """Drop what a group has committed: it holds nothing any more."""
         return self._submit(lambda: self._groups.forget(group))

@@ -33,10 +33,10 @@ CREATE TABLE partitions (
 -- id: the partition's, and the batch's last offset in the low bits; at: when it was written, in epoch milliseconds
 CREATE TABLE batches (id INTEGER PRIMARY KEY, base INTEGER NOT NULL, at INTEGER NOT NULL, crc INTEGER NOT NULL,
     records BLOB NOT NULL);
--- stored: `next`, as of the last time that what the group had written elsewhere was on disk
+-- stored: `next`, as of the last time that what the group had written elsewhere was on disk; reached: the most
 CREATE TABLE committed (
     name TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL, metadata TEXT NOT NULL, at INTEGER NOT NULL,
-    stored INTEGER NOT NULL, PRIMARY KEY (name, partition)
+    stored INTEGER NOT NULL, reached INTEGER NOT NULL, PRIMARY KEY (name, partition)
 ) WITHOUT ROWID;
 """
 

@@ -38,13 +38,15 @@ class LogTopic:
 class CommittedOffset:
     """What a group has committed of a partition, and when (epoch milliseconds).
 
-    `stored`: what it would go on from, had the machine failed: see `Journal.checkpoint`.
+    `stored`: what it would go on from, had the machine failed: see `Journal.checkpoint`. `reached`: the most that it
+    has ever committed.
     """
 
     next_offset: int
     metadata: str
     at: int
     stored: int
+    reached: int
 
 
 def key_of(partition: LogPartition, offset: int) -> int:
