@@ -245,6 +245,9 @@ def test_it_knows_every_route_of_the_api_in_both_kinds() -> None:
         "audience": ("i", {}),
         "assignment": ({},),
         "strategies": (),
+        "feeds": (),
+        "put_feed": ({},),
+        "end_feed": ("e",),
         "kpis": ({},),
         "experiments": (),
         "experiment": ("e",),
@@ -258,7 +261,9 @@ def test_it_knows_every_route_of_the_api_in_both_kinds() -> None:
         known.add((one.method, "/".join(parts)))
     described = describe_api().openapi()["paths"]
     routes = {(method.upper(), path) for path, methods in described.items() for method in methods}
-    assert known == {(method, path) for method, path in routes if path.startswith("/v1/")}
+    # What other systems' libraries send is theirs.
+    ours = {(method, path) for method, path in routes if path.startswith("/v1/") and "/track/" not in path}
+    assert known == ours
     both = {name for name in vars(Client) if not name.startswith("_")} - {"close", "is_ready", "installation"}
     assert both <= set(vars(AsyncClient))
 

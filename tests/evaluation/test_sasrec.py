@@ -37,6 +37,7 @@ def walks(people: range, step: int, length: int, seed: int) -> list[LoggedIntera
     ]
 
 
+@pytest.mark.extended  # trains for half a minute
 @pytest.mark.slow(60)
 def test_a_cyclic_sequence_is_learnt() -> None:
     events = [*walks(range(40), 1, 8, 1), did(90, 3, 99.0), did(90, 4, 99.1), did(91, 10, 99.0)]

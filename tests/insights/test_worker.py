@@ -255,7 +255,10 @@ def test_two_workers_share_the_partitions_and_hand_them_over(real_kafka: KafkaFo
 
 
 @pytest.mark.slow(90)
-@pytest.mark.parametrize("is_kept", [True, False], ids=["with its log", "without it"])
+@pytest.mark.parametrize(
+    "is_kept",
+    [pytest.param(True, id="with its log"), pytest.param(False, id="without it", marks=pytest.mark.extended)],
+)
 def test_what_was_measured_outlives_the_embedded_broker(tmp_path: Path, is_kept: bool) -> None:
     """And so do lists: what people do in the second life may come from a list of the first. Before there was a log
     that outlived the process, the tables did so alone."""

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.process, pytest.mark.slow(40)]
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.extended  # a quarter of a minute
 def test_the_guarantee_is_compared_with_none() -> None:
     command = [sys.executable, "benchmarks/delivery.py", "--rounds", "1", "--events", "300"]
     env = {**os.environ, "KAFKA_BOOTSTRAP": "in-process"}
@@ -140,6 +141,7 @@ def qdrant() -> Iterator[QdrantRest]:
     server.close()
 
 
+@pytest.mark.extended  # half a minute
 def test_a_load_is_sent_at_its_rates_and_what_it_took_is_printed(qdrant: QdrantRest) -> None:
     with closing(ServerStore(qdrant.url)) as store:
         create_collections(store, Settings(), 384, Distance.COSINE)

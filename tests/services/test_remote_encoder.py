@@ -355,7 +355,7 @@ def test_the_settings_name_the_encoder(endpoint: FakeEndpoint, tmp_path: Path) -
 
 
 def test_vectors_are_those_of_the_other_process(world: World) -> None:
-    own = TinyEncoder("tiny-t1")
+    own = TinyEncoder("tiny-t2")
     with running(own) as url:
         encoder = world.asking(url, batch_size=2)
         assert (encoder.dimension, encoder.model, encoder.space) == (16, own.model, own.space)
@@ -377,10 +377,10 @@ def test_another_distance_by_now_is_refused(world: World) -> None:
 
 
 def test_for_another_distance_vectors_keep_their_length_and_both_must_mean_it(world: World) -> None:
-    own = TinyEncoder("dot+tiny-t1")
+    own = TinyEncoder("dot+tiny-t2")
     with running(own) as url:
         encoder = world.asking(url, distance="dot")
-        assert encoder.space == "dot+tiny-t1"
+        assert encoder.space == "dot+tiny-t2"
         near(encoder.encode(["a film"]), own.encode(["a film"]))
         assert np.linalg.norm(encoder.encode(["a film"])) == pytest.approx(2.0)
         assert httpx.get(f"{url}/v1/encoder").json()["distance"] == "dot"

@@ -91,6 +91,7 @@ def test_embedded_it_goes_on_with_what_there_was(tmp_path: Path, lean: dict[str,
         assert found(process, "squid") == "squid"
 
 
+@pytest.mark.extended  # three starts
 @pytest.mark.slow(300)
 def test_embedded_a_killed_run_leaves_what_there_was(
     tmp_path: Path, endpoint: FakeEndpoint, lean: dict[str, str], other: dict[str, str]
@@ -145,6 +146,7 @@ class Visitor:
         return self.answers
 
 
+@pytest.mark.extended  # five processes
 @pytest.mark.slow(120)
 def test_on_kafka_people_get_their_lists_all_the_while(
     tmp_path: Path,

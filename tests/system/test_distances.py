@@ -44,6 +44,7 @@ def found(process: Eddyline, text: str) -> list[str]:
     return [item["item_id"] for item in answer.json()["items"]]
 
 
+@pytest.mark.extended  # three starts
 @pytest.mark.slow(180)
 def test_lists_go_by_the_distance_and_another_one_is_refused_until_all_is_embedded_anew(tmp_path: Path) -> None:
     data = ("--data-dir", str(tmp_path / "data"))

@@ -78,6 +78,7 @@ class Load(threading.Thread):
 def leave_what_was_synchronised(before: Path, synchronised: Path, after: Path) -> None:
     """Copy a directory as a power cut leaves it: names as they were, of each file what was synchronised last, and none
     that never was."""
+    after.mkdir(parents=True)
     for path in sorted(before.rglob("*")):
         to, kept = after / path.relative_to(before), synchronised / str(path.stat().st_ino)
         if path.is_dir():

@@ -155,6 +155,7 @@ def test_what_is_served_is_measured_through_kills_and_a_restart(tmp_path: Path, 
         await_total(process, requests=21, impressions=63, clicks=21, conversions=21)
 
 
+@pytest.mark.extended  # half a minute of starts
 @pytest.mark.slow(90)
 def test_without_its_worker_and_with_rubbish_answers_are_the_same(
     tmp_path: Path, kafka_cluster: Cluster, stand_in: dict[str, str]
@@ -214,6 +215,7 @@ def at_rest(look: Callable[[], list[list[str]]]) -> list[list[str]]:
         before = now
 
 
+@pytest.mark.extended  # a minute of people
 @pytest.mark.slow(120)
 def test_the_better_variant_is_found(tmp_path: Path, stand_in: dict[str, str]) -> None:
     experiments = tmp_path / "experiments.toml"

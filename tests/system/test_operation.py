@@ -22,7 +22,7 @@ PEOPLE = [f"p{number}" for number in range(12)]
 ITEMS = [f"i{number}" for number in range(40)]
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.extended)])
 def env(request: pytest.FixtureRequest, lean: dict[str, str]) -> dict[str, str]:
     """The settings for either broker, with topics of its own."""
     if request.param == "embedded":
@@ -106,6 +106,7 @@ def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path, lean:
         assert process.client.get("/readyz").status_code == 200
 
 
+@pytest.mark.extended  # test_durability.py kills a process in `make test`
 @pytest.mark.slow(45)
 def test_a_crash_keeps_what_was_folded(tmp_path: Path, lean: dict[str, str]) -> None:
     with running(tmp_path, lean) as process:

@@ -66,6 +66,7 @@ def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_b
         assert {image(place, item_id).get("state") for item_id in items} == {"ready"}
 
 
+@pytest.mark.extended  # a model, twice
 @pytest.mark.slow(90)
 def test_a_picture_of_before_images_were_enabled_is_read_from_the_log_again(
     model: Path, tmp_path: Path, lean: dict[str, str]

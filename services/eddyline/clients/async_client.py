@@ -178,6 +178,18 @@ class AsyncClient:
         """Look up which experiment and variant someone is in. Raises `InvalidInput`."""
         return await self.call(requests.assignment(query))
 
+    async def feeds(self) -> list[Json]:
+        """List the feeds, and how reading each goes."""
+        return await self.call(requests.feeds())
+
+    async def put_feed(self, feed: Fields) -> Json:
+        """Have a feed read from now on, or change one. Raises `InvalidInput`."""
+        return await self.call(requests.put_feed(feed))
+
+    async def end_feed(self, name: str) -> Json:
+        """Have a feed read no more; its items stay. Raises `NotFound`, and `InvalidInput` for one of the settings."""
+        return await self.call(requests.end_feed(name))
+
     async def strategies(self) -> Json:
         """Read how lists are ranked."""
         return await self.call(requests.strategies())

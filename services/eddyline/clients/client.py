@@ -194,6 +194,18 @@ class Client:
         """Look up which experiment and variant someone is in. Raises `InvalidInput`."""
         return self.call(requests.assignment(query))
 
+    def feeds(self) -> list[Json]:
+        """List the feeds, and how reading each goes."""
+        return self.call(requests.feeds())
+
+    def put_feed(self, feed: Fields) -> Json:
+        """Have a feed read from now on, or change one. Raises `InvalidInput`."""
+        return self.call(requests.put_feed(feed))
+
+    def end_feed(self, name: str) -> Json:
+        """Have a feed read no more; its items stay. Raises `NotFound`, and `InvalidInput` for one of the settings."""
+        return self.call(requests.end_feed(name))
+
     def strategies(self) -> Json:
         """Read how lists are ranked."""
         return self.call(requests.strategies())

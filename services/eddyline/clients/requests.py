@@ -220,6 +220,21 @@ def strategies() -> ApiRequest[Json]:
     return ApiRequest("GET", "/v1/strategies", parse_body)
 
 
+def feeds() -> ApiRequest[list[Json]]:
+    """List the feeds, and how reading each goes."""
+    return ApiRequest("GET", "/v1/feeds", lambda response: list(parse_body(response)["feeds"]))
+
+
+def put_feed(feed: Fields) -> ApiRequest[Json]:
+    """Have a feed read from now on, or change one."""
+    return ApiRequest("POST", "/v1/feeds", parse_body, feed)
+
+
+def end_feed(name: str) -> ApiRequest[Json]:
+    """Have a feed read no more; its items stay."""
+    return ApiRequest("DELETE", f"/v1/feeds/{quoted(name)}", parse_body)
+
+
 def kpis(query: Fields) -> ApiRequest[Json]:
     """Read the measures."""
     return ApiRequest("GET", "/v1/insights/kpis", parse_body, query=_given(query))

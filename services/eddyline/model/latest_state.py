@@ -85,7 +85,8 @@ def corrected_position(headers: Iterable[tuple[str, bytes]], position: LogPositi
 
 
 def current_offer(meta: Mapping[str, Any] | None, meta_time: float, stock: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item's price and stock: each as its own state says it, unless `availability` said it later.
+    """Return an item's price and stock: each as its own state says it, unless `availability` said it then or
+    later.
 
     `stock`: what availability said, with the time `at` which it was so; empty where it said nothing. An item of which
     nobody said otherwise is available.
@@ -96,6 +97,6 @@ def current_offer(meta: Mapping[str, Any] | None, meta_time: float, stock: Mappi
     said = {name: meta[name] for name in OFFER_FIELDS if name in meta} if meta else {}
     heard = {name: stock[name] for name in OFFER_FIELDS if name in stock}
     stock_time = stock["at"] if heard else -math.inf
-    offer = heard | said if meta_time >= stock_time else heard
+    offer = heard | said if meta_time > stock_time else heard
     at = max((time for time in (meta_time, stock_time) if math.isfinite(time)), default=0.0)
     return {"available": True, "at": at} | offer
