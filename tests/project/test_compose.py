@@ -24,7 +24,7 @@ from eddyline.cli import app
 from eddyline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
-SERVICES = {"init", "api", "embedder", "profiler", "affinity", "insights"}
+SERVICES = {"init", "api", "embedder", "profiler", "affinity", "insights", "feeds"}
 OURS = SERVICES | {"kafka-users", "secrets"}
 ONE_SHOT = {"init", "kafka-users", "secrets"}
 FROM_OUTSIDE = {"api", "insights"}
@@ -147,9 +147,10 @@ def test_kafka_and_qdrant_are_on_a_network_without_a_way_out_and_only_what_answe
     assert networks == {
         **{name: {"data"} for name in ("qdrant", "init", "embedder", "profiler", "affinity")},
         **{name: {"data", "front"} for name in FROM_OUTSIDE},
+        "feeds": {"data", "out"},
         "kafka": {"data", "apps"},
     }
-    assert compose["networks"] == {"data": {"internal": True}, "front": None, "apps": None}
+    assert compose["networks"] == {"data": {"internal": True}, "front": None, "out": None, "apps": None}
     assert {name for name, service in services.items() if "ports" in service} == {*FROM_OUTSIDE, "kafka"}
 
 
@@ -160,9 +161,9 @@ def test_metrics_are_on_the_network_of_the_services_alone(
         settings = _load(ROOT / compose["configs"]["eddyline"]["file"], services[name]["environment"], monkeypatch)
         assert settings.server.operations_port == 9000
         assert not any(":9000" in port for port in services[name].get("ports", []))
-        if name in FROM_OUTSIDE:
-            assert services[name]["networks"]["data"] == {"aliases": [settings.server.operations_host]}
-            assert services[name]["networks"]["front"] is None
+        if name in {*FROM_OUTSIDE, "feeds"}:
+            data, other = services[name]["networks"].values()
+            assert (data, other) == ({"aliases": [settings.server.operations_host]}, None)
 
 
 def test_pages_in_a_browser_on_this_host_can_not_read_qdrant(services: dict[str, Any]) -> None:

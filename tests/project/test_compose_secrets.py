@@ -26,7 +26,7 @@ VOLUMES = {
     "kafka-apps-password": "KAFKA_APPS_PASSWORD",
     "record-signing": "EDDYLINE_KAFKA__SIGNING_SECRETS",
 }
-LONG_RUNNING = ("api", "embedder", "profiler", "affinity", "insights")
+LONG_RUNNING = ("api", "embedder", "profiler", "affinity", "insights", "feeds")
 READERS = ("qdrant", "kafka-users", "init", *LONG_RUNNING)
 EXPECTED = {
     "qdrant": {"EDDYLINE_QDRANT__API_KEY"},
