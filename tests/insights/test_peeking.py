@@ -98,21 +98,26 @@ def test_no_bound_lies_nearer_than_where_the_tests_below_look(information: float
     assert bound(information, 0.05, mixture_rho("ctr", 0.05, planned)) > NEAR
 
 
+REST = pytest.mark.extended
+
+
 @pytest.mark.slow(20)
 @pytest.mark.parametrize(
     ("crowd", "metric", "planned"),
     [
         pytest.param(THROUGHOUT, "ctr", 3000, id="clicks an impression"),
         pytest.param(THROUGHOUT, "ctr", None, id="clicks an impression, nothing planned"),
-        pytest.param(THROUGHOUT, "ctr", 300_000, id="clicks an impression, far more people planned"),
-        pytest.param(THROUGHOUT, "ctr", 300, id="clicks an impression, far fewer people planned"),
-        pytest.param(THROUGHOUT, "clicks", 3000, id="clicks a person"),
-        pytest.param(THROUGHOUT, "conversions", 3000, id="conversions"),
+        pytest.param(THROUGHOUT, "ctr", 300_000, id="clicks an impression, far more people planned", marks=REST),
+        pytest.param(THROUGHOUT, "ctr", 300, id="clicks an impression, far fewer people planned", marks=REST),
+        pytest.param(THROUGHOUT, "clicks", 3000, id="clicks a person", marks=REST),
+        pytest.param(THROUGHOUT, "conversions", 3000, id="conversions", marks=REST),
         pytest.param(THROUGHOUT, "revenue", 3000, id="revenue with a heavy tail"),
-        pytest.param(THROUGHOUT, "revenue", 100, id="revenue with a heavy tail, far fewer people planned"),
+        pytest.param(THROUGHOUT, "revenue", 100, id="revenue with a heavy tail, far fewer people planned", marks=REST),
         pytest.param(HEAVIER, "revenue", 1500, id="revenue with a heavier tail"),
         pytest.param(FIRST_DAY, "ctr", 600, id="clicks an impression, all come on the first day and come back"),
-        pytest.param(FIRST_DAY, "clicks", 600, id="clicks a person, all come on the first day and come back"),
+        pytest.param(
+            FIRST_DAY, "clicks", 600, id="clicks a person, all come on the first day and come back", marks=REST
+        ),
     ],
 )
 def test_without_a_difference_hourly_peeks_seldom_find_one(

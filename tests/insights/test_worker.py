@@ -222,6 +222,7 @@ def test_what_was_committed_and_not_counted_is_read_again(table_topics: KafkaFor
         assert table.count("missed") == 0
 
 
+@pytest.mark.extended  # twenty seconds
 @pytest.mark.slow(300)
 def test_what_came_before_the_streams_resumed_is_read_again(real_kafka: KafkaForTest, tmp_path: Path) -> None:
     ensure_topics(real_kafka.options)

@@ -65,6 +65,7 @@ def test_what_items_learn_is_compared_with_its_writes() -> None:
     assert all(int(rate.replace(",", "")) > 0 for _, rate in found)
 
 
+@pytest.mark.extended  # half a minute
 @pytest.mark.parametrize(("benchmark", "each"), [("pipeline", "an event"), ("affinity", "each")])
 def test_what_an_event_costs_the_processor_is_printed(benchmark: str, each: str) -> None:
     command = [sys.executable, f"benchmarks/{benchmark}.py", "--processor", "--events", "300"]

@@ -60,6 +60,7 @@ def test_metrics_and_what_is_not_ready_have_their_own_port(reader: Eddyline, tmp
     assert reader.stop() == 0
 
 
+@pytest.mark.extended  # three processes
 @pytest.mark.slow(15)
 def test_each_worker_has_such_a_port(qdrant_rest: QdrantRest, tmp_path: Path) -> None:
     running = start(qdrant_rest, tmp_path, "--workers", "2")

@@ -155,7 +155,6 @@ def test_what_is_served_is_measured_through_kills_and_a_restart(tmp_path: Path, 
         await_total(process, requests=21, impressions=63, clicks=21, conversions=21)
 
 
-@pytest.mark.extended  # half a minute of starts
 @pytest.mark.slow(90)
 def test_without_its_worker_and_with_rubbish_answers_are_the_same(
     tmp_path: Path, kafka_cluster: Cluster, stand_in: dict[str, str]

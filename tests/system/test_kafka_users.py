@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from eddyline.adapters.kafka import (
 from eddyline.adapters.kafka.group_member import KafkaGroupMember
 from eddyline.cli import app
 from eddyline.errors import Misconfigured, Unavailable
+from eddyline.model.events import Erased, RecordOrigin
 from eddyline.topics import TOPIC_SPECS, changelog_topic, dead_letter_topic
 
 pytestmark = [pytest.mark.system, pytest.mark.process, pytest.mark.slow(20)]
@@ -186,11 +188,13 @@ def test_the_command_gives_users_new_passwords_and_takes_what_they_should_not_ha
 def test_all_roles_do_their_work_as_that_user(
     cluster: Cluster, stand_in: dict[str, str], qdrant_rest: QdrantRest, tmp_path: Path
 ) -> None:
-    """A click over HTTP, and one that an application writes, reach the profile, the rows and the measures."""
+    """A click over HTTP, and one that an application writes, reach the profile, the rows and the measures; an erasure
+    that it forges erases nobody, and the services' own one does."""
     qdrant_rest.api_key = SECRETS["EDDYLINE_QDRANT__API_KEY"]
     env = stand_in | {
         "EDDYLINE_QDRANT__URL": qdrant_rest.url,
         "EDDYLINE_QDRANT__API_KEY": SECRETS["EDDYLINE_QDRANT__API_KEY"],
+        "EDDYLINE_KAFKA__SIGNING_SECRETS": SECRETS["EDDYLINE_KAFKA__SIGNING_SECRETS"],
     }
     made = run("init", env=env | cluster.settings("admin"))
     assert made.returncode == 0, made.stderr
@@ -211,4 +215,10 @@ def test_all_roles_do_their_work_as_that_user(
             return total["requests"] > 0
 
         wait_until(measured, "the list is measured", 60)
-        assert SECRETS["KAFKA_SERVICES_PASSWORD"] not in it.log
+        forged = Erased(user_id="ada", timestamp=time.time(), origin=RecordOrigin(log="users", partition=0, offset=9))
+        assert written(cluster.options("apps"), "interactions", "u:ada", forged.to_bytes())
+        assert written(cluster.options("apps"), "interactions", "u:ada", click.replace(b"roll", b"ferry"))
+        it.await_events("ada", 3)  # so it erased nobody
+        it.client.delete("/v1/users/ada").raise_for_status()
+        wait_until(lambda: it.person("ada").get("events", 0) == 0, "the person is erased")
+        assert not {secret for secret in SECRETS.values() if secret.strip('[]"') in log.read_text()}

@@ -41,6 +41,7 @@ def image(place: Eddyline, item_id: str) -> dict[str, Any]:
     return dict(answer.json().get("image") or {}) if answer.status_code == 200 else {}
 
 
+@pytest.mark.extended  # a model, and two starts
 @pytest.mark.slow(90)
 def test_an_upload_is_found_by_its_picture_taken_back_by_its_name_and_not_lost_by_a_stop(
     model: Path, tmp_path: Path, lean: dict[str, str]

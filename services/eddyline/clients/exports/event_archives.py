@@ -24,7 +24,7 @@ def recognise_ga4(first: list[str]) -> bool:
 def recognise_segment(first: list[str]) -> bool:
     """Tell by the fields of the first line."""
     row = _object(first)
-    return row.get("type") in _SEGMENT_KINDS and ("messageId" in row or "anonymousId" in row)
+    return str(row.get("type")) in _SEGMENT_KINDS and ("messageId" in row or "anonymousId" in row)
 
 
 def read_ga4(file: Path) -> Iterator[SourceLine | RefusedLine]:
