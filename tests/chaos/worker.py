@@ -82,7 +82,8 @@ class WorkerOptions:
         return KafkaOptions(self.bootstrap_servers, prefix=self.prefix, partitions=PARTITIONS, signer=SIGNER)
 
 
-LOOP = LoopOptions(backoff_initial=0.05, backoff_cap=1.0, tick_seconds=0.2)
+# Poison comes as fast as a busy machine lets what is good come: it must not look like a fault of all producers.
+LOOP = LoopOptions(backoff_initial=0.05, backoff_cap=1.0, tick_seconds=0.2, dead_letter_share=0.95)
 
 
 def build(
