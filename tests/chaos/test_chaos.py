@@ -14,8 +14,8 @@ from tests.support.kafka import Cluster, start_cluster
 
 pytestmark = pytest.mark.chaos
 
-EVERY_RUN = ("killed-at-points", "zombies", "poison")
-"""Those that `make test` runs, too: every step of a batch's way, a fence that must hold, and poison of every kind."""
+EVERY_RUN = ("killed-at-points", "poison")
+"""Those that `make test` runs, too: every step of a batch's way, and poison of every kind."""
 
 SHORT = Size(seconds=2.5, rate=250)
 
