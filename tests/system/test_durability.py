@@ -112,6 +112,14 @@ def assert_clean(place: Path, env: dict[str, str]) -> None:
     assert "0 of them differ" in audited.stdout
 
 
+def assert_nothing_is_lost_or_doubled(place: Path, env: dict[str, str], *loads: Load) -> None:
+    """Start once more: everything is in the profiles, and the audit, after a stop, finds nothing."""
+    with running(place, env) as process:
+        assert_folded(process, *loads)
+        assert process.stop() == 0
+    assert_clean(place, env)
+
+
 @pytest.mark.slow(120)
 def test_a_process_that_is_killed_right_after_it_acknowledged_loses_nothing_and_counts_nothing_twice(
     tmp_path: Path, lean: dict[str, str]
@@ -126,10 +134,7 @@ def test_a_process_that_is_killed_right_after_it_acknowledged_loses_nothing_and_
             wait_until(lambda: loads[-1].acknowledged.total() >= 50 * BATCHES, "a burst is acknowledged")
             process.process.kill()
             loads[-1].stop()
-    with running(tmp_path, lean) as process:
-        assert_folded(process, *loads)
-        assert process.stop() == 0
-    assert_clean(tmp_path, lean)
+    assert_nothing_is_lost_or_doubled(tmp_path, lean, *loads)
 
 
 @pytest.mark.slow(120)
@@ -150,10 +155,7 @@ def test_after_a_power_cut_everything_that_was_acknowledged_is_folded_once(
         process.process.kill()
         load.stop()
     leave_what_was_synchronised(before / "data", synchronised, after / "data")
-    with running(after, lean) as process:
-        assert_folded(process, load)
-        assert process.stop() == 0
-    assert_clean(after, lean)
+    assert_nothing_is_lost_or_doubled(after, lean, load)
 
 
 @pytest.mark.extended  # a start for each fault
@@ -187,10 +189,7 @@ def test_killed_and_cut_off_at_random_under_load_nothing_is_lost_and_nothing_cou
         else:
             leave_what_was_synchronised(place / "data", synchronised, following / "data")
         place = following
-    with running(place, lean) as process:
-        assert_folded(process, *loads)
-        assert process.stop() == 0
-    assert_clean(place, lean)
+    assert_nothing_is_lost_or_doubled(place, lean, *loads)
 
 
 @pytest.mark.slow(60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -59,8 +59,7 @@ def open_dead_letters(settings: Settings) -> Iterator[OpenDeadLetters]:
     """Open the dead letters of the Kafka cluster in the settings, or of the data directory. Raises `Unavailable`."""
     with ExitStack() as stack:
         LIBRARY_LOG.disabled = True  # hundreds of lines about a broker that is away; ours says it once
-        # What was forged stays unsigned when it is replayed.
-        options = replace(stack.enter_context(open_log(settings)), signer=None)
+        options = stack.enter_context(open_log(settings)).unsigned()
         producer = KafkaProducer(options)
         stack.callback(producer.close)
         producer.check()

@@ -92,7 +92,10 @@ class FeedView:
     def feeds(self) -> dict[str, FeedSettings]:
         """Return all feeds by name; those of the settings go before those made over HTTP."""
         with self._lock:
-            return {**self._defined, **self._configured}
+            return self._known_feeds()
+
+    def _known_feeds(self) -> dict[str, FeedSettings]:
+        return {**self._defined, **self._configured}
 
     def is_configured(self, name: str) -> bool:
         """Tell whether the settings define it."""
@@ -101,7 +104,7 @@ class FeedView:
     def status(self, name: str) -> FeedStatus:
         """Return how reading it went; as of a new one, where it wasn't read yet or is defined otherwise now."""
         with self._lock:
-            status, feed = self._statuses.get(name, FeedStatus()), {**self._defined, **self._configured}.get(name)
+            status, feed = self._statuses.get(name, FeedStatus()), self._known_feeds().get(name)
         return status if feed is None or status.defined_as == feed.url else FeedStatus()
 
     def entries(self, name: str) -> dict[str, str]:
@@ -127,12 +130,11 @@ class FeedView:
 
     def progress_records(self, name: str, status: FeedStatus, entries: Mapping[str, str]) -> list[Outgoing]:
         """Return the records of what was read: the buckets of entries that have changed, then the status."""
-        buckets: dict[int, dict[str, str]] = {bucket: {} for bucket in range(BUCKETS)}
-        for item_id, mark in entries.items():
-            buckets[_bucket(item_id)][item_id] = mark
         with self._lock:
             known = self._entries.get(name, {})
-            changed = {bucket: marks for bucket, marks in buckets.items() if marks != known.get(bucket, {})}
+            changed = {
+                bucket: marks for bucket, marks in _in_buckets(entries).items() if marks != known.get(bucket, {})
+            }
         return [
             *(self._record(f"{ENTRIES}:{name}:{bucket}", name, orjson.dumps(one)) for bucket, one in changed.items()),
             self._record(f"{STATUS}:{name}", name, status.model_dump_json().encode()),
@@ -140,9 +142,7 @@ class FeedView:
 
     def note(self, name: str, status: FeedStatus, entries: Mapping[str, str]) -> None:
         """Take what was read, before it comes back from the topic."""
-        buckets: dict[int, dict[str, str]] = {}
-        for item_id, mark in entries.items():
-            buckets.setdefault(_bucket(item_id), {})[item_id] = mark
+        buckets = _in_buckets(entries)
         with self._lock:
             self._statuses[name], self._entries[name] = status, buckets
 
@@ -150,8 +150,12 @@ class FeedView:
         return Outgoing(FEEDS, key.encode(), value, partition=self.partition(name))
 
 
-def _bucket(item_id: str) -> int:
-    return zlib.crc32(item_id.encode()) % BUCKETS
+def _in_buckets(entries: Mapping[str, str]) -> dict[int, dict[str, str]]:
+    """Return all buckets, the empty ones as well."""
+    buckets: dict[int, dict[str, str]] = {bucket: {} for bucket in range(BUCKETS)}
+    for item_id, mark in entries.items():
+        buckets[zlib.crc32(item_id.encode()) % BUCKETS][item_id] = mark
+    return buckets
 
 
 def shown_status(feed: FeedSettings, status: FeedStatus) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from fastapi import APIRouter
 
@@ -36,8 +35,8 @@ def _dead_letters(resources: Resources) -> DeadLetterDesk | None:
     if not resources.has_broker:
         return None
     producer: Producer = resources.producer
-    if resources.options.signer is not None:  # what was forged stays unsigned when it is replayed
-        producer = KafkaProducer(replace(resources.options, signer=None))
+    if resources.options.signer is not None:
+        producer = KafkaProducer(resources.options.unsigned())
         resources.stack.callback(producer.close)
     store = TopicDeadLetterStore(resources.options, producer)
     resources.stack.callback(store.close)

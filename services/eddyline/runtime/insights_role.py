@@ -10,8 +10,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 from fastapi import APIRouter
 
@@ -23,12 +22,8 @@ from eddyline.runtime.progress_watch import ProgressWatch
 from eddyline.settings import Settings
 from eddyline.topics import VERDICTS, changelog_topic
 
-if TYPE_CHECKING:
-    pass
-
 GUARD_SECONDS = 10.0
 """How often guardrails are checked."""
-DRAIN_SECONDS = 10.0
 STALLED_SECONDS = 120.0
 """A worker that has records to measure and has measured none for so long isn't ready."""
 LIBRARIES = ("faust", "cramjam", "datasketches", "rocksdict", "ville")
@@ -69,7 +64,6 @@ class InsightsRole:
         from eddyline.insights.verdict_view import VerdictView
         from eddyline.insights.worker_config import WorkerConfig
 
-        self._options = options
         view, verdicts = ChangelogView(settings.insights, time.time), VerdictView()
         directory = settings.data_dir / "insights"
         self._view = view
@@ -96,6 +90,7 @@ class InsightsRole:
         enforcer = GuardrailEnforcer(evaluator, verdicts, experiments, producer, metrics, caught_up, time.time)
         gauges = Gauges(view, settings.insights, metrics, time.time)
         self._tails = tails
+        self._log = LogReader(options, patience_seconds=2.0)  # for the thread of the periodic tasks alone
         self._progress = ProgressWatch(STALLED_SECONDS, time.monotonic)
         tasks = {"guardrails": enforcer.check_all, "gauges": gauges.set, "progress": self._note_progress}
         self._periodic_tasks = PeriodicTasks(tasks, GUARD_SECONDS)
@@ -131,13 +126,12 @@ class InsightsRole:
         from eddyline.insights.handler import TOPICS
 
         try:
-            with closing(LogReader(self._options, patience_seconds=2.0)) as reader:
-                return {
-                    (topic, partition): bounds.high
-                    for topic in TOPICS
-                    for partition, bounds in reader.bounds(topic).items()
-                    if bounds.high > 0
-                }
+            return {
+                (topic, partition): bounds.high
+                for topic in TOPICS
+                for partition, bounds in self._log.bounds(topic).items()
+                if bounds.high > 0
+            }
         except Unavailable:
             return {}
 
@@ -146,5 +140,6 @@ class InsightsRole:
         self._periodic_tasks.close()
         self._supervisor.stop()
         with ExitStack() as stack:
+            stack.callback(self._log.close)
             for tail in self._tails:
                 stack.callback(tail.close)

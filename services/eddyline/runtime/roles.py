@@ -1,7 +1,4 @@
-"""The roles of a process, one builder each: its HTTP routes, its consumer, and what must be ready.
-
-`BUILDERS` is in the order in which consumers are drained at a stop: each may write what the next one reads.
-"""
+"""The roles of a process, one builder each: its HTTP routes, its consumer, and what must be ready."""
 
 from __future__ import annotations
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field
 
-from eddyline.settings.section import Count, Positive, Section
+from eddyline.settings.section import Count, Networks, Positive, Section
 
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([smhd])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -67,12 +66,5 @@ class FeedFetchSettings(Section):
     """Longest that one response may take, redirects included."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts that feeds are fetched from whatever their address, e.g. ["cms.internal"]. Others need a public address."""
-    allowed_networks: tuple[str, ...] = ()
+    allowed_networks: Networks = ()
     """Internal networks that feeds are fetched from whatever the host's name, e.g. ["10.3.0.0/16"]."""
-
-    @field_validator("allowed_networks")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            ip_network(network)  # its ValueError says what is wrong
-        return value

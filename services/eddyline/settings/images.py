@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from eddyline.settings.section import Count, Positive, Section
+from eddyline.settings.section import Count, Networks, Positive, Section
 
 
 class ImageSettings(Section):
@@ -41,12 +40,5 @@ class ImageSettings(Section):
     allowed_hosts: tuple[str, ...] = ()
     """Hosts that images are fetched from whatever their address, e.g. ["images.internal"]. Others need a public
     address."""
-    allowed_networks: tuple[str, ...] = ()
+    allowed_networks: Networks = ()
     """Internal networks that images are fetched from whatever the host's name, e.g. ["10.3.0.0/16"]."""
-
-    @field_validator("allowed_networks")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            ip_network(network)  # its ValueError says what is wrong
-        return value

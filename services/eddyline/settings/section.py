@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -24,7 +25,14 @@ def _check_length(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network)  # its ValueError says what is wrong
+    return networks
+
+
 Secret = Annotated[SecretStr, AfterValidator(_check_length)]
+Networks = Annotated[tuple[str, ...], AfterValidator(_check_networks)]
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -43,6 +43,10 @@ class KafkaOptions:
     client: Mapping[str, str] = field(default_factory=dict)
     signer: RecordSigner | None = None
     """Signs what only services write to `interactions`, and checks it; None where nothing is signed."""
+
+    def unsigned(self) -> KafkaOptions:
+        """Return the options of who sends dead letters again: what was forged must stay unsigned."""
+        return replace(self, signer=None)
 
     def trusts(self, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """Tell whether a record is signed, where signatures are needed."""

@@ -89,3 +89,17 @@ export function address(segments, query = {}, root = "/v1") {
   const path = `${root}/${segments.map(encodeURIComponent).join("/")}`;
   return parameters.size ? `${path}?${parameters}` : path;
 }
+
+/** Ask for a key in a dialog, once at a time. Then call `use`, or say that nothing can be shown. */
+export function askForKey(dialog, use, say) {
+  if (dialog.open) return;
+  dialog.addEventListener("close", () => {
+    const { key } = dialog.querySelector("form").elements;
+    useKey(key.value);
+    key.value = "";
+    if (dialog.returnValue === "use") use();
+    else say("Without a key there is nothing to show. Reload to enter one.");
+    dialog.returnValue = "";
+  }, { once: true });
+  dialog.showModal();
+}

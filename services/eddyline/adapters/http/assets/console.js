@@ -1,6 +1,6 @@
 /** The console: one page at a time, by the part of the address after #. */
 
-import { Problem, useKey } from "./api.js";
+import { askForKey, Problem } from "./api.js";
 import { element } from "./elements.js";
 import * as catalogue from "./console_catalogue.js";
 import * as deadLetters from "./console_dead_letters.js";
@@ -31,24 +31,10 @@ async function guard(work, signal) {
   } catch (problem) {
     if (signal.aborted) return;
     if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 401) return askForKey(() => guard(work, signal));
+    if (problem.status === 401) return askForKey(byId("key"), () => guard(work, signal), say);
     say(problem.isPassing ? `Eddyline can't answer now: ${problem.message}. Trying again …` : problem.message);
     if (problem.isPassing) again = setTimeout(() => guard(work, signal), AGAIN_MS);
   }
-}
-
-function askForKey(work) {
-  const dialog = byId("key");
-  if (dialog.open) return;
-  dialog.addEventListener("close", () => {
-    const { key } = dialog.querySelector("form").elements;
-    useKey(key.value);
-    key.value = "";
-    if (dialog.returnValue === "use") work();
-    else say("Without a key there is nothing to show. Reload to enter one.");
-    dialog.returnValue = "";
-  }, { once: true });
-  dialog.showModal();
 }
 
 /** Ask whether to do something that can't be undone. */

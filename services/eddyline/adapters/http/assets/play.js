@@ -1,6 +1,6 @@
 /** The playground: one person's shop or two, what the lists are asked with, and an item to publish. */
 
-import { address, call, Problem, useKey } from "./api.js";
+import { address, askForKey, call, Problem } from "./api.js";
 import { element } from "./elements.js";
 import { showEvent } from "./journeys.js";
 import { Panel } from "./panel.js";
@@ -30,7 +30,10 @@ async function guard(work) {
     say("");
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 401) return askForKey(work);
+    if (problem.status === 401) {
+      const use = () => guard(async () => Promise.all([work(), offerStrategies()]));
+      return askForKey(byId("key"), use, say);
+    }
     say(problem.isPassing ? `Eddyline can't answer now: ${problem.message}. Trying again …` : problem.message);
     if (problem.isPassing) again = setTimeout(() => guard(refreshAll), AGAIN_MS);
   }
@@ -38,20 +41,6 @@ async function guard(work) {
 
 async function refreshAll() {
   await Promise.all(panels.map((panel) => (panel.shopper === null ? panel.becomeSomeone() : panel.refresh())));
-}
-
-function askForKey(work) {
-  const dialog = byId("key");
-  if (dialog.open) return;
-  dialog.addEventListener("close", () => {
-    const { key } = dialog.querySelector("form").elements;
-    useKey(key.value);
-    key.value = "";
-    if (dialog.returnValue === "use") guard(async () => Promise.all([work(), offerStrategies()]));
-    else say("Without a key there is nothing to show. Reload to enter one.");
-    dialog.returnValue = "";
-  }, { once: true });
-  dialog.showModal();
 }
 
 // -- what lists are asked with ----------------------------------------------------------------------------------------------

@@ -53,31 +53,21 @@ class GroupRequests:
         return response
 
     async def _sync_group(self, request: Request) -> ResponseWriter:
-        body, response = request.body, request.response
+        body = request.body
         group, generation, member_id = body.string(), body.int32(), body.string()
         assignments = dict(body.array(lambda: (body.string(), body.nullable_bytes() or b"")))
         error, assignment = await self._groups.sync(group, generation, member_id, assignments)
-        if request.version >= 1:
-            response.int32(0)
-        response.int16(error)
+        response = _with_error(request, error)
         response.bytes(assignment)
         return response
 
     async def _heartbeat(self, request: Request) -> ResponseWriter:
-        body, response = request.body, request.response
-        error = self._groups.heartbeat(body.string(), body.int32(), body.string())
-        if request.version >= 1:
-            response.int32(0)
-        response.int16(error)
-        return response
+        body = request.body
+        return _with_error(request, self._groups.heartbeat(body.string(), body.int32(), body.string()))
 
     async def _leave_group(self, request: Request) -> ResponseWriter:
-        body, response = request.body, request.response
-        error = self._groups.leave(body.string(), body.string())
-        if request.version >= 1:
-            response.int32(0)
-        response.int16(error)
-        return response
+        body = request.body
+        return _with_error(request, self._groups.leave(body.string(), body.string()))
 
     async def _describe_groups(self, request: Request) -> ResponseWriter:
         body, response = request.body, request.response
@@ -178,3 +168,12 @@ class GroupRequests:
         if version >= 2:
             response.int16(NO_ERROR)
         return response
+
+
+def _with_error(request: Request, error: int) -> ResponseWriter:
+    """Begin the response to a member: no throttling, and the error."""
+    response = request.response
+    if request.version >= 1:
+        response.int32(0)
+    response.int16(error)
+    return response
