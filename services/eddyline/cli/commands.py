@@ -12,6 +12,7 @@ import typer
 
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
+from eddyline.cli.backup import backup, restore
 from eddyline.cli.dead_letters import dlq
 from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
@@ -41,6 +42,8 @@ app.add_typer(feeds)
 app.add_typer(experiments)
 app.add_typer(keys)
 app.command()(audit)
+app.command()(backup)
+app.command()(restore)
 app.command(name="kafka-users")(kafka_users)
 app.command()(recommend)
 app.command()(evaluate)
