@@ -44,8 +44,3 @@ def test_a_backup_made_under_load_holds_what_was_acknowledged_before_it_and_eddy
             assert process.person(person)["events"] <= sent[person] + 1, person
         assert process.stop() == 0
     assert_clean(tmp_path / "restored", lean)
-
-    again = run("restore", backup, "--data-dir", data, env=lean)
-    assert again.returncode == 2
-    assert "is not empty" in again.stderr
-    assert "--data-dir" in again.stderr

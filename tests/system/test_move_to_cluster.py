@@ -51,6 +51,7 @@ def audited(env: dict[str, str], *arguments: str) -> str:
     return re.sub("at most .* of the tolerance", "", done.stdout)  # vectors are made unit ones again
 
 
+@pytest.mark.extended  # tests/maintenance/test_cluster_move.py looks at every place
 @pytest.mark.slow(180)
 def test_on_the_cluster_everything_is_as_it_was_and_goes_on(
     tmp_path: Path, lean: dict[str, str], kafka_cluster: Cluster, request: pytest.FixtureRequest
@@ -81,6 +82,50 @@ def test_on_the_cluster_everything_is_as_it_was_and_goes_on(
     assert replayed.returncode == 0, replayed.stderr
     audited(there)
 
-    again = run("move-to-cluster", *data, env=there)
-    assert again.returncode == 2
-    assert "already" in again.stderr
+
+@pytest.mark.extended  # two workers of insights start, and another on Kafka
+@pytest.mark.slow(600)
+def test_what_was_measured_is_in_a_backup_and_on_the_cluster_and_goes_on(
+    tmp_path: Path, stand_in: dict[str, str], kafka_cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    env = stand_in | {"EDDYLINE_INSIGHTS__FLUSH_SECONDS": "0.2"}
+    there = env | on_servers(kafka_cluster, "measured", request)
+    data, backup, restored = (str(tmp_path / each) for each in ("data", "backup", "restored"))
+    with eddyline("up", "--data-dir", data, log=tmp_path / "before.txt", env=env) as process:
+        fill(process.await_ready())
+        for user in USERS:
+            browse(process, user)
+        await_measured(process, len(USERS))
+        made = run("backup", backup, "--data-dir", data, env=env)
+        assert made.returncode == 0, made.stderr
+    put_back = run("restore", backup, "--data-dir", restored, env=env)
+    assert put_back.returncode == 0, put_back.stderr
+    with eddyline("up", "--data-dir", restored, log=tmp_path / "restored.txt", env=env) as process:
+        await_measured(process.await_ready(), len(USERS))
+        browse(process, "one more")
+        await_measured(process, len(USERS) + 1)
+        assert process.stop() == 0
+    moved = run("move-to-cluster", "--data-dir", restored, env=there)
+    assert moved.returncode == 0, moved.stdout + moved.stderr
+    with eddyline("up", "--data-dir", restored, log=tmp_path / "moved.txt", env=there) as process:
+        await_measured(process.await_ready(), len(USERS) + 1)
+        browse(process, "another")
+        await_measured(process, len(USERS) + 2)
+
+
+def await_measured(process: Eddyline, lists: int) -> None:
+    """Until exactly so many lists, and a click on each, are measured."""
+
+    def is_measured() -> bool:
+        total = process.client.get("/v1/insights/kpis").json()["total"]
+        assert total["requests"] <= lists, total
+        return (total["requests"], total["clicks"]) == (lists, lists)
+
+    wait_until(is_measured, f"{lists} lists are measured", 90)
+
+
+def browse(process: Eddyline, user: str) -> None:
+    """Look at a list, and click its second item."""
+    answer = process.client.get(f"/v1/users/{user}/recommendations").json()
+    click = {"type": "click", "user_id": user, "item_id": answer["items"][1]["item_id"]}
+    process.post({**click, "request_id": answer["request_id"]})

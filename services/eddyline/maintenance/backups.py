@@ -61,7 +61,9 @@ def make_backup(data_dir: Path, target: Path) -> Backup:
     for needed in (VECTORS, JOURNAL):
         if not (data_dir / needed).is_dir():
             raise Misconfigured(f"{data_dir} is no data directory of an embedded Eddyline: it has no {needed}/")
-    _require_empty(target, f"choose another place for the backup than {target}")
+    _require_empty(target, "choose another place for the backup")
+    if target.is_mount():
+        raise Misconfigured(f"{target} is where a file system is mounted: choose a directory in it")
     with _errors_named(f"the backup of {data_dir}"), _draft(target) as draft:
         with ExitStack() as stack:
             with _store_still(data_dir):
@@ -177,6 +179,8 @@ def _read_manifest(source: Path) -> Backup:
         raise Misconfigured(f"{source} is no whole backup: it has no {MANIFEST}, which is written last") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Misconfigured(f"{source / MANIFEST} can't be read ({error}): take another backup") from None
+    if outside := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise Misconfigured(f"{source / MANIFEST} names a file that is not in it, {outside[0]}: take another backup")
     if backup.format > _FORMAT:
         raise Misconfigured(f"{source} was made by Eddyline {backup.eddyline}: restore it with that version")
     return backup

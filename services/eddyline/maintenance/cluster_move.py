@@ -82,9 +82,11 @@ class _Places:
         if self.cluster.encode() not in value and _TRANSFER not in value:
             return value
         try:
-            return orjson.dumps(self.translate(orjson.loads(value)))
+            parsed = orjson.loads(value)
         except orjson.JSONDecodeError:  # a header
             return self._rename(value.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        translated = self.translate(parsed)
+        return value if translated == parsed else orjson.dumps(translated)
 
     def translate(self, value: Any) -> Any:
         """Translate what JSON can hold."""
@@ -101,7 +103,7 @@ class _Places:
             log, _, offset = self._move(value["log"], value["partition"], value["offset"])
             translated |= {"log": log, "offset": offset}
         elif {"state", "epoch", "last_seen"} <= value.keys():  # a profile's payload
-            translated["state"] = translate_state(value["state"], self.translate)
+            translated["state"] = self._translate_state(value["state"])
         return translated
 
     def translate_commit(self, topic_log: str, partition: int, position: OffsetAndMetadata) -> OffsetAndMetadata:
@@ -118,8 +120,16 @@ class _Places:
                 text = text.replace(old, new)
         return text
 
+    def _translate_state(self, state: Any) -> Any:
+        try:
+            return translate_state(state, self.translate)
+        except (ValueError, KeyError, TypeError, AttributeError):  # what an app wrote, which no profiler takes for one
+            return state
+
     def _is_moved(self, log: Any, partition: Any, offset: Any) -> bool:
-        return isinstance(log, str) and log in self.moved and isinstance(partition, int) and isinstance(offset, int)
+        if not (isinstance(log, str) and isinstance(partition, int) and isinstance(offset, int)):
+            return False
+        return log in self.moved and partition in self.moved[log][1]
 
     def _move(self, log: str, partition: int, offset: int) -> tuple[str, int, int]:
         new, partitions = self.moved[log]

@@ -26,7 +26,10 @@ ADDRESS = "address"
 """The file beside a journal that says where its broker listens."""
 _KEY = 20_000  # none of Kafka's
 _ANSWER_SECONDS = 60.0
-_UNHELD = "the store was not held for as long as its copy took"
+_UNHELD = (
+    f"its store is held still for {MAX_SECONDS:.0f} s at most, and copying it took longer: choose a faster disk, or "
+    "stop Eddyline for the backup"
+)
 
 HoldStore: TypeAlias = "Callable[[], AbstractContextManager[None]]"
 """Lets nothing be written to the store for as long as it lasts."""
