@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,12 +60,12 @@ class Here:
     def origin(self) -> Origin:
         return Origin(self.options, self.store)
 
-    def send(self, topic: str, *values: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
+    def send(self, topic: str, *values: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Send records to partition 1, each as of a second after the one before."""
         producer = LibraryProducer({"bootstrap.servers": self.options.bootstrap_servers})
         for number, value in enumerate(values):
             producer.produce(
-                topic, value, f"k{number}", partition=1, timestamp=AGO + 1000 * number, headers=headers or []
+                topic, value, f"k{number}", partition=1, timestamp=AGO + 1000 * number, headers=list(headers)
             )
         assert producer.flush(10) == 0
 
@@ -112,7 +112,7 @@ def test_everything_is_where_it_was_and_every_log_goes_by_its_new_name(here: Her
     here.send(USERS, *(b"{}" for n in range(6)))
     here.send(ACTIVITY, *(orjson.dumps(listing) for n in range(6)))
     sent = (b"{}", b"{}", b"{}", b'{"n": 3}', b'{"n": 4}', orjson.dumps(transfer))
-    here.send(INTERACTIONS, *sent, headers=list(origin.headers()))
+    here.send(INTERACTIONS, *sent, headers=origin.headers())
     for topic in (CONTENT, USERS, INTERACTIONS):
         here.cut(topic)
     item = {"item_id": "i", "source": here.at(CONTENT, 5)._asdict(), "meta": {"title": "I"}}
@@ -146,10 +146,10 @@ def test_everything_is_where_it_was_and_every_log_goes_by_its_new_name(here: Her
         (listed, *_) = log.read(ACTIVITY, 1, 5, 6)
         assert orjson.loads(listed.value or b"")["origin"] == LogPosition(logs[CONTENT], 1, 4 - CUT)._asdict()
         for group, topic, offset in (("embedder", CONTENT, 5 - CUT), ("profiler", INTERACTIONS, 5)):
-            position = log.committed(group, topic)[1]
-            assert position is not None
-            assert (position.offset, is_from_log(logs[topic], position.metadata)) == (offset, True)
-            assert is_from_log(here.logs[topic], position.metadata) is False
+            committed = log.committed(group, topic)[1]
+            assert committed is not None
+            assert (committed.offset, is_from_log(logs[topic], committed.metadata)) == (offset, True)
+            assert is_from_log(here.logs[topic], committed.metadata) is False
     moved = store.retrieve("profiles", [person_point_id(ADA)])[person_point_id(ADA)]
     for one in (decode_profile(ADA, moved.payload, moved.vectors, SETTINGS.profile), carried):
         delivery = one.delivery
