@@ -12,6 +12,7 @@ import typer
 
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
+from eddyline.cli.backup import backup, restore
 from eddyline.cli.dead_letters import dlq
 from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
@@ -20,6 +21,7 @@ from eddyline.cli.feeds import feeds
 from eddyline.cli.insights import insights
 from eddyline.cli.kafka_users import kafka_users
 from eddyline.cli.keys import keys
+from eddyline.cli.move_to_cluster import move_to_cluster
 from eddyline.cli.recommend import recommend
 from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Insecure, Port, Url, load_settings
 from eddyline.cli.simulate import simulate
@@ -41,6 +43,9 @@ app.add_typer(feeds)
 app.add_typer(experiments)
 app.add_typer(keys)
 app.command()(audit)
+app.command()(backup)
+app.command()(restore)
+app.command()(move_to_cluster)
 app.command(name="kafka-users")(kafka_users)
 app.command()(recommend)
 app.command()(evaluate)
