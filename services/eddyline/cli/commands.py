@@ -275,7 +275,8 @@ def import_(
     from eddyline.clients.columns import Columns
     from eddyline.clients.sources import open_source
 
-    source = open_source(path, Columns.from_options(renamed or (), load_settings(None).attributes), form)
+    settings = load_settings(None)
+    source = open_source(path, Columns.from_options(renamed or (), settings.attributes), form, settings.events)
     if dry_run:
         code = preview_import(source, rejects, output(), errors())
     else:

@@ -19,6 +19,7 @@ from eddyline.clients.text_files import PACKED, kind_of, read_lines
 from eddyline.errors import InvalidInput
 from eddyline.model.events import parse_timestamp
 from eddyline.model.unicode_text import is_unicode
+from eddyline.settings import EventSettings
 
 TABLES, OBJECTS = (".csv", ".tsv"), (".jsonl", ".ndjson")
 DOCUMENTS = (".xml", ".txt", ".json")
@@ -46,10 +47,13 @@ class Source:
     """Changes when the same files are read otherwise."""
 
 
-def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> Source:
+def open_source(
+    path: Path, columns: Columns = Columns(), form: str = AUTO, settings: EventSettings = EventSettings()
+) -> Source:
     """Recognise a MovieLens folder (either layout), a folder of files of lines or rows, or one such file.
 
-    `form`: one of `exports`, by default recognised. Raises `InvalidInput` saying what is there and what is needed.
+    `form`: one of `exports`, by default recognised; `settings`: what events of other systems mean. Raises
+    `InvalidInput` saying what is there and what is needed.
     """
     if not path.exists():
         raise InvalidInput(f"{path} doesn't exist", "path")
@@ -72,7 +76,11 @@ def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> S
         )
 
     def lines(kind: str) -> Iterator[SourceLine]:
-        return (one for one in _all_lines(formats, columns) if isinstance(one, SourceLine) and _kind(one.value) == kind)
+        return (
+            one
+            for one in _all_lines(formats, columns, settings)
+            if isinstance(one, SourceLine) and _kind(one.value) == kind
+        )
 
     return Source(
         str(path),
@@ -80,7 +88,7 @@ def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> S
         partial(lines, "item"),
         partial(lines, "user"),
         partial(lines, "event"),
-        lambda: _refused(_all_lines(formats, columns)),
+        lambda: _refused(_all_lines(formats, columns, settings)),
         tuple(files),
         reading=columns.digest + ("" if form == AUTO else form),
     )
@@ -136,11 +144,13 @@ def _kind(value: Json) -> str | None:
     return "user" if "user_id" in value else None
 
 
-def _all_lines(formats: Mapping[Path, ExportFormat | None], columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+def _all_lines(
+    formats: Mapping[Path, ExportFormat | None], columns: Columns, settings: EventSettings
+) -> Iterator[SourceLine | RefusedLine]:
     for file, export in formats.items():
         try:
             if export is not None:
-                yield from export.read(file)
+                yield from export.read(file, settings)
                 continue
             yield from _csv(file, columns) if kind_of(file) in TABLES else _jsonl(file, columns)
         except InvalidInput as error:
