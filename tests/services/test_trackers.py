@@ -277,7 +277,7 @@ def test_a_webhook_is_read_as_the_settings_say(it: Place) -> None:
     [bought] = it.events()
     assert (bought["type"], bought["user_id"], bought["value"]) == ("purchase", "115310627314723954", 199.0)
     assert bought["timestamp"] == "2026-07-01T14:00:00Z"
-    assert it.post([order], "/v1/track/webhook/shop-refund")["ignored"] == {"shop-refund": 1}
+    assert it.post([order], "/v1/track/webhook/shop%20refund")["ignored"] == {"shop refund": 1}
     assert it.post("x", "/v1/track/webhook/shop-order")["field"] == "body"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Header, Request, Response
 
-from eddyline.adapters.http import describe_body, open_to
+from eddyline.adapters.http import describe_body, id_from_path, open_to
 from eddyline.collector.schemas import Ga4Body, SegmentMessage, WebhookBody
 from eddyline.model.trackers import TrackedEvent, ga4_messages, segment_messages, webhook_messages
 from eddyline.settings import Scope
@@ -71,4 +71,5 @@ def add_tracker_routes(
         **options,
     )
     async def post_webhook(request: Request, name: str, idempotency_key: _IdempotencyKey = None) -> Response:
-        return await take(request, webhook_messages(await read(request), name), idempotency_key)
+        messages = webhook_messages(await read(request), id_from_path(name, "name"))
+        return await take(request, messages, idempotency_key)
