@@ -13,7 +13,7 @@ import orjson
 import pytest
 from fastapi import APIRouter, Response
 from tests.services.serving import problem, served
-from tests.support.browser import Browser, needs_chromium
+from tests.support.browser import Browser, Page, needs_chromium
 from tests.support.fakes import NOW, Clock, FakeProducer
 from tests.support.system import wait_until
 
@@ -25,11 +25,13 @@ from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Record, Topic
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.console.dead_letters import DeadLetterDesk
+from eddyline.console.filter_counts import FilterQuery
 from eddyline.console.known import why_not_servable
 from eddyline.console.overview import KEPT, MetricsHistory
+from eddyline.console.quality import LastEvaluation
 from eddyline.errors import Overloaded, Unavailable
 from eddyline.model.ids import Person
-from eddyline.settings import EventSettings, Scope, ServerSettings
+from eddyline.settings import EventSettings, Scope, ServerSettings, Settings
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
 
@@ -40,6 +42,9 @@ class Nobody:
     down = True
 
     def describe(self, _asked: Person | str) -> dict[str, Any]:
+        raise Unavailable("the vector store doesn't answer")
+
+    def count(self, _query: FilterQuery, _person: Person | None = None) -> dict[str, Any]:
         raise Unavailable("the vector store doesn't answer")
 
 
@@ -96,6 +101,18 @@ def insights() -> APIRouter:
     return routes
 
 
+def lists_while_down() -> APIRouter:
+    """The reader, whose store doesn't answer."""
+    routes = APIRouter()
+
+    @routes.get("/v1/strategies", openapi_extra=open_to(Scope.LISTS))
+    @routes.get("/v1/latest", openapi_extra=open_to(Scope.LISTS))
+    async def nothing() -> Response:
+        raise Unavailable("the vector store doesn't answer")
+
+    return routes
+
+
 @contextmanager
 def running(
     tmp_path: Path, access: AccessControl | None = None, is_alone: bool = False
@@ -109,9 +126,17 @@ def running(
     with ExitStack() as stack:
         desk = None if is_alone else DeadLetterDesk(stack.enter_context(_dead_letters(tmp_path)), producer)
         shown = console.Console(
-            MetricsHistory(metrics), nobody, nobody, None if is_alone else tap, desk, lambda: bool(stops)
+            MetricsHistory(metrics),
+            people=nobody,
+            items=nobody,
+            filters=nobody,
+            quality=LastEvaluation(Settings(data_dir=tmp_path)),
+            variants=lambda: {"variants": [], "fault": None},
+            tap=None if is_alone else tap,
+            dead_letters=desk,
+            is_stopping=lambda: bool(stops),
         )
-        routers = collector.router(), console.router(shown, 1_000_000), page, insights()
+        routers = collector.router(), console.router(shown, 1_000_000), page, insights(), lists_while_down()
         client = stack.enter_context(served(*routers, metrics=metrics, access=access))
         stack.callback(stops.append, True)
         yield client, tap, producer
@@ -184,9 +209,19 @@ def test_what_waits_for_who_is_slow_is_bounded_and_so_are_those_who_watch() -> N
 
 
 def test_a_stream_ends_when_the_process_stops() -> None:
-    nothing: Any = None
     stops = iter([False, True])
-    shown = console.Console(MetricsHistory(Metrics()), nothing, nothing, None, None, lambda: next(stops))
+    nothing: Any = None
+    shown = console.Console(
+        MetricsHistory(Metrics()),
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        tap=None,
+        dead_letters=None,
+        is_stopping=lambda: next(stops),
+    )
 
     async def read() -> list[bytes]:
         from eddyline.console.api import _figures
@@ -333,15 +368,47 @@ def test_who_may_operate_sees_nobody_and_with_people_everybody(tmp_path: Path) -
 @pytest.mark.xdist_group("pages")
 def test_the_console_says_that_the_store_is_down_and_has_no_spinner_for_ever(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path) as (client, _, _producer), browser.page() as page:
-        for path in ("person/u/ada", "item/i1"):
-            page.open("about:blank")
-            page.open(f"{client.base_url}/console#/{path}".replace("//console", "/console"))
+        for path in ("person/u/ada", "item/i1", "lists/u/ada", "catalogue"):
+            visit(page, client, path)
             page.await_text("#alert", "the vector store doesn't answer")
-        page.open("about:blank")
-        page.open(f"{client.base_url}/console#/dead-letters".replace("//console", "/console"))
-        page.await_text("#view", "No dead letters")
-        assert page.text("#alert") == ""
+        needs_no_store = {
+            "overview": "Events a second",
+            "live": "Nothing has come yet",
+            "experiments": "move",
+            "quality": "No evaluation yet",
+            "dead-letters": "No dead letters",
+        }
+        for path, shown in needs_no_store.items():
+            visit(page, client, path)
+            page.await_text("#view", shown)
+            assert page.text("#alert") == ""
         assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+@pytest.mark.xdist_group("pages")
+def test_a_page_that_is_not_looked_at_watches_nothing(browser: Browser, tmp_path: Path) -> None:
+    hidden = "Object.defineProperty(document, 'hidden', {get: () => !window.looked, configurable: true})"
+    with running(tmp_path) as (client, tap, _producer), browser.page() as page:
+        page.send("Page.addScriptToEvaluateOnNewDocument", source=hidden)
+        visit(page, client, "live")
+        page.await_text("#view", "Nothing has come yet")
+        asked = "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/console/api/events'))"
+        assert not page.evaluate(asked)
+        assert not tap.is_watched
+        page.evaluate("window.looked = true; document.dispatchEvent(new Event('visibilitychange'))")
+        wait_until(lambda: tap.is_watched, "it watches")
+        page.evaluate("window.looked = false")
+        client.post("/v1/events", json={"events": [CLICK]})
+        wait_until(lambda: not tap.is_watched, "it has let go")
+        assert not page.errors
+
+
+def visit(page: Page, client: httpx.Client, path: str) -> None:
+    page.open("about:blank")
+    page.open(f"{str(client.base_url).rstrip('/')}/console#/{path}")
 
 
 @needs_chromium
@@ -350,7 +417,7 @@ def test_the_console_says_that_the_store_is_down_and_has_no_spinner_for_ever(bro
 @pytest.mark.xdist_group("pages")
 def test_an_experiment_is_shown_with_its_bounds_and_whether_it_can_be_trusted(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path) as (client, _, _producer), browser.page() as page:
-        page.open(f"{client.base_url}/console#/experiments".replace("//console", "/console"))
+        visit(page, client, "experiments")
         page.await_text("#view", "move")
         text = page.text("#view")
         for shown in (

@@ -2,7 +2,8 @@
 
 import { address, call, follow } from "./api.js";
 import { element } from "./elements.js";
-import { barPlot, duration, figure, hint, linePlot, number, panel, table } from "./views.js";
+import { barPlot, linePlot } from "./plots.js";
+import { duration, figure, hint, number, panel, table } from "./views.js";
 
 export const TITLE = "Overview";
 const ROOT = "/console/api";
