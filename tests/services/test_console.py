@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from tests.services.serving import problem, served
 from tests.support.browser import Browser, Page, needs_chromium
 from tests.support.fakes import NOW, Clock, FakeProducer
@@ -37,9 +37,7 @@ CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
 
 
 class Nobody:
-    """Nothing is known; or the store doesn't answer, while it is `down`."""
-
-    down = True
+    """What is known, while the store doesn't answer."""
 
     def describe(self, _asked: Person | str) -> dict[str, Any]:
         raise Unavailable("the vector store doesn't answer")
@@ -101,6 +99,42 @@ def insights() -> APIRouter:
     return routes
 
 
+class Counts:
+    """A catalogue of twelve items."""
+
+    def count(self, _query: FilterQuery, _person: Person | None = None) -> dict[str, Any]:
+        return {"items": 12, "taken": [{"why": "expired", "items": 2}], "left": 10}
+
+
+def lists_by_strategy() -> APIRouter:
+    """A reader with two strategies, of which one has learnt; each has a list of its own."""
+    routes, lists = APIRouter(), open_to(Scope.LISTS)
+    learnt = {"learned": True, "choices": 7, "loss": 4.5, "shipped_loss": 4.625}
+    strategies = [
+        {"name": "learned", "weights": {"running": {"affinity": 2.0}, "first_list": {}}, **learnt},
+        {"name": "content", "weights": {"running": {"taste": 1.0}, "first_list": {}}, "learned": False},
+    ]
+    scored = {
+        "learned": {"both": {"affinity": 3.0, "taste": 1.0}, "mine": {"affinity": 1.0}},
+        "content": {"theirs": {"taste": 1.0}, "both": {"affinity": 0.1, "taste": 0.3}},
+    }
+
+    @routes.get("/v1/strategies", openapi_extra=lists)
+    async def named() -> Response:
+        return json_response({"usual": "learned", "strategies": strategies})
+
+    @routes.post("/v1/recommendations", openapi_extra=lists)
+    async def recommendations(request: Request) -> Response:
+        name = (await request.json())["strategy"]
+        items = [
+            {"item_id": item, "rank": rank, "score": sum(scores.values()), "title": item, "scores": scores}
+            for rank, (item, scores) in enumerate(scored[name].items(), start=1)
+        ]
+        return json_response({"strategy": name, "items": items, "cold_start": False, "degraded": False})
+
+    return routes
+
+
 def lists_while_down() -> APIRouter:
     """The reader, whose store doesn't answer."""
     routes = APIRouter()
@@ -115,28 +149,35 @@ def lists_while_down() -> APIRouter:
 
 @contextmanager
 def running(
-    tmp_path: Path, access: AccessControl | None = None, is_alone: bool = False
+    tmp_path: Path,
+    access: AccessControl | None = None,
+    is_alone: bool = False,
+    metrics: Metrics | None = None,
+    lists: APIRouter | None = None,
 ) -> Iterator[tuple[httpx.Client, EventTap, FakeProducer]]:
-    """A collector with a console."""
-    metrics, producer, tap = Metrics(), FakeProducer(), EventTap(Clock())
+    """A collector with a console, and a reader, whose store doesn't answer unless it is given."""
+    metrics, producer, tap = metrics or Metrics(), FakeProducer(), EventTap(Clock())
     collector = Collector(producer, EventSettings(), ServerSettings(), metrics, tap=tap)
     nobody: Any = Nobody()
     stops: list[bool] = []
     page = pages.router(playground=False, console=True)
     with ExitStack() as stack:
         desk = None if is_alone else DeadLetterDesk(stack.enter_context(_dead_letters(tmp_path)), producer)
+        history = MetricsHistory(metrics, Clock())
+        history.note()
+        counts: Any = nobody if lists is None else Counts()
         shown = console.Console(
-            MetricsHistory(metrics),
+            history,
             people=nobody,
             items=nobody,
-            filters=nobody,
+            filters=counts,
             quality=LastEvaluation(Settings(data_dir=tmp_path)),
             variants=lambda: {"variants": [], "fault": None},
             tap=None if is_alone else tap,
             dead_letters=desk,
             is_stopping=lambda: bool(stops),
         )
-        routers = collector.router(), console.router(shown, 1_000_000), page, insights(), lists_while_down()
+        routers = collector.router(), console.router(shown, 1_000_000), page, insights(), lists or lists_while_down()
         client = stack.enter_context(served(*routers, metrics=metrics, access=access))
         stack.callback(stops.append, True)
         yield client, tap, producer
@@ -382,6 +423,32 @@ def test_the_console_says_that_the_store_is_down_and_has_no_spinner_for_ever(bro
             visit(page, client, path)
             page.await_text("#view", shown)
             assert page.text("#alert") == ""
+        assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+@pytest.mark.xdist_group("pages")
+def test_what_differs_between_two_lists_is_told_by_the_shares_of_their_terms(browser: Browser, tmp_path: Path) -> None:
+    metrics = Metrics()
+    metrics.blend_weight.labels("learned", "running", "affinity").set(2)
+    with (
+        running(tmp_path, metrics=metrics, lists=lists_by_strategy()) as (client, _, _producer),
+        browser.page() as page,
+    ):
+        visit(page, client, "lists")
+        page.await_text("#view", "The difference")
+        assert "1 of 2 items are in both, 0 of them in the same place." in page.text("#view")
+        rows = "[...document.querySelectorAll('#view tbody tr')]"
+        found = page.evaluate(f"{rows}.map((one) => [...one.cells].map((cell) => cell.innerText))")
+        assert ["both", "1", "2", "4", "0.4", "affinity −50 %, taste +50 %"] in found
+        assert ["mine", "2", "–", "1", "–", "in one list alone"] in found
+        assert ["theirs", "–", "1", "–", "1", "in one list alone"] in found
+        assert ["expired", "− 2"] in found
+        assert ["left for ranking", "10"] in found
+        assert "learnt from 7 choices, a loss of 4.5 nats where the shipped weights had 4.625" in page.text("#view")
+        assert page.texts(".plot-legend li") == ["affinity 2"], "the weights over time"
         assert not page.errors
 
 

@@ -43,7 +43,7 @@ export function show(view, _parts, { guard, signal }) {
 async function showFeeds(place) {
   try {
     const { feeds } = await call("GET", address(["feeds"]));
-    place.replaceChildren(panel("Feeds", [feeds.length ? feedTable(feeds) : hint("None is read: POST /v1/feeds, or [[feeds]] in the settings, adds one.")]));
+    place.replaceChildren(panel("Feeds", [feeds.length ? feedTable(feeds) : hint("None is read: POST /v1/feeds, or [[feed]] in the settings, adds one.")]));
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     place.replaceChildren(panel("Feeds", [hint(problem.status === 404 ? "No feeds are known in this process: ask one with the role feeds." : problem.message)]));
@@ -53,8 +53,8 @@ async function showFeeds(place) {
 function feedTable(feeds) {
   const columns = [
     ["Feed", ({ name, url }) => element("span", {}, [element("bdi", { textContent: name }), element("br"), feedLink(url)]), "plain"],
-    ["State", state],
-    ["Last read", (one) => ago(one.last_success)],
+    ["State", state, "plain"],
+    ["Last read", (one) => ago(one.last_success), "brief"],
     ["Next", (one) => (one.ended ? "never" : one.next_at ? until(one.next_at) : "soon")],
     ["Entries", (one) => number(one.entries), "number"], ["Refused", (one) => number(one.refused), "number"], ["Items written", (one) => number(one.items), "number"],
   ];

@@ -3,12 +3,14 @@
 import { address, call, Problem } from "./api.js";
 import { element } from "./elements.js";
 import { linesPlot } from "./plots.js";
+import { positiveSum } from "./terms.js";
 import { duration, facts, hint, itemLink, listTable, number, panel, personFields, table } from "./views.js";
 
 export const TITLE = "Lists side by side";
 const LIMIT = 20;
 const ROOT = "/console/api";
 const TERMS_SHOWN = 3;
+const LINES = 8;
 
 export function show(view, [kind = "u", id = ""], { guard, signal }) {
   const person = personFields(kind, id, "nobody in particular");
@@ -44,7 +46,8 @@ export function show(view, [kind = "u", id = ""], { guard, signal }) {
     one.value = `strategy:${known.usual}`;
     other.value = `strategy:${names.find((name) => name !== known.usual) ?? known.usual}`;
     const faults = running.fault ? [hint(running.fault)] : [];
-    strategies.replaceChildren(panel("The strategies", [...faults, ...known.strategies.flatMap((strategy) => describe(strategy, known.usual, history))]));
+    const learned = known.strategies.filter((strategy) => strategy.learned);
+    strategies.replaceChildren(panel("The strategies", [...faults, facts(known.strategies.map((one) => describe(one, known.usual))), ...learned.map(({ name }) => weightsPlot(name, history))]));
     await compare();
   });
 }
@@ -103,15 +106,22 @@ function difference(one, other, mine, theirs) {
     ["Item", ({ item }) => itemLink(item.item_id, item.title), "plain"],
     [one, ({ here }) => place(here), "number"], [other, ({ there }) => place(there), "number"],
     [`Score by ${one}`, ({ here }) => (here ? number(here.score) : "–"), "number"], [`Score by ${other}`, ({ there }) => (there ? number(there.score) : "–"), "number"],
-    [`Terms, ${other} less ${one}`, ({ here, there }) => (here && there ? changes(here.scores, there.scores) : "in one list alone")],
+    [`Terms' shares of the score, by ${other} and not ${one}`, ({ here, there }) => (here && there ? changes(here, there) : "in one list alone")],
   ];
   return table(columns, rows, `What differs between ${one} and ${other}`);
 }
 
+/** The terms whose share of the score differs the most: strategies have scales of their own. */
 function changes(before, after) {
-  const all = Object.keys({ ...before, ...after }).map((term) => [term, (after[term] ?? 0) - (before[term] ?? 0)]);
-  const large = all.filter(([, change]) => Math.abs(change) >= 0.005).sort((first, second) => Math.abs(second[1]) - Math.abs(first[1]));
-  return large.slice(0, TERMS_SHOWN).map(([term, change]) => `${term} ${change > 0 ? "+" : "−"}${number(Math.abs(change))}`).join(", ") || "none";
+  const [was, is] = [shares(before), shares(after)];
+  const all = Object.keys({ ...was, ...is }).map((term) => [term, Math.round(100 * ((is[term] ?? 0) - (was[term] ?? 0)))]);
+  const large = all.filter(([, change]) => change).sort((first, second) => Math.abs(second[1]) - Math.abs(first[1]));
+  return large.slice(0, TERMS_SHOWN).map(([term, change]) => `${term} ${change > 0 ? "+" : "−"}${Math.abs(change)} %`).join(", ") || "the same";
+}
+
+function shares(item) {
+  const sum = positiveSum(item) || 1;
+  return Object.fromEntries(Object.entries(item.scores ?? {}).map(([term, value]) => [term, value / sum]));
 }
 
 // -- filters -----------------------------------------------------------------------------------------------------------
@@ -130,22 +140,22 @@ async function countFiltered({ kind, id }, narrowed) {
 
 // -- strategies --------------------------------------------------------------------------------------------------------
 
-function describe({ name, learned, weights, choices, loss, shipped_loss: shippedLoss }, usual, history) {
+function describe({ name, learned, weights, choices, loss, shipped_loss: shippedLoss }, usual) {
   const terms = Object.entries(weights.running).sort((first, second) => second[1] - first[1]).map(([term, weight]) => `${term} ${number(weight)}`).join(", ");
   const late = choices ? `, a loss of ${number(loss, 3)} nats where the shipped weights had ${number(shippedLoss, 3)}` : "";
-  const told = facts([[name, `${name === usual ? "the usual one; " : ""}${learned ? `learnt from ${number(choices ?? 0)} choices${late}; ` : ""}${terms || "no weights"}`]]);
-  return learned ? [told, weightsPlot(name, history)] : [told];
+  return [name, `${name === usual ? "the usual one; " : ""}${learned ? `learnt from ${number(choices ?? 0)} choices${late}; ` : ""}${terms || "no weights"}`];
 }
 
-/** What a learned strategy has weighed by, since this process started. */
+/** What a learned strategy has weighed by, since this process made a list. */
 function weightsPlot(name, { at, series }) {
-  const own = series.filter(({ strategy, visit, weights }) => strategy === name && visit === "running" && weights.some(Boolean));
-  if (!own.length) return hint("Its weights are plotted once a list was made.");
+  const own = series.filter(({ strategy, visit, weights }) => strategy === name && visit === "running" && weights.at(-1)).sort((first, second) => second.weights.at(-1) - first.weights.at(-1)).slice(0, LINES);
+  const first = Math.min(...own.map(({ weights }) => weights.findIndex((weight) => weight !== null)));
+  if (!own.length || first >= at.length - 1) return hint(`What ${name} weighs by is drawn once there are two readings, five minutes apart.`);
   const most = Math.max(...own.flatMap(({ weights }) => weights));
-  const span = at.at(-1) - at[0] || 1;
-  const lines = own.sort((first, second) => second.weights.at(-1) - first.weights.at(-1)).map(({ term, weights }) => ({
+  const span = at.at(-1) - at[first] || 1;
+  const lines = own.map(({ term, weights }) => ({
     label: `${term} ${number(weights.at(-1))}`,
-    points: weights.map((weight, place) => [(at[place] - at[0]) / span, weight === null ? null : weight / most]),
+    points: weights.map((weight, place) => [(at[place] - at[first]) / span, weight === null ? null : weight / most]),
   }));
   return linesPlot(`Weights of ${name} over time`, lines, [], `${duration(span)} ago`, "now");
 }

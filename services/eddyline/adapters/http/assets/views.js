@@ -69,8 +69,9 @@ export function itemLink(id, title) {
   return element("a", { href: `#/item/${encodeURIComponent(id)}` }, [element("bdi", { textContent: title ?? id })]);
 }
 
-/** A list as a table, with why and terms; `extra`: further columns. `isNarrow`: why is below the title. */
-export function listTable(items, caption, extra = [], isNarrow = false) {
+/** A list as a table, with why and terms; `extra`: further columns. `isNarrow`: there is little room, so why is below
+ * the title. */
+export function listTable(items, caption, extra = [], isNarrow = matchMedia("(max-width: 40rem)").matches) {
   const largest = Math.max(0, ...items.map(positiveSum));
   const why = (one) => element("bdi", { className: isNarrow ? "hint" : "", textContent: one.because ?? "" });
   const columns = [
