@@ -3,7 +3,7 @@
 In rounds, each of all states in turns: nobody watches, the console's overview is open, its live events are. A round
 rests for some seconds, which shows what watching alone takes, and then sends requests one after another: a click, and
 the list of its person. Figures are the processor time of the process, from /proc, and the time to each list as its
-caller has it: medians over the rounds, with the least, which what else the machine does disturbs less.
+caller has it: medians over the rounds; then the differences to nobody's in the same round, and the middle half of them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 
 STATES = {"nobody": None, "overview": "/console/api/figures", "live events": "/console/api/events"}
+MEASURED = ("rest", "work", "list")
 PEOPLE = 50
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -90,12 +91,17 @@ def main() -> None:
             for name, path in order if number % 2 == 0 else order[::-1]:
                 with watching(options.url, path):
                     found[name].append(measure_round(client, options.pid, items, options.rest, options.requests))
-    print(f"{options.rounds} rounds; medians in ms, least in brackets")
-    print(f"{'watched by':12} {'a second of rest':>20} {'a click and its list':>22} {'to a list':>16}")
+    print(f"{options.rounds} rounds, milliseconds")
+    print(f"{'watched by':24} {'a second of rest':>22} {'a click and its list':>22} {'to a list':>22}")
     for name, rounds in found.items():
-        cells = [sorted(one[key] for one in rounds) for key in ("rest", "work", "list")]
-        shown = [f"{statistics.median(values):.1f} ({values[0]:.1f})" for values in cells]
-        print(f"{name:12} {shown[0]:>20} {shown[1]:>22} {shown[2]:>16}")
+        print(f"{name:24}", *(f"{statistics.median(one[key] for one in rounds):22.1f}" for key in MEASURED))
+    for name in [name for name, path in STATES.items() if path]:
+        cells = []
+        for key in MEASURED:
+            differences = [one[key] - nobody[key] for one, nobody in zip(found[name], found["nobody"], strict=True)]
+            low, middle, high = statistics.quantiles(differences, n=4)
+            cells.append(f"{middle:+.1f} ({low:+.1f} … {high:+.1f})")
+        print(f"{name + ' − nobody':24}", *(f"{cell:>22}" for cell in cells))
 
 
 if __name__ == "__main__":

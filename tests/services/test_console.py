@@ -286,6 +286,7 @@ def test_readings_are_totals_and_no_more_than_an_hour_is_kept() -> None:
     metrics.request_seconds.labels("POST", "/v1/recommendations").observe(0.3)
     metrics.request_seconds.labels("POST", "/v1/events").observe(0.3)
     metrics.lag.labels("profiler", "interactions", "0").set(7)
+    metrics.feeds_read.labels("failed").inc()
     for _ in range(KEPT + 5):
         clock.forward(10)
         history.note()
@@ -297,6 +298,7 @@ def test_readings_are_totals_and_no_more_than_an_hour_is_kept() -> None:
     assert dict(now["visible"])[0.02] == 0
     assert dict(now["visible"])[0.05] == 1
     assert now["list_seconds"][-1] == (None, 1)
+    assert history.details()["feeds"] == {"failed": 1}
     assert history.details()["lag"] == [
         {"group": "profiler", "topic": "interactions", "partition": "0", "records": 7.0}
     ]

@@ -3,6 +3,8 @@ an operator does."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from tests.support.accessibility import accessibility_faults
 from tests.support.browser import Browser, Page, needs_chromium
-from tests.support.system import Eddyline, eddyline, wait_until
+from tests.support.system import ROOT, Eddyline, eddyline, wait_until
 
 pytestmark = [
     pytest.mark.system,
@@ -278,6 +280,21 @@ def test_a_feed_is_shown_with_what_is_wrong_with_it(page: Page, shop: Eddyline) 
     page.await_text("#view", "news")
     assert "loopback" in page.text("tr[data-state=ill]")
     assert "never" in page.text("tr[data-state=ill]")
+    visit(page, shop, "overview")
+    page.await_text("#view", "Readings of feeds since the start")
+
+
+def test_what_watching_costs_is_compared_with_nobody(shop: Eddyline) -> None:
+    options = ("--url", shop.url, "--pid", str(shop.process.pid), "--rounds", "2", "--rest", "0.1", "--requests", "2")
+    script = [sys.executable, str(ROOT / "benchmarks" / "console.py"), *options]
+    printed = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    assert [line[:24].strip() for line in printed[2:]] == [
+        "nobody",
+        "overview",
+        "live events",
+        "overview − nobody",
+        "live events − nobody",
+    ]
 
 
 def test_a_dead_letter_is_opened_sent_again_and_dropped(page: Page, shop: Eddyline) -> None:

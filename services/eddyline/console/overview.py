@@ -53,13 +53,15 @@ def read_metrics(metrics: Metrics, at: float) -> dict[str, Any]:
 
 
 def read_details(metrics: Metrics) -> dict[str, Any]:
-    """Return what isn't kept: lag by partition, what is being retried, refusals by field, dead letters by reason."""
+    """Return what isn't kept: lag by partition, what is being retried, refusals by field, dead letters by reason,
+    readings of feeds by outcome, CTR of the last minute."""
     lag = sorted(_samples(metrics.lag), key=lambda sample: -sample[1])[:MAX_SERIES]
     return {
         "lag": [{**labels, "records": value} for labels, value in lag],
         "retrying": sorted(group for group, value in _by(metrics.retrying, "group").items() if value),
         "rejected": _by(metrics.rejected, "field"),
         "dead_letters": _by(metrics.dead_letters, "reason"),
+        "feeds": _by(metrics.feeds_read, "outcome"),
         "ctr": [{**labels, "ctr": value} for labels, value in _samples(metrics.insights["ctr"])][:MAX_SERIES],
     }
 
