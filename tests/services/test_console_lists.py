@@ -131,6 +131,7 @@ def test_the_last_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("metrics.csv", "{header}all,learned,many,1,hr,10,0.5,,,,,\n", "line 2"),
         ("metrics.csv", "{header}all,learned\n", "line 2: has 2 cells"),
         ("metrics.csv", "x" * 4_000_001, "larger than an evaluation's"),
+        ("metrics.csv", "x" * 200_000, "field larger"),
         ("metrics.csv", b"\xff\xfe", "can't be read"),
         ("run.json", "[]", "no JSON object"),
         ("run.json", "{", "not JSON"),

@@ -69,18 +69,19 @@ def _facts(file: Path, text: str) -> dict[str, Any]:
 
 def _rows(file: Path, text: str) -> list[dict[str, Any]]:
     lines = csv.reader(StringIO(text, newline=""))
-    header = next(lines, [])
-    if tuple(header) != METRIC_COLUMNS:
-        raise Misconfigured(f"{file} has other columns than this version writes: run eddyline evaluate --output again")
-    rows = []
-    for line in lines:
-        try:
-            if len(line) != len(METRIC_COLUMNS):
-                raise ValueError(f"has {len(line)} cells instead of {len(METRIC_COLUMNS)}")
-            rows.append({name: _cell(name, cell) for name, cell in zip(METRIC_COLUMNS, line, strict=True)})
-        except ValueError as error:
-            raise Misconfigured(f"{file}, line {lines.line_num}: {error}") from None
-    return rows
+    try:
+        header = tuple(next(lines, []))
+        if header != METRIC_COLUMNS:
+            raise ValueError("has other columns than this version writes: run eddyline evaluate --output again")
+        return [_row(line) for line in lines]
+    except (ValueError, csv.Error) as error:
+        raise Misconfigured(f"{file}, line {lines.line_num}: {error}") from None
+
+
+def _row(line: list[str]) -> dict[str, Any]:
+    if len(line) != len(METRIC_COLUMNS):
+        raise ValueError(f"has {len(line)} cells instead of {len(METRIC_COLUMNS)}")
+    return {name: _cell(name, cell) for name, cell in zip(METRIC_COLUMNS, line, strict=True)}
 
 
 def _cell(name: str, cell: str) -> str | int | float | None:
