@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from tests.services.serving import problem, served
-from tests.support.browser import Browser, needs_chromium
+from tests.support.browser import Browser, Page, needs_chromium
 from tests.support.fakes import NOW, Clock, FakeProducer
 from tests.support.system import wait_until
 
@@ -25,21 +25,24 @@ from eddyline.adapters.kafka import EmbeddedBroker, KafkaProducer, Record, Topic
 from eddyline.adapters.telemetry import Metrics
 from eddyline.collector.api import Collector
 from eddyline.console.dead_letters import DeadLetterDesk
+from eddyline.console.filter_counts import FilterQuery
 from eddyline.console.known import why_not_servable
 from eddyline.console.overview import KEPT, MetricsHistory
+from eddyline.console.quality import LastEvaluation
 from eddyline.errors import Overloaded, Unavailable
 from eddyline.model.ids import Person
-from eddyline.settings import EventSettings, Scope, ServerSettings
+from eddyline.settings import EventSettings, Scope, ServerSettings, Settings
 
 CLICK = {"type": "click", "item_id": "i1", "user_id": "ada"}
 
 
 class Nobody:
-    """Nothing is known; or the store doesn't answer, while it is `down`."""
-
-    down = True
+    """What is known, while the store doesn't answer."""
 
     def describe(self, _asked: Person | str) -> dict[str, Any]:
+        raise Unavailable("the vector store doesn't answer")
+
+    def count(self, _query: FilterQuery, _person: Person | None = None) -> dict[str, Any]:
         raise Unavailable("the vector store doesn't answer")
 
 
@@ -96,22 +99,85 @@ def insights() -> APIRouter:
     return routes
 
 
+class Counts:
+    """A catalogue of twelve items."""
+
+    def count(self, _query: FilterQuery, _person: Person | None = None) -> dict[str, Any]:
+        return {"items": 12, "taken": [{"why": "expired", "items": 2}], "left": 10}
+
+
+def lists_by_strategy() -> APIRouter:
+    """A reader with two strategies, of which one has learnt; each has a list of its own."""
+    routes, lists = APIRouter(), open_to(Scope.LISTS)
+    learnt = {"learned": True, "choices": 7, "loss": 4.5, "shipped_loss": 4.625}
+    strategies = [
+        {"name": "learned", "weights": {"running": {"affinity": 2.0}, "first_list": {}}, **learnt},
+        {"name": "content", "weights": {"running": {"taste": 1.0}, "first_list": {}}, "learned": False},
+    ]
+    scored = {
+        "learned": {"both": {"affinity": 3.0, "taste": 1.0}, "mine": {"affinity": 1.0}},
+        "content": {"theirs": {"taste": 1.0}, "both": {"affinity": 0.1, "taste": 0.3}},
+    }
+
+    @routes.get("/v1/strategies", openapi_extra=lists)
+    async def named() -> Response:
+        return json_response({"usual": "learned", "strategies": strategies})
+
+    @routes.post("/v1/recommendations", openapi_extra=lists)
+    async def recommendations(request: Request) -> Response:
+        name = (await request.json())["strategy"]
+        items = [
+            {"item_id": item, "rank": rank, "score": sum(scores.values()), "title": item, "scores": scores}
+            for rank, (item, scores) in enumerate(scored[name].items(), start=1)
+        ]
+        return json_response({"strategy": name, "items": items, "cold_start": False, "degraded": False})
+
+    return routes
+
+
+def lists_while_down() -> APIRouter:
+    """The reader, whose store doesn't answer."""
+    routes = APIRouter()
+
+    @routes.get("/v1/strategies", openapi_extra=open_to(Scope.LISTS))
+    @routes.get("/v1/latest", openapi_extra=open_to(Scope.LISTS))
+    async def nothing() -> Response:
+        raise Unavailable("the vector store doesn't answer")
+
+    return routes
+
+
 @contextmanager
 def running(
-    tmp_path: Path, access: AccessControl | None = None, is_alone: bool = False
+    tmp_path: Path,
+    access: AccessControl | None = None,
+    is_alone: bool = False,
+    metrics: Metrics | None = None,
+    lists: APIRouter | None = None,
 ) -> Iterator[tuple[httpx.Client, EventTap, FakeProducer]]:
-    """A collector with a console."""
-    metrics, producer, tap = Metrics(), FakeProducer(), EventTap(Clock())
+    """A collector with a console, and a reader, whose store doesn't answer unless it is given."""
+    metrics, producer, tap = metrics or Metrics(), FakeProducer(), EventTap(Clock())
     collector = Collector(producer, EventSettings(), ServerSettings(), metrics, tap=tap)
     nobody: Any = Nobody()
     stops: list[bool] = []
     page = pages.router(playground=False, console=True)
     with ExitStack() as stack:
         desk = None if is_alone else DeadLetterDesk(stack.enter_context(_dead_letters(tmp_path)), producer)
+        history = MetricsHistory(metrics, Clock())
+        history.note()
+        counts: Any = nobody if lists is None else Counts()
         shown = console.Console(
-            MetricsHistory(metrics), nobody, nobody, None if is_alone else tap, desk, lambda: bool(stops)
+            history,
+            people=nobody,
+            items=nobody,
+            filters=counts,
+            quality=LastEvaluation(Settings(data_dir=tmp_path)),
+            variants=lambda: {"variants": [], "fault": None},
+            tap=None if is_alone else tap,
+            dead_letters=desk,
+            is_stopping=lambda: bool(stops),
         )
-        routers = collector.router(), console.router(shown, 1_000_000), page, insights()
+        routers = collector.router(), console.router(shown, 1_000_000), page, insights(), lists or lists_while_down()
         client = stack.enter_context(served(*routers, metrics=metrics, access=access))
         stack.callback(stops.append, True)
         yield client, tap, producer
@@ -184,9 +250,19 @@ def test_what_waits_for_who_is_slow_is_bounded_and_so_are_those_who_watch() -> N
 
 
 def test_a_stream_ends_when_the_process_stops() -> None:
-    nothing: Any = None
     stops = iter([False, True])
-    shown = console.Console(MetricsHistory(Metrics()), nothing, nothing, None, None, lambda: next(stops))
+    nothing: Any = None
+    shown = console.Console(
+        MetricsHistory(Metrics()),
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        tap=None,
+        dead_letters=None,
+        is_stopping=lambda: next(stops),
+    )
 
     async def read() -> list[bytes]:
         from eddyline.console.api import _figures
@@ -210,6 +286,7 @@ def test_readings_are_totals_and_no_more_than_an_hour_is_kept() -> None:
     metrics.request_seconds.labels("POST", "/v1/recommendations").observe(0.3)
     metrics.request_seconds.labels("POST", "/v1/events").observe(0.3)
     metrics.lag.labels("profiler", "interactions", "0").set(7)
+    metrics.feeds_read.labels("failed").inc()
     for _ in range(KEPT + 5):
         clock.forward(10)
         history.note()
@@ -221,6 +298,7 @@ def test_readings_are_totals_and_no_more_than_an_hour_is_kept() -> None:
     assert dict(now["visible"])[0.02] == 0
     assert dict(now["visible"])[0.05] == 1
     assert now["list_seconds"][-1] == (None, 1)
+    assert history.details()["feeds"] == {"failed": 1}
     assert history.details()["lag"] == [
         {"group": "profiler", "topic": "interactions", "partition": "0", "records": 7.0}
     ]
@@ -333,15 +411,73 @@ def test_who_may_operate_sees_nobody_and_with_people_everybody(tmp_path: Path) -
 @pytest.mark.xdist_group("pages")
 def test_the_console_says_that_the_store_is_down_and_has_no_spinner_for_ever(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path) as (client, _, _producer), browser.page() as page:
-        for path in ("person/u/ada", "item/i1"):
-            page.open("about:blank")
-            page.open(f"{client.base_url}/console#/{path}".replace("//console", "/console"))
+        for path in ("person/u/ada", "item/i1", "lists/u/ada", "catalogue"):
+            visit(page, client, path)
             page.await_text("#alert", "the vector store doesn't answer")
-        page.open("about:blank")
-        page.open(f"{client.base_url}/console#/dead-letters".replace("//console", "/console"))
-        page.await_text("#view", "No dead letters")
-        assert page.text("#alert") == ""
+        needs_no_store = {
+            "overview": "Events a second",
+            "live": "Nothing has come yet",
+            "experiments": "move",
+            "quality": "No evaluation yet",
+            "dead-letters": "No dead letters",
+        }
+        for path, shown in needs_no_store.items():
+            visit(page, client, path)
+            page.await_text("#view", shown)
+            assert page.text("#alert") == ""
         assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+@pytest.mark.xdist_group("pages")
+def test_what_differs_between_two_lists_is_told_by_the_shares_of_their_terms(browser: Browser, tmp_path: Path) -> None:
+    metrics = Metrics()
+    metrics.blend_weight.labels("learned", "running", "affinity").set(2)
+    with (
+        running(tmp_path, metrics=metrics, lists=lists_by_strategy()) as (client, _, _producer),
+        browser.page() as page,
+    ):
+        visit(page, client, "lists")
+        page.await_text("#view", "The difference")
+        assert "1 of 2 items are in both, 0 of them in the same place." in page.text("#view")
+        rows = "[...document.querySelectorAll('#view tbody tr')]"
+        found = page.evaluate(f"{rows}.map((one) => [...one.cells].map((cell) => cell.innerText))")
+        assert ["both", "1", "2", "4", "0.4", "affinity −50 %, taste +50 %"] in found
+        assert ["mine", "2", "–", "1", "–", "in one list alone"] in found
+        assert ["theirs", "–", "1", "–", "1", "in one list alone"] in found
+        assert ["expired", "− 2"] in found
+        assert ["left for ranking", "10"] in found
+        assert "learnt from 7 choices, a loss of 4.5 nats where the shipped weights had 4.625" in page.text("#view")
+        assert page.texts(".plot-legend li") == ["affinity 2"], "the weights over time"
+        assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+@pytest.mark.xdist_group("pages")
+def test_a_page_that_is_not_looked_at_watches_nothing(browser: Browser, tmp_path: Path) -> None:
+    hidden = "Object.defineProperty(document, 'hidden', {get: () => !window.looked, configurable: true})"
+    with running(tmp_path) as (client, tap, _producer), browser.page() as page:
+        page.send("Page.addScriptToEvaluateOnNewDocument", source=hidden)
+        visit(page, client, "live")
+        page.await_text("#view", "Nothing has come yet")
+        asked = "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/console/api/events'))"
+        assert not page.evaluate(asked)
+        assert not tap.is_watched
+        page.evaluate("window.looked = true; document.dispatchEvent(new Event('visibilitychange'))")
+        wait_until(lambda: tap.is_watched, "it watches")
+        page.evaluate("window.looked = false")
+        client.post("/v1/events", json={"events": [CLICK]})
+        wait_until(lambda: not tap.is_watched, "it has let go")
+        assert not page.errors
+
+
+def visit(page: Page, client: httpx.Client, path: str) -> None:
+    page.open("about:blank")
+    page.open(f"{str(client.base_url).rstrip('/')}/console#/{path}")
 
 
 @needs_chromium
@@ -350,7 +486,7 @@ def test_the_console_says_that_the_store_is_down_and_has_no_spinner_for_ever(bro
 @pytest.mark.xdist_group("pages")
 def test_an_experiment_is_shown_with_its_bounds_and_whether_it_can_be_trusted(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path) as (client, _, _producer), browser.page() as page:
-        page.open(f"{client.base_url}/console#/experiments".replace("//console", "/console"))
+        visit(page, client, "experiments")
         page.await_text("#view", "move")
         text = page.text("#view")
         for shown in (

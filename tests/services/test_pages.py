@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,10 @@ class Shop:
 
     down = is_empty = asks_for_proofs = False
 
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+
     def router(self) -> APIRouter:
         routes = APIRouter(tags=["testing"])
         lists = open_to(Scope.LISTS)
@@ -40,15 +46,17 @@ class Shop:
         async def recommendations(request: Request) -> Response:
             if self.asks_for_proofs and "user_id" in await request.json():
                 raise Forbidden("needs a proof")
-            return self._answer(request_id="r", strategy="learned", variant="learned", experiment=None, cold_start=True)
+            return await self._answer(
+                request_id="r", strategy="learned", variant="learned", experiment=None, cold_start=True
+            )
 
         @routes.get("/v1/trending", openapi_extra=lists)
         async def trending() -> Response:
-            return self._answer()
+            return await self._answer()
 
         @routes.get("/v1/latest", openapi_extra=lists)
         async def latest() -> Response:
-            return self._answer()
+            return await self._answer()
 
         @routes.get("/v1/items/{item_id}/audience", openapi_extra=open_to(Scope.PEOPLE))
         async def audience(item_id: str) -> Response:
@@ -56,7 +64,9 @@ class Shop:
 
         return routes
 
-    def _answer(self, **more: Any) -> Response:
+    async def _answer(self, **more: Any) -> Response:
+        while not self.answers.is_set():
+            await asyncio.sleep(0.01)
         if self.down:
             raise Unavailable("the vector store doesn't answer")
         if self.is_empty:
@@ -174,6 +184,31 @@ def test_the_welcome_page_names_what_is_not_ready_until_it_is(
         shop.down = False
         page.await_text("#state", "All is well")
         assert not page.errors
+
+
+@needs_chromium
+@pytest.mark.process
+@pytest.mark.slow(30)
+@pytest.mark.parametrize(
+    ("path", "outline", "shown"),
+    [("/play", "The list", "Reading a river"), ("/console#/catalogue", "Find items", "Reading a river")],
+)
+def test_a_page_is_there_before_what_it_shows(
+    browser: Browser, client: httpx.Client, shop: Shop, path: str, outline: str, shown: str
+) -> None:
+    shop.answers.clear()
+    try:
+        with browser.page() as page:
+            page.open(f"{str(client.base_url).rstrip('/')}{path}")
+            painted = "performance.getEntriesByName('first-contentful-paint').length"
+            wait_until(lambda: page.evaluate(painted), "something is painted")
+            page.await_text("body", outline)
+            assert shown not in page.text("body")
+            shop.answers.set()
+            page.await_text("body", shown)
+            assert not page.errors
+    finally:
+        shop.answers.set()
 
 
 @needs_chromium

@@ -66,6 +66,20 @@ class Page:
             if entry["level"] == "error" and entry["source"] != "network":
                 self.errors.append(entry["text"])
 
+    def resize(self, width: int, height: int) -> None:
+        """Look at it in a window of this size, in pixels."""
+        size = {"width": width, "height": height}
+        self.send("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, dark: bool, moving: bool = False) -> None:
+        """Look at it in a dark or a light scheme; `moving`: without asking for less motion."""
+        preferences = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "no-preference" if moving else "reduce",
+        }
+        features = [{"name": name, "value": value} for name, value in preferences.items()]
+        self.send("Emulation.setEmulatedMedia", features=features)
+
     # -- what a person does -----------------------------------------------------------------------------------------
 
     def open(self, url: str) -> Page:
@@ -153,15 +167,8 @@ class Browser:
         opened = httpx.put(f"{self._url}/json/new?about:blank", timeout=30.0).json()
         with connect(opened["webSocketDebuggerUrl"], max_size=None, proxy=None) as connection:
             page = Page(connection)
-            page.send(
-                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-            )
-            preferences = {
-                "prefers-color-scheme": "dark" if dark else "light",
-                "prefers-reduced-motion": "no-preference" if moving else "reduce",
-            }
-            features = [{"name": name, "value": value} for name, value in preferences.items()]
-            page.send("Emulation.setEmulatedMedia", features=features)
+            page.resize(width, height)
+            page.prefer(dark, moving)
             yield page
         httpx.get(f"{self._url}/json/close/{opened['id']}", timeout=30.0)
 

@@ -1,14 +1,19 @@
-"""The console in a real Chromium, on a running Eddyline: with data, with hostile titles, and what an operator does."""
+"""The console in a real Chromium, on a running Eddyline: with nothing in it, with data, with hostile titles, and what
+an operator does."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.support.accessibility import accessibility_faults
 from tests.support.browser import Browser, Page, needs_chromium
-from tests.support.system import Eddyline, eddyline, wait_until
+from tests.support.system import ROOT, Eddyline, eddyline, wait_until
 
 pytestmark = [
     pytest.mark.system,
@@ -20,26 +25,85 @@ pytestmark = [
 WORDS = ("kayak", "river", "rapid", "eddy", "canoe", "paddle", "wave", "ferry")
 HOSTILE = '\u202e"><svg><script>Object.assign(window, {harmed: 2})'
 """What stays as it is when markup is reduced to its text."""
-PAGES = ("overview", "live", "person", "item", "lists", "experiments", "dead-letters", "catalogue")
+PAGES = ("overview", "live", "person", "item", "lists", "experiments", "quality", "dead-letters", "catalogue")
+FILLED = {"person": "person/u/ada", "item": "item/hostile", "lists": "lists/u/ada"}
+"""Where a page shows somebody or something."""
+MAX_BYTES = 300_000
+EXPERIMENT = """
+[[experiment]]
+name = "diversity"
+[[experiment.variant]]
+name = "control"
+[[experiment.variant]]
+name = "diverse"
+diversity = 0.9
+"""
+METRICS = """slice,strategy,requests,people,metric,k,value,low,high,difference,difference_low,difference_high
+all,learned,400,50,hr,10,0.31,0.28,0.35,,,
+all,learned,400,50,ndcg,10,0.18,0.16,0.2,,,
+all,popularity,400,50,hr,10,0.11,0.09,0.14,-0.2,-0.24,-0.17
+all,popularity,400,50,ndcg,10,0.06,0.05,0.08,-0.12,-0.14,-0.1
+"""
+QUIET = """new Promise((resolve) => {
+  const watch = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(resolve, 150); });
+  let timer = setTimeout(resolve, 150);
+  watch.observe(document.body, { subtree: true, childList: true });
+  setTimeout(resolve, 2000);
+})"""
+"""Until a moment has changed nothing of what is shown."""
+SHOWN = "document.querySelectorAll('#view .panelled, #view .figure-card').length"
+PHONE = 390, 844
 
 
 @pytest.fixture(scope="module")
-def shop(lean: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eddyline]:
+def started(lean: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Eddyline, Path]]:
+    """An Eddyline with nothing in it, and its directory."""
     directory = tmp_path_factory.mktemp("operated")
-    env = {**lean, "EDDYLINE_PROFILE__PENDING_SECONDS": "1"}
-    with eddyline("up", "--data-dir", str(directory / "data"), log=directory / "log.txt", env=env) as running:
-        items = [{"item_id": word, "title": f"All about the {word}", "category": "Paddling"} for word in WORDS]
-        items += [
-            {"item_id": "hostile", "title": HOSTILE, "category": HOSTILE[:200], "url": "javascript:window.harmed = 3"},
-            {"item_id": "old", "title": "Yesterday's news", "expires_at": "2020-01-01T00:00:00Z"},
-        ]
-        assert running.client.post("/v1/items", json={"items": items}).status_code == 202
-        wait_until(lambda: all(running.has(item["item_id"]) for item in items), "the catalogue is there")
-        running.post(*({"type": "click", "user_id": "ada", "item_id": word} for word in WORDS[:4]))
-        running.post({"type": "hide", "user_id": "ada", "item_id": "wave"})
-        running.post({"type": "like", "user_id": "ada", "item_id": "hostile"})
-        running.await_events("ada", 6)
-        yield running
+    (directory / "experiments.toml").write_text(EXPERIMENT)
+    env = {
+        **lean,
+        "EDDYLINE_PROFILE__PENDING_SECONDS": "1",
+        "EDDYLINE_EXPERIMENTS_FILE": str(directory / "experiments.toml"),
+    }
+    data = directory / "data"
+    with eddyline("up", "--data-dir", str(data), log=directory / "log.txt", env=env) as running:
+        yield running, data
+
+
+@pytest.fixture(scope="module")
+def when_empty(browser: Browser, started: tuple[Eddyline, Path]) -> dict[str, tuple[str, str]]:
+    """What each page said, and its alert, while there was nothing."""
+    running, _ = started
+    said = {}
+    with browser.page() as page:
+        for name in PAGES:
+            visit(page, running, name)
+            wait_until(lambda: page.evaluate(SHOWN), f"{name} shows something")
+            page.evaluate(QUIET)
+            said[name] = page.text("#view"), page.text("#alert")
+        assert not page.errors
+    return said
+
+
+@pytest.fixture(scope="module")
+def shop(started: tuple[Eddyline, Path], when_empty: dict[str, tuple[str, str]]) -> Eddyline:
+    """The same with items and people, once it was looked at without."""
+    running, data = started
+    assert len(when_empty) == len(PAGES)
+    (data / "quality").mkdir()
+    (data / "quality" / "metrics.csv").write_text(METRICS)
+    items = [{"item_id": word, "title": f"All about the {word}", "category": "Paddling"} for word in WORDS]
+    items += [
+        {"item_id": "hostile", "title": HOSTILE, "category": HOSTILE[:200], "url": "javascript:window.harmed = 3"},
+        {"item_id": "old", "title": "Yesterday's news", "expires_at": "2020-01-01T00:00:00Z"},
+    ]
+    assert running.client.post("/v1/items", json={"items": items}).status_code == 202
+    wait_until(lambda: all(running.has(item["item_id"]) for item in items), "the catalogue is there")
+    running.post(*({"type": "click", "user_id": "ada", "item_id": word} for word in WORDS[:4]))
+    running.post({"type": "hide", "user_id": "ada", "item_id": "wave"})
+    running.post({"type": "like", "user_id": "ada", "item_id": "hostile"})
+    running.await_events("ada", 6)
+    return running
 
 
 @pytest.fixture
@@ -56,11 +120,35 @@ def visit(page: Page, shop: Eddyline, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_each_page_of_the_console_loads_and_says_nothing_is_wrong(page: Page, shop: Eddyline, name: str) -> None:
-    visit(page, shop, name)
+def test_with_nothing_in_it_each_page_says_so(when_empty: dict[str, tuple[str, str]], name: str) -> None:
+    text, alert = when_empty[name]
+    assert alert == ""
+    nothing = {
+        "overview": "nothing yet",
+        "live": "Nothing has come yet",
+        "lists": "no item",
+        "experiments": "Nothing is measured here",
+        "quality": "No evaluation yet",
+        "dead-letters": "No dead letters",
+        "catalogue": "None is read",
+    }
+    assert nothing.get(name, "") in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_shows_what_there_is_to_everyone_and_costs_little(page: Page, shop: Eddyline, name: str) -> None:
+    visit(page, shop, FILLED.get(name, name))
     page.await_text(".tabs [aria-current=page]", name.replace("-", " ").capitalize())
-    wait_until(lambda: page.text("#view .panelled"), "there is something")
+    wait_until(lambda: page.evaluate(SHOWN), "there is something")
+    page.evaluate(QUIET)
     assert page.text("#alert") == ""
+    assert accessibility_faults(page) == []
+    page.prefer(dark=True)
+    assert accessibility_faults(page, "color-contrast") == []
+    page.resize(*PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], "it is no wider than a phone"
+    sent = "performance.getEntries().reduce((sum, one) => sum + (one.transferSize ?? 0), 0)"
+    assert page.evaluate(sent) < MAX_BYTES
 
 
 def test_the_overview_follows_what_happens(page: Page, shop: Eddyline) -> None:
@@ -139,11 +227,74 @@ def test_an_item_says_whether_lists_may_have_it_and_why_not(page: Page, shop: Ed
     page.await_text("#view", "ada")
 
 
-def test_two_strategies_stand_side_by_side(page: Page, shop: Eddyline) -> None:
-    visit(page, shop, "lists/ada")
+def test_two_strategies_stand_side_by_side_with_what_differs_and_what_filters_took_away(
+    page: Page, shop: Eddyline
+) -> None:
+    visit(page, shop, "lists/u/ada")
     page.await_text(".side-by-side", "learned")
     assert len(page.texts(".side-by-side .panelled")) == 2
     assert "items are in both" in page.text("#view")
+    page.await_text("#view", "What the filters took away")
+    rows = page.evaluate("[...document.querySelectorAll('#view tbody tr')].map((one) => one.textContent)")
+    for row in ("in the catalogue10", "expired− 1", "disliked or hidden− 1", "seen− 5", "left for ranking3"):
+        assert row in rows, row
+    page.await_text("#view", "learnt from")
+
+
+def test_a_variant_stands_beside_a_strategy(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "lists")
+    wait_until(lambda: page.texts("[name=another] optgroup[label=Variants] option"), "variants")
+    page.evaluate("document.querySelector('[name=another]').value = 'variant:diversity/diverse'")
+    page.write("[name=category]", "Paddling")
+    page.press("Enter")
+    page.await_text(".side-by-side .panelled:last-child h3", "diversity/diverse")
+    page.await_text("#view", "of another category")
+    assert page.text("#alert") == ""
+    assert len(page.texts(".side-by-side .panelled:last-child tbody tr")) == 8
+
+
+def test_what_people_chose_and_what_is_kept_of_it_are_drawn(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "person/u/ada")
+    page.await_text("#view", "Recent items over time")
+    assert page.evaluate("document.querySelectorAll('.plot .stem').length") == 5
+    assert len(page.texts(".plot-legend li")) == 3
+    inside = "[...document.querySelectorAll('.plot .stem')].every((one) => one.y2.baseVal.value >= 0)"
+    assert page.evaluate(inside), "the newest weighs the most, and fits"
+    visit(page, shop, "item/kayak")
+    page.await_text("#view", "Its trend")
+    wait_until(lambda: page.evaluate("document.querySelectorAll('.plot .column').length") == 4, "a bar for each")
+
+
+def test_the_last_evaluation_is_drawn_with_its_intervals(page: Page, shop: Eddyline) -> None:
+    visit(page, shop, "quality")
+    page.await_text("#view", "400 requests of 50 people")
+    assert "0.31 (0.28 … 0.35)" in page.texts(".intervals li > :last-child")
+    assert page.texts("#view td strong") == ["0.11", "0.06"], "what is beyond chance"
+
+
+def test_a_feed_is_shown_with_what_is_wrong_with_it(page: Page, shop: Eddyline) -> None:
+    feed = {"name": "news", "url": "http://127.0.0.1:9/feed.xml"}
+    assert shop.client.post("/v1/feeds", json=feed).status_code == 202
+    wait_until(lambda: "error" in shop.client.get("/v1/feeds").json()["feeds"][0], "it was read")
+    visit(page, shop, "catalogue")
+    page.await_text("#view", "news")
+    assert "loopback" in page.text("tr[data-state=ill]")
+    assert "never" in page.text("tr[data-state=ill]")
+    visit(page, shop, "overview")
+    page.await_text("#view", "Readings of feeds since the start")
+
+
+def test_what_watching_costs_is_compared_with_nobody(shop: Eddyline) -> None:
+    options = ("--url", shop.url, "--pid", str(shop.process.pid), "--rounds", "2", "--rest", "0.1", "--requests", "2")
+    script = [sys.executable, str(ROOT / "benchmarks" / "console.py"), *options]
+    printed = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    assert [line[:24].strip() for line in printed[2:]] == [
+        "nobody",
+        "overview",
+        "live events",
+        "overview − nobody",
+        "live events − nobody",
+    ]
 
 
 def test_a_dead_letter_is_opened_sent_again_and_dropped(page: Page, shop: Eddyline) -> None:

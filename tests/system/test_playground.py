@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from tests.support.accessibility import accessibility_faults
 from tests.support.browser import Browser, Page, needs_chromium
 from tests.support.system import Eddyline, eddyline, wait_until
 
@@ -90,6 +91,30 @@ def test_the_welcome_page_says_that_all_is_well_and_leads_to_the_playground(page
     page.click('.way[href="/play"]')
     wait_until(lambda: listed(page), "a list")
     page.await_text("[data-part=name]", "Person regular-")
+
+
+def test_the_welcome_page_and_the_playground_are_for_everyone(page: Page, shop: Eddyline) -> None:
+    page.open(shop.url)
+    page.await_text("#state", "All is well")
+    assert_for_everyone(page)
+    visit(page, shop, someone(shop))
+    page.click(f"{FOR_YOU}:first-child .open")
+    page.await_text("#journeys", "in the list")
+    assert_for_everyone(page)
+    page.click("[data-do=newcomer]")
+    wait_until(lambda: "Astronomy" in page.texts("#interests .chip"), "interests to pick from")
+    assert accessibility_faults(page, within="#newcomer") == []
+
+
+def assert_for_everyone(page: Page) -> None:
+    """In the light and the dark, by keyboard and screen reader, on a phone."""
+    page.prefer(dark=False)
+    assert accessibility_faults(page) == []
+    page.prefer(dark=True)
+    assert accessibility_faults(page, "color-contrast") == []
+    page.resize(390, 844)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.resize(1280, 900)
 
 
 def test_a_click_on_a_tile_moves_the_list_and_the_strip_says_how_long_it_took(page: Page, shop: Eddyline) -> None:
@@ -202,7 +227,7 @@ def test_what_was_done_anonymously_is_the_users_after_signing_in_and_forgotten_o
     wait_until(lambda: page.texts("#interests .chip"), "interests to pick from")
     page.click("#newcomer [value=anonymous]")
     page.await_text("[data-part=name]", "An anonymous visitor")
-    wait_until(lambda: listed(page), "a list")
+    page.await_text("[data-part=about]", "nothing known yet")
     opened = listed(page)[0]
     page.click(f"{FOR_YOU}:first-child .open")
     page.await_text("#journeys", "in the list")

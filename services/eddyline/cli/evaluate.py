@@ -24,6 +24,7 @@ from eddyline.cli.shared_options import (
 )
 from eddyline.cli.terminal_output import counted, errors, output, print_line, progress_bars
 from eddyline.errors import Misconfigured
+from eddyline.evaluation.stored_evaluation import METRICS_FILE, RUN_FILE
 from eddyline.settings import Settings, StrategySettings, effective
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 BASELINES = {"popularity": StrategySettings(popularity=1.0)}
 """What anybody could do without a recommender: compared with, though no strategy that is served."""
-FILES = {"metrics": "metrics.csv", "requests": "requests.csv", "run": "run.json", "plot": "quality.png"}
+FILES = {"metrics": METRICS_FILE, "requests": "requests.csv", "run": RUN_FILE, "plot": "quality.png"}
 TUNED = "{} (tuned)"
 
 

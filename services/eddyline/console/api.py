@@ -20,8 +20,10 @@ from eddyline.adapters.http import WorkerThreads, id_from_path, item_id_from_pat
 from eddyline.adapters.http.access import caller_of
 from eddyline.adapters.http.body import validate_input
 from eddyline.console.dead_letters import DeadLetterChoice, DeadLetterDesk, DeadLetterQuery
+from eddyline.console.filter_counts import FilterCounts, FilterQuery
 from eddyline.console.known import KnownItems, KnownPeople
 from eddyline.console.overview import MetricsHistory
+from eddyline.console.quality import LastEvaluation
 from eddyline.errors import InvalidInput, NotEnabled
 from eddyline.model.ids import Person
 from eddyline.settings import Scope
@@ -41,6 +43,10 @@ class Console:
     history: MetricsHistory
     people: KnownPeople
     items: KnownItems
+    filters: FilterCounts
+    quality: LastEvaluation
+    variants: Callable[[], dict[str, Any]]
+    """The variants whose lists can be asked for, as `<experiment>/<variant>`."""
     tap: EventTap | None
     dead_letters: DeadLetterDesk | None
     is_stopping: Callable[[], bool] = lambda: False
@@ -68,10 +74,27 @@ def router(console: Console, max_body_bytes: int) -> APIRouter:
 
     @routes.get("/people/{kind}/{name}", openapi_extra=open_to(Scope.PEOPLE))
     async def person(kind: str, name: str) -> Response:
-        if kind not in ("u", "a"):
-            raise InvalidInput("must be u (users) or a (anonymous)", "kind")
-        someone = Person("u" if kind == "u" else "a", id_from_path(name, "user_id"))
-        return json_response(await threads.run(console.people.describe, someone))
+        return json_response(await threads.run(console.people.describe, _person(kind, name)))
+
+    @routes.get("/people/{kind}/{name}/filters", openapi_extra=open_to(Scope.PEOPLE))
+    async def filters_for(kind: str, name: str, query: Annotated[FilterQuery, Query()]) -> Response:
+        return json_response(await threads.run(console.filters.count, query, _person(kind, name)))
+
+    @routes.get("/filters", openapi_extra=operate)
+    async def filters(query: Annotated[FilterQuery, Query()]) -> Response:
+        return json_response(await threads.run(console.filters.count, query))
+
+    @routes.get("/variants", openapi_extra=operate)
+    async def variants() -> Response:
+        return json_response(await threads.run(console.variants))
+
+    @routes.get("/weights", openapi_extra=operate)
+    async def weights() -> Response:
+        return json_response(console.history.weights())
+
+    @routes.get("/quality", openapi_extra=operate)
+    async def quality() -> Response:
+        return json_response(await threads.run(console.quality.describe))
 
     @routes.get("/items/{item_id}", openapi_extra=operate)
     async def item(item_id: str) -> Response:
@@ -98,6 +121,12 @@ def router(console: Console, max_body_bytes: int) -> APIRouter:
         return json_response(await threads.run(desk().drop, choice))
 
     return routes
+
+
+def _person(kind: str, name: str) -> Person:
+    if kind not in ("u", "a"):
+        raise InvalidInput("must be u (users) or a (anonymous)", "kind")
+    return Person("u" if kind == "u" else "a", id_from_path(name, "user_id"))
 
 
 def _stream(body: AsyncIterator[bytes]) -> Response:

@@ -1,6 +1,7 @@
 """The process in figures: its counters as they are, and as they were within the last hour.
 
-A thread reads them every ten seconds, a small part of what /metrics takes; the newest 360 readings are kept.
+A thread reads them every ten seconds, a small part of what /metrics takes; the newest 360 readings are kept. What
+learned strategies weigh by is read every five minutes, and kept for a day.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ KEPT: Final = 360
 LIST_ROUTES: Final = (("POST", "/v1/recommendations"), ("GET", "/v1/users/{user_id}/recommendations"))
 MAX_SERIES: Final = 200
 """Most partitions and reasons in a reading."""
+WEIGHTS_EVERY: Final = 30
+"""Readings after which weights are read."""
+WEIGHTS_KEPT: Final = 288
 
 
 def read_metrics(metrics: Metrics, at: float) -> dict[str, Any]:
@@ -49,14 +53,23 @@ def read_metrics(metrics: Metrics, at: float) -> dict[str, Any]:
 
 
 def read_details(metrics: Metrics) -> dict[str, Any]:
-    """Return what isn't kept: lag by partition, what is being retried, refusals by field, dead letters by reason."""
+    """Return what isn't kept: lag by partition, what is being retried, refusals by field, dead letters by reason,
+    readings of feeds by outcome, CTR of the last minute."""
     lag = sorted(_samples(metrics.lag), key=lambda sample: -sample[1])[:MAX_SERIES]
     return {
         "lag": [{**labels, "records": value} for labels, value in lag],
         "retrying": sorted(group for group, value in _by(metrics.retrying, "group").items() if value),
         "rejected": _by(metrics.rejected, "field"),
         "dead_letters": _by(metrics.dead_letters, "reason"),
+        "feeds": _by(metrics.feeds_read, "outcome"),
         "ctr": [{**labels, "ctr": value} for labels, value in _samples(metrics.insights["ctr"])][:MAX_SERIES],
+    }
+
+
+def read_weights(metrics: Metrics) -> dict[tuple[str, str, str], float]:
+    """Return what learned strategies weigh by now, by strategy, visit and term."""
+    return {
+        (labels["strategy"], labels["visit"], labels["term"]): value for labels, value in _samples(metrics.blend_weight)
     }
 
 
@@ -66,6 +79,8 @@ class MetricsHistory:
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self._metrics, self._clock = metrics, clock
         self._readings: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._weights: deque[tuple[float, dict[tuple[str, str, str], float]]] = deque(maxlen=WEIGHTS_KEPT)
+        self._noted = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics-history", daemon=True)
 
@@ -91,9 +106,28 @@ class MetricsHistory:
         """Return what was read, oldest first."""
         return list(self._readings)
 
+    def weights(self) -> dict[str, Any]:
+        """Return what learned strategies have weighed by, oldest first and now: `at` in epoch seconds, and a value for
+        each in the `series` of a term; None before there was any."""
+        readings = [*self._weights, (self._clock(), read_weights(self._metrics))]
+        known = dict.fromkeys(key for _, weights in readings for key in weights)
+        return {
+            "at": [at for at, _ in readings],
+            "series": [
+                {
+                    **dict(zip(("strategy", "visit", "term"), key, strict=True)),
+                    "weights": [None if key not in weights else round(weights[key], 5) for _, weights in readings],
+                }
+                for key in known
+            ],
+        }
+
     def note(self) -> None:
         """Read, and keep it."""
         self._readings.append(self.read())
+        if self._noted % WEIGHTS_EVERY == 0:
+            self._weights.append((self._clock(), read_weights(self._metrics)))
+        self._noted += 1
 
     def _run(self) -> None:
         self.note()

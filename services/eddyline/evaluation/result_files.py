@@ -13,24 +13,11 @@ import orjson
 from eddyline.evaluation.interaction_log import InteractionLog
 from eddyline.evaluation.metrics import METRICS, Estimate, SliceMetrics
 from eddyline.evaluation.prequential import EvaluationRun
+from eddyline.evaluation.stored_evaluation import METRIC_COLUMNS
 from eddyline.model.events import format_timestamp
 
 DIGITS = 6
 
-METRIC_COLUMNS = (
-    "slice",
-    "strategy",
-    "requests",
-    "people",
-    "metric",
-    "k",
-    "value",
-    "low",
-    "high",
-    "difference",
-    "difference_low",
-    "difference_high",
-)
 REQUEST_COLUMNS = ("log", "event_id", "person", "time", "item_id", "slices", "strategy", "rank", "recommended")
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter
 
 from eddyline import console
+from eddyline.adapters.experiments_file import load_experiments
 from eddyline.adapters.kafka import KafkaProducer, Producer, TopicDeadLetterStore
 from eddyline.console.dead_letters import DeadLetterDesk
+from eddyline.console.filter_counts import FilterCounts
 from eddyline.console.known import KnownItems, KnownPeople
+from eddyline.console.quality import LastEvaluation
+from eddyline.errors import Misconfigured
 from eddyline.runtime.resources import Resources
+from eddyline.settings import Settings
 
 
 def console_routes(resources: Resources, is_stopping: Callable[[], bool]) -> APIRouter:
@@ -24,11 +30,24 @@ def console_routes(resources: Resources, is_stopping: Callable[[], bool]) -> API
         history,
         KnownPeople(resources.store, settings, time.time),
         KnownItems(resources.store, time.time),
+        FilterCounts(resources.store, settings, time.time),
+        LastEvaluation(settings),
+        lambda: _variants(settings),
         resources.tap if "collector" in resources.roles else None,
         _dead_letters(resources),
         is_stopping,
     )
     return console.router(shown, settings.server.max_body_bytes)
+
+
+def _variants(settings: Settings) -> dict[str, Any]:
+    """Name the variants of the experiments' file; `fault`: why it can't be read."""
+    try:
+        experiments = load_experiments(settings.experiments_file, settings)
+    except Misconfigured as error:
+        return {"variants": [], "fault": str(error)}
+    named = [f"{one.name}/{variant.name}" for one in experiments for variant in one.variants if not variant.external]
+    return {"variants": named, "fault": None}
 
 
 def _dead_letters(resources: Resources) -> DeadLetterDesk | None:

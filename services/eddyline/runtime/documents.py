@@ -217,16 +217,16 @@ def describe_api(access: AccessControl | None = None) -> Application:
     from eddyline.insights import api as insights  # whose libraries are an extra
 
     defaults, metrics, nothing = settings.Settings(), Metrics(), cast(Any, None)
+    shown = console.Console(
+        console.MetricsHistory(metrics), nothing, nothing, nothing, nothing, nothing, tap=None, dead_letters=None
+    )
     routers = [
         Collector(nothing, defaults.events, defaults.server, metrics).router(),
         reader.router(reader.Reader(nothing, defaults, metrics), defaults.server.max_body_bytes),
         insights.router(nothing, nothing),
         feeds.router(nothing, nothing, defaults.server.max_body_bytes),
         pages.router(playground=True, console=True),
-        console.router(
-            console.Console(console.MetricsHistory(metrics), nothing, nothing, None, None, lambda: True),
-            defaults.server.max_body_bytes,
-        ),
+        console.router(shown, defaults.server.max_body_bytes),
     ]
     return create_app(routers, {}, metrics, (*collector.BODIES, *reader.BODIES, *feeds.BODIES), access=access)
 

@@ -21,9 +21,9 @@ export function useKey(given) {
   key = given.trim();
 }
 
-/** Call a route; return the decoded answer. Throws `Problem`. */
-export async function call(method, path, body) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+/** Call a route; return the decoded answer. `more`: further headers. Throws `Problem`. */
+export async function call(method, path, body, more = {}) {
+  const headers = key ? { ...more, Authorization: `Bearer ${key}` } : { ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {

@@ -10,8 +10,9 @@ import * as lists from "./console_lists.js";
 import * as live from "./console_live.js";
 import * as overview from "./console_overview.js";
 import * as person from "./console_person.js";
+import * as quality from "./console_quality.js";
 
-const PAGES = { overview, live, person, item, lists, experiments, "dead-letters": deadLetters, catalogue };
+const PAGES = { overview, live, person, item, lists, experiments, quality, "dead-letters": deadLetters, catalogue };
 const AGAIN_MS = 3000;
 const byId = (id) => document.getElementById(id);
 let leaving = new AbortController();

@@ -35,7 +35,7 @@ function describe(report) {
     ["Variant", (one) => one.name], ["State", (one) => element("span", { className: one.state === "stopped" ? "ill" : "", textContent: one.is_control ? "control" : one.state })],
     ["People", (one) => number(one.people), "number"], [report.metric, (one) => value(one.values[report.metric]), "number"],
     ["Effect", (one) => interval(one.effects?.[report.metric])],
-    ["So far", (one) => one.sentence ?? ""],
+    ["So far", (one) => one.sentence ?? "", "plain"],
     ["Guardrails", (one) => one.guardrails.map((rail) => `${rail.metric}: ${rail.state}`).join(", ")],
   ];
   return panel(report.name, [

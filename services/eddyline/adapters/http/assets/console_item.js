@@ -2,10 +2,12 @@
 
 import { address, call, Problem } from "./api.js";
 import { element, pageAddress } from "./elements.js";
-import { ago, barPlot, facts, hint, listTable, number, panel, personLink, table, words } from "./views.js";
+import { barPlot } from "./plots.js";
+import { ago, facts, hint, listTable, number, panel, personLink, table, words } from "./views.js";
 
 export const TITLE = "Item";
-const HALF_LIVES = { hour: "1 hour", day: "1 day", week: "1 week", quarter: "90 days" };
+const DAY = 86_400;
+const HALF_LIVES = { quarter: ["90 days", 90 * DAY], week: ["a week", 7 * DAY], day: ["a day", DAY], hour: ["an hour", DAY / 24] };
 
 export function show(view, [id = ""], { guard, signal }) {
   const input = element("input", { name: "id", value: id, required: true, maxLength: 512, autocomplete: "off", spellcheck: false });
@@ -45,12 +47,18 @@ function describe(known) {
     ["Model", known.space],
     ["Learnt from", `${number(known.followed)} items that people came from`],
   ]);
-  const counts = Object.entries(known.trend).map(([window, count]) => [HALF_LIVES[window] ?? window, count]);
+  // A fading count over how long it remembers is a rate: to the right, of ever shorter a past.
+  const trend = Object.entries(HALF_LIVES).map(([window, [name, halfLife]]) => [name, known.trend[window] ?? 0, (known.trend[window] ?? 0) * Math.LN2 / (halfLife / DAY)]);
+  const rates = trend.map(([name, , rate]) => [name, rate]);
   return [
     element("h2", {}, [element("bdi", { textContent: meta.title ?? id })]),
     element("div", { className: "columns" }, [
       panel("What is stored", [stored]),
-      panel("How popular it is", [barPlot("People who chose it, fading with a half-life of", counts), facts(counts.map(([name, count]) => [`half-life ${name}`, number(count)])), hint("How many people chose it, each fading with the half-life.")]),
+      panel("Its trend", [
+        barPlot("People a day who chose it, by half-life", rates, number),
+        facts(trend.map(([name, count, rate]) => [`half-life ${name}`, `${number(rate)} a day (${number(count)} people, fading)`])),
+        hint("People a day who chose it, each fading with the half-life: rising to the right, it is chosen more than before."),
+      ]),
     ]),
     element("div", { className: "columns" }, [
       part("Similar by text and picture", () => similar(id, "substitute")),
@@ -72,7 +80,7 @@ function part(title, ask) {
 
 async function similar(id, relation) {
   const found = await call("GET", address(["items", id, "similar"], { relation, explain: true, limit: 8 }));
-  return found.items.length ? listTable(found.items, relation) : hint(found.reason ?? "none");
+  return found.items.length ? listTable(found.items, relation, [], true) : hint(found.reason ?? "none");
 }
 
 async function audience(id) {

@@ -2,7 +2,8 @@
 
 import { address, call, follow } from "./api.js";
 import { element } from "./elements.js";
-import { barPlot, duration, figure, hint, linePlot, number, panel, table } from "./views.js";
+import { barPlot, linePlot } from "./plots.js";
+import { duration, figure, hint, number, panel, table } from "./views.js";
 
 export const TITLE = "Overview";
 const ROOT = "/console/api";
@@ -68,6 +69,8 @@ function showTroubles(place, details) {
   if (reasons.length) lines.push(element("li", {}, [`Refused since the start, by field: ${reasons.join(", ")} `, element("a", { href: "#/live", textContent: "look" })]));
   const letters = Object.entries(details.dead_letters).filter(([, count]) => count).map(([reason, count]) => `${reason}: ${number(count)}`);
   if (letters.length) lines.push(element("li", {}, [`Dead letters since the start, by reason: ${letters.join(", ")} `, element("a", { href: "#/dead-letters", textContent: "look" })]));
+  const feeds = Object.entries(details.feeds).filter(([, count]) => count).map(([outcome, count]) => `${outcome}: ${number(count)}`);
+  if (feeds.length) lines.push(element("li", {}, [`Readings of feeds since the start: ${feeds.join(", ")} `, element("a", { href: "#/catalogue", textContent: "look" })]));
   for (const { surface, variant, ctr } of details.ctr.slice(0, 12)) lines.push(element("li", { textContent: `CTR of the last minute, ${surface || "no surface"}, ${variant}: ${number(100 * ctr)} %` }));
   place.hidden = !lines.length;
   place.replaceChildren(element("ul", {}, lines));

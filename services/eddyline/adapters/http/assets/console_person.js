@@ -2,10 +2,13 @@
 
 import { address, call, Problem } from "./api.js";
 import { element } from "./elements.js";
-import { ago, duration, facts, hint, itemLink, listTable, meter, number, panel, personLink, table, words } from "./views.js";
+import { linesPlot } from "./plots.js";
+import { ago, duration, facts, hint, itemLink, listTable, meter, number, panel, personFields, personLink, table, words } from "./views.js";
 
 export const TITLE = "Person";
 const LIMIT = 20;
+const MINUTE = 60;
+const PLOTTED = 80;
 
 export function show(view, [kind = "u", id = ""], context) {
   const form = askWhom(kind, id);
@@ -21,15 +24,12 @@ export function show(view, [kind = "u", id = ""], context) {
 }
 
 function askWhom(kind, id) {
-  const select = element("select", { name: "kind" }, [element("option", { value: "u", textContent: "a user" }), element("option", { value: "a", textContent: "anonymous" })]);
-  select.value = kind;
-  const input = element("input", { name: "id", value: id, required: true, maxLength: 512, autocomplete: "off", spellcheck: false });
-  const form = element("form", { className: "ask" }, [
-    element("label", { className: "narrow" }, ["Kind", select]), element("label", {}, ["Id", input]), element("button", { className: "primary", textContent: "Show" }),
-  ]);
+  const fields = personFields(kind, id);
+  fields.id.required = true;
+  const form = element("form", { className: "ask" }, [...fields.labels, element("button", { className: "primary", textContent: "Show" })]);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    location.hash = `#/person/${select.value}/${encodeURIComponent(input.value.trim())}`;
+    location.hash = `#/person/${fields.kind.value}/${encodeURIComponent(fields.id.value.trim())}`;
   });
   return form;
 }
@@ -55,24 +55,48 @@ function describe(known, kind, id, context) {
     ["Anonymous ids", known.anonymous_ids.length ? element("span", { className: "words" }, known.anonymous_ids.slice(-20).map((one) => personLink("a", one))) : "none"],
     ["Waiting", known.pending.length ? `${known.pending.length} for an item that isn't there yet: ${known.pending.slice(0, 5).map((one) => one.item_id).join(", ")}` : null],
   ]);
+  const heaviest = Math.max(...known.recents.map(({ weight }) => weight));
   const recents = [
     ["Item", (one) => itemLink(one.item_id, one.title), "plain"], ["Category", (one) => one.category ?? ""],
-    ["When", (one) => ago(one.at)], ["Weight", (one) => element("span", {}, [meter(one.weight), ` ${number(one.weight)}`])],
+    ["When", (one) => ago(one.at), "brief"], ["Weight", (one) => element("span", {}, [meter(one.weight / heaviest), ` ${number(one.weight)}`]), "brief"],
   ];
-  const hidden = [["Item", (one) => itemLink(one.item_id, one.title), "plain"], ["Why", (one) => one.kind], ["Since", (one) => ago(one.at)]];
+  const hidden = [["Item", (one) => itemLink(one.item_id, one.title), "plain"], ["Why", (one) => one.kind], ["Since", (one) => ago(one.at), "brief"]];
   const shown = [["Item", (one) => itemLink(one.item_id, one.title), "plain"], ["Times, fading", (one) => number(one.times), "number"]];
   return [
     element("div", { className: "columns" }, [
-      panel("Who they are", [who, element("p", {}, [erase])]),
+      panel("Who they are", [who, element("p", { className: "ask" }, [
+        element("a", { href: `#/lists/${actualKind}/${encodeURIComponent(actualId)}`, textContent: "Compare their lists" }), erase,
+      ])]),
       panel("What they like, in words", known.tastes.length ? known.tastes.map(taste) : [hint("nothing is known of it yet")]),
     ]),
     list(actualKind, actualId, context),
-    element("div", { className: "columns" }, [
+    ...(known.recents.length ? [panel("Recent items over time", [fading(known)])] : []),
+    element("div", { className: "columns wide" }, [
       panel("Recent items", [known.recents.length ? table(recents, known.recents, "Recent items, the newest first") : hint("none")]),
       panel(`Left out of lists (${known.hidden_total})`, [known.hidden.length ? table(hidden, known.hidden, "Items that are hidden, and why") : hint("nothing"), hint("Whether viewed and bought items are left out is the request's or the settings' hide.")]),
       panel("Shown and left alone", [known.shown.length ? table(shown, known.shown, "Items shown without a reaction") : hint("nothing")]),
     ]),
   ];
+}
+
+/** When the recent items came, how much each weighs, and what an event of then still counts in each memory. A session is
+ * minutes, a lifetime months: the axis is logarithmic. */
+function fading({ recents, tastes }) {
+  const ages = recents.map(({ at }) => Math.max(0, (Date.now() - Date.parse(at)) / 1000));
+  const fades = tastes.filter(({ half_life: halfLife }) => halfLife);
+  const oldest = Math.max(...ages, ...fades.map(({ half_life: halfLife }) => 2 * halfLife), 3600);
+  const place = (age) => Math.log1p(age / MINUTE) / Math.log1p(oldest / MINUTE);
+  const steps = Array.from({ length: PLOTTED }, (_, step) => MINUTE * Math.expm1((Math.log1p(oldest / MINUTE) * step) / (PLOTTED - 1)));
+  const lines = fades.map(({ name, half_life: halfLife }) => ({
+    label: `what ${name} keeps of an event`,
+    points: steps.map((age) => [place(age), 2 ** (-age / halfLife)]),
+  }));
+  const heaviest = Math.max(...recents.map(({ weight }) => weight));
+  const stems = recents.map(({ title, item_id: id, weight }, at) => ({ label: `${title ?? id}: weight ${number(weight)}, ${duration(ages[at])} ago`, x: place(ages[at]), y: weight / heaviest }));
+  return element("div", {}, [
+    linesPlot("Recent items by their weight, over time", lines, stems, "now", `${duration(oldest)} ago`),
+    hint("Each stroke is an item, as high as it weighs when others are found by it. The axis is logarithmic."),
+  ]);
 }
 
 function taste({ name, weight, half_life: halfLife, categories, tags, nearest }) {

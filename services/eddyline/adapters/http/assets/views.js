@@ -3,10 +3,6 @@
 import { element } from "./elements.js";
 import { fillTerms, positiveSum } from "./terms.js";
 
-const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 400;
-const HEIGHT = 110;
-
 /** A box with a heading. */
 export function panel(title, children, level = "h2") {
   return element("section", { className: "panelled" }, [element(level, { textContent: title }), ...children]);
@@ -56,6 +52,14 @@ export function meter(share) {
   return element("span", { className: "meter", ariaHidden: "true" }, [fill]);
 }
 
+/** Fields that ask for a person: a user, or someone anonymous. */
+export function personFields(kind, id, placeholder = "") {
+  const select = element("select", { name: "kind" }, [element("option", { value: "u", textContent: "a user" }), element("option", { value: "a", textContent: "anonymous" })]);
+  select.value = kind === "a" ? "a" : "u";
+  const input = element("input", { name: "id", value: id, placeholder, maxLength: 512, autocomplete: "off", spellcheck: false });
+  return { kind: select, id: input, labels: [element("label", { className: "narrow" }, ["Kind", select]), element("label", {}, ["Id", input])] };
+}
+
 /** Links to the pages of a person and an item. */
 export function personLink(kind, id, text = id) {
   return element("a", { href: `#/person/${kind}/${encodeURIComponent(id)}` }, [element("bdi", { textContent: text })]);
@@ -65,17 +69,18 @@ export function itemLink(id, title) {
   return element("a", { href: `#/item/${encodeURIComponent(id)}` }, [element("bdi", { textContent: title ?? id })]);
 }
 
-/** A list as a table, with why and terms; `extra`: further columns; `leftOut`: headings of those that aren't shown. */
-export function listTable(items, caption, extra = [], leftOut = []) {
+/** A list as a table, with why and terms; `extra`: further columns. `isNarrow`: there is little room, so why is below
+ * the title. */
+export function listTable(items, caption, extra = [], isNarrow = matchMedia("(max-width: 40rem)").matches) {
   const largest = Math.max(0, ...items.map(positiveSum));
+  const why = (one) => element("bdi", { className: isNarrow ? "hint" : "", textContent: one.because ?? "" });
   const columns = [
     ["Place", (one) => String(one.rank), "number"],
-    ["Item", (one) => itemLink(one.item_id, one.title), "plain"],
+    ["Item", (one) => element("span", {}, [itemLink(one.item_id, one.title), ...(isNarrow && one.because ? [element("br"), why(one)] : [])]), "plain"],
     ...extra,
-    ["Category", (one) => element("bdi", { textContent: one.category ?? "" })],
-    ["Why", (one) => element("bdi", { textContent: one.because ?? "" })],
+    ...(isNarrow ? [] : [["Category", (one) => element("bdi", { textContent: one.category ?? "" })], ["Why", why]]),
     ["Terms", (one) => terms(one, largest)],
-  ].filter(([name]) => !leftOut.includes(name));
+  ];
   return table(columns, items, caption);
 }
 
@@ -91,55 +96,10 @@ function terms(item, largest) {
   return made;
 }
 
-// -- plots ------------------------------------------------------------------------------------------------------------------
-
-function svg(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
-function frame(label, children, from, to) {
-  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img", "aria-label": label, preserveAspectRatio: "none" });
-  plot.append(svg("line", { x1: 0, y1: HEIGHT, x2: WIDTH, y2: HEIGHT, class: "axis" }), ...children);
-  const caption = element("p", { className: "plot-caption" }, [element("span", { textContent: from }), element("span", { textContent: to })]);
-  return element("div", {}, [plot, caption]);
-}
-
-/** A line of [time, value] pairs, value null where there is none. */
-export function linePlot(name, points, show) {
-  const known = points.filter(([, value]) => value !== null);
-  if (known.length < 2) return hint(`${name}: it takes a moment until there is something to plot`);
-  const [first, last] = [known[0][0], known.at(-1)[0]];
-  const most = Math.max(...known.map(([, value]) => value)) || 1;
-  const at = ([time, value]) => `${((time - first) / (last - first || 1)) * WIDTH},${HEIGHT - (value / most) * (HEIGHT - 4)}`;
-  const line = known.map(at).join(" ");
-  const area = svg("polygon", { points: `0,${HEIGHT} ${line} ${WIDTH},${HEIGHT}`, class: "area" });
-  const label = `${name}: now ${show(known.at(-1)[1])}, at most ${show(most)}`;
-  const minutes = Math.round((last - first) / 60);
-  return frame(label, [area, svg("polyline", { points: line, class: "line" })], minutes ? `${minutes} min ago` : "a moment ago", `at most ${show(most)}`);
-}
-
-/** Bars of [label, value] pairs. */
-export function barPlot(name, bars) {
-  const most = Math.max(...bars.map(([, value]) => value));
-  if (!(most > 0)) return hint(`${name}: nothing yet`);
-  const width = WIDTH / bars.length;
-  const drawn = bars.map(([label, value], place) => {
-    const height = (value / most) * (HEIGHT - 4);
-    const bar = svg("rect", { x: place * width + 1, y: HEIGHT - height, width: width - 2, height, class: "column" });
-    const title = svg("title", {});
-    title.textContent = `${label}: ${value}`;
-    bar.append(title);
-    return bar;
-  });
-  return frame(`${name}: ${bars.map(([label, value]) => `${label}: ${value}`).join(", ")}`, drawn, bars[0][0], bars.at(-1)[0]);
-}
-
 // -- numbers -------------------------------------------------------------------------------------------------------------------
 
-export function number(value) {
-  return value >= 100 ? Math.round(value).toLocaleString("en") : value.toLocaleString("en", { maximumFractionDigits: value < 1 ? 2 : 1 });
+export function number(value, digits = Math.abs(value) < 1 ? 2 : 1) {
+  return value >= 100 ? Math.round(value).toLocaleString("en") : value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
 export function duration(seconds) {
