@@ -379,7 +379,8 @@ def test_nobody_writes_between_the_flush_of_a_collection_and_the_end_of_its_sync
     store.ensure(SPEC)
     store.upsert(SPEC.name, [point("a")])
     writer = threading.Thread(target=lambda: store.upsert(SPEC.name, [point("b")]))
-    synchronise, was_written = os.fsync, []
+    synchronise = os.fsync
+    was_written: list[bool] = []
 
     def meet(descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -404,7 +405,8 @@ def test_what_a_killed_process_left_is_synchronised_before_anything_is_read_the_
     store = EdgeStore(tmp_path / "data", flush_every_seconds=3600)
     store.ensure(SPEC)
     store.close()
-    synchronise, parts = os.fsync, []
+    synchronise = os.fsync
+    parts: list[str] = []
 
     def note(descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
