@@ -128,6 +128,7 @@ def test_without_a_difference_hourly_peeks_seldom_find_one(
     assert alarms <= 0.065
 
 
+@pytest.mark.slow(10)
 def test_a_test_for_one_look_would_find_one_often() -> None:
     alarms = share(
         (np.abs(standardised(control, variant, "ctr")[experiment, 24:]) > 1.96).any()
@@ -147,6 +148,7 @@ def test_the_planned_people_suffice_to_find_a_lift() -> None:
     assert all(effect.relative is not None and effect.relative > 0 for effect in found if effect is not None)
 
 
+@pytest.mark.slow(10)
 def test_without_a_plan_the_same_people_find_it_nearly_as_often() -> None:
     _, courses = with_a_lift()
     found = share(decisions(courses, "ctr", None))
@@ -154,6 +156,7 @@ def test_without_a_plan_the_same_people_find_it_nearly_as_often() -> None:
     assert found > 0.7
 
 
+@pytest.mark.slow(20)
 def test_the_bounds_hold_the_truth_at_all_looks_at_once() -> None:
     people, courses = with_a_lift()
     missed = share(
