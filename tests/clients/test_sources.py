@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -290,3 +291,95 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     with pytest.raises(InvalidInput, match=r"is neither a file of rows \(\.csv"):
         open_source(tmp_path / "a.txt")
+
+
+INVOICES = (
+    "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    "536365,85123A,WHITE HOLDER,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n"
+    "536365,71053,WHITE LANTERN,6,2010-12-01 08:26:00,3.39,17850.0,United Kingdom\n"
+    "C536379,D,Discount,-1,2010-12-01 09:41:00,27.5,14527.0,United Kingdom\n"
+    "536370,POST,POSTAGE,3,2010-12-01 08:45:00,18,12583.0,France\n"
+    "536414,22139,,56,2010-12-01 11:52:00,0,,United Kingdom\n"
+    "536500,85123A,damaged?,1,2010-12-02 08:26:00,2.55,17850.0,United Kingdom\n"
+)
+OF_INVOICES: dict[str, list[str]] = {
+    "renamed": [
+        *("StockCode=item_id", "Description=title", "UnitPrice=price", "InvoiceDate=timestamp"),
+        *("CustomerID=user_id", "InvoiceNo=session_id", "Quantity=", "Country="),
+    ],
+    "constants": ["type=purchase"],
+    "skipped": ["InvoiceNo=C*", "CustomerID=", "StockCode=[!0-9]*"],
+}
+
+
+def test_lines_that_are_an_event_and_an_item_and_what_is_left_out_by_name(tmp_path: Path) -> None:
+    (tmp_path / "retail.csv").write_text(INVOICES)
+    columns = Columns.from_options(OF_INVOICES["renamed"], {}, OF_INVOICES["constants"], OF_INVOICES["skipped"], "UTC")
+    source = open_source(tmp_path / "retail.csv", columns)
+    assert [line.value for line in source.items()] == [
+        {"item_id": "85123A", "title": "WHITE HOLDER", "price": 2.55},
+        {"item_id": "71053", "title": "WHITE LANTERN", "price": 3.39},
+    ], "the first line of an item describes it"
+    first, _, last = [line.value for line in source.events()]
+    assert first == {
+        "type": "purchase",
+        "item_id": "85123A",
+        "user_id": "17850.0",
+        "session_id": "536365",
+        "timestamp": "2010-12-01T08:26:00+00:00",
+    }
+    assert (last["item_id"], last["timestamp"]) == ("85123A", "2010-12-02T08:26:00+00:00")
+    assert source.skipped() == {"InvoiceNo=C*": 1, "CustomerID=": 1, "StockCode=[!0-9]*": 1}
+    assert list(source.refused()) == []
+    [refused, *_] = open_source(
+        tmp_path / "retail.csv", Columns.from_options(OF_INVOICES["renamed"], {}, OF_INVOICES["constants"])
+    ).events()
+    assert refused.value["timestamp"] == "2010-12-01 08:26:00", "of no zone: the collector says so"
+
+
+@pytest.mark.parametrize(
+    ("written", "time"),
+    [
+        ("2024-07-05", "2024-07-05T00:00:00+02:00"),
+        ("20240705", "2024-07-05T00:00:00+02:00"),
+        ("2024-01-05 12:30", "2024-01-05T12:30:00+01:00"),
+        ("2024-01-05T12:30:00Z", "2024-01-05T12:30:00Z"),
+        ("1701010112", 1701010112.0),
+    ],
+)
+def test_times_without_an_offset_are_of_the_zone_that_is_named(written: str, time: object, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(f"type,item_id,user_id,timestamp\nclick,a,u,{written}\n")
+    [line] = open_source(tmp_path / "e.csv", Columns.from_options([], {}, zone="Europe/Ljubljana")).events()
+    assert line.value["timestamp"] == time
+
+
+def test_ratings_of_a_declared_scale_come_to_our_own(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        "type,item_id,user_id,value\n" + "".join(f"rating,a,u,{value}\n" for value in ("1", "5.5", "10", "11"))
+    )
+    source = open_source(tmp_path / "r.csv", Columns.from_options([], {}, rating_scale="1:10"))
+    assert [line.value["value"] for line in source.events()] == [0.5, 2.75, 5.0]
+    assert [str(one) for one in source.refused()] == ["r.csv:5: value: 11 isn't on the scale from 1 to 10"]
+    reviewed = {"type": "track", "event": "Product Reviewed", "messageId": "m", "userId": "u"}
+    thumbs = [{**reviewed, "properties": {"product_id": "a", "rating": up}} for up in (0, 1)]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, thumbs)))
+    source = open_source(tmp_path / "a.jsonl", Columns.from_options([], {}, rating_scale="0:1"))
+    assert [line.value["value"] for line in source.events()] == [0.5, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"constants": ["type"]}, "'type' isn't ours=value"),
+        ({"constants": ["kind=a"]}, "there is no field 'kind'"),
+        ({"skipped": ["=C*"]}, r"isn't theirs=pattern, e.g. InvoiceNo=C\*"),
+        ({"zone": "Mars/Base"}, "there is no time zone 'Mars/Base'"),
+        ({"zone": "../etc"}, "there is no time zone"),
+        ({"rating_scale": "10"}, "isn't worst:best, e.g. 1:10"),
+        ({"rating_scale": "5:1"}, "isn't worst:best"),
+        ({"rating_scale": "0:inf"}, "isn't worst:best"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_how_to_write_it(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        Columns.from_options([], {}, **options)

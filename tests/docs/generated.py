@@ -14,7 +14,13 @@ from eddyline.adapters.kafka import KafkaUser, access_rules
 from eddyline.adapters.telemetry import Metrics
 from eddyline.insights.kpis import Kpis
 from eddyline.insights.statistics import plan_sample_size
-from eddyline.runtime.documents import access_table, settings_table, strategies_table
+from eddyline.runtime.documents import (
+    access_table,
+    mapping_table,
+    mappings_table,
+    settings_table,
+    strategies_table,
+)
 from eddyline.topics import TOPIC_SPECS
 
 
@@ -83,6 +89,8 @@ def kafka_users_table() -> str:
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs" / "configuration.md", settings_table),
     "access": (ROOT / "docs" / "security.md", access_table),
+    "mappings": (ROOT / "docs" / "sources.md", mappings_table),
+    "mapping": (ROOT / "docs" / "sources.md", mapping_table),
     "strategies": (ROOT / "docs" / "ranking.md", strategies_table),
     "kpis": (ROOT / "docs" / "insights.md", kpis_table),
     "kafka-users": (ROOT / "docs" / "operations.md", kafka_users_table),

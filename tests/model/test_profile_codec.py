@@ -31,6 +31,7 @@ from eddyline.model.profile import (
     has_former_vectors,
     pack_profile,
     stored_recents,
+    translate_state,
     unpack_profile,
 )
 from eddyline.settings import ProfileSettings
@@ -235,6 +236,20 @@ def test_a_transfer_of_before_is_read_as_exactly_as_it_was_written(version: int)
     for one, other in zip(read.taste.sums, expected().taste.sums, strict=True):
         np.testing.assert_array_equal(one.sum, other.sum)
     assert read.delivery == expected().delivery
+
+
+@pytest.mark.parametrize("version", [*FORMER, 3])
+def test_in_a_state_fields_can_be_others_and_the_rest_stays(version: int) -> None:
+    payload = encode_payload(expected(), 0) if version == 3 else FORMER[version]["payload"]
+
+    def elsewhere(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "watermarks": {"another": fields["watermarks"]["log"]}}
+
+    moved = decode_profile(ADA, payload | {"state": translate_state(payload["state"], elsewhere)}, {}, SMALL)
+    assert moved.delivery.watermarks == {"another": {2: 17}}
+    moved.delivery.watermarks = expected().delivery.watermarks
+    assert moved.delivery == expected().delivery
+    assert moved.seen == decode_profile(ADA, payload, {}, SMALL).seen
 
 
 def changed(**fields: Any) -> dict[str, Any]:

@@ -655,56 +655,6 @@ def test_people_are_put_and_erased(it: Place) -> None:
     assert problem(it.client.put("/v1/users/ada", json={"interest": "space"}))["field"] == "interest"
 
 
-# -- other trackers ----------------------------------------------------------------------------------------------------
-
-VIEWED = {
-    "type": "track",
-    "event": "Product Viewed",
-    "messageId": "m-1",
-    "anonymousId": "anon",
-    "properties": {"product_id": "i1"},
-}
-
-
-def test_segments_messages_become_events_and_what_has_no_meaning_is_counted_by_name(it: Place) -> None:
-    order = {"order_id": "o-7", "products": [{"product_id": "a", "price": 3}, {"product_id": "b"}]}
-    batch = [
-        VIEWED,
-        {**VIEWED, "event": "Order Completed", "userId": "ada", "properties": order},
-        {**VIEWED, "type": "identify", "userId": "ada", "messageId": "m-2"},
-        {**VIEWED, "event": "Cart Viewed"},
-        {"type": "page", "anonymousId": "anon"},
-        {"type": "page", "anonymousId": "anon"},
-    ]
-    answer = it.post({"batch": batch, "writeKey": "k"}, "/v1/track/segment").json()
-    assert (answer["accepted"], answer["rejected"]) == (4, [])
-    assert answer["ids"] == ["m-1:i1", "o-7:a", "o-7:b:1", "m-2"]
-    assert answer["ignored"] == {"Cart Viewed": 1, "page": 2}
-    again = it.post({"batch": batch}, "/v1/track/segment/v1/batch").json()
-    assert again["ids"] == answer["ids"], "a resend counts once"
-    assert [one["type"] for one in it.events()[:4]] == ["view", "purchase", "purchase", "identify"]
-
-
-def test_segments_calls_by_their_paths(it: Place) -> None:
-    bare = {name: value for name, value in VIEWED.items() if name != "type"}
-    assert it.post(bare, "/v1/track/segment/v1/track").json()["accepted"] == 1
-    assert it.post({"anonymousId": "a"}, "/v1/track/segment/v1/page").json() == {
-        "accepted": 0,
-        "rejected": [],
-        "ids": [],
-        "ignored": {"page": 1},
-    }
-    assert problem(it.post(bare, "/v1/track/segment/v1/delete"))["field"] == "call"
-    assert problem(it.post([bare], "/v1/track/segment"))["field"] == "body"
-    assert problem(it.post({"batch": 3}, "/v1/track/segment"))["field"] == "batch"
-
-
-def test_a_devices_wrong_clock_is_corrected_by_when_it_sent(it: Place) -> None:
-    skewed = {**VIEWED, "timestamp": "2031-01-01T00:00:00Z", "sentAt": "2031-01-01T00:01:00Z"}
-    assert it.post(skewed, "/v1/track/segment").json()["accepted"] == 1
-    assert it.events()[0]["timestamp"] == format_timestamp(NOW - 60)
-
-
 # -- the application around it -----------------------------------------------------------------------------------------
 
 

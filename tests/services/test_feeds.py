@@ -21,6 +21,7 @@ from eddyline.feeds.feed_reader import FeedReader
 from eddyline.feeds.feed_state import FeedStatus, FeedView
 from eddyline.feeds.formats import parse_feed
 from eddyline.feeds.handler import FeedService
+from eddyline.model.events import Availability, parse_entity
 from eddyline.settings import AttributeKind, FeedSettings
 
 URL = "https://blog.example/feed"
@@ -229,6 +230,43 @@ def test_what_vanishes_from_a_catalogue_is_deleted_but_not_half_of_it_at_once() 
     assert site.read() == {"sku-1": None, "sku-2": None}
 
 
+def test_what_vanishes_may_be_made_unavailable_and_is_back_when_the_feed_has_it_again() -> None:
+    site = Site(vanished="unavailable")
+    boots = [product(number, stock="perhaps") for number in range(5)]
+    site.read(rss(*boots))
+    assert site.read(rss(*boots[:4])) == {}, "no item is deleted"
+    [sold_out] = [one for one in site.producer.sent if one.topic == "availability"]
+    gone = parse_entity(Availability, sold_out.value, NOW + 3600)
+    assert (gone.item_id, gone.available, gone.timestamp) == ("sku-4", False, site.clock())
+    site.restart()
+    assert site.read(rss(*boots[:4])) == {}
+    assert sum(one.topic == "availability" for one in site.producer.sent) == 1, "it is said once"
+    assert site.read(rss(*boots))["sku-4"]["available"] is True
+    assert "available" not in site.read(rss(*boots[:4], product(4, "5 USD", "perhaps")))["sku-4"]
+
+
+def test_google_merchants_documents_in_other_words() -> None:
+    def only(document: bytes) -> Any:
+        [item] = items(document).values()
+        return item
+
+    shipped = product(1).replace(
+        "</item>", "<g:shipping><g:country>SI</g:country><g:price>5 EUR</g:price></g:shipping></item>"
+    )
+    assert only(rss(shipped))["price"] == 19.99, "not what the sending costs"
+    other = rss(product(1)).replace(b"xmlns:g=", b"xmlns:goog=").replace(b"<g:", b"<goog:").replace(b"</g:", b"</goog:")
+    assert (only(other)["item_id"], only(other)["price"]) == ("sku-1", 19.99)
+    atom = b"""<feed xmlns="http://www.w3.org/2005/Atom" xmlns:g="http://base.google.com/ns/1.0">
+        <entry><g:id>sku-1</g:id>
+        <g:title>Boots &amp; laces</g:title><g:link>https://s.example/1</g:link>
+        <g:price>5 EUR</g:price></entry></feed>"""
+    assert (only(atom)["title"], only(atom)["price"]) == ("Boots & laces", 5.0)
+    loose = rss(product(1).replace("<link>/1</link>", "<link>/?a=1&b=2</link>").replace("&amp;amp;", "&"))
+    assert (only(loose)["title"], only(loose)["url"]) == ("Boot & 1", "https://blog.example/?a=1&b=2")
+    bare = rss(product(1)).replace(b' xmlns:g="http://base.google.com/ns/1.0"', b"")
+    assert (only(bare)["item_id"], only(bare)["title"]) == ("sku-1", "Boot & 1")
+
+
 # -- formats -----------------------------------------------------------------------------------------------------------
 
 ATOM = b"""<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom" xml:lang="de"><title>B</title>
@@ -361,6 +399,10 @@ def test_the_ten_largest_kinds_of_oddity_lose_nothing_that_can_be_read() -> None
     assert [one["title"] for one in untitled.values()] == ["slow rye"]
     lies = rss("<item><guid>1</guid><title>Café</title></item>").replace(b"utf-8", b"us-ascii", 1)
     assert items(lies)["blog:1"]["title"] == "Café"
+    for encoding, said in (("iso-8859-1", "utf-8"), ("utf-16", "utf-8"), ("windows-1252", "iso-8859-1")):
+        text = rss("<item><guid>1</guid><title>Café – now</title></item>").decode().replace("–", "-")
+        wrong = text.replace("utf-8", said, 1).encode(encoding)
+        assert items(wrong)["blog:1"]["title"] == "Café - now", f"{encoding} that says it is {said}"
     assert list(items(rss(post(1), post(2), post(3))[:-35])) == ["blog:post-1", "blog:post-2", "blog:post-3"]
     huge = rss(*(post(n, f"<description>{'x' * 5000}</description>") for n in range(150)))
     assert len(items(huge, max_entries=100)) == 100

@@ -12,6 +12,7 @@ import typer
 
 from eddyline import __version__, settings
 from eddyline.cli.audit import audit
+from eddyline.cli.backup import backup, restore
 from eddyline.cli.dead_letters import dlq
 from eddyline.cli.erase import erase
 from eddyline.cli.evaluate import evaluate
@@ -20,8 +21,24 @@ from eddyline.cli.feeds import feeds
 from eddyline.cli.insights import insights
 from eddyline.cli.kafka_users import kafka_users
 from eddyline.cli.keys import keys
+from eddyline.cli.move_to_cluster import move_to_cluster
 from eddyline.cli.recommend import recommend
-from eddyline.cli.shared_options import RUNNING, ConfigFile, DataDir, Host, Insecure, Port, Url, load_settings
+from eddyline.cli.shared_options import (
+    RUNNING,
+    ConfigFile,
+    Constants,
+    DataDir,
+    FileFormat,
+    Host,
+    Insecure,
+    Port,
+    RatingScale,
+    Renamed,
+    Skipped,
+    TimeZone,
+    Url,
+    load_settings,
+)
 from eddyline.cli.simulate import simulate
 from eddyline.cli.terminal_output import errors, output, print_json
 from eddyline.errors import EddylineError, Misconfigured
@@ -41,6 +58,9 @@ app.add_typer(feeds)
 app.add_typer(experiments)
 app.add_typer(keys)
 app.command()(audit)
+app.command()(backup)
+app.command()(restore)
+app.command()(move_to_cluster)
 app.command(name="kafka-users")(kafka_users)
 app.command()(recommend)
 app.command()(evaluate)
@@ -250,16 +270,12 @@ def import_(
     ends_now: Annotated[
         bool, typer.Option("--ends-now", help="Shift all event times so that the newest is now.")
     ] = False,
-    renamed: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="THEIRS=OURS", help="A field's name in Eddyline; nothing after = leaves it out."),
-    ] = None,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format", help="own, shopify, merchant-xml, merchant-tsv, ga4 or segment; by default it is recognised."
-        ),
-    ] = "auto",
+    renamed: Renamed = None,
+    constants: Constants = None,
+    skipped: Skipped = None,
+    timezone: TimeZone = None,
+    rating_scale: RatingScale = None,
+    form: FileFormat = "auto",
     rejects: Annotated[
         Path | None, typer.Option("--rejects", help="File for what is refused: one JSON object a line.")
     ] = None,
@@ -275,7 +291,11 @@ def import_(
     from eddyline.clients.columns import Columns
     from eddyline.clients.sources import open_source
 
-    source = open_source(path, Columns.from_options(renamed or (), load_settings(None).attributes), form)
+    settings = load_settings(None)
+    columns = Columns.from_options(
+        renamed or (), settings.attributes, constants or (), skipped or (), timezone, rating_scale
+    )
+    source = open_source(path, columns, form, settings.events)
     if dry_run:
         code = preview_import(source, rejects, output(), errors())
     else:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eddyline import __version__
-from eddyline.cli.shared_options import ConfigFile, load_settings
+from eddyline.cli.shared_options import (
+    ConfigFile,
+    Constants,
+    FileFormat,
+    RatingScale,
+    Renamed,
+    Skipped,
+    TimeZone,
+    load_settings,
+)
 from eddyline.cli.terminal_output import counted, errors, output, print_line, progress_bars
 from eddyline.errors import Misconfigured
 from eddyline.settings import Settings, StrategySettings, effective
@@ -84,12 +93,19 @@ def evaluate(
     ] = False,
     requests: Annotated[bool, typer.Option("--requests", help="Also write every list to requests.csv.")] = False,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="Skip the plot.")] = False,
+    renamed: Renamed = None,
+    constants: Constants = None,
+    skipped: Skipped = None,
+    timezone: TimeZone = None,
+    rating_scale: RatingScale = None,
+    form: FileFormat = "auto",
     config: ConfigFile = None,
 ) -> None:
     """Compare strategies on a log: recommend before each of its last events, then learn from it."""
     # The products are small: threads that wait for each other would cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from eddyline.cli import evaluation_views as views
+    from eddyline.clients.columns import Columns
     from eddyline.clients.sources import open_source
     from eddyline.evaluation import metrics_plot as plot
     from eddyline.evaluation.baselines import baseline_factory
@@ -114,7 +130,10 @@ def evaluate(
         against or [],
     )
     started = time.monotonic()
-    log = read(open_source(path), settings.events)
+    columns = Columns.from_options(
+        renamed or (), settings.attributes, constants or (), skipped or (), timezone, rating_scale
+    )
+    log = read(open_source(path, columns, form, settings.events), settings.events)
     for line in views.about(log, options.share):
         print_line(err, line)
     with progress_bars(err) as bars:

@@ -44,6 +44,7 @@ def run_import(
     mark = hashlib.sha256(f"{url}\0{path.resolve()}".encode()).hexdigest()[:16]
     with Client(url, retries=WHILE_BUSY, api_key=api_key()) as client:
         report = import_into(client, source, state or STATES / f"{mark}.json", ends_now, console)
+    _report_skipped(source, console)
     return _report_refused(report.refused, rejects, console)
 
 
@@ -54,7 +55,15 @@ def preview_import(source: Source, rejects: Path | None, out: Console, err: Cons
         print_line(out, f"{line.where} {orjson.dumps(line.value).decode()}")
     counts = ", ".join(f"{count:,} {what}" for what, count in preview.counts.items() if count) or "nothing"
     err.print(f"Would import {counts}. Nothing was sent.")
+    _report_skipped(source, err)
     return _report_refused(preview.refused, rejects, err)
+
+
+def _report_skipped(source: Source, console: Console) -> None:
+    """Print how many lines the options leave out."""
+    if skipped := source.skipped():
+        named = ", ".join(f"{pattern}: {count:,}" for pattern, count in skipped.most_common())
+        print_line(console, f"{skipped.total():,} lines left out ({named}).")
 
 
 def _report_refused(refused: Sequence[RefusedLine], rejects: Path | None, console: Console) -> int:

@@ -30,6 +30,35 @@ RUNNING = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option("--url", help="URL of a running Eddyline.")]
 Strategy = Annotated[str | None, typer.Option("--strategy", help="Rank by this strategy instead of the default.")]
 ListLength = Annotated[int, typer.Option("--limit", min=1, max=100, help="Items per list.")]
+Renamed = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="THEIRS=OURS", help="A field's name in Eddyline; nothing after = leaves it out."),
+]
+Constants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="OURS=VALUE",
+        help="A field of every line that lacks it; with a type, a line that has a title is an item, too.",
+    ),
+]
+Skipped = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="THEIRS=PATTERN", help="Leave out lines with such a value, e.g. InvoiceNo=C*."),
+]
+TimeZone = Annotated[
+    str | None, typer.Option("--timezone", help="Time zone of times without an offset, e.g. UTC or Europe/Ljubljana.")
+]
+RatingScale = Annotated[
+    str | None,
+    typer.Option("--rating-scale", metavar="WORST:BEST", help="Scale of the ratings, e.g. 1:10; by default 0.5:5."),
+]
+FileFormat = Annotated[
+    str,
+    typer.Option(
+        "--format", help="own, shopify, merchant-xml, merchant-tsv, ga4 or segment; by default it is recognised."
+    ),
+]
 ReaderUrl = Annotated[
     str | None,
     typer.Option("--url", help="URL of a running reader; without it, the vector store is opened directly."),

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from eddyline.errors import InvalidInput
 from eddyline.settings import AttributeKind
@@ -140,6 +141,18 @@ def parse_time(name: str, given: Any) -> Any:
     if text == "infinity" or number < 0 or EARLIEST_NUMBER <= number < math.inf:
         return text if math.isinf(number) else number
     raise InvalidInput(f"{text!r} is not a time{_meant(number)}: write 2024-01-05T12:30:00Z, or epoch seconds", name)
+
+
+def in_zone(given: Any, zone: ZoneInfo) -> Any:
+    """Return a day or a time without an offset as one of this zone; anything else as it is."""
+    text = given.strip() if isinstance(given, str) else ""
+    if "-" not in text and _day(text) is None:
+        return given
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return given
+    return parsed.replace(tzinfo=zone).isoformat() if parsed.tzinfo is None else given
 
 
 def _day(text: str) -> datetime | None:

@@ -40,3 +40,9 @@ class RefusedLine:
         """Refuse what stands at a place, e.g. ratings.csv:17."""
         file, _, line = where.rpartition(":")
         return cls(file, int(line), field, reason, given)
+
+
+class SkippedLine(NamedTuple):
+    """A line that an option leaves out: which one."""
+
+    pattern: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,17 +15,18 @@ from eddyline.clients import movielens
 from eddyline.clients.columns import Columns
 from eddyline.clients.csv_files import NOT_UTF8, CsvFile
 from eddyline.clients.exports import AUTO, ExportFormat, export_format
-from eddyline.clients.lines import Json, RefusedLine, SourceLine
+from eddyline.clients.lines import Json, RefusedLine, SkippedLine, SourceLine
 from eddyline.clients.text_files import PACKED, kind_of, read_lines
 from eddyline.errors import InvalidInput
 from eddyline.model.events import parse_timestamp
 from eddyline.model.unicode_text import is_unicode
+from eddyline.settings import EventSettings
 
 TABLES, OBJECTS = (".csv", ".tsv"), (".jsonl", ".ndjson")
 DOCUMENTS = (".xml", ".txt", ".json")
 """What only exports of other systems are in."""
 _KINDS = "an event (type), an item (title) or a person (user_id)"
-_Entries = Iterable[SourceLine | RefusedLine]
+_Entries = Iterable[SourceLine | RefusedLine | SkippedLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,17 @@ class Source:
     """Whether lines that are added to a file come after its others."""
     reading: str = ""
     """Changes when the same files are read otherwise."""
+    skipped: Callable[[], Counter[str]] = Counter
+    """How many lines each option leaves out, by what it says."""
 
 
-def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> Source:
+def open_source(
+    path: Path, columns: Columns = Columns(), form: str = AUTO, settings: EventSettings = EventSettings()
+) -> Source:
     """Recognise a MovieLens folder (either layout), a folder of files of lines or rows, or one such file.
 
-    `form`: one of `exports`, by default recognised. Raises `InvalidInput` saying what is there and what is needed.
+    `form`: one of `exports`, by default recognised; `settings`: what events of other systems mean. Raises
+    `InvalidInput` saying what is there and what is needed.
     """
     if not path.exists():
         raise InvalidInput(f"{path} doesn't exist", "path")
@@ -72,7 +79,11 @@ def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> S
         )
 
     def lines(kind: str) -> Iterator[SourceLine]:
-        return (one for one in _all_lines(formats, columns) if isinstance(one, SourceLine) and _kind(one.value) == kind)
+        return (
+            one
+            for one in _all_lines(formats, columns, settings)
+            if isinstance(one, SourceLine) and _kind(one.value) == kind
+        )
 
     return Source(
         str(path),
@@ -80,9 +91,12 @@ def open_source(path: Path, columns: Columns = Columns(), form: str = AUTO) -> S
         partial(lines, "item"),
         partial(lines, "user"),
         partial(lines, "event"),
-        lambda: _refused(_all_lines(formats, columns)),
+        lambda: _refused(_all_lines(formats, columns, settings)),
         tuple(files),
         reading=columns.digest + ("" if form == AUTO else form),
+        skipped=lambda: Counter(
+            one.pattern for one in _all_lines(formats, columns, settings) if isinstance(one, SkippedLine)
+        ),
     )
 
 
@@ -136,34 +150,49 @@ def _kind(value: Json) -> str | None:
     return "user" if "user_id" in value else None
 
 
-def _all_lines(formats: Mapping[Path, ExportFormat | None], columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+def _all_lines(
+    formats: Mapping[Path, ExportFormat | None], columns: Columns, settings: EventSettings
+) -> Iterator[SourceLine | RefusedLine | SkippedLine]:
     for file, export in formats.items():
         try:
             if export is not None:
-                yield from export.read(file)
+                yield from _rescaled(export.read(file, settings), columns)
                 continue
             yield from _csv(file, columns) if kind_of(file) in TABLES else _jsonl(file, columns)
         except InvalidInput as error:
             yield RefusedLine(file.name, None, None, error.reason)
 
 
-def _csv(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+def _rescaled(entries: _Entries, columns: Columns) -> Iterator[SourceLine | RefusedLine | SkippedLine]:
+    for entry in entries:
+        if not isinstance(entry, SourceLine):
+            yield entry
+            continue
+        try:
+            yield SourceLine(entry.where, columns.rescaled(entry.value))
+        except InvalidInput as error:
+            yield RefusedLine.at(entry.where, error.field, error.reason, entry.value)
+
+
+def _csv(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine | SkippedLine]:
     table = CsvFile(file)
     names = [columns.our_name(name) for name in table.columns if name]
-    if not {"type", "title", "user_id"} & set(names):
+    if not {"type", "title", "user_id"} & {*names, *columns.constants}:
         raise InvalidInput(
             f"no column says that it holds {_KINDS}; there are {', '.join(map(repr, names[:20])) or 'none'}: "
             "name them with --map theirs=ours"
         )
+    known_items: set[str] = set()
     for row in table.rows():
         if isinstance(row, RefusedLine):
             yield row
             continue
         where = f"{file.name}:{row.line}"
-        yield _line(where, row.cells, columns, decimal_comma=table.separator == ";")
+        yield from _line(where, row.cells, columns, known_items, decimal_comma=table.separator == ";")
 
 
-def _jsonl(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine]:
+def _jsonl(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine | SkippedLine]:
+    known_items: set[str] = set()
     for number, text in enumerate(read_lines(file), start=1):
         line = text.strip().removeprefix("\ufeff")
         if not line:
@@ -177,19 +206,32 @@ def _jsonl(file: Path, columns: Columns) -> Iterator[SourceLine | RefusedLine]:
             yield RefusedLine(file.name, number, None, f"is not valid JSON: {error}", line)
             continue
         if isinstance(value, dict):
-            yield _line(f"{file.name}:{number}", value, columns)
+            yield from _line(f"{file.name}:{number}", value, columns, known_items)
         else:
             yield RefusedLine(file.name, number, None, "is not a JSON object", value)
 
 
-def _line(where: str, given: Json, columns: Columns, decimal_comma: bool = False) -> SourceLine | RefusedLine:
+def _line(
+    where: str, given: Json, columns: Columns, known_items: set[str], decimal_comma: bool = False
+) -> Iterator[SourceLine | RefusedLine | SkippedLine]:
+    """Yield what a line says. `known_items`: those that earlier lines, which are events, too, have described."""
+    if columns.skipped and (pattern := columns.skips(given)) is not None:
+        yield SkippedLine(pattern)
+        return
     try:
-        value = columns.value(given, decimal_comma)
+        value = columns.rescaled(columns.value(given, decimal_comma))
     except InvalidInput as error:
-        return RefusedLine.at(where, error.field, error.reason, given)
+        yield RefusedLine.at(where, error.field, error.reason, given)
+        return
     if _kind(value) is None:
-        return RefusedLine.at(where, None, f"is neither {_KINDS}", given)
-    return SourceLine(where, value)
+        yield RefusedLine.at(where, None, f"is neither {_KINDS}", given)
+        return
+    parts = columns.split(value)
+    if len(parts) > 1:
+        item_id = str(value["item_id"])
+        parts = parts[1:] if item_id in known_items else parts
+        known_items.add(item_id)
+    yield from (SourceLine(where, part) for part in parts)
 
 
 def latest_time(source: Source) -> float | None:

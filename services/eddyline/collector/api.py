@@ -8,12 +8,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
-import structlog
 from fastapi import APIRouter, Header, Request, Response
 
 from eddyline.adapters.event_tap import EventTap
@@ -23,20 +21,19 @@ from eddyline.adapters.http import (
     describe_body,
     id_from_path,
     item_id_from_path,
-    json_response,
     open_to,
     read_json,
     with_path_id,
 )
-from eddyline.adapters.http.problems import problem_response, retry_after_header
-from eddyline.adapters.kafka import Outgoing, Producer, RecordMetadata
+from eddyline.adapters.kafka import Outgoing, Producer
 from eddyline.adapters.telemetry import Metrics
-from eddyline.collector.acknowledgements import Acknowledgements
+from eddyline.collector.cloud_event_bodies import BATCH, STRUCTURED, binary_envelope, content_mode
 from eddyline.collector.event_ids import EventIdGenerator
-from eddyline.collector.schemas import BODIES, Accepted, AvailabilityBatch, EventBatch, ItemBatch, take_sent_at
-from eddyline.collector.segment_api import add_segment_routes
-from eddyline.errors import EddylineError, Forbidden, InvalidEvent, InvalidInput, Overloaded, TooLarge, Unavailable
-from eddyline.model.attributes import convert_attributes
+from eddyline.collector.records import RecordReader, to_record
+from eddyline.collector.schemas import Accepted, AvailabilityBatch, EventBatch, ItemBatch, take_sent_at
+from eddyline.collector.sender import ReadOne, Sender
+from eddyline.collector.tracker_routes import add_tracker_routes
+from eddyline.errors import InvalidEvent, InvalidInput, TooLarge
 from eddyline.model.events import (
     Availability,
     Content,
@@ -47,33 +44,16 @@ from eddyline.model.events import (
     LeftOut,
     SenderClock,
     User,
-    WireModel,
-    clamp_entity_time,
-    cloud_event_headers,
-    interaction_weight,
     load_batch,
-    validate_event,
+    load_json,
+    load_members,
 )
-from eddyline.model.image_urls import parse_data_url
-from eddyline.model.placeholders import refuse_placeholders
-from eddyline.settings import RESERVED_EVENT_TYPES, AttributeKind, EventSettings, ImageSettings, Scope, ServerSettings
-from eddyline.topics import AVAILABILITY, CONTENT, IMPRESSIONS, INTERACTIONS, USERS
+from eddyline.model.trackers import TrackedEvent, our_events, read_cloud_event
+from eddyline.settings import AttributeKind, EventSettings, ImageSettings, Scope, ServerSettings
+from eddyline.topics import CONTENT, INTERACTIONS, USERS
 
-log = structlog.get_logger("collector")
-
-IDENTIFY, IMPRESSION = "identify", "impression"
-MAX_WARNINGS = 100
-"""Warnings in one response: a small body may give cause for many."""
-
-_ENTITIES: Mapping[type[WireModel], tuple[str, str]] = {
-    Content: (CONTENT, "item_id"),
-    Availability: (AVAILABILITY, "item_id"),
-    User: (USERS, "user_id"),
-}
-"""Topic and key of what replaces an earlier state of itself."""
-_Read: TypeAlias = Callable[[Any, list[LeftOut]], tuple[str, Outgoing]]
-"""Makes an id and a record of one object, and names what it left out. Raises `InvalidEvent`."""
-_FIELDS = frozenset(name for model in BODIES for name in model.model_fields)
+MAX_NAME = 64
+"""Characters of the name of what has no meaning here."""
 
 
 class Collector:
@@ -92,10 +72,10 @@ class Collector:
         tap: EventTap | None = None,
     ) -> None:
         """`attributes`: those of items that the settings declare. `tap`: where events are handed on to who watches."""
-        self._producer, self._events, self._server, self._images = producer, events, server, images
-        self._metrics, self._clock, self._identity = metrics, clock, identity
-        self._attributes, self._tap = attributes, tap
+        self._events, self._server, self._clock, self._tap = events, server, clock, tap
+        self._records = RecordReader(events, images, identity, attributes)
         self._in_flight = InFlightLimit(server.max_in_flight_bytes)
+        self._sender = Sender(producer, metrics, self._in_flight)
         metrics.in_flight.set_function(lambda: self._in_flight.bytes)
 
     def router(self) -> APIRouter:
@@ -108,12 +88,20 @@ class Collector:
             "/v1/events",
             summary="Send events",
             openapi_extra=open_to(Scope.EVENTS, in_query=True)
-            | describe_body(Interaction, Identify, ImpressionReport, EventBatch, description="One event, or several"),
+            | describe_body(
+                Interaction,
+                Identify,
+                ImpressionReport,
+                EventBatch,
+                description="One event, or several; CloudEvents, too, in each mode of its HTTP binding",
+            ),
             **options,
         )
         async def post_events(
             request: Request, idempotency_key: Annotated[str | None, Header(max_length=512)] = None
         ) -> Response:
+            if (mode := content_mode(request.headers)) is not None:
+                return await self.take_tracked(request, await self._cloud_events(request, mode), idempotency_key)
             body = await self._object(request, "events")
             sent_at = take_sent_at(body)
             return await self.take_events(request, self._members(body, "events"), idempotency_key, sent_at=sent_at)
@@ -125,8 +113,8 @@ class Collector:
             **options,
         )
         async def post_items(request: Request) -> Response:
-            items, now = self._members(await self._object(request, "items"), "items"), self._clock()
-            return await self._take(items, lambda one, odd: self._entity(Content, one, now, odd))
+            items = self._members(await self._object(request, "items"), "items")
+            return await self._sender.take(items, self._entities(Content))
 
         @router.post(
             "/v1/items/availability",
@@ -136,8 +124,8 @@ class Collector:
             **options,
         )
         async def post_availability(request: Request) -> Response:
-            items, now = self._members(await self._object(request, "items"), "items"), self._clock()
-            return await self._take(items, lambda one, odd: self._entity(Availability, one, now, odd))
+            items = self._members(await self._object(request, "items"), "items")
+            return await self._sender.take(items, self._entities(Availability))
 
         @router.put(
             "/v1/items/{item_id}",
@@ -148,12 +136,12 @@ class Collector:
         )
         async def put_item(request: Request, item_id: str) -> Response:
             named = with_path_id(await self._body(request), "item_id", item_id_from_path(item_id))
-            return await self._take_alone(Content, named)
+            return await self._sender.take_alone(self._entities(Content), named)
 
         @router.delete("/v1/items/{item_id}", summary="Delete an item", openapi_extra=catalogue, **options)
         async def delete_item(item_id: str) -> Response:
             name = item_id_from_path(item_id)
-            return await self._take_one((name, Outgoing(CONTENT, name.encode(), None)))
+            return await self._sender.send_one(name, Outgoing(CONTENT, name.encode(), None))
 
         @router.put(
             "/v1/users/{user_id}",
@@ -163,12 +151,12 @@ class Collector:
         )
         async def put_user(request: Request, user_id: str) -> Response:
             named = with_path_id(await self._body(request), "user_id", id_from_path(user_id, "user_id"))
-            return await self._take_alone(User, named)
+            return await self._sender.take_alone(self._entities(User), named)
 
         @router.delete("/v1/users/{user_id}", summary="Erase a person", openapi_extra=people, **options)
         async def delete_user(user_id: str) -> Response:
             name = id_from_path(user_id, "user_id")
-            return await self._take_one((name, Outgoing(USERS, name.encode(), None)))
+            return await self._sender.send_one(name, Outgoing(USERS, name.encode(), None))
 
         @router.delete(
             "/v1/anonymous/{anonymous_id}",
@@ -179,9 +167,11 @@ class Collector:
         async def delete_anonymous(anonymous_id: str) -> Response:
             name = id_from_path(anonymous_id, "anonymous_id")
             event = Erased(anonymous_id=name, timestamp=self._clock())
-            return await self._take_one((name, _to_record(INTERACTIONS, event.person.key, event, str(uuid.uuid4()))))
+            return await self._sender.send_one(
+                name, to_record(INTERACTIONS, event.person.key, event, str(uuid.uuid4()))
+            )
 
-        add_segment_routes(router, self.take_events, self._body, self._clock, options)
+        add_tracker_routes(router, self.take_tracked, self._body, options, self._clock)
         return router
 
     async def take_events(
@@ -195,23 +185,29 @@ class Collector:
         """Take events, and say how often what has no meaning here was sent, by its name (`ignored`). `sent_at`: when
         they were sent, by the sender's clock, in epoch seconds."""
         ids, clock = EventIdGenerator(idempotency_key), SenderClock.at_arrival(sent_at, self._clock())
-        read = self._watched(request, lambda one, odd: self._event(request, one, ids, clock, odd))
-        return await self._take(events, read, ignored)
+        read = self._watched(request, lambda one, odd: self._records.event(request, one, ids, clock, odd))
+        return await self._sender.take(events, read, ignored)
 
-    # -- one object → (its id, its record) ----------------------------------------------------------------------
+    async def take_tracked(
+        self,
+        request: Request,
+        given: Sequence[TrackedEvent | dict[str, Any] | InvalidEvent],
+        idempotency_key: str | None,
+    ) -> Response:
+        """Take what events of another system come to; those that come to nothing are counted by their names. Among them
+        may be events of our own, and what can't be read."""
+        events: list[Any] = []
+        ignored = Counter[str]()
+        for one in given:
+            if not isinstance(one, TrackedEvent):
+                events.append(one)
+            elif made := our_events(one, self._events):
+                events.extend(made)
+            else:
+                ignored[one.name[:MAX_NAME]] += 1
+        return await self.take_events(request, events, idempotency_key, ignored)
 
-    def _event(
-        self, request: Request, given: Any, ids: EventIdGenerator, clock: SenderClock, left_out: list[LeftOut]
-    ) -> tuple[str, Outgoing]:
-        event = self._read_event(given, left_out)
-        refuse_placeholders(event, self._events)
-        self._check_identity(request, event)
-        event_id = event.event_id or ids.make(given)
-        event = event.model_copy(update={"event_id": event_id, "timestamp": clock.event_time(event.timestamp)})
-        topic = IMPRESSIONS if isinstance(event, ImpressionReport) else INTERACTIONS
-        return event_id, _to_record(topic, event.person.key, event, event_id)
-
-    def _watched(self, request: Request, read: _Read) -> _Read:
+    def _watched(self, request: Request, read: ReadOne) -> ReadOne:
         """Return `read`; while somebody watches, one that hands on what is read, too."""
         tap = self._tap
         if tap is None or not tap.is_watched:
@@ -229,60 +225,31 @@ class Collector:
 
         return read_and_tell
 
-    def _read_event(self, given: Any, left_out: list[LeftOut]) -> Interaction | Identify | ImpressionReport:
-        kind = given.get("type") if isinstance(given, dict) else None
-        if kind == IDENTIFY:
-            return validate_event(Identify, given, left_out)
-        if kind == IMPRESSION:
-            return validate_event(ImpressionReport, given, left_out)
-        event = validate_event(Interaction, given, left_out)
-        if event.type in RESERVED_EVENT_TYPES:
-            raise InvalidEvent(f"{event.type!r} is reserved", "type")
-        interaction_weight(event, self._events)
-        return event
+    def _entities(self, model: type[Content | Availability | User]) -> ReadOne:
+        """Return what reads the states of items or people that have come now."""
+        now = self._clock()
+        return lambda given, odd: self._records.entity(model, given, now, odd)
 
-    def _check_identity(self, request: Request, event: Interaction | Identify | ImpressionReport) -> None:
-        """Raise `InvalidEvent` where the sender may not say so of this person: that they are this user, or are in an
-        experiment."""
-        try:
-            if isinstance(event, Identify):
-                self._identity.require_identity(request, event.user)
-            elif isinstance(event, ImpressionReport) and event.experiment is not None:
-                self._identity.require_proof(request, event.person)
-        except Forbidden as error:
-            raise InvalidEvent(str(error), "user_id" if event.person.kind == "u" else "anonymous_id") from None
-
-    def _entity(
-        self, model: type[Content | Availability | User], given: Any, now: float, left_out: list[LeftOut]
-    ) -> tuple[str, Outgoing]:
-        entity = clamp_entity_time(validate_event(model, given, left_out), now)
-        if isinstance(entity, Content):
-            self._check_upload(entity)
-            converted = convert_attributes(entity.attributes, self._attributes)
-            entity = entity.model_copy(update={"attributes": converted})
-        refuse_placeholders(entity, self._events)
-        topic, key = _ENTITIES[model]
-        name = getattr(entity, key)
-        return name, _to_record(topic, name, entity, str(uuid.uuid4()))
-
-    def _check_upload(self, item: Content) -> None:
-        """Raise `InvalidEvent` for a picture that is too large. The image embedder alone decodes it: here that could do
-        harm."""
-        try:
-            upload, limit = parse_data_url(item.image_url), self._images.max_upload_bytes
-        except ValueError as error:
-            raise InvalidEvent(str(error), "image_url") from None
-        if upload is not None and len(upload.body) > limit:
-            raise InvalidEvent(
-                f"its picture has {len(upload.body):,} bytes, at most {limit:,} are taken with an item "
-                "(images.max_upload_bytes): send a smaller one, or the address that it can be fetched from",
-                "image_url",
-            )
-
-    # -- a whole request ----------------------------------------------------------------------------------------
+    # -- bodies -------------------------------------------------------------------------------------------------
 
     async def _body(self, request: Request) -> Any:
         return await read_json(request, self._server.max_body_bytes, self._in_flight)
+
+    async def _cloud_events(self, request: Request, mode: str) -> list[TrackedEvent | dict[str, Any] | InvalidEvent]:
+        """Return the events of a body of CloudEvents, with `InvalidEvent`s in the place of those that can't be read."""
+        load = load_members if mode == BATCH else load_json
+        body = await read_json(request, self._server.max_body_bytes, self._in_flight, load)
+        if mode == BATCH:
+            envelopes = self._checked(body, "body")
+        else:
+            envelopes = [body if mode == STRUCTURED else binary_envelope(request.headers, body)]
+        now, events = self._clock(), list[TrackedEvent | dict[str, Any] | InvalidEvent]()
+        for one in envelopes:
+            try:
+                events.append(one if isinstance(one, InvalidEvent) else read_cloud_event(one, now))
+            except InvalidEvent as error:
+                events.append(error)
+        return events
 
     async def _object(self, request: Request, name: str) -> dict[str, Any]:
         """Return a body: one object, or {name: [objects]}, with `InvalidEvent`s in the place of those that can't be
@@ -300,130 +267,12 @@ class Collector:
         unknown = sorted(body.keys() - {name})
         if unknown:
             raise InvalidInput("there is no such field beside a batch", unknown[0])
-        batch = body[name]
+        return self._checked(body[name], name)
+
+    def _checked(self, batch: Any, name: str) -> list[Any]:
+        """Return a batch, which is a list and not too long."""
         if not isinstance(batch, list) or not batch:
             raise InvalidInput("must be a list of at least one", name)
         if len(batch) > self._server.max_batch:
             raise TooLarge(f"holds {len(batch):,}, the limit is {self._server.max_batch:,}", name)
         return batch
-
-    async def _take(self, given: Sequence[Any], read: _Read, ignored: Mapping[str, int] = {}) -> Response:
-        """Refuse what is invalid, send the rest. `ignored`: how often what came to nothing was sent, by its name."""
-        if not given:
-            return json_response({"accepted": 0, "rejected": [], "ids": [], "ignored": dict(ignored)}, 202)
-        ids: list[str | None] = []
-        outgoing: dict[int, Outgoing] = {}
-        rejected: list[dict[str, Any]] = []
-        warnings: list[dict[str, Any]] = []
-        for index, one in enumerate(given):
-            left_out: list[LeftOut] = []
-            try:
-                if isinstance(one, InvalidEvent):
-                    raise one
-                name, outgoing[index] = read(one, left_out)
-                ids.append(name)
-            except InvalidEvent as error:
-                ids.append(None)
-                rejected.append(self._rejection(index, error))
-            else:
-                warnings.extend(self._warnings(index, left_out))
-        return await self._produce(outgoing, ids, rejected, warnings, ignored)
-
-    async def _take_alone(self, model: type[Content | User], given: Any) -> Response:
-        left_out: list[LeftOut] = []
-        name, record = self._entity(model, given, self._clock(), left_out)
-        return await self._produce({0: record}, [name], [], self._warnings(0, left_out))
-
-    async def _take_one(self, one: tuple[str, Outgoing]) -> Response:
-        return await self._produce({0: one[1]}, [one[0]], [], [])
-
-    async def _produce(
-        self,
-        outgoing: Mapping[int, Outgoing],
-        ids: list[str | None],
-        rejected: list[dict[str, Any]],
-        warnings: list[dict[str, Any]],
-        ignored: Mapping[str, int] = {},
-    ) -> Response:
-        """Send, and wait for every acknowledgement; where some are missing, name those that are there. `outgoing` and
-        `ids` by the place in the batch. Raises `Overloaded` when too much is in flight for all of it."""
-        acknowledgements = Acknowledgements()
-        refused: EddylineError | None = None
-        sizes = {index: record.size for index, record in outgoing.items()}
-        unsent = sum(sizes.values())
-        self._in_flight.reserve(unsent)
-        try:
-            for index, record in outgoing.items():
-                try:
-                    sent = self._producer.send(record)
-                except TooLarge as error:
-                    if len(ids) == 1:
-                        raise
-                    ids[index] = None
-                    rejected.append(self._rejection(index, error))
-                except (Overloaded, Unavailable) as error:
-                    refused = error
-                    break
-                else:
-                    unsent -= sizes[index]
-                    sent.add_done_callback(partial(self._settled, sizes[index]))
-                    acknowledgements.add(index, sent)
-        finally:
-            self._in_flight.release(unsent)
-        if not acknowledgements and refused is None:
-            return _all_rejected(rejected)
-        outcomes = await acknowledgements.wait()
-        accepted = [index for index, failure in outcomes.items() if failure is None]
-        failures = [failure for failure in outcomes.values() if failure is not None]
-        self._count(outgoing[index].topic for index in accepted)
-        unexpected = next((f for f in failures if not isinstance(f, Overloaded | Unavailable)), None)
-        if unexpected is not None:
-            raise unexpected
-        if refused is None and not failures:
-            answer: dict[str, Any] = {"accepted": len(accepted), "rejected": rejected, "ids": ids}
-            further = {"warnings": warnings[:MAX_WARNINGS], "ignored": dict(ignored)}
-            return json_response(answer | {name: value for name, value in further.items() if value}, 202)
-        reason = refused or failures[0]
-        acknowledged = [ids[index] for index in accepted]
-        wait = reason.retry_after if isinstance(reason, Overloaded) else 1.0
-        log.warning("refused", reason=str(reason), acknowledged=len(acknowledged), of=len(outgoing))
-        return problem_response(
-            503,
-            f"{reason}; send the rest again",
-            headers=retry_after_header(wait),
-            accepted=len(acknowledged),
-            acknowledged=acknowledged,
-            rejected=rejected,
-        )
-
-    def _count(self, topics: Iterable[str]) -> None:
-        """Count records that were acknowledged."""
-        for topic, records in Counter(topics).items():
-            self._metrics.accepted.labels(topic).inc(records)
-
-    def _settled(self, size: int, _sent: Future[RecordMetadata]) -> None:
-        self._in_flight.release(size)
-
-    def _warnings(self, index: int, left_out: Sequence[LeftOut]) -> list[dict[str, Any]]:
-        self._metrics.count_left_out(one.field for one in left_out)
-        return [{"index": index, "field": one.field, "reason": f"{one.reason}: left out"} for one in left_out]
-
-    def _rejection(self, index: int, error: InvalidInput) -> dict[str, Any]:
-        self._metrics.rejected.labels(_metric_label(error.field)).inc()
-        return {"index": index, "field": error.field, "reason": error.reason}
-
-
-def _all_rejected(rejected: Sequence[Mapping[str, Any]]) -> Response:
-    first = rejected[0]
-    detail = f"{first['field']}: {first['reason']}" if first["field"] else first["reason"]
-    return problem_response(422, detail, first["field"], accepted=0, rejected=rejected)
-
-
-def _metric_label(field: str | None) -> str:
-    """Return a field's name for a metric: only our own names, since anyone can send any."""
-    name = (field or "body").split(".")[0]
-    return name if name in _FIELDS or name == "body" else "unknown"
-
-
-def _to_record(topic: str, key: str, value: WireModel, event_id: str) -> Outgoing:
-    return Outgoing(topic, key.encode(), value.to_bytes(), cloud_event_headers(value, event_id, "collector"))

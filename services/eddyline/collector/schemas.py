@@ -59,6 +59,27 @@ class SegmentMessage(BaseModel):
     batch: list[dict[str, Any]] | None = None
 
 
+class Ga4Body(BaseModel):
+    """What Google Analytics 4's Measurement Protocol takes, or an event of Tag Manager's: as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    client_id: str | None = None
+    user_id: str | None = None
+    timestamp_micros: int | str | None = None
+    events: list[dict[str, Any]] | None = None
+    """Each with `name` and `params`."""
+    event_name: str | None = None
+    """Of Tag Manager's server container, whose events have their parameters beside it."""
+    items: list[dict[str, Any]] | None = None
+
+
+class WebhookBody(BaseModel):
+    """Whatever a webhook sends."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class Rejected(BaseModel):
     """One that was refused: its place in the batch, the field and the reason."""
 
@@ -84,7 +105,7 @@ class Accepted(BaseModel):
     warnings: list[FieldWarning] = []
     """At most the first hundred; only where there are some."""
     ignored: dict[str, int] = {}
-    """Of another tracker's messages, how often what has no meaning here was sent, by its name; only where there are
+    """Of another system's events, how often what has no meaning here was sent, by its name; only where there are
     some."""
 
 
@@ -99,6 +120,8 @@ BODIES = (
     AvailabilityBatch,
     User,
     SegmentMessage,
+    Ga4Body,
+    WebhookBody,
 )
 """Models of the bodies that the routes read themselves."""
 

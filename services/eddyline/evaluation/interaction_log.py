@@ -158,7 +158,7 @@ def read(source: Source, settings: EventSettings) -> InteractionLog:
         raise InvalidInput(f"{source.name} has no items: a log is evaluated with the items that its events are on")
     places = {item_id: place for place, item_id in enumerate(items)}
     people: dict[Person, int] = {}
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter({f"by --skip {pattern}": count for pattern, count in source.skipped().items()})
     events = list(_events(source, settings, places, people, left_out))
     if not events:
         unknown = f" ({left_out[UNKNOWN_ITEM]:,} are on items it doesn't have)" if left_out[UNKNOWN_ITEM] else ""

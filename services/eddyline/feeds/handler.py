@@ -24,14 +24,16 @@ from eddyline.feeds.entry import fingerprint_of
 from eddyline.feeds.feed_reader import FeedDocument, FeedGone, FeedReader, HostBusy
 from eddyline.feeds.feed_state import FeedStatus, FeedView
 from eddyline.feeds.schedule import MAX_BACKOFF_SECONDS, backoff, jittered, next_interval
-from eddyline.model.events import Content, cloud_event_headers
+from eddyline.model.events import Availability, Content, cloud_event_headers
 from eddyline.settings import FeedSettings
-from eddyline.topics import CONTENT, FEEDS
+from eddyline.topics import AVAILABILITY, CONTENT, FEEDS
 
 BATCH = 200
 """Items that are sent before their acknowledgements are awaited."""
-KEPT_NEWS = 5_000
-"""Entries that scrolled off a news feed and are still known, so that they aren't new should they come again."""
+KEPT = 5_000
+"""Entries that scrolled off a news feed, or were made unavailable, and are still known, should they come again."""
+GONE = "gone"
+"""The mark of an entry that vanished and was made unavailable."""
 
 log = structlog.get_logger("feeds")
 
@@ -138,17 +140,22 @@ class FeedService:
         if not document.is_whole and last in known:  # where a document was cut off, it may be half of itself
             marks[last] = known[last]
         changed = [item for item_id, item in document.items.items() if known.get(item_id) != marks[item_id]]
-        self._send([self._record(feed, item, now) for item in changed])
-        missing = [item_id for item_id in known if item_id not in marks] if document.is_new else []
+        self._send([self._record(feed, _back_on_sale(item, known), now) for item in changed])
+        unavailable = [item_id for item_id, mark in known.items() if mark == GONE and item_id not in marks]
+        missing = [item_id for item_id, mark in known.items() if item_id not in marks and mark != GONE]
         shrunk, gone = False, list[str]()
         if document.kind == "catalogue" and document.is_whole and document.is_new:
-            shrunk = len(missing) > len(known) / 2
+            shrunk = len(missing) > (len(known) - len(unavailable)) / 2
             gone = missing if not shrunk or status.shrunk else []
-        self._send([Outgoing(CONTENT, item_id.encode(), None) for item_id in gone])
-        kept = [item_id for item_id in missing if item_id not in gone]
+        self._send([self._removal(feed, item_id, now) for item_id in gone])
+        removed = set(gone)
+        kept = [item_id for item_id in missing if item_id not in removed]
         if document.kind == "news":
-            kept = kept[-KEPT_NEWS:]
-        entries = {**{item_id: known[item_id] for item_id in kept}, **marks} if document.is_new else known
+            kept = kept[-KEPT:]
+        if feed.vanished == "unavailable":
+            unavailable = [*unavailable, *gone][-KEPT:]
+        earlier = {item_id: known[item_id] for item_id in kept} | dict.fromkeys(unavailable, GONE)
+        entries = {**earlier, **marks} if document.is_new else known
         has_changed = bool(changed or gone)
         interval = next_interval(feed.every, status.interval or feed.every, has_changed, document.ttl)
         update = {
@@ -173,7 +180,22 @@ class FeedService:
         headers = cloud_event_headers(stated, str(uuid.uuid4()), f"feeds/{feed.name}")
         return Outgoing(CONTENT, item.item_id.encode(), stated.to_bytes(), headers)
 
+    def _removal(self, feed: FeedSettings, item_id: str, now: float) -> Outgoing:
+        """Return what takes an item that vanished out of lists."""
+        if feed.vanished == "delete":
+            return Outgoing(CONTENT, item_id.encode(), None)
+        sold_out = Availability(item_id=item_id, available=False, price=None, timestamp=now)
+        headers = cloud_event_headers(sold_out, str(uuid.uuid4()), f"feeds/{feed.name}")
+        return Outgoing(AVAILABILITY, item_id.encode(), sold_out.to_bytes(), headers)
+
     def _send(self, records: Sequence[Outgoing]) -> None:
         """Send, and wait until all is acknowledged. Raises `Unavailable` and `Overloaded`."""
         for start in range(0, len(records), BATCH):
             self._producer.send_all(records[start : start + BATCH])
+
+
+def _back_on_sale(item: Content, known: Mapping[str, str]) -> Content:
+    """Return an item that had vanished as available, unless its feed says something else."""
+    if known.get(item.item_id) != GONE or item.available is not None:
+        return item
+    return item.model_copy(update={"available": True})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import html
 import io
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,13 @@ from lxml import etree
 from eddyline.feeds.entry import FeedEntry, ParsedFeed
 
 _PERIODS = {"hourly": 3600.0, "daily": 86_400.0, "weekly": 604_800.0, "monthly": 2_592_000.0, "yearly": 31_536_000.0}
+_MERCHANT_PREFIX = re.compile(
+    rb"""xmlns:([A-Za-z_][\w.-]{0,30})\s{0,9}=\s{0,9}["']https?://base\.google\.com/ns/1\.0"""
+)
+_MERCHANT_GROUPS = re.compile(
+    rb"<g:(shipping|tax|installment|loyalty_points|subscription_cost|product_detail)\s*>.{0,4000}?</g:\1\s*>", re.DOTALL
+)
+"""Elements with parts of their own, among them prices."""
 MERCHANT_ATTRIBUTES = {"brand", "condition", "color", "size", "gender", "age_group", "material", "gtin", "mpn"}
 
 
@@ -21,7 +29,7 @@ def parse_syndication(body: bytes, headers: Mapping[str, str], max_entries: int)
     """Parse a feed that came with these headers (lower case)."""
     # Without the URL, against which it would resolve ids, too.
     given = {"content-type": headers["content-type"]} if "content-type" in headers else {}
-    read = feedparser.parse(io.BytesIO(body), response_headers=given, sanitize_html=False)
+    read = feedparser.parse(io.BytesIO(_plain_merchant(body)), response_headers=given, sanitize_html=False)
     entries = read.entries[:max_entries]
     is_merchant = any("g_id" in entry for entry in entries)
     return ParsedFeed(
@@ -32,6 +40,18 @@ def parse_syndication(body: bytes, headers: Mapping[str, str], max_entries: int)
         _ttl(read.feed),
         read.feed.get("language") or None,
     )
+
+
+def _plain_merchant(body: bytes) -> bytes:
+    """Return Google Merchant's document as feedparser can read it, which looks names up by their prefix, and takes the
+    price of what is sent for the price of what is sold."""
+    declared = _MERCHANT_PREFIX.search(body[:8192])
+    if declared is None:
+        return body
+    prefix = declared[1]
+    if prefix != b"g":
+        body = re.sub(rb"(</?)" + prefix + rb":", rb"\1g:", body)
+    return _MERCHANT_GROUPS.sub(b"", body)
 
 
 def _is_cut(body: bytes) -> bool:

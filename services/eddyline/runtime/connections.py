@@ -10,6 +10,7 @@ from pathlib import Path
 from eddyline.adapters.kafka import KafkaOptions, open_embedded_log
 from eddyline.adapters.vectors import VectorStore
 from eddyline.errors import Misconfigured
+from eddyline.maintenance.data_directory import JOURNAL, VECTORS, check_restored
 from eddyline.model.signatures import RecordSigner
 from eddyline.settings import KafkaSettings, Settings
 
@@ -35,18 +36,19 @@ def open_store(settings: Settings) -> VectorStore:
         raise Misconfigured(
             "no Qdrant server is set (EDDYLINE_QDRANT__URL), and the embedded one needs: pip install 'eddyline[edge]'"
         ) from None
+    check_restored(settings.data_dir)
     os.umask(0o077)  # of what this process writes from here on, others read nothing
     return EdgeStore(vectors_directory(settings))
 
 
 def vectors_directory(settings: Settings) -> Path:
     """Locate the shards of Qdrant Edge."""
-    return settings.data_dir / "vectors"
+    return settings.data_dir / VECTORS
 
 
 def journal_directory(settings: Settings) -> Path:
     """Locate the log of the embedded mode."""
-    return settings.data_dir / "journal"
+    return settings.data_dir / JOURNAL
 
 
 @contextmanager

@@ -115,6 +115,25 @@ def strategies_table() -> str:
     return "\n".join(lines)
 
 
+def mappings_table() -> str:
+    """Write docs/sources.md's table: what events of other systems mean."""
+    lines = ["| ours | theirs, by name |", "| --- | --- |"]
+    by_type: dict[str, list[str]] = {}
+    for name, mapping in settings.EVENT_MAPPINGS.items():
+        by_type.setdefault(mapping.type, []).append(name)
+    lines += [f"| `{kind}` | {', '.join(names)} |" for kind, names in by_type.items()]
+    return "\n".join(lines)
+
+
+def mapping_table() -> str:
+    """Write docs/sources.md's table: the fields of a mapping, and where each looks by default."""
+    lines = ["| | looks in | |", "| --- | --- | --- |"]
+    for name, field in settings.EventMapping.model_fields.items():
+        places = ", ".join(f"`{path}`" for path in field.default) if isinstance(field.default, tuple) else ""
+        lines.append(f"| `{name}` | {places} | {' '.join((field.description or '').split())} |")
+    return "\n".join(lines)
+
+
 def drifted(files: Mapping[str, bytes], directory: Path) -> list[str]:
     """Name the files that aren't what they should be."""
     return [

@@ -132,7 +132,12 @@ class Resources:
             self.stack.callback(self.broker.close)
             self.options = self.broker.options
             if not settings.qdrant.url:
+                from eddyline.adapters.vectors import EdgeStore
+
+                assert isinstance(self.store, EdgeStore)
                 self.store.on_flush(self.broker.checkpoint)
+                self.broker.hold_store_with(self.store.held)
+                self.stack.callback(self.store.flush)  # while the broker can note it: the next start repeats nothing
         # The collector's limit is reached before that of the queue, whatever the consumers send beside it.
         queue_bytes = QUEUE_BYTES + settings.server.max_in_flight_bytes
         producer = KafkaProducer(self.options, queue_bytes=queue_bytes)

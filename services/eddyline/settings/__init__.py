@@ -14,6 +14,7 @@ from eddyline.settings.insights import InsightsSettings
 from eddyline.settings.journal import JournalSettings
 from eddyline.settings.kafka import KafkaSettings
 from eddyline.settings.loader import describe, effective, load
+from eddyline.settings.mappings import EVENT_MAPPINGS, EventMapping
 from eddyline.settings.profile import ProfileSettings
 from eddyline.settings.qdrant import QdrantSettings
 from eddyline.settings.ranking import RankingSettings
@@ -26,6 +27,7 @@ from eddyline.settings.strategies import STRATEGIES, TERMS, StrategySettings, Te
 
 __all__ = [
     "BUILT_IN_FILTERS",
+    "EVENT_MAPPINGS",
     "RESERVED_EVENT_TYPES",
     "STRATEGIES",
     "TERMS",
@@ -33,6 +35,7 @@ __all__ = [
     "AttributeKind",
     "BoostSettings",
     "EncoderSettings",
+    "EventMapping",
     "EventSettings",
     "FeedFetchSettings",
     "FeedFormat",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
+from eddyline.settings.mappings import EVENT_MAPPINGS, EventMapping, merge_mappings, normalised_name
 from eddyline.settings.section import Finite, Positive, Section
 
 RESERVED_EVENT_TYPES = frozenset({"onboarded", "erased", "transfer", "identify", "shown"})
@@ -58,6 +59,18 @@ class EventSettings(Section):
     """What an app sends that has lost an id: refused as a `user_id` or `anonymous_id`, in any case, since it would make
     strangers one person."""
 
+    mappings: Mapping[str, EventMapping] = EVENT_MAPPINGS
+    """Events of other systems by their names there (docs/sources.md), merged over those that are known, e.g.
+    {"Recipe Cooked" = {type = "like", item_id = "recipe.id"}}."""
+
+    def mapping(self, name: str) -> EventMapping | None:
+        """Return what an event of another system means, by its name there; our own types mean themselves. None where it
+        has no meaning here."""
+        known = normalised_name(name)
+        if known in self.mappings:
+            return self.mappings[known]
+        return EventMapping(type=known, value=("value", "rating", "price")) if known in self.weights else None
+
     def is_placeholder(self, person_id: str) -> bool:
         """Whether an id names nobody."""
         return person_id.strip().casefold() in self._placeholders
@@ -75,3 +88,17 @@ class EventSettings(Section):
             if name in RESERVED_EVENT_TYPES:
                 raise ValueError(f"{name!r} is reserved and can't be given a weight")
         return {**cls.model_fields["weights"].default, **value}
+
+    _merge_mappings = field_validator("mappings", mode="before")(merge_mappings)
+
+    @model_validator(mode="after")
+    def _maps_to_known_types(self) -> EventSettings:
+        for name, mapping in self.mappings.items():
+            if name in EVENT_MAPPINGS and mapping.type == EVENT_MAPPINGS[name].type:
+                continue
+            if mapping.type not in self.weights and mapping.type not in ("identify", "impression"):
+                raise ValueError(
+                    f"mappings: {name!r} becomes {mapping.type!r}, which is no type: take identify, impression, "
+                    f"{', '.join(sorted(self.weights))}, or add it to events.weights"
+                )
+        return self

@@ -37,6 +37,9 @@ class FeedSettings(Section):
     """`syndication`: RSS, Atom and RDF."""
     kind: Literal["auto", "news", "catalogue"] = "auto"
     """What vanishes from a catalogue is deleted; what scrolls off a news feed stays."""
+    vanished: Literal["delete", "unavailable"] = "delete"
+    """What becomes of what vanishes from a catalogue: `unavailable` items keep their history, and are back as soon as
+    the feed has them."""
     every: Duration = 900.0
     """How often it is read, e.g. 15m; up to eight times as long while nothing changes."""
     category: Annotated[str, Field(min_length=1, max_length=256)] | None = None

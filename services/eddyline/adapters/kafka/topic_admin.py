@@ -9,6 +9,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports these without saying so
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -18,6 +20,8 @@ from eddyline.adapters.kafka.client_config import KafkaOptions
 from eddyline.adapters.kafka.cluster_admin import REQUEST_SECONDS, ClusterAdmin
 from eddyline.errors import Misconfigured, Unavailable
 from eddyline.topics import TOPIC_SPECS, TopicSpec
+
+_TIMESTAMPS, _BY_BROKER, _AS_SENT = "message.timestamp.type", "LogAppendTime", "CreateTime"
 
 
 def ensure_topics(options: KafkaOptions, topics: Iterable[str] | None = None) -> dict[str, bool]:
@@ -37,6 +41,43 @@ def ensure_topics(options: KafkaOptions, topics: Iterable[str] | None = None) ->
     return {name: name in created for name in specs}
 
 
+def create_topics_to_fill(options: KafkaOptions) -> None:
+    """Create all topics so that records keep the times that they are sent with; no service starts on such topics.
+
+    `finish_topics` makes them what they must be. Raises `Misconfigured` where there is one already, and `Unavailable`.
+    """
+    specs = {options.prefix + name: spec for name, spec in TOPIC_SPECS.items()}
+    admin = ClusterAdmin(options)
+    if present := sorted(specs.keys() & admin.metadata().topics.keys()):
+        raise Misconfigured(
+            f"there is a topic {present[0]} already: choose a prefix that has none (EDDYLINE_KAFKA__PREFIX), or delete "
+            "what a run that failed has left"
+        )
+    _create(admin, options, specs, _AS_SENT)
+    _wait_for_leaders(admin, specs)
+
+
+def finish_topics(options: KafkaOptions) -> None:
+    """Have the broker say the times of records from now on. Raises `Misconfigured` and `Unavailable`."""
+    change = ConfigEntry(_TIMESTAMPS, _BY_BROKER, incremental_operation=AlterConfigOpType.SET)
+    resources = [
+        ConfigResource(ResourceType.TOPIC, options.prefix + name, incremental_configs=[change]) for name in TOPIC_SPECS
+    ]
+    admin = ClusterAdmin(options)
+    for resource, future in admin.incremental_alter_configs(resources, request_timeout=REQUEST_SECONDS).items():
+        _result(future, resource.name)
+    deadline = time.monotonic() + REQUEST_SECONDS
+    while True:  # brokers hear of it from the controller
+        try:
+            ensure_topics(options)
+        except Misconfigured:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 def log_identities(options: KafkaOptions, topics: Iterable[str]) -> dict[str, str]:
     """Return the identity of each topic's log, `<cluster id>/<topic id>`: it changes when the topic is recreated.
 
@@ -53,8 +94,8 @@ def log_identities(options: KafkaOptions, topics: Iterable[str]) -> dict[str, st
     }
 
 
-def _config(spec: TopicSpec, options: KafkaOptions) -> dict[str, str]:
-    config = {"cleanup.policy": spec.cleanup, "message.timestamp.type": "LogAppendTime"}
+def _config(spec: TopicSpec, options: KafkaOptions, timestamps: str = _BY_BROKER) -> dict[str, str]:
+    config = {"cleanup.policy": spec.cleanup, _TIMESTAMPS: timestamps}
     if spec.max_record_bytes is not None:
         config["max.message.bytes"] = str(spec.max_record_bytes)
     if spec.retention_ms is not None:
@@ -76,11 +117,13 @@ def _result(future: Future[Any], topic: str) -> Any:
         raise Unavailable(f"topic {topic}: Kafka doesn't answer") from error
 
 
-def _create(admin: ClusterAdmin, options: KafkaOptions, missing: Mapping[str, TopicSpec]) -> set[str]:
+def _create(
+    admin: ClusterAdmin, options: KafkaOptions, missing: Mapping[str, TopicSpec], timestamps: str = _BY_BROKER
+) -> set[str]:
     if not missing:
         return set()
     requests = [
-        NewTopic(name, options.partitions, options.replication_factor, config=_config(spec, options))
+        NewTopic(name, options.partitions, options.replication_factor, config=_config(spec, options, timestamps))
         for name, spec in missing.items()
     ]
     created = set()
@@ -136,7 +179,7 @@ def _verify(
     for name, spec in specs.items():
         config = _result(described[resources[name]], name)
         _check(name, "partitions", str(partitions[name]), str(options.partitions))
-        for setting in ("cleanup.policy", "message.timestamp.type"):
+        for setting in ("cleanup.policy", _TIMESTAMPS):
             _check(name, setting, config[setting].value, _config(spec, options)[setting])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from eddyline.adapters.vectors.conversion import in_one_batch, json_path, select
 from eddyline.adapters.vectors.flusher import Flusher
 from eddyline.errors import EddylineError, Misconfigured, NotStorable, Unavailable
 from eddyline.model.filters import Filter
+from eddyline.settings import AttributeKind
 
 try:
     import qdrant_edge as edge
@@ -68,10 +69,7 @@ class EdgeStore:
             stored = Stored(
                 dense={name: (each.size, each.distance) for name, each in dense.items()},
                 sparse=frozenset(sparse),
-                indexes={
-                    path: conversion.index_kind(index.data_type)
-                    for path, index in collection.shard.info().payload_schema.items()
-                },
+                indexes=self._indexes(collection),
             )
             needed = lacking(spec, stored)
             with collection.lock:
@@ -79,6 +77,13 @@ class EdgeStore:
             if needed.dense or needed.sparse:
                 collection.shard.flush()
                 self._directory.record(spec.name, {**dense, **needed.dense}, (*sparse, *needed.sparse))
+
+    def spec(self, collection: str) -> CollectionSpec:
+        """Return what a collection was made with."""
+        dense, sparse = self._directory.vectors(collection)
+        indexes = self._indexes(self._open(collection))
+        ours = {path: kind for path, kind in indexes.items() if isinstance(kind, AttributeKind)}
+        return CollectionSpec(collection, dense, sparse, ours)
 
     def collections(self) -> list[str]:
         return self._directory.collections()
@@ -196,6 +201,16 @@ class EdgeStore:
             self._stay_open()
             self._flush_shards()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Write nothing until this ends: the files are as a killed process leaves them. Searches go on."""
+        self.flush()
+        with self._opening, ExitStack() as stack:
+            self._stay_open()
+            for collection in self._collections.values():
+                stack.enter_context(collection.lock)
+            yield
+
     def close(self) -> None:
         """Flush and release the directory. A second call does nothing."""
         with self._opening:
@@ -230,6 +245,11 @@ class EdgeStore:
         for name in self._directory.collections():
             self._directory.sync(name)
         self._directory.sync_names()
+
+    @staticmethod
+    def _indexes(collection: _Collection) -> dict[str, AttributeKind | str]:
+        schema = collection.shard.info().payload_schema
+        return {path: conversion.index_kind(index.data_type) for path, index in schema.items()}
 
     def _point(self, aliases: dict[str, str]) -> None:
         self._directory.set_aliases(aliases)

@@ -11,6 +11,7 @@ from eddyline.clients.exports import event_archives, merchant, shopify_csv
 from eddyline.clients.lines import RefusedLine, SourceLine
 from eddyline.clients.text_files import read_lines
 from eddyline.errors import InvalidInput
+from eddyline.settings import EventSettings
 
 _LOOKED_AT = 5
 """Lines by which a file is recognised."""
@@ -21,13 +22,13 @@ class ExportFormat:
     """An export of another system. `recognise` gets a file's first lines."""
 
     recognise: Callable[[list[str]], bool]
-    read: Callable[[Path], Iterator[SourceLine | RefusedLine]]
+    read: Callable[[Path, EventSettings], Iterator[SourceLine | RefusedLine]]
 
 
 EXPORTS: Mapping[str, ExportFormat] = {
-    "shopify": ExportFormat(shopify_csv.recognise, shopify_csv.read),
-    "merchant-xml": ExportFormat(merchant.recognise_xml, merchant.read_xml),
-    "merchant-tsv": ExportFormat(merchant.recognise_tsv, merchant.read_tsv),
+    "shopify": ExportFormat(shopify_csv.recognise, lambda file, _: shopify_csv.read(file)),
+    "merchant-xml": ExportFormat(merchant.recognise_xml, lambda file, _: merchant.read_xml(file)),
+    "merchant-tsv": ExportFormat(merchant.recognise_tsv, lambda file, _: merchant.read_tsv(file)),
     "ga4": ExportFormat(event_archives.recognise_ga4, event_archives.read_ga4),
     "segment": ExportFormat(event_archives.recognise_segment, event_archives.read_segment),
 }

@@ -10,7 +10,8 @@ import orjson
 
 from eddyline.clients.lines import RefusedLine, SourceLine
 from eddyline.clients.text_files import read_lines
-from eddyline.model.tracker_events import ga4_events, segment_events
+from eddyline.model.trackers import TrackedEvent, ga4_row, our_events, segment_message
+from eddyline.settings import EventSettings
 
 _SEGMENT_KINDS = frozenset({"track", "identify", "page", "screen", "group", "alias"})
 
@@ -27,18 +28,18 @@ def recognise_segment(first: list[str]) -> bool:
     return str(row.get("type")) in _SEGMENT_KINDS and ("messageId" in row or "anonymousId" in row)
 
 
-def read_ga4(file: Path) -> Iterator[SourceLine | RefusedLine]:
-    """Read events; what has no meaning for lists is passed over."""
-    return _read(file, ga4_events)
+def read_ga4(file: Path, settings: EventSettings) -> Iterator[SourceLine | RefusedLine]:
+    """Read events; what has no meaning for lists is passed over, and so are lists that were seen."""
+    return _read(file, ga4_row, settings)
 
 
-def read_segment(file: Path) -> Iterator[SourceLine | RefusedLine]:
-    """Read events; what has no meaning for lists is passed over."""
-    return _read(file, segment_events)
+def read_segment(file: Path, settings: EventSettings) -> Iterator[SourceLine | RefusedLine]:
+    """Read events; what has no meaning for lists is passed over, and so are lists that were seen."""
+    return _read(file, segment_message, settings)
 
 
 def _read(
-    file: Path, events: Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]
+    file: Path, read: Callable[[Mapping[str, Any]], TrackedEvent], settings: EventSettings
 ) -> Iterator[SourceLine | RefusedLine]:
     for number, text in enumerate(read_lines(file), start=1):
         line = text.strip().removeprefix("\ufeff")
@@ -52,8 +53,9 @@ def _read(
         if not isinstance(value, dict):
             yield RefusedLine(file.name, number, None, "is not a JSON object")
             continue
-        for event in events(value):
-            yield SourceLine(f"{file.name}:{number}", event)
+        for event in our_events(read(value), settings):
+            if event["type"] != "impression":
+                yield SourceLine(f"{file.name}:{number}", event)
 
 
 def _object(first: list[str]) -> dict[str, Any]:

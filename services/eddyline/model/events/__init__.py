@@ -4,7 +4,7 @@ The wire format is JSON. Every model is versioned by `v` (1, where it is missing
 """
 
 from eddyline.model.events.activity import Activity, Listing, RowEvent, activity_bytes, pack_dimensions, parse_row_event
-from eddyline.model.events.batches import load_batch
+from eddyline.model.events.batches import load_batch, load_members
 from eddyline.model.events.entities import (
     Availability,
     Content,
@@ -34,7 +34,7 @@ from eddyline.model.events.interactions import (
     parse_person_event,
 )
 from eddyline.model.events.odd_fields import LeftOut
-from eddyline.model.events.record_formats import check_plain_key
+from eddyline.model.events.record_formats import check_plain_key, open_envelope
 from eddyline.model.events.timestamps import (
     RECEIVED,
     DurationText,
@@ -106,6 +106,8 @@ __all__ = [
     "interaction_weight",
     "load_batch",
     "load_json",
+    "load_members",
+    "open_envelope",
     "pack_dimensions",
     "parse_duration",
     "parse_entity",

@@ -35,6 +35,21 @@ def load_batch(data: bytes, name: str) -> Any:
     return {**value, name: members}
 
 
+def load_members(data: bytes) -> Any:
+    """Decode JSON as `load_batch`, where the whole is a list."""
+    try:
+        return load_json(data)
+    except InvalidEvent as error:
+        unreadable = error
+    try:
+        value = json.loads(data.decode("utf-8", "surrogateescape"), parse_int=_parse_integer)
+    except (ValueError, RecursionError):
+        raise unreadable from None
+    if not isinstance(value, list):
+        raise unreadable
+    return [_fault(member) or member for member in value]
+
+
 def _parse_integer(digits: str) -> int | float:
     """Parse an integer, one that takes more than 64 bits as a float."""
     value = float(digits)

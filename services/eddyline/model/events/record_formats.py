@@ -1,4 +1,4 @@
-"""What producers wrap a record's JSON in: CloudEvents in structured mode, and a schema registry's frame.
+"""What producers wrap a record's JSON in: CloudEvents in structured mode, Kafka Connect's schema, a registry's frame.
 
 A frame of Confluent's (a zero, then four bytes of the schema's id) before JSON is taken off. Before Avro or Protobuf it
 stays what can't be read, and is refused by the format's name.
@@ -75,8 +75,17 @@ def _binary_format(data: bytes) -> str | None:
 
 
 def _without_envelope(value: Any) -> Any:
-    if not isinstance(value, dict) or "specversion" not in value or not ("data" in value or "data_base64" in value):
+    if not isinstance(value, dict):
         return value
+    if value.keys() == {"schema", "payload"}:  # Kafka Connect's JSON, with its schema
+        return value["payload"]
+    if "specversion" not in value or not ("data" in value or "data_base64" in value):
+        return value
+    return open_envelope(value)
+
+
+def open_envelope(value: dict[str, Any]) -> Any:
+    """Return the data of a CloudEvent; an event of our own without an id gets the envelope's. Raises `InvalidEvent`."""
     inner = value.get("data")
     if inner is None:
         try:

@@ -12,6 +12,7 @@ from eddyline.model.profile.codec import (
 from eddyline.model.profile.delivery import PendingInteraction
 from eddyline.model.profile.profile import Profile
 from eddyline.model.profile.seen_items import SETS, WeightedInteraction
+from eddyline.model.profile.state import translate_state
 from eddyline.model.profile.taste import DENSE_VECTORS, FORMER_VECTORS, VECTORS, DecayedSums, TimeConstants
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "has_former_vectors",
     "pack_profile",
     "stored_recents",
+    "translate_state",
     "unpack_profile",
 ]

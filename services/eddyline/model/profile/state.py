@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +59,7 @@ class StoredState:
 def write_state(profile: Profile) -> str:
     """Return the state of a profile."""
     items = pack_items(profile.seen)
-    fields = orjson.dumps({**_fields(profile), "items": items.fields})
-    deflate = zlib.compressobj(FAST, zdict=DICTIONARY)
-    packed = deflate.compress(b"".join((struct.pack("<I", len(fields)), fields, items.columns))) + deflate.flush()
+    packed = _deflate({**_fields(profile), "items": items.fields}, items.columns)
     parts = (packed, items.numbers, items.popularity, _pack_event_ids(profile.delivery.event_ids))
     return ".".join((str(VERSION), *(b64encode(part).decode() for part in parts)))
 
@@ -84,6 +82,15 @@ def read_state(state: str, settings: ProfileSettings) -> StoredState:
     except IndexError as error:
         raise ValueError(f"is not a packed state: {error}") from error
     return StoredState(fields, seen, _unpack_event_ids(_decode(event_ids)))
+
+
+def translate_state(state: str, translate: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    """Return a state with other fields, which `translate` makes of what it has. Raises as `read_state` does."""
+    if state_version(state) == 1:
+        return orjson.dumps(translate(orjson.loads(state))).decode()
+    version, packed, *rest = state.split(".")
+    fields, columns = _inflate(packed)
+    return ".".join((version, b64encode(_deflate(translate(fields), columns)).decode(), *rest))
 
 
 def read_recents(state: str) -> list[str]:
@@ -123,6 +130,12 @@ def _fields(profile: Profile) -> dict[str, Any]:
         "origins": offsets_to_json(delivery.origins),
         "first": offsets_to_json(delivery.first),
     }
+
+
+def _deflate(fields: Mapping[str, Any], columns: bytes) -> bytes:
+    content = orjson.dumps(fields)
+    deflate = zlib.compressobj(FAST, zdict=DICTIONARY)
+    return deflate.compress(b"".join((struct.pack("<I", len(content)), content, columns))) + deflate.flush()
 
 
 def _inflate(packed: str) -> tuple[dict[str, Any], bytes]:

@@ -48,6 +48,8 @@ class Request:
     client_id: str
     body: RequestReader
     response: ResponseWriter
+    ended: asyncio.Event
+    """Set once its connection has ended."""
 
 
 def find(journal: Journal, topic: str, number: int) -> tuple[LogTopic | None, LogPartition | None]:

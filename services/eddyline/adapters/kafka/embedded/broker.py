@@ -16,13 +16,13 @@ from eddyline.adapters.kafka.embedded.journal import Journal
 from eddyline.adapters.kafka.embedded.journal_cleaner import JournalCleaner
 from eddyline.adapters.kafka.embedded.protocol_server import ProtocolServer
 from eddyline.adapters.kafka.embedded.record_requests import RecordRequests
+from eddyline.adapters.kafka.embedded.store_hold import ADDRESS, HoldStore, StoreHold
 from eddyline.adapters.kafka.topic_admin import ensure_topics
 from eddyline.errors import AlreadyRunning, Misconfigured
 from eddyline.topics import INSIGHTS
 
 DEFAULT_PARTITIONS = 4
 MAX_BYTES = 10_000_000_000
-_ADDRESS = "address"
 _PRODUCER = {"linger.ms": 0.5, "max.in.flight": DEFAULT_PARTITIONS - 1}
 """librdkafka has one request a partition under way. Where it may have as many as there are partitions, its thread waits
 for the disk by polling without a pause, which takes a processor. Half a millisecond has what is sent together go
@@ -58,12 +58,13 @@ class EmbeddedBroker:
             stack.callback(server.close)
             cluster = ClusterRequests(self._journal, lambda: server.address, lambda: server.apis)
             records, members = RecordRequests(self._journal), GroupRequests(self._journal, groups)
-            server.serve((*cluster.apis, *records.apis, *members.apis))
+            self._store_hold = StoreHold()
+            server.serve((*cluster.apis, *records.apis, *members.apis, *self._store_hold.apis))
             self.gate = IntakeGate(self._journal)
             host, port = server.address
             self.options = KafkaOptions(f"{host}:{port}", prefix=prefix, partitions=partitions, producer=_PRODUCER)
             ensure_topics(self.options, topics)
-            (directory / _ADDRESS).write_text(f"{host}:{port}")
+            (directory / ADDRESS).write_text(f"{host}:{port}")
             self._journal.clean_with(JournalCleaner(self._journal).slices)
             self._stack = stack.pop_all()
 
@@ -84,6 +85,10 @@ class EmbeddedBroker:
 
         return ended
 
+    def hold_store_with(self, hold: HoldStore) -> None:
+        """Hold the store with this for those who copy it."""
+        self._store_hold.hold_store = hold
+
     def close(self) -> None:
         """Stop it, once everything submitted is on disk."""
         self._stack.close()
@@ -98,7 +103,7 @@ def open_embedded_log(directory: Path, rewinds: bool) -> Iterator[KafkaOptions]:
     try:
         broker = EmbeddedBroker(directory, rewinds=rewinds)
     except AlreadyRunning:
-        yield KafkaOptions((directory / _ADDRESS).read_text())
+        yield KafkaOptions((directory / ADDRESS).read_text())
         return
     try:
         yield broker.options

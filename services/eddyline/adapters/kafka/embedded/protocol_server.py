@@ -81,6 +81,7 @@ class ProtocolServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers: asyncio.Queue[asyncio.Task[bytes | None]] = asyncio.Queue(_READ_AHEAD)
         sending = asyncio.create_task(_send(answers, writer))
+        ended = asyncio.Event()
         try:
             while True:
                 size = struct.unpack(">i", await reader.readexactly(4))[0]
@@ -88,17 +89,18 @@ class ProtocolServer:
                     return
                 frame = await reader.readexactly(size)
                 # Begun in order, so that what is produced is appended in order; answered in order, too.
-                await answers.put(asyncio.create_task(self._answer(frame)))
+                await answers.put(asyncio.create_task(self._answer(frame, ended)))
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
+            ended.set()
             sending.cancel()
             while not answers.empty():
                 answers.get_nowait().cancel()
             with suppress(Exception):
                 writer.close()
 
-    async def _answer(self, frame: bytes) -> bytes | None:
+    async def _answer(self, frame: bytes, ended: asyncio.Event) -> bytes | None:
         body = RequestReader(frame)
         key, version, correlation = body.int16(), body.int16(), body.int32()
         client_id = body.classic_string() or ""
@@ -111,7 +113,7 @@ class ProtocolServer:
         is_flexible = version >= api.flexible_from
         body.flexible = is_flexible
         body.tagged_fields()
-        response = await api.handle(Request(version, client_id, body, ResponseWriter(is_flexible)))
+        response = await api.handle(Request(version, client_id, body, ResponseWriter(is_flexible), ended))
         if response is None:
             return None
         # Its header has tagged fields in flexible versions, too, but where versions aren't known yet.
