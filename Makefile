@@ -44,10 +44,10 @@ test-all: export CHAOS_SEED ?= $(shell date +%s)
 test-all: $(SYNCED) ## Run everything, with more examples and the full chaos, in an hour at most
 	@echo "CHAOS_SEED=$(CHAOS_SEED)"
 	@$(PYTEST) --hypothesis-profile=thorough $(ARGS)
-	@$(BIN)/python -m tests.chaos --seed $(CHAOS_SEED) --no-write
+	@$(BIN)/python -m tests.chaos --seed $(CHAOS_SEED) --faults 5 --no-write
 
 .PHONY: chaos
-chaos: $(SYNCED) ## Break everything under load, in full (needs Java or KAFKA_BOOTSTRAP; ARGS="--seed 7 --no-write")
+chaos: $(SYNCED) ## Break everything under load, in full (wants Java or KAFKA_BOOTSTRAP, and cc; ARGS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: lint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -756,77 +755,6 @@ def test_stop_finishes_the_batch_and_leaves_the_group(backend: Backend) -> None:
         backend.wait_until(lambda: len(next_loop.status().assigned) == 4, "no wait for a session to end", 5)
         backend.wait_until(lambda: len(handler.handled) + len(successor.handled) >= 40, "the rest")
     assert sorted(map(int, handler.values + successor.values)) == list(range(40))
-
-
-@pytest.mark.slow(10)
-def test_draining_handles_all_that_is_there_before_it_stops(backend: Backend) -> None:
-    backend.send(numbered(2000))
-    handler = RecordingHandler()
-    loop = backend.loop(handler, settings=replace(QUICK, batch_size=50))
-    loop.stop(drain=True, deadline_seconds=30)
-    loop.run()
-    assert sorted(map(int, handler.values)) == list(range(2000))
-
-
-def test_draining_ticks_once_more_after_the_last_batch(scripted: ScriptedBackend) -> None:
-    """It may wait for what a service writes that is drained before."""
-    scripted.send(numbered(10))
-    handler = RecordingHandler()
-    loop = scripted.loop(handler, settings=replace(QUICK, tick_seconds=600.0))
-    it = scripted.start(loop)
-    scripted.wait_until(lambda: len(handler.handled) == 10 and sum(loop.lag().values()) == 0, "all are handled")
-    ticks = handler.ticks
-    loop.stop(drain=True, deadline_seconds=30)
-    assert it.ended() is None
-    assert handler.ticks == ticks + 1
-
-
-def test_a_last_tick_that_fails_does_not_keep_a_drain_for_ever(scripted: ScriptedBackend) -> None:
-    class Failing(RecordingHandler):
-        def tick(self) -> None:
-            raise Unavailable("Qdrant doesn't answer")
-
-    loop = scripted.loop(Failing(), settings=replace(QUICK, drain_seconds=0.3))
-    it = scripted.start(loop)
-    joined(loop, wait=scripted.wait_until)
-    began = scripted.kafka.now
-    loop.stop(drain=True, deadline_seconds=math.inf)
-    assert it.ended() is None
-    assert 0.3 <= scripted.kafka.now - began < 1
-
-
-def test_the_last_tick_is_waited_for_from_when_all_is_handled(scripted: ScriptedBackend) -> None:
-    ticks_before, failed = [0], [0]
-
-    def take_long(_batch: Sequence[Message[str]]) -> None:
-        loop.stop(drain=True, deadline_seconds=math.inf)
-        ticks_before[0] = handler.ticks
-        scripted.kafka.now += 60  # longer than the patience
-
-    class FailingOnce(RecordingHandler):
-        def tick(self) -> None:
-            if self.handled and not failed[0]:
-                failed[0] += 1
-                raise Unavailable("Qdrant doesn't answer")
-            super().tick()
-
-    scripted.send(numbered(1))
-    handler = FailingOnce(take_long)
-    loop = scripted.loop(handler, settings=replace(QUICK, tick_seconds=600.0, drain_seconds=30.0))
-    loop.run()
-    assert failed == [1]
-    assert handler.ticks == ticks_before[0] + 1
-
-
-def test_draining_gives_up_at_its_deadline(scripted: ScriptedBackend) -> None:
-    scripted.send(numbered(10))
-    loop = scripted.loop(Outage())
-    it = scripted.start(loop)
-    scripted.wait_until(lambda: loop.status().attempts > 0, "it retries")
-    began = scripted.kafka.now
-    loop.stop(drain=True, deadline_seconds=0.3)
-    assert it.ended() is None
-    assert 0.3 <= scripted.kafka.now - began < 0.5
 
 
 def test_lag_counts_what_waits(scripted: ScriptedBackend) -> None:

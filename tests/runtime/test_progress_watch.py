@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
 from tests.support.fakes import Clock
 
-from eddyline.runtime.progress_watch import ProgressWatch
+from eddyline.runtime.progress_watch import BacklogReport, ProgressWatch
 
 
 def test_no_record_for_too_long_while_some_are_left_is_a_problem() -> None:
@@ -48,3 +49,18 @@ def test_what_came_after_a_rest_counts_from_then() -> None:
     clock.forward(60)
     watch.note(5, 1)
     assert watch.problem is not None
+
+
+def test_one_that_is_far_behind_says_how_far_until_it_has_caught_up() -> None:
+    clock = Clock()
+    report = BacklogReport("profiler", clock)
+    with capture_logs() as logged:
+        for seconds, left in ((0, 9_999), (1, 5_000_000), (1, 4_990_000), (9, 4_900_000), (1, 1_000), (1, 999), (1, 0)):
+            clock.forward(seconds)
+            report.note(left)
+    said = [(line["event"], line["consumer"], line.get("records_left")) for line in logged]
+    assert said == [
+        ("catching up", "profiler", 5_000_000),
+        ("catching up", "profiler", 4_900_000),
+        ("caught up", "profiler", None),
+    ]

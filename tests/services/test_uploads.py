@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from tests.kafka.loops import running
 from tests.services.imaging import ColourEncoder, Imaging, content
 from tests.support.clip import build_tiny_clip
-from tests.support.fakes import FakeDeadLetters, FakeProducer, FakeStore, TinyEncoder, feed, near, record
+from tests.support.fakes import FakeProducer, FakeStore, TinyEncoder, feed, near, record
 from tests.support.image_hosts import bomb, picture
-from tests.support.kafka import wait_until
 
 from eddyline.adapters.encoders import ClipEncoder
 from eddyline.adapters.images import ImageDecoder, ImageFetcher
 from eddyline.adapters.kafka import (
-    ConsumeLoop,
-    EmbeddedBroker,
-    KafkaProducer,
-    LoopOptions,
-    Outgoing,
     Record,
     TopicPartition,
-    log_identities,
 )
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, Distance, Nearest, Query, image_part, item_collection
@@ -258,29 +249,6 @@ def test_a_store_that_is_down_loses_no_upload(it: Imaging) -> None:
         feed(it.imager, said)
     feed(it.imager, said)
     assert it.state()["state"] == "ready"
-
-
-def test_a_stop_does_the_pictures_of_items_that_the_embedder_made_last(it: Imaging) -> None:
-    broker = EmbeddedBroker()
-    producer = KafkaProducer(broker.options)
-    rarely = LoopOptions(tick_seconds=600.0)
-    loop: ConsumeLoop[Any] = ConsumeLoop(
-        broker.options, rarely, "imager", ImageEmbedder.topics, it.imager, FakeDeadLetters()
-    )
-    said = content(0, upload("red"))
-    with running(loop):
-        [sent] = producer.send_all([Outgoing("content", said.key, said.value)])
-        wait_until(lambda: loop.status().records == 1, "the imager has handled it")
-        assert it.decoded == []
-        feed(
-            it.embedder,
-            replace(said, partition=sent.partition, log=log_identities(broker.options, ["content"])["content"]),
-        )
-        loop.stop(drain=True)
-        wait_until(lambda: not loop.status().running, "it is drained")
-    assert it.state()["state"] == "ready"
-    producer.close()
-    broker.close()
 
 
 # -- read from the log again -------------------------------------------------------------------------------------------

@@ -1,11 +1,7 @@
-"""The embedded mode loses nothing: a killed process, a full disk, a power cut."""
+"""The embedded mode loses nothing: a killed process, a full disk, a power cut. `make chaos` does the same at random."""
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,25 +10,22 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.system import ROOT, Eddyline, eddyline, run, wait_until
+from tests.support.disk import Disk, build_disk
+from tests.support.system import Eddyline, eddyline, run, wait_until
 
 pytestmark = pytest.mark.system
 
 PEOPLE = [f"p{number}" for number in range(20)]
 ITEMS = [f"i{number}" for number in range(30)]
 BATCHES = 20
-FAULTS = int(os.environ.get("FAULTS", "8"))
 
 
 @pytest.fixture(scope="session")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What makes a disk of a directory that can be filled, and whose power can be cut; see `tests/support/disk.c`."""
-    compiler = shutil.which("cc")
-    if compiler is None:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes a disk of a directory that can be filled, and whose power can be cut."""
+    library = build_disk(tmp_path_factory.mktemp("disk"))
+    if library is None:
         pytest.skip("no C compiler to build the disk with")
-    library = tmp_path_factory.mktemp("disk") / "disk.so"
-    source = ROOT / "tests" / "support" / "disk.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-lpthread"], check=True)
     return library
 
 
@@ -73,18 +66,6 @@ class Load(threading.Thread):
     def stop(self) -> None:
         self._over.set()
         self.join()
-
-
-def leave_what_was_synchronised(before: Path, synchronised: Path, after: Path) -> None:
-    """Copy a directory as a power cut leaves it: names as they were, of each file what was synchronised last, and none
-    that never was."""
-    after.mkdir(parents=True)
-    for path in sorted(before.rglob("*")):
-        to, kept = after / path.relative_to(before), synchronised / str(path.stat().st_ino)
-        if path.is_dir():
-            to.mkdir(parents=True)
-        elif kept.exists():
-            shutil.copyfile(kept, to)
 
 
 def fill(process: Eddyline) -> None:
@@ -139,14 +120,12 @@ def test_a_process_that_is_killed_right_after_it_acknowledged_loses_nothing_and_
 
 @pytest.mark.slow(120)
 def test_after_a_power_cut_everything_that_was_acknowledged_is_folded_once(
-    tmp_path: Path, lean: dict[str, str], disk: Path
+    tmp_path: Path, lean: dict[str, str], library: Path
 ) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
-    synchronised = tmp_path / "synchronised"
-    synchronised.mkdir()
-    env = {"LD_PRELOAD": str(disk), "DISK_ROOT": str(before / "data"), "DISK_SHADOW": str(synchronised)}
-    with running(before, lean | env) as process:
+    disk = Disk(library, before / "data", tmp_path / "disk")
+    with running(before, lean | disk.env) as process:
         fill(process)
         load = Load(process.url)
         load.start()
@@ -154,56 +133,21 @@ def test_after_a_power_cut_everything_that_was_acknowledged_is_folded_once(
         wait_until(lambda: process.person(PEOPLE[0]).get("events", 0) > 0, "some are folded")
         process.process.kill()
         load.stop()
-    leave_what_was_synchronised(before / "data", synchronised, after / "data")
+    disk.leave(after / "data")
     assert_nothing_is_lost_or_doubled(after, lean, load)
-
-
-@pytest.mark.extended  # a start for each fault
-@pytest.mark.slow(900)
-def test_killed_and_cut_off_at_random_under_load_nothing_is_lost_and_nothing_counts_twice(
-    tmp_path: Path, lean: dict[str, str], disk: Path
-) -> None:
-    chance = random.Random(int(os.environ.get("CHAOS_SEED", "1")))
-    loads: list[Load] = []
-    place = tmp_path / "0"
-    place.mkdir()
-    for life in range(FAULTS):
-        synchronised, following = tmp_path / f"synchronised-{life}", tmp_path / str(life + 1)
-        synchronised.mkdir()
-        for path in (place / "data").rglob("*") if life else ():  # all of it is on the disk by now
-            if path.is_file():
-                shutil.copyfile(path, synchronised / str(path.stat().st_ino))
-        env = {"LD_PRELOAD": str(disk), "DISK_ROOT": str(place / "data"), "DISK_SHADOW": str(synchronised)}
-        with running(place, lean | env) as process:
-            if life == 0:
-                fill(process)
-            loads.append(Load(process.url))
-            loads[-1].start()
-            after = chance.randrange(1, 2000)
-            wait_until(lambda: loads[-1].acknowledged.total() >= after, "it is under load", 120)  # noqa: B023
-            process.process.kill()
-            loads[-1].stop()
-        if chance.random() < 0.5:
-            following.mkdir()
-            shutil.copytree(place / "data", following / "data")
-        else:
-            leave_what_was_synchronised(place / "data", synchronised, following / "data")
-        place = following
-    assert_nothing_is_lost_or_doubled(place, lean, *loads)
 
 
 @pytest.mark.slow(60)
 def test_a_full_disk_is_named_and_nothing_is_acknowledged_until_there_is_room(
-    tmp_path: Path, lean: dict[str, str], disk: Path
+    tmp_path: Path, lean: dict[str, str], library: Path
 ) -> None:
-    full = tmp_path / "full"
-    env = {"LD_PRELOAD": str(disk), "DISK_ROOT": str(tmp_path / "data" / "journal"), "DISK_FULL": str(full)}
-    with running(tmp_path, lean | env) as process:
+    disk = Disk(library, tmp_path / "data" / "journal", tmp_path / "disk")
+    with running(tmp_path, lean | disk.env) as process:
         fill(process)
         click = {"type": "click", "user_id": "ada", "item_id": ITEMS[0]}
         process.post(click)
         process.await_events("ada", 1)
-        full.touch()
+        disk.fill()
         refused = process.client.post("/v1/events", json=click)
         assert refused.status_code == 503
         wait_until(lambda: "can't be written" in process.client.get("/readyz").text, "it says that it isn't ready")
@@ -211,7 +155,7 @@ def test_a_full_disk_is_named_and_nothing_is_acknowledged_until_there_is_room(
         refused = process.client.post("/v1/events", json=click)
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
         assert "the journal in" in refused.json()["detail"]
-        full.unlink()
+        disk.free()
         process.await_ready()
         process.post(click)
         process.await_events("ada", 2)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -368,6 +369,56 @@ def test_whoever_asks_hears_before_a_flush_and_once_everything_is_on_disk(
     assert heard == ["begin", "end", "begin"]
     store.close()
     assert heard[3:] == ["begin", "end"]
+
+
+def test_nobody_writes_between_the_flush_of_a_collection_and_the_end_of_its_synchronising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A point that is written meanwhile would be on disk in part: see `EdgeDirectory.sync`."""
+    store = EdgeStore(tmp_path / "data", flush_every_seconds=3600)
+    store.ensure(SPEC)
+    store.upsert(SPEC.name, [point("a")])
+    writer = threading.Thread(target=lambda: store.upsert(SPEC.name, [point("b")]))
+    synchronise = os.fsync
+    was_written: list[bool] = []
+
+    def meet(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if not was_written and path.name == "page_0.dat":
+            writer.start()
+            writer.join(0.2)
+            was_written.append(not writer.is_alive())
+        synchronise(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", meet)
+        store.flush()
+    assert was_written == [False]
+    writer.join(10)
+    assert store.retrieve(SPEC.name, ids("a", "b")).keys() == {*ids("a", "b")}
+    store.close()
+
+
+def test_what_a_killed_process_left_is_synchronised_before_anything_is_read_the_log_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EdgeStore(tmp_path / "data", flush_every_seconds=3600)
+    store.ensure(SPEC)
+    store.close()
+    synchronise = os.fsync
+    parts: list[str] = []
+
+    def note(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        parts.extend(part for part in path.parts if part in ("wal", "segments"))
+        synchronise(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", note)
+        store = EdgeStore(tmp_path / "data", flush_every_seconds=3600)
+        assert parts == sorted(parts, reverse=True)
+        assert set(parts) == {"wal", "segments"}
+    store.close()
 
 
 def _fail(_: int) -> None:

@@ -20,15 +20,19 @@ def make_private(directory: Path) -> None:
 
 
 class SyncedTree:
-    """A directory whose files are synchronised with the disk, each when it has changed since it last was."""
+    """A directory whose files are synchronised with the disk, each when it has changed since it last was.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    What is in a directory called `first` has its turn before the rest; `recursive`: with what is in directories at all.
+    """
+
+    def __init__(self, directory: Path, first: str | None = None, recursive: bool = True) -> None:
+        self._directory, self._first, self._recursive = directory, first, recursive
         self._synced: dict[str, tuple[int, int, int]] = {}
 
     def sync(self) -> None:
         """Have all files and names of now on disk. Files may come and go meanwhile. Raises `OSError`."""
-        for folder, _, files in os.walk(self._directory):
+        for folder, below, files in os.walk(self._directory):
+            below[:] = sorted(below, key=lambda name: name != self._first) if self._recursive else []
             for path in (*(os.path.join(folder, name) for name in files), folder):
                 with suppress(FileNotFoundError):
                     is_now = os.stat(path)

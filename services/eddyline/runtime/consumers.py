@@ -17,7 +17,7 @@ from eddyline.adapters.kafka import ConsumeLoop
 from eddyline.adapters.vectors import Collections
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import Unavailable
-from eddyline.runtime.progress_watch import ProgressWatch
+from eddyline.runtime.progress_watch import BacklogReport, ProgressWatch
 
 WATCH_SECONDS = 1.0
 STALLED_SECONDS = 120.0
@@ -55,6 +55,7 @@ class RoleConsumer:
         self._waiting: str | None = None
         self._must_wait = obstacle
         self._progress = ProgressWatch(STALLED_SECONDS, monotonic)
+        self._backlog = BacklogReport(name, monotonic)
 
     def follow(self, now: Generations, run: Callable[[ConsumeLoop[Any]], None]) -> None:
         """Start, stop or replace the loop as `now` asks; `run` is called with it in a thread of its own.
@@ -63,7 +64,11 @@ class RoleConsumer:
         """
         self._waiting = self._obstacle(now)
         status = self._loop.status()
-        self._progress.note(status.records, 0 if self._waiting or not status.ready else self.lag())
+        is_consuming = status.ready and not self._waiting
+        left = self.lag() if is_consuming else 0
+        self._progress.note(status.records, left)
+        if is_consuming:
+            self._backlog.note(left)
         moved = self._held(now.live) != self._held(self._on)
         if self._is_running():
             if self._waiting or moved:
@@ -146,10 +151,6 @@ class ConsumerThreads:
                 consumer.follow(now, self._run)
         except Unavailable:
             pass  # /readyz says it; the next look is soon
-
-    def lag(self) -> int:
-        """Count the records that the running ones still have to handle."""
-        return sum(consumer.lag() for consumer in self._consumers)
 
     def halt(self) -> None:
         """Have all of them end after their batch. A signal handler may call it."""

@@ -32,7 +32,7 @@ class KafkaOptions:
     """A cluster, and our part of it.
 
     `prefix` goes before every topic and group, so that deployments can share a cluster. `client` holds extra
-    librdkafka settings (`security.protocol`, …), which win over ours.
+    librdkafka settings (`security.protocol`, …), which win over ours; `producer` those of producers alone.
     """
 
     bootstrap_servers: str
@@ -41,6 +41,7 @@ class KafkaOptions:
     replication_factor: int = 1
     group_protocol: Literal["classic", "consumer"] = "classic"
     client: Mapping[str, str] = field(default_factory=dict)
+    producer: Mapping[str, float] = field(default_factory=dict)
     signer: RecordSigner | None = None
     """Signs what only services write to `interactions`, and checks it; None where nothing is signed."""
 
@@ -72,7 +73,7 @@ def admin_config(options: KafkaOptions) -> dict[str, Any]:
 def producer_config(
     options: KafkaOptions, delivery_seconds: float, queue_bytes: int, on_error: Callable[[KafkaError], None]
 ) -> dict[str, Any]:
-    """The settings of an idempotent producer with Java's partitioner, sending without lingering.
+    """The settings of an idempotent producer with Java's partitioner, which doesn't linger unless `options` say so.
 
     Its queue is bounded by `queue_bytes` alone: no number of records is reached before that.
     """
@@ -88,6 +89,7 @@ def producer_config(
         "queue.buffering.max.kbytes": queue_bytes // 1024,
         "queue.buffering.max.messages": queue_bytes // _MIN_RECORD_BYTES,
         "error_cb": on_error,
+        **options.producer,
         **options.client,
     }
 

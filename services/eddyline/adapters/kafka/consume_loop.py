@@ -15,7 +15,6 @@ mistake that fails at most records does, by the share of dead letters.
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,10 +94,8 @@ class ConsumeLoop(Generic[Parsed]):
         self._rebalancing: float | None = None  # since when the group takes no commit for that reason
         self._fenced, self._floor = 0, 0  # how often in a row; the highest epoch that was seen in what is stored
         self._next_tick, self._log_watch = 0.0, LogWatch(loop_options.log_check_seconds, monotonic)
-        self._ticked_last = False  # since it was asked to stop, and nothing was handled after it
-        self._tick_by: float | None = None  # until when a drain that lacks its last tick alone waits for it
         self._lag: dict[TopicPartition, int] = {}
-        self._stop_by: float | None = None  # by the monotonic clock; -inf: after the batch in hand
+        self._stopping = False  # after the batch in hand
 
     def run(self) -> None:
         """Consume until stopped; then leave the group.
@@ -110,7 +107,7 @@ class ConsumeLoop(Generic[Parsed]):
         self._member = self._join()
         self._health.running(True)
         try:
-            while not self._finished():
+            while not self._stopping:
                 self._poll(self._batch.room, 0.0 if self._batch.pending else self._settings.poll_seconds)
                 self._attempt()
             with suppress(CommitRefused, RebalanceInProgress, Unavailable):  # whoever comes next handles them again
@@ -122,14 +119,9 @@ class ConsumeLoop(Generic[Parsed]):
             self._leave()
             self._health.running(False)
 
-    def stop(self, drain: bool = False, deadline_seconds: float | None = None) -> None:
-        """Ask `run` to return after the batch in hand is handled and committed.
-
-        With `drain`, go on first until everything that the owned partitions hold is handled, for at most
-        `deadline_seconds` (by default `LoopOptions.drain_seconds`).
-        """
-        seconds = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
-        self._stop_by = self._monotonic() + seconds if drain else -math.inf
+    def stop(self) -> None:
+        """Ask `run` to return after the batch in hand is handled and committed."""
+        self._stopping = True
 
     def status(self) -> LoopStatus:
         """Return a snapshot."""
@@ -172,7 +164,6 @@ class ConsumeLoop(Generic[Parsed]):
         started = self._monotonic()
         if self._batch.fill(self._owned.announced, self._handler.parse, self._put_dead_letter):
             while part := self._batch.part:
-                self._ticked_last, self._tick_by = False, None
                 self._isolation.handle(part)
                 self._fenced = 0
             self._isolation.end_batch()
@@ -223,12 +214,10 @@ class ConsumeLoop(Generic[Parsed]):
             log_failure(self._group, record, error)
 
     def _tick(self) -> None:
-        stopping = self._stop_by is not None
-        if self._monotonic() < self._next_tick and (self._ticked_last or not stopping):
+        if self._monotonic() < self._next_tick:
             return
         if not self._isolation.tick():
             self._metrics.tick_failures.labels(self._group).inc()
-        self._ticked_last = stopping
         self._lag = self._owned.lag(self._member.known_high)
         for source, records in self._lag.items():
             self._metrics.lag.labels(self._group, *source).set(records)
@@ -257,7 +246,7 @@ class ConsumeLoop(Generic[Parsed]):
     def _wait(self, seconds: float) -> None:
         """Poll with everything paused; what comes out nevertheless is kept."""
         deadline = self._monotonic() + seconds
-        while (left := deadline - self._monotonic()) > 0 and not self._stops_now():
+        while (left := deadline - self._monotonic()) > 0 and not self._stopping:
             if not self._paused:
                 self._member.pause()
                 self._paused = True
@@ -358,35 +347,3 @@ class ConsumeLoop(Generic[Parsed]):
         self._joined = False
         if not self._member.close(self._settings.request_seconds):
             _LOG.warning("left without telling the group: Kafka doesn't answer", group=self._group)
-
-    # Stopping.
-
-    def _stops_now(self) -> bool:
-        return self._stop_by is not None and self._monotonic() >= self._stop_by
-
-    def _finished(self) -> bool:
-        if self._stop_by is None:
-            return False
-        if self._stops_now():
-            if self._stop_by > -math.inf:
-                _LOG.warning("stopped before everything was handled", group=self._group, lag=sum(self._lag.values()))
-            return True
-        if not self._drained():
-            return False
-        if self._ticked_last:
-            return True
-        # It may wait for what a service wrote that was drained before.
-        now = self._monotonic()
-        if self._tick_by is None:
-            self._tick_by = now + self._settings.drain_seconds
-        return now >= self._tick_by
-
-    def _drained(self) -> bool:
-        idle = self._joined and not self._batch and not self._owned.unannounced() and not self._owned.uncommitted()
-        try:
-            return idle and all(
-                self._member.watermarks(source, self._settings.request_seconds).high <= self._owned[source].handled
-                for source in self._owned
-            )
-        except Unavailable:
-            return False

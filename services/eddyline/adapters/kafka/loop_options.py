@@ -27,7 +27,6 @@ class LoopOptions:
     tick_seconds: float = 1.0
     request_seconds: float = 5.0
     rebalance_seconds: float = 30.0
-    drain_seconds: float = 30.0
     fenced_limit: int = 5
     handler_tries: int = 3
     log_check_seconds: float = 15.0

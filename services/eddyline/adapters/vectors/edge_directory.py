@@ -19,6 +19,8 @@ from eddyline.model.distance import Distance
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _DROPPED = ".dropped-"
+_WRITE_AHEAD_LOG = "wal"
+"""Edge's folder in a shard. What it holds makes the other files whole after a power cut, so it is on disk first."""
 
 
 class EdgeDirectory:
@@ -43,7 +45,8 @@ class EdgeDirectory:
             raise AlreadyRunning(
                 f"data directory {path} is in use by another process: stop that one, or choose another"
             ) from error
-        self._tree = SyncedTree(path)
+        self._names = SyncedTree(path, recursive=False)
+        self._synced: dict[str, SyncedTree] = {}
         for remains in path.glob(f"{_DROPPED}*"):
             shutil.rmtree(remains, ignore_errors=True)
 
@@ -107,13 +110,22 @@ class EdgeDirectory:
         """Write down the vectors that the collection has now, once its shard is flushed."""
         _write_json(self._folder(collection) / "vectors.json", {"dense": dense, "sparse": sparse})
 
-    def sync(self) -> None:
-        """Have on disk what Edge's flush leaves to the system: new files, and those that it didn't write to.
+    def sync(self, collection: str) -> None:
+        """Have on disk what Edge's flush of a collection leaves to the system: new files, and what it didn't write.
 
-        Raises `Unavailable`.
+        Between that flush and the end of this nobody may write to the collection: of a point that is written meanwhile,
+        some files would have the new state on disk, and the write-ahead log not, which could make the others whole
+        after a power cut. Raises `Unavailable`.
         """
+        self._sync(self._synced.setdefault(collection, SyncedTree(self._folder(collection), _WRITE_AHEAD_LOG)))
+
+    def sync_names(self) -> None:
+        """Have on disk which collections there are. Raises `Unavailable`."""
+        self._sync(self._names)
+
+    def _sync(self, tree: SyncedTree) -> None:
         try:
-            self._tree.sync()
+            tree.sync()
         except OSError as error:
             raise Unavailable(f"data directory {self.path} can't be synchronised: {error}") from error
 

@@ -47,6 +47,7 @@ class EdgeStore:
     def __init__(self, directory: Path, *, flush_every_seconds: float = 3.0) -> None:
         """Raises `AlreadyRunning` where another process holds `directory`."""
         self._directory = EdgeDirectory(directory)
+        self._sync_closed()  # what a killed process left to the system
         self._aliases = self._directory.aliases()
         self._collections: dict[str, _Collection] = {}
         self._opening = threading.RLock()
@@ -223,7 +224,7 @@ class EdgeStore:
                 with collection.lock:
                     collection.shard.flush()
                     collection.shard.close()
-            self._directory.sync()
+            self._sync_closed()
             flushed()
         finally:
             self._collections.clear()
@@ -232,12 +233,18 @@ class EdgeStore:
     def _flush_shards(self) -> None:
         flushed = self._flushed()
         for collection in list(self._collections.values()):
-            # Under the lock, since one that was dropped meanwhile can't be flushed.
+            # Under the lock, since one that was dropped can't be flushed, nor one synchronised that is being written.
             with collection.lock, _translate_errors(collection.name):
                 if self._collections.get(collection.name) is collection:
                     collection.shard.flush()
-        self._directory.sync()
+                    self._directory.sync(collection.name)
+        self._directory.sync_names()
         flushed()
+
+    def _sync_closed(self) -> None:
+        for name in self._directory.collections():
+            self._directory.sync(name)
+        self._directory.sync_names()
 
     @staticmethod
     def _indexes(collection: _Collection) -> dict[str, AttributeKind | str]:

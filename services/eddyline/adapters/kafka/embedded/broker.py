@@ -23,6 +23,10 @@ from eddyline.topics import INSIGHTS
 
 DEFAULT_PARTITIONS = 4
 MAX_BYTES = 10_000_000_000
+_PRODUCER = {"linger.ms": 0.5, "max.in.flight": DEFAULT_PARTITIONS - 1}
+"""librdkafka has one request a partition under way. Where it may have as many as there are partitions, its thread waits
+for the disk by polling without a pause, which takes a processor. Half a millisecond has what is sent together go
+together."""
 
 
 class EmbeddedBroker:
@@ -58,7 +62,7 @@ class EmbeddedBroker:
             server.serve((*cluster.apis, *records.apis, *members.apis, *self._store_hold.apis))
             self.gate = IntakeGate(self._journal)
             host, port = server.address
-            self.options = KafkaOptions(f"{host}:{port}", prefix=prefix, partitions=partitions)
+            self.options = KafkaOptions(f"{host}:{port}", prefix=prefix, partitions=partitions, producer=_PRODUCER)
             ensure_topics(self.options, topics)
             (directory / ADDRESS).write_text(f"{host}:{port}")
             self._journal.clean_with(JournalCleaner(self._journal).slices)
