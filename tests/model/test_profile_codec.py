@@ -235,7 +235,8 @@ def test_a_transfer_of_before_is_read_as_exactly_as_it_was_written(version: int)
     read = unpack_profile(ADA, former["payload"], former["transfer"], SMALL)
     for one, other in zip(read.taste.sums, expected().taste.sums, strict=True):
         # To the last bit or two of a double: this machine may add up in another order than the one that wrote it.
-        assert one.sum is not None and other.sum is not None
+        assert one.sum is not None
+        assert other.sum is not None
         np.testing.assert_allclose(one.sum, other.sum, rtol=1e-14, atol=1e-14)
     assert read.delivery == expected().delivery
 
