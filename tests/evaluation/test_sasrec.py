@@ -49,6 +49,7 @@ def test_a_cyclic_sequence_is_learnt() -> None:
         assert listed(model, 92, 100.0, 3)[name] == []  # nothing is known of them
 
 
+@pytest.mark.extended
 @pytest.mark.slow(60)
 def test_only_what_is_refitted_follows_a_change_and_lists_are_of_the_moment_they_were_asked_for() -> None:
     """At first people go one item further, then five."""

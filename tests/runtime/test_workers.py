@@ -115,6 +115,7 @@ def test_workers_answer_on_one_port_and_each_on_its_own_and_stop_when_told(worke
     assert workers.stop() == 0
 
 
+@pytest.mark.extended
 @process
 @pytest.mark.slow(15)
 def test_a_worker_that_is_killed_ends_all_with_a_failure(workers: Eddyline) -> None:

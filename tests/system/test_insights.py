@@ -129,6 +129,7 @@ def await_total(process: Eddyline, **wanted: Any) -> None:
     wait_until(is_there, f"the measures are {wanted}", SLOWLY)
 
 
+@pytest.mark.extended
 @pytest.mark.slow(240)
 def test_what_is_served_is_measured_through_kills_and_a_restart(tmp_path: Path, env: dict[str, str]) -> None:
     with up(tmp_path, env) as process:

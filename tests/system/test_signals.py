@@ -12,7 +12,8 @@ from tests.support.clip import build_tiny_clip
 from tests.support.image_hosts import image_host, picture, sends
 from tests.support.system import Eddyline, eddyline, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("torch")]  # it makes a CLIP
+# It makes a CLIP. The terms themselves are tested in tests/model and tests/services.
+pytestmark = [pytest.mark.system, pytest.mark.extended, pytest.mark.xdist_group("torch")]
 
 STRATEGIES = {name: {name: 1.0} for name in ("rating", "price", "image")}
 COLOURS = {"mug": "red", "cup": "darkred", "sofa": "blue", "shelf": "navy"}
