@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from tests.support.rows import SIZES, Desk, cell, cell_row, cell_rows, clickers,
 
 from eddyline.errors import Unavailable
 from eddyline.insights.api import router
+from eddyline.insights.effect_history import FIRST_SECONDS, KEPT, EffectHistory
 from eddyline.insights.measures import MAX_ROWS
 from eddyline.insights.rows import window_start
 from eddyline.model.events import format_timestamp, parse_timestamp
@@ -273,6 +275,48 @@ def test_a_better_variant_is_found_and_said_in_words(client: httpx.Client, desk:
     assert said["sample_ratio"]["expected"] == {"control": 1500.0, "diverse": 1500.0}
     assert set(diverse["effects"]) == {"ctr", "clicks", "conversions", "revenue", "dwell"}
     assert said["notes"] == []
+
+
+def test_how_it_went_is_told_as_of_now_and_then_and_of_this_definition_alone(client: httpx.Client, desk: Desk) -> None:
+    def course() -> list[dict[str, Any]]:
+        history: list[dict[str, Any]] = ask(client, f"{EXPERIMENTS}/diversity")["history"]
+        return history
+
+    desk.define(TWO)
+    desk.caught_up = False
+    desk.comparison.note_effects()
+    assert course() == [], "what is still being read decides nothing"
+    desk.caught_up = True
+    desk.comparison.note_effects()
+    feed_two(desk)
+    desk.comparison.note_effects()
+    assert len(course()) == 1, "it is too early"
+    desk.clock.forward(FIRST_SECONDS)
+    desk.comparison.note_effects()
+    before, after = (reading["effects"] for reading in course())
+    assert before.keys() == after.keys() == {"diverse"}
+    assert before["diverse"]["relative"] is None
+    assert after["diverse"]["low"] < after["diverse"]["relative"] < after["diverse"]["high"]
+    desk.define(TWO.replace("0.5", "0.6"))
+    desk.comparison.note_effects()
+    assert len(course()) == 1
+
+
+def test_a_long_course_is_kept_at_fewer_and_fewer_moments() -> None:
+    history = EffectHistory()
+    now = 0.0
+    while now < 14 * DAY:
+        if history.is_due("e", "r", now):
+            history.note("e", "r", now, {})
+        now += 10.0
+    times = [at for at, _ in history.readings("e", "r")]
+    assert KEPT / 2 <= len(times) <= KEPT
+    assert times[0] == 0.0
+    steps = {later - earlier for earlier, later in pairwise(times)}
+    assert len(steps) == 1, "at even times"
+    assert times[-1] > 14 * DAY - 2 * steps.pop()
+    history.keep_only({"another"})
+    assert history.readings("e", "r") == []
 
 
 def test_a_skewed_split_raises_the_alarm(client: httpx.Client, desk: Desk) -> None:

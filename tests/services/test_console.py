@@ -94,7 +94,8 @@ def insights() -> APIRouter:
 
     @routes.get("/v1/insights/experiments/{name}", openapi_extra=open_to(Scope.OPERATE))
     async def experiment(name: str) -> Response:
-        return json_response({**EXPERIMENT, "reports": REPORTS})
+        history = [{"at": "2026-11-30T00:00:00Z", "effects": {"b": {**EFFECT, "low": -0.4, "high": 0.9}}}]
+        return json_response({**EXPERIMENT, "reports": REPORTS, "history": history})
 
     return routes
 
@@ -498,5 +499,7 @@ def test_an_experiment_is_shown_with_its_bounds_and_whether_it_can_be_trusted(br
         ):
             assert shown in text, shown
         assert text.count(HOSTILE) == 2
+        drawn = "document.querySelector('.plot[aria-label*=\\'over time\\']').getAttribute('aria-label')"
+        assert "Effects on ctr over time, from -40 % to +90 %" in page.evaluate(drawn)
         assert page.evaluate("window.harmed") is None
         assert not page.errors

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from eddyline.errors import NotFound
 from eddyline.insights.changelog_view import ChangelogView
+from eddyline.insights.effect_history import EffectHistory
 from eddyline.insights.guardrails import WITHOUT_REVISION, GuardrailEvaluator, current_moments
 from eddyline.insights.kpis import ratio
 from eddyline.insights.measures import Measures, format_optional_timestamp
 from eddyline.insights.moments import TOTALS, Moments
 from eddyline.insights.schemas import (
     EarlierRevision,
+    EffectReading,
     ExperimentList,
     ExperimentReport,
     ExperimentSummary,
@@ -24,6 +26,7 @@ from eddyline.insights.schemas import (
 from eddyline.insights.statistics import METRICS, Effect, check_sample_ratio, compare_with_control, describe_effect
 from eddyline.insights.statistics.difference import PARTS
 from eddyline.insights.verdict_view import VerdictView
+from eddyline.model.events import format_timestamp
 from eddyline.model.experiments.definitions import Experiment, Experiments, Variant
 from eddyline.model.experiments.verdicts import Verdict
 
@@ -95,6 +98,18 @@ class ExperimentComparison:
     ) -> None:
         self._view, self._measures, self._evaluator, self._verdicts = view, measures, evaluator, verdicts
         self._experiments, self._clock = experiments, clock
+        self._history = EffectHistory()
+
+    def note_effects(self) -> None:
+        """Keep how each experiment goes, where it is time to: what reports tell as its history."""
+        now, known = self._clock(), list(self._all())
+        self._history.keep_only({results.name for results in known})
+        for results in known:
+            if self._measures.complete and self._history.is_due(results.name, results.revision, now):
+                effects = {
+                    name: _effect(results, name, results.metric) for name in results.moments if name != results.control
+                }
+                self._history.note(results.name, results.revision, now, effects)
 
     def experiments(self) -> ExperimentList:
         """Report on all of them."""
@@ -167,6 +182,10 @@ class ExperimentComparison:
                 for revision, moments in sorted(results.others.items(), key=lambda item: -(item[1].until or 0.0))
             ],
             notes=list(_notes(results, split, complete)),
+            history=[
+                EffectReading(at=format_timestamp(at), effects=dict(effects))
+                for at, effects in self._history.readings(results.name, results.revision)
+            ],
         )
 
     def _variant_report(

@@ -232,6 +232,16 @@ class EarlierRevision(BaseModel):
     until: str | None
 
 
+class EffectReading(BaseModel):
+    """The effects at an earlier moment, of the metric that decides."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    at: str
+    effects: dict[str, Effect]
+    """By variant, against the control."""
+
+
 class ExperimentReport(ExperimentSummary, _MeasuredResponse):
     """What came of an experiment."""
 
@@ -248,3 +258,5 @@ class ExperimentReport(ExperimentSummary, _MeasuredResponse):
     """Other revisions, the newest first. Their people aren't in the above."""
     notes: list[str]
     """What should be known to read this."""
+    history: list[EffectReading]
+    """How it went while this process looked, oldest first: every five minutes in the beginning, later less often."""

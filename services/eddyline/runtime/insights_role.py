@@ -92,7 +92,12 @@ class InsightsRole:
         self._tails = tails
         self._log = LogReader(options, patience_seconds=2.0)  # for the thread of the periodic tasks alone
         self._progress = ProgressWatch(STALLED_SECONDS, time.monotonic)
-        tasks = {"guardrails": enforcer.check_all, "gauges": gauges.set, "progress": self._note_progress}
+        tasks = {
+            "guardrails": enforcer.check_all,
+            "gauges": gauges.set,
+            "history": comparison.note_effects,
+            "progress": self._note_progress,
+        }
         self._periodic_tasks = PeriodicTasks(tasks, GUARD_SECONDS)
         self.router: APIRouter = router(measures, comparison)
 

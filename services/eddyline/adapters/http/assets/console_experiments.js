@@ -2,7 +2,8 @@
 
 import { address, call } from "./api.js";
 import { element } from "./elements.js";
-import { facts, hint, number, panel, table } from "./views.js";
+import { bandsPlot } from "./plots.js";
+import { duration, facts, hint, number, panel, table } from "./views.js";
 
 export const TITLE = "Experiments";
 
@@ -45,8 +46,23 @@ function describe(report) {
       ["Days left", report.days_left === null ? null : number(report.days_left)], ["Split", split],
     ]),
     table(columns, report.reports, `Variants of ${report.name}`),
+    course(report),
     ...report.notes.map(hint),
   ]);
+}
+
+/** How the effects and their bounds have gone. */
+function course({ metric, as_of: asOf, reports, history }) {
+  const now = { at: asOf, effects: Object.fromEntries(reports.filter(({ effects }) => effects).map(({ name, effects }) => [name, effects[metric]])) };
+  const readings = asOf ? [...history, now] : history;
+  if (readings.length < 2) return hint("How the effects go is drawn once there are two readings, five minutes apart.");
+  const times = readings.map(({ at }) => Date.parse(at) / 1000);
+  const span = times.at(-1) - times[0] || 1;
+  const bands = Object.entries(now.effects).map(([name, effect]) => ({
+    label: `${name} ${interval(effect)}`,
+    points: readings.flatMap(({ effects }, place) => (effects[name] ? [{ x: (times[place] - times[0]) / span, low: effects[name].low, value: effects[name].relative, high: effects[name].high }] : [])),
+  }));
+  return bandsPlot(`Effects on ${metric} over time`, bands, percent, `${duration(span)} ago`, "now");
 }
 
 function probability(p) {
@@ -57,11 +73,14 @@ function value(measured) {
   return measured === null || measured === undefined ? "–" : number(measured);
 }
 
+function percent(bound) {
+  return `${bound > 0 ? "+" : ""}${number(100 * bound)} %`;
+}
+
 /** The bounds of the relative difference from the control. */
 function interval(effect) {
   if (!effect) return "";
   const { relative, low, high } = effect;
-  const percent = (bound) => `${bound > 0 ? "+" : ""}${number(100 * bound)} %`;
   if (low === null || high === null) return relative === null ? "not known yet" : `${percent(relative)}, no bounds yet`;
   return `${percent(low)} … ${percent(high)}`;
 }

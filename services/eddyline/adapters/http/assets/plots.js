@@ -67,13 +67,38 @@ export function linesPlot(name, lines, stems, from, to) {
     return titled(svg("polyline", { points: known.join(" "), class: "line", "data-colour": place % COLOURS }), label);
   });
   const upright = stems.map(({ label, x, y }) => titled(svg("line", { x1: x * WIDTH, x2: x * WIDTH, y1: HEIGHT, y2: HEIGHT - y * ROOM, class: "stem" }), label));
-  const legend = lines.map(({ label }, place) => {
+  const label = `${name}: ${[...lines, ...stems].map((one) => one.label).slice(0, 12).join(", ")}`;
+  return element("div", {}, [frame(label, [...upright, ...drawn], from, to), legendOf(lines)]);
+}
+
+/** How values with bounds have gone: bands around lines, and a line where there is no difference. `bands`: {label, points},
+ * a point being {x, low, value, high}, x within 0 … 1, null where it isn't known. */
+export function bandsPlot(name, bands, show, from, to) {
+  const known = bands.flatMap(({ points }) => points.flatMap(({ low, value, high }) => [low, value, high])).filter((one) => one !== null);
+  if (!known.length) return hint(`${name}: no bounds yet`);
+  const [least, most] = [Math.min(0, ...known), Math.max(0, ...known)];
+  const at = (x, y) => `${x * WIDTH},${HEIGHT - ((y - least) / (most - least || 1)) * ROOM}`;
+  const drawn = bands.flatMap(({ label, points }, place) => {
+    const bounded = points.filter(({ low, high }) => low !== null && high !== null);
+    const outline = [...bounded.map(({ x, low }) => at(x, low)), ...bounded.toReversed().map(({ x, high }) => at(x, high))];
+    const line = points.filter(({ value }) => value !== null).map(({ x, value }) => at(x, value));
+    return [
+      titled(svg("polygon", { points: outline.join(" "), class: "band", "data-colour": place % COLOURS }), label),
+      titled(svg("polyline", { points: line.join(" "), class: "line", "data-colour": place % COLOURS }), label),
+    ];
+  });
+  const none = svg("polyline", { points: `${at(0, 0)} ${at(1, 0)}`, class: "none" });
+  const label = `${name}, from ${show(least)} to ${show(most)}: ${bands.map((one) => one.label).join(", ")}`;
+  return element("div", {}, [frame(label, [none, ...drawn], from, `${show(least)} … ${show(most)}`, to), legendOf(bands)]);
+}
+
+function legendOf(lines) {
+  const entries = lines.map(({ label }, place) => {
     const entry = element("li", { textContent: label });
     entry.dataset.colour = place % COLOURS;
     return entry;
   });
-  const label = `${name}: ${[...lines, ...stems].map((one) => one.label).slice(0, 12).join(", ")}`;
-  return element("div", {}, [frame(label, [...upright, ...drawn], from, to), element("ul", { className: "plot-legend" }, legend)]);
+  return element("ul", { className: "plot-legend" }, entries);
 }
 
 /** Values with their bounds, a row each: {label, value, low, high}, over one axis from 0 on. */
