@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 MODULES = ("tests.chaos.worker", "tests.chaos.store")
 """What it can run: each has a `main` that takes the child's configuration."""
 
