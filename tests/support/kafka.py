@@ -343,17 +343,17 @@ def free_port() -> int:
 
 
 def _wait_for(servers: str, alive: Callable[[], bool]) -> None:
-    """Wait until the broker answers."""
+    """Wait until the broker answers, and has joined its cluster: before that it is fenced, and holds no topic."""
     admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            admin.list_topics(timeout=1)
+            if admin.list_topics(timeout=1).brokers:
+                return
         except KafkaException:
             assert alive(), "the broker ended"
-            assert time.monotonic() < deadline, f"no Kafka at {servers} within {START_SECONDS} s"
-        else:
-            return
+        assert time.monotonic() < deadline, f"no Kafka at {servers} within {START_SECONDS} s"
+        time.sleep(0.05)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
