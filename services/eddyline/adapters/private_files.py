@@ -38,11 +38,12 @@ class SyncedTree:
                     is_now = os.stat(path)
                     state = (is_now.st_ino, is_now.st_mtime_ns, is_now.st_size)
                     if self._synced.get(path) != state:
-                        _sync(path)
+                        sync_path(path)
                         self._synced[path] = state
 
 
-def _sync(path: str) -> None:
+def sync_path(path: str | Path) -> None:
+    """Have a file on disk, or which names a directory holds. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -292,9 +292,7 @@ def import_(
     from eddyline.clients.sources import open_source
 
     settings = load_settings(None)
-    columns = Columns.from_options(
-        renamed or (), settings.attributes, constants or (), skipped or (), timezone, rating_scale
-    )
+    columns = Columns.from_options(renamed, settings.attributes, constants, skipped, timezone, rating_scale)
     source = open_source(path, columns, form, settings.events)
     if dry_run:
         code = preview_import(source, rejects, output(), errors())

@@ -131,9 +131,7 @@ def evaluate(
         against or [],
     )
     started = time.monotonic()
-    columns = Columns.from_options(
-        renamed or (), settings.attributes, constants or (), skipped or (), timezone, rating_scale
-    )
+    columns = Columns.from_options(renamed, settings.attributes, constants, skipped, timezone, rating_scale)
     log = read(open_source(path, columns, form, settings.events), settings.events)
     for line in views.about(log, options.share):
         print_line(err, line)

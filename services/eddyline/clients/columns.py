@@ -47,10 +47,10 @@ class Columns:
     @classmethod
     def from_options(
         cls,
-        renamed: Iterable[str],
+        renamed: Iterable[str] | None,
         attributes: Mapping[str, AttributeKind],
-        constants: Iterable[str] = (),
-        skipped: Iterable[str] = (),
+        constants: Iterable[str] | None = None,
+        skipped: Iterable[str] | None = None,
         zone: str | None = None,
         rating_scale: str | None = None,
     ) -> Columns:
@@ -60,7 +60,7 @@ class Columns:
         Raises `InvalidInput` for what isn't of its form, and for a field or a zone that there isn't.
         """
         names: dict[str, str] = {}
-        for option in renamed:
+        for option in renamed or ():
             theirs, equals, ours = option.rpartition("=")
             if not equals or not theirs:
                 raise InvalidInput(f"{option!r} isn't theirs=ours, e.g. sku=item_id", "map")
@@ -68,14 +68,14 @@ class Columns:
                 _check_field(ours, attributes, "map")
             names[theirs] = ours
         fixed: dict[str, str] = {}
-        for option in constants:
+        for option in constants or ():
             ours, _, value = option.partition("=")
             if not ours or not value:
                 raise InvalidInput(f"{option!r} isn't ours=value, e.g. type=purchase", "set")
             _check_field(ours, attributes, "set")
             fixed[ours] = value
         patterns: list[tuple[str, str]] = []
-        for option in skipped:
+        for option in skipped or ():
             theirs, equals, pattern = option.partition("=")
             if not equals or not theirs:
                 raise InvalidInput(f"{option!r} isn't theirs=pattern, e.g. InvoiceNo=C*", "skip")

@@ -102,10 +102,12 @@ class ExperimentComparison:
 
     def note_effects(self) -> None:
         """Keep how each experiment goes, where it is time to: what reports tell as its history."""
+        if not self._measures.complete:
+            return
         now, known = self._clock(), list(self._all())
         self._history.keep_only({results.name for results in known})
         for results in known:
-            if self._measures.complete and self._history.is_due(results.name, results.revision, now):
+            if self._history.is_due(results.name, results.revision, now):
                 effects = {
                     name: _effect(results, name, results.metric) for name in results.moments if name != results.control
                 }

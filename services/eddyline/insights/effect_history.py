@@ -33,10 +33,8 @@ class EffectHistory:
 
     def is_due(self, name: str, revision: str, at: float) -> bool:
         """Whether it is time for a reading: also when an experiment is new, or another than before."""
-        course = self._courses.get(name)
-        if course is None or course.revision != revision or not course.readings:
-            return True
-        return at >= course.readings[-1][0] + course.seconds
+        readings = self.readings(name, revision)
+        return not readings or at >= readings[-1][0] + self._courses[name].seconds
 
     def note(self, name: str, revision: str, at: float, effects: Mapping[str, Effect]) -> None:
         """Keep a reading."""

@@ -25,7 +25,7 @@ from eddyline import __version__
 from eddyline.adapters.kafka.embedded.journal_database import lock_directory
 from eddyline.adapters.kafka.embedded.journal_snapshot import journal_snapshot
 from eddyline.adapters.kafka.embedded.store_hold import store_held
-from eddyline.adapters.private_files import SyncedTree, make_private
+from eddyline.adapters.private_files import SyncedTree, make_private, sync_path
 from eddyline.adapters.vectors import EdgeStore
 from eddyline.adapters.vectors.edge_directory import EdgeDirectory
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured
@@ -103,9 +103,9 @@ def restore_backup(source: Path, data_dir: Path) -> Backup:
             raise
         for path in sorted(unfinished.iterdir()):
             path.rename(data_dir / path.name)
-        _sync_folder(data_dir)
+        sync_path(data_dir)
         unfinished.rmdir()  # from here on Eddyline starts on it
-        _sync_folder(data_dir)
+        sync_path(data_dir)
     return backup
 
 
@@ -143,7 +143,7 @@ def _draft(target: Path) -> Iterator[Path]:
         yield draft
         SyncedTree(draft).sync()
         draft.rename(target)
-        _sync_folder(draft.parent)
+        sync_path(draft.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -226,11 +226,3 @@ def _digest(path: Path) -> tuple[int, str]:
 
 def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import qdrant_edge as edge
 
-from eddyline.adapters.private_files import SyncedTree, make_private
+from eddyline.adapters.private_files import SyncedTree, make_private, sync_path
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.adapters.vectors.edge_conversion import to_config
 from eddyline.errors import AlreadyRunning, EddylineError, Misconfigured, Unavailable
@@ -147,8 +147,4 @@ def _write_json(path: Path, value: object) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_path(path.parent)
