@@ -47,7 +47,9 @@ class Place:
         return CliRunner().invoke(app, ["dlq", *arguments, "--data-dir", str(self.directory)])
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in self.dlq("list", "--json", *arguments).stdout.splitlines()]
+        result = self.dlq("list", "--json", *arguments)
+        assert result.exit_code == 0, result.stderr
+        return [orjson.loads(line) for line in result.stdout.splitlines()]
 
     def offsets(self) -> list[int]:
         return [each["offset"] for each in self.listed()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from confluent_kafka import TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -16,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from tests.support.kafka import KafkaForTest, wait_until
 
 from eddyline.adapters.kafka import ensure_topics, log_identities
+from eddyline.adapters.kafka.cluster_admin import ClusterAdmin
 from eddyline.errors import Misconfigured, Unavailable
 from eddyline.topics import TOPIC_SPECS
 
@@ -102,3 +105,16 @@ def test_a_cluster_that_does_not_answer_is_unavailable(monkeypatch: pytest.Monke
     monkeypatch.setattr("eddyline.adapters.kafka.cluster_admin.REQUEST_SECONDS", 0.5)
     with pytest.raises(Unavailable):
         ensure_topics(replace(kafka.options, bootstrap_servers="127.0.0.1:1"))
+
+
+def test_no_broker_that_has_joined_yet_is_unavailable(monkeypatch: pytest.MonkeyPatch, kafka: KafkaForTest) -> None:
+    said = "Unable to replicate the partition 1 time(s): All brokers are currently fenced."
+
+    def refuse(_: ClusterAdmin, topics: list[Any], **__: Any) -> dict[str, Future[None]]:
+        refused: Future[None] = Future()
+        refused.set_exception(KafkaException(KafkaError(KafkaError.INVALID_REPLICATION_FACTOR, said)))
+        return {topic.topic: refused for topic in topics}
+
+    monkeypatch.setattr(ClusterAdmin, "create_topics", refuse)
+    with pytest.raises(Unavailable, match="All brokers are currently fenced"):
+        ensure_topics(replace(kafka.options, prefix="never-made."))

@@ -22,6 +22,8 @@ from eddyline.errors import Misconfigured, Unavailable
 from eddyline.topics import TOPIC_SPECS, TopicSpec
 
 _TIMESTAMPS, _BY_BROKER, _AS_SENT = "message.timestamp.type", "LogAppendTime", "CreateTime"
+_ALL_FENCED = "All brokers are currently fenced"
+"""What Kafka says of a replication factor while no broker has joined its cluster: it passes."""
 
 
 def ensure_topics(options: KafkaOptions, topics: Iterable[str] | None = None) -> dict[str, bool]:
@@ -134,7 +136,7 @@ def _create(
             cause: KafkaError = error.args[0]
             if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue  # another process was quicker: its topic is verified below
-            if cause.retriable() or cause.code() < 0:
+            if cause.retriable() or cause.code() < 0 or _ALL_FENCED in cause.str():
                 raise Unavailable(f"topic {name} can't be created now: {cause.str()}") from error
             if "AUTHORIZATION" in cause.name():
                 raise Misconfigured(
