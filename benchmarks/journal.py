@@ -4,12 +4,19 @@ Each beside the floor: what the same machine takes to append as many bytes to a 
 all partitions, or in one for each (four synchronised writes, as segment files would need). And beside librdkafka's
 in-process broker, which keeps its log in memory. Run `.venv/bin/python benchmarks/journal.py`; `--read` says how many
 events are written and read back. The processor's time is that of client, broker and log together.
+
+`--imports 3` does something else: it imports examples/movielens into a new `eddyline up`, three times with the log on
+the disk and three times in memory (a file system there), in turns. It prints how long it took until all was sent, and
+until all was in profiles and rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from backlog import Up
 from confluent_kafka import Producer as ConfluentProducer
 
 from eddyline.adapters.kafka import EmbeddedBroker, KafkaOptions, KafkaProducer, LogReader, Outgoing
@@ -28,6 +36,11 @@ PARTITIONS = 4
 EVENT = b'{"type":"view","user_id":"ada","item_id":"a film that was seen","event_id":"' + b"e" * 240 + b'"}'
 RATES = (1, 100, 1000)
 BATCH, CLIENTS = 100, 4
+IN_MEMORY = Path("/dev/shm")
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "movielens"
+LAG = re.compile(r"^eddyline_consumer_lag_records\{.*\} (\S+)$", re.MULTILINE)
+IDLE_SECONDS = 2.0
+"""The lag that a process tells is a second old."""
 
 
 def event(number: int) -> Outgoing:
@@ -134,13 +147,53 @@ def read_back(options: KafkaOptions, events: int) -> None:
     print(f"{events:,} events written by 10,000 at {events / wrote:,.0f}/s; {read:,} read back at {read / took:,.0f}/s")
 
 
+def import_example(directory: Path, journal: Path) -> tuple[float, float]:
+    """Return the seconds until the example was sent to a new `eddyline up`, and until all of it was handled."""
+    data = directory / "data"
+    data.mkdir(parents=True)
+    if journal != data / "journal":
+        (data / "journal").symlink_to(journal)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("EDDYLINE_")}
+    up = Up(data, env | {"BENCHMARK_HOLD": str(directory / "hold")}, directory / "log.txt")
+    while up.client.get("/readyz").status_code != 200:
+        time.sleep(0.1)
+    command = [sys.executable, "-m", "eddyline", "import", str(EXAMPLE), "--url", str(up.client.base_url)]
+    began = time.monotonic()
+    subprocess.run([*command, "--state", str(directory / "state")], env=env, check=True, capture_output=True)
+    sent = handled = time.monotonic()
+    while time.monotonic() - handled < IDLE_SECONDS:
+        if any(float(lag) > 0 for lag in LAG.findall(up.client.get("/metrics").text)):
+            handled = time.monotonic()
+        time.sleep(0.5)
+    up.stop()
+    return sent - began, handled - began
+
+
+def imports(rounds: int, directory: Path) -> None:
+    """Import with the log on the disk and in memory, in turns."""
+    took: dict[str, list[tuple[float, float]]] = {"on the disk": [], "in memory": []}
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as memory:
+            places = {"on the disk": directory / f"disk-{number}", "in memory": directory / f"memory-{number}"}
+            for name, place in sorted(places.items(), reverse=number % 2 == 1):
+                took[name].append(import_example(place, place / "data" / "journal" if "disk" in name else Path(memory)))
+                sent, handled = took[name][-1]
+                print(f"import, log {name}: {sent:.1f} s, all of it handled after {handled:.1f} s", flush=True)
+    sent, handled = (np.median(took["on the disk"], axis=0) / np.median(took["in memory"], axis=0)).tolist()
+    print(f"on the disk / in memory, medians: sent {sent:.3f}, handled {handled:.3f}")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
     parser.add_argument("--read", type=int, default=1_000_000, help="events to read back")
+    parser.add_argument("--imports", type=int, default=0, metavar="ROUNDS", help="only compare imports")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=".") as place:
         directory = Path(place)
+        if options.imports:
+            imports(options.imports, directory)
+            return
         for files in (1, PARTITIONS):
             single, rate = file_floor(directory, files, options.seconds)
             print(f"floor, {files} synchronised file(s): {percentiles(single)}   {rate:9,.0f} events/s by {BATCH}")

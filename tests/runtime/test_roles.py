@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from tests.support.fakes import FakeStore, TinyEncoder
 
+from eddyline.adapters.kafka import ConsumeLoop, LoopOptions
 from eddyline.adapters.telemetry import Metrics
 from eddyline.errors import Misconfigured
 from eddyline.profiler import Profiler
@@ -22,6 +23,7 @@ from eddyline.runtime.resources import Resources
 from eddyline.runtime.roles import build_search
 from eddyline.runtime.startup_checks import ROLES
 from eddyline.settings import (
+    AffinitySettings,
     EncoderSettings,
     InsightsSettings,
     KafkaSettings,
@@ -72,6 +74,26 @@ def build_up_to(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, **serve
             [role for role in ROLES if role != "imager"],
         )
     return tuple(given)
+
+
+def test_affinity_handles_at_once_what_a_batch_of_events_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: dict[str, int] = {}
+
+    class Noting(ConsumeLoop[Any]):
+        def __init__(self, kafka: Any, options: LoopOptions, group: str, *others: Any, **named: Any) -> None:
+            sizes[group] = options.batch_size
+            if group == "affinity":
+                raise Enough
+            super().__init__(kafka, options, group, *others, **named)
+
+    monkeypatch.setattr(resources, "create_text_encoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(roles, "ConsumeLoop", Noting)
+    kafka, affinity = KafkaSettings(batch_size=7), AffinitySettings(backward_window=2)
+    settings = Settings(data_dir=tmp_path, kafka=kafka, affinity=affinity, server=ServerSettings(port=0))
+    with pytest.raises(Enough):
+        Runtime(settings, [role for role in ROLES if role != "imager"])
+    assert sizes.pop("affinity") == 21
+    assert {*sizes.values()} == {7}
 
 
 def test_the_producers_queue_has_room_beyond_what_a_collector_may_hold(

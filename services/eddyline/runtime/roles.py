@@ -144,7 +144,8 @@ def build_image_embedder(resources: Resources) -> Role:
             uploads=uploads,
         )
 
-    return Role(consumer=_consumer(resources, "imager", (ITEMS,), handler, IMAGE_BATCH))
+    batch_size = min(IMAGE_BATCH, resources.settings.kafka.batch_size)
+    return Role(consumer=_consumer(resources, "imager", (ITEMS,), handler, batch_size))
 
 
 def build_profiler(resources: Resources) -> Role:
@@ -185,7 +186,9 @@ def build_affinity(resources: Resources) -> Role:
             choices = ChoiceLearning(finder, BlendStore(resources.store, settings.strategies, resources.metrics))
         return AffinityLearner(resources.store, collections, settings.affinity, partitions, resources.metrics, choices)
 
-    return Role(consumer=_consumer(resources, "affinity", (ITEMS, ROWS), handler))
+    # One event makes so many records of `activity`. Each batch writes a row once, however often it has changed.
+    batch_size = settings.kafka.batch_size * (1 + settings.affinity.backward_window)
+    return Role(consumer=_consumer(resources, "affinity", (ITEMS, ROWS), handler, batch_size))
 
 
 def build_reader(resources: Resources) -> Role:
@@ -275,13 +278,15 @@ def _consumer(
     name: str,
     holds: Sequence[str],
     handler: Callable[[Collections], Handler[Any]],
-    max_batch: int | None = None,
+    batch_size: int | None = None,
     obstacle: Callable[[], str | None] = lambda: None,
 ) -> RoleConsumer:
-    """Make a consumer with a loop on the live collections that it `holds`; each generation of profiles has a group."""
+    """Make a consumer with a loop on the live collections that it `holds`; each generation of profiles has a group.
+
+    `batch_size`: most records of a batch; that of the settings by default.
+    """
     kafka = resources.settings.kafka
-    batch = kafka.batch_size if max_batch is None else min(max_batch, kafka.batch_size)
-    options = LoopOptions(batch, dead_letter_share=kafka.dead_letter_share)
+    options = LoopOptions(batch_size or kafka.batch_size, dead_letter_share=kafka.dead_letter_share)
 
     def make(collections: Collections) -> ConsumeLoop[Any]:
         group = group_of(name, collections.profiles) if PROFILES in holds else name

@@ -35,7 +35,8 @@ class KafkaSettings(Section):
     accept_unsigned: bool = False
     """Take such records without a signature, too: while signing is introduced, or to read a log from before it."""
     batch_size: Count = 500
-    """Most records that a consumer handles in one batch."""
+    """Most records that a consumer handles in one batch. Affinity, which gets several for each event, has as many times
+    more."""
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A consumer stops when more than this share of its recent records were dead letters."""
 
