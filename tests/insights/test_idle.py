@@ -93,3 +93,26 @@ def test_what_looks_after_a_partition_says_how_far_it_is_measured(worker: Worker
     before = time.time()
     assert look_after(worker) == [0, 1, 2]
     assert worker._handlers[0]._last.progress.at >= before
+
+
+def test_a_stop_waits_for_what_is_being_written_and_nothing_is_written_after_it(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    async def slow_flush(_: Tables) -> None:
+        await asyncio.sleep(0.05)
+        said.append("written")
+
+    monkeypatch.setattr(Tables, "flush", slow_flush)
+
+    async def stop_meanwhile() -> None:
+        work = asyncio.create_task(worker._guard(worker._idle))
+        await asyncio.sleep(0.02)  # it is writing
+        await worker.app.on_before_shutdown.send()  # its producer stops after this
+        said.append("producer stopped")
+        await work
+        await worker._guard(worker._idle)
+
+    asyncio.run(stop_meanwhile())
+    assert said == ["written", "producer stopped"]

@@ -96,6 +96,7 @@ class Worker:
         self._sweep = RetentionSweep(config.settings)
         self.app.agent(topics, name=INSIGHTS, concurrency=1)(self._consume)
         self.app.on_partitions_revoked.connect(self._revoke)
+        self.app.on_before_shutdown.connect(self._revoke)  # while the producer still takes what is left of the plan
         self.app.task(self._flush_periodically)
         self.app.task(self._idle_periodically)
 
