@@ -121,15 +121,16 @@ class History:
     starts: list[float] = field(default_factory=list)
     """Seconds until it was ready."""
 
+    def summary(self) -> str:
+        """What it came to, in a line."""
+        return (
+            f"seed {self.seed}: lost {self.lost}, doubled {self.doubled}, of {self.acknowledged.total()} events, after "
+            f"{dict(self.injected)}; the audit is {'clean' if self.is_clean else 'not clean'}"
+        )
+
     def complaint(self) -> str:
         """Why it failed."""
-        return "\n".join(
-            [
-                f"seed {self.seed}: lost {self.lost}, doubled {self.doubled}, of {self.acknowledged.total()} events, "
-                f"after {dict(self.injected)}; files and logs are in {self.directory}",
-                *self.problems[:20],
-            ]
-        )
+        return "\n".join([f"{self.summary()}; files and logs are in {self.directory}", *self.problems[:20]])
 
 
 class Lives:
@@ -182,10 +183,12 @@ class Lives:
         process.process.kill()
         self._end_load()
 
-    def await_load(self) -> None:
+    def await_load(self, process: Eddyline) -> None:
         """Until a random number of events is acknowledged, and often a moment longer."""
         enough = self.acknowledged + self.chance.randrange(1, _LIFE_EVENTS)
-        wait_until(lambda: self.acknowledged >= enough, "it is under load", _SETTLE_SECONDS)
+        has_ended = process.process.poll
+        wait_until(lambda: self.acknowledged >= enough or has_ended() is not None, "it is under load", _SETTLE_SECONDS)
+        assert has_ended() is None, f"it ended by itself: {process.log[-2000:]}"
         time.sleep(self.chance.choice((0.0, 0.2, 4.0)) * self.chance.random())
 
     def kill_while_starting(self) -> None:
@@ -279,7 +282,7 @@ def _is_handled(process: Eddyline) -> bool:
 
 def kill(lives: Lives) -> None:
     with lives.running() as process:
-        lives.await_load()
+        lives.await_load(process)
         lives.kill(process)
     lives.history.injected["kill -9"] += 1
     if lives.chance.random() < 0.2:
@@ -303,7 +306,7 @@ def _cut_off(lives: Lives) -> Disk:
     disk = lives.disk()
     for _ in range(1 + (lives.chance.random() < 0.2)):
         with lives.running(disk) as process:
-            lives.await_load()
+            lives.await_load(process)
             lives.kill(process)
     return disk
 
@@ -312,12 +315,12 @@ def fill_disk(lives: Lives) -> None:
     """The disk is full for a while, and then has room; or the process dies before."""
     disk = lives.disk()
     with lives.running(disk) as process:
-        lives.await_load()
+        lives.await_load(process)
         disk.fill()
         time.sleep(2 * lives.chance.random())
         if lives.chance.random() < 0.7:
             disk.free()
-            lives.await_load()
+            lives.await_load(process)
         lives.kill(process)
     lives.move(disk.leave if lives.chance.random() < 0.5 else lambda after: shutil.copytree(disk.root, after))
     lives.history.injected["disk full"] += 1
@@ -339,6 +342,7 @@ class EmbeddedScenario:
             for _ in range(min(faults, FAULTS_A_HISTORY)):
                 self.inject(lives)
             histories.append(lives.conclude())
+            print(f"{self.slug}: {histories[-1].summary()}", flush=True)
             faults, seed = faults - FAULTS_A_HISTORY, seed + 1000
         return histories
 

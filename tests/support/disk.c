@@ -2,8 +2,8 @@
  *
  * DISK_ROOT    the directory; other files are left alone
  * DISK_FULL    while this file exists, nothing can be written: ENOSPC
- * DISK_SHADOW  a directory that gets what each file held when it was synchronised last, under its inode's number: so much
- *              of it a power cut would leave
+ * DISK_SHADOW  a directory that gets what each file held when it was synchronised last, under its `disk_name`: so much of
+ *              it a power cut would leave
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,13 +46,22 @@ static int is_full(int descriptor) {
     return mark && access(mark, F_OK) == 0 && path_of(descriptor, path);
 }
 
+/* Write what no other file of the disk is or was ever called, whatever its path: its inode's number alone goes to another
+ * file once it is deleted. Return whether there is such a file. */
+int disk_name(const char *path, char *name, size_t size) {
+    struct statx is;
+    if (statx(AT_FDCWD, path, 0, STATX_TYPE | STATX_INO | STATX_BTIME, &is) || !S_ISREG(is.stx_mode)) return 0;
+    snprintf(name, size, "%llu-%lld.%09u", (unsigned long long)is.stx_ino, (long long)is.stx_btime.tv_sec,
+             is.stx_btime.tv_nsec);
+    return 1;
+}
+
 /* Copy what the file holds now over what is kept of it; only pages that differ are written. */
 static void keep(const char *path) {
-    char shadow[PATH_MAX];
+    char shadow[PATH_MAX], name[64];
     const char *place = getenv("DISK_SHADOW");
-    struct stat is;
-    if (!place || !below_root(path) || stat(path, &is) || !S_ISREG(is.st_mode)) return;
-    snprintf(shadow, sizeof shadow, "%s/%lu", place, (unsigned long)is.st_ino);
+    if (!place || !below_root(path) || !disk_name(path, name, sizeof name)) return;
+    snprintf(shadow, sizeof shadow, "%s/%s", place, name);
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off_t);
     pthread_mutex_lock(&lock);
     int from = open(path, O_RDONLY | O_CLOEXEC), to = open(shadow, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ class Disk:
     def __init__(self, library: Path, root: Path, scratch: Path) -> None:
         """All that `root` holds by now counts as synchronised."""
         self.root, self._synchronised, self._full = root, scratch / "synchronised", scratch / "full"
+        self._write_name = ctypes.CDLL(str(library)).disk_name
         self._synchronised.mkdir(parents=True)
         for path in root.rglob("*"):
             if path.is_file():
@@ -63,7 +65,10 @@ class Disk:
                     _tear(path.read_bytes(), to, chance)
 
     def _kept(self, path: Path) -> Path:
-        return self._synchronised / str(path.stat().st_ino)
+        name = ctypes.create_string_buffer(64)
+        if not self._write_name(bytes(path), name, ctypes.c_size_t(len(name))):
+            raise FileNotFoundError(path)
+        return self._synchronised / name.value.decode()
 
 
 def _tear(written: bytes, to: Path, chance: random.Random) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -116,6 +119,36 @@ def test_a_process_that_is_killed_right_after_it_acknowledged_loses_nothing_and_
             process.process.kill()
             loads[-1].stop()
     assert_nothing_is_lost_or_doubled(tmp_path, lean, *loads)
+
+
+REUSED = """
+import os, sys
+for number in range(100):
+    with open("kept", "w") as file:
+        file.write("of another file")
+        file.flush()
+        os.fsync(file.fileno())
+        inode = os.fstat(file.fileno()).st_ino
+    os.unlink("kept")
+    with open("never-synchronised", "w") as file:
+        file.write("!")
+        if os.fstat(file.fileno()).st_ino == inode:
+            sys.exit(0)
+    os.unlink("never-synchronised")
+sys.exit(3)
+"""
+
+
+def test_what_was_never_synchronised_is_gone_though_a_deleted_file_had_its_inode(tmp_path: Path, library: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = Disk(library, root, tmp_path / "disk")
+    wrote = subprocess.run([sys.executable, "-c", REUSED], cwd=root, env=os.environ | disk.env, check=False)
+    if wrote.returncode == 3:
+        pytest.skip("this file system gives no inode again")
+    assert wrote.returncode == 0
+    disk.leave(tmp_path / "after")
+    assert [*(tmp_path / "after").iterdir()] == []
 
 
 @pytest.mark.slow(120)
