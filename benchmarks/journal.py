@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from backlog import Up
+from backlog import HOLD, Up
 from confluent_kafka import Producer as ConfluentProducer
 
 from eddyline.adapters.kafka import EmbeddedBroker, KafkaOptions, KafkaProducer, LogReader, Outgoing
@@ -154,7 +154,7 @@ def import_example(directory: Path, journal: Path) -> tuple[float, float]:
     if journal != data / "journal":
         (data / "journal").symlink_to(journal)
     env = {name: value for name, value in os.environ.items() if not name.startswith("EDDYLINE_")}
-    up = Up(data, env | {"BENCHMARK_HOLD": str(directory / "hold")}, directory / "log.txt")
+    up = Up(data, env | {HOLD: str(directory / "hold")}, directory / "log.txt")
     while up.client.get("/readyz").status_code != 200:
         time.sleep(0.1)
     command = [sys.executable, "-m", "eddyline", "import", str(EXAMPLE), "--url", str(up.client.base_url)]
