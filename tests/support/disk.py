@@ -56,10 +56,10 @@ class Disk:
         with flipped bits."""
         after.mkdir(parents=True)
         for path in sorted(self.root.rglob("*")):
-            to, kept = after / path.relative_to(self.root), self._kept(path)
+            to = after / path.relative_to(self.root)
             if path.is_dir():
                 to.mkdir(parents=True)
-            elif kept.exists():
+            elif (kept := self._kept(path)).exists():
                 shutil.copyfile(kept, to)
                 if chance is not None and path.name in LOG:
                     _tear(path.read_bytes(), to, chance)
