@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = {"slim", "embedder", "all"}
+TARGETS = {"slim", "insights", "embedder", "all"}
 
 Stage = list[tuple[str, str]]
 
@@ -67,6 +67,15 @@ def test_it_runs_as_nobody_special_and_gets_sigterm_itself(stages: dict[str, Sta
     assert "/readyz" in _values(runtime, "HEALTHCHECK")[0]
     for target in TARGETS:
         assert {name for name, _ in stages[target]} == {"FROM", "COPY"}
+
+
+def test_a_new_volume_on_its_data_belongs_to_whom_it_runs_as(stages: dict[str, Stage]) -> None:
+    runtime = stages["runtime"]
+    data = re.search(r"\bEDDYLINE_DATA_DIR=(\S+)", _values(runtime, "ENV")[0])
+    assert data is not None
+    owner, group = _values(runtime, "USER")[0].split(":")
+    made = f"install --directory --owner={owner} --group={group} {data[1]}"
+    assert made in [command.strip() for run in _values(runtime, "RUN") for command in run.split("&&")]
 
 
 def test_its_version_is_the_projects(stages: dict[str, Stage]) -> None:
