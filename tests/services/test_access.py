@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import product
@@ -19,6 +20,7 @@ from tests.docs.generated import current
 from tests.services.serving import problem, served
 from tests.support.fakes import NOW, Clock
 
+from eddyline.adapters.file_watcher import FileWatcher
 from eddyline.adapters.http import AccessControl, KeyRing, json_response, open_to
 from eddyline.adapters.http.access import caller_of
 from eddyline.adapters.http.keys import hash_key, load_keys, new_key
@@ -178,6 +180,23 @@ def test_a_key_in_the_address_is_for_events_alone(client: httpx.Client, door: Do
     door.change(entry("both", "edk_both", "events", "lists"))
     assert "addresses end up in logs" in problem(client.post("/v1/events?key=edk_both"), 403)["detail"]
     assert client.post("/v1/events", headers=bearer("edk_both")).status_code == 200
+
+
+def test_a_file_that_others_may_read_from_now_on_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.touch(0o600)
+    read: list[Path] = []
+
+    class Watcher(FileWatcher):
+        def _reload(self) -> None:
+            read.append(path)
+
+    watcher = Watcher(path, "keys")
+    time.sleep(0.02)  # a clock of files may tick a hundred times a second
+    path.chmod(0o644)
+    watcher.reload_if_changed()
+    watcher.reload_if_changed()
+    assert read == [path]
 
 
 def test_keys_change_without_a_restart_and_a_wrong_file_changes_nothing(client: httpx.Client, door: Door) -> None:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 import structlog
 
 CHECK_SECONDS = 1.0
-FileVersion: TypeAlias = tuple[int, int, int] | None
-"""What tells one state of a file from another: its inode, size and time in nanoseconds; None where there is none."""
+FileVersion: TypeAlias = tuple[int, int, int, int] | None
+"""What tells one state of a file from another: its inode, its size, and when it and its status (who may read it, too)
+changed, in nanoseconds; None where there is none."""
 
 log = structlog.get_logger("eddyline")
 
@@ -62,4 +63,4 @@ class FileWatcher(ABC):
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

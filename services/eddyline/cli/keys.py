@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -59,7 +60,7 @@ def _lines(key: KeySettings) -> Iterator[str]:
     """Write a key as the file of keys has it."""
     yield "[[keys]]"
     yield f'name = "{key.name}"'
-    yield f"scopes = [{', '.join(repr(scope.value) for scope in Scope if scope in key.scopes)}]"
+    yield f"scopes = {json.dumps([scope.value for scope in Scope if scope in key.scopes])}"
     yield f'hash = "{key.hash}"'
     if key.expires is not None:
         yield f"expires = {key.expires.isoformat()}"
