@@ -157,6 +157,27 @@ def test_of_a_damaged_tail_whole_transactions_are_left_and_it_is_said(
         assert "cut the journal's end at its last whole transaction" in {each["event"] for each in said}
 
 
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_a_power_cut_that_spoils_all_sectors_that_were_being_written_leaves_what_was_acknowledged(
+    tmp_path: Path, sector: int
+) -> None:
+    with opened(tmp_path / "log") as journal:
+        for number in range(5):
+            append(journal, clicks(journal), b"acknowledged %d" % number)
+            acknowledged = keys(journal, clicks(journal))
+            copy = crashed(journal, tmp_path / str(number))
+            append(journal, clicks(journal), b"being written %d" % number)
+            kept = (copy / "journal.db-wal").read_bytes()
+            now = (journal.directory / "journal.db-wal").read_bytes()
+            left = bytearray(kept.ljust(len(now), b"\0"))
+            for at in range(0, len(now), sector):
+                if left[at : at + sector] != now[at : at + sector]:
+                    left[at : at + sector] = b"\xaa" * len(now[at : at + sector])
+            (copy / "journal.db-wal").write_bytes(left)
+            with opened(copy) as after:
+                assert keys(after, clicks(after)) == acknowledged
+
+
 @pytest.mark.slow(20)
 @settings(max_examples=15)
 @given(

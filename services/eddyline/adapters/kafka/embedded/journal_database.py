@@ -47,7 +47,9 @@ def open_database(directory: Path) -> sqlite3.Connection:
     tail = torn_tail(path.with_name(DATABASE + "-wal"))
     if tail is not None:
         log.warning("cut the journal's end at its last whole transaction", bytes=tail.bytes, damaged=tail.is_damaged)
-    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=64)
+    # A power cut may spoil a whole sector of which only a part was being written: no two transactions share one.
+    uri = f"{path.absolute().as_uri()}?psow=0"
+    database = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, cached_statements=64)
     database.execute("PRAGMA page_size = 8192")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
