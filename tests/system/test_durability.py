@@ -122,7 +122,7 @@ def test_a_process_that_is_killed_right_after_it_acknowledged_loses_nothing_and_
 
 
 REUSED = """
-import os, sys
+import os, sys, time
 for number in range(100):
     with open("kept", "w") as file:
         file.write("of another file")
@@ -130,6 +130,7 @@ for number in range(100):
         os.fsync(file.fileno())
         inode = os.fstat(file.fileno()).st_ino
     os.unlink("kept")
+    time.sleep(0.02)  # a clock of files may tick a hundred times a second
     with open("never-synchronised", "w") as file:
         file.write("!")
         if os.fstat(file.fileno()).st_ino == inode:
