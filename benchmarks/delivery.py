@@ -173,7 +173,7 @@ class Track:
     ) -> Round:
         settings, metrics, letters = Settings(), Metrics(), TopicDeadLetterWriter(producer)
         profiles = f"profiles-{uuid.uuid4().hex[:8]}"
-        self.store.ensure(profile_collection(DIMENSION, profiles))
+        self.store.ensure(profile_collection(profiles))
         profiler = Timed(
             store,
             producer,

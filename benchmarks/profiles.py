@@ -1,7 +1,7 @@
 """How large stored profiles are, and what writing and reading one costs: `python benchmarks/profiles.py [--rounds N]`.
 
 People of 10, 100 and 1,000 events, with and without lists that were shown to them, made from a seed. Bytes: of the
-payload without its packed vectors, of the whole point in a request that writes it, and of a response that has it.
+payload without its vectors, of the whole point in a request that writes it, and of a response that has it.
 Microseconds: from a profile to the request's bytes, and back. The floor is the same with an empty state: the vectors
 and the JSON around them.
 """
@@ -22,7 +22,6 @@ from eddyline.model.ids import Person
 from eddyline.model.offsets import LogPosition
 from eddyline.model.placed_time import place_of
 from eddyline.model.profile import (
-    DENSE_VECTORS,
     Profile,
     TimeConstants,
     WeightedInteraction,
@@ -103,8 +102,7 @@ def _request(profile: Profile) -> bytes:
 
 def _response(point: Point) -> bytes:
     """As a look-up gets it: without `history`, which nobody asks for."""
-    vectors = {name: point.vectors[name] for name in DENSE_VECTORS}
-    return _dumps({"result": [{"id": point.id, "payload": dict(point.payload), "vector": vectors}]})
+    return _dumps({"result": [{"id": point.id, "payload": dict(point.payload)}]})
 
 
 def _read(response: bytes, profile: Profile) -> Profile:

@@ -42,7 +42,7 @@ from eddyline.adapters.vectors.edge_store import EdgeStore
 from eddyline.adapters.vectors.server_conversion import to_batch
 from eddyline.model.ids import item_point_id
 
-PACKED = ("session", "lifetime", "onboarding")
+PACKED = ("taste", "session", "lifetime", "onboarding")
 SIZE = 384
 BATCH = 100
 ROUNDS = 5
@@ -65,9 +65,9 @@ def _sparse(random: np.random.Generator, size: int) -> Sparse:
 
 
 def _profile(random: np.random.Generator, i: int) -> Point:
-    taste, *others = random.standard_normal((1 + len(PACKED), SIZE)).astype(np.float32)
-    vectors: dict[str, Vector] = {"taste": taste, "history": _sparse(random, 30)}
-    packed = {name: b64encode(each.tobytes()).decode() for name, each in zip(PACKED, others, strict=True)}
+    vectors: dict[str, Vector] = {"history": _sparse(random, 30)}
+    sums = random.standard_normal((len(PACKED), SIZE)).astype(np.float32)
+    packed = {name: b64encode(each.tobytes()).decode() for name, each in zip(PACKED, sums, strict=True)}
     payload = {"person": f"u:{i}", "epoch": 1, "events": i, "last_seen": 1.7e9 + i, "state": "s" * 2200}
     payload |= {"vectors": packed}
     return Point(item_point_id(f"u:{i}"), vectors, payload)
@@ -86,7 +86,7 @@ def _in_turn(*contenders: Callable[[], object], rounds: int = ROUNDS) -> list[fl
 
 
 def _compare_upserts(directory: Path, batches: Sequence[Sequence[Point]]) -> None:
-    spec = profile_collection(SIZE)
+    spec = profile_collection()
     store = EdgeStore(directory / "ours")
     store.ensure(spec)
     (directory / "raw").mkdir()

@@ -60,7 +60,7 @@ def check(
 def _all(store: VectorStore, collection: str) -> Iterable[Point]:
     after: str | None = None
     while True:
-        page, after = store.scroll(collection, after=after, vectors=("taste",))
+        page, after = store.scroll(collection, after=after)
         yield from page
         if after is None:
             return
@@ -90,7 +90,7 @@ def _check_person(
     if point is None or expected.uncertain:
         return
     opened = open_payload(payload)
-    state, vectors = opened["state"], {**point.vectors, **opened["vectors"]}
+    state, vectors = opened["state"], opened["vectors"]
     interactions = expected.interactions
     wrong("last_seen", payload["last_seen"], max((interaction.at for interaction in interactions), default=0.0))
     wrong(

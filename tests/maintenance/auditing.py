@@ -14,7 +14,7 @@ from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.errors import InvalidEvent
 from eddyline.maintenance.audit import AuditReport, Everyone, PeopleSelection, audit
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import Profile, encode_payload, encode_vectors
+from eddyline.model.profile import Profile, encode_payload
 from eddyline.settings import EventSettings, ProfileSettings, Settings
 
 PARTITIONS = 4
@@ -169,7 +169,7 @@ class Auditing:
     def put(self, profile: Profile) -> None:
         """Store a profile."""
         partition = partition_of(profile.person.key.encode(), PARTITIONS)
-        point = Point(person_point_id(profile.person), encode_vectors(profile), encode_payload(profile, partition))
+        point = Point(person_point_id(profile.person), {}, encode_payload(profile, partition))
         self.it.store.upsert(PROFILES, [point])
 
     def remove(self, key: str) -> None:

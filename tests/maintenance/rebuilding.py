@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,25 +118,22 @@ class Deployment:
     def replay(self, advance: Callable[[int], None] = lambda count: None, **options: Any) -> NewGeneration:
         return replay(self.source(advance), self.store, self.create, self.said.append, **options)
 
-    def source(
-        self, advance: Callable[[int], None] = lambda count: None, dimension: int = TinyEncoder.dimension
-    ) -> RebuildSource:
+    def source(self, advance: Callable[[int], None] = lambda count: None) -> RebuildSource:
         def make(target: Collections, translate: TranslateRecord) -> ProfileRebuild:
-            return self.rebuilding(target, advance, translate, dimension)
+            return self.rebuilding(target, advance, translate)
 
         return RebuildSource(self.log, LOG, make)
 
-    def create(self, target: Collections, dimension: int = TinyEncoder.dimension) -> None:
-        self.store.ensure(replace(profile_collection(dimension), name=target.profiles))
+    def create(self, target: Collections) -> None:
+        self.store.ensure(profile_collection(target.profiles))
 
     def rebuilding(
         self,
         target: Collections,
         advance: Callable[[int], None] = lambda count: None,
         translate: TranslateRecord = lambda record: record,
-        dimension: int = TinyEncoder.dimension,
     ) -> ProfileRebuild:
-        self.create(target, dimension)
+        self.create(target)
         outputs = GatedOutputs(self.producer, self.dead_letters)
         return ProfileRebuild(
             self.log, self.store, outputs, self.settings, target, PARTITIONS, translate, advance, self.clock

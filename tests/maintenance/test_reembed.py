@@ -36,7 +36,7 @@ def run(
     def create(target: Collections) -> None:
         items = item_collection(encoder.dimension, Distance.COSINE, {})
         it.store.ensure(replace(items, name=target.items))
-        it.store.ensure(replace(profile_collection(encoder.dimension), name=target.profiles))
+        it.store.ensure(profile_collection(target.profiles))
 
     return reembed(
         it.store,
@@ -44,7 +44,7 @@ def run(
         it.settings.profile,
         create,
         it.said.append,
-        it.source(dimension=encoder.dimension),
+        it.source(),
         template=template,
         detect=detect,
     )

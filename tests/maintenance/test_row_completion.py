@@ -42,7 +42,7 @@ def old_store(vector_store: VectorStore) -> VectorStore:
     """An installation of before: rows and trends in the items, none apart."""
     items = item_collection(TinyEncoder.dimension, Distance.COSINE, {})
     sparse = CollectionSpec(items.name, items.dense, ("affinity",), items.indexes)
-    generations.establish(vector_store, (sparse, profile_collection(TinyEncoder.dimension)))
+    generations.establish(vector_store, (sparse, profile_collection()))
     put(vector_store, "a", offer={"available": True, "price": 3.0, "at": NOW})
     put(vector_store, "b", offer={"available": False, "at": NOW})
     vector_store.upsert(ITEMS, [Point(item_point_id("early"), {}, {"item_id": "early", "offer": {"available": True}})])

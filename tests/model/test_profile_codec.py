@@ -27,8 +27,7 @@ from eddyline.model.profile import (
     Profile,
     decode_profile,
     encode_payload,
-    encode_vectors,
-    has_former_vectors,
+    former_vectors,
     pack_profile,
     stored_recents,
     translate_state,
@@ -38,10 +37,10 @@ from eddyline.settings import ProfileSettings
 
 FORMER = {
     version: orjson.loads((Path(__file__).parent / "stored" / f"profile-{version}.json").read_bytes())
-    for version in (1, 2)
+    for version in (1, 2, 3)
 }
-"""A point's payload and vectors, and a transfer's vectors, as they were written before events had places; in the first
-version states were JSON, and all vectors named ones."""
+"""A point's payload and vectors, and a transfer's vectors, by the version of the state. In each, `taste` was a named
+vector. Before the third, events had no places; in the first, states were JSON, and all vectors named ones."""
 BEFORE = FORMER[1]
 STATE = orjson.loads(BEFORE["payload"]["state"])
 made_profile = run_path(str(Path(__file__).parents[2] / "benchmarks" / "profiles.py"))["made_profile"]
@@ -49,12 +48,11 @@ made_profile = run_path(str(Path(__file__).parents[2] / "benchmarks" / "profiles
 
 def again(profile: Profile) -> Profile:
     """Stored, and read."""
-    return decode_profile(profile.person, encode_payload(profile, 0), encode_vectors(profile), profile.settings)
+    return decode_profile(profile.person, encode_payload(profile, 0), {}, profile.settings)
 
 
 def same_but_for_rounding(one: Profile, other: Profile) -> None:
     assert open_payload(encode_payload(one, 0)) == open_payload(encode_payload(other, 0))
-    np.testing.assert_array_equal(encode_vectors(one)["taste"], encode_vectors(other)["taste"])
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------
@@ -96,14 +94,12 @@ def test_every_time_and_place_of_every_set_is_kept_exactly(
     assert opened["shown"] == {item: sorted(minutes) for item, minutes in shown.items()}
 
 
-def test_vectors_that_nothing_is_searched_by_are_in_the_payload_as_float32() -> None:
+def test_vectors_are_in_the_payload_as_float32() -> None:
     profile = profile_of([interaction(1), interaction(2, time=NOW - 5e6)])
     profile.onboard(unit(9), LogPosition("users-log", 0, 3), None, {})
-    payload, named = encode_payload(profile, 0), encode_vectors(profile)
-    assert named.keys() == {"taste"}
-    packed = open_vectors(payload)
-    assert packed.keys() == {"session", "lifetime", "onboarding"}
-    for name in ("session", "lifetime"):
+    packed = open_vectors(encode_payload(profile, 0))
+    assert packed.keys() == {*VECTORS, "onboarding"}
+    for name in VECTORS:
         total = getattr(profile.taste.sums, name).sum
         np.testing.assert_array_equal(np.array(packed[name], dtype=np.float32), total.astype(np.float32))
     read = again(profile)
@@ -127,7 +123,7 @@ def test_settings_that_allow_less_keep_the_newest() -> None:
     profile = profile_of([interaction(n, time=NOW + n) for n in range(3)])
     profile.show(["i1", "i2"], NOW)
     fewer = ProfileSettings(recents=2, seen=1, exposures=1)
-    read = decode_profile(ADA, encode_payload(profile, 0), encode_vectors(profile), fewer)
+    read = decode_profile(ADA, encode_payload(profile, 0), {}, fewer)
     assert (read.seen.recents.newest_first(), set(read.seen.viewed.times)) == (["i2", "i1"], {"i2"})
     assert len(read.seen.shown) == 1
 
@@ -142,7 +138,7 @@ def test_event_ids_stay_in_their_order() -> None:
 def test_recents_are_read_without_the_rest() -> None:
     profile = profile_of([interaction(n, time=NOW - n) for n in range(3)] + [interaction(9, "dislike", -1.0)])
     assert stored_recents(encode_payload(profile, 0)) == ["i0", "i1", "i2"]
-    assert [stored_recents(former["payload"]) for former in FORMER.values()] == [["i1", "i2"]] * 2
+    assert [stored_recents(former["payload"]) for former in FORMER.values()] == [["i1", "i2"]] * len(FORMER)
 
 
 # -- how large it is --------------------------------------------------------------------------------------------------
@@ -154,7 +150,7 @@ def test_the_state_of_someone_with_a_hundred_events_is_small() -> None:
         payload = encode_payload(made_profile(100, seed=seed), 0)
         packed = payload.pop("vectors")
         sizes.append(len(orjson.dumps(payload)))
-        assert len(orjson.dumps(packed)) <= 3 * (4 * 384 * 4 / 3 + 20)
+        assert len(orjson.dumps(packed)) <= 4 * (4 * 384 * 4 / 3 + 20)
     assert median(sizes) <= 2500, sizes
 
 
@@ -207,7 +203,7 @@ each_version = pytest.mark.parametrize("version", FORMER)
 
 @each_version
 def test_a_point_of_before_is_read(version: int) -> None:
-    assert has_former_vectors(FORMER[version]["payload"]) == (version == 1)
+    assert set(former_vectors(FORMER[version]["payload"])) == FORMER[version]["vectors"].keys()
     read = read_before(version=version)
     same_but_for_rounding(read, expected())
     assert read.delivery == expected().delivery
@@ -217,8 +213,8 @@ def test_a_point_of_before_is_read(version: int) -> None:
 @each_version
 def test_it_is_written_in_the_new_form(version: int) -> None:
     payload = encode_payload(read_before(version=version), 2)
-    assert not has_former_vectors(payload)
-    assert open_vectors(payload).keys() == {"session", "lifetime", "onboarding"}
+    assert not former_vectors(payload)
+    assert open_vectors(payload).keys() == {"taste", "session", "lifetime", "onboarding"}
     same_but_for_rounding(again(read_before(version=version)), expected())
 
 
@@ -241,9 +237,9 @@ def test_a_transfer_of_before_is_read_as_exactly_as_it_was_written(version: int)
     assert read.delivery == expected().delivery
 
 
-@pytest.mark.parametrize("version", [*FORMER, 3])
+@each_version
 def test_in_a_state_fields_can_be_others_and_the_rest_stays(version: int) -> None:
-    payload = encode_payload(expected(), 0) if version == 3 else FORMER[version]["payload"]
+    payload = FORMER[version]["payload"]
 
     def elsewhere(fields: dict[str, Any]) -> dict[str, Any]:
         return {**fields, "watermarks": {"another": fields["watermarks"]["log"]}}

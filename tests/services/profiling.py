@@ -25,7 +25,7 @@ from eddyline.adapters.kafka import Outgoing, Record, TopicPartition, partition_
 from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import ITEMS, PROFILES, Point
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import DENSE_VECTORS, Profile, decode_profile
+from eddyline.model.profile import Profile, decode_profile
 from eddyline.profiler import Profiler
 from eddyline.settings import EventSettings, ProfileSettings
 
@@ -96,7 +96,7 @@ class Profiling:
 
     def point(self, key: str = "u:ada") -> Point:
         point_id = person_point_id(Person.from_key(key))
-        return self.store.retrieve(PROFILES, [point_id], vectors=(*DENSE_VECTORS, "history"))[point_id]
+        return self.store.retrieve(PROFILES, [point_id], vectors=("history",))[point_id]
 
     def deliver(self, seen: int = 0) -> None:
         """Hand what was sent on to `interactions`, from the `seen`th record on, to the profiler, until it is quiet."""

@@ -23,7 +23,7 @@ def store() -> FakeStore:
     """Generation 2 is live; nothing is in either."""
     store = FakeStore()
     store.ensure(item_collection(TinyEncoder.dimension, Distance.COSINE, {}, NEW.items))
-    store.ensure(profile_collection(TinyEncoder.dimension, NEW.profiles))
+    store.ensure(profile_collection(NEW.profiles))
     generations.go_live(store, NEW)
     return store
 

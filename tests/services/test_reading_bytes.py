@@ -26,7 +26,7 @@ from eddyline.runtime.collection_setup import create_collections
 BYTES_PER_HIT = 100
 """A point's id, its score and their names in JSON."""
 SIZE, ITEMS, EVENTS = 384, 300, 100
-PERSON_BYTES, HITS_BYTES = 12_000, 7_000
+PERSON_BYTES, HITS_BYTES = 9_000, 7_000
 """Most that is read for a list: of the person, and in the search of each source."""
 
 

@@ -26,7 +26,7 @@ def swap(shop: Shop) -> None:
 
     def create(target: Collections) -> None:
         shop.store.ensure(item_collection(encoder.dimension, Distance.COSINE, {}, target.items))
-        shop.store.ensure(profile_collection(encoder.dimension, target.profiles))
+        shop.store.ensure(profile_collection(target.profiles))
 
     log = FakeLog(PARTITIONS, Clock())
 

@@ -247,7 +247,7 @@ class FakeStore(MemoryStore):
             for collection, names in (
                 (ITEMS, ("content",)),
                 (ROWS, ("affinity",)),
-                (PROFILES, ("taste", "history")),
+                (PROFILES, ("history",)),
             )
             for point in self.scroll(collection, limit=100_000, vectors=names)[0]
         }

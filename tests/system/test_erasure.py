@@ -26,7 +26,7 @@ from eddyline.topics import SOURCE_TOPICS, changelog_topic, dead_letter_topic
 pytestmark = pytest.mark.system
 
 USER, VISITOR, STRANGER = "erin-the-erased", "browser-of-erin", "someone-unnamed"
-VECTORS = {"profiles": ("taste", "history"), "items": ("content",), "rows": ("affinity",), "blends": ()}
+VECTORS = {"profiles": ("history",), "items": ("content",), "rows": ("affinity",), "blends": ()}
 
 
 @pytest.mark.slow(60)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
-from tests.support.fakes import TinyEncoder
 from tests.support.kafka import Cluster
 from tests.support.system import Eddyline, eddyline, on_servers, wait_until
 
@@ -95,7 +94,7 @@ def test_the_profiler_stops_for_a_seal_and_goes_on_with_the_generation_that_goes
     process.await_item("i2")
     assert process.recommend("ada")
 
-    store.ensure(profile_collection(TinyEncoder.dimension, "profiles-2"))
+    store.ensure(profile_collection("profiles-2"))
     generations.go_live(store, Collections("items-1", "profiles-2", "rows-1"))
     process.await_events("ada", 3)
     process.await_ready()

@@ -564,7 +564,7 @@ def test_ensure_adds_vectors_to_existing_data(store: VectorStore) -> None:
     more = {
         **SPEC.dense,
         "image": DenseSpec(3, Distance.COSINE),
-        "mood": DenseSpec(2, Distance.DOT, indexed=False),
+        "mood": DenseSpec(2, Distance.DOT),
     }
     grown = CollectionSpec(SPEC.name, more, (*SPEC.sparse, "history"), SPEC.indexes)
     store.ensure(grown)

@@ -93,10 +93,10 @@ def test_data_is_there_after_reopening(tmp_path: Path) -> None:
 
 def test_a_mismatch_is_seen_after_reopening(opened: Callable[[], EdgeStore]) -> None:
     store = opened()
-    store.ensure(profile_collection(4, "profiles-1"))
+    store.ensure(SPEC)
     again = opened()
     with pytest.raises(Misconfigured, match=r"taste.*4 dimensions.*8 dimensions.*reembed"):
-        again.ensure(profile_collection(8, "profiles-1"))
+        again.ensure(replace(SPEC, dense={"taste": DenseSpec(8, Distance.DOT)}))
 
 
 def test_a_vector_added_later_is_remembered(opened: Callable[[], EdgeStore]) -> None:
@@ -249,7 +249,7 @@ def test_closing_twice_is_harmless_and_a_closed_store_says_so(tmp_path: Path) ->
 def test_both_collections_of_eddyline_can_be_made(edge_store: VectorStore) -> None:
     items = item_collection(384, Distance.COSINE, {})
     edge_store.ensure(items)
-    edge_store.ensure(profile_collection(384))
+    edge_store.ensure(profile_collection())
     edge_store.update_vectors(items.name, {item_point_id("x"): {"affinity": sparse({item_dimension("x"): 1.0})}})
     assert edge_store.count(items.name) == 0
 
@@ -321,12 +321,12 @@ def test_a_store_that_cannot_flush_is_not_healthy(tmp_path: Path) -> None:
 def test_the_bytes_of_what_was_replaced_go_as_others_are_written(edge_store: VectorStore, tmp_path: Path) -> None:
     """But for the write-ahead log, which is emptied by whole segments of 32 MiB."""
     key = b"u:erin-the-erased"
-    edge_store.ensure(profile_collection(4))
-    taste: dict[str, Vector] = {"taste": dense(1, 2, 3, 4)}
+    edge_store.ensure(profile_collection())
+    history: dict[str, Vector] = {"history": sparse({1: 1.0})}
 
     def write(rounds: int) -> None:
         payloads = [{"person": f"u:p{number}", "state": "x" * 300, "epoch": 1} for number in range(50)]
-        points = [Point(item_point_id(str(each["person"])), taste, each) for each in payloads]
+        points = [Point(item_point_id(str(each["person"])), history, each) for each in payloads]
         for _ in range(rounds):
             edge_store.upsert(PROFILES, points)
 
@@ -340,7 +340,7 @@ def test_the_bytes_of_what_was_replaced_go_as_others_are_written(edge_store: Vec
 
     write(2)
     erin = item_point_id("erin")
-    edge_store.upsert(PROFILES, [Point(erin, taste, {"person": key.decode(), "state": "x" * 300, "epoch": 1})])
+    edge_store.upsert(PROFILES, [Point(erin, history, {"person": key.decode(), "state": "x" * 300, "epoch": 1})])
     edge_store.upsert(PROFILES, [Point(erin, {}, {"state": "", "epoch": 1})])
     assert held(), "replaced, and not overwritten yet"
     write(20)

@@ -24,7 +24,7 @@ from eddyline.adapters.vectors import (
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.errors import EddylineError, Misconfigured
 
-SPECS = (item_collection(4, Distance.COSINE, {}), profile_collection(4), row_collection({}))
+SPECS = (item_collection(4, Distance.COSINE, {}), profile_collection(), row_collection({}))
 FIRST, SECOND = Collections("items-1", "profiles-1", "rows-1"), Collections("items-2", "profiles-2", "rows-1")
 
 
@@ -141,7 +141,7 @@ def test_what_does_not_exist_cannot_go_live(store: VectorStore) -> None:
 def test_the_next_free_one_comes_after_the_newest(store: VectorStore) -> None:
     assert generations.next_free(store, PROFILES) == "profiles-2"
     for name in ("profiles-9", "profiles-10", "profiles-old", "profiles-011", "items-40"):
-        store.ensure(CollectionSpec(name, SPECS[1].dense))
+        store.ensure(profile_collection(name))
     assert generations.existing(store, PROFILES) == ["profiles-1", "profiles-9", "profiles-10"]
     assert generations.next_free(store, PROFILES) == "profiles-11"
     store.drop("profiles-10")

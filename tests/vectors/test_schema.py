@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from eddyline.adapters.vectors import (
     Distance,
     item_collection,
-    profile_collection,
 )
 from eddyline.model.ids import item_dimension, item_point_id
 from eddyline.settings import AttributeKind
@@ -32,9 +31,3 @@ def test_declared_attributes_are_indexed() -> None:
     assert spec.indexes["meta.attributes.brand"] == AttributeKind.KEYWORD
     assert spec.indexes["meta.attributes.stars"] == AttributeKind.FLOAT
     assert spec.indexes["offer.available"] == AttributeKind.BOOL
-
-
-def test_profiles_keep_their_sums_as_they_are() -> None:
-    spec = profile_collection(384)
-    assert {each.distance for each in spec.dense.values()} == {Distance.DOT}
-    assert not any(each.indexed for each in spec.dense.values())

@@ -15,9 +15,6 @@ from tests.support.qdrant_rest import QdrantRest, Seen
 from tests.vectors.worlds import SPEC, dense, ids, payload_of, point, sparse
 
 from eddyline.adapters.vectors import (
-    CollectionSpec,
-    DenseSpec,
-    Distance,
     Filter,
     Nearest,
     Query,
@@ -99,9 +96,9 @@ def test_conditions_travel_with_every_part_of_a_batch(rest_store: VectorStore, q
 
 
 def test_profiles_are_never_indexed(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
-    rest_store.ensure(profile_collection(384))
+    rest_store.ensure(profile_collection())
     created = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PUT")
-    assert {params["hnsw_config"]["m"] for params in created["vectors"].values()} == {0}
+    assert not created["vectors"]
     assert created["optimizers_config"] == {"indexing_threshold": 0}
 
 
@@ -110,14 +107,6 @@ def test_a_searched_vector_leaves_the_collection_indexed(rest_store: VectorStore
     created = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PUT")
     assert "optimizers_config" not in created
     assert "hnsw_config" not in created["vectors"]["content"]
-    assert created["vectors"]["taste"]["hnsw_config"] == {"m": 0}
-
-
-def test_a_vector_added_without_an_index_gets_none(rest_store: VectorStore, qdrant_rest: QdrantRest) -> None:
-    rest_store.ensure(SPEC)
-    rest_store.ensure(CollectionSpec(SPEC.name, {"mood": DenseSpec(2, Distance.DOT, indexed=False)}))
-    patch = next(orjson.loads(each.body) for each in qdrant_rest.seen if each.method == "PATCH")
-    assert patch == {"vectors": {"mood": {"hnsw_config": {"m": 0}}}}
 
 
 def test_two_prefixes_share_a_server(qdrant_rest: QdrantRest) -> None:

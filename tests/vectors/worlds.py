@@ -23,7 +23,7 @@ from eddyline.settings import AttributeKind
 
 SPEC = CollectionSpec(
     name="things",
-    dense={"content": DenseSpec(4, Distance.COSINE), "taste": DenseSpec(4, Distance.DOT, indexed=False)},
+    dense={"content": DenseSpec(4, Distance.COSINE), "taste": DenseSpec(4, Distance.DOT)},
     sparse=("affinity",),
     indexes={
         "meta.category": AttributeKind.KEYWORD,

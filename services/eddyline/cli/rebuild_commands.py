@@ -17,12 +17,10 @@ from eddyline.adapters.vectors import (
     Filter,
     IsEmpty,
     Match,
-    Sparse,
     VectorStore,
     generations,
     image_part,
     profile_collection,
-    scroll_pages,
 )
 from eddyline.cli.terminal_output import progress_bar
 from eddyline.errors import AlreadyRunning, Misconfigured
@@ -56,14 +54,14 @@ def run_replay(settings: Settings, only_log: bool, drop_old: bool, console: Cons
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_store(settings)))
         live = generations.live(store)
-        dimension = _dimension(store, live)
+        _require_embedded_items(store, live)
         options = stack.enter_context(open_log(settings))
         reader = stack.enter_context(closing(LogReader(options)))
         records = sum(high - low for low, high in reader.bounds(INTERACTIONS).values())
         advance = stack.enter_context(progress_bar(console, "records", records))
 
         def create(target: Collections) -> None:
-            store.ensure(replace(profile_collection(dimension), name=target.profiles))
+            store.ensure(profile_collection(target.profiles))
 
         done = replay(
             _source(settings, options, store, reader, stack, advance), store, create, report, only_log=only_log
@@ -163,14 +161,11 @@ def _check_space_differs(store: VectorStore, space: str) -> None:
         )
 
 
-def _dimension(store: VectorStore, live: Collections) -> int:
-    """Find the dimension of the live items' vectors."""
-    for page in scroll_pages(store, live.items, payload=(), vectors=("content",)):
-        for point in page:
-            vector = point.vectors.get("content")
-            if vector is not None and not isinstance(vector, Sparse):
-                return len(vector)
-    raise Misconfigured(f"{live.items} holds no embedded item, so no profile can be built")
+def _require_embedded_items(store: VectorStore, live: Collections) -> None:
+    """Raise `Misconfigured` where every interaction would wait for its item."""
+    embedded = Filter(must_not=(IsEmpty("space"),))
+    if not store.scroll(live.items, filter=embedded, limit=1, payload=())[0]:
+        raise Misconfigured(f"{live.items} holds no embedded item, so no profile can be built")
 
 
 def _drop(store: VectorStore, before: Collections, now: Collections, drop_old: bool, report: ReportLine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import numpy as np
 import orjson
 
 from eddyline.adapters.telemetry import Metrics
@@ -23,7 +22,7 @@ from eddyline.adapters.vectors.epoch_fence import EpochFence, not_above
 from eddyline.errors import Unavailable
 from eddyline.model.decay import DAY
 from eddyline.model.ids import Person, person_point_id
-from eddyline.model.profile import Profile, decode_profile, encode_payload, encode_vectors
+from eddyline.model.profile import Profile, decode_profile, encode_payload
 from eddyline.profiler.attempt import Attempt
 from eddyline.settings import ProfileSettings
 from eddyline.topics import INTERACTIONS
@@ -181,17 +180,14 @@ class ProfileStore:
 
 def to_profile_point(profile: Profile, partition: int) -> Point:
     """Return the point that a profile is stored as. `partition`: where the person's records are."""
-    vectors: dict[str, np.ndarray | Sparse] = {**encode_vectors(profile)}
-    indices, values = profile.seen.history()
-    if len(indices):
-        vectors["history"] = Sparse(indices, values)
+    history = Sparse(*profile.seen.history())
+    vectors = {"history": history} if len(history.indices) else {}
     return Point(person_point_id(profile.person), vectors, encode_payload(profile, partition))
 
 
 def _memory_bytes(point: Point) -> int:
     """Estimate how much memory the profile of a point takes."""
     payload = point.payload
-    vectors = sum(vector.nbytes for vector in point.vectors.values() if not isinstance(vector, Sparse)) * 2
     packed = sum(map(len, payload.get("vectors", {}).values())) * 2
     attributes = len(orjson.dumps(payload.get("attributes")))
-    return _PROFILE_BYTES + vectors + packed + _OBJECTS_PER_STATE * (len(payload["state"]) + attributes)
+    return _PROFILE_BYTES + packed + _OBJECTS_PER_STATE * (len(payload["state"]) + attributes)

@@ -64,7 +64,7 @@ def collection_specs(settings: Settings, dimension: int, distance: Distance) -> 
     """Return the specifications of the collections, under their logical names."""
     return [
         item_collection(dimension, distance, settings.attributes),
-        profile_collection(dimension),
+        profile_collection(),
         row_collection(settings.attributes),
     ]
 

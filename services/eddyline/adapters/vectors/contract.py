@@ -32,11 +32,10 @@ Vector: TypeAlias = Dense | Sparse
 
 @dataclass(frozen=True, slots=True)
 class DenseSpec:
-    """A named dense vector. `indexed` False: no HNSW graph is ever built (looked up, not searched)."""
+    """A named dense vector."""
 
     size: int
     distance: Distance
-    indexed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

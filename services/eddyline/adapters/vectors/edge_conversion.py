@@ -12,7 +12,6 @@ import qdrant_edge as edge
 
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
-    DenseSpec,
     Nearest,
     OrderBy,
     Point,
@@ -43,15 +42,11 @@ INDEXES = {
 def to_config(spec: CollectionSpec) -> edge.EdgeConfig:
     """Convert a spec to a shard's configuration."""
     return edge.EdgeConfig(
-        vectors={name: _dense_params(dense) for name, dense in spec.dense.items()},
+        vectors={
+            name: edge.EdgeVectorParams(size=each.size, distance=DISTANCES[each.distance])
+            for name, each in spec.dense.items()
+        },
         sparse_vectors={name: edge.EdgeSparseVectorParams() for name in spec.sparse},
-    )
-
-
-def _dense_params(dense: DenseSpec) -> edge.EdgeVectorParams:
-    no_graph = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
-    return edge.EdgeVectorParams(
-        size=dense.size, distance=DISTANCES[dense.distance], hnsw_config=None if dense.indexed else no_graph
     )
 
 

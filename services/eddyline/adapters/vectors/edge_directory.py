@@ -100,10 +100,7 @@ class EdgeDirectory:
     def vectors(self, collection: str) -> tuple[dict[str, DenseSpec], tuple[str, ...]]:
         """Read which dense and sparse vectors the collection has."""
         stored = orjson.loads((self._folder(collection) / "vectors.json").read_bytes())
-        dense = {
-            name: DenseSpec(each["size"], Distance(each["distance"]), each["indexed"])
-            for name, each in stored["dense"].items()
-        }
+        dense = {name: DenseSpec(each["size"], Distance(each["distance"])) for name, each in stored["dense"].items()}
         return dense, tuple(stored["sparse"])
 
     def record(self, collection: str, dense: dict[str, DenseSpec], sparse: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from eddyline.adapters.vectors.contract import CollectionSpec, DenseSpec
 from eddyline.model.distance import Distance
-from eddyline.model.profile import DENSE_VECTORS
 from eddyline.model.trends import TREND_HALF_LIVES
 from eddyline.settings import AttributeKind
 
@@ -102,15 +101,9 @@ def image_part(size: int, name: str = ITEMS) -> CollectionSpec:
     return CollectionSpec(name=name, dense={"image": DenseSpec(size, Distance.COSINE)}, indexes=IMAGE_INDEXES)
 
 
-def profile_collection(size: int, name: str = PROFILES) -> CollectionSpec:
-    """Specify profiles: the dense sum `taste` of `size` dimensions, kept exactly, never indexed, and sparse `history`.
+def profile_collection(name: str = PROFILES) -> CollectionSpec:
+    """Specify profiles: sparse `history`, and no dense vector, which nothing is searched by.
 
-    Those made before had three more dense vectors, which their points lose as they change.
+    Those made before had dense ones, the sum `taste` or all four vectors, which their points lose as they change.
     """
-    accumulator = DenseSpec(size, Distance.DOT, indexed=False)
-    return CollectionSpec(
-        name=name,
-        dense=dict.fromkeys(DENSE_VECTORS, accumulator),
-        sparse=("history",),
-        indexes=PROFILE_INDEXES,
-    )
+    return CollectionSpec(name=name, dense={}, sparse=("history",), indexes=PROFILE_INDEXES)

@@ -11,7 +11,6 @@ from qdrant_client import models
 from eddyline.adapters.vectors.collection_check import Lacking, Stored
 from eddyline.adapters.vectors.contract import (
     CollectionSpec,
-    DenseSpec,
     Nearest,
     OrderBy,
     Point,
@@ -26,25 +25,19 @@ from eddyline.model.filters import Condition, Filter, HasId, IsEmpty, Match, Ran
 from eddyline.settings import AttributeKind
 
 Json = dict[str, Any]
-NO_GRAPH = models.HnswConfigDiff(m=0)
 
 
 def to_collection(spec: CollectionSpec) -> Json:
     """Convert a spec to what `QdrantClient.create_collection` takes beside the name."""
-    indexed = any(dense.indexed for dense in spec.dense.values())
-    return {
-        "vectors_config": {name: _dense_params(dense) for name, dense in spec.dense.items()},
-        "sparse_vectors_config": {name: models.SparseVectorParams() for name in spec.sparse},
-        "optimizers_config": None if indexed else models.OptimizersConfigDiff(indexing_threshold=0),
+    dense = {
+        name: models.VectorParams(size=each.size, distance=models.Distance(each.distance))
+        for name, each in spec.dense.items()
     }
-
-
-def _dense_params(dense: DenseSpec) -> models.VectorParams:
-    return models.VectorParams(
-        size=dense.size,
-        distance=models.Distance(dense.distance),
-        hnsw_config=None if dense.indexed else NO_GRAPH,
-    )
+    return {
+        "vectors_config": dense,
+        "sparse_vectors_config": {name: models.SparseVectorParams() for name in spec.sparse},
+        "optimizers_config": None if dense else models.OptimizersConfigDiff(indexing_threshold=0),
+    }
 
 
 def to_added_vectors(needed: Lacking) -> dict[str, models.VectorNameConfig]:

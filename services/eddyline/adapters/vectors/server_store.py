@@ -240,9 +240,6 @@ class ServerStore:
                         f"collection `{name}` lacks the vector `{vector}`, and only Qdrant 1.18 or newer can add one: "
                         "upgrade it, or run `eddyline reembed`"
                     ) from refusal
-                if vector in needed.dense and not needed.dense[vector].indexed:
-                    no_graph = models.VectorParamsDiff(hnsw_config=conversion.NO_GRAPH)
-                    qdrant.update_collection(name, vectors_config={vector: no_graph})
             for path, kind in needed.indexes.items():
                 qdrant.create_payload_index(name, path, models.PayloadSchemaType(kind))
 

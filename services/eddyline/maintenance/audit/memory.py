@@ -11,7 +11,7 @@ import numpy as np
 
 from eddyline.adapters.vectors import Collections, Payload, Point, PointStore, Sparse
 from eddyline.model.ids import Person, item_point_id, person_point_id
-from eddyline.model.profile import DENSE_VECTORS, Profile, decode_profile
+from eddyline.model.profile import Profile, decode_profile
 from eddyline.settings import ProfileSettings
 
 
@@ -33,8 +33,7 @@ class Memory(PointStore):
     def upsert(self, collection: str, points: Sequence[Point], **_: object) -> None:  # noqa: ARG002
         """Keep the profiles. They have one writer, so no condition can fail; nobody looks for similar ones."""
         for point in points:
-            kept = {name: vector for name, vector in point.vectors.items() if name in DENSE_VECTORS}
-            self._profiles[point.id] = replace(point, vectors=kept)
+            self._profiles[point.id] = replace(point, vectors={})
 
     def retrieve(self, collection: str, ids: Sequence[str], **_: object) -> dict[str, Point]:
         """Return the points that there are, whole."""

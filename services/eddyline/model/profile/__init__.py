@@ -3,8 +3,7 @@
 from eddyline.model.profile.codec import (
     decode_profile,
     encode_payload,
-    encode_vectors,
-    has_former_vectors,
+    former_vectors,
     pack_profile,
     stored_recents,
     unpack_profile,
@@ -13,10 +12,9 @@ from eddyline.model.profile.delivery import PendingInteraction
 from eddyline.model.profile.profile import Profile
 from eddyline.model.profile.seen_items import SETS, WeightedInteraction
 from eddyline.model.profile.state import translate_state
-from eddyline.model.profile.taste import DENSE_VECTORS, FORMER_VECTORS, VECTORS, DecayedSums, TimeConstants
+from eddyline.model.profile.taste import FORMER_VECTORS, VECTORS, DecayedSums, TimeConstants
 
 __all__ = [
-    "DENSE_VECTORS",
     "FORMER_VECTORS",
     "SETS",
     "VECTORS",
@@ -27,8 +25,7 @@ __all__ = [
     "WeightedInteraction",
     "decode_profile",
     "encode_payload",
-    "encode_vectors",
-    "has_former_vectors",
+    "former_vectors",
     "pack_profile",
     "stored_recents",
     "translate_state",

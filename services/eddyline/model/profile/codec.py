@@ -1,4 +1,4 @@
-"""A profile as it is stored, and as it travels: vectors, a few filterable fields, and one string with the rest.
+"""A profile as it is stored, and as it travels: a few filterable fields, its vectors, and one string with the rest.
 
 A new field of the profile point goes into `_payload` (where it is filtered by) or `state.write_state`, and
 `decode_profile`.
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eddyline.errors import Misconfigured
 from eddyline.model.decay import Accumulator, Vector
@@ -21,25 +20,20 @@ from eddyline.model.profile.delivery import Delivery, PendingInteraction
 from eddyline.model.profile.identity import FirstSeen, Identity
 from eddyline.model.profile.profile import Profile
 from eddyline.model.profile.state import READABLE, read_recents, read_state, state_version, write_state
-from eddyline.model.profile.taste import DENSE_VECTORS, FORMER_VECTORS, VECTORS, DecayedSums, Taste
+from eddyline.model.profile.taste import FORMER_VECTORS, VECTORS, DecayedSums, Taste
 from eddyline.settings import ProfileSettings
 
 UNKNOWN_TIME = 0.0
 """The time of `first_seen` where it wasn't kept yet."""
 
 
-def encode_vectors(profile: Profile) -> dict[str, NDArray[np.float32]]:
-    """Return the named dense vectors that there are, as stored: the sum itself, float32."""
-    return {name: vector.astype(np.float32) for name, vector in _vectors(profile).items() if name in DENSE_VECTORS}
-
-
 def encode_payload(profile: Profile, partition: int) -> dict[str, Any]:
-    """Return a few filterable fields, the state, and the vectors that nothing is searched by, packed as float32.
+    """Return a few filterable fields, the state, and the vectors, packed as float32: nothing is searched by them.
 
     `partition`: where the person's records are. An erased person's tombstone doesn't say whose it is: only the point's
     id, a hash, does.
     """
-    packed = {name: _pack(vector, "<f4") for name, vector in _vectors(profile).items() if name not in DENSE_VECTORS}
+    packed = {name: _pack(vector, "<f4") for name, vector in _vectors(profile).items()}
     return _payload(profile, partition) | ({"vectors": packed} if packed else {})
 
 
@@ -73,7 +67,8 @@ def _may_end(profile: Profile) -> bool:
 def decode_profile(
     person: Person, payload: Mapping[str, Any], vectors: Mapping[str, Any], settings: ProfileSettings
 ) -> Profile:
-    """Invert `encode_payload` and `encode_vectors`. `vectors`: those that are not packed in the payload.
+    """Invert `encode_payload`. `vectors`: those that aren't in the payload, of a transfer, and of a point that has
+    `former_vectors`.
 
     Raises `Misconfigured` for a state of another version.
     """
@@ -116,9 +111,13 @@ def decode_profile(
     return profile
 
 
-def has_former_vectors(payload: Mapping[str, Any]) -> bool:
-    """Return whether all vectors of a stored profile are named ones of its point: none is packed in its payload."""
-    return state_version(payload["state"]) == 1
+def former_vectors(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which vectors of a stored profile are, or may be, named ones of its point and not packed in its payload:
+    none, but for one that was written when its `taste` was, or all four were."""
+    if state_version(payload["state"]) == 1:
+        return FORMER_VECTORS
+    packed = payload.get("vectors", {})  # the three sums are of the same events: there are all, or none
+    return ("taste",) if "lifetime" in packed and "taste" not in packed else ()
 
 
 def stored_recents(payload: Mapping[str, Any]) -> list[str]:

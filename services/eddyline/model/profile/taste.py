@@ -43,10 +43,8 @@ class DecayedSums(NamedTuple):
 NO_SUMS = DecayedSums()
 VECTORS = DecayedSums._fields
 """The sums' names, which are those of their vectors in the store."""
-DENSE_VECTORS = ("taste",)
-"""The dense vectors of a profile point: what can be searched by. Its payload has the others."""
 FORMER_VECTORS = (*VECTORS, "onboarding")
-"""The dense vectors of a point whose state is of the first version."""
+"""The dense vectors, by name, of a point whose state is of the first version: now they are in its payload."""
 
 
 @dataclass(slots=True)
