@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from eddyline.adapters.vectors import (
     item_collection,
     profile_collection,
 )
-from eddyline.maintenance.generations.row_completion import RowCounts, complete_rows
+from eddyline.maintenance.generations.row_completion import RowCounts, complete_rows, rescale_rows
 from eddyline.model.filters import matches, servable_items
 from eddyline.model.ids import item_point_id
 from eddyline.runtime.collection_setup import create_collections
@@ -53,9 +54,20 @@ def old_store(vector_store: VectorStore) -> VectorStore:
     point = learning.point()
     row, trend = dict(point.payload["row"]), dict(point.payload["trend"])
     row.pop("first")
-    vector_store.update_vectors(ITEMS, {point.id: {"affinity": point.vectors["affinity"]}})
+    vector_store.update_vectors(ITEMS, {point.id: linear(point).vectors})
+    row.pop("unit")
     vector_store.set_payload(ITEMS, {point.id: {"row": row, "trend": trend}})
     return vector_store
+
+
+def linear(point: Point) -> Point:
+    """A row as it was stored while its entries were no logarithms."""
+    learnt, row = restored(point), dict(point.payload["row"])
+    row.pop("unit")
+    values = (learnt.weights / row["divisor"]).astype(np.float32)
+    return replace(
+        point, vectors={"affinity": Sparse(learnt.indices, values)}, payload={**point.payload, "row": row}
+    )
 
 
 def rows(store: VectorStore) -> dict[str, Point]:
@@ -110,6 +122,39 @@ def test_what_a_crash_left_out_of_date_is_put_right_and_what_was_learnt_stays() 
     assert complete_rows(it.store, ITEMS, ROWS, is_alone=True) == RowCounts()
     payload = it.point().payload
     assert (payload["meta"]["category"], payload["servable"], payload["trend"]["count"]) == ("love", False, 1)
+
+
+def test_rows_of_before_are_rescaled_once(vector_store: VectorStore) -> None:
+    it = Learning(vector_store)
+    it.add_items("a", "b", "c")
+    it.feed(came(0, "a", ["b", "c"]), came(1, "b", ["c"]), came(2, "a", ["c"]))
+    expected = rows(vector_store)
+    vector_store.upsert(ROWS, [linear(expected["a"]), expected["b"]])
+    assert rescale_rows(vector_store, ROWS) == 1
+    found = rows(vector_store)
+    for name in ("a", "b"):
+        np.testing.assert_allclose(found[name].vectors["affinity"].values, expected[name].vectors["affinity"].values)
+        assert found[name].payload == expected[name].payload
+    assert rescale_rows(vector_store, ROWS) == 0
+
+
+def test_a_row_that_affinity_writes_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Learning(FakeStore())
+    it.add_items("a")
+    it.feed(came(0, "a", ["b"]))
+    it.store.upsert(ROWS, [linear(it.point())])
+    it.restart()
+    retrieve = it.store.retrieve
+
+    def retrieved(*of: Any, **how: Any) -> dict[str, Point]:
+        found = retrieve(*of, **how)
+        monkeypatch.undo()
+        it.feed(came(1, "a", ["b"]))
+        return found
+
+    monkeypatch.setattr(it.store, "retrieve", retrieved)
+    rescale_rows(it.store, ROWS)
+    assert it.row().count == pytest.approx(2)
 
 
 def test_a_first_installation_has_nothing_to_complete() -> None:

@@ -84,6 +84,7 @@ class RowState:
             "count": self.row.count,
             "time": self.row.time,
             "divisor": affinity.divisor(self.row.count, settings),
+            "unit": affinity.EVIDENCE_UNIT,
             "learnt": self.learnt,
             "seed": self.seed,
             "log": self.log,
@@ -183,7 +184,7 @@ def restored_row(known: Mapping[str, Any], vector: object, settings: AffinitySet
     if not isinstance(vector, Sparse):
         return AffinityRow.from_weights({}, count, time)
     divided_by = float(known.get("divisor", affinity.divisor(0.0, settings)))
-    return affinity.restore_row(vector.indices, vector.values, divided_by, count, time)
+    return affinity.restore_row(vector.indices, vector.values, divided_by, count, time, known.get("unit"))
 
 
 def _counted(trend: Mapping[str, float], time: float) -> dict[str, float]:

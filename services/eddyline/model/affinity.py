@@ -18,15 +18,18 @@ so the order of events doesn't matter, late ones included. A row is only faded w
 one keeps its shape. When it has more than `max_row_entries` it is cut to the largest `pruned_row_entries`: the one
 step that forgets, and the one that is not commutative.
 
-What is stored, and multiplied with a person's recents to find what comes next, is the row over its *divisor*:
+What is stored, and multiplied with a person's recents to find what comes next, is the logarithm of the row over its
+*divisor*, in units of u (`EVIDENCE_UNIT`):
 
-$$v_j = a_j / (c + smoothing)^{damping}$$
+$$v_j = \ln\left(1 + \frac{a_j}{u\,(c + smoothing)^{damping}}\right)$$
 
-The row is recovered from v, c, t and the divisor; v is float32, so to some 1e-7 of each weight, at each write.
+So an item that several recent ones lead to a little comes before one that a single one leads to often. The row is
+recovered from v, c, t, u and the divisor; v is float32, so to some 1e-7 of each weight, at each write.
 
 Sequential item-to-item neighbours with positional decay: Ludewig and Jannach, "Evaluation of session-based
 recommendation algorithms", UMUAI 2018 (SR and S-kNN); the divisor is the damped one of item-based filtering
-(Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004).
+(Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004); the logarithm the sublinear scaling of
+weights in text retrieval (Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 6.4.1).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +51,9 @@ SLOW_WEIGHT = 0.7
 """The slower part of the newest recent item's weight, beside 1."""
 BACKWARD_WEIGHT = 0.8
 """Factor of what recent items learn of the one that came after them."""
+EVIDENCE_UNIT = 0.3
+"""Weight of a row, over its divisor, that is stored as ln 2: well below it a weight counts as it is, well above it by
+its logarithm."""
 SEED_WEIGHT = 1.0
 """How many events of its own a new item's seed counts as."""
 
@@ -71,18 +78,32 @@ class AffinityRow:
         )
 
     def stored(self, settings: AffinitySettings) -> NDArray[np.float32]:
-        """Return v: the weights over the divisor, in the order of `indices`."""
-        return np.asarray(self.weights / divisor(self.count, settings), dtype=np.float32)
+        """Return v: the logarithm of the weights over the divisor, in the order of `indices`."""
+        return scaled(self.weights / divisor(self.count, settings))
 
 
 NO_ROW = AffinityRow.from_weights({})
 
 
 def restore_row(
-    indices: NDArray[np.uint32], values: NDArray[np.float32], divided_by: float, count: float, time: float
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+    divided_by: float,
+    count: float,
+    time: float,
+    unit: float | None = EVIDENCE_UNIT,
 ) -> AffinityRow:
-    """Invert `AffinityRow.stored`. `divided_by`: the divisor that was in force, whatever the settings are now."""
-    return AffinityRow(indices, values.astype(np.float64) * divided_by, count, time)
+    """Invert `AffinityRow.stored`. `divided_by`, `unit`: the divisor and the unit that were in force, whatever they are
+    now; None: no logarithm was taken then."""
+    quotients = values.astype(np.float64)
+    if unit is not None:
+        quotients = np.expm1(quotients) * unit
+    return AffinityRow(indices, quotients * divided_by, count, time)
+
+
+def scaled(quotients: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the logarithm, in units of `EVIDENCE_UNIT`, of weights over their divisor."""
+    return np.asarray(np.log1p(quotients / EVIDENCE_UNIT), dtype=np.float32)
 
 
 def divisor(count: float, settings: AffinitySettings) -> float:

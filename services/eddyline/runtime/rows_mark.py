@@ -13,6 +13,7 @@ import orjson
 
 from eddyline import __version__
 from eddyline.adapters.vectors import Collections
+from eddyline.model.affinity import EVIDENCE_UNIT
 from eddyline.model.listing import LISTED_META
 
 
@@ -32,5 +33,11 @@ class RowsMark:
 
 
 def _content(live: Collections) -> bytes:
-    fields = {"items": live.items, "rows": live.rows, "copied": LISTED_META, "version": __version__}
+    fields = {
+        "items": live.items,
+        "rows": live.rows,
+        "copied": LISTED_META,
+        "unit": EVIDENCE_UNIT,
+        "version": __version__,
+    }
     return orjson.dumps(fields)

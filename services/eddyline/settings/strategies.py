@@ -46,7 +46,7 @@ class StrategySettings(Section):
     """What content weighs in its place then, in a learned strategy: in others, what `affinity` weighs."""
     next: NotNegative = 0.0
     """What people chose right after the newest item that this person chose. Like the one below, not 0…1, but the
-    logarithm of the evidence: none is 0."""
+    evidence itself, of logarithms: none is 0."""
     recent: NotNegative = 0.0
     """What people chose after the newest few."""
     taste: NotNegative = 0.0
@@ -117,8 +117,8 @@ STRATEGIES: Mapping[str, StrategySettings] = {
         affinity=3.0,
         hearsay=0.1,
         stand_in=3.0,
-        next=0.5,
-        recent=0.7,
+        next=0.8,
+        recent=1.0,
         taste=0.15,
         session=0.3,
         popularity=1.1,

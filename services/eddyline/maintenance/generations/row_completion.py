@@ -7,10 +7,12 @@ a row that filters by what the item was, or none at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from eddyline.adapters.vectors import Point, VectorStore, scroll_pages
+from eddyline.adapters.vectors import Point, Sparse, VectorStore, scroll_pages
+from eddyline.model import affinity
+from eddyline.model.filters import Filter, IsEmpty
 from eddyline.model.listing import LISTED_META, listing_fields, row_listing, servable_fields
 
 LEARNT = ("row", "trend")
@@ -45,6 +47,35 @@ def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool =
             store.delete(rows, gone)
             counts.removed += len(gone)
     return counts
+
+
+def rescale_rows(store: VectorStore, rows: str) -> int:
+    """Take the logarithm of the rows that were stored without it (`model.affinity`); return how many those were.
+
+    What affinity writes meanwhile stays as it is.
+    """
+    count = 0
+    for page in scroll_pages(store, rows, payload=("row.count", "row.unit"), limit=PAGE):
+        linear = [point.id for point in page if point.payload.get("row") and "unit" not in point.payload["row"]]
+        points = store.retrieve(rows, linear, vectors=("affinity",)) if linear else {}
+        rescaled = [_rescaled(point) for point in points.values()]
+        if rescaled:
+            store.upsert(rows, rescaled, condition=_LINEAR)
+        count += len(rescaled)
+    return count
+
+
+_LINEAR = Filter(must=(IsEmpty("row.unit"),))
+
+
+def _rescaled(point: Point) -> Point:
+    vectors = {
+        name: Sparse(vector.indices, affinity.scaled(vector.values))
+        for name, vector in point.vectors.items()
+        if isinstance(vector, Sparse)
+    }
+    row = {**point.payload["row"], "unit": affinity.EVIDENCE_UNIT}
+    return replace(point, vectors=vectors, payload={**point.payload, "row": row})
 
 
 def _complete_page(store: VectorStore, items: str, rows: str, page: Sequence[Point], counts: RowCounts) -> int:

@@ -2,8 +2,8 @@
 
 - `affinity`, `people`: sums of evidence, over the largest of them, to the power of `EVIDENCE_POWER`: no evidence is
   nothing.
-- `next`, `recent`: the logarithm ln(1 + x / `EVIDENCE_UNIT`) of the evidence x: none is nothing, and what
-  few have taught counts little. What isn't on a full list has some, too: half of that of its last is assumed.
+- `next`, `recent`: the evidence itself, which rows hold the logarithm of: none is nothing, and what few have taught
+  counts little. What isn't on a full list has some, too: half of that of its last is assumed.
 - `taste`, `lifetime`, `session`, `onboarding`: similarities of content, whose level says little. Each is brought to 0…1
   by its own list: the best is 1, the end of the list is 0, and what isn't on it gets 0.
 - `popularity`, `trending`: the logarithm of (decayed count + 1), over the largest, or over that of `A_CROWD` where
@@ -36,8 +36,6 @@ from eddyline.settings import RankingSettings
 
 EVIDENCE = ("affinity", "people")
 SEQUENCE = ("next", "recent")
-EVIDENCE_UNIT = 0.1
-"""Sum of a row's weights at which a term of `SEQUENCE` is ln 2."""
 EVIDENCE_POWER = 0.85
 """Below 1, so that what comes behind the first few still counts."""
 RATING_PRIOR_COUNT = 20.0
@@ -58,7 +56,7 @@ def score_terms(
         if weights.get(name, 0.0) > 0:
             if name in SEQUENCE:
                 unlisted = candidates.floors.get(name, 0.0) / 2
-                value = np.log1p(np.where(np.isnan(scores), unlisted, scores).clip(0.0) / EVIDENCE_UNIT)
+                value = np.where(np.isnan(scores), unlisted, scores).clip(0.0)
             elif name in EVIDENCE:
                 value = _over_largest(np.where(np.isnan(scores), 0.0, scores)) ** EVIDENCE_POWER
             else:
