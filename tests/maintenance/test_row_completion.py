@@ -65,9 +65,7 @@ def linear(point: Point) -> Point:
     learnt, row = restored(point), dict(point.payload["row"])
     row.pop("unit")
     values = (learnt.weights / row["divisor"]).astype(np.float32)
-    return replace(
-        point, vectors={"affinity": Sparse(learnt.indices, values)}, payload={**point.payload, "row": row}
-    )
+    return replace(point, vectors={"affinity": Sparse(learnt.indices, values)}, payload={**point.payload, "row": row})
 
 
 def rows(store: VectorStore) -> dict[str, Point]:
@@ -133,7 +131,10 @@ def test_rows_of_before_are_rescaled_once(vector_store: VectorStore) -> None:
     assert rescale_rows(vector_store, ROWS) == 1
     found = rows(vector_store)
     for name in ("a", "b"):
-        np.testing.assert_allclose(found[name].vectors["affinity"].values, expected[name].vectors["affinity"].values)
+        one, other = found[name].vectors["affinity"], expected[name].vectors["affinity"]
+        assert isinstance(one, Sparse)
+        assert isinstance(other, Sparse)
+        np.testing.assert_allclose(one.values, other.values)
         assert found[name].payload == expected[name].payload
     assert rescale_rows(vector_store, ROWS) == 0
 

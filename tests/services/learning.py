@@ -104,7 +104,9 @@ def restored(point: Point) -> AffinityRow:
     if vector is None:
         return AffinityRow.from_weights({}, known["count"], known["time"])
     assert isinstance(vector, Sparse)
-    return algebra.restore_row(vector.indices, vector.values, known["divisor"], known["count"], known["time"], known.get("unit"))
+    return algebra.restore_row(
+        vector.indices, vector.values, known["divisor"], known["count"], known["time"], known.get("unit")
+    )
 
 
 def came(
