@@ -212,7 +212,7 @@ def test_what_two_recents_lead_to_comes_before_what_one_leads_to_as_often_in_all
 
     def score(row: AffinityRow) -> float:
         values = zip(row.indices.tolist(), row.stored(SETTINGS).tolist(), strict=True)
-        return sum(value for dimension, value in values if dimension in asked)
+        return math.fsum(value for dimension, value in values if dimension in asked)
 
     assert sum(entries(both)[d] for d in asked) == pytest.approx(entries(one)[item_dimension("a")])
     assert score(both) > 1.1 * score(one)
