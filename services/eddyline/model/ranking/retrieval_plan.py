@@ -58,8 +58,8 @@ RECENT_DETAILS = ("price", "image")
 
 RECENT_HALF_LIFE, LASTING_HALF_LIFE = 2.0, 30.0
 """Positions after which a recent item's weight in the affinity query halves: its passing part, and its lasting one."""
-REACH, REACH_HALF_LIFE = 12, 1.0
-"""Newest recent items that the source `recent` is searched by, and the positions after which their weight halves."""
+REACH = 12
+"""Newest recent items that the source `recent` is searched by."""
 LASTING_WEIGHT = 0.13
 """The lasting part, beside 1. On a visit's first list it is all there is."""
 SESSION_EVIDENCE = 1.5
@@ -261,7 +261,7 @@ def _row_queries(
     if weights["recent"] > 0:
         queries["recent"] = _row_query(
             {
-                item_id: 0.5 ** (position / REACH_HALF_LIFE)
+                item_id: 0.5 ** (position / RECENT_HALF_LIFE)
                 / (profile.seen.popularity.get(item_id, 0.0) + 1.0) ** settings.popularity_damping
                 for position, item_id in enumerate(newest[:REACH])
             }
