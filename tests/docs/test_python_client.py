@@ -10,7 +10,7 @@ import pytest
 from tests.docs.pages import ROOT, blocks
 from tests.docs.shell import Shell
 
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("docs"), pytest.mark.slow(30)]
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("docs"), pytest.mark.slow(60)]
 
 
 def test_the_web_application_of_the_page_learns_from_a_view(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_the_web_application_of_the_page_learns_from_a_view(shell: Shell, monkey
 
     async def visit() -> None:
         shop = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test")
-        async with names["lifespan"](app), shop as visitor, asyncio.timeout(20):
+        async with names["lifespan"](app), shop as visitor, asyncio.timeout(90):
             before = (await visitor.get("/", params={"user": "barbara"})).json()
             assert "eddies" in {item["item_id"] for item in before["items"]}
             page = (await visitor.get("/products/eddies", params={"user": "barbara"})).json()
