@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from eddyline.errors import Misconfigured
@@ -13,6 +14,8 @@ from eddyline.evaluation.metrics import SliceMetrics
 SHOWN = ("hr", "ndcg")
 INCHES = (9.0, 5.6)
 DOTS_PER_INCH = 110
+SLICE_WIDTH = 12
+"""Characters on a line of a slice's name: as many as fit below its part of the axis."""
 
 
 def check() -> None:
@@ -45,11 +48,12 @@ def figure(file: Path, inches: tuple[float, float], rows: int, sharex: bool = Fa
 
 def draw(file: Path, found: Sequence[SliceMetrics], k: int) -> None:
     """Write a PNG. Raises `Misconfigured` without matplotlib."""
-    with figure(file, INCHES, len(SHOWN), sharex=True) as (_, panels):
+    with figure(file, INCHES, len(SHOWN), sharex=True) as (drawn, panels):
         for panel, metric in zip(panels, SHOWN, strict=True):
             _panel(panel, found, metric)
             panel.set_ylabel(f"{'HR' if metric == 'hr' else 'nDCG'}@{k}")
-        panels[0].legend(loc="upper right", fontsize="small", ncols=3)
+        handles, strategies = panels[0].get_legend_handles_labels()
+        drawn.legend(handles, strategies, loc="outside upper center", fontsize="small", ncols=5)
 
 
 def _panel(panel: Any, found: Sequence[SliceMetrics], metric: str) -> None:
@@ -71,6 +75,6 @@ def _panel(panel: Any, found: Sequence[SliceMetrics], metric: str) -> None:
             capsize=2,
             label=strategy,
         )
-    panel.set_xticks(range(len(slices)), slices)
+    panel.set_xticks(range(len(slices)), [fill(name, SLICE_WIDTH) for name in slices])
     panel.set_ylim(bottom=0)
     panel.grid(axis="y", alpha=0.3)
