@@ -24,13 +24,19 @@ def test_the_web_application_of_the_page_learns_from_a_view(shell: Shell, monkey
     async def visit() -> None:
         shop = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test")
         async with names["lifespan"](app), shop as visitor, asyncio.timeout(90):
-            before = (await visitor.get("/", params={"user": "barbara"})).json()
-            assert "eddies" in {item["item_id"] for item in before["items"]}
+
+            async def listed() -> list[dict[str, Any]]:
+                """The home page's items: it has none where the list takes a busy machine more than its two seconds."""
+                while True:
+                    items: list[dict[str, Any]] = (await visitor.get("/?user=barbara")).json()["items"]
+                    if items:
+                        return items
+
+            assert "eddies" in {item["item_id"] for item in await listed()}
             page = (await visitor.get("/products/eddies", params={"user": "barbara"})).json()
             assert page["similar"]["items"]
             new = {"eddies"}
             while "eddies" in new:  # until the next list knows what was viewed
-                items = (await visitor.get("/?user=barbara")).json()["items"]
-                new = {item["item_id"] for item in items if not item.get("repeat")}
+                new = {item["item_id"] for item in await listed() if not item.get("repeat")}
 
     asyncio.run(visit())
