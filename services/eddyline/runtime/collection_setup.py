@@ -23,7 +23,7 @@ from eddyline.adapters.vectors import (
 )
 from eddyline.adapters.vectors.generations import NAMES
 from eddyline.errors import Misconfigured
-from eddyline.maintenance.generations.row_completion import complete_rows, rescale_rows
+from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import Distance, distance_of
 from eddyline.runtime.connections import kafka_options, open_store
 from eddyline.settings import Settings
@@ -56,7 +56,6 @@ def create_collections(store: VectorStore, settings: Settings, dimension: int, d
         first = generations.concrete(ROWS, 1)
         store.ensure(replace(rows, name=first))
         complete_rows(store, store.aliases()[ITEMS], first)
-        rescale_rows(store, first)
     generations.establish(store, (rows,))
     store.ensure(blend_collection())
 
@@ -85,9 +84,9 @@ def initialise_deployment(settings: Settings, report: Callable[[str], None]) -> 
         create_collections(store, settings, encoder.dimension, distance_of(encoder.space))
         live = generations.live(store)
         completed = complete_rows(store, live.items, live.rows)
-        rescaled = rescale_rows(store, live.rows)
         report(
-            f"rows of items: {completed.made:,} made, {completed.corrected:,} brought up to date, {rescaled:,} rescaled"
+            f"rows of items: {completed.made:,} made, {completed.corrected:,} brought up to date, "
+            f"{completed.rescaled:,} rescaled"
         )
         if settings.images.enabled:
             ensure_image_vectors(store, ClipEncoder(settings.images).dimension)

@@ -29,7 +29,7 @@ from eddyline.adapters.telemetry import Metrics
 from eddyline.adapters.vectors import VectorStore, generations
 from eddyline.adapters.vectors.generations import Generations
 from eddyline.maintenance.generations.handover import discard_unfinished_generations
-from eddyline.maintenance.generations.row_completion import complete_rows, rescale_rows
+from eddyline.maintenance.generations.row_completion import complete_rows
 from eddyline.model.distance import distance_of
 from eddyline.reader import ExposureLog, ServedListLog
 from eddyline.runtime.collection_setup import create_collections, ensure_image_vectors
@@ -113,7 +113,6 @@ class Resources:
             mark = RowsMark(settings.data_dir / "rows.json")
             if not mark.holds(live):
                 complete_rows(self.store, live.items, live.rows, is_alone=True)
-                rescale_rows(self.store, live.rows)
                 self.store.flush()
                 mark.leave(live)
         if "imager" in self.roles:

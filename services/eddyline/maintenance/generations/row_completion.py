@@ -23,15 +23,17 @@ PAGE = 500
 
 @dataclass(slots=True)
 class RowCounts:
-    """What was done. `made`: rows that were missing, `corrected`: that were out of date, `removed`: of no item."""
+    """What was done. `made`: rows that were missing, `corrected`: that were out of date, `removed`: of no item,
+    `rescaled`: that held no logarithms."""
 
     made: int = 0
     corrected: int = 0
     removed: int = 0
+    rescaled: int = 0
 
 
 def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool = False) -> RowCounts:
-    """Give every item its row, and have it filtered as the item is. What rows have learnt stays.
+    """Give every item its row, have it filtered as the item is, and rescale those of before. What they have learnt stays.
 
     Rows from before (`row`, `trend` and the vector `affinity` in the items) are carried over. `items`, `rows`: concrete
     collections. `is_alone`: nobody else writes, so a row without an item is none that is just being made, and goes.
@@ -46,6 +48,7 @@ def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool =
             gone = [point.id for point in page if point.id not in there]
             store.delete(rows, gone)
             counts.removed += len(gone)
+    counts.rescaled = rescale_rows(store, rows)
     return counts
 
 

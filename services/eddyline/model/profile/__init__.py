@@ -12,10 +12,9 @@ from eddyline.model.profile.delivery import PendingInteraction
 from eddyline.model.profile.profile import Profile
 from eddyline.model.profile.seen_items import SETS, WeightedInteraction
 from eddyline.model.profile.state import translate_state
-from eddyline.model.profile.taste import FORMER_VECTORS, VECTORS, DecayedSums, TimeConstants
+from eddyline.model.profile.taste import VECTORS, DecayedSums, TimeConstants
 
 __all__ = [
-    "FORMER_VECTORS",
     "SETS",
     "VECTORS",
     "DecayedSums",
