@@ -33,7 +33,7 @@ class RowCounts:
 
 
 def complete_rows(store: VectorStore, items: str, rows: str, *, is_alone: bool = False) -> RowCounts:
-    """Give every item its row, have it filtered as the item is, and rescale those of before. What they have learnt stays.
+    """Give every item its row, have it filtered as the item is, and rescale rows of before. What they learnt stays.
 
     Rows from before (`row`, `trend` and the vector `affinity` in the items) are carried over. `items`, `rows`: concrete
     collections. `is_alone`: nobody else writes, so a row without an item is none that is just being made, and goes.
